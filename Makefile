@@ -1,0 +1,45 @@
+# Two commands for everyone: make demo, make test. A third for those who change the code: make check.
+PYTHON ?= python3
+PY := .venv/bin/python
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check clean
+
+demo: .venv/demo
+	.venv/bin/batchproof demo
+
+test: .venv/test
+	$(PY) -m pytest
+
+check: .venv/test .venv/lint
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+.venv/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"batchproof needs Python 3.11 or later, this is {v.major}.{v.minor}; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+# torch comes first and alone, so that nothing after it chooses another build of it
+.venv/torch: .venv/python constraints.txt
+	$(INSTALL) torch==2.13.0
+	touch $@
+
+SOURCES := pyproject.toml $(shell find src -type f -not -name '*.pyc')
+
+.venv/demo: .venv/torch $(SOURCES)
+	$(INSTALL) --force-reinstall --no-deps .
+	$(INSTALL) '.[demo]'
+	touch $@
+
+.venv/test: .venv/demo test-requirements.txt
+	$(INSTALL) -r test-requirements.txt
+	touch $@
+
+.venv/lint: .venv/test lint-requirements.txt
+	$(INSTALL) -r lint-requirements.txt
+	touch $@
+
+clean:
+	rm -rf .venv build dist

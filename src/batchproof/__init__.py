@@ -1,0 +1,131 @@
+"""The loss you meant, however the data is cut.
+
+A mean of means is wrong as soon as the parts differ in size. batchproof carries a loss as the
+pair (total, weight), which adds exactly, and divides once:
+
+    L = sum_i x_i / sum_i w_i          grad L = sum_i grad x_i / sum_i w_i
+
+The names below are bound when first used, so that importing batchproof loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "BatchproofError": "_errors",
+    "ShapeError": "_errors",
+    "UnitError": "_errors",
+    "EmptyMeanError": "_errors",
+    "CriterionError": "_errors",
+    "MissingCountError": "_errors",
+    "NonFiniteError": "_errors",
+    "SettingError": "_errors",
+    "DataError": "_errors",
+    "CheckpointError": "_errors",
+    "RunFolderError": "_errors",
+    "RankError": "_errors",
+    "ProbeError": "_errors",
+    "CutDependenceError": "_errors",
+    "Mean": "mean",
+    "Outcome": "mean",
+    "Unit": "mean",
+    "accuracy": "mean",
+    "exact": "mean",
+    "linear_cross_entropy": "mean",
+    "reduce": "mean",
+    "Estimate": "meter",
+    "Meter": "meter",
+    "Step": "step",
+    "StepResult": "step",
+    "windows": "step",
+    "History": "train",
+    "Trainer": "train",
+    "evaluate": "train",
+    "supervised": "train",
+    "Report": "check",
+    "check_evaluate": "check",
+    "check_heads": "check",
+    "check_step": "check",
+    "equivalent_settings": "explain",
+}
+
+__all__ = [
+    "__version__",
+    *_HOME,
+    "History",
+    "Trainer",
+    "evaluate",
+    "supervised",
+    "Step",
+    "StepResult",
+    "windows",
+    "BatchproofError",
+    "CheckpointError",
+    "CriterionError",
+    "CutDependenceError",
+    "DataError",
+    "EmptyMeanError",
+    "MissingCountError",
+    "NonFiniteError",
+    "ProbeError",
+    "RankError",
+    "RunFolderError",
+    "SettingError",
+    "ShapeError",
+    "UnitError",
+    "Report",
+    "check_evaluate",
+    "check_heads",
+    "check_step",
+    "equivalent_settings",
+    "Mean",
+    "Outcome",
+    "Unit",
+    "accuracy",
+    "exact",
+    "linear_cross_entropy",
+    "reduce",
+    "Estimate",
+    "Meter",
+]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from batchproof._errors import (
+        BatchproofError,
+        CheckpointError,
+        CriterionError,
+        CutDependenceError,
+        DataError,
+        EmptyMeanError,
+        MissingCountError,
+        NonFiniteError,
+        ProbeError,
+        RankError,
+        RunFolderError,
+        SettingError,
+        ShapeError,
+        UnitError,
+    )
+    from batchproof.check import Report, check_evaluate, check_heads, check_step
+    from batchproof.explain import equivalent_settings
+    from batchproof.mean import Mean, Outcome, Unit, accuracy, exact, linear_cross_entropy, reduce
+    from batchproof.meter import Estimate, Meter
+    from batchproof.step import Step, StepResult, windows
+    from batchproof.train import History, Trainer, evaluate, supervised
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        message = f"module 'batchproof' has no attribute {name!r}"
+        raise AttributeError(message) from None
+    value = getattr(import_module(f"batchproof.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

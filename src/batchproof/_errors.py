@@ -1,0 +1,76 @@
+"""Every exception that batchproof raises, as one tree.
+
+    BatchproofError
+    ├── ShapeError            ValueError          tensors whose shapes disagree
+    ├── UnitError             ValueError          means of different units, or an unknown unit
+    ├── EmptyMeanError        ZeroDivisionError   the mean of nothing
+    ├── CriterionError        ValueError          a loss whose mean does not split by samples
+    ├── MissingCountError     ValueError          an objective whose weights must be known before backward
+    ├── NonFiniteError        ArithmeticError     a loss or a gradient that is NaN or infinite
+    ├── SettingError          ValueError          an option or argument that cannot be meant
+    ├── DataError             ValueError          a data set that is missing, damaged or out of range
+    ├── CheckpointError       ValueError          a checkpoint that is damaged or does not fit
+    ├── RunFolderError        OSError             a run folder that exists, is missing or cannot be written
+    ├── RankError             RuntimeError        ranks that disagree, or one that died
+    ├── ProbeError            ValueError          a probe that cannot be run under the cuts asked for
+    └── CutDependenceError    AssertionError      a step or an evaluation that depends on the cut
+
+Each is also the builtin it resembles, so either can be caught. Every message is one line: what was
+given, what was expected, and what to do.
+"""
+
+
+class BatchproofError(Exception):
+    """Any error of batchproof's own."""
+
+
+class ShapeError(BatchproofError, ValueError):
+    """Shapes disagree; nothing is broadcast silently."""
+
+
+class UnitError(BatchproofError, ValueError):
+    """Means of different units meet, or the unit is not one of the three."""
+
+
+class EmptyMeanError(BatchproofError, ZeroDivisionError):
+    """The mean of no weight was asked for as a number."""
+
+
+class CriterionError(BatchproofError, ValueError):
+    """The criterion's mean is not a ratio of sums over samples."""
+
+
+class MissingCountError(BatchproofError, ValueError):
+    """Several terms over several micro-batches need their weights before the backward pass."""
+
+
+class NonFiniteError(BatchproofError, ArithmeticError):
+    """A loss or a gradient is NaN or infinite."""
+
+
+class SettingError(BatchproofError, ValueError):
+    """An option or argument has a value that cannot be meant."""
+
+
+class DataError(BatchproofError, ValueError):
+    """A data set is missing, damaged, empty or out of range."""
+
+
+class CheckpointError(BatchproofError, ValueError):
+    """A checkpoint is damaged, or belongs to another model, data set or settings."""
+
+
+class RunFolderError(BatchproofError, OSError):
+    """A run folder exists already, is missing, or cannot be written."""
+
+
+class RankError(BatchproofError, RuntimeError):
+    """Ranks disagree about what they train, or one of them is gone."""
+
+
+class ProbeError(BatchproofError, ValueError):
+    """A probe cannot be run as the check needs it."""
+
+
+class CutDependenceError(BatchproofError, AssertionError):
+    """A step or an evaluation depends on how its samples are cut; the text is the report."""

@@ -1,0 +1,1 @@
+"""The pytest plugin (placeholder body is filled by the check package)."""

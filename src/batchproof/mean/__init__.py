@@ -1,0 +1,16 @@
+"""The pair and its algebra: a mean that adds exactly, and the ways to make one.
+
+Mean                    the pair (total, weight) and its one division
+reduce                  losses, one an element  ->  pairs, one a sample
+exact                   a torch criterion       ->  the same, as it means it
+linear_cross_entropy    cross-entropy of a product, without holding all logits
+accuracy                correct predictions over predictions
+Outcome                 terms of an objective, and metrics beside them
+"""
+
+from batchproof.mean._accuracy import accuracy
+from batchproof.mean._mean import Mean, Unit, exact_dtype
+from batchproof.mean._outcome import LOSS, Outcome
+from batchproof.mean._reduce import reduce
+
+__all__ = ["LOSS", "Mean", "Outcome", "Unit", "accuracy", "exact_dtype", "reduce"]

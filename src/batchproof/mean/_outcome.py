@@ -1,0 +1,61 @@
+"""What one batch gives: the mean to optimise, and metrics beside it that nothing optimises.
+
+A loss function may return a Mean, a dict of Means (the terms of an objective, each over its own
+weight), or an Outcome, which adds metrics to either.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from batchproof._errors import SettingError
+from batchproof.mean._mean import Mean
+
+LOSS = "loss"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """The terms of the objective on one batch, and metrics that are only watched.
+
+    Attributes:
+        terms: the Mean to optimise, or a dict of them, one a term, each over its own weight.
+        metrics: further Means, such as accuracy; they take no gradient.
+
+    Example:
+        >>> import torch
+        >>> import batchproof as bp
+        >>> logits, target = torch.tensor([[2.0, 0.0], [3.0, 0.0]]), torch.tensor([0, 1])
+        >>> loss = bp.exact(torch.nn.CrossEntropyLoss())(logits, target)
+        >>> outcome = Outcome(loss, {"accuracy": bp.accuracy(logits, target)})
+        >>> outcome.metrics["accuracy"].item()
+        0.5
+    """
+
+    terms: Mean | Mapping[str, Mean]
+    metrics: Mapping[str, Mean] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, returned: "Mean | Mapping[str, Mean] | Outcome") -> "Outcome":
+        """Return what a loss function returned in one form: terms as a dict, pairs pooled.
+
+        A single Mean is the term named "loss". Metrics are detached.
+
+        Raises:
+            SettingError: if it is no Mean, dict of Means or Outcome.
+        """
+        outcome = returned if isinstance(returned, Outcome) else cls(returned)
+        terms = {LOSS: outcome.terms} if isinstance(outcome.terms, Mean) else outcome.terms
+        if not isinstance(terms, Mapping) or not terms:
+            raise SettingError(
+                f"the loss returned {type(returned).__name__}; expected a Mean, a dict of Means "
+                "or an Outcome. Wrap a criterion with batchproof.exact, or losses with "
+                "batchproof.reduce."
+            )
+        for name, mean in (*terms.items(), *outcome.metrics.items()):
+            if not isinstance(mean, Mean):
+                raise SettingError(
+                    f"the loss returned {type(mean).__name__} for {name!r}; expected a Mean. "
+                    "Wrap a criterion with batchproof.exact, or losses with batchproof.reduce."
+                )
+        metrics = {name: mean.detach().pool() for name, mean in outcome.metrics.items()}
+        return cls({name: mean.pool() for name, mean in terms.items()}, metrics)

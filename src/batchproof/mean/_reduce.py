@@ -1,0 +1,144 @@
+"""From losses to pairs: each sample's total and weight, under the unit that is meant.
+
+    unit         x_i                                     w_i
+    element      sum over the sample's unmasked elements  number (or weight) of them
+    sample       mean over the sample's unmasked elements 1 (or the sample's weight)
+    sample-sum   sum over the sample's unmasked elements  1 (or the sample's weight)
+
+A sample with no unmasked element has the pair (0, 0) under every unit. What is under a mask is
+replaced by zero and never multiplied by it, since nan * 0 is nan.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int, Num
+from torch import Tensor
+
+from batchproof._errors import ShapeError
+from batchproof.mean._mean import Mean, Unit, check_unit, exact_dtype
+
+
+def reduce(
+    losses: Num[Tensor, "samples *elements"] | Bool[Tensor, "samples *elements"],
+    *,
+    unit: Unit = "element",
+    mask: Bool[Tensor, "samples *elements"] | None = None,
+    weight: Num[Tensor, "..."] | None = None,
+    segments: Int[Tensor, "samples *elements"] | None = None,
+    num_segments: int | None = None,
+) -> Mean:
+    """Reduce losses, one an element, to one pair a sample.
+
+    Args:
+        losses: one loss an element, shape (samples, *elements). Integers and booleans count as
+            float32; a float narrower than float32 is summed in float32.
+        unit: what the mean is a mean of.
+        mask: True where an element counts; of the very shape of losses. An element of weight 0
+            counts as masked.
+        weight: one a sample, shape (samples,), or one an element, of the shape of losses. A
+            sample's weight multiplies its total and its weight alike; weights of elements do
+            so within the sample.
+        segments: for packed sequences: the sample that each element belongs to, -1 for padding,
+            of the shape of losses. Pairs are then one a segment.
+        num_segments: the number of segments; without it the largest is read on the host.
+
+    Returns:
+        Pairs of shape (samples,), or (num_segments,) for packed sequences.
+
+    Raises:
+        ShapeError: if mask, weight or segments would have to be broadcast.
+        UnitError: if the unit is not one of the three.
+
+    Example:
+        >>> import torch
+        >>> losses = torch.tensor([[1.0, 3.0], [8.0, float("nan")]])
+        >>> mask = torch.tensor([[True, True], [True, False]])
+        >>> reduce(losses, mask=mask).item(), reduce(losses, mask=mask, unit="sample").item()
+        (4.0, 5.0)
+    """
+    check_unit(unit)
+    if losses.ndim == 0:
+        msg = (
+            "losses have shape (); expected one loss a sample or more, shape (samples, ...). "
+            'Build the criterion with reduction="none".'
+        )
+        raise ShapeError(msg)
+    _expect_shape("mask", mask, losses)
+    _expect_shape("segments", segments, losses)
+    if not losses.is_floating_point() or losses.dtype.itemsize < 4:
+        losses = losses.float()
+    if segments is not None:
+        mask = segments >= 0 if mask is None else mask & (segments >= 0)
+        if num_segments is None:
+            num_segments = int(segments.max()) + 1 if segments.numel() else 0
+    samples = losses.shape[0] if num_segments is None else num_segments
+    of_sample, of_element = _split_weight(weight, losses, samples)
+
+    counts = of_element
+    if of_element is not None:
+        losses = losses * of_element.to(losses.dtype)
+    if mask is not None:
+        losses = torch.where(mask, losses, 0)
+        counts = mask if counts is None else torch.where(mask, counts, 0)
+    total = _sum_each(losses, segments, samples)
+    count = _count_each(counts, losses, segments, samples)
+    return _pairs(total, count, of_sample, unit)
+
+
+def _pairs(
+    total: Float[Tensor, " samples"],
+    count: Float[Tensor, " samples"],
+    of_sample: Float[Tensor, " samples"] | None,
+    unit: Unit,
+) -> Mean:
+    weight = count if unit == "element" else (count != 0).to(count.dtype)
+    if unit == "sample":
+        total = total / torch.where(count == 0, 1, count).to(total.dtype)
+    if of_sample is not None:
+        total, weight = total * of_sample.to(total.dtype), weight * of_sample
+    return Mean(total, weight, unit)
+
+
+def _sum_each(values: Tensor, segments: Tensor | None, samples: int) -> Tensor:
+    if segments is None:
+        return values if values.ndim == 1 else values.flatten(1).sum(1)
+    # the last bucket takes the padding, and is dropped
+    bucket = torch.where(segments < 0, samples, segments).flatten()
+    sums = values.new_zeros(samples + 1).index_add(0, bucket, values.flatten())
+    return sums[:samples]
+
+
+def _count_each(
+    counts: Tensor | None, losses: Tensor, segments: Tensor | None, samples: int
+) -> Tensor:
+    dtype = exact_dtype(losses.device)
+    if counts is None:
+        elements = losses[0].numel() if samples else 0
+        return torch.full((samples,), elements, dtype=dtype, device=losses.device)
+    return _sum_each(counts.to(dtype), segments, samples)
+
+
+def _split_weight(
+    weight: Tensor | None, losses: Tensor, samples: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the weight as (one a sample, one an element), one of which is None."""
+    if weight is None:
+        return None, None
+    weight = weight.detach().to(exact_dtype(losses.device))
+    if weight.shape == (samples,):
+        return weight, None
+    if weight.shape == losses.shape:
+        return None, weight
+    raise ShapeError(
+        f"weight has shape {tuple(weight.shape)} but losses have shape {tuple(losses.shape)}; "
+        f"expected one weight a sample, ({samples},), or one an element, {tuple(losses.shape)}. "
+        "Expand it yourself: weight.expand_as(losses)."
+    )
+
+
+def _expect_shape(name: str, given: Tensor | None, losses: Tensor) -> None:
+    if given is not None and given.shape != losses.shape:
+        raise ShapeError(
+            f"{name} has shape {tuple(given.shape)} but losses have shape {tuple(losses.shape)}; "
+            "broadcasting would change the weight silently. "
+            f"Expand it yourself: {name}.expand_as(losses)."
+        )

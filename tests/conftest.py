@@ -1,0 +1,53 @@
+"""Shared by all tests: shapes checked at run time, real data by folder, skips with a reason."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from jaxtyping import config, install_import_hook
+
+install_import_hook("batchproof", "beartype.beartype").__enter__()
+
+settings.register_profile(
+    "house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Shape annotations unchecked, as users run it: for tests of the library's own errors."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+def _data_root() -> Path | None:
+    here = Path(__file__).resolve().parent.parent
+    given = os.environ.get("BATCHPROOF_DATA")
+    for root in [Path(given)] if given else [here / "../shared/data", Path("../shared/data")]:
+        if root.is_dir():
+            return root.resolve()
+    return None
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data sets; tests that need it skip where it is absent."""
+    root = _data_root()
+    if root is None:
+        pytest.skip("no real data: set BATCHPROOF_DATA to the folder that holds mnist/, names/ ...")
+    return root
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="no CUDA device")
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(skip)
