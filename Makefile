@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check clean
+.PHONY: demo test check integrations clean
 
 demo: .venv/demo
 	.venv/bin/batchproof demo
@@ -41,5 +41,20 @@ SOURCES := pyproject.toml $(shell find src -type f -not -name '*.pyc')
 	$(INSTALL) -r lint-requirements.txt
 	touch $@
 
+# other people's trainers, each at a released version, in an environment of their own
+FRAMEWORKS := .venv-integrations
+FRAMEWORKS_PIP := $(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+integrations: $(FRAMEWORKS)/ready
+	$(FRAMEWORKS)/bin/python -m pytest tests/integrations
+
+$(FRAMEWORKS)/ready: constraints.txt integration-requirements.txt test-requirements.txt $(SOURCES)
+	test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS_PIP) torch==2.13.0
+	$(FRAMEWORKS_PIP) -r integration-requirements.txt -r test-requirements.txt
+	$(FRAMEWORKS_PIP) --force-reinstall --no-deps .
+	$(FRAMEWORKS_PIP) '.[torch]'
+	touch $@
+
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .venv-integrations build dist
