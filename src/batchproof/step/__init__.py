@@ -1,0 +1,12 @@
+"""One optimiser step is the gradient of one mean, over any cut.
+
+windows       cut a loader into accumulation windows
+Step          take a step over a window: backward as sums, divide once
+StepResult    the window's numbers, on the device until they are read
+"""
+
+from batchproof.step._result import StepResult
+from batchproof.step._step import Loss, Step
+from batchproof.step._windows import windows
+
+__all__ = ["Loss", "Step", "StepResult", "windows"]

@@ -1,0 +1,73 @@
+"""The weights of a window before its backward pass.
+
+An objective of several terms, sum_t c_t X_t / W_t, has a gradient that sums over micro-batches
+only once each term is divided by its own weight. Those weights must be known before the first
+backward pass: from a callable, or from one extra forward pass without gradient.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from batchproof._errors import SettingError
+from batchproof.mean import LOSS, Outcome
+
+Weights = Mapping[str, float | Tensor] | float | Tensor
+Count = Callable[[Any], Weights]
+
+
+def count_window(
+    count: "Count | str", window: Sequence[Any], model: Any, loss: Callable[[Any, Any], Any]
+) -> dict[str, float | Tensor]:
+    """Return each term's weight over the window.
+
+    Args:
+        count: a callable that gives a batch's weights, or "forward".
+        window: the micro-batches.
+        model: handed to loss.
+        loss: called without gradient, and without lasting effect on buffers and random
+            generators, where count is "forward".
+
+    Raises:
+        SettingError: if count is neither.
+    """
+    if callable(count):
+        parts = [_by_term(count(batch)) for batch in window]
+    elif count == "forward":
+        with torch.no_grad(), _leaving_no_trace(model):
+            parts = [
+                {name: mean.weight for name, mean in Outcome.of(loss(model, b)).terms.items()}  # type: ignore[union-attr]
+                for b in window
+            ]
+    else:
+        raise SettingError(
+            f'count is {count!r}; expected a callable that gives a batch\'s weights, or "forward".'
+        )
+    sums: dict[str, float | Tensor] = {}
+    for part in parts:
+        for name, weight in part.items():
+            sums[name] = sums.get(name, 0.0) + weight
+    return sums
+
+
+def _by_term(weights: Weights) -> Mapping[str, float | Tensor]:
+    return weights if isinstance(weights, Mapping) else {LOSS: weights}
+
+
+@contextmanager
+def _leaving_no_trace(model: Any) -> Iterator[None]:
+    """Put buffers (running statistics) and random generators back afterwards."""
+    buffers = list(model.buffers()) if isinstance(model, torch.nn.Module) else []
+    kept = [buffer.clone() for buffer in buffers]
+    devices = sorted({b.device.index or 0 for b in _tensors(model) if b.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        yield
+    for buffer, value in zip(buffers, kept, strict=True):
+        buffer.copy_(value)
+
+
+def _tensors(model: Any) -> Iterable[Tensor]:
+    return model.parameters() if isinstance(model, torch.nn.Module) else ()

@@ -1,0 +1,324 @@
+"""One optimiser step is the gradient of one mean, over any cut of its samples.
+
+    L = sum_m X_m / sum_m W_m          grad L = sum_m grad X_m / sum_m W_m
+
+Micro-batches are back-propagated as sums, as they come, and what is left of the division when the
+last one is done rides on the optimiser's own pass over the gradients. A window of one micro-batch
+knows its weight before its backward pass, which then starts from 1 / W and leaves nothing over.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+from batchproof._errors import MissingCountError, SettingError
+from batchproof.mean import Mean, Outcome
+from batchproof.step._count import Count, count_window
+from batchproof.step._gradients import clip_factor, gradients, total_norm
+from batchproof.step._result import StepResult
+from batchproof.step._tally import Tally
+from batchproof.step._update import Updater, named, updating
+from batchproof.step._verdict import Verdict
+
+Loss = Callable[[Any, Any], Mean | Mapping[str, Mean] | Outcome]
+
+
+class Step:
+    """Takes optimiser steps whose gradient does not depend on how the samples are cut.
+
+    Args:
+        model: handed to the loss; its parameters are named in errors.
+        optimizer: any torch optimiser, or a callable updater(batch_weight) that updates parameters
+            from summed gradients and divides by the weight itself.
+        coefficients: what each term of an objective is multiplied by; 1 where not given.
+        max_grad_norm: the 2-norm that the mean's gradient is clipped to, or None.
+        scaler: a torch.amp.GradScaler for float16.
+        count: for several terms over several micro-batches: a callable that gives the weights of
+            a batch by term, or "forward" for one extra forward pass without gradient.
+        nonfinite: "raise", or "skip" to count windows whose loss or gradient is not finite. In
+            both the parameters are left as they were.
+
+    Raises:
+        SettingError: if a setting cannot be meant.
+
+    Example:
+        >>> import torch
+        >>> import batchproof as bp
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> _ = torch.nn.init.zeros_(model.weight)
+        >>> step = bp.Step(model, torch.optim.SGD(model.parameters(), lr=1.0))
+        >>> mse = bp.exact(torch.nn.MSELoss())
+        >>> batches = [(torch.ones(3, 1), torch.ones(3, 1)), (torch.ones(1, 1), torch.zeros(1, 1))]
+        >>> result = step(batches, lambda model, batch: mse(model(batch[0]), batch[1]))
+        >>> result.loss.item(), model.weight.item()
+        (0.75, 1.5)
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Optimizer | Updater,
+        *,
+        coefficients: Mapping[str, float] | None = None,
+        max_grad_norm: float | None = None,
+        scaler: GradScaler | None = None,
+        count: Count | Literal["forward"] | None = None,
+        nonfinite: Literal["raise", "skip"] = "raise",
+    ) -> None:
+        if max_grad_norm is not None and not max_grad_norm > 0:
+            raise SettingError(
+                f"max_grad_norm is {max_grad_norm}; expected a positive norm, or None."
+            )
+        if nonfinite not in ("raise", "skip"):
+            raise SettingError(f"nonfinite is {nonfinite!r}; expected 'raise' or 'skip'.")
+        self.model = model
+        self.steps = 0
+        self._update = updating(optimizer, model, scaler)
+        self._coefficients = dict(coefficients or {})
+        self._max_grad_norm = max_grad_norm
+        self._count = count
+        self._nonfinite = nonfinite
+        self._scaled = scaler is not None and scaler.is_enabled()
+        self._skipped: Tensor | int = 0
+        self._tally: Tally | None = None
+        self._pending: list[Verdict] = []
+
+    def __call__(self, window: Iterable[Any], loss: Loss) -> StepResult:
+        """Take one optimiser step over a window of micro-batches.
+
+        Args:
+            window: micro-batches, of any sizes; none at all is a step not taken.
+            loss: called as loss(model, batch); returns a Mean, a dict of Means or an Outcome.
+
+        Returns:
+            The window's numbers, on the device.
+
+        Raises:
+            MissingCountError: if several terms meet several micro-batches and count is None.
+            NonFiniteError: if the loss or gradient was not finite and nonfinite is "raise"; on the
+                CPU at once, elsewhere at a later call or read, which never waits for the device.
+        """
+        batches = list(window)
+        tally = self._begin()
+        try:
+            if self._count is not None:
+                tally.counted = count_window(self._count, batches, self.model, loss)
+            for batch in batches:
+                outcome = Outcome.of(loss(self.model, batch))
+                self._backward(tally, outcome, micro_batches=len(batches))
+        except BaseException:
+            self._tally = None
+            raise
+        return self.apply()
+
+    def backward(self, mean: Mean | Mapping[str, Mean] | Outcome) -> None:
+        """Back-propagate one micro-batch of the open window, opening one where there is none.
+
+        Args:
+            mean: what a loss function returns.
+
+        Raises:
+            MissingCountError: if it has several terms, whose weights over the window are unknown.
+        """
+        tally = self._tally or self._begin()
+        self._backward(tally, Outcome.of(mean), micro_batches=None)
+
+    def apply(self) -> StepResult:
+        """Divide, clip and update: close the open window.
+
+        Returns:
+            The window's numbers, on the device.
+
+        Raises:
+            SettingError: if no window is open.
+            NonFiniteError: as __call__ does.
+        """
+        if self._tally is None:
+            raise SettingError("apply() has no window to close; call backward(mean) first.")
+        tally, self._tally = self._tally, None
+        self.steps += 1
+        terms, loss, weight = self._objective(tally)
+        self._update.unscale()
+        grads = gradients(self._update.parameters())
+        raw_norm = total_norm(grads, weight.device)
+        to_mean, factor = self._factors(tally, weight)
+        norm = raw_norm if to_mean is None else raw_norm * to_mean.to(raw_norm.dtype)
+        if self._max_grad_norm is not None:
+            clip = clip_factor(norm, self._max_grad_norm)
+            factor = clip if factor is None else factor * clip
+        verdict = self._judge(tally, terms, loss, norm)
+        self._update.apply(factor, weight, verdict)
+        if self._nonfinite == "skip":
+            loss, terms = (
+                _emptied(loss, verdict),
+                {k: _emptied(m, verdict) for k, m in terms.items()},
+            )
+        self._remember(verdict)
+        return StepResult(loss, terms, tally.metrics(), norm, verdict)
+
+    def check(self) -> None:
+        """Wait for every window so far, and raise what was wrong with the first that was.
+
+        Raises:
+            NonFiniteError: if a loss or gradient was not finite and nonfinite is "raise".
+        """
+        while self._pending:
+            self._pending.pop(0).check(tolerate_nonfinite=self._nonfinite == "skip")
+
+    @property
+    def skipped(self) -> int:
+        """How many windows took no step so far. Read on the host."""
+        return int(self._skipped)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the counters, for a checkpoint."""
+        return {"steps": self.steps, "skipped": self.skipped}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Take the counters of a checkpoint."""
+        self.steps, self._skipped = state["steps"], state["skipped"]
+
+    def _begin(self) -> Tally:
+        while self._pending and self._pending[0].arrived():
+            self._pending.pop(0).check(tolerate_nonfinite=self._nonfinite == "skip")
+        self._update.zero()
+        self._tally = Tally()
+        return self._tally
+
+    def _backward(self, tally: Tally, outcome: Outcome, *, micro_batches: int | None) -> None:
+        assert isinstance(outcome.terms, Mapping)
+        self._seeding(tally, outcome.terms, micro_batches)
+        roots, seeds = [], []
+        for name, mean in outcome.terms.items():
+            if mean.total.requires_grad:
+                roots.append(mean.total)
+                seeds.append(self._seed(tally, name, mean.total))
+        tally.add(outcome.terms, outcome.metrics)
+        if roots:
+            torch.autograd.backward(roots, seeds)
+
+    def _seeding(self, tally: Tally, terms: Mapping[str, Mean], micro_batches: int | None) -> None:
+        """Settle, at the first micro-batch, what its totals are divided by on the way."""
+        if tally.counted is not None or (tally.outcomes and len(terms) == 1):
+            return
+        if micro_batches == 1 and self._update.divides:
+            tally.counted = {name: mean.weight for name, mean in terms.items()}
+        elif len(terms) > 1:
+            raise MissingCountError(
+                f"the objective has {len(terms)} terms ({', '.join(terms)}), each over its own "
+                "weight, which must be known before the backward pass where a window has several "
+                'micro-batches. Pass count=callable(batch) -> weights, or count="forward".'
+            )
+        elif self._scaled:
+            # a power of two near the window's weight keeps float16 in range, and divides exactly
+            weight = next(iter(terms.values())).weight * (micro_batches or 1)
+            tally.provisional = torch.exp2(torch.log2(weight.clamp(min=1)).ceil())
+
+    def _seed(self, tally: Tally, name: str, total: Tensor) -> Tensor | None:
+        divisor = tally.provisional
+        if tally.counted is not None:
+            if name not in tally.counted:
+                raise SettingError(
+                    f"count gives weights of {sorted(tally.counted)} but the loss has the term "
+                    f"{name!r}; give one weight a term."
+                )
+            divisor = _nonzero(torch.as_tensor(tally.counted[name], device=total.device))
+        coefficient = self._coefficients.get(name, 1.0)
+        if divisor is None and coefficient == 1.0 and not self._scaled:
+            return None
+        seed = total.new_full((), coefficient)
+        return self._update.seed(seed if divisor is None else seed / divisor.to(total.dtype))
+
+    def _objective(self, tally: Tally) -> tuple[dict[str, Mean], Mean, Tensor]:
+        """Return the terms' Means, the objective's, and the weight that sums are divided by."""
+        terms = tally.terms()
+        unknown = self._coefficients.keys() - terms.keys()
+        if unknown and terms:
+            raise SettingError(
+                f"coefficients name {sorted(unknown)} but the loss has the terms {sorted(terms)}."
+            )
+        if not terms:
+            device = next((p.device for p in self._update.parameters()), torch.device("cpu"))
+            loss = Mean.zero(device=device)
+        elif len(terms) == 1:
+            ((name, mean),) = terms.items()
+            loss = Mean(mean.total * self._coefficients.get(name, 1.0), mean.weight, mean.unit)
+        else:
+            parts = [
+                self._coefficients.get(name, 1.0) * mean.total / _nonzero(mean.weight)
+                for name, mean in terms.items()
+            ]
+            value = torch.stack(parts).sum()
+            loss = Mean(value, torch.ones_like(value))
+        weight = loss.weight if tally.counted is None else torch.ones_like(loss.weight)
+        return terms, loss, weight
+
+    def _factors(self, tally: Tally, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return what takes the gradients to the mean's, and what they are multiplied by now.
+
+        wanted       grad( sum_m X_m ) / W
+        there is     grad( sum_m X_m ) / P        P: the provisional divisor, or 1
+        so           to_mean = P / W;  an updater divides by W itself, and only P is undone
+        """
+        if tally.counted is not None:
+            return None, None
+        there = torch.ones_like(weight) if tally.provisional is None else tally.provisional
+        to_mean = there / _nonzero(weight)
+        return to_mean, to_mean if self._update.divides else tally.provisional
+
+    def _judge(self, tally: Tally, terms: dict[str, Mean], loss: Mean, norm: Tensor) -> Verdict:
+        nothing = torch.zeros((), dtype=torch.bool, device=norm.device)
+        weights = [mean.weight for mean in terms.values()]
+        empty = (torch.stack(weights) == 0).all() if weights else ~nothing
+        finite = torch.isfinite(loss.total)
+        finite_gradient = torch.isfinite(norm)
+        nonfinite = ~finite if self._scaled else ~(finite & finite_gradient)
+        overflowed = ~finite_gradient if self._scaled else nothing
+        flags = torch.stack([empty, nonfinite, overflowed, self._miscounted(tally, terms, nothing)])
+        return Verdict(self.steps, flags, tally.totals(), self._blame(self.steps))
+
+    def _miscounted(self, tally: Tally, terms: dict[str, Mean], nothing: Tensor) -> Tensor:
+        if tally.counted is None or self._count is None:
+            return nothing
+        for name, mean in terms.items():
+            counted = torch.as_tensor(tally.counted[name]).to(mean.weight)
+            nothing = nothing | ~torch.isclose(counted, mean.weight, rtol=1e-6)
+        return nothing
+
+    def _blame(self, step: int) -> Callable[[], str | None]:
+        def blame() -> str | None:
+            if step != self.steps:
+                return None
+            names = named(self.model, self._update.parameters())
+            for parameter, name in names.items():
+                if parameter.grad is not None and not parameter.grad.isfinite().all():
+                    return name
+            return None
+
+        return blame
+
+    def _remember(self, verdict: Verdict) -> None:
+        held = verdict.held
+        self._skipped = self._skipped + held
+        if held.device.type == "cpu":
+            verdict.check(tolerate_nonfinite=self._nonfinite == "skip")
+        else:
+            verdict.send()
+            self._pending.append(verdict)
+
+
+def _nonzero(weight: Tensor) -> Tensor:
+    """Return the weight, or 1 in place of 0: a window of no weight is held back elsewhere."""
+    return torch.where(weight == 0, 1, weight)
+
+
+def _emptied(mean: Mean, verdict: Verdict) -> Mean:
+    """Return the pair, or (0, 0) where the window was not finite."""
+    nonfinite = verdict.flags[1]
+    return Mean(
+        torch.where(nonfinite, 0, mean.total), torch.where(nonfinite, 0, mean.weight), mean.unit
+    )

@@ -1,0 +1,72 @@
+"""What a window has seen so far: the pairs of each term and metric, by micro-batch."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from batchproof._errors import UnitError
+from batchproof.mean import Mean, Outcome, exact_dtype
+
+
+@dataclass(slots=True)
+class Tally:
+    """The pairs of one window.
+
+    Attributes:
+        outcomes: one a micro-batch, detached.
+        provisional: the divisor that gradients were scaled down by on the way, or None.
+        counted: each term's weight over the window, where it was known before the backward pass.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    provisional: Tensor | None = None
+    counted: Mapping[str, float | Tensor] | None = None
+
+    def add(self, terms: Mapping[str, Mean], metrics: Mapping[str, Mean]) -> None:
+        """Keep a micro-batch's pairs, without their graphs."""
+        self.outcomes.append(Outcome({k: m.detach() for k, m in terms.items()}, metrics))
+
+    def terms(self) -> dict[str, Mean]:
+        """Return the pair of each term over the window."""
+        return _sums(_as_mapping(outcome) for outcome in self.outcomes)
+
+    def metrics(self) -> dict[str, Mean]:
+        """Return the pair of each metric over the window."""
+        return _sums(outcome.metrics for outcome in self.outcomes)
+
+    def totals(self) -> list[dict[str, Tensor]]:
+        """Return each micro-batch's totals by term: what a non-finite loss is looked up in."""
+        return [
+            {name: mean.total for name, mean in _as_mapping(outcome).items()}
+            for outcome in self.outcomes
+        ]
+
+
+def _as_mapping(outcome: Outcome) -> Mapping[str, Mean]:
+    assert isinstance(outcome.terms, Mapping)
+    return outcome.terms
+
+
+def _sums(parts: Iterable[Mapping[str, Mean]]) -> dict[str, Mean]:
+    by_name: dict[str, list[Mean]] = {}
+    for part in parts:
+        for name, mean in part.items():
+            by_name.setdefault(name, []).append(mean)
+    return {name: _sum(name, means) for name, means in by_name.items()}
+
+
+def _sum(name: str, means: list[Mean]) -> Mean:
+    first = means[0]
+    if len(means) == 1:
+        return first
+    units = {mean.unit for mean in means}
+    if len(units) > 1:
+        raise UnitError(
+            f"term {name!r} has units {sorted(units)} within one window; reduce it with one unit."
+        )
+    dtype = exact_dtype(first.total.device)
+    total = torch.stack([mean.total.to(dtype) for mean in means]).sum()
+    weight = torch.stack([mean.weight.to(dtype) for mean in means]).sum()
+    return Mean(total, weight, first.unit)
