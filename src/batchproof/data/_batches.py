@@ -1,0 +1,131 @@
+"""Batches drawn from tensors in memory by index: no copy per sample, no worker, no collation.
+
+The order of an epoch is a pure function of seed and epoch, so that a run resumed in the middle of
+an epoch draws what the run never stopped would have drawn.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from batchproof._errors import DataError, SettingError
+from batchproof.data._ragged import Ragged
+from batchproof.data._shards import permutation, place, shard
+
+Column = Tensor | Ragged
+
+
+class Batches:
+    """Batches of samples held in memory, in an order given by seed and epoch.
+
+    Iterating yields tuples of one column each, or what transform makes of them. Batches in the
+    order of the data are views of it, shuffled ones are gathered by index; integers stay as they
+    are, so that uint8 images are normalised a batch at a time, on the device.
+
+    Args:
+        columns: tensors of one first dimension, (samples, ...), or Ragged of as many sequences.
+        batch_size: samples a batch; the last one is smaller where they do not divide.
+        shuffle: draw in the order given by seed and epoch, not in that of the data.
+        seed: with the epoch, it fixes the order.
+        transform: called with the batch, a tuple of columns; what it returns is yielded.
+        device: where the columns are kept; they are moved there once.
+        rank: this rank; with world_size, taken from torch.distributed where left out.
+        world_size: the number of ranks that share the samples, without duplicates or dropping.
+        drop_last: leave out a last batch that is smaller than batch_size.
+
+    Attributes:
+        samples: the number of samples over all ranks.
+        batch_size: samples a batch.
+
+    Raises:
+        SettingError: if the batch size or the rank cannot be meant.
+        DataError: if there are no samples, or columns disagree about their number.
+
+    Example:
+        >>> import torch
+        >>> batches = Batches(torch.arange(10), batch_size=4)
+        >>> [batch[0].tolist() for batch in batches]
+        [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    """
+
+    def __init__(
+        self,
+        *columns: Column,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        transform: Callable[[tuple[Any, ...]], Any] | None = None,
+        device: torch.device | str | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise SettingError(f"batch size is {batch_size}; expected 1 or more.")
+        self.samples = _samples(columns)
+        self.batch_size = batch_size
+        self._columns = columns if device is None else tuple(c.to(device) for c in columns)
+        self._positions = shard(self.samples, *place(rank, world_size))
+        self._shuffle, self._seed, self._epoch = shuffle, seed, 0
+        self._transform = transform
+        self._drop_last = drop_last
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is drawn next."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        here = len(self._positions)
+        return here // self.batch_size if self._drop_last else -(-here // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.batches_from(0)
+
+    def batches_from(self, start: int) -> Iterator[Any]:
+        """Return this epoch's batches from the one numbered start on, without drawing the rest.
+
+        Example:
+            >>> import torch
+            >>> batches = Batches(torch.arange(6), batch_size=2, shuffle=True, seed=7)
+            >>> rest = [batch[0].tolist() for batch in batches.batches_from(1)]
+            >>> rest == [batch[0].tolist() for batch in batches][1:]
+            True
+        """
+        draw = self._gathered() if self._shuffle else self._sliced
+        for number in range(start, len(self)):
+            first = number * self.batch_size
+            batch = draw(first, min(first + self.batch_size, len(self._positions)))
+            yield batch if self._transform is None else self._transform(batch)
+
+    def _sliced(self, first: int, stop: int) -> tuple[Column, ...]:
+        places = self._positions[first:stop]
+        return tuple(column[places.start : places.stop : places.step] for column in self._columns)
+
+    def _gathered(self) -> Callable[[int, int], tuple[Column, ...]]:
+        order = permutation(self.samples, self._seed, self._epoch)
+        order = order[self._positions.start :: self._positions.step]
+        orders = {device: order.to(device) for device in {c.device for c in self._columns}}
+
+        def draw(first: int, stop: int) -> tuple[Column, ...]:
+            return tuple(c.index_select(0, orders[c.device][first:stop]) for c in self._columns)
+
+        return draw
+
+
+def _samples(columns: tuple[Column, ...]) -> int:
+    if not columns:
+        msg = "no columns were given; expected at least one tensor of shape (samples, ...)."
+        raise DataError(msg)
+    sizes = [len(column) if column.ndim else None for column in columns]
+    if None in sizes or len(set(sizes)) > 1:
+        shapes = ", ".join(str(tuple(column.shape)) for column in columns)
+        raise DataError(
+            f"columns have shapes {shapes}; expected one first dimension, the number of samples. "
+            "Give each sample one row in every column."
+        )
+    if not len(columns[0]):
+        msg = "the data set is empty; expected at least one sample. Look at how it was selected."
+        raise DataError(msg)
+    return len(columns[0])

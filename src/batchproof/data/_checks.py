@@ -1,0 +1,70 @@
+"""What a data set is checked for before anything is trained on it; the sample is named."""
+
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from batchproof._errors import DataError
+
+
+def check_labels(
+    labels: Int[Tensor, "samples *elements"] | UInt8[Tensor, "samples *elements"],
+    classes: int,
+    *,
+    ignore_index: int | None = None,
+    where: str = "labels",
+) -> None:
+    """Refuse labels that are no class.
+
+    Args:
+        labels: one or more a sample.
+        classes: their number; labels are from 0 to classes - 1.
+        ignore_index: a further label that is allowed.
+        where: what they are, for the error.
+
+    Raises:
+        DataError: if one is out of range; its sample is named.
+
+    Example:
+        >>> import torch
+        >>> check_labels(torch.tensor([0, 2, 3]), 3)
+        Traceback (most recent call last):
+        batchproof._errors.DataError: labels: sample 2 has label 3; expected 0 to 2. ...
+    """
+    wrong = (labels < 0) | (labels >= classes)
+    if ignore_index is not None:
+        wrong &= labels != ignore_index
+    if not wrong.any():
+        return
+    sample = int(wrong.nonzero()[0, 0])
+    label = int(labels[sample][wrong[sample]].flatten()[0])
+    raise DataError(
+        f"{where}: sample {sample} has label {label}; expected 0 to {classes - 1}. "
+        f"Correct that sample, or leave it out ({int(wrong.sum())} labels in all are out of range)."
+    )
+
+
+def check_finite(values: Float[Tensor, "samples *elements"], *, where: str = "values") -> None:
+    """Refuse values that are NaN or infinite.
+
+    Args:
+        values: one or more a sample.
+        where: what they are, for the error.
+
+    Raises:
+        DataError: if one is; its sample is named.
+
+    Example:
+        >>> import torch
+        >>> check_finite(torch.tensor([[1.0], [float("nan")]]))
+        Traceback (most recent call last):
+        batchproof._errors.DataError: values: sample 1 has nan; expected finite numbers. ...
+    """
+    finite = values.isfinite()
+    if finite.all():
+        return
+    sample = int((~finite).nonzero()[0, 0])
+    value = float(values[sample][~finite[sample]].flatten()[0])
+    raise DataError(
+        f"{where}: sample {sample} has {value}; expected finite numbers. "
+        f"Correct that sample, or leave it out ({int((~finite).sum())} values in all are not)."
+    )

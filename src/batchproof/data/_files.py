@@ -1,0 +1,156 @@
+"""Files of published data sets: found, fetched when asked, and held to their digests."""
+
+import contextlib
+import gzip
+import hashlib
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from batchproof._errors import DataError
+
+TIMEOUT_S = 30
+
+
+def find_folder(root: Path, folders: Sequence[str], names: Sequence[str], what: str) -> Path:
+    """Return the first of root's folders that holds all the files, plain or with .gz.
+
+    Raises:
+        DataError: if none does; it names what was looked for, and where.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"the data folder {root} does not exist; expected the folder that holds {what}. "
+            "Give its path, or --download to fetch what is published."
+        )
+    looked = [root / folder for folder in folders]
+    for folder in looked:
+        if all(find_file(folder, name) for name in names):
+            return folder
+    places = ", ".join(str(folder) for folder in looked)
+    lacking = [name for name in names if not any(find_file(folder, name) for folder in looked)]
+    raise DataError(
+        f"{what} is not in {root}: missing {', '.join(lacking or names)}; looked in {places}. "
+        "Give the folder that holds the files, or --download to fetch what is published."
+    )
+
+
+def find_file(folder: Path, name: str) -> Path | None:
+    """Return the plain file, else the one with .gz, else None."""
+    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes, un-gzipped where its name ends in .gz.
+
+    Raises:
+        DataError: if it cannot be read, or is no whole gzip file.
+    """
+    try:
+        raw = path.read_bytes()
+        return gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (EOFError, gzip.BadGzipFile, ValueError) as error:
+        raise damaged(path, f"is truncated or no gzip file ({error})") from error
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}. Look at its permissions."
+        ) from error
+    except Exception as error:
+        # zlib.error is no subclass of anything narrower
+        raise damaged(path, f"is no gzip file ({error})") from error
+
+
+def damaged(path: Path, how: str) -> DataError:
+    """Return the error for a file that is not what its name says."""
+    return DataError(f"{path} {how}. Delete it and fetch it again, from its source or --download.")
+
+
+def check_digest(path: Path, content: bytes, expected: str) -> None:
+    """Refuse content of another digest than the published one.
+
+    Raises:
+        DataError: if it is not the published file.
+    """
+    found = md5(content)
+    if found != expected:
+        raise damaged(path, f"has md5 {found}; expected {expected}, the published file's")
+
+
+def md5(content: bytes) -> str:
+    """Return the digest by which data sets are published; it is no protection."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def read_text(root: Path | str, folder: str, name: str, expected: str | None) -> str:
+    """Return a text file from root or from its folder of the data set, digest checked.
+
+    Raises:
+        DataError: if it is missing, damaged, or no text.
+    """
+    path = find_file(find_folder(Path(root), ("", folder), (name,), name), name)
+    assert path is not None
+    content = read_file(path)
+    if expected is not None:
+        check_digest(path, content, expected)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise damaged(path, f"is no UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
+def fetch(url: str, target: Path, expected: str, *, unzipped: bool) -> None:
+    """Fetch a file to its place: beside it first, renamed once its digest is right.
+
+    Args:
+        url: where it is published.
+        target: where it shall be.
+        expected: its md5.
+        unzipped: whether the digest is that of the un-gzipped bytes.
+
+    Raises:
+        DataError: if it cannot be fetched or written, or is another file.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            content = answer.read()
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise DataError(
+            f"{url} cannot be fetched: {error}. "
+            f"Look at the network, or put the file at {target} yourself."
+        ) from error
+    found = md5(_unzip(url, content) if unzipped else content)
+    if found != expected:
+        raise DataError(
+            f"{url} gave a file of md5 {found}; expected {expected}. "
+            f"Try again later, or put the published file at {target} yourself."
+        )
+    try:
+        write_whole(target, content)
+    except OSError as error:
+        raise DataError(
+            f"{target} cannot be written: {error.strerror}. Give a data folder you may write to."
+        ) from error
+
+
+def _unzip(url: str, content: bytes) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise DataError(f"{url} gave no gzip file ({error}). Try again later.") from error
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

@@ -1,0 +1,121 @@
+"""One data set over several ranks: every sample on exactly one of them, none dropped, none twice.
+
+    rank r of R draws the samples   order[r], order[r + R], order[r + 2R], ...
+
+so that the k-th batches of all ranks together are the samples of the k-th batch, R times as
+large, of one process. Ranks differ by at most one sample; a rank may have none.
+"""
+
+from collections.abc import Iterator, Sized
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from batchproof._errors import SettingError
+
+
+def shard(samples: int, rank: int, world_size: int) -> range:
+    """Return the positions, in the order of an epoch, of the samples that a rank draws.
+
+    Args:
+        samples: the number of samples over all ranks.
+        rank: this rank, from 0 to world_size - 1.
+        world_size: the number of ranks.
+
+    Returns:
+        Every world_size-th position from rank on. Over all ranks each occurs exactly once.
+
+    Raises:
+        SettingError: if there is no such rank.
+
+    Example:
+        >>> [list(shard(5, rank, 3)) for rank in range(3)]
+        [[0, 3], [1, 4], [2]]
+    """
+    if not 0 <= rank < world_size:
+        raise SettingError(
+            f"rank is {rank} of {world_size}; expected 0 to {world_size - 1}. "
+            "Leave rank and world_size out to take them from torch.distributed."
+        )
+    return range(rank, samples, world_size)
+
+
+def place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Return (rank, world_size) as given, or those of torch.distributed's default group.
+
+    Raises:
+        SettingError: if one is given without the other.
+    """
+    if rank is not None and world_size is not None:
+        return rank, world_size
+    if rank is not None or world_size is not None:
+        raise SettingError(
+            f"rank is {rank} and world_size is {world_size}; expected both or neither. "
+            "Leave both out to take them from torch.distributed."
+        )
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def permutation(samples: int, seed: int, epoch: int) -> Tensor:
+    """Return the order of an epoch: a pure function of its arguments, global seeds untouched."""
+    generator = torch.Generator().manual_seed(_mix(seed, epoch))
+    return torch.randperm(samples, generator=generator)
+
+
+def _mix(seed: int, epoch: int) -> int:
+    # splitmix64's finaliser, so that (0, 1) and (1, 0) share nothing
+    state = (seed * 0x9E3779B97F4A7C15 + epoch + 1) & 0xFFFFFFFFFFFFFFFF
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return (state ^ (state >> 31)) & 0x7FFFFFFFFFFFFFFF
+
+
+class ShardSampler(Sampler[int]):
+    """Indices of one rank's samples, for a torch DataLoader, in training and in evaluation.
+
+    Unlike torch's DistributedSampler it repeats no sample to make ranks even, and drops none.
+
+    Args:
+        data: the data set, or anything with a length.
+        shuffle: draw in the order given by seed and epoch, not in that of the data.
+        seed: with the epoch, it fixes the order.
+        rank: this rank; with world_size, taken from torch.distributed where left out.
+        world_size: the number of ranks.
+
+    Raises:
+        SettingError: if there is no such rank.
+
+    Example:
+        >>> [list(ShardSampler("abcde", rank=rank, world_size=2)) for rank in range(2)]
+        [[0, 2, 4], [1, 3]]
+    """
+
+    def __init__(
+        self,
+        data: Sized,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        self.samples = len(data)
+        self._positions = shard(self.samples, *place(rank, world_size))
+        self._shuffle, self._seed, self._epoch = shuffle, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is drawn next."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __iter__(self) -> Iterator[int]:
+        if not self._shuffle:
+            return iter(self._positions)
+        order = permutation(self.samples, self._seed, self._epoch)
+        chosen: list[int] = order[self._positions.start :: self._positions.step].tolist()
+        return iter(chosen)
