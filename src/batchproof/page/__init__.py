@@ -1,0 +1,54 @@
+"""What people look at: text, tables and pictures, in the terminal or as an HTML page.
+
+A document is a tuple of parts, each a value that knows nothing of where it is shown.
+
+Text, Formula, Code, Table     what is read
+Bars, Blocks, Curves           what is looked at
+to_rich                        a part for the terminal, pictures made of characters
+to_html                        a part as HTML, pictures as inline SVG
+page                           a whole page: no network, no script, light and dark, wide and narrow
+number                         a number as people read it
+
+Standard library and rich only: no torch is loaded here.
+"""
+
+from batchproof.page._html import page, to_html
+from batchproof.page._parts import (
+    Bar,
+    Bars,
+    Blocks,
+    Cell,
+    Code,
+    Curves,
+    Formula,
+    Mark,
+    Part,
+    Row,
+    Series,
+    Table,
+    Text,
+    Tone,
+    number,
+)
+from batchproof.page._terminal import to_rich
+
+__all__ = [
+    "Bar",
+    "Bars",
+    "Blocks",
+    "Cell",
+    "Code",
+    "Curves",
+    "Formula",
+    "Mark",
+    "Part",
+    "Row",
+    "Series",
+    "Table",
+    "Text",
+    "Tone",
+    "number",
+    "page",
+    "to_html",
+    "to_rich",
+]

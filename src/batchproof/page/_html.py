@@ -1,0 +1,109 @@
+"""Parts as HTML, and the page around them: one file, no network, no script.
+
+What is written comes from users' files and names, so everything is escaped here, once.
+"""
+
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+
+from batchproof.page import _svg
+from batchproof.page._parts import Bars, Blocks, Code, Curves, Formula, Part, Table, Text, Tone
+
+
+def to_html(part: Part) -> str:
+    """Return a part as HTML.
+
+    Example:
+        >>> to_html(Text("a < b"))
+        '<p>a &lt; b</p>'
+    """
+    match part:
+        case Text():
+            return _text(part)
+        case Formula():
+            return f'<pre class="formula">{escape(part.text)}</pre>'
+        case Code():
+            return f'<pre class="code">{escape(part.text)}</pre>'
+        case Table():
+            return _table(part)
+        case _:
+            return _picture(part)
+
+
+def _picture(part: Bars | Blocks | Curves) -> str:
+    match part:
+        case Bars():
+            return _figure(part.title, [], _svg.bars(part))
+        case Blocks():
+            return _figure(part.title, list(part.legend), _svg.blocks(part))
+        case Curves():
+            legend: list[tuple[Tone, str]] = [(s.tone, s.label) for s in part.series]
+            legend += [(mark.tone, f"◯ {mark.label}") for mark in part.marks]
+            return _figure(part.title, legend, _svg.curves(part))
+
+
+def page(title: str, lede: str, sections: Sequence[tuple[str, Sequence[Part]]]) -> str:
+    """Return a whole page.
+
+    Args:
+        title: its heading.
+        lede: one sentence under it.
+        sections: (heading, parts); a heading of "" has none.
+
+    Returns:
+        HTML that needs nothing else: style and pictures are in it.
+    """
+    body = "\n".join(_section(heading, parts) for heading, parts in sections)
+    style = files("batchproof.page").joinpath("style.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f'<header><h1>{escape(title)}</h1>\n<p class="lede">{escape(lede)}</p></header>\n'
+        f"{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _section(heading: str, parts: Sequence[Part]) -> str:
+    head = f"<h2>{escape(heading)}</h2>\n" if heading else ""
+    written, figures = [], []
+    for part in parts:
+        if isinstance(part, Bars | Blocks | Curves):
+            figures.append(to_html(part))
+            continue
+        written += _side_by_side(figures)
+        figures = []
+        written.append(to_html(part))
+    written += _side_by_side(figures)
+    return f"<section>\n{head}" + "\n".join(written) + "\n</section>"
+
+
+def _side_by_side(figures: list[str]) -> list[str]:
+    return ['<div class="figures">' + "\n".join(figures) + "</div>"] if figures else []
+
+
+def _text(part: Text) -> str:
+    head = f"<h3>{escape(part.heading)}</h3>" if part.heading else ""
+    tone = "" if part.tone == "plain" else f' class="verdict {part.tone}"'
+    return f"{head}<p{tone}>{escape(part.text)}</p>"
+
+
+def _table(part: Table) -> str:
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in part.columns)
+    rows = []
+    for index, row in enumerate(part.rows):
+        first, *others = (escape(cell) for cell in row)
+        cells = "".join(f"<td>{cell}</td>" for cell in others)
+        rows.append(f'<tr class="{part.tone(index)}"><th scope="row">{first}</th>{cells}</tr>')
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _figure(title: str, legend: Sequence[tuple[Tone, str]], picture: str) -> str:
+    keys = "".join(f'<li class="{tone}">{escape(meaning)}</li>' for tone, meaning in legend)
+    key = f'<ul class="legend">{keys}</ul>' if keys else ""
+    return f"<figure><figcaption>{escape(title)}</figcaption>{key}{picture}</figure>"
