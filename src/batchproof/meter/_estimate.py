@@ -1,0 +1,93 @@
+"""What a pass over data says, as numbers on the host: the mean, and how well it is known."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from batchproof.mean import Unit
+from batchproof.meter._sums import (
+    BATCH_MEANS,
+    BATCHES,
+    RR,
+    RW,
+    SAMPLES,
+    TOTAL,
+    WEIGHT,
+    WW,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over a pass over data, with what tells how well it is known.
+
+    The standard error is that of a ratio of sums over n independent samples,
+
+        sqrt( n / (n - 1) * sum_i (x_i - L w_i)^2 ) / sum_i w_i
+
+    Attributes:
+        value: the mean, L = sum of totals / sum of weights; NaN for a group without weight.
+        weight: the sum of weights.
+        samples: how many samples have something that counts; None where pairs came pooled.
+        standard_error: of value; None where pairs came pooled, or for fewer than two samples.
+        mean_of_batch_means: what a loop that averages the means of its batches would print.
+        unit: what the mean is a mean of.
+        groups: the same for each group, by name.
+        terms: the same for each term of an objective, by name.
+        metrics: the same for each metric, by name.
+
+    References:
+        Cochran (1977): Sampling Techniques, 3rd edition, section 6.4, the ratio estimate.
+    """
+
+    value: float
+    weight: float
+    samples: int | None
+    standard_error: float | None
+    mean_of_batch_means: float
+    unit: Unit
+    groups: Mapping[str, "Estimate"] = field(default_factory=dict)
+    terms: Mapping[str, "Estimate"] = field(default_factory=dict)
+    metrics: Mapping[str, "Estimate"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of Sums on the host."""
+
+    hi: Sequence[float]
+    lo: Sequence[float]
+    ratio: float
+
+    def estimate(
+        self, unit: Unit, *, pooled: bool, groups: Mapping[str, Estimate] | None = None
+    ) -> Estimate:
+        """Return the estimate that these sums give."""
+        weight = self._sum(WEIGHT)
+        value = _divided(self._sum(TOTAL), weight)
+        return Estimate(
+            value=value,
+            weight=weight,
+            samples=None if pooled else round(self._sum(SAMPLES)),
+            standard_error=None if pooled else self._standard_error(value, weight),
+            mean_of_batch_means=_divided(self._sum(BATCH_MEANS), self._sum(BATCHES)),
+            unit=unit,
+            groups=groups or {},
+        )
+
+    def _standard_error(self, value: float, weight: float) -> float | None:
+        samples = self._sum(SAMPLES)
+        if samples < 2 or weight == 0:
+            return None
+        moved = value - self.ratio
+        spread = self._sum(RR) + moved * (moved * self._sum(WW) - 2 * self._sum(RW))
+        # rounding can leave a spread of nothing a little below zero; nan stays nan
+        spread = 0.0 if spread < 0 else spread
+        return math.sqrt(samples / (samples - 1) * spread) / weight
+
+    def _sum(self, row: int) -> float:
+        return self.hi[row] + self.lo[row]
+
+
+def _divided(total: float, weight: float) -> float:
+    return total / weight if weight else math.nan
