@@ -11,6 +11,7 @@
     ├── DataError             ValueError          a data set that is missing, damaged or out of range
     ├── CheckpointError       ValueError          a checkpoint that is damaged or does not fit
     ├── RunFolderError        OSError             a run folder that exists, is missing or cannot be written
+    ├── RunInterruptedError   KeyboardInterrupt   a run that a signal ended, after saving it
     ├── RankError             RuntimeError        ranks that disagree, or one that died
     ├── ProbeError            ValueError          a probe that cannot be run under the cuts asked for
     └── CutDependenceError    AssertionError      a step or an evaluation that depends on the cut
@@ -62,6 +63,18 @@ class CheckpointError(BatchproofError, ValueError):
 
 class RunFolderError(BatchproofError, OSError):
     """A run folder exists already, is missing, or cannot be written."""
+
+
+class RunInterruptedError(BatchproofError, KeyboardInterrupt):
+    """A signal ended a run between two steps; what it takes to go on was saved.
+
+    Attributes:
+        signal: the signal's number; a shell's exit status for it is 128 more.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 class RankError(BatchproofError, RuntimeError):
