@@ -14,14 +14,15 @@ from torch import Tensor
 
 from batchproof._errors import SettingError
 from batchproof.mean import LOSS, Outcome
+from batchproof.step._number import Number, number
 
-Weights = Mapping[str, float | Tensor] | float | Tensor
+Weights = Mapping[str, Number] | Number
 Count = Callable[[Any], Weights]
 
 
 def count_window(
     count: "Count | str", window: Sequence[Any], model: Any, loss: Callable[[Any, Any], Any]
-) -> dict[str, float | Tensor]:
+) -> dict[str, Number]:
     """Return each term's weight over the window.
 
     Args:
@@ -46,14 +47,15 @@ def count_window(
         raise SettingError(
             f'count is {count!r}; expected a callable that gives a batch\'s weights, or "forward".'
         )
-    sums: dict[str, float | Tensor] = {}
+    sums: dict[str, Number] = {}
     for part in parts:
         for name, weight in part.items():
-            sums[name] = sums.get(name, 0.0) + weight
+            known = number(weight) if isinstance(weight, Tensor) else float(weight)
+            sums[name] = sums.get(name, 0.0) + known
     return sums
 
 
-def _by_term(weights: Weights) -> Mapping[str, float | Tensor]:
+def _by_term(weights: Weights) -> Mapping[str, Number]:
     return weights if isinstance(weights, Mapping) else {LOSS: weights}
 
 

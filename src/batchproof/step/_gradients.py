@@ -1,54 +1,57 @@
 """The gradients of a window: their norm, and the one factor they are multiplied by."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+
+from batchproof.step._number import Number, at_most_one
 
 
 def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
     """Return the gradients that are there; sparse ones with their duplicates summed."""
     found = []
     for parameter in parameters:
-        if parameter.grad is None:
+        grad = parameter.grad
+        if grad is None:
             continue
-        if parameter.grad.is_sparse:
-            parameter.grad = parameter.grad.coalesce()
-        found.append(parameter.grad)
+        if grad.is_sparse:
+            parameter.grad = grad = grad.coalesce()
+        found.append(grad)
     return found
 
 
-def total_norm(grads: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Return the 2-norm of all gradients together, in float32 or wider, on one device."""
+def total_norm(grads: Sequence[Tensor]) -> Number:
+    """Return the 2-norm of all gradients together, each taken in float32 or wider."""
     dense = [grad._values() if grad.is_sparse else grad for grad in grads]  # noqa: SLF001
     if not dense:
-        return torch.zeros((), device=device)
+        return 0.0
     wide = torch.float64 if dense[0].dtype == torch.float64 else torch.float32
-    norms = [
-        norm.to(device)
-        for same in _by_device(dense)
-        for norm in torch._foreach_norm(same, 2, dtype=wide)  # noqa: SLF001
-    ]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
-    return norm
-
-
-def scale(grads: Sequence[Tensor], factor: Tensor) -> None:
-    """Multiply every gradient by a number on the device, in one pass."""
-    dense = [grad for grad in grads if not grad.is_sparse]
+    norms: list[Tensor] = []
     for same in _by_device(dense):
-        torch._foreach_mul_(same, factor.to(same[0].device))
-    for grad in grads:
-        if grad.is_sparse:
-            grad._values().mul_(factor.to(grad.device))  # noqa: SLF001
+        norms += torch._foreach_norm(same, 2, dtype=wide)  # noqa: SLF001
+    device = next((norm.device for norm in norms if norm.device.type != "cpu"), None)
+    if device is None:
+        return math.hypot(*[norm.item() for norm in norms])
+    whole: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(device) for norm in norms]))
+    return whole
 
 
-def clip_factor(norm: Tensor, max_norm: float) -> Tensor:
+def scale(grads: Sequence[Tensor], factor: Number) -> None:
+    """Multiply every gradient by a number, in one pass."""
+    dense = [grad._values() if grad.is_sparse else grad for grad in grads]  # noqa: SLF001
+    for same in _by_device(dense):
+        on_device = factor.to(same[0].device) if isinstance(factor, Tensor) else factor
+        torch._foreach_mul_(same, on_device)
+
+
+def clip_factor(norm: Number, max_norm: float) -> Number:
     """Return the factor that brings a norm down to max_norm, and at most 1.
 
     The 1e-6 is that of torch.nn.utils.clip_grad_norm_, so that both clip alike.
     """
-    return torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+    return at_most_one(max_norm / (norm + 1e-6))
 
 
 def _by_device(tensors: list[Tensor]) -> Iterable[list[Tensor]]:

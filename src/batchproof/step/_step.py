@@ -15,16 +15,30 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from batchproof._errors import MissingCountError, SettingError
+from batchproof._errors import SettingError
 from batchproof.mean import Mean, Outcome
 from batchproof.step._count import Count, count_window
 from batchproof.step._gradients import clip_factor, gradients, total_norm
+from batchproof.step._number import (
+    Flag,
+    Number,
+    as_tensor,
+    invert,
+    is_finite,
+    nonzero,
+    number,
+    power_of_two_above,
+)
+from batchproof.step._objective import Objective, known_weight, refuse_several, weights_of
 from batchproof.step._result import StepResult
 from batchproof.step._tally import Tally
 from batchproof.step._update import Updater, named, updating
 from batchproof.step._verdict import Verdict
 
 Loss = Callable[[Any, Any], Mean | Mapping[str, Mean] | Outcome]
+
+# how far a count may be from the weight that the loss then has, relatively
+COUNT_TOLERANCE = 1e-6
 
 
 class Step:
@@ -78,12 +92,12 @@ class Step:
         self.model = model
         self.steps = 0
         self._update = updating(optimizer, model, scaler)
-        self._coefficients = dict(coefficients or {})
+        self._objective = Objective(coefficients)
         self._max_grad_norm = max_grad_norm
         self._count = count
         self._nonfinite = nonfinite
         self._scaled = scaler is not None and scaler.is_enabled()
-        self._skipped: Tensor | int = 0
+        self._skipped: int | Tensor = 0
         self._tally: Tally | None = None
         self._pending: list[Verdict] = []
 
@@ -141,24 +155,24 @@ class Step:
             raise SettingError("apply() has no window to close; call backward(mean) first.")
         tally, self._tally = self._tally, None
         self.steps += 1
-        terms, loss, weight = self._objective(tally)
+        terms, metrics = tally.terms(), tally.metrics()
+        loss = self._objective.mean(terms) if terms else Mean.zero(device=self._device())
+        weight = 1.0 if tally.counted is not None else number(loss.weight)
         self._update.unscale()
-        grads = gradients(self._update.parameters())
-        raw_norm = total_norm(grads, weight.device)
+        norm = total_norm(gradients(self._update.parameters()))
         to_mean, factor = self._factors(tally, weight)
-        norm = raw_norm if to_mean is None else raw_norm * to_mean.to(raw_norm.dtype)
+        if to_mean is not None:
+            norm = norm * to_mean
         if self._max_grad_norm is not None:
             clip = clip_factor(norm, self._max_grad_norm)
             factor = clip if factor is None else factor * clip
-        verdict = self._judge(tally, terms, loss, norm)
-        self._update.apply(factor, weight, verdict)
+        verdict = self._judge(tally, terms, number(loss.total), norm)
+        self._update.apply(None if factor == 1.0 else factor, weight, verdict)
         if self._nonfinite == "skip":
-            loss, terms = (
-                _emptied(loss, verdict),
-                {k: _emptied(m, verdict) for k, m in terms.items()},
-            )
+            loss = _emptied(loss, verdict)
+            terms = {name: _emptied(mean, verdict) for name, mean in terms.items()}
         self._remember(verdict)
-        return StepResult(loss, terms, tally.metrics(), norm, verdict)
+        return StepResult(loss, terms, metrics, as_tensor(norm, loss.total), verdict)
 
     def check(self) -> None:
         """Wait for every window so far, and raise what was wrong with the first that was.
@@ -191,73 +205,35 @@ class Step:
 
     def _backward(self, tally: Tally, outcome: Outcome, *, micro_batches: int | None) -> None:
         assert isinstance(outcome.terms, Mapping)
-        self._seeding(tally, outcome.terms, micro_batches)
+        self._settle_divisors(tally, outcome.terms, micro_batches)
         roots, seeds = [], []
         for name, mean in outcome.terms.items():
             if mean.total.requires_grad:
+                divisor = tally.provisional
+                if tally.counted is not None:
+                    divisor = known_weight(tally.counted, name)
+                seed = self._objective.seed(name, mean.total, divisor)
                 roots.append(mean.total)
-                seeds.append(self._seed(tally, name, mean.total))
+                seeds.append(self._update.seed(seed, mean.total))
         tally.add(outcome.terms, outcome.metrics)
         if roots:
             torch.autograd.backward(roots, seeds)
 
-    def _seeding(self, tally: Tally, terms: Mapping[str, Mean], micro_batches: int | None) -> None:
-        """Settle, at the first micro-batch, what its totals are divided by on the way."""
-        if tally.counted is not None or (tally.outcomes and len(terms) == 1):
+    def _settle_divisors(
+        self, tally: Tally, terms: Mapping[str, Mean], micro_batches: int | None
+    ) -> None:
+        """Settle, at the first micro-batch, what totals are divided by on the way."""
+        if tally.counted is not None:
             return
         if micro_batches == 1 and self._update.divides:
-            tally.counted = {name: mean.weight for name, mean in terms.items()}
-        elif len(terms) > 1:
-            raise MissingCountError(
-                f"the objective has {len(terms)} terms ({', '.join(terms)}), each over its own "
-                "weight, which must be known before the backward pass where a window has several "
-                'micro-batches. Pass count=callable(batch) -> weights, or count="forward".'
-            )
-        elif self._scaled:
-            # a power of two near the window's weight keeps float16 in range, and divides exactly
-            weight = next(iter(terms.values())).weight * (micro_batches or 1)
-            tally.provisional = torch.exp2(torch.log2(weight.clamp(min=1)).ceil())
+            tally.counted = weights_of(terms)
+            return
+        refuse_several(terms)
+        if self._scaled and not tally.outcomes:
+            (weight,) = weights_of(terms).values()
+            tally.provisional = power_of_two_above(weight * (micro_batches or 1))
 
-    def _seed(self, tally: Tally, name: str, total: Tensor) -> Tensor | None:
-        divisor = tally.provisional
-        if tally.counted is not None:
-            if name not in tally.counted:
-                raise SettingError(
-                    f"count gives weights of {sorted(tally.counted)} but the loss has the term "
-                    f"{name!r}; give one weight a term."
-                )
-            divisor = _nonzero(torch.as_tensor(tally.counted[name], device=total.device))
-        coefficient = self._coefficients.get(name, 1.0)
-        if divisor is None and coefficient == 1.0 and not self._scaled:
-            return None
-        seed = total.new_full((), coefficient)
-        return self._update.seed(seed if divisor is None else seed / divisor.to(total.dtype))
-
-    def _objective(self, tally: Tally) -> tuple[dict[str, Mean], Mean, Tensor]:
-        """Return the terms' Means, the objective's, and the weight that sums are divided by."""
-        terms = tally.terms()
-        unknown = self._coefficients.keys() - terms.keys()
-        if unknown and terms:
-            raise SettingError(
-                f"coefficients name {sorted(unknown)} but the loss has the terms {sorted(terms)}."
-            )
-        if not terms:
-            device = next((p.device for p in self._update.parameters()), torch.device("cpu"))
-            loss = Mean.zero(device=device)
-        elif len(terms) == 1:
-            ((name, mean),) = terms.items()
-            loss = Mean(mean.total * self._coefficients.get(name, 1.0), mean.weight, mean.unit)
-        else:
-            parts = [
-                self._coefficients.get(name, 1.0) * mean.total / _nonzero(mean.weight)
-                for name, mean in terms.items()
-            ]
-            value = torch.stack(parts).sum()
-            loss = Mean(value, torch.ones_like(value))
-        weight = loss.weight if tally.counted is None else torch.ones_like(loss.weight)
-        return terms, loss, weight
-
-    def _factors(self, tally: Tally, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def _factors(self, tally: Tally, weight: Number) -> tuple[Number | None, Number | None]:
         """Return what takes the gradients to the mean's, and what they are multiplied by now.
 
         wanted       grad( sum_m X_m ) / W
@@ -266,35 +242,42 @@ class Step:
         """
         if tally.counted is not None:
             return None, None
-        there = torch.ones_like(weight) if tally.provisional is None else tally.provisional
-        to_mean = there / _nonzero(weight)
+        provisional = 1.0 if tally.provisional is None else tally.provisional
+        to_mean = provisional / nonzero(weight)
         return to_mean, to_mean if self._update.divides else tally.provisional
 
-    def _judge(self, tally: Tally, terms: dict[str, Mean], loss: Mean, norm: Tensor) -> Verdict:
-        nothing = torch.zeros((), dtype=torch.bool, device=norm.device)
-        weights = [mean.weight for mean in terms.values()]
-        empty = (torch.stack(weights) == 0).all() if weights else ~nothing
-        finite = torch.isfinite(loss.total)
-        finite_gradient = torch.isfinite(norm)
-        nonfinite = ~finite if self._scaled else ~(finite & finite_gradient)
-        overflowed = ~finite_gradient if self._scaled else nothing
-        flags = torch.stack([empty, nonfinite, overflowed, self._miscounted(tally, terms, nothing)])
+    def _judge(
+        self, tally: Tally, terms: Mapping[str, Mean], total: Number, norm: Number
+    ) -> Verdict:
+        weights = weights_of(terms)
+        empty: Flag = True
+        for weight in weights.values():
+            empty = empty & (weight == 0)
+        finite = is_finite(total)
+        finite_gradient = is_finite(norm)
+        flags: dict[str, Flag] = {
+            "empty": empty,
+            "nonfinite": invert(finite if self._scaled else finite & finite_gradient),
+            "overflowed": invert(finite_gradient) if self._scaled else False,
+            "miscounted": self._miscounted(tally, weights),
+        }
         return Verdict(self.steps, flags, tally.totals(), self._blame(self.steps))
 
-    def _miscounted(self, tally: Tally, terms: dict[str, Mean], nothing: Tensor) -> Tensor:
-        if tally.counted is None or self._count is None:
-            return nothing
-        for name, mean in terms.items():
-            counted = torch.as_tensor(tally.counted[name]).to(mean.weight)
-            nothing = nothing | ~torch.isclose(counted, mean.weight, rtol=1e-6)
-        return nothing
+    def _miscounted(self, tally: Tally, weights: Mapping[str, Number]) -> Flag:
+        if self._count is None or tally.counted is None:
+            return False
+        miscounted: Flag = False
+        for name, weight in weights.items():
+            ratio = known_weight(tally.counted, name) / nonzero(weight)
+            expected = weight / nonzero(weight)
+            miscounted = miscounted | (abs(ratio - expected) > COUNT_TOLERANCE)
+        return miscounted
 
     def _blame(self, step: int) -> Callable[[], str | None]:
         def blame() -> str | None:
             if step != self.steps:
                 return None
-            names = named(self.model, self._update.parameters())
-            for parameter, name in names.items():
+            for parameter, name in named(self.model, self._update.parameters()).items():
                 if parameter.grad is not None and not parameter.grad.isfinite().all():
                     return name
             return None
@@ -302,23 +285,20 @@ class Step:
         return blame
 
     def _remember(self, verdict: Verdict) -> None:
-        held = verdict.held
-        self._skipped = self._skipped + held
-        if held.device.type == "cpu":
+        self._skipped = self._skipped + verdict.held()
+        if verdict.on_host:
             verdict.check(tolerate_nonfinite=self._nonfinite == "skip")
         else:
             verdict.send()
             self._pending.append(verdict)
 
-
-def _nonzero(weight: Tensor) -> Tensor:
-    """Return the weight, or 1 in place of 0: a window of no weight is held back elsewhere."""
-    return torch.where(weight == 0, 1, weight)
+    def _device(self) -> torch.device:
+        return next((p.device for p in self._update.parameters()), torch.device("cpu"))
 
 
 def _emptied(mean: Mean, verdict: Verdict) -> Mean:
     """Return the pair, or (0, 0) where the window was not finite."""
-    nonfinite = verdict.flags[1]
+    nonfinite = torch.as_tensor(verdict.flags["nonfinite"])
     return Mean(
         torch.where(nonfinite, 0, mean.total), torch.where(nonfinite, 0, mean.weight), mean.unit
     )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from batchproof._errors import UnitError
 from batchproof.mean import Mean, Outcome, exact_dtype
+from batchproof.step._number import Number
 
 
 @dataclass(slots=True)
@@ -16,13 +17,14 @@ class Tally:
 
     Attributes:
         outcomes: one a micro-batch, detached.
-        provisional: the divisor that gradients were scaled down by on the way, or None.
-        counted: each term's weight over the window, where it was known before the backward pass.
+        counted: each term's weight over the window, where it is known before the backward pass;
+            totals are then divided by it on the way.
+        provisional: else the divisor of all totals on the way, to keep float16 in range, or None.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
-    provisional: Tensor | None = None
-    counted: Mapping[str, float | Tensor] | None = None
+    counted: Mapping[str, Number] | None = None
+    provisional: Number | None = None
 
     def add(self, terms: Mapping[str, Mean], metrics: Mapping[str, Mean]) -> None:
         """Keep a micro-batch's pairs, without their graphs."""

@@ -19,9 +19,10 @@ from torch.optim import Optimizer
 
 from batchproof._errors import SettingError
 from batchproof.step._gradients import gradients, scale
+from batchproof.step._number import Number
 from batchproof.step._verdict import Verdict
 
-Updater = Callable[[Tensor], Any]
+Updater = Callable[[Any], Any]
 
 
 class Update(Protocol):
@@ -35,13 +36,13 @@ class Update(Protocol):
     def zero(self) -> None:
         """Drop all gradients."""
 
-    def seed(self, seed: Tensor) -> Tensor:
-        """Return what to back-propagate for a derivative of `seed`."""
+    def seed(self, seed: Tensor | None, total: Tensor) -> Tensor | None:
+        """Return what to back-propagate a total with, for a derivative of `seed`, or of 1."""
 
     def unscale(self) -> None:
         """Undo what `seed` multiplied by, before norms are taken."""
 
-    def apply(self, factor: Tensor | None, weight: Tensor, verdict: Verdict) -> None:
+    def apply(self, factor: Number | None, weight: Number, verdict: Verdict) -> None:
         """Update the parameters from gradients times factor, unless the verdict holds it back."""
 
 
@@ -91,14 +92,15 @@ class OptimizerUpdate:
         """Drop all gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
-    def seed(self, seed: Tensor) -> Tensor:
+    def seed(self, seed: Tensor | None, total: Tensor) -> Tensor | None:
         """Return the seed as it is."""
+        del total
         return seed
 
     def unscale(self) -> None:
         """Leave the gradients as they are."""
 
-    def apply(self, factor: Tensor | None, weight: Tensor, verdict: Verdict) -> None:
+    def apply(self, factor: Number | None, weight: Number, verdict: Verdict) -> None:
         """Step, dividing on the way; held back by the kernel where it can, else by the host."""
         del weight
         on_device = self._holds_back_on_device(verdict)
@@ -109,9 +111,10 @@ class OptimizerUpdate:
             factor = None
         settings: dict[str, Tensor] = {}
         if factor is not None:
-            settings["grad_scale"] = factor.reciprocal().float()
+            device = self.parameters()[0].device
+            settings["grad_scale"] = torch.as_tensor(1 / factor, dtype=torch.float32, device=device)
         if on_device:
-            settings["found_inf"] = verdict.held.float()
+            settings["found_inf"] = torch.as_tensor(verdict.held()).float()
         self._step(settings)
 
     def _step(self, settings: dict[str, Tensor]) -> None:
@@ -133,7 +136,7 @@ class OptimizerUpdate:
     def _holds_back_on_device(self, verdict: Verdict) -> bool:
         # reading is free on the CPU; without state, a held-back first step of a fused SGD would
         # leave its momentum buffers uninitialised, so the first window is read on the host
-        return self._fused() and verdict.flags.device.type != "cpu" and bool(self.optimizer.state)
+        return self._fused() and not verdict.on_host and bool(self.optimizer.state)
 
 
 class ScaledUpdate(OptimizerUpdate):
@@ -143,9 +146,9 @@ class ScaledUpdate(OptimizerUpdate):
         super().__init__(optimizer)
         self.scaler = scaler
 
-    def seed(self, seed: Tensor) -> Tensor:
+    def seed(self, seed: Tensor | None, total: Tensor) -> Tensor | None:
         """Return the seed times the loss scale."""
-        scaled = self.scaler.scale(seed)
+        scaled = self.scaler.scale(torch.ones_like(total) if seed is None else seed)
         assert isinstance(scaled, Tensor)
         return scaled
 
@@ -153,7 +156,7 @@ class ScaledUpdate(OptimizerUpdate):
         """Divide the gradients by the loss scale; the scaler notes whether they overflowed."""
         self.scaler.unscale_(self.optimizer)
 
-    def apply(self, factor: Tensor | None, weight: Tensor, verdict: Verdict) -> None:
+    def apply(self, factor: Number | None, weight: Number, verdict: Verdict) -> None:
         """Let the scaler step or skip, and adapt its scale."""
         del weight
         flags = verdict.read()
@@ -181,14 +184,15 @@ class OwnUpdate:
         """Drop all gradients."""
         self.model.zero_grad(set_to_none=True)
 
-    def seed(self, seed: Tensor) -> Tensor:
+    def seed(self, seed: Tensor | None, total: Tensor) -> Tensor | None:
         """Return the seed as it is."""
+        del total
         return seed
 
     def unscale(self) -> None:
         """Leave the gradients as they are."""
 
-    def apply(self, factor: Tensor | None, weight: Tensor, verdict: Verdict) -> None:
+    def apply(self, factor: Number | None, weight: Number, verdict: Verdict) -> None:
         """Call the updater with the window's weight, unless the step is held back."""
         if verdict.skipped():
             return

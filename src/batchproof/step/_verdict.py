@@ -1,8 +1,8 @@
 """Whether a window's step is taken: not over no weight, not with a loss or gradient that is NaN.
 
-The flags stay on the device until somebody reads them. Where reading is free (the CPU) they are
-read at once; on a CUDA device they travel to pinned memory behind the step, and are looked at when
-they have arrived, so that nothing ever waits for them.
+The flags stay on the device until somebody reads them. On the CPU they are known at once; on a
+CUDA device they travel to pinned memory behind the step, and are looked at when they have
+arrived, so that nothing ever waits for them.
 """
 
 import math
@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import BatchproofError, NonFiniteError, SettingError
-
-FLAGS = ("empty", "nonfinite", "overflowed", "miscounted")
+from batchproof.step._number import Flag
 
 
 @dataclass(slots=True)
@@ -23,29 +22,36 @@ class Verdict:
 
     Attributes:
         step: the number of the window, from 1.
-        flags: bool, shape (4,): the window has no weight; its loss or gradient is NaN or infinite;
-            its gradient overflowed under a scaler, which is no error; its weights are not those
-            that were counted before.
+        flags: by name: "empty", the window has no weight; "nonfinite", its loss or gradient is NaN
+            or infinite; "overflowed", its gradient is so under a scaler, which is no error;
+            "miscounted", its weights are not those that were counted before.
         totals: each micro-batch's totals by term.
         blame: names a parameter whose gradient is not finite, while gradients are still there.
     """
 
     step: int
-    flags: Tensor
+    flags: Mapping[str, Flag]
     totals: Sequence[Mapping[str, Tensor]]
     blame: Callable[[], str | None]
     _arriving: tuple[Tensor, torch.cuda.Event] | None = field(default=None, repr=False)
     _read: dict[str, bool] | None = field(default=None, repr=False)
 
     @property
-    def held(self) -> Tensor:
-        """Bool, shape (): whether the step is held back; no host read."""
-        return self.flags.any()
+    def on_host(self) -> bool:
+        """Whether reading the flags does not wait for a device."""
+        return self._read is not None or not any(isinstance(f, Tensor) for f in self.flags.values())
+
+    def held(self) -> Flag:
+        """Return whether the step is held back, without a host read."""
+        if self.on_host:
+            return self.skipped()
+        return self._stacked().any()
 
     def read(self) -> Mapping[str, bool]:
         """Return the flags by name, read on the host once."""
         if self._read is None:
-            self._read = dict(zip(FLAGS, self.flags.tolist(), strict=True))
+            values = self.flags.values() if self.on_host else self._stacked().tolist()
+            self._read = {name: bool(v) for name, v in zip(self.flags, values, strict=True)}
         return self._read
 
     def skipped(self) -> bool:
@@ -54,22 +60,23 @@ class Verdict:
 
     def send(self) -> None:
         """Start the flags on their way to the host, without waiting."""
-        if self.flags.device.type == "cuda":
-            landing = torch.empty(len(FLAGS), dtype=torch.bool, pin_memory=True)
-            landing.copy_(self.flags, non_blocking=True)
+        flags = self._stacked()
+        if flags.device.type == "cuda":
+            landing = torch.empty(len(flags), dtype=torch.bool, pin_memory=True)
+            landing.copy_(flags, non_blocking=True)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
             self._arriving = (landing, event)
 
     def arrived(self) -> bool:
-        """Return whether reading would not wait."""
-        if self._read is None and self._arriving is not None:
+        """Return whether the flags are on the host by now."""
+        if not self.on_host and self._arriving is not None:
             landed, event = self._arriving
             if event.query():  # type: ignore[no-untyped-call]
-                self._read = dict(zip(FLAGS, landed.tolist(), strict=True))
-        return self._read is not None or self.flags.device.type == "cpu"
+                self._read = dict(zip(self.flags, landed.tolist(), strict=True))
+        return self.on_host
 
-    def check(self, *, tolerate_nonfinite: bool) -> None:
+    def check(self, *, tolerate_nonfinite: bool = False) -> None:
         """Read on the host, and raise what is wrong.
 
         Raises:
@@ -99,3 +106,7 @@ class Verdict:
             f"step {self.step}: the gradient{f' of {where}' if where else ''} is not finite though "
             f"every loss is; {after}"
         )
+
+    def _stacked(self) -> Tensor:
+        device = next(flag.device for flag in self.flags.values() if isinstance(flag, Tensor))
+        return torch.stack([torch.as_tensor(flag, device=device) for flag in self.flags.values()])
