@@ -1,0 +1,85 @@
+"""The objective sum_t c_t X_t / W_t: its value, and what each total is back-propagated with."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from batchproof._errors import MissingCountError, SettingError
+from batchproof.mean import Mean
+from batchproof.step._number import Number, as_tensor, nonzero, number
+
+
+class Objective:
+    """Terms and their coefficients, 1 where not given."""
+
+    def __init__(self, coefficients: Mapping[str, float] | None) -> None:
+        self.coefficients = dict(coefficients or {})
+
+    def mean(self, terms: Mapping[str, Mean]) -> Mean:
+        """Return the objective as a Mean: of one term its pair, of several (value, 1).
+
+        Raises:
+            SettingError: if a coefficient names no term.
+        """
+        if unknown := self.coefficients.keys() - terms.keys():
+            raise SettingError(
+                f"coefficients name {sorted(unknown)} but the loss has the terms {sorted(terms)}; "
+                "give coefficients of those."
+            )
+        if len(terms) == 1:
+            ((name, mean),) = terms.items()
+            coefficient = self.coefficients.get(name, 1.0)
+            if coefficient == 1.0:
+                return mean
+            return Mean(mean.total * coefficient, mean.weight, mean.unit)
+        parts = [
+            self.coefficients.get(name, 1.0) * mean.total / _nonzero(mean.weight)
+            for name, mean in terms.items()
+        ]
+        value = torch.stack(parts).sum()
+        return Mean(value, torch.ones_like(value))
+
+    def seed(self, name: str, total: Tensor, divisor: Number | None) -> Tensor | None:
+        """Return c_t / divisor as what to back-propagate a total with; None means 1."""
+        coefficient = self.coefficients.get(name, 1.0)
+        if divisor is None:
+            return None if coefficient == 1.0 else total.new_full((), coefficient)
+        return as_tensor(coefficient / nonzero(divisor), total)
+
+
+def known_weight(counted: Mapping[str, Number], name: str) -> Number:
+    """Return the weight counted for a term.
+
+    Raises:
+        SettingError: if there is none.
+    """
+    if name not in counted:
+        raise SettingError(
+            f"count gives weights of {sorted(counted)} but the loss has the term {name!r}; "
+            "give one weight a term."
+        )
+    return counted[name]
+
+
+def weights_of(terms: Mapping[str, Mean]) -> dict[str, Number]:
+    """Return each term's weight."""
+    return {name: number(mean.weight) for name, mean in terms.items()}
+
+
+def refuse_several(terms: Mapping[str, Mean]) -> None:
+    """Refuse an objective of several terms whose weights are not known yet.
+
+    Raises:
+        MissingCountError: if there are several.
+    """
+    if len(terms) > 1:
+        raise MissingCountError(
+            f"the objective has {len(terms)} terms ({', '.join(terms)}), each over its own weight, "
+            "which must be known before the backward pass where a window has several "
+            'micro-batches. Pass count=callable(batch) -> weights, or count="forward".'
+        )
+
+
+def _nonzero(weight: Tensor) -> Tensor:
+    return torch.where(weight == 0, 1, weight)
