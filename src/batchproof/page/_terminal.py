@@ -33,7 +33,7 @@ STYLES: dict[Tone, str] = {
     "teal": "cyan",
 }
 BLOCKS: dict[Tone, str] = {"muted": "□", "wrong": "◆"}
-POINTS = "●◇○+△▪"
+POINTS, MARKS = "●◇○+△▪", "◆▲"
 BAR_WIDTH = 36
 PLOT_WIDTH, PLOT_HEIGHT = 56, 12
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -157,8 +157,8 @@ def _plot(part: Curves) -> list[list[tuple[str, str]]]:
                 put(x0 + share * (x1 - x0), y0 + share * (y1 - y0), "·", series.tone)
         for x, y, _ in points:
             put(x, y, POINTS[place % len(POINTS)], series.tone)
-    for mark in part.marks:
-        put(mark.x, mark.y, "◆", mark.tone)
+    for place, mark in enumerate(part.marks):
+        put(mark.x, mark.y, MARKS[place % len(MARKS)], mark.tone)
     return cells
 
 
@@ -176,8 +176,10 @@ def _key(part: Curves) -> Line:
     for place, series in enumerate(part.series):
         glyph = POINTS[place % len(POINTS)]
         key.append(f"{glyph} ", style=STYLES[series.tone]).append(f"{series.label}   ")
-    for mark in part.marks:
-        key.append("◆ ", style=STYLES[mark.tone]).append(f"{mark.label}   ")
+    for place, mark in enumerate(part.marks):
+        key.append(f"{MARKS[place % len(MARKS)]} ", style=STYLES[mark.tone]).append(
+            f"{mark.label}   "
+        )
     return key
 
 

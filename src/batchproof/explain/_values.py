@@ -1,0 +1,94 @@
+"""Values that a topic cannot work with, refused in one line."""
+
+import math
+from collections.abc import Sequence
+
+from batchproof._errors import SettingError
+
+
+def finite(name: str, values: Sequence[float], least: int = 1) -> tuple[float, ...]:
+    """Return the values as floats.
+
+    Raises:
+        SettingError: if there are fewer than `least`, or one is NaN or infinite.
+    """
+    if len(values) < least:
+        raise SettingError(
+            f"{name} has {len(values)} values; expected at least {least}. "
+            f"Give them separated by commas."
+        )
+    for value in values:
+        if not math.isfinite(value):
+            raise SettingError(f"{name} contains {value}; expected finite numbers. Leave it out.")
+    return tuple(float(value) for value in values)
+
+
+def counts(name: str, values: Sequence[int], least: int = 1) -> tuple[int, ...]:
+    """Return the values, whole numbers of things.
+
+    Raises:
+        SettingError: if there is none, or one is below `least`.
+    """
+    finite(name, values)
+    for value in values:
+        if value < least or value != int(value):
+            raise SettingError(
+                f"{name} contains {value}; expected whole numbers from {least}. Correct it."
+            )
+    return tuple(int(value) for value in values)
+
+
+def count(name: str, value: int, least: int = 1, most: int = 1_000_000) -> int:
+    """Return a whole number of things.
+
+    Raises:
+        SettingError: if it is below `least` or above `most`.
+    """
+    if not least <= value <= most or value != int(value):
+        raise SettingError(
+            f"{name} is {value}; expected a whole number from {least} to {most}. Choose one."
+        )
+    return int(value)
+
+
+def positive(name: str, value: float) -> float:
+    """Return a number above zero.
+
+    Raises:
+        SettingError: if it is not.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise SettingError(f"{name} is {value}; expected a number above 0. Choose one.")
+    return float(value)
+
+
+def share(name: str, value: float) -> float:
+    """Return a number from 0 to below 1.
+
+    Raises:
+        SettingError: if it is not.
+    """
+    if not 0 <= value < 1:
+        raise SettingError(f"{name} is {value}; expected a number from 0 to below 1. Choose one.")
+    return float(value)
+
+
+def same_length(**named: Sequence[float]) -> None:
+    """Refuse sequences of different lengths.
+
+    Raises:
+        SettingError: if they differ.
+    """
+    if len({len(values) for values in named.values()}) > 1:
+        told = " and ".join(f"{name} has {len(values)}" for name, values in named.items())
+        raise SettingError(f"{told} values; expected as many of each. Give one for one.")
+
+
+def cut(values: Sequence[float], size: int) -> list[tuple[float, ...]]:
+    """Return the values in batches of a size, the last one as short as it must be."""
+    return [tuple(values[start : start + size]) for start in range(0, len(values), size)]
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the plain mean, summed without rounding on the way."""
+    return math.fsum(values) / len(values)
