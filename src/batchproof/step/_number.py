@@ -35,6 +35,11 @@ def is_finite(value: Number) -> Flag:
     return torch.isfinite(value) if isinstance(value, Tensor) else math.isfinite(value)
 
 
+def differ(first: Number, second: Number) -> Flag:
+    """Return whether two weights differ by more than their rounding: one part in a million."""
+    return (first - second) ** 2 > (1e-6 * second) ** 2
+
+
 def invert(flag: Flag) -> Flag:
     """Return the flag's negation."""
     return ~flag if isinstance(flag, Tensor) else not flag

@@ -23,6 +23,7 @@ from batchproof.step._number import (
     Flag,
     Number,
     as_tensor,
+    differ,
     invert,
     is_finite,
     nonzero,
@@ -36,9 +37,6 @@ from batchproof.step._update import Updater, named, updating
 from batchproof.step._verdict import Verdict
 
 Loss = Callable[[Any, Any], Mean | Mapping[str, Mean] | Outcome]
-
-# how far a count may be from the weight that the loss then has, relatively
-COUNT_TOLERANCE = 1e-6
 
 
 class Step:
@@ -268,9 +266,7 @@ class Step:
             return False
         miscounted: Flag = False
         for name, weight in weights.items():
-            ratio = known_weight(tally.counted, name) / nonzero(weight)
-            expected = weight / nonzero(weight)
-            miscounted = miscounted | (abs(ratio - expected) > COUNT_TOLERANCE)
+            miscounted = miscounted | differ(known_weight(tally.counted, name), weight)
         return miscounted
 
     def _blame(self, step: int) -> Callable[[], str | None]:
