@@ -1,0 +1,35 @@
+"""Training and evaluation whose numbers do not depend on how the data is cut.
+
+evaluate      a model's mean loss over a data set, with its standard error
+supervised    a criterion as a loss function for batches (input, target)
+Trainer       fits and evaluates with one function for a batch's Mean
+History       what a run measured; the best epoch and the runner-up
+Record        one of its pairs
+Callback      is told of a run as it goes
+"""
+
+from batchproof.train._callback import Callback
+from batchproof.train._evaluate import evaluate
+from batchproof.train._history import Choice, History
+from batchproof.train._loss import Loss, Precision
+from batchproof.train._position import Position
+from batchproof.train._progress import NoProgress, Progress
+from batchproof.train._records import Record
+from batchproof.train._supervised import Supervised, supervised
+from batchproof.train._trainer import Trainer
+
+__all__ = [
+    "Callback",
+    "Choice",
+    "History",
+    "Loss",
+    "NoProgress",
+    "Position",
+    "Precision",
+    "Progress",
+    "Record",
+    "Supervised",
+    "Trainer",
+    "evaluate",
+    "supervised",
+]

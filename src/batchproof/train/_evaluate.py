@@ -1,0 +1,203 @@
+"""A model's mean loss over a data set: the same number at any batch size, in any order.
+
+The sums stay on the device until the pass is over; then they are read once.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.utils.data import RandomSampler
+
+from batchproof._errors import NonFiniteError
+from batchproof.meter import Estimate
+from batchproof.train._loss import Loss
+from batchproof.train._place import device_of, placed
+from batchproof.train._sums import Groups, Sums, unpooled
+
+By = Callable[[Any], Int[Tensor, " samples"]]
+_FOLD = 1024
+
+
+def evaluate(
+    model: Any,
+    loader: Iterable[Any],
+    loss: Loss,
+    *,
+    by: By | None = None,
+    groups: Groups | None = None,
+    coefficients: Mapping[str, float] | None = None,
+    nonfinite: Literal["raise", "keep"] = "raise",
+    group: Any = None,
+) -> Estimate:
+    """Return the mean loss of a model over a data set, with its standard error and metrics.
+
+    The model is put in evaluation mode and back, each module as it was; no gradient is kept.
+
+    Args:
+        model: handed to loss; batches are brought to where its parameters lie.
+        loader: any iterable of batches.
+        loss: called as loss(model, batch); returns a Mean, a dict of Means or an Outcome.
+        by: called as by(batch): the group of each sample, shape (samples,), for a breakdown.
+        groups: the number of groups, or their names.
+        coefficients: what each term of an objective is multiplied by; 1 where not given.
+        nonfinite: "raise", or "keep" to return a mean that is NaN or infinite as it is.
+        group: the process group whose ranks evaluate together; None is the default group where
+            one is initialised, else this process alone.
+
+    Returns:
+        The Estimate of the loss; of several terms, their weighted sum, with each in `.terms`.
+
+    Raises:
+        NonFiniteError: if the loss is NaN or infinite; it names the batch.
+
+    Example:
+        >>> import torch
+        >>> import batchproof as bp
+        >>> batches = [(torch.tensor([1.0, 2.0, 3.0]), torch.zeros(3)),
+        ...            (torch.tensor([10.0]), torch.zeros(1))]
+        >>> found = bp.evaluate(torch.nn.Identity(), batches, bp.supervised(torch.nn.L1Loss()))
+        >>> found.value, found.mean_of_batch_means
+        (4.0, 6.0)
+    """
+    sums = measure(
+        model,
+        loader,
+        loss,
+        by=by,
+        groups=groups,
+        coefficients=coefficients,
+        nonfinite=nonfinite,
+        group=group,
+    )
+    return sums.estimate()
+
+
+def measure(
+    model: Any,
+    loader: Iterable[Any],
+    loss: Loss,
+    *,
+    by: By | None = None,
+    groups: Groups | None = None,
+    coefficients: Mapping[str, float] | None = None,
+    nonfinite: Literal["raise", "keep"] = "raise",
+    group: Any = None,
+    each: Callable[[], None] | None = None,
+) -> Sums:
+    """Return the sums of an evaluation, from which evaluate makes its Estimate.
+
+    Args:
+        model: as for evaluate, like all that is not named here.
+        loader: any iterable of batches.
+        loss: called as loss(model, batch).
+        by: the group of each sample.
+        groups: the number of groups, or their names.
+        coefficients: what each term is multiplied by.
+        nonfinite: "raise" or "keep".
+        group: the process group.
+        each: called after every batch.
+
+    Raises:
+        NonFiniteError: if the loss is NaN or infinite and nonfinite is "raise".
+    """
+    sums = Sums(coefficients=coefficients, groups=groups)
+    watch = _Watch()
+    with evaluating(model):
+        for batch in placed(loader, device_of(model)):
+            terms, metrics = unpooled(loss(model, batch))
+            sums.add(terms, metrics, by=None if by is None else by(batch))
+            watch.add({name: mean.total.sum() for name, mean in terms.items()})
+            if each is not None:
+                each()
+    if nonfinite == "raise":
+        watch.check(loader)
+    if in_a_group(group):
+        sums.sync(group)
+    return sums
+
+
+def in_a_group(group: Any) -> bool:
+    """Return whether several ranks work together."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return False
+    return torch.distributed.get_world_size(group) > 1
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Put a model in evaluation mode without gradient, and every module of it back as it was."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    training = [module.training for module in modules]
+    for module in modules:
+        module.training = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, was in zip(modules, training, strict=True):
+            module.training = was
+
+
+class _Watch:
+    """Which batches had a loss that is not finite; read on the host only at the end."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._pending: list[Tensor] = []
+        self._folded: list[Tensor] = []
+
+    def add(self, totals: Mapping[str, Tensor]) -> None:
+        self._names = list(totals)
+        self._pending += totals.values()
+        if len(self._pending) >= _FOLD * len(self._names):
+            self._fold()
+
+    def _fold(self) -> None:
+        if self._pending:
+            self._folded.append(torch.stack(self._pending).isfinite())
+            self._pending = []
+
+    def check(self, loader: Iterable[Any]) -> None:
+        self._fold()
+        if not self._folded:
+            return
+        finite = torch.cat(self._folded)
+        if bool(finite.all()):
+            return
+        place = int((~finite).nonzero()[0])
+        index, term = divmod(place, len(self._names))
+        batches = len(finite) // len(self._names)
+        raise NonFiniteError(
+            f"the loss is not finite: term {self._names[term]!r} in batch {index + 1} of "
+            f"{batches}{_blame(loader, index)}. Mend the data or the model; "
+            "evaluate(nonfinite='keep') returns such a mean as it is."
+        )
+
+
+def _blame(loader: Iterable[Any], index: int) -> str:
+    """Return words that name the sample to blame, where the loader can be walked again."""
+    shuffled = isinstance(getattr(loader, "sampler", None), RandomSampler)
+    if isinstance(loader, Iterator) or shuffled:
+        return ""
+    batch = next(islice(iter(loader), index, None), None)
+    sample = nonfinite_sample(batch)
+    return "" if sample is None else f", whose sample {sample} (from 0) holds NaN or infinity"
+
+
+def nonfinite_sample(batch: Any) -> int | None:
+    """Return the index of the first sample of a batch that holds NaN or infinity, or None."""
+    if isinstance(batch, Tensor):
+        if batch.ndim == 0 or not batch.is_floating_point():
+            return None
+        bad = ~batch.isfinite().flatten(1).all(1) if batch.ndim > 1 else ~batch.isfinite()
+        return int(bad.nonzero()[0]) if bool(bad.any()) else None
+    parts = batch.values() if isinstance(batch, Mapping) else batch
+    if not isinstance(parts, Iterable) or isinstance(parts, str | bytes):
+        return None
+    found = [sample for part in parts if (sample := nonfinite_sample(part)) is not None]
+    return min(found, default=None)

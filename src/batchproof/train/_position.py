@@ -1,0 +1,37 @@
+"""Where a run stands."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(slots=True)
+class Position:
+    """A place between two optimiser steps.
+
+    Attributes:
+        epoch: epochs completed.
+        step: windows done in all.
+        batch: micro-batches of the present epoch that are done.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    batch: int = 0
+
+    def advance(self, micro_batches: int) -> None:
+        """Count one window."""
+        self.step += 1
+        self.batch += micro_batches
+
+    def next_epoch(self) -> None:
+        """Count one epoch."""
+        self.epoch += 1
+        self.batch = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counters, for a checkpoint."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Take the counters of a checkpoint."""
+        self.epoch, self.step, self.batch = state["epoch"], state["step"], state["batch"]

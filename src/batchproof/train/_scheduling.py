@@ -1,0 +1,118 @@
+"""When the learning rate's schedule moves: after every optimiser step, or after every epoch."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from torch.optim.lr_scheduler import (
+    CyclicLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+)
+
+from batchproof._errors import SettingError
+
+Per = Literal["epoch", "step"]
+
+
+class Schedule(Protocol):
+    """What a run needs of a schedule."""
+
+    per_step: bool
+
+    def after_step(self) -> None:
+        """Move on after an optimiser step."""
+
+    def after_epoch(self, monitored: float | None) -> None:
+        """Move on after an epoch whose monitored mean is given."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the schedule's state, for a checkpoint."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the state of a checkpoint."""
+
+
+class NoSchedule:
+    """A learning rate that stays as it is."""
+
+    per_step = False
+
+    def after_step(self) -> None:
+        """Do nothing."""
+
+    def after_epoch(self, monitored: float | None) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take nothing."""
+
+
+class TorchSchedule:
+    """One of torch's schedulers, moved per step or per epoch."""
+
+    def __init__(self, scheduler: LRScheduler, per: Per) -> None:
+        self.scheduler = scheduler
+        self.per_step = per == "step"
+        self._plateau = isinstance(scheduler, ReduceLROnPlateau)
+
+    def after_step(self) -> None:
+        """Move on after an optimiser step, where the schedule counts steps."""
+        if self.per_step:
+            self.scheduler.step()
+
+    def after_epoch(self, monitored: float | None) -> None:
+        """Move on after an epoch, where the schedule counts epochs.
+
+        Raises:
+            SettingError: if the schedule waits for a plateau and nothing is monitored.
+        """
+        if self.per_step:
+            return
+        if not self._plateau:
+            self.scheduler.step()
+            return
+        if monitored is None:
+            msg = (
+                "ReduceLROnPlateau needs a monitored mean, but no validation data were given; "
+                'pass val, or monitor="train_loss".'
+            )
+            raise SettingError(msg)
+        self.scheduler.step(monitored)  # type: ignore[arg-type]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the scheduler's state."""
+        return dict(self.scheduler.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the state of a checkpoint."""
+        self.scheduler.load_state_dict(dict(state))
+
+
+def schedule_of(scheduler: Any, per: str) -> NoSchedule | TorchSchedule:
+    """Return the schedule of a scheduler that counts epochs or steps.
+
+    Raises:
+        SettingError: if it is no scheduler, or cannot count what it is asked to.
+    """
+    if per not in ("epoch", "step"):
+        raise SettingError(f"scheduler_per is {per!r}; expected 'epoch' or 'step'.")
+    if scheduler is None:
+        return NoSchedule()
+    if not isinstance(scheduler, LRScheduler):
+        raise SettingError(
+            f"scheduler is {type(scheduler).__name__}; expected one of torch.optim.lr_scheduler."
+        )
+    if isinstance(scheduler, OneCycleLR | CyclicLR) and per == "epoch":
+        raise SettingError(
+            f"{type(scheduler).__name__} counts optimiser steps, but scheduler_per is 'epoch'; "
+            "pass scheduler_per='step'."
+        )
+    if isinstance(scheduler, ReduceLROnPlateau) and per == "step":
+        msg = "ReduceLROnPlateau looks at validation means; pass scheduler_per='epoch'."
+        raise SettingError(msg)
+    return TorchSchedule(scheduler, "step" if per == "step" else "epoch")

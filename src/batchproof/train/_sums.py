@@ -1,0 +1,151 @@
+"""The running sums of a pass over data: a Meter for each term and each metric.
+
+The objective of several terms, sum_t c_t X_t / W_t, is no mean of samples itself: it is worked out
+from its terms when it is read, never summed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
+
+from batchproof._errors import DataError, EmptyMeanError
+from batchproof.mean import LOSS, Mean, Outcome
+from batchproof.meter import Estimate, Meter
+
+Groups = int | Sequence[str]
+
+
+class Sums:
+    """Running means of terms and metrics, by name.
+
+    Attributes:
+        terms: the meter of each term.
+        metrics: the meter of each metric.
+    """
+
+    def __init__(
+        self, *, coefficients: Mapping[str, float] | None = None, groups: Groups | None = None
+    ) -> None:
+        self.terms: dict[str, Meter] = {}
+        self.metrics: dict[str, Meter] = {}
+        self._coefficients = dict(coefficients or {})
+        self._groups = groups
+
+    def add(
+        self,
+        terms: Mapping[str, Mean],
+        metrics: Mapping[str, Mean],
+        *,
+        by: Int[Tensor, " samples"] | None = None,
+    ) -> None:
+        """Add the pairs of one batch or window; no host read."""
+        for meters, means in ((self.terms, terms), (self.metrics, metrics)):
+            for name, mean in means.items():
+                meter = meters.get(name)
+                if meter is None:
+                    meter = meters[name] = Meter(by=self._groups)
+                meter.add(mean, by=by)
+
+    def merge(self, other: "Sums") -> None:
+        """Add another pass's sums."""
+        for mine, others in ((self.terms, other.terms), (self.metrics, other.metrics)):
+            for name, meter in others.items():
+                mine.setdefault(name, Meter(by=self._groups)).merge(meter)
+
+    def reset(self) -> None:
+        """Begin again with nothing."""
+        self.terms, self.metrics = {}, {}
+
+    def sync(self, group: Any = None) -> None:
+        """Add the sums of all ranks."""
+        for meter in (*self.terms.values(), *self.metrics.values()):
+            meter.sync(group)
+
+    def means(self) -> dict[str, Mean]:
+        """Return the pair of each term and metric so far, on the device, by name."""
+        return {name: meter.mean() for name, meter in (self.terms | self.metrics).items()}
+
+    def estimate(self) -> Estimate:
+        """Return the objective with its terms and metrics, read on the host.
+
+        Raises:
+            DataError: if nothing was added.
+            EmptyMeanError: if a mean has no weight.
+        """
+        if not self.terms:
+            msg = "the loader gave no batch; expected one or more. Look for an empty data set."
+            raise DataError(msg)
+        terms = {name: _estimate(name, meter) for name, meter in self.terms.items()}
+        metrics = {name: _estimate(name, meter) for name, meter in self.metrics.items()}
+        if len(terms) > 1:
+            return self._objective(terms, metrics)
+        if self.weighted:
+            return self._objective(terms, metrics)
+        ((name, only),) = terms.items()
+        return _with(only, {} if name == LOSS else terms, metrics)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether a coefficient other than 1 stands before a term."""
+        return any(self._coefficients.get(name, 1.0) != 1.0 for name in self.terms)
+
+    def _objective(self, terms: dict[str, Estimate], metrics: dict[str, Estimate]) -> Estimate:
+        # L = sum_t c_t X_t / W_t
+        scales = {name: self._coefficients.get(name, 1.0) for name in terms}
+        first = next(iter(terms.values()))
+        return Estimate(
+            value=sum(scales[name] * term.value for name, term in terms.items()),
+            weight=1.0,
+            samples=first.samples,
+            standard_error=None,
+            mean_of_batch_means=sum(
+                scales[name] * term.mean_of_batch_means for name, term in terms.items()
+            ),
+            unit=first.unit,
+            terms=terms,
+            metrics=metrics,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums, for a checkpoint."""
+        return {
+            "terms": {name: meter.state_dict() for name, meter in self.terms.items()},
+            "metrics": {name: meter.state_dict() for name, meter in self.metrics.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the sums of a checkpoint."""
+        self.reset()
+        for meters, kept in ((self.terms, state["terms"]), (self.metrics, state["metrics"])):
+            for name, sums in kept.items():
+                meters[name] = Meter(by=self._groups)
+                meters[name].load_state_dict(sums)
+
+
+def unpooled(returned: Any) -> tuple[Mapping[str, Mean], Mapping[str, Mean]]:
+    """Return the terms and metrics that a loss function returned, one pair a sample if it gave so.
+
+    Raises:
+        SettingError: if it is no Mean, dict of Means or Outcome.
+    """
+    outcome = returned if isinstance(returned, Outcome) else Outcome(returned)
+    terms = {LOSS: outcome.terms} if isinstance(outcome.terms, Mean) else outcome.terms
+    if not isinstance(terms, Mapping) or not all(isinstance(m, Mean) for m in terms.values()):
+        Outcome.of(returned)
+    return terms, outcome.metrics
+
+
+def _estimate(name: str, meter: Meter) -> Estimate:
+    try:
+        return meter.estimate()
+    except EmptyMeanError as error:
+        raise EmptyMeanError(f"{name}: {error}") from None
+
+
+def _with(
+    estimate: Estimate, terms: Mapping[str, Estimate], metrics: Mapping[str, Estimate]
+) -> Estimate:
+    kept = {name: getattr(estimate, name) for name in estimate.__dataclass_fields__}
+    return type(estimate)(**{**kept, "terms": terms, "metrics": metrics})

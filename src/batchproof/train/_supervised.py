@@ -1,0 +1,92 @@
+"""The loss of supervised learning: a criterion between the model's output and a target."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from batchproof._errors import SettingError
+from batchproof.mean import Outcome, exact
+
+Criterion = Callable[..., Any]
+
+
+class Supervised:
+    """Calls the model on the input, and the criterion on its output and the target.
+
+    Attributes:
+        criterion: called as criterion(output, target); returns a Mean or a dict of Means.
+        metrics: called likewise, each returning a Mean.
+    """
+
+    def __init__(self, criterion: Criterion, metrics: Mapping[str, Criterion]) -> None:
+        self.criterion = criterion
+        self.metrics = dict(metrics)
+
+    def predict(self, model: Any, batch: Any) -> tuple[Any, Any]:
+        """Return the model's output on a batch, and the batch's target.
+
+        Raises:
+            SettingError: if the batch is not a pair.
+        """
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+            raise SettingError(
+                f"the batch is a {type(batch).__name__}{size}; supervised expects (input, target). "
+                "Write a function loss(model, batch) that returns a Mean for other batches."
+            )
+        return model(batch[0]), batch[1]
+
+    def __call__(self, model: Any, batch: Any) -> Outcome:
+        """Return the loss and the metrics of one batch.
+
+        Raises:
+            SettingError: if the criterion gives a tensor, whose denominator is lost.
+        """
+        output, target = self.predict(model, batch)
+        terms = self.criterion(output, target)
+        if isinstance(terms, Tensor):
+            raise SettingError(
+                f"the criterion returned a tensor of shape {tuple(terms.shape)}; expected a Mean. "
+                'Wrap it: batchproof.exact(criterion, unit="element").'
+            )
+        return Outcome(terms, {name: of(output, target) for name, of in self.metrics.items()})
+
+
+def supervised(
+    criterion: Criterion, *, metrics: Mapping[str, Criterion] | None = None
+) -> Supervised:
+    """Return loss(model, batch) for batches (input, target).
+
+    Args:
+        criterion: a torch criterion, module or functional, which is taken through
+            batchproof.exact; or any callable(output, target) that returns a Mean.
+        metrics: what to watch beside it, by name, as callables(output, target) that return a
+            Mean, such as {"accuracy": batchproof.accuracy}.
+
+    Returns:
+        A callable for Trainer, evaluate and Step.
+
+    Raises:
+        SettingError: if the criterion or a metric cannot be called.
+
+    Example:
+        >>> import torch
+        >>> import batchproof as bp
+        >>> loss = bp.supervised(torch.nn.MSELoss())
+        >>> batch = (torch.tensor([[1.0], [2.0]]), torch.zeros(2, 1))
+        >>> loss(torch.nn.Identity(), batch).terms.item()
+        2.5
+    """
+    for name, of in {"the criterion": criterion, **(metrics or {})}.items():
+        if not callable(of):
+            raise SettingError(
+                f"{name} is {type(of).__name__}; expected a callable(output, target), such as "
+                "torch.nn.CrossEntropyLoss() or batchproof.accuracy."
+            )
+    return Supervised(exact(criterion) if _of_torch(criterion) else criterion, metrics or {})
+
+
+def _of_torch(criterion: Criterion) -> bool:
+    module = getattr(criterion, "__module__", None) or ""
+    return module == "torch" or module.startswith(("torch.nn.", "torch._C"))
