@@ -55,6 +55,44 @@ def reduce(
         >>> reduce(losses, mask=mask).item(), reduce(losses, mask=mask, unit="sample").item()
         (4.0, 5.0)
     """
+    return reduce_counted(
+        losses,
+        None,
+        unit=unit,
+        mask=mask,
+        weight=weight,
+        segments=segments,
+        num_segments=num_segments,
+    )
+
+
+def reduce_counted(
+    losses: Num[Tensor, "samples *elements"] | Bool[Tensor, "samples *elements"],
+    counts: Num[Tensor, "samples *elements"] | Bool[Tensor, "samples *elements"] | None,
+    *,
+    unit: Unit,
+    mask: Bool[Tensor, "samples *elements"] | None = None,
+    weight: Num[Tensor, "..."] | None = None,
+    segments: Int[Tensor, "samples *elements"] | None = None,
+    num_segments: int | None = None,
+) -> Mean:
+    """Reduce losses that hold their weights already, such as those under class weights.
+
+    Args:
+        losses: one loss an element, times the weight that `counts` gives it.
+        counts: what each element adds to the weight; without it each adds 1.
+        unit: as in `reduce`.
+        mask: as in `reduce`.
+        weight: as in `reduce`; it multiplies losses and counts alike.
+        segments: as in `reduce`.
+        num_segments: as in `reduce`.
+
+    Returns:
+        Pairs of shape (samples,), or (num_segments,) for packed sequences.
+
+    Raises:
+        ShapeError: as in `reduce`.
+    """
     check_unit(unit)
     if losses.ndim == 0:
         msg = (
@@ -73,9 +111,10 @@ def reduce(
     samples = losses.shape[0] if num_segments is None else num_segments
     of_sample, of_element = _split_weight(weight, losses, samples)
 
-    counts = of_element
     if of_element is not None:
+        mask = of_element != 0 if mask is None else mask & (of_element != 0)
         losses = losses * of_element.to(losses.dtype)
+        counts = of_element if counts is None else counts * of_element
     if mask is not None:
         losses = torch.where(mask, losses, 0)
         counts = mask if counts is None else torch.where(mask, counts, 0)
@@ -91,10 +130,13 @@ def _pairs(
     unit: Unit,
 ) -> Mean:
     weight = count if unit == "element" else (count != 0).to(count.dtype)
+    if unit != "element":
+        total = torch.where(count == 0, 0, total)
     if unit == "sample":
         total = total / torch.where(count == 0, 1, count).to(total.dtype)
     if of_sample is not None:
-        total, weight = total * of_sample.to(total.dtype), weight * of_sample
+        total = torch.where(of_sample == 0, 0, total * of_sample.to(total.dtype))
+        weight = weight * of_sample
     return Mean(total, weight, unit)
 
 
