@@ -9,8 +9,9 @@ Outcome                 terms of an objective, and metrics beside them
 """
 
 from batchproof.mean._accuracy import accuracy
+from batchproof.mean._exact import exact
 from batchproof.mean._mean import Mean, Unit, exact_dtype
 from batchproof.mean._outcome import LOSS, Outcome
 from batchproof.mean._reduce import reduce
 
-__all__ = ["LOSS", "Mean", "Outcome", "Unit", "accuracy", "exact_dtype", "reduce"]
+__all__ = ["LOSS", "Mean", "Outcome", "Unit", "accuracy", "exact", "exact_dtype", "reduce"]

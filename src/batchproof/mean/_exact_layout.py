@@ -1,0 +1,138 @@
+"""How the tensors of a criterion lie: the shape of its losses, and what a mask hides of each input.
+
+A loss is one number for each position of the first input, or for each position without the axis
+that the loss sums over: the classes of a cross-entropy, the features of a distance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from batchproof._errors import ShapeError
+
+Likeness = Literal["input", "losses", "either"]
+
+
+class Layout(Protocol):
+    """The shapes of one criterion."""
+
+    def losses_shape(self, inputs: Sequence[Any]) -> tuple[int, ...] | None:
+        """Return the shape of the losses, or None where only the criterion knows it.
+
+        Raises:
+            ShapeError: if the inputs' shapes disagree.
+        """
+
+    def hide(self, mask: Tensor, inputs: Sequence[Any]) -> list[Any]:
+        """Return the inputs with what is under the mask replaced by harmless values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Inputs whose positions are those of the losses, some with one axis more.
+
+    Attributes:
+        axis: the axis of the first input that the losses lack; None if they lack none.
+        likes: for each input, whose shape it has: the first input's or the losses'.
+        fills: for each input, a value that the criterion takes anywhere.
+    """
+
+    axis: int | None = None
+    likes: tuple[Likeness, ...] = ("input", "input")
+    fills: tuple[int, ...] = (0, 0)
+
+    def losses_shape(self, inputs: Sequence[Any]) -> tuple[int, ...]:
+        """Return the first input's shape without the axis, and hold all inputs to it.
+
+        Raises:
+            ShapeError: if the inputs' shapes disagree.
+        """
+        shape = list(inputs[0].shape)
+        if self.axis is not None and len(shape) > max(self.axis, 0):
+            del shape[self.axis]
+        losses = tuple(shape)
+        for number, (tensor, like) in enumerate(zip(inputs, self.likes, strict=True)):
+            _expect_like(number, tensor, like, tuple(inputs[0].shape), losses)
+        return losses
+
+    def hide(self, mask: Tensor, inputs: Sequence[Any]) -> list[Any]:
+        """Return the inputs with what is under the mask replaced by `fills`."""
+        return [
+            torch.where(self._cover(mask, tensor), tensor, fill)
+            for tensor, fill in zip(inputs, self.fills, strict=True)
+        ]
+
+    def _cover(self, mask: Tensor, tensor: Tensor) -> Tensor:
+        if self.axis is None or tensor.ndim == mask.ndim:
+            return mask
+        return mask.unsqueeze(self.axis)
+
+
+@dataclass(frozen=True, slots=True)
+class Temporal:
+    """The layout of CTC: (time, samples, classes), targets, and two lengths a sample."""
+
+    def losses_shape(self, inputs: Sequence[Any]) -> tuple[int, ...]:
+        """Return (samples,), or () for one sequence without a batch dimension."""
+        log_probs = inputs[0]
+        return tuple(log_probs.shape[1:2]) if log_probs.ndim == 3 else ()
+
+    def hide(self, mask: Tensor, inputs: Sequence[Any]) -> list[Any]:
+        """Return the inputs with the sequences under the mask replaced by zeros."""
+        log_probs, targets, input_lengths, target_lengths = inputs
+        if targets.ndim == 2:
+            cover = mask.unsqueeze(1)
+        else:
+            lengths = torch.as_tensor(target_lengths, device=mask.device)
+            cover = mask.repeat_interleave(lengths)
+        return [
+            torch.where(mask.unsqueeze(1), log_probs, 0),
+            torch.where(cover, targets, 0),
+            input_lengths,
+            target_lengths,
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class BySample:
+    """Inputs of which only the first dimension is known: that of the samples.
+
+    What is under the mask is hidden where a whole sample is: integers become 0, and the rest keeps
+    its values and takes no gradient.
+    """
+
+    def losses_shape(self, inputs: Sequence[Any]) -> None:  # noqa: ARG002
+        """Return None: the function that is called decides."""
+        return
+
+    def hide(self, mask: Tensor, inputs: Sequence[Any]) -> list[Any]:
+        """Return the inputs with the samples hidden that the mask, one a sample, leaves out."""
+        return [_hide_rows(mask, value) for value in inputs]
+
+
+def _hide_rows(kept: Tensor, value: Any) -> Any:
+    if not isinstance(value, Tensor) or value.shape[:1] != kept.shape:
+        return value
+    cover = kept.reshape(kept.shape + (1,) * (value.ndim - 1))
+    floating = value.is_floating_point() or value.is_complex()
+    return torch.where(cover, value, value.detach() if floating else 0)
+
+
+def _expect_like(
+    number: int,
+    tensor: Any,
+    like: Likeness,
+    of_input: tuple[int, ...],
+    of_losses: tuple[int, ...],
+) -> None:
+    fits = {"input": [of_input], "losses": [of_losses], "either": [of_losses, of_input]}[like]
+    if tuple(tensor.shape) not in fits:
+        expected = " or ".join(map(str, dict.fromkeys(fits)))
+        raise ShapeError(
+            f"argument {number + 1} of the criterion has shape {tuple(tensor.shape)} but the first "
+            f"has shape {of_input}; expected {expected}, since broadcasting would change the mean "
+            "silently. Reshape it yourself."
+        )
