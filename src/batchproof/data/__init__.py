@@ -5,9 +5,13 @@ Ragged, Packed, pad       sequences of unequal length, padded or packed
 shard, ShardSampler       every sample on exactly one rank
 load_mnist, load_fashion_mnist, load_images, load_digits    images with labels
 normalise                 uint8 images to floats, a batch at a time
+load_japanese_vowels, generate_sequences    sequences of unequal length, with a kind each
+load_names, load_tiny_shakespeare, words_of, text_of, cut_windows    text, as codes
+load_adult                a table with survey weights
 check_labels, check_finite    what a data set is checked for; the sample is named
 """
 
+from batchproof.data._adult import Rows, TableData, load_adult
 from batchproof.data._batches import Batches
 from batchproof.data._checks import check_finite, check_labels
 from batchproof.data._images import (
@@ -22,22 +26,53 @@ from batchproof.data._images import (
 )
 from batchproof.data._ragged import Packed, Ragged, pad
 from batchproof.data._shards import ShardSampler, shard
+from batchproof.data._text import (
+    Alphabet,
+    Text,
+    Words,
+    cut_windows,
+    load_names,
+    load_tiny_shakespeare,
+    text_of,
+    words_of,
+)
+from batchproof.data._vowels import (
+    SequenceData,
+    Sequences,
+    generate_sequences,
+    load_japanese_vowels,
+)
 
 __all__ = [
+    "Alphabet",
     "Batches",
     "ImageData",
     "Images",
     "Packed",
     "Ragged",
+    "Rows",
+    "SequenceData",
+    "Sequences",
     "ShardSampler",
+    "TableData",
+    "Text",
+    "Words",
     "check_finite",
     "check_labels",
+    "cut_windows",
+    "generate_sequences",
+    "load_adult",
     "load_digits",
     "load_fashion_mnist",
     "load_images",
+    "load_japanese_vowels",
     "load_mnist",
+    "load_names",
+    "load_tiny_shakespeare",
     "normalise",
     "pad",
     "read_idx",
     "shard",
+    "text_of",
+    "words_of",
 ]

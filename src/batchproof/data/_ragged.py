@@ -8,6 +8,7 @@ A loss reduced with the mask of the one or the segments of the other is the same
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from jaxtyping import Bool, Int
@@ -98,6 +99,10 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @overload
+    def __getitem__(self, which: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, which: slice) -> "Ragged": ...
     def __getitem__(self, which: "int | slice") -> "Tensor | Ragged":
         if isinstance(which, slice):
             numbers = torch.arange(len(self), device=self.device)[which]
@@ -189,7 +194,7 @@ class Ragged:
         values[places], segments[places], positions[places] = self.values, owners, within
         shape = (rows, width)
         return Packed(
-            values.unflatten(0, shape),
+            values.view(*shape, *values.shape[1:]),
             segments.view(shape),
             positions.view(shape),
             len(self),
