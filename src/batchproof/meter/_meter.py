@@ -17,12 +17,12 @@ from batchproof._errors import (
 )
 from batchproof.mean import Mean, Unit
 from batchproof.meter._estimate import Column, Estimate
-from batchproof.meter._ranks import gather
+from batchproof.meter._ranks import Part, gather
 from batchproof.meter._sums import TOTAL, WEIGHT, Pairs, Sums
 
-# pairs kept before they are folded: 255 pooled ones, or 128 batches of 256 samples
-ROOM = 1 << 16
-ROOM_OF_A_PAIR = 256
+# pairs kept before they are folded: 504 pooled ones, or 102 batches of 256 samples
+ROOM = 1 << 15
+ROOM_OF_A_PAIR = 64
 
 
 class Meter:
@@ -67,6 +67,8 @@ class Meter:
         self._totals: list[Tensor] = []
         self._weights: list[Tensor] = []
         self._groups: list[Tensor] = []
+        # how often the tensors kept had been written to when they were added
+        self._writes = 0
         self._room = ROOM
 
     def add(self, mean: Mean, *, by: Int[Tensor, "*samples"] | None = None) -> None:
@@ -84,10 +86,19 @@ class Meter:
         """
         if by is not None or mean.unit != self._ready:
             self._admit(mean, by)
-        total = mean.total
-        # copies, for the caller may write to the tensors before they are folded
-        self._totals.append(total.detach().clone())
-        self._weights.append(mean.weight.clone())
+        total, weight = mean.total, mean.weight
+        if total.requires_grad:
+            total = total.detach()
+        if not (total.is_cpu and weight.is_cpu):
+            # a replayed CUDA graph writes to its outputs unseen
+            total, weight = total.clone(), weight.clone()
+        try:
+            self._writes += total._version + weight._version  # noqa: SLF001
+        except RuntimeError:
+            # inference tensors do not count what is written to them
+            total, weight = total.clone(), weight.clone()
+        self._totals.append(total)
+        self._weights.append(weight)
         self._room -= ROOM_OF_A_PAIR + total.numel()
         if self._room <= 0:
             self._sums, self._pooled = self._folded(), self._has_pooled()
@@ -191,21 +202,20 @@ class Meter:
             UnitError: if the two hold means of different units.
             SettingError: if their groups differ, or one holds the sums of all ranks.
         """
-        if self._names != other._names:
+        names, theirs = other._held()  # noqa: SLF001
+        if self._names != names:
             raise SettingError(
-                f"a meter with groups {self._names} and one with {other._names} cannot be merged; "
+                f"a meter with groups {self._names} and one with {names} cannot be merged; "
                 "make both with one by."
             )
-        if self._synced or other._synced:
-            msg = "a meter that holds the sums of all ranks cannot be merged; merge before sync()."
-            raise SettingError(msg)
-        if other._unit is None:
+        self._held()
+        if theirs is None:
             return self
-        if self._unit is not None and self._unit != other._unit:
+        if self._unit is not None and self._unit != theirs.unit:
             raise UnitError(
-                f"a meter of {self._unit!r} and one of {other._unit!r} cannot be merged."
+                f"a meter of {self._unit!r} and one of {theirs.unit!r} cannot be merged."
             )
-        self._take(other._folded(), other._unit, pooled=other._has_pooled())
+        self._take(theirs)
         return self
 
     def sync(self, group: torch.distributed.ProcessGroup | None = None) -> "Meter":
@@ -227,17 +237,12 @@ class Meter:
             return self
         if not torch.distributed.is_initialized():
             return self
-        parts = gather(
-            self._folded() if self._unit is not None else None,
-            self._unit,
-            pooled=self._has_pooled(),
-            groups=len(self._names or ()),
-            group=group,
-        )
+        _, mine = self._held()
+        parts = gather(mine, groups=len(self._names or ()), group=group)
         self.reset()
         for part in parts:
-            self._take(part.sums, part.unit, pooled=part.pooled)
-        self._synced, self._ready = True, None
+            self._take(part)
+        self._synced = True
         return self
 
     def state_dict(self) -> dict[str, Any]:
@@ -271,16 +276,25 @@ class Meter:
         self._sums = None if state["sums"] is None else Sums.unpack(state["sums"])
         totals, weights, groups = state["pairs"]
         self._totals, self._weights, self._groups = list(totals), list(weights), list(groups)
+        self._writes = self._written()
         self._room = ROOM - sum(ROOM_OF_A_PAIR + total.numel() for total in totals)
 
-    def _take(self, sums: Sums, unit: Unit | None, *, pooled: bool) -> None:
-        if self._sums is None:
-            self._sums = sums
-        else:
-            mine = self._folded()
-            self._sums = mine.merge(sums.to(mine.hi.device))
-        self._pooled = self._has_pooled() or pooled
-        self._unit = self._unit or unit
+    def _held(self) -> tuple[tuple[str, ...] | None, Part | None]:
+        """Return the groups, and what is held; None where it is nothing."""
+        if self._synced:
+            msg = "a meter that holds the sums of all ranks cannot be merged; merge before sync()."
+            raise SettingError(msg)
+        if self._unit is None:
+            return self._names, None
+        return self._names, Part(self._folded(), self._unit, pooled=self._has_pooled())
+
+    def _take(self, part: Part) -> None:
+        if self._unit is None:
+            self._sums, self._unit, self._pooled = part.sums, part.unit, part.pooled
+            return
+        mine = self._folded()
+        self._sums = mine.merge(part.sums.to(mine.hi.device))
+        self._pooled = self._has_pooled() or part.pooled
         self._clear()
 
     def _some(self) -> tuple[Sums, Unit]:
@@ -294,7 +308,20 @@ class Meter:
         assert self._sums is not None
         if not self._totals:
             return self._sums
+        self._check_unwritten()
         return self._sums.fold(Pairs(self._totals, self._weights, self._groups))
+
+    def _check_unwritten(self) -> None:
+        if self._written() != self._writes:
+            msg = (
+                "a pair was written to in place after it was added to a meter, before it was "
+                "folded in. Add a copy: Mean(total.clone(), weight.clone(), unit)."
+            )
+            raise SettingError(msg)
+
+    def _written(self) -> int:
+        kept = (*self._totals, *self._weights)
+        return sum(tensor._version for tensor in kept if not tensor.is_inference())  # noqa: SLF001
 
     def _has_pooled(self) -> bool:
         return self._pooled or any(total.ndim == 0 for total in self._totals)

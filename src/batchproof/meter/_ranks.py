@@ -7,7 +7,7 @@ import torch
 from torch import distributed
 
 from batchproof._errors import UnitError
-from batchproof.mean import Unit, exact_dtype
+from batchproof.mean import Unit
 from batchproof.meter._sums import Sums
 
 _UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -15,44 +15,38 @@ _UNITS: tuple[Unit, ...] = get_args(Unit)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """What one rank holds; unit is None where it has no pair."""
+    """What one meter holds: its sums, the unit they are of, and whether any pair came pooled."""
 
     sums: Sums
-    unit: Unit | None
+    unit: Unit
     pooled: bool
 
 
-def gather(
-    sums: Sums | None,
-    unit: Unit | None,
-    *,
-    pooled: bool,
-    groups: int,
-    group: distributed.ProcessGroup | None,
-) -> list[Part]:
-    """Return what every rank holds, in the order of ranks.
+def gather(part: Part | None, *, groups: int, group: distributed.ProcessGroup | None) -> list[Part]:
+    """Return what every rank holds that holds anything, in the order of ranks.
 
     Raises:
         UnitError: if their units differ.
     """
     device = _device(group)
-    sums = Sums.zero(groups, device) if sums is None else sums.to(device)
-    code = 0 if unit is None else 1 + _UNITS.index(unit)
-    dtype = exact_dtype(device)
+    sums = Sums.zero(groups, device) if part is None else part.sums.to(device)
+    # unit 0 is that of a rank without pairs
+    unit, pooled = (0, False) if part is None else (1 + _UNITS.index(part.unit), part.pooled)
+    packed = sums.pack()
     # filled on the device, so that nothing waits
-    head = [torch.full((1,), number, dtype=dtype, device=device) for number in (code, pooled)]
-    mine = torch.cat([*head, sums.pack()])
+    mine = torch.cat([packed.new_full((1,), unit), packed.new_full((1,), pooled), packed])
     everyone = [torch.empty_like(mine) for _ in range(distributed.get_world_size(group))]
     distributed.all_gather(everyone, mine, group=group)
-    heads = torch.stack([packed[:2] for packed in everyone]).tolist()
-    units = [None if code == 0 else _UNITS[round(code) - 1] for code, _ in heads]
-    if len({found for found in units if found is not None}) > 1:
-        shown = ", ".join(f"rank {rank} {found!r}" for rank, found in enumerate(units))
+    heads = torch.stack([numbers[:2] for numbers in everyone]).tolist()
+    parts = {
+        rank: Part(Sums.unpack(everyone[rank][2:]), _UNITS[round(unit) - 1], pooled=bool(pooled))
+        for rank, (unit, pooled) in enumerate(heads)
+        if unit
+    }
+    if len({part.unit for part in parts.values()}) > 1:
+        shown = ", ".join(f"rank {rank} {part.unit!r}" for rank, part in parts.items())
         raise UnitError(f"ranks hold means of different units: {shown}; reduce with one unit.")
-    return [
-        Part(Sums.unpack(packed[2:]), found, pooled=bool(pooled))
-        for packed, found, (_, pooled) in zip(everyone, units, heads, strict=True)
-    ]
+    return list(parts.values())
 
 
 def _device(group: distributed.ProcessGroup | None) -> torch.device:

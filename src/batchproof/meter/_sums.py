@@ -18,14 +18,17 @@ References:
     variances.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from batchproof.mean import exact_dtype
+
+_TYPE = attrgetter("dtype")
 
 # the rows of Sums.hi and Sums.lo; the moments of residuals come last
 TOTAL, WEIGHT, SAMPLES, BATCH_MEANS, BATCHES, RR, RW, WW = range(8)
@@ -40,16 +43,20 @@ class Pairs:
     weights: Sequence[Tensor]
     groups: Sequence[Tensor]
 
-    def of_dimension(self, ndim: int) -> "Pairs":
-        """Return those that are pooled (0) or one a sample (1)."""
-        chosen = [i for i, total in enumerate(self.totals) if total.ndim == ndim]
-        if len(chosen) == len(self.totals):
-            return self
-        return Pairs(
-            [self.totals[i] for i in chosen],
-            [self.weights[i] for i in chosen],
-            [self.groups[i] for i in chosen] if self.groups else [],
-        )
+    def alike(self) -> Iterator["Pairs"]:
+        """Return those that are pooled, then those that are one a sample, where there are any."""
+        dimensions = [total.ndim for total in self.totals]
+        found = sorted(set(dimensions))
+        if len(found) == 1:
+            yield self
+            return
+        for ndim in found:
+            chosen = [i for i, here in enumerate(dimensions) if here == ndim]
+            yield Pairs(
+                [self.totals[i] for i in chosen],
+                [self.weights[i] for i in chosen],
+                [self.groups[i] for i in chosen] if self.groups else [],
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +95,7 @@ class Sums:
     def unpack(cls, packed: Float[Tensor, " numbers"]) -> "Sums":
         """Return what pack made."""
         columns = (len(packed) - 2) // 17
-        hi, lo, ratio, extremes = packed.split([8 * columns, 8 * columns, columns, 2])
+        hi, lo, ratio, extremes = torch.split(packed, [8 * columns, 8 * columns, columns, 2])
         return cls(hi.view(8, columns), lo.view(8, columns), ratio, extremes)
 
     def to(self, device: torch.device) -> "Sums":
@@ -99,7 +106,7 @@ class Sums:
         """Return the sums over what is in either."""
         plain = _add(self.hi[:PLAIN], self.lo[:PLAIN], other.hi[:PLAIN], other.lo[:PLAIN])
         ratio = _ratio(plain[0])
-        left, right = self._moments_around(ratio), other._moments_around(ratio)
+        left, right = self.moments_around(ratio), other.moments_around(ratio)
         moments = _add(*left, *right)
         low = torch.minimum(self.extremes[0], other.extremes[0])
         high = torch.maximum(self.extremes[1], other.extremes[1])
@@ -107,17 +114,15 @@ class Sums:
 
     def fold(self, pairs: Pairs) -> "Sums":
         """Return the sums with these pairs in them."""
+        sums = self
         with torch.no_grad():
-            sums = self
-            for ndim in (0, 1):
-                chosen = pairs.of_dimension(ndim)
-                if chosen.totals:
-                    sums = sums._fold_alike(chosen, pooled=ndim == 0)
-            return sums
+            for alike in pairs.alike():
+                sums = sums._fold_alike(alike, pooled=alike.totals[0].ndim == 0)
+        return sums
 
     def _fold_alike(self, pairs: Pairs, *, pooled: bool) -> "Sums":
         chunk = _Chunk.of(pairs, self)
-        added = chunk.plain(pooled=pooled)
+        added = chunk.plain()
         plain = _add(self.hi[:PLAIN], self.lo[:PLAIN], *added)
         extremes = self.extremes if chunk.index is None else chunk.extremes(self.extremes)
         if pooled:
@@ -125,10 +130,11 @@ class Sums:
             return _joined(plain, moments, self.ratio, extremes)
         ratio = _ratio(plain[0])
         here = chunk.moments(ratio)
-        moments = _add(*self._moments_around(ratio), here, torch.zeros_like(here))
+        moments = _add(*self.moments_around(ratio), here, torch.zeros_like(here))
         return _joined(plain, moments, ratio, extremes)
 
-    def _moments_around(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    def moments_around(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the moments of residuals moved to be around these ratios."""
         moved = ratio - self.ratio
         _, rw, ww = self.hi[PLAIN:] + self.lo[PLAIN:]
         change = torch.stack([moved * (moved * ww - 2 * rw), -moved * ww, torch.zeros_like(moved)])
@@ -137,23 +143,23 @@ class Sums:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Chunk:
-    """Pairs of one kind in one tensor: x and w, the batch of each where sizes differ, its group."""
+    """Pairs of one kind end to end: x and w, the size of each batch (None: pooled), the groups."""
 
     x: Tensor
     w: Tensor
-    sizes: list[int]
+    sizes: list[int] | None
     index: Tensor | None
     groups: int
 
     @classmethod
     def of(cls, pairs: Pairs, sums: Sums) -> "_Chunk":
         like = sums.hi
-        index = _flat(pairs.groups).to(like.device, torch.int64) if pairs.groups else None
+        index = _flat(pairs.groups, like.device) if pairs.groups else None
         return cls(
-            _flat(pairs.totals).to(like),
-            _flat(pairs.weights).to(like),
-            [total.numel() for total in pairs.totals],
-            index,
+            _flat(pairs.totals, like.device).to(like),
+            _flat(pairs.weights, like.device).to(like),
+            [total.numel() for total in pairs.totals] if pairs.totals[0].ndim else None,
+            None if index is None else index.to(like.device, torch.int64),
             sums.groups,
         )
 
@@ -167,13 +173,13 @@ class _Chunk:
             [torch.minimum(before[0], low.to(dtype)), torch.maximum(before[1], high.to(dtype))]
         )
 
-    def plain(self, *, pooled: bool) -> tuple[Tensor, Tensor]:
+    def plain(self) -> tuple[Tensor, Tensor]:
         """Return the rows TOTAL to BATCHES, as hi and lo."""
-        counted = torch.zeros_like(self.x) if pooled else self._counted()
+        counted = self._counted()
         total, weight = exact_sum(self.x), exact_sum(self.w)
         means, batches = _means(self._by_batch(self.x), self._by_batch(self.w))
         zero = torch.zeros_like(means)
-        hi = torch.stack([total[0], weight[0], counted.sum(), means, batches])[:, None]
+        hi = torch.stack([total[0], weight[0], counted.sum().to(means), means, batches])[:, None]
         lo = torch.stack([total[1], weight[1], zero, zero, zero])[:, None]
         if self.index is None:
             return hi, lo
@@ -183,25 +189,25 @@ class _Chunk:
     def moments(self, ratio: Tensor) -> Tensor:
         """Return the rows RR, RW and WW around these ratios."""
         r = self.x - ratio[0] * self.w
-        products = torch.stack([r * r, r * self.w, self.w * self.w])
-        overall = products.sum(1, keepdim=True)
+        products = (r * r, r * self.w, self.w * self.w)
+        overall = torch.stack([product.sum() for product in products])[:, None]
         if self.index is None:
             return overall
         bucket = self._bucket()
         # the bucket of indices out of range comes last, and its ratio is nobody's
         around = torch.cat([ratio[1:], ratio[:1]])[bucket]
         r = self.x - around * self.w
-        products[0], products[1] = r * r, r * self.w
-        return torch.cat([overall, _sum_by(products, bucket, self.groups)], 1)
+        of_groups = torch.stack([r * r, r * self.w, products[2]])
+        return torch.cat([overall, _sum_by(of_groups, bucket, self.groups)], 1)
 
     def _plain_of_groups(self, counted: Tensor) -> tuple[Tensor, Tensor]:
         bucket = self._bucket()
         hi, lo = _exact_sum_by(torch.stack([self.x, self.w]), bucket, self.groups)
-        number = _sum_by(counted[None], bucket, self.groups)
+        number = _sum_by(counted[None].to(hi), bucket, self.groups)
         cells = self._batch() * (self.groups + 1) + bucket
         both = torch.stack([self.x, self.w])
-        by_cell = _sum_by(both, cells, len(self.sizes) * (self.groups + 1))
-        x, w = by_cell.view(2, len(self.sizes), self.groups + 1)[:, :, :-1].unbind(0)
+        by_cell = _sum_by(both, cells, self._batches() * (self.groups + 1))
+        x, w = by_cell.view(2, self._batches(), self.groups + 1)[:, :, :-1].unbind(0)
         means, batches = _means(x, w)
         zeros = torch.zeros_like(hi[0])
         return (
@@ -211,25 +217,30 @@ class _Chunk:
 
     def _counted(self) -> Tensor:
         # a sample with the pair (0, 0) has nothing that counts
-        return ((self.x != 0) | (self.w != 0)).to(self.x.dtype)
+        return torch.logical_or(self.x, self.w)
 
     def _bucket(self) -> Tensor:
         assert self.index is not None
         inside = (self.index >= 0) & (self.index < self.groups)
         return torch.where(inside, self.index, self.groups)
 
+    def _batches(self) -> int:
+        return len(self.x) if self.sizes is None else len(self.sizes)
+
     def _batch(self) -> Tensor:
-        numbers = torch.arange(len(self.sizes), device=self.x.device)
+        numbers = torch.arange(self._batches(), device=self.x.device)
+        if self.sizes is None:
+            return numbers
         if len(set(self.sizes)) == 1:
             return numbers.repeat_interleave(self.sizes[0])
         return torch.cat([n.expand(size) for n, size in zip(numbers, self.sizes, strict=True)])
 
     def _by_batch(self, values: Tensor) -> Tensor:
-        if len(self.sizes) == len(values) and set(self.sizes) == {1}:
+        if self.sizes is None:
             return values
         if len(set(self.sizes)) == 1:
             return values.view(len(self.sizes), self.sizes[0]).sum(1)
-        return torch.stack([part.sum() for part in values.split(self.sizes)])
+        return torch.stack([part.sum() for part in torch.split(values, self.sizes)])
 
 
 def exact_sum(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -292,9 +303,12 @@ def _joined(
     return Sums(hi, lo, ratio, extremes)
 
 
-def _flat(parts: Sequence[Tensor]) -> Tensor:
-    """Return the parts end to end; parts of several types or devices are brought to the first's."""
-    first = parts[0]
-    if any(part.dtype != first.dtype or part.device != first.device for part in parts):
-        parts = [part.to(first.device, exact_dtype(first.device)) for part in parts]
-    return torch.stack(list(parts)) if first.ndim == 0 else torch.cat(list(parts))
+def _flat(parts: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Return the parts end to end; parts of several types or devices are brought to one."""
+    join = torch.cat if parts[0].ndim else torch.stack
+    if len(set(map(_TYPE, parts))) > 1:
+        parts = [part.to(device, exact_dtype(device)) for part in parts]
+    try:
+        return join(list(parts))
+    except RuntimeError:
+        return join([part.to(device) for part in parts])
