@@ -1,0 +1,36 @@
+"""The public names are the contract; adding or losing one is a decision."""
+
+import inspect
+
+import batchproof
+
+NAMES = """
+    BatchproofError CheckpointError CriterionError CutDependenceError DataError EmptyMeanError
+    Estimate History Interrupted Mean Meter MissingCountError NonFiniteError Outcome ProbeError
+    RankError Report RunFolderError SettingError ShapeError Step StepResult Trainer Unit UnitError
+    accuracy check_evaluate check_heads check_step equivalent_settings evaluate exact
+    linear_cross_entropy reduce supervised windows
+"""
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(set(batchproof.__all__) - {"__version__"}) == sorted(NAMES.split())
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in set(NAMES.split()) - {"Unit"}:
+        assert inspect.getdoc(getattr(batchproof, name)), name
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    assert not hasattr(batchproof, "no_such_name")
+    assert "Mean" in dir(batchproof)
+
+
+def test_every_error_is_also_the_builtin_it_resembles() -> None:
+    for name in NAMES.split():
+        value = getattr(batchproof, name)
+        if inspect.isclass(value) and issubclass(value, Exception) and name != "BatchproofError":
+            assert issubclass(value, batchproof.BatchproofError), name
+            builtins = [base for base in value.__mro__ if base.__module__ == "builtins"]
+            assert len(builtins) > 3, f"{name} resembles no builtin"
