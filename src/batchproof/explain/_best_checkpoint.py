@@ -112,9 +112,9 @@ def _picture(
 ) -> Curves:
     epochs = tuple(float(epoch) for epoch in range(1, len(validation) + 1))
     right, wrong = kept["copy"], kept["reference"]
-    marks = [Mark(right, validation[right - 1], "kept by copy", "exact")]
+    marks = [Mark(float(right), validation[right - 1], "kept by copy", "exact")]
     if wrong != right:
-        marks.append(Mark(wrong, validation[wrong - 1], "kept by reference", "wrong"))
+        marks.append(Mark(float(wrong), validation[wrong - 1], "kept by reference", "wrong"))
     return Curves(
         "loss after each epoch",
         "epoch",

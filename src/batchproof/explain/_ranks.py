@@ -54,8 +54,8 @@ def ranks(
             *_ways(numbers),
             Text(
                 "A gradient averaged over ranks, as DistributedDataParallel does, is a mean of "
-                "rank means too: right only where every rank has the same weight. Add the pairs over "
-                "the ranks, then divide once."
+                "rank means too: right only where every rank has the same weight. Add the pairs "
+                "over the ranks, then divide once."
             ),
             Code("estimate = batchproof.evaluate(model, loader, loss)  # on all ranks"),
         ),

@@ -57,7 +57,7 @@ def sum_or_mean(
             _picture(paths, factor, steps),
             Text(
                 f"Over {steps} steps the run under equivalent settings stays within "
-                f"{number(kept, 2)} of the first: rounding alone."
+                f"{number(kept, 2)} of the first."
             ),
             Code(
                 f'batchproof.equivalent_settings("{optimizer}", factor={factor:g}, lr={lr:g}, '

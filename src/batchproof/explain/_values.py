@@ -1,7 +1,7 @@
 """Values that a topic cannot work with, refused in one line."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 from batchproof._errors import SettingError
 
@@ -29,7 +29,8 @@ def counts(name: str, values: Sequence[int], least: int = 1) -> tuple[int, ...]:
     Raises:
         SettingError: if there is none, or one is below `least`.
     """
-    finite(name, values)
+    if not values:
+        raise SettingError(f"{name} is empty; expected whole numbers from {least}. Give some.")
     for value in values:
         if value < least or value != int(value):
             raise SettingError(
@@ -73,7 +74,7 @@ def share(name: str, value: float) -> float:
     return float(value)
 
 
-def same_length(**named: Sequence[float]) -> None:
+def same_length(**named: Sized) -> None:
     """Refuse sequences of different lengths.
 
     Raises:

@@ -52,7 +52,7 @@ def curves(part: Curves) -> str:
     body += [_band(series, x_at, y_at) for series in part.series if any(series.error)]
     body += [_curve(series, place, x_at, y_at) for place, series in enumerate(part.series)]
     body += [_mark(mark, x_at, y_at) for mark in part.marks]
-    return _svg(part.title, PLOT_HEIGHT, body)
+    return _svg(part.title, float(PLOT_HEIGHT), body)
 
 
 def _axes(
@@ -69,9 +69,9 @@ def _axes(
         + _words(number(y), margin - 5, y_at(y) + 4, "end")
         for y in y_ticks
     ]
-    lines += [_words(number(x), x_at(x), floor + 15, "middle") for x in x_ticks]
+    lines += [_words(number(x), x_at(x), floor + 15.0, "middle") for x in x_ticks]
     lines.append(f'<path class="axis" d="M{margin:.1f} {TOP}V{floor}H{end}"/>')
-    lines.append(_words(part.x_label, (margin + end) / 2, PLOT_HEIGHT - 6, "middle"))
+    lines.append(_words(part.x_label, (margin + end) / 2, PLOT_HEIGHT - 6.0, "middle"))
     centre = (TOP + floor) / 2
     turned = f'transform="translate(12 {centre:.1f}) rotate(-90)"'
     lines.append(f'<text class="words" text-anchor="middle" {turned}>{escape(part.y_label)}</text>')
@@ -117,18 +117,18 @@ def bars(part: Bars) -> str:
     zero = left * scale + (notes if left else 0)
     body = []
     for index, bar in enumerate(part.bars):
-        y = 36 * index
-        length = abs(bar.value) * scale if math.isfinite(bar.value) else 0
+        y = 36.0 * index
+        length = abs(bar.value) * scale if math.isfinite(bar.value) else 0.0
         start = zero - length if bar.value < 0 else zero
         beside = (start - 5, "end") if bar.value < 0 else (zero + length + 5, "start")
-        body.append(_words(bar.label, 0, y + 13, "start"))
+        body.append(_words(bar.label, 0.0, y + 13, "start"))
         body.append(
-            f'<rect class="{bar.tone}" x="{start:.1f}" y="{y + 18}" '
+            f'<rect class="{bar.tone}" x="{start:.1f}" y="{y + 18:.0f}" '
             f'width="{max(length, 1):.1f}" height="12" rx="2"/>'
         )
         body.append(_words(bar.text(), beside[0], y + 29, beside[1]))
-    height = 36 * len(part.bars)
-    body.append(f'<path class="axis" d="M{zero:.1f} 0V{height}"/>' if left else "")
+    height = 36.0 * len(part.bars)
+    body.append(f'<path class="axis" d="M{zero:.1f} 0V{height:.0f}"/>' if left else "")
     return _svg(part.title, height, body)
 
 
@@ -145,7 +145,7 @@ def blocks(part: Blocks) -> str:
 
 def _block_row(row: Row, side: float, y: float) -> str:
     words = f"{row.label}: {row.note}" if row.note else row.label
-    drawn = [_words(words, 0, y + 13, "start")]
+    drawn = [_words(words, 0.0, y + 13, "start")]
     for index, cell in enumerate(row.cells):
         x = index * side
         drawn.append(
