@@ -10,8 +10,19 @@ Outcome                 terms of an objective, and metrics beside them
 
 from batchproof.mean._accuracy import accuracy
 from batchproof.mean._exact import exact
+from batchproof.mean._linear_cross_entropy import linear_cross_entropy
 from batchproof.mean._mean import Mean, Unit, exact_dtype
 from batchproof.mean._outcome import LOSS, Outcome
 from batchproof.mean._reduce import reduce
 
-__all__ = ["LOSS", "Mean", "Outcome", "Unit", "accuracy", "exact", "exact_dtype", "reduce"]
+__all__ = [
+    "LOSS",
+    "Mean",
+    "Outcome",
+    "Unit",
+    "accuracy",
+    "exact",
+    "exact_dtype",
+    "linear_cross_entropy",
+    "reduce",
+]

@@ -10,6 +10,7 @@ torch's "mean" is sum(losses) / sum(counts), where `losses` are what reduction="
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,6 +88,10 @@ def _class_counts(inputs: Sequence[Any], options: Options) -> Tensor | None:
     if target.ndim == logits.ndim:
         # class probabilities: torch divides by the number of losses, class weights or not
         return None
+    return _counts_of_targets(target, options)
+
+
+def _counts_of_targets(target: Tensor, options: Options) -> Tensor:
     valid: Tensor = target != options["ignore_index"]
     if options["weight"] is None:
         return valid
@@ -118,6 +123,25 @@ def _adaptive_losses(
 ) -> Tensor:
     losses: Tensor = -module(*inputs).output
     return losses
+
+
+def _linear_losses(
+    module: Callable[..., Any],
+    inputs: Sequence[Any],
+    options: Options,  # noqa: ARG001
+) -> Tensor:
+    unreduced: Any = copy(module)
+    unreduced.reduction = "none"
+    losses: Tensor = unreduced(*inputs)
+    return losses
+
+
+def _linear_counts(inputs: Sequence[Any], options: Options) -> Tensor | None:
+    target = inputs[1]
+    if target.is_floating_point():
+        return None
+    ignored = -100 if options["ignore_index"] is None else options["ignore_index"]
+    return _counts_of_targets(target, {**options, "ignore_index": ignored})
 
 
 _CLASSES = Aligned(axis=1, likes=("input", "either"))
@@ -214,6 +238,15 @@ SPECS = (
         (),
         Aligned(axis=-1, likes=("input", "losses")),
         losses=_adaptive_losses,
+        widen=False,
+    ),
+    Spec(
+        nn.LinearCrossEntropyLoss,
+        None,
+        ("weight", "ignore_index"),
+        BySample(),
+        losses=_linear_losses,
+        counts=_linear_counts,
         widen=False,
     ),
 )
