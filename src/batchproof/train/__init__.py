@@ -5,6 +5,7 @@ supervised    a criterion as a loss function for batches (input, target)
 Trainer       fits and evaluates with one function for a batch's Mean
 History       what a run measured; the best epoch and the runner-up
 Record        one of its pairs
+RunFolder     reads what a run has left: configuration, records, weights
 Callback      is told of a run as it goes
 """
 
@@ -15,6 +16,7 @@ from batchproof.train._loss import Loss, Precision
 from batchproof.train._position import Position
 from batchproof.train._progress import NoProgress, Progress
 from batchproof.train._records import Record
+from batchproof.train._run_folder import RunFolder
 from batchproof.train._supervised import Supervised, supervised
 from batchproof.train._trainer import Trainer
 
@@ -28,6 +30,7 @@ __all__ = [
     "Precision",
     "Progress",
     "Record",
+    "RunFolder",
     "Supervised",
     "Trainer",
     "evaluate",

@@ -40,6 +40,7 @@ class Surroundings:
 
     Attributes:
         device: where batches are brought.
+        history: what was measured so far.
         keeper: where records and checkpoints go.
         progress: what is shown.
         callbacks: told of everything.
@@ -55,6 +56,7 @@ class Surroundings:
     """
 
     device: torch.device
+    history: History
     keeper: Keeper
     progress: Progress
     callbacks: Sequence[Callback]
@@ -88,12 +90,7 @@ class Fit:
         self._best = Best(settings.mode, patience=settings.patience, min_delta=settings.min_delta)
         self._generators: Mapping[str, Any] = {}
         self._seconds = {"data": 0.0, "step": 0.0}
-        self.history = History(
-            settings.monitor,
-            settings.mode,
-            run_dir=around.keeper.run_dir,
-            _best_state=around.keeper.best_state,
-        )
+        self.history = around.history
         self._after_step = self._compose()
 
     def _compose(self) -> list[Callable[[StepResult], None]]:

@@ -90,6 +90,7 @@ class PlainProgress(NoProgress):
 
     def tick(self, position: Position, read: Read) -> None:
         """Note where the run stands."""
+        del read
         self._position = position
 
     def records(self, records: Sequence[Record]) -> None:

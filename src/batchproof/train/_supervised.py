@@ -1,9 +1,10 @@
 """The loss of supervised learning: a criterion between the model's output and a target."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from batchproof._errors import SettingError
 from batchproof.mean import Outcome, exact
@@ -88,5 +89,8 @@ def supervised(
 
 
 def _of_torch(criterion: Criterion) -> bool:
-    module = getattr(criterion, "__module__", None) or ""
-    return module == "torch" or module.startswith(("torch.nn.", "torch._C"))
+    """Return whether this is a loss of torch's, or a module that reduces as those do."""
+    function = criterion.func if isinstance(criterion, partial) else criterion
+    module = getattr(function, "__module__", None) or ""
+    made_there = module == "torch" or module.startswith(("torch.nn.", "torch._C"))
+    return made_there or (isinstance(criterion, nn.Module) and hasattr(criterion, "reduction"))

@@ -1,7 +1,6 @@
 """The trainer: model, loss and optimiser put together once, then fitted and evaluated."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -17,19 +16,16 @@ from batchproof.step import Step
 from batchproof.train._average import average_of
 from batchproof.train._callback import Callback
 from batchproof.train._evaluate import By, evaluate
-from batchproof.train._fit import Fit, Surroundings
 from batchproof.train._history import History
-from batchproof.train._keeper import Keeper, MemoryKeeper, NoKeeper, is_writer
+from batchproof.train._identity import identity_of
 from batchproof.train._loss import Loss, Precision, under_precision
 from batchproof.train._parts import Parts
 from batchproof.train._place import find_device
-from batchproof.train._progress import NoProgress, Progress, progress_on
-from batchproof.train._randomness import deterministic, seed_everything
+from batchproof.train._progress import Progress
 from batchproof.train._scheduling import schedule_of
-from batchproof.train._settings import Settings, expect_positive
-from batchproof.train._signals import Signals
+from batchproof.train._session import Outlets, Resume, Session
+from batchproof.train._settings import Settings
 from batchproof.train._sums import Groups
-from batchproof.train._walk import Walk
 
 
 class Trainer:
@@ -65,8 +61,15 @@ class Trainer:
         limit_val_batches: batches of a validation at most, or None.
         overfit_batches: train and validate on the first few batches, or None.
         log_every: optimiser steps between two records of the training loss.
+        checkpoint_every_steps: steps between checkpoints within an epoch, besides the one at its
+            end; None for that one only.
+        loggers: objects with .log(dict, step=), such as a W&B run; or "tensorboard".
         callbacks: told of everything, in order.
-        progress: True to show it on the terminal, a rich Console to show it there, False for none.
+        progress: True to show it on the standard error, a rich Console to show it there, False
+            for none.
+        plot: True to draw curves in a notebook, a window or RUN/curves.png; or the PNG's path.
+        config: further settings, recorded in config.json and compared on resume.
+        info: recorded in config.json only.
         group: the process group whose ranks train together.
 
     Raises:
@@ -114,8 +117,13 @@ class Trainer:
         limit_val_batches: int | None = None,
         overfit_batches: int | None = None,
         log_every: int = 100,
+        checkpoint_every_steps: int | None = None,
+        loggers: Sequence[Any] = (),
         callbacks: Sequence[Callback] = (),
         progress: bool | Console | Progress = True,
+        plot: bool | str | PathLike[str] = False,
+        config: Mapping[str, Any] | None = None,
+        info: Mapping[str, Any] | None = None,
         group: Any = None,
     ) -> None:
         self.settings = Settings(
@@ -138,10 +146,22 @@ class Trainer:
             log_every=log_every,
         )
         self.device = find_device(device)
-        self.run_dir = None if run_dir is None else Path(run_dir)
-        self._callbacks, self._progress = tuple(callbacks), progress
-        self._by, self._groups, self._group = by, groups, group
+        self._outlets = Outlets(
+            run_dir=None if run_dir is None else Path(run_dir),
+            checkpoint_every_steps=checkpoint_every_steps,
+            config=config,
+            info=info,
+            callbacks=tuple(callbacks),
+            loggers=tuple(loggers),
+            progress=progress,
+            plot=plot,
+            by=by,
+            groups=groups,
+            group=group,
+        )
+        self._loss = loss
         self._parts = self._assemble(model, loss, optimizer, scheduler, count)
+        self._made_with = identity_of(self._parts, self.settings, config)
         if compile:
             model.compile()
 
@@ -186,6 +206,7 @@ class Trainer:
         *,
         max_epochs: int | None = None,
         max_steps: int | None = None,
+        resume: Resume = None,
     ) -> History:
         """Train, and validate after every epoch.
 
@@ -194,48 +215,24 @@ class Trainer:
             val: the same for validation, or None.
             max_epochs: epochs to train in all.
             max_steps: optimiser steps to take in all; the epoch under way is then closed early.
+            resume: True to go on with run_dir, which is begun where it is not there yet; or the
+                folder of a run to go on with.
 
         Returns:
             What was measured, and the best epoch.
 
         Raises:
             SettingError: if neither end is given, or a setting cannot be meant.
+            DataError: if the first batch has labels out of range or values that are not finite.
             NonFiniteError: if a loss or gradient is NaN or infinite.
+            RunFolderError: if the run folder exists already, or cannot be written.
+            CheckpointError: if the run to go on with is damaged, or was made otherwise.
             RunInterruptedError: if SIGINT or SIGTERM ended the run between two steps.
         """
-        settings = self.settings
-        self._expect_an_end(max_epochs, max_steps, val)
-        if settings.seed is not None:
-            seed_everything(settings.seed)
-        train, val = self._loaders(train, val)
-        keeper: Keeper = MemoryKeeper() if is_writer() else NoKeeper()
-        progress = self._shown()
-        if not self.model.training:
-            self.model.train()
-        with deterministic(asked=settings.deterministic), Signals().watched() as signals:
-            around = Surroundings(
-                device=self.device,
-                keeper=keeper,
-                progress=progress,
-                callbacks=self._callbacks,
-                signals=signals,
-                by=self._by,
-                groups=self._groups,
-                group=self._group,
-                max_epochs=max_epochs,
-                max_steps=max_steps,
-            )
-            try:
-                return Fit(
-                    self._parts,
-                    settings,
-                    Walk(train, limit=settings.limit_train_batches),
-                    None if val is None else Walk(val, limit=settings.limit_val_batches),
-                    around,
-                ).run()
-            finally:
-                progress.close()
-                keeper.close()
+        session = Session(
+            self._parts, self.settings, self._outlets, self.device, self._made_with, self._loss
+        )
+        return session.run(train, val, max_epochs=max_epochs, max_steps=max_steps, resume=resume)
 
     def evaluate(
         self,
@@ -255,42 +252,8 @@ class Trainer:
             self._parts.average.model,
             loader,
             self._parts.loss,
-            by=by or self._by,
-            groups=groups or self._groups,
+            by=by or self._outlets.by,
+            groups=groups or self._outlets.groups,
             coefficients=self.settings.coefficients,
-            group=self._group,
-        )
-
-    def _expect_an_end(
-        self, max_epochs: int | None, max_steps: int | None, val: Iterable[Any] | None
-    ) -> None:
-        if max_epochs is None and max_steps is None:
-            msg = "fit was given no end; pass max_epochs or max_steps."
-            raise SettingError(msg)
-        for name, value in {"max_epochs": max_epochs, "max_steps": max_steps}.items():
-            if value is not None:
-                expect_positive(name, value)
-        settings = self.settings
-        watches_val = settings.monitor.startswith("val_") and settings.overfit_batches is None
-        if settings.patience is not None and val is None and watches_val:
-            raise SettingError(
-                f"patience waits for {settings.monitor}, but no validation data were given; "
-                'pass val, or monitor="train_loss".'
-            )
-
-    def _loaders(
-        self, train: Iterable[Any], val: Iterable[Any] | None
-    ) -> tuple[Iterable[Any], Iterable[Any] | None]:
-        if self.settings.overfit_batches is None:
-            return train, val
-        few = list(islice(iter(train), self.settings.overfit_batches))
-        return few, few
-
-    def _shown(self) -> Progress:
-        if self._progress is False or not is_writer():
-            return NoProgress()
-        if self._progress is True:
-            return progress_on(Console(stderr=True))
-        return (
-            progress_on(self._progress) if isinstance(self._progress, Console) else self._progress
+            group=self._outlets.group,
         )

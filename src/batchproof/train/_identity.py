@@ -1,0 +1,133 @@
+"""What must be the same for a run to go on: settings, model, optimiser, schedule and data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from batchproof.train._parts import Parts
+from batchproof.train._settings import Settings
+from batchproof.train._walk import Walk
+
+# what a schedule's state counts, as against what it was made with
+_MOVING = {
+    "last_epoch",
+    "_step_count",
+    "_last_lr",
+    "_get_lr_called_within_step",
+    "_is_initial",
+    "best",
+    "num_bad_epochs",
+    "cooldown_counter",
+    "T_cur",
+    "T_i",
+    "base_lrs",
+}
+_ABSENT = object()
+
+
+def identity_of(
+    parts: Parts, settings: Settings, config: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what tells a trainer from another before it trains, as plain values."""
+    return {
+        "settings": settings.to_json(),
+        "config": plain(dict(config or {})),
+        "model": _model(parts.model),
+        "optimizer": _optimizer(parts.optimizer),
+        "scheduler": _schedule(parts),
+    }
+
+
+def identity_of_data(train: Walk, val: Walk | None) -> dict[str, Any]:
+    """Return what tells data sets from others, as plain values."""
+    return {
+        "training data": _data(train),
+        "validation data": None if val is None else _data(val),
+    }
+
+
+def differences(then: Any, now: Any, name: str = "") -> list[str]:
+    """Return where two identities differ, one line each: what it was, and what it is."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        keys = [*then, *(key for key in now if key not in then)]
+        return [
+            line
+            for key in keys
+            for line in differences(
+                then.get(key, _ABSENT), now.get(key, _ABSENT), f"{name}.{key}" if name else str(key)
+            )
+        ]
+    if then == now:
+        return []
+    return [f"{name} was {_shown(then)} and is {_shown(now)}"]
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON holds it; what JSON cannot hold is left by the name of its type."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(part) for part in value]
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return type(value).__name__
+
+
+def _model(model: nn.Module) -> dict[str, Any]:
+    shapes = {
+        name: f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+        for name, value in model.state_dict().items()
+        if isinstance(value, Tensor)
+    }
+    return {"class": type(model).__qualname__, "weights": shapes}
+
+
+def _optimizer(optimizer: Any) -> dict[str, Any]:
+    groups = getattr(optimizer, "param_groups", None)
+    if groups is None:
+        return {"class": type(optimizer).__qualname__}
+    return {"class": type(optimizer).__qualname__, "groups": [_group(group) for group in groups]}
+
+
+def _group(group: Mapping[str, Any]) -> dict[str, Any]:
+    # a schedule moves lr; initial_lr is what it began with
+    made_with = {k: v for k, v in group.items() if k not in ("params", "initial_lr")}
+    made_with["lr"] = group.get("initial_lr", group.get("lr"))
+    return {"parameters": len(group["params"]), **plain(made_with)}
+
+
+def _schedule(parts: Parts) -> dict[str, Any] | None:
+    scheduler = getattr(parts.schedule, "scheduler", None)
+    if scheduler is None:
+        return None
+    return {"class": type(scheduler).__qualname__, **_made_with(parts.schedule.state_dict())}
+
+
+def _made_with(state: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in state.items() if key not in _MOVING}
+    nested = kept.pop("_schedulers", [])
+    return {**plain(kept), **({"schedules": [_made_with(s) for s in nested]} if nested else {})}
+
+
+def _data(walk: Walk) -> dict[str, Any]:
+    loader = walk.loader
+    samples = getattr(loader, "samples", None)
+    dataset: Any = getattr(loader, "dataset", None)
+    if samples is None and hasattr(dataset, "__len__"):
+        samples = len(dataset)
+    return {
+        "batches": walk.batches,
+        "samples": samples,
+        "batch size": getattr(loader, "batch_size", None),
+        "digest": plain(getattr(loader, "digest", None)),
+    }
+
+
+def _shown(value: Any) -> str:
+    if value is _ABSENT:
+        return "absent"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

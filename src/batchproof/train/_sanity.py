@@ -1,0 +1,142 @@
+"""What is looked at before training: the model, and the first batch."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from batchproof._errors import BatchproofError, DataError
+from batchproof.data import check_labels
+from batchproof.mean import Outcome
+from batchproof.train._evaluate import evaluating
+from batchproof.train._loss import Loss
+from batchproof.train._randomness import undisturbed
+from batchproof.train._supervised import Supervised
+
+_BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss)
+
+
+def model_summary(model: nn.Module) -> str:
+    """Return what a model is made of: its layers, parameters and their types, as one line.
+
+    Args:
+        model: whose submodules without submodules count as layers.
+
+    Example:
+        >>> import torch
+        >>> model_summary(torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU()))
+        'Sequential: 10 parameters (all trained, float32) in 1 Linear, 1 ReLU'
+    """
+    parameters = list(model.parameters())
+    total = sum(p.numel() for p in parameters)
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    share = "all trained" if trained == total else f"{trained:,} trained"
+    dtypes = "/".join(sorted({str(p.dtype).removeprefix("torch.") for p in parameters}))
+    kinds: dict[str, int] = {}
+    for module in model.modules():
+        if not any(True for _ in module.children()):
+            kinds[type(module).__name__] = kinds.get(type(module).__name__, 0) + 1
+    layers = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    detail = ", ".join(part for part in (share, dtypes) if part)
+    return f"{type(model).__name__}: {total:,} parameters ({detail}) in {layers}"
+
+
+def first_batch(model: nn.Module, loss: Loss, batch: Any, *, criterion: Any = None) -> str:
+    """Return what the first batch says before training, as one line; the model is left as it was.
+
+    The loss at the start stands beside log(classes), which a classifier that knows nothing yet
+    has; labels are checked against the classes; the share of padding is counted.
+
+    Args:
+        model: as it will be trained.
+        loss: called as loss(model, batch), in evaluation mode and without gradient.
+        batch: the first one.
+        criterion: the Supervised that loss wraps, where it is one.
+
+    Raises:
+        DataError: if a label is no class, or the input is not finite; its sample is named.
+    """
+    expect_finite(batch)
+    known = criterion if isinstance(criterion, Supervised) else loss
+    parts = [f"first batch {_shapes(batch)}"]
+    with undisturbed(), evaluating(model):
+        classes = _classes(model, known, batch)
+        outcome = Outcome.of(loss(model, batch))
+    assert isinstance(outcome.terms, Mapping)
+    for name, mean in outcome.terms.items():
+        parts.append(f"{name} at the start {float(mean.value()):.4g}")
+    if classes is not None and len(outcome.terms) == 1:
+        parts.append(f"log({classes} classes) is {math.log(classes):.4g}")
+    padding = padding_share(batch)
+    if padding is not None:
+        parts.append(f"padding {padding:.0%} of the elements")
+    return "; ".join(parts)
+
+
+def expect_finite(batch: Any) -> None:
+    """Refuse a batch that holds NaN or infinity.
+
+    Raises:
+        DataError: if it does; the sample is named.
+    """
+    for tensor in _tensors(batch):
+        if tensor.ndim == 0 or not tensor.is_floating_point():
+            continue
+        bad = ~tensor.isfinite().reshape(len(tensor), -1).all(1)
+        if bool(bad.any()):
+            raise DataError(
+                f"the first batch holds NaN or infinity in sample {int(bad.nonzero()[0])} (from "
+                f"0) of a tensor of shape {tuple(tensor.shape)}; mend or drop that sample."
+            )
+
+
+def padding_share(batch: Any) -> float | None:
+    """Return the share of elements that a batch's mask leaves out, None without a mask.
+
+    A mask is a boolean tensor of two dimensions or more, True where an element counts.
+    """
+    masks = [t for t in _tensors(batch) if t.dtype == torch.bool and t.ndim >= 2 and t.numel()]
+    return float((~masks[0]).float().mean()) if masks else None
+
+
+def _classes(model: nn.Module, known: Any, batch: Any) -> int | None:
+    """Return how many classes a supervised classifier has, its labels checked; None for others."""
+    if not isinstance(known, Supervised):
+        return None
+    try:
+        output, target = known.predict(model, batch)
+    except BatchproofError:
+        return None
+    if not isinstance(output, Tensor) or not isinstance(target, Tensor):
+        return None
+    if getattr(getattr(known.criterion, "spec", None), "module", None) not in _BY_CLASS:
+        return None
+    if target.is_floating_point() or output.shape[:1] + output.shape[2:] != target.shape:
+        return None
+    classes = int(output.shape[1])
+    check_labels(target, classes, ignore_index=_ignored(known.criterion), where="the first batch")
+    return classes
+
+
+def _ignored(criterion: Any) -> int:
+    """Return the label that a criterion made by exact leaves out."""
+    bound = getattr(criterion, "bound", {}).get("ignore_index", -100)
+    return int(getattr(getattr(criterion, "module", None), "ignore_index", bound))
+
+
+def _shapes(batch: Any) -> str:
+    shapes = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in _tensors(batch)]
+    return ", ".join(shapes) if shapes else type(batch).__name__
+
+
+def _tensors(batch: Any) -> Iterable[Tensor]:
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for part in batch.values():
+            yield from _tensors(part)
+    elif isinstance(batch, tuple | list):
+        for part in batch:
+            yield from _tensors(part)

@@ -1,0 +1,75 @@
+"""Weights in a file that cannot hold code: safetensors.
+
+Tensors that are one (tied weights) are written once, with their other names noted beside.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from batchproof._errors import CheckpointError
+
+_ALIASES = "aliases"
+
+
+def save_weights(state: Mapping[str, Any], path: Path) -> None:
+    """Write the tensors of a state; what is no tensor is left out."""
+    written: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    seen: dict[tuple[Any, ...], str] = {}
+    storages: set[int] = set()
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            continue
+        place = _place(tensor)
+        if place in seen and tensor.numel():
+            aliases[name] = seen[place]
+            continue
+        seen[place] = name
+        written[name] = _own(tensor, storages)
+    save_file(written, path, metadata={_ALIASES: json.dumps(aliases)})
+
+
+def load_weights_file(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file, under all their names.
+
+    Raises:
+        CheckpointError: if it is no such file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as weights ({error}); take another checkpoint of the run."
+        ) from None
+    for name, first in json.loads(metadata.get(_ALIASES, "{}")).items():
+        state[name] = state[first]
+    return state
+
+
+def not_tensors(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a state is no tensor: the extra state that some modules keep."""
+    return {name: value for name, value in state.items() if not isinstance(value, Tensor)}
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    storage = tensor.untyped_storage().data_ptr()
+    return (storage, tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride())
+
+
+def _own(tensor: Tensor, storages: set[int]) -> Tensor:
+    """Return the tensor on the host, contiguous, in a storage that no other one is in."""
+    host = tensor.detach().cpu().contiguous()
+    storage = host.untyped_storage().data_ptr()
+    if storage in storages:
+        host = host.clone(memory_format=torch.contiguous_format)
+    storages.add(host.untyped_storage().data_ptr())
+    return host
