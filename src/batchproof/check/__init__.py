@@ -1,0 +1,43 @@
+"""Does this step depend on how its data is cut, and why?
+
+    check_step, check_evaluate   run the user's own code under many cuts of the same samples
+    check_heads                  many probes in one call, one row each
+    Report, CutResult, Diagnosis what they return
+    Cut, Piece, cut_of           cuts of one's own
+    Probe                        the arguments of a check as one object, for the command line
+
+The command line is a thin wrapper around two functions:
+
+    run_probe(spec, *, cuts="standard", ranks=None, dtype=None) -> Report
+        spec is MODULE:NAME (or FILE.py:NAME); NAME is a Probe, a callable that returns one, or a
+        mapping of names to Probes (then a Heads is returned, which has the same .ok, str() and
+        .to_json()). cuts: "standard" or names parted by commas; ranks: "1,2" or a sequence of
+        numbers; dtype: "float64", "float32", ... None keeps what the probe says. ProbeError, one
+        line, where it cannot be run (exit status 2); report.ok says whether the exit status is 0
+        or 1; str(report), report.to_json(path), report.to_html(path) write it.
+    write_example(path) -> Path
+        writes a probe file to start from; refuses to overwrite.
+"""
+
+from batchproof.check._cuts import Cut, Piece, cut_of
+from batchproof.check._heads import Heads, check_heads
+from batchproof.check._probe import Probe, load_probe, run_probe, write_example
+from batchproof.check._report import CutResult, Diagnosis, Report
+from batchproof.check._step import check_evaluate, check_step
+
+__all__ = [
+    "Cut",
+    "CutResult",
+    "Diagnosis",
+    "Heads",
+    "Piece",
+    "Probe",
+    "Report",
+    "check_evaluate",
+    "check_heads",
+    "check_step",
+    "cut_of",
+    "load_probe",
+    "run_probe",
+    "write_example",
+]

@@ -1,0 +1,246 @@
+"""From a law to the mistakes that it means."""
+
+from collections.abc import Sequence
+
+import torch
+
+from batchproof.check._cuts import Piece
+from batchproof.check._laws import Micro, Rule, Split
+from batchproof.check._report import Diagnosis
+from batchproof.check._search import Law, Search
+from batchproof.check._sentences import diagnosis
+
+_RULE = {
+    "exact": "divided by the weight of all micro-batches",
+    "mean": "averaged over micro-batches",
+    "samples": "averaged over micro-batches by their numbers of samples",
+    "sum": "summed over micro-batches",
+    "last": "taken from the last micro-batch alone",
+    "first": "taken from the first micro-batch alone",
+    "last/k": "taken from the last micro-batch alone, and divided by their number",
+    "first/k": "taken from the first micro-batch alone, and divided by their number",
+}
+
+
+def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str, str]:
+    """Name the mean that a micro-batch law is: a unit, and the same in words.
+
+    Args:
+        search: holds what could be counted.
+        micro: the law, or None where none was found.
+        edit: "sample" or "sample-sum" where masking half a sample told them apart.
+    """
+    if micro is None:
+        return "unknown", ""
+    if micro.kind == "sum":
+        return "sum", "no mean at all: a sum over samples"
+    if micro.kind == "measured":
+        return "coupled", "samples that are coupled: no mean over samples"
+    count = search.facts.count
+    weights = torch.tensor([micro.weigh(Piece((i,))) for i in range(count)])
+    features = {name: values[:count] for name, values in search.features.items()}
+    if _same(weights, torch.ones(count)):
+        return _equal_weights(features, edit)
+    for phrase, values in features.items():
+        if _same(weights, values):
+            if phrase.startswith("sum of"):
+                return "weighted", f"weights: {phrase}"
+            return "element", f"elements: {phrase}"
+    return "weighted", "weights: " + ", ".join(f"{value:.3g}" for value in weights.tolist())
+
+
+def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
+    if not bool((right >= 0).all()) or float(right.sum()) == 0:
+        return False
+    left, right = left.double() / left.double().mean(), right.double() / right.double().mean()
+    return bool(torch.allclose(left, right, rtol=1e-5, atol=1e-6))
+
+
+def _equal_weights(features: dict[str, torch.Tensor], edit: str | None) -> tuple[str, str]:
+    if edit == "sample-sum":
+        return "sample-sum", "samples, each the sum over its elements"
+    if edit == "sample":
+        return "sample", "samples, each the mean over its elements"
+    if not any(not _same(values, torch.ones(len(values))) for values in features.values()):
+        return "sample", "samples, each with as many elements as the others"
+    return "sample", "samples, each of the same weight"
+
+
+def causes(law: Law, unit: str, *, evaluation: bool, window: int | None) -> list[Diagnosis]:
+    """Return the mistakes that a law means.
+
+    Args:
+        law: the law of the gradient, or of an evaluation's number.
+        unit: what the uncut step is a mean over.
+        evaluation: whether it is an evaluation.
+        window: the loop's micro-batches a window, where it is known or was measured.
+    """
+    found: list[Diagnosis] = []
+
+    def add(name: str, sentence: str) -> None:
+        found.append(diagnosis(name, sentence, law.residual, evaluation=evaluation))
+
+    what = "number" if evaluation else "gradient"
+    part = "batch" if evaluation else "micro-batch"
+    if law.micro.kind == "rows" or "padded" in law.micro.label:
+        add(
+            "padding-counted",
+            f"The {what} of a sample changes with the padding beside it: padding enters the "
+            "denominator, the loss or the model.",
+        )
+    if law.micro.kind == "measured":
+        add(
+            "coupled-samples",
+            f"The {what} of a {part} is no mean over its samples: each sample's share depends on "
+            f"the others in the {part}, and the whole is {_RULE[law.rule.within]}.",
+        )
+        return found
+    for name, sentence in _of_window(law, unit, what, part, window):
+        add(name, sentence)
+    for name, sentence in _of_ranks(law.rule, what):
+        add(name, sentence)
+    return found
+
+
+def _of_window(
+    law: Law, unit: str, what: str, part: str, window: int | None
+) -> list[tuple[str, str]]:
+    within = law.rule.within
+    if within in {"mean", "samples"}:
+        if law.micro.kind == "rows" and within == "samples":
+            return []
+        if law.micro.kind == "sum":
+            return [
+                (
+                    "mean-of-micro-batch-means",
+                    f"Sums over {part}es are averaged over their number, so the {what} shrinks as "
+                    f"1 over the number of {part}es.",
+                )
+            ]
+        by = " weighted by their numbers of samples" if within == "samples" else ""
+        if unit == "weighted":
+            return [
+                (
+                    "weight-per-micro-batch",
+                    f"Each {part} is divided by the sum of its own weights, and these means are "
+                    f"averaged{by}; the weights of all should be pooled first.",
+                )
+            ]
+        return [
+            (
+                "mean-of-micro-batch-means",
+                f"The {what} is the mean of the {part}es' means{by}, not the mean over all: it is "
+                f"right only where all {part}es weigh the same.",
+            )
+        ]
+    if within == "sum":
+        return [_undivided(what, part, window)]
+    if within != "exact":
+        which = "last" if within.startswith("last") else "first"
+        over = f", divided by the number of {part}es" if within.endswith("/k") else ""
+        return [
+            (
+                "one-micro-batch-only",
+                f"Only the {which} {part} counts{over}; what the others gave is dropped.",
+            )
+        ]
+    return []
+
+
+def _undivided(what: str, part: str, window: int | None) -> tuple[str, str]:
+    if window is not None and window > 1:
+        return (
+            "fixed-window-size",
+            f"Every {part} is divided by {window} however many the window holds, so a short "
+            f"window's {what} is too small by k/{window}.",
+        )
+    return (
+        "not-divided",
+        f"The {what} is the sum of the {part}es' means and is never divided by what the window "
+        f"holds: k {part}es make it k times too large.",
+    )
+
+
+def _of_ranks(rule: Rule, what: str) -> list[tuple[str, str]]:
+    found = []
+    if rule.factor == "/R" and rule.across == "pooled":
+        found.append(
+            (
+                "world-size-factor",
+                f"The {what} is right but divided by the number of ranks: global weights are "
+                "divided by, and the wrapper averages once more.",
+            )
+        )
+    if rule.factor == "*R" or rule.across == "sum":
+        found.append(("world-size-factor", f"The {what} grows with the number of ranks."))
+    if rule.across in {"mean", "sum"} and rule.within not in {"mean", "sum"}:
+        found.append(
+            (
+                "mean-of-micro-batch-means",
+                f"Ranks are averaged as if each held as much: the {what} is the mean of the "
+                "ranks' means.",
+            )
+        )
+    if rule.across == "own":
+        found.append(
+            ("one-micro-batch-only", f"The {what} of rank 0 is its own: nothing crosses ranks.")
+        )
+    return found
+
+
+def split_cause(search: Search, split: Split) -> list[Diagnosis]:
+    """Return what an objective of two terms under different rules means.
+
+    Args:
+        search: holds the gradients of single samples.
+        split: the two laws and the second term's gradients.
+    """
+    (rule_a, micro_a), (rule_b, micro_b) = split.first, split.second
+    second = split.part
+    first = search.singles[: len(second)] - second
+    said = []
+    for rule, micro, share in ((rule_a, micro_a, first), (rule_b, micro_b, second)):
+        how = _RULE[rule.within] if rule.within != "exact" else "right"
+        over = f" (a mean over {micro.label})" if micro.label not in {"", "recovered"} else ""
+        said.append(f"the term{_where(search, share, first, second)}{over} is {how}")
+    text = f"The objective has two terms that are scaled otherwise: {said[0]}, {said[1]}."
+    return [diagnosis("term-scaled-apart", text, split.residual)]
+
+
+def _where(search: Search, share: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> str:
+    """Name the parameters that only this term reaches."""
+    names = []
+    other = second if share is first else first
+    for name, span in search.lab.spans().items():
+        here, there = float(share[:, span].norm()), float(other[:, span].norm())
+        if here > 0 and there <= 1e-6 * here:
+            names.append(name)
+    if not names:
+        smaller = float(share.norm()) < float(other.norm())
+        return " of the smaller gradient" if smaller else " of the larger gradient"
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f" that alone reaches {shown}"
+
+
+def reported_cause(law: Law, *, gradient: bool) -> Diagnosis:
+    """Return the diagnosis of a reported loss that follows a wrong law.
+
+    Args:
+        law: of the reported loss.
+        gradient: whether the gradient itself is right.
+    """
+    within, micro = law.rule.within, law.micro
+    text = f"The reported loss is {_RULE[within]}"
+    if law.rule.across == "own":
+        text += ", and each rank reports its own"
+    elif law.rule.across in {"mean", "sum"} and within == "exact":
+        text = f"The reported loss is the {law.rule.across} of the ranks' losses"
+    if "padded" in micro.label or micro.kind == "rows":
+        text += ", padding counted"
+    right = "; the gradient is right" if gradient else ""
+    return diagnosis("reported-loss", f"{text}, not the mean over all{right}.", law.residual)
+
+
+def worst(values: Sequence[float]) -> float:
+    """Return the largest of the values, 0 where there are none."""
+    return max(values, default=0.0)

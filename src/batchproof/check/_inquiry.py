@@ -1,0 +1,364 @@
+"""The inquiry: in which order things are measured, and what is concluded.
+
+First what differs without any cut (draws, narrow numbers, state that outlives a call), so that it
+is held still or named. Then every cut. Only where something depends on the cut are samples
+measured alone and laws tried; a law that does not predict every cut is never stated.
+"""
+
+import math
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from batchproof._errors import ProbeError
+from batchproof.check._causes import causes, reported_cause, split_cause, unit_of
+from batchproof.check._clip import clip_cause
+from batchproof.check._cuts import Cut, Facts, Piece
+from batchproof.check._halves import tell_sum_from_mean
+from batchproof.check._lab import Laboratory, differences, relative
+from batchproof.check._report import CutResult, Diagnosis, Report
+from batchproof.check._scale import window_size
+from batchproof.check._search import Law, Search
+from batchproof.check._sentences import diagnosis
+from batchproof.check._shards import duplicates
+from batchproof.check._shot import Shot
+from batchproof.check._still import Still
+from batchproof.check._unsteady import Steadiness, look_for_nan_dropped
+
+
+class Inquiry:
+    """One inquiry, from the first shot to the report.
+
+    Args:
+        lab: takes the shots.
+        facts: what is known about the samples.
+        cuts: the cuts to try, the whole first.
+        name: what is checked, for the report.
+    """
+
+    def __init__(self, lab: Laboratory, facts: Facts, cuts: list[Cut], name: str) -> None:
+        self.lab, self.facts, self.cuts, self.name = lab, facts, cuts, name
+        self.evaluation = lab.kit.kind == "evaluate"
+        self.notes: list[str] = []
+        self.found: list[Diagnosis] = []
+        self.failures: dict[str, str] = {}
+        self.unit, self.unit_text = "unknown", ""
+        self.reported_unit: str | None = None
+
+    def report(self) -> Report:
+        """Measure, conclude, and write it down.
+
+        Raises:
+            ProbeError: if the user's code cannot be run.
+        """
+        steady = Steadiness(self.lab)
+        self.found += steady.look()
+        self.notes += steady.notes
+        if steady.erratic:
+            results = [self._result(cut) for cut in self.cuts]
+            return self._report(results, steady.noise)
+        for cut in self.cuts:
+            self._try(cut)
+        if self.lab.trace.norms:
+            self._settle_norms()
+        clipped = self._settle_clipping()
+        results = [self._result(cut) for cut in self.cuts]
+        if not self.evaluation:
+            self._name_unit()
+        self._empty_micro_batches()
+        self._gradient()
+        if clipped is not None:
+            self._clip(clipped)
+        if not self.evaluation:
+            self._reported()
+        else:
+            self._name_unit()
+            self.found += look_for_nan_dropped(self.lab, self.notes)
+        if not self.found and any(result.dependent for result in results):
+            self._unknown(results)
+        return self._report(results, steady.noise)
+
+    def _report(self, results: list[CutResult], noise: float) -> Report:
+        unique = {d.name + d.sentence: d for d in self.found}
+        return Report(
+            self.lab.kit.kind,
+            tuple(results),
+            tuple(unique.values()),
+            self.unit,
+            self.unit_text,
+            self.reported_unit,
+            tuple(self.notes),
+            self.lab.tolerance,
+            noise,
+            self.facts.count,
+            self.lab.runs,
+            self.name,
+        )
+
+    def _try(self, cut: Cut) -> None:
+        """Run a cut; one that cannot be run where it could not be expected to is noted."""
+        try:
+            self.lab.shot(cut)
+        except ProbeError as error:
+            normed = bool(self.lab.trace.norms) and "more than 1 value per channel" in str(error)
+            if not cut.name.endswith("-empty") and not normed:
+                raise
+            self.failures[cut.name] = str(error)
+            self.notes.append(f"cut {cut.name!r} was not run: {error}")
+
+    @property
+    def run_cuts(self) -> list[Cut]:
+        """Return the cuts that gave a result."""
+        return [cut for cut in self.cuts if cut.name not in self.failures]
+
+    def _vector(self, cut: Cut) -> Tensor:
+        return self.lab.vector(cut)
+
+    def _reference(self, cut: Cut) -> Cut:
+        return self.lab.whole(masked=cut.reference == "whole+masked")
+
+    def _error(self, cut: Cut) -> float:
+        return relative(self._vector(cut), self._vector(self._reference(cut)))
+
+    def _dependent(self) -> list[Cut]:
+        return [cut for cut in self.run_cuts if self._worst(cut)[0] > self.lab.tolerance]
+
+    def _worst(self, cut: Cut) -> tuple[float, str]:
+        if self.evaluation:
+            return self._error(cut), ""
+        shot, reference = self.lab.shot(cut), self.lab.shot(self._reference(cut))
+        found = differences(shot.gradients, reference.gradients, self.lab.floor)
+        furthest = max(found, key=lambda d: d.error)
+        return furthest.error, furthest.name
+
+    def _result(self, cut: Cut) -> CutResult:
+        if cut.name in self.failures:
+            gone = math.nan
+            return CutResult(
+                cut.name, cut.describe(), len(cut.ranks), False, gone, gone, gone, gone, None,
+                None, failure=self.failures[cut.name],
+            )  # fmt: skip
+        shot, reference = self.lab.shot(cut), self.lab.shot(self._reference(cut))
+        error, worst = self._worst(cut)
+        loss_error = self._loss_error(shot, reference)
+        scale = cosine = 1.0
+        change = 0.0
+        if not self.evaluation:
+            overall = differences(shot.gradients, reference.gradients, self.lab.floor)[0]
+            scale, cosine = overall.scale, overall.cosine
+            change = differences(shot.change, reference.change, self.lab.floor)[0].error
+        elif reference.loss:
+            scale = (shot.loss or 0.0) / reference.loss
+        dependent = max(error, loss_error or 0.0) > self.lab.tolerance
+        return CutResult(
+            cut.name, cut.describe(), len(cut.ranks), dependent, error, scale, cosine, change,
+            shot.loss, loss_error, worst,
+        )  # fmt: skip
+
+    @staticmethod
+    def _loss_error(shot: Shot, reference: Shot) -> float | None:
+        if shot.loss is None or reference.loss is None:
+            return None
+        values = [loss for loss in (shot.loss, *shot.losses) if loss is not None]
+        want = torch.tensor(reference.loss, dtype=torch.float64)
+        return max(relative(torch.tensor(v, dtype=torch.float64), want) for v in values)
+
+    def _settle_norms(self) -> None:
+        """Put batch normalisation on its running statistics, and say so if that mattered."""
+        active = {cut.name: cut for cut in self._dependent()} or dict.fromkeys(self.failures)
+        if not active:
+            return
+        names = ", ".join(self.lab.trace.norms[:5])
+        rule = Search(self.lab, self.facts)
+        cuts = [c for c in self.run_cuts if c.reference == "whole" and len(c.ranks) == 1]
+        law = rule.law(rule.as_measured(), cuts) if cuts else None
+        before = {c.name: self._vector(c) for c in self.run_cuts}
+        self.lab.still = Still(self.lab.still.dropout, norm=True)
+        for cut in [*self.cuts]:
+            if cut.name in self.failures:
+                del self.failures[cut.name]
+                self._try(cut)
+        mattered = any(
+            relative(before[c.name], self._vector(c)) > self.lab.tolerance
+            for c in self.run_cuts
+            if c.name in before
+        )
+        if mattered and law is not None:
+            text = (
+                f"Batch normalisation looks at the batch that it is given ({names}), so every cut "
+                "has statistics of its own."
+            )
+            self.found.append(diagnosis("batch-norm", text, law.residual))
+            self.notes.append(f"measured with batch normalisation held still: {names}")
+
+    def _settle_clipping(self) -> Still | None:
+        """Leave clipping out of what is measured next; return how it was where it acted."""
+        factors = [f for cut in self.run_cuts for f in self.lab.shot(cut).clips]
+        if self.evaluation or all(factor >= 1.0 for factor in factors):
+            return None
+        clipped = self.lab.still
+        self.lab.still = Still(clipped.dropout, clipped.norm, clip=True)
+        self.notes.append("gradients are compared before clipping, which would hide their scale")
+        return clipped
+
+    @cached_property
+    def search(self) -> Search:
+        """The search for the law of the gradient, or of the evaluation's number."""
+        return Search(self.lab, self.facts)
+
+    @cached_property
+    def law(self) -> Law | None:
+        """The law that predicts every cut, if one does."""
+        cuts = self._finite(self.search)
+        single = [cut for cut in cuts if len(cut.ranks) == 1]
+        micros = [m for m in (self.search.plain, self.search.padding) if m is not None]
+        for micro in micros:
+            law = self.search.law(micro, cuts) or self.search.law(micro, single)
+            if law is not None:
+                return law
+        return None
+
+    def _finite(self, search: Search) -> list[Cut]:
+        return [cut for cut in self.run_cuts if bool(torch.isfinite(search.of(cut)).all())]
+
+    def _name_unit(self) -> None:
+        micro = self.search.plain or self.search.padding
+        edit = None
+        if micro is not None and not self.evaluation:
+            edit = tell_sum_from_mean(self.lab, self.facts)
+        self.unit, self.unit_text = unit_of(self.search, micro, edit)
+        if micro is None and not self._dependent():
+            self.unit, self.unit_text = "several terms", "several terms over different weights"
+
+    def _empty_micro_batches(self) -> None:
+        for cut in self.run_cuts:
+            bad = not bool(torch.isfinite(self._vector(cut)).all())
+            whole = bool(torch.isfinite(self._vector(self._reference(cut))).all())
+            if bad and whole:
+                text = (
+                    "A micro-batch in which nothing counts makes the whole "
+                    f"{'number' if self.evaluation else 'gradient'} NaN: 0 / 0 is taken for it "
+                    "before sums are pooled."
+                )
+                self.found.append(diagnosis("empty-micro-batch-nan", text, 0.0))
+                return
+
+    def _gradient(self) -> None:
+        dependent = [c for c in self._dependent() if c in self._finite(self.search)]
+        if not dependent:
+            return
+        law = self.law
+        if law is None or law.exact:
+            law = self._further(law)
+        if law is None:
+            return
+        window = self.lab.kit.window
+        if law.rule.within == "sum" and window is None and not self.evaluation:
+            window = window_size(self.lab)
+        self.found += causes(law, self.unit, evaluation=self.evaluation, window=window)
+        if self.evaluation:
+            return
+        self._left_over(law, dependent)
+
+    def _left_over(self, law: Law, dependent: list[Cut]) -> None:
+        """Say so where ranks depend in a way that the law of one process does not predict."""
+        over = [cut for cut in dependent if len(cut.ranks) > 1]
+        if over and self.search.law(law.micro, over) is None:
+            names = ", ".join(cut.name for cut in over)
+            text = f"Over ranks ({names}) something else is wrong, cause unknown."
+            self.found.append(diagnosis("unknown", text))
+
+    def _further(self, law: Law | None) -> Law | None:
+        """Try what is no law of one term: duplicates, two terms, coupling, state."""
+        if self.evaluation:
+            self.found += duplicates(self.search, self._finite(self.search))
+        cuts = self._finite(self.search)
+        single = [cut for cut in cuts if len(cut.ranks) == 1]
+        if self.found and self.found[-1].name == "duplicated-samples":
+            return None
+        if not self.evaluation:
+            split = self.search.split(cuts)
+            if split is not None:
+                self.found += split_cause(self.search, split)
+                return None
+        if self.search.plain is None and self._comparable():
+            coupled = self.search.as_measured()
+            law = self.search.law(coupled, cuts) or self.search.law(coupled, single)
+            if law is not None:
+                return law
+        self.found += self._leak()
+        return None
+
+    def _comparable(self) -> bool:
+        """Tell whether padding cannot be what makes a micro-batch no mean of its samples."""
+        shapes = {self.lab.shape(Piece((i,))) for i in range(self.facts.count)}
+        return len(shapes) == 1 or self.facts.beside is not None
+
+    def _leak(self) -> list[Diagnosis]:
+        """Look for state that goes from one micro-batch to the next: order then matters."""
+        n = self.facts.count
+        first, second = Piece(tuple(range(n // 2))), Piece(tuple(range(n // 2, n)))
+        there = self._vector(Cut("in order", ((first, second),)))
+        back = self._vector(Cut("in reverse", ((second, first),)))
+        gap = relative(back, there)
+        if gap <= self.lab.tolerance:
+            return []
+        text = (
+            "What one micro-batch leaves behind changes the next: the same two micro-batches in "
+            f"the other order give a result {gap:.1%} away."
+        )
+        return [diagnosis("leaking-state", text)]
+
+    def _clip(self, how: Still) -> None:
+        cause = clip_cause(self.lab, self.search, self.law, self.run_cuts, how)
+        self.found += cause
+
+    def _reported(self) -> None:
+        search = Search(self.lab, self.facts, loss=True)
+        whole = self.lab.shot(self.lab.whole()).loss
+        if whole is None:
+            return
+        cuts = [cut for cut in self._finite(search) if cut in self._finite(self.search)]
+        self.reported_unit = unit_of(search, search.plain, None)[0]
+        if search.plain is not None and self.reported_unit != self.unit:
+            self._compare_units()
+        off = [c for c in cuts if self._loss_off(c)]
+        if not off:
+            return
+        gradient = self.law
+        named = {d.name for d in self.found}
+        if named & {"coupled-samples", "leaking-state"}:
+            return
+        for micro in (search.plain, search.padding, search.as_measured()):
+            law = search.law(micro, cuts) if micro is not None else None
+            if law is not None:
+                same = gradient is not None and law.rule == gradient.rule
+                if not same or micro is None:
+                    wrong = gradient is not None and not gradient.exact
+                    self.found.append(reported_cause(law, gradient=not wrong and not named))
+                elif named:
+                    self.notes.append("the reported loss makes the same mistake as the gradient")
+                return
+        names = ", ".join(cut.name for cut in off)
+        text = f"The reported loss depends on the cut ({names}), cause unknown."
+        self.found.append(diagnosis("unknown", text))
+
+    def _compare_units(self) -> None:
+        if "unknown" not in {self.unit, self.reported_unit}:
+            self.notes.append(
+                f"the reported loss is a mean over {self.reported_unit!r}, "
+                f"the optimised one over {self.unit!r}"
+            )
+
+    def _loss_off(self, cut: Cut) -> bool:
+        error = self._loss_error(self.lab.shot(cut), self.lab.shot(self._reference(cut)))
+        return error is not None and error > self.lab.tolerance
+
+    def _unknown(self, results: list[CutResult]) -> None:
+        worst = max((r for r in results if r.dependent), key=lambda r: r.error)
+        text = (
+            f"It depends on the cut, cause unknown: under {worst.name!r} the relative error is "
+            f"{worst.error:.2g}."
+        )
+        self.found.append(diagnosis("unknown", text))

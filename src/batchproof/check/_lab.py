@@ -1,0 +1,309 @@
+"""The laboratory: takes shots, keeps them, and compares them.
+
+Every shot starts from a fresh build under the same seed, so that two shots differ by their cut
+alone. Shots are kept by what was asked, and asked for again at no cost.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from batchproof._errors import ProbeError
+from batchproof.check._cuts import Cut, Facts, Piece
+from batchproof.check._samples import leaves, mask_leaf, shape_of, spoil
+from batchproof.check._shot import Kit, Order, Shot, Sketch, make_batch, one_line, shoot
+from batchproof.check._still import Still, Trace
+
+# relative error that arithmetic alone can make, by the narrowest type that the step computes in
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5}
+_NARROW = 5e-2
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a parameter tensor's gradient is from the uncut one's.
+
+    Attributes:
+        name: the parameter.
+        error: |g - g0| / |g0|.
+        scale: the number s that makes s * g0 closest to g.
+        cosine: of the angle between the two.
+    """
+
+    name: str
+    error: float
+    scale: float
+    cosine: float
+
+
+def relative(found: Tensor, expected: Tensor, floor: float = 0.0) -> float:
+    """Return |found - expected| / max(|expected|, floor); inf where either is not finite."""
+    if not (torch.isfinite(found).all() and torch.isfinite(expected).all()):
+        return math.inf
+    size = max(float(expected.norm()), floor)
+    gap = float((found - expected).norm())
+    return 0.0 if gap == 0 else (gap / size if size > 0 else math.inf)
+
+
+def differences(
+    found: dict[str, Tensor], expected: dict[str, Tensor], floor: float
+) -> list[Difference]:
+    """Compare gradients tensor by tensor; the first entry, "all", is of all of them together.
+
+    Args:
+        found: gradients by name.
+        expected: the gradients they should be.
+        floor: tensors smaller than this share of the whole are compared with that share.
+    """
+    names = list(dict.fromkeys([*expected, *found]))
+    pairs = []
+    for name in names:
+        like = expected.get(name, found.get(name))
+        assert like is not None  # noqa: S101
+        zero = torch.zeros_like(like)
+        pairs.append((name, found.get(name, zero).double(), expected.get(name, zero).double()))
+    norm = math.sqrt(sum(float(e.norm()) ** 2 for _, _, e in pairs))
+    dots = [(float((f * e).sum()), float((f * f).sum()), float((e * e).sum())) for _, f, e in pairs]
+    fe, ff, ee = (sum(column) for column in zip(*dots, strict=True)) if dots else (0.0, 0.0, 0.0)
+    gap = math.sqrt(sum(float((f - e).norm()) ** 2 for _, f, e in pairs))
+    result = [_difference("all", gap if math.isfinite(ff) else math.inf, norm, (fe, ff, ee))]
+    for (name, f, e), dot in zip(pairs, dots, strict=True):
+        size = max(math.sqrt(dot[2]), floor * norm)
+        gap = float((f - e).norm()) if math.isfinite(dot[1]) else math.inf
+        result.append(_difference(name, gap, size, dot))
+    return result
+
+
+def _difference(name: str, gap: float, size: float, dot: tuple[float, float, float]) -> Difference:
+    fe, ff, ee = dot
+    error = 0.0 if gap == 0 else (gap / size if size > 0 else math.inf)
+    scale = fe / ee if ee > 0 else (1.0 if ff == 0 else math.inf)
+    product = math.sqrt(ff) * math.sqrt(ee)
+    cosine = fe / product if product > 0 else (1.0 if ff == ee else 0.0)
+    return Difference(name, error, scale, max(-1.0, min(1.0, cosine)) if cosine == cosine else 0.0)
+
+
+class Laboratory:
+    """Takes shots of one probe.
+
+    Args:
+        kit: the user's parts; a masked sample, if there is one, last among its samples.
+        count: number of samples, without the masked one.
+        ranks: takes a shot over several processes.
+        mask: makes a fully masked sample.
+    """
+
+    def __init__(
+        self,
+        kit: Kit,
+        count: int,
+        ranks: Callable[[Cut, Order], Shot] | None = None,
+    ) -> None:
+        self.kit, self.count, self.ranks = kit, count, ranks
+        self.still = Still()
+        self.trace = Trace()
+        self.runs = 0
+        self.name = "whole"
+        self._shots: dict[tuple[object, ...], Shot] = {}
+        self._sketch: Sketch | None = None
+        self._start: tuple[float, ...] | None = None
+
+    @property
+    def tolerance(self) -> float:
+        """Return the relative error that arithmetic alone can make."""
+        return _TOLERANCE.get(self.trace.narrowest, _NARROW)
+
+    @property
+    def fit(self) -> float:
+        """Return the residual below which a prediction counts as met."""
+        return min(0.2, 100 * self.tolerance)
+
+    @property
+    def floor(self) -> float:
+        """Return the share of the whole gradient below which a tensor is not looked at alone."""
+        return min(1.0, 1e3 * self.tolerance)
+
+    def whole(self, *, masked: bool = False) -> Cut:
+        """Return the cut of one micro-batch."""
+        order = tuple(range(self.count + masked))
+        return Cut("whole+masked" if masked else "whole", ((Piece(order),),))
+
+    def shot(self, cut: Cut, **changes: object) -> Shot:
+        """Return what the user's code does under a cut.
+
+        Args:
+            cut: the cut.
+            changes: fields of the order that differ from the usual one.
+        """
+        order = Order(still=self.still)
+        if changes:
+            order = replace(order, **changes)  # type: ignore[arg-type]
+        nudged = id(order.nudge) if order.nudge else None
+        plain = replace(order, nudge=None)
+        key = (cut.ranks, cut.before, plain, nudged)
+        if key not in self._shots:
+            self._shots[key] = self._take(cut, order, None)
+        return self._shots[key]
+
+    def look(self) -> Shot:
+        """Take the uncut shot while random draws and narrow numbers are watched for."""
+        self.trace = Trace(narrowest=self.kit.dtype)
+        return self._take(self.whole(), Order(still=self.still), self.trace)
+
+    def _take(self, cut: Cut, order: Order, trace: Trace | None) -> Shot:
+        self.runs += 1
+        try:
+            if len(cut.ranks) > 1 and self.ranks is not None:
+                shot = self.ranks(cut, order)
+            else:
+                (pieces,) = cut.ranks
+                shot = shoot(self.kit, pieces, order, before=cut.before, trace=trace)
+        except ProbeError as error:
+            raise ProbeError(f"under cut {cut.name!r}: {error}") from error
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise ProbeError(_out_of_memory(cut)) from error
+        except Exception as error:
+            if "allocate memory" in str(error):
+                raise ProbeError(_out_of_memory(cut)) from error
+            raise ProbeError(
+                f"run failed under cut {cut.name!r} ({cut.describe()}): {one_line(error)}."
+            ) from error
+        self._expect(cut, shot)
+        return shot
+
+    def _expect(self, cut: Cut, shot: Shot) -> None:
+        if self._start is None:
+            self._start = shot.start
+        if shot.start != self._start and not _close(shot.start, self._start):
+            msg = (
+                "build() gives other parameters each time, under the same seed; "
+                "seed whatever it draws from, or load the same weights."
+            )
+            raise ProbeError(msg)
+        if self.kit.kind == "evaluate":
+            if shot.loss is None:
+                raise ProbeError("run returned None; expected the number that it evaluates to.")
+            return
+        window, pieces = self.kit.window, len(cut.before) + max(map(len, cut.ranks))
+        expected = math.ceil(pieces / window) if window else 1
+        if shot.steps < expected or not (shot.gradients or cut.name.endswith("empty")):
+            raise ProbeError(
+                f"run took {shot.steps} optimiser steps under cut {cut.name!r}, expected "
+                f"{expected} with a gradient; let it end with optimizer.step() on the optimizer "
+                "of the model that build() returns."
+            )
+        if shot.steps > expected:
+            raise ProbeError(
+                f"run took {shot.steps} optimiser steps over {pieces} micro-batches, expected "
+                f"{expected}: one call is one step. For a loop that takes a loader and steps "
+                "every k micro-batches, pass window=k."
+            )
+
+    def vector(self, cut: Cut, **changes: object) -> Tensor:
+        """Return a cut's gradient as a sketch, or an evaluation's number as a vector of one."""
+        return self.vector_of(self.shot(cut, **changes))
+
+    def vector_of(self, shot: Shot) -> Tensor:
+        """Return a shot's gradient as a sketch, or its number as a vector of one."""
+        if self.kit.kind == "evaluate":
+            return torch.tensor([shot.loss], dtype=torch.float64)
+        return self.sketch(shot)
+
+    def repeat(self, cut: Cut) -> Shot:
+        """Take a shot again that has been taken before."""
+        return self._take(cut, Order(still=self.still), None)
+
+    def sketch(self, shot: Shot) -> Tensor:
+        """Return the sketch of a shot's gradients."""
+        if self._sketch is None:
+            self._sketch = Sketch(shot.gradients)
+        return self._sketch(shot.gradients)
+
+    def spans(self) -> dict[str, slice]:
+        """Return where each parameter's gradient lies in a sketch."""
+        return {} if self._sketch is None else self._sketch.spans
+
+    def piece(self, *samples: int) -> Cut:
+        """Return the window of one micro-batch that holds these samples."""
+        return Cut(f"samples {samples}", ((Piece(samples),),))
+
+    def shape(self, piece: Piece) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes of a micro-batch without the sample dimension."""
+        return shape_of(make_batch(self.kit, piece))
+
+
+def _close(left: Sequence[float], right: Sequence[float]) -> bool:
+    return len(left) == len(right) and all(
+        math.isclose(a, b, rel_tol=1e-12, abs_tol=1e-12) for a, b in zip(left, right, strict=True)
+    )
+
+
+def _out_of_memory(cut: Cut) -> str:
+    return (
+        f"out of memory under cut {cut.name!r}; give fewer or shorter samples, a smaller model "
+        "of the same kind, or dtype=torch.float32."
+    )
+
+
+def gather_facts(
+    kit: Kit, *, window: int | None, mask: Callable[[object], object] | None
+) -> tuple[Kit, Facts]:
+    """Look at the samples, and add the fully masked one where one can be made.
+
+    Args:
+        kit: the user's parts.
+        window: micro-batches a window.
+        mask: the user's own way to mask a sample.
+    """
+    count = len(kit.samples)
+    singles = [make_batch(kit, Piece((i,))) for i in range(count)]
+    sizes = [sum(leaf.numel() for _, leaf in leaves(batch)) for batch in singles]
+    shapes = {shape_of(batch) for batch in singles}
+    beside = None
+    if len(shapes) > 1 and kit.pad is None:
+        longest = max(range(count), key=sizes.__getitem__)
+        beside = longest if _slices(kit, longest) else None
+    masked = _masked_sample(kit, mask)
+    if masked is not None:
+        kit = replace(kit, samples=(*kit.samples, masked))
+    facts = Facts(
+        count, tuple(sizes), masked is not None, beside, kit.pad is not None, window
+    )
+    return kit, facts
+
+
+def _slices(kit: Kit, longest: int) -> bool:
+    other = 0 if longest else 1
+    try:
+        return make_batch(kit, Piece((other,), beside=(longest,))) is not None
+    except ProbeError:
+        return False
+
+
+def _masked_sample(kit: Kit, mask: Callable[[object], object] | None) -> object | None:
+    if mask is None:
+        edit = mask_leaf(kit.samples)
+        if edit is None:
+            return None
+        mask = partial(_mask_with, edit)
+    try:
+        return mask(kit.samples[0])
+    except Exception as error:
+        raise ProbeError(f"mask(sample) failed: {one_line(error)}.") from error
+
+
+def _mask_with(edit: Callable[..., object], sample: object) -> object:
+    return edit(sample, torch.zeros_like)
+
+
+def spoiled(kit: Kit, index: int) -> Kit | None:
+    """Return the kit with one sample all NaN, or None where it holds no floating-point tensor."""
+    bad = spoil(kit.samples[index])
+    if bad is None:
+        return None
+    samples = (*kit.samples[:index], bad, *kit.samples[index + 1 :])
+    return replace(kit, samples=samples)

@@ -1,0 +1,251 @@
+"""The algebra of cuts: what each mistake predicts, as a matrix on gradients of single samples.
+
+A law has two parts. What one micro-batch B gives, from the gradients m_i of its samples alone:
+
+    ratio      m(B) = sum_i w_i m_i / sum_i w_i       a mean, whose weights were measured
+    sum        m(B) = sum_i m_i                       no mean at all
+    rows       m(B) = sum_i w_i r_i(B) / sum_i w_i    r_i(B): sample i alone, padded as in B
+    measured   m(B) as it was measured                where samples are coupled
+
+and a rule for what a window of micro-batches makes of them, G = sum_j s_j m(B_j):
+
+    exact      s_j = W_j / W        W_j: weight of micro-batch j, W = sum_j W_j
+    mean       s_j = 1 / k          the mean of k micro-batch means
+    samples    s_j = n_j / n        the same, weighted by numbers of samples
+    sum        s_j = 1              never divided
+    last, first, and over k: one micro-batch only
+
+Over R ranks the wrapper averages, so each rule within a rank meets one across ranks. A law says
+G = C A for a matrix C of cuts by atoms and atoms A (gradients that were measured), with nothing
+left free. README.md in this folder derives it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from batchproof.check._cuts import Cut, Piece
+
+Weigh = Callable[[Piece], float]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a window makes of its micro-batches.
+
+    Attributes:
+        within: the rule within a rank.
+        across: the rule across ranks: "mean", "sum", "pooled" (by weight), or "own" (rank 0's).
+        factor: "", "/R" or "*R": the whole divided by or times the number of ranks.
+    """
+
+    within: str
+    across: str = "mean"
+    factor: str = ""
+
+
+WITHIN = ("exact", "mean", "samples", "sum", "last", "first", "last/k", "first/k")
+EXACT = Rule("exact", "pooled")
+ACROSS = (
+    *(("pooled", ""), ("mean", ""), ("pooled", "/R"), ("pooled", "*R"), ("sum", ""), ("own", "")),
+    *(("samples", ""), ("own", "/R")),
+)
+
+
+def scales(rule: Rule, cut: Cut, weigh: Weigh) -> list[float]:
+    """Return s_j for every micro-batch of the cut, ranks in order.
+
+    Args:
+        rule: the rule.
+        cut: the cut.
+        weigh: the weight of a micro-batch.
+    """
+    world = len(cut.ranks)
+    total = sum(weigh(piece) for piece in cut.pieces)
+    number = sum(len(piece.samples) for piece in cut.pieces)
+    result = []
+    for rank, pieces in enumerate(cut.ranks):
+        own = sum(weigh(piece) for piece in pieces)
+        size = sum(len(piece.samples) for piece in pieces)
+        share = {
+            "mean": 1 / world,
+            "sum": 1.0,
+            "pooled": _over(own, total),
+            "samples": _over(size, number),
+            "own": float(rank == 0),
+        }[rule.across]
+        factor = {"": 1.0, "/R": 1 / world, "*R": float(world)}[rule.factor]
+        for place, piece in enumerate(pieces):
+            within = _within(rule.within, place, pieces, piece, weigh)
+            result.append(within * share * factor)
+    return result
+
+
+def _within(
+    rule: str, place: int, pieces: Sequence[Piece], piece: Piece, weigh: Weigh
+) -> float:
+    k = len(pieces)
+    if rule == "exact":
+        return _over(weigh(piece), sum(weigh(other) for other in pieces))
+    if rule == "samples":
+        return len(piece.samples) / sum(len(other.samples) for other in pieces)
+    value = {"mean": 1 / k, "sum": 1.0}.get(rule)
+    if value is not None:
+        return value
+    chosen = k - 1 if rule.startswith("last") else 0
+    return float(place == chosen) / (k if rule.endswith("/k") else 1)
+
+
+def _over(part: float, total: float) -> float:
+    return part / total if total else 0.0
+
+
+@dataclass(frozen=True)
+class Micro:
+    """What one micro-batch gives, as shares of atoms, and what it weighs.
+
+    Attributes:
+        kind: "ratio", "sum", "rows" or "measured".
+        shares: the atoms of a micro-batch with their coefficients.
+        weigh: the weight of a micro-batch.
+        label: what the weights are, in words.
+    """
+
+    kind: str
+    shares: Callable[[Piece], list[tuple[int, float]]]
+    weigh: Weigh
+    label: str = ""
+
+
+def ratio(weights: Tensor, label: str = "") -> Micro:
+    """Return the law of a mean with these weights, one a sample; atoms are the samples."""
+
+    def weigh(piece: Piece) -> float:
+        return float(sum(weights[i] for i in piece.samples))
+
+    def shares(piece: Piece) -> list[tuple[int, float]]:
+        total = weigh(piece)
+        return [(i, _over(float(weights[i]), total)) for i in piece.samples]
+
+    return Micro("ratio", shares, weigh, label)
+
+
+def summed() -> Micro:
+    """Return the law of a sum over samples. A window that only adds is exact under it."""
+    return Micro("sum", lambda piece: [(i, 1.0) for i in piece.samples], lambda _: 1.0, "sum")
+
+
+def design(micro: Micro, rule: Rule, cuts: Sequence[Cut], atoms: int) -> Tensor:
+    """Return the matrix C of a law: one row a cut, one column an atom."""
+    matrix = torch.zeros(len(cuts), atoms, dtype=torch.float64)
+    for row, cut in enumerate(cuts):
+        for piece, scale in zip(cut.pieces, scales(rule, cut, micro.weigh), strict=True):
+            for atom, share in micro.shares(piece):
+                matrix[row, atom] += scale * share
+    return matrix
+
+
+def misfit(predicted: Tensor, measured: Tensor) -> float:
+    """Return the largest relative distance of a row's prediction from what was measured."""
+    size = torch.maximum(predicted.norm(dim=1), measured.norm(dim=1))
+    size = torch.maximum(size, 1e-6 * measured.norm(dim=1).max())
+    gap = (predicted - measured).norm(dim=1)
+    worst = torch.where(gap == 0, gap, gap / size).max()
+    return float(worst) if bool(torch.isfinite(worst)) else float("inf")
+
+
+def recover_weights(
+    singles: Tensor, subsets: Sequence[tuple[Sequence[int], Tensor]]
+) -> Tensor | None:
+    """Find the weights of samples from micro-batches that hold several of them.
+
+    Where m(S) = sum_i w_i m_i / sum_i w_i, then sum_{i in S} w_i (m_i - m(S)) = 0: linear
+    equations in w, whose one solution, up to scale, is the last right singular vector.
+
+    Args:
+        singles: gradients of single samples, one a row.
+        subsets: samples and the gradient of the micro-batch of them.
+
+    Returns:
+        Weights with mean 1, or None where the equations do not determine them.
+    """
+    count = len(singles)
+    blocks = []
+    for samples, gradient in subsets:
+        block = torch.zeros(gradient.numel(), count, dtype=torch.float64)
+        index = list(samples)
+        block[:, index] = (singles[index] - gradient).T / max(float(gradient.norm()), 1e-300)
+        blocks.append(block)
+    matrix = torch.cat(blocks)
+    if matrix.shape[0] < count - 1 or not bool(torch.isfinite(matrix).all()):
+        return None
+    _, values, right = torch.linalg.svd(matrix, full_matrices=matrix.shape[0] < count)
+    if len(values) > 1 and float(values[count - 2]) < 1e-9 * float(values[0]):
+        return None
+    weights = right[-1]
+    weights = weights / weights.sum() * count
+    return weights if bool((weights > -1e-6).all()) else None
+
+
+def compress(rows: Tensor) -> Tensor:
+    """Return the rows in coordinates of their own span: the same lengths and angles."""
+    if rows.shape[1] <= rows.shape[0]:
+        return rows
+    return torch.linalg.qr(rows.T, mode="r").R.T
+
+
+@dataclass(frozen=True)
+class Split:
+    """An objective of two terms, each under its own law.
+
+    Attributes:
+        first: rule and label of the first term.
+        second: rule and label of the second term.
+        part: gradients of the second term for each sample, one a row.
+        residual: of the prediction.
+    """
+
+    first: tuple[Rule, Micro]
+    second: tuple[Rule, Micro]
+    part: Tensor
+    residual: float
+
+
+def split_terms(
+    laws: Sequence[tuple[Rule, Micro]],
+    cuts: Sequence[Cut],
+    measured: Tensor,
+    singles: Tensor,
+    tolerance: float,
+) -> Split | None:
+    """Find two laws that share the samples' gradients between them so that every cut is met.
+
+    With b_i the unknown gradient of the second term, G = C1 (M - B) + C2 B, so B solves
+    (C2 - C1) B = G - C1 M. There are more cuts than samples, so the residual is a proof.
+
+    Args:
+        laws: candidates, the likelier first.
+        cuts: cuts on one rank.
+        measured: their gradients, one a row.
+        singles: gradients of single samples, one a row.
+        tolerance: residual below which a prediction is met.
+    """
+    stacked = compress(torch.cat([measured, singles]))
+    seen, own = stacked[: len(measured)], stacked[len(measured) :]
+    matrices = [design(micro, rule, cuts, len(singles)) for rule, micro in laws]
+    for i, left in enumerate(matrices):
+        for j in range(i + 1, len(matrices)):
+            delta = matrices[j] - left
+            rank = int(torch.linalg.matrix_rank(delta, rtol=1e-9))
+            if rank == 0 or len(cuts) - rank < 3:
+                continue
+            rest = seen - left @ own
+            part = torch.linalg.pinv(delta, rtol=1e-9) @ rest
+            if misfit(left @ own + delta @ part, seen) > tolerance:
+                continue
+            full = torch.linalg.pinv(delta, rtol=1e-9) @ (measured - left @ singles)
+            residual = misfit(left @ singles + delta @ full, measured)
+            return Split(laws[i], laws[j], full, residual)
+    return None

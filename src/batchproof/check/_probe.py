@@ -1,0 +1,271 @@
+"""Probes: the arguments of a check as one object that the command line can import."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import default_collate
+
+from batchproof._errors import ProbeError
+from batchproof.check._cuts import Chosen
+from batchproof.check._heads import Heads, check_heads
+from batchproof.check._report import Report
+from batchproof.check._shot import one_line
+from batchproof.check._step import Wrap, check_evaluate, check_step
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The arguments of check_step, or of check_evaluate, kept for later.
+
+    Attributes:
+        run: the user's own code: one step, or one evaluation.
+        samples: a handful of samples, or a callable that returns them.
+        build: makes the model, and the optimizer for a step.
+        collate: makes a batch of a list of samples.
+        kind: "step" or "evaluate".
+        cuts: as for check_step.
+        ranks: numbers of processes to try.
+        dtype: floating-point type.
+        pad: widens a batch on the right.
+        mask: makes a sample with nothing that counts.
+        window: micro-batches a window, for loops that take a loader.
+        shards: for an evaluation over ranks: "given" or "own".
+        wrap: how the model is wrapped over ranks; "ddp" for a step unless said otherwise.
+        timeout: seconds that a run over ranks may take.
+    """
+
+    run: Callable[..., Any]
+    samples: Sequence[Any] | Callable[[], Sequence[Any]]
+    build: Callable[[], Any]
+    collate: Callable[[list[Any]], Any] = default_collate
+    kind: Literal["step", "evaluate"] = "step"
+    cuts: Chosen = "standard"
+    ranks: Sequence[int] = (1,)
+    dtype: torch.dtype = torch.float64
+    pad: Callable[[Any], Any] | None = None
+    mask: Callable[[Any], Any] | None = None
+    window: int | None = None
+    shards: Literal["given", "own"] = "given"
+    wrap: Wrap | Literal["auto"] = "auto"
+    timeout: float = 60.0
+
+    def check(self, *, name: str = "") -> Report:
+        """Run the check.
+
+        Args:
+            name: what is checked, for the report.
+
+        Raises:
+            ProbeError: if it cannot be run.
+        """
+        samples = self.samples() if callable(self.samples) else self.samples
+        step = self.kind == "step"
+        wrap: Any = ("ddp" if step else None) if self.wrap == "auto" else self.wrap
+        shared: dict[str, Any] = {
+            "build": self.build, "collate": self.collate, "cuts": self.cuts, "ranks": self.ranks,
+            "dtype": self.dtype, "pad": self.pad, "mask": self.mask, "wrap": wrap,
+            "timeout": self.timeout, "name": name,
+        }
+        if step:
+            return check_step(self.run, samples, window=self.window, **shared)
+        return check_evaluate(self.run, samples, shards=self.shards, **shared)
+
+
+def load_probe(spec: str) -> Probe | Mapping[str, Probe]:
+    """Import a probe by MODULE:NAME or FILE.py:NAME; the working directory is looked in first.
+
+    Args:
+        spec: where the probe is.
+
+    Returns:
+        The probe, or several by name.
+
+    Raises:
+        ProbeError: if it cannot be imported, or is none.
+    """
+    module_name, colon, name = spec.rpartition(":")
+    if not colon or not module_name or not name:
+        raise ProbeError(
+            f"{spec!r} names no probe; expected MODULE:NAME, such as probes:train_step. "
+            "batchproof check --example writes a file to start from."
+        )
+    module = _module(module_name)
+    if not hasattr(module, name):
+        found = ", ".join(k for k, v in vars(module).items() if isinstance(v, Probe)) or "none"
+        raise ProbeError(f"{module_name} has no {name!r}; probes in it: {found}.")
+    value = getattr(module, name)
+    if callable(value):
+        try:
+            value = value()
+        except Exception as error:
+            raise ProbeError(f"{spec}() failed: {one_line(error)}.") from error
+    many = isinstance(value, Mapping) and all(isinstance(v, Probe) for v in value.values())
+    if not isinstance(value, Probe) and not many:
+        raise ProbeError(
+            f"{spec} is {type(value).__name__}; expected a batchproof.check.Probe, a callable "
+            "that returns one, or a mapping of names to Probes."
+        )
+    return value
+
+
+def _module(name: str) -> Any:
+    here = str(Path.cwd())
+    path = Path(name)
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise ProbeError(f"there is no file {name!r}; expected FILE.py:NAME or MODULE:NAME.")
+        here, name = str(path.resolve().parent), path.stem
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise ProbeError(
+            f"module {name!r} cannot be imported: {one_line(error)}. "
+            f"Looked in {here} and on the Python path."
+        ) from error
+
+
+def run_probe(
+    spec: str,
+    *,
+    cuts: str | None = None,
+    ranks: str | Sequence[int] | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> Report | Heads:
+    """Import a probe and run its check, as the command line does.
+
+    Args:
+        spec: MODULE:NAME or FILE.py:NAME.
+        cuts: "standard" or names parted by commas; None for the probe's own.
+        ranks: "1,2" or numbers; None for the probe's own.
+        dtype: "float64", "float32", ...; None for the probe's own.
+
+    Returns:
+        The report, or a table of several where spec names several probes.
+
+    Raises:
+        ProbeError: if it cannot be imported or run.
+    """
+    changes: dict[str, Any] = {}
+    if cuts is not None:
+        changes["cuts"] = cuts
+    if ranks is not None:
+        changes["ranks"] = _numbers(ranks)
+    if dtype is not None:
+        changes["dtype"] = _dtype(dtype)
+    loaded = load_probe(spec)
+    if isinstance(loaded, Probe):
+        return replace(loaded, **changes).check(name=spec)
+    return check_heads({name: replace(probe, **changes) for name, probe in loaded.items()})
+
+
+def _numbers(ranks: str | Sequence[int]) -> tuple[int, ...]:
+    try:
+        parts = ranks.split(",") if isinstance(ranks, str) else ranks
+        return tuple(int(part) for part in parts)
+    except ValueError:
+        raise ProbeError(f"ranks is {ranks!r}; expected numbers parted by commas: 1,2.") from None
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ProbeError(f"dtype is {dtype!r}; expected float64, float32, bfloat16 or float16.")
+    return found
+
+
+EXAMPLE = '''"""A probe: does this training step depend on how its data is cut?
+
+    batchproof check {stem}:step
+    batchproof check {stem}:step --ranks 1,2 --html report.html
+
+The step below makes the classic mistake: it averages the means of micro-batches, which is the
+mean over all tokens only where every micro-batch has equally many. Put your own model, collate
+function and step in its place.
+"""
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from batchproof.check import Probe
+
+
+class Tagger(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(12, 8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embed(tokens))
+
+
+def build() -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Make the model and its optimizer; the same each time, since seeds are set before."""
+    model = Tagger()
+    return model, torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+
+def collate(samples: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad to the longest; -100 is no label."""
+    tokens = pad_sequence([t for t, _ in samples], batch_first=True)
+    labels = pad_sequence([y for _, y in samples], batch_first=True, padding_value=-100)
+    return tokens, labels
+
+
+def run(model: nn.Module, optimizer: torch.optim.Optimizer, micro_batches: list) -> float:
+    """One optimizer step over these micro-batches; returns the loss that would be logged."""
+    optimizer.zero_grad()
+    logged = 0.0
+    for tokens, labels in micro_batches:
+        loss = nn.functional.cross_entropy(model(tokens).flatten(0, 1), labels.flatten())
+        (loss / len(micro_batches)).backward()
+        logged += loss.item() / len(micro_batches)
+    optimizer.step()
+    return logged
+
+
+def samples() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Eight sequences of unequal length."""
+    draw = torch.Generator().manual_seed(0)
+    lengths = (3, 9, 5, 2, 7, 4, 6, 8)
+    return [
+        (torch.randint(12, (n,), generator=draw), torch.randint(5, (n,), generator=draw))
+        for n in lengths
+    ]
+
+
+step = Probe(run, samples, build, collate=collate)
+'''
+
+
+def write_example(path: str | Path = "probe.py") -> Path:
+    """Write a probe file to start from.
+
+    Args:
+        path: the file to write.
+
+    Returns:
+        The file.
+
+    Raises:
+        ProbeError: if it exists, or cannot be written.
+    """
+    target = Path(path)
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(EXAMPLE.replace("{stem}", target.stem))
+    except FileExistsError:
+        raise ProbeError(f"{target} exists; choose another name for the example.") from None
+    except OSError as error:
+        raise ProbeError(f"{target} cannot be written: {error.strerror}.") from None
+    return target

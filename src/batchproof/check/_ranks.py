@@ -1,0 +1,248 @@
+"""Shots over several processes that speak through gloo on this machine.
+
+The processes are started once for a number of ranks and serve one shot after another. Whatever
+happens, they are ended: when the check ends, when one of them fails, and when one gives no answer
+in time.
+"""
+
+import multiprocessing
+import os
+import pickle
+import socket
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from batchproof._errors import ProbeError
+from batchproof.check._cuts import Cut, Piece
+from batchproof.check._shot import Kit, Order, Shot, one_line, shoot
+
+_START = 120.0
+
+
+class Ranks:
+    """Takes shots over processes; a context that leaves none behind.
+
+    Args:
+        kit: the user's parts.
+        timeout: seconds that one shot may take.
+        own_shards: give every rank all micro-batches, because run shares them out itself.
+    """
+
+    def __init__(self, kit: Kit, *, timeout: float, own_shards: bool = False) -> None:
+        self.kit, self.timeout, self.own_shards = kit, timeout, own_shards
+        self.world = 0
+        self.processes: list[BaseProcess] = []
+        self.pipes: list[Connection] = []
+        self.longest = 0.0
+
+    def __enter__(self) -> "Ranks":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End every process."""
+        for pipe in self.pipes:
+            pipe.close()
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.join()
+        self.world, self.processes, self.pipes = 0, [], []
+
+    def shot(self, cut: Cut, order: Order) -> Shot:
+        """Return what the step does when its micro-batches lie on several ranks.
+
+        Args:
+            cut: the cut.
+            order: how the shot is taken.
+
+        Raises:
+            ProbeError: if a rank fails, dies or gives no answer in time; it is named.
+        """
+        world = len(cut.ranks)
+        if world != self.world:
+            self.end()
+            self._start(world)
+        shares = [cut.pieces] * world if self.own_shards else cut.ranks
+        for pipe, share in zip(self.pipes, shares, strict=True):
+            pipe.send((share, order))
+        # a rank without data can leave the others waiting for ever, so it is given less time
+        empty = not self.own_shards and any(not share for share in shares)
+        limit = min(self.timeout, max(5.0, 5 * self.longest)) if empty else self.timeout
+        began = time.monotonic()
+        shots = self._answers(limit)
+        self.longest = max(self.longest, time.monotonic() - began)
+        return _merged(shots)
+
+    def _start(self, world: int) -> None:
+        try:
+            payload = pickle.dumps(self.kit)
+        except Exception as error:
+            raise ProbeError(
+                f"the probe cannot be sent to other processes: {one_line(error)}. Define run, "
+                "build and collate at the top level of a module that can be imported."
+            ) from error
+        context = multiprocessing.get_context("spawn")
+        self.world = world
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        for rank in range(world):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_serve, args=(rank, world, port, theirs, payload), daemon=True
+            )
+            process.start()
+            theirs.close()
+            self.pipes.append(ours)
+            self.processes.append(process)
+        self._answers(max(_START, self.timeout))
+
+    def _answers(self, limit: float) -> list[Any]:
+        deadline = time.monotonic() + limit
+        answers: dict[int, Any] = {}
+        while len(answers) < self.world:
+            waiting = {self.pipes[r]: r for r in range(self.world) if r not in answers}
+            ready = wait(list(waiting), timeout=max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self._hung(sorted(waiting.values()), limit)
+            for pipe in ready:
+                assert isinstance(pipe, Connection)  # noqa: S101
+                rank = waiting[pipe]
+                answers[rank] = self._answer(rank, pipe)
+        return [answers[rank] for rank in range(self.world)]
+
+    def _answer(self, rank: int, pipe: Connection) -> Any:
+        try:
+            kind, value = pipe.recv()
+        except EOFError:
+            self.processes[rank].join(5)
+            code, world = self.processes[rank].exitcode, self.world
+            self.end()
+            raise ProbeError(
+                f"rank {rank} of {world} died with exit code {code}; it may have run out of memory."
+            ) from None
+        if kind == "failed":
+            world = self.world
+            self.end()
+            raise ProbeError(f"rank {rank} of {world} failed: {value}.")
+        return value
+
+    def _hung(self, silent: list[int], limit: float) -> None:
+        world = self.world
+        self.end()
+        named = ", ".join(map(str, silent))
+        done = sorted(set(range(world)) - set(silent))
+        rest = f" while rank {', '.join(map(str, done))} was done" if done else ""
+        raise ProbeError(
+            f"rank {named} of {world} gave no answer within {limit:.0f} s{rest}; a collective that "
+            "not every rank takes part in waits for ever. Raise timeout= if it is only slow."
+        )
+
+
+def _merged(shots: list[dict[str, Any]]) -> Shot:
+    """Return rank 0's shot, with every rank's loss and how far the ranks' gradients are apart."""
+    first = shots[0]
+    base = {name: torch.from_numpy(value) for name, value in first["gradients"].items()}
+    apart = 0.0
+    for other in shots[1:]:
+        gradients = {name: torch.from_numpy(v) for name, v in other["gradients"].items()}
+        apart = max(apart, _apart(base, gradients))
+    return Shot(
+        base,
+        {name: torch.from_numpy(value) for name, value in first["change"].items()},
+        first["loss"],
+        max(shot["steps"] for shot in shots),
+        tuple(first["clips"]),
+        tuple(first["start"]),
+        tuple(shot["loss"] for shot in shots),
+        apart,
+    )
+
+
+def _apart(left: dict[str, Tensor], right: dict[str, Tensor]) -> float:
+    gaps = [float((left[n] - right[n]).norm()) for n in left if n in right]
+    missing = [float(v.norm()) for n, v in [*left.items(), *right.items()] if (n in left) != (n in right)]
+    size = sum(float(value.norm()) ** 2 for value in left.values()) ** 0.5
+    return sum(gaps + missing) / size if size else 0.0
+
+
+def _serve(rank: int, world: int, port: int, pipe: Connection, payload: bytes) -> None:
+    """Serve shots on one rank until the pipe closes."""
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world),
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+    )
+    torch.set_num_threads(1)
+    try:
+        kit: Kit = pickle.loads(payload)  # noqa: S301
+        torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
+        pipe.send(("ready", None))
+        while True:
+            share, order = pipe.recv()
+            pipe.send(("shot", _serve_one(kit, share, order)))
+    except (EOFError, KeyboardInterrupt, BrokenPipeError):
+        return
+    except BaseException as error:  # noqa: BLE001
+        pipe.send(("failed", one_line(error)))
+
+
+def _serve_one(kit: Kit, share: tuple[Piece, ...], order: Order) -> dict[str, Any]:
+    def wrap(model: nn.Module, optimizer: Any) -> tuple[nn.Module, Any]:
+        return wrapped(kit.wrap, model, optimizer)
+
+    shot = shoot(kit, share, order, wrap=wrap if kit.wrap is not None else None)
+    torch.distributed.barrier()
+    return {
+        "gradients": {name: value.cpu().numpy() for name, value in shot.gradients.items()},
+        "change": {name: value.cpu().numpy() for name, value in shot.change.items()},
+        "loss": shot.loss,
+        "steps": shot.steps,
+        "clips": shot.clips,
+        "start": shot.start,
+    }
+
+
+def wrapped(
+    how: str | Callable[[nn.Module], nn.Module] | None, model: nn.Module, optimizer: Any
+) -> tuple[nn.Module, Any]:
+    """Wrap a model over ranks, and let its optimiser follow where parameters are replaced.
+
+    Args:
+        how: "ddp", "fsdp2", a callable, or None.
+        model: the model as built.
+        optimizer: what was built with it.
+
+    Raises:
+        ProbeError: if how is something else.
+    """
+    if how is None or isinstance(model, nn.parallel.DistributedDataParallel):
+        return model, optimizer
+    if callable(how):
+        return how(model), optimizer
+    if how == "ddp":
+        return nn.parallel.DistributedDataParallel(model), optimizer
+    if how != "fsdp2":
+        raise ProbeError(f"wrap is {how!r}; expected 'ddp', 'fsdp2', None or a callable.")
+    from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
+
+    names = {id(param): name for name, param in model.named_parameters()}
+    fully_shard(model)
+    sharded = dict(model.named_parameters())
+    for group in getattr(optimizer, "param_groups", []):
+        group["params"] = [sharded[names[id(p)]] if id(p) in names else p for p in group["params"]]
+    return model, optimizer

@@ -1,0 +1,184 @@
+"""The report: what was measured under each cut, and which mistakes were proved.
+
+`to_json` writes schema 1:
+
+    {"schema": 1, "kind": "step" | "evaluate", "ok": bool, "verdict": str, "name": str,
+     "unit": str, "reported_unit": str | null, "tolerance": float, "noise": float,
+     "samples": int, "runs": int, "notes": [str],
+     "cuts": [{"name", "sizes", "ranks", "dependent", "error", "scale", "cosine", "change",
+               "loss", "loss_error", "worst", "failure"}],
+     "diagnoses": [{"name", "sentence", "remedy", "code", "residual"}]}
+
+Numbers that are not finite are written as the strings "nan", "inf" and "-inf".
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from batchproof._errors import CutDependenceError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A mistake that the measurements prove.
+
+    Attributes:
+        name: its name in the catalogue of mistakes, or "unknown".
+        sentence: what is wrong.
+        remedy: what to do.
+        code: lines of code to write.
+        residual: the largest relative distance between what the mistake predicts for a cut and
+            what was measured; None for "unknown", which predicts nothing.
+    """
+
+    name: str
+    sentence: str
+    remedy: str
+    code: str = ""
+    residual: float | None = None
+
+
+@dataclass(frozen=True)
+class CutResult:
+    """What one cut gave, beside the uncut step.
+
+    Attributes:
+        name: the cut.
+        sizes: sizes of its micro-batches; ranks are parted by a bar.
+        ranks: number of processes.
+        dependent: whether gradient or reported number differ from the uncut one's.
+        error: the largest relative error of a parameter tensor's gradient (of the number, for
+            an evaluation).
+        scale: the number that makes the uncut gradient closest to this one.
+        cosine: of the angle between this gradient and the uncut one.
+        change: relative error of the parameters' change.
+        loss: the number that was reported.
+        loss_error: its relative error.
+        worst: the parameter whose gradient is furthest off.
+        failure: why the cut gave no result, if it gave none.
+    """
+
+    name: str
+    sizes: str
+    ranks: int
+    dependent: bool
+    error: float
+    scale: float
+    cosine: float
+    change: float
+    loss: float | None
+    loss_error: float | None
+    worst: str = ""
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Whether a step, or an evaluation, depends on how its samples are cut, and why.
+
+    Attributes:
+        kind: "step" or "evaluate".
+        cuts: one result a cut, the uncut one first.
+        diagnoses: what is wrong; empty when nothing depends on the cut.
+        unit: what the uncut step's gradient is a mean over: "element", "sample", "sample-sum",
+            "weighted", "sum" (no mean at all), "several terms", "coupled" or "unknown".
+        unit_text: the same in words, with what was counted.
+        reported_unit: the same for the reported number; None where none was reported.
+        notes: what was held still, left out, or could not be seen.
+        tolerance: the relative error that arithmetic alone can make.
+        noise: the relative error between two runs of the same cut.
+        samples: number of samples.
+        runs: how often the user's code was run.
+        name: what was checked.
+    """
+
+    kind: Literal["step", "evaluate"]
+    cuts: tuple[CutResult, ...]
+    diagnoses: tuple[Diagnosis, ...]
+    unit: str
+    unit_text: str
+    reported_unit: str | None
+    notes: tuple[str, ...]
+    tolerance: float
+    noise: float
+    samples: int
+    runs: int
+    name: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing depends on the cut."""
+        return not self.diagnoses
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the diagnoses."""
+        return tuple(diagnosis.name for diagnosis in self.diagnoses)
+
+    @property
+    def verdict(self) -> str:
+        """Return the report in one sentence."""
+        what = "step" if self.kind == "step" else "evaluation"
+        if self.ok:
+            of = f" ({self.unit_text})" if self.unit_text else ""
+            return f"The {what} gives the same under all {len(self.cuts)} cuts{of}."
+        known = [d for d in self.diagnoses if d.name != "unknown"]
+        if not known:
+            return f"The {what} depends on the cut. {self.diagnoses[0].sentence}"
+        more = f" ({len(known) - 1} more below)" if len(known) > 1 else ""
+        return f"The {what} depends on the cut: {known[0].name}. {known[0].sentence}{more}"
+
+    def __str__(self) -> str:
+        from batchproof.check._table import render  # noqa: PLC0415
+
+        return render(self)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Return the report as JSON, schema 1, and write it where a path is given.
+
+        Args:
+            path: the file to write.
+        """
+        content = {"schema": SCHEMA, "ok": self.ok, "verdict": self.verdict, **asdict(self)}
+        text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+        return _written(text, path)
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """Return the report as one self-contained page, and write it where a path is given.
+
+        Args:
+            path: the file to write.
+        """
+        from batchproof.check._page import page  # noqa: PLC0415
+
+        return _written(page(self), path)
+
+    def raise_if_failed(self) -> None:
+        """Raise the report if anything depends on the cut.
+
+        Raises:
+            CutDependenceError: whose text is the report.
+        """
+        if not self.ok:
+            raise CutDependenceError(str(self))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text

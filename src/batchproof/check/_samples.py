@@ -1,0 +1,188 @@
+"""Samples and batches as trees of tensors: walked, cast, cut into rows, masked, measured.
+
+The check knows nothing of the user's data but its form: a sample or a batch is a tensor, or a
+mapping, sequence or tuple of such. Everything else passes through untouched.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IGNORED = -100
+_LABEL_KEYS = ("label", "target", "y")
+
+
+def tree_map(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
+    """Return the tree with every tensor changed, containers keeping their type where they can."""
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, Mapping):
+        values = {key: tree_map(change, value) for key, value in tree.items()}
+        return values if type(tree) is dict else _like_mapping(tree, values)
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(tree_map(change, value) for value in tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(tree_map(change, value) for value in tree)
+    return tree
+
+
+def _like_mapping(tree: Mapping[Any, Any], values: dict[Any, Any]) -> Any:
+    twin: Any = copy.copy(tree)
+    try:
+        for key, value in values.items():
+            twin[key] = value
+    except TypeError:
+        return values
+    return twin
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor of the tree with its path, such as "labels" or "[1]"."""
+    if isinstance(tree, Tensor):
+        yield path or "batch", tree
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(tree, list | tuple):
+        for index, value in enumerate(tree):
+            yield from leaves(value, f"{path}[{index}]")
+
+
+def cast(tree: Any, dtype: torch.dtype) -> Any:
+    """Return the tree with floating-point tensors in dtype."""
+    return tree_map(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, tree)
+
+
+def rows(batch: Any, wanted: Sequence[int], count: int) -> Any | None:
+    """Return the batch with only the wanted rows, or None where tensors do not lead with samples.
+
+    Args:
+        batch: what collate made of count samples.
+        wanted: the rows to keep.
+        count: the number of samples in the batch.
+    """
+    tensors = [leaf for _, leaf in leaves(batch) if leaf.ndim > 0]
+    if not tensors or any(len(leaf) != count for leaf in tensors):
+        return None
+    index = torch.tensor(list(wanted), dtype=torch.int64)
+    return tree_map(lambda leaf: leaf[index.to(leaf.device)] if leaf.ndim > 0 else leaf, batch)
+
+
+def shape_of(batch: Any) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of a batch without their first dimension: equal where padding is equal."""
+    return tuple(tuple(leaf.shape[1:]) for _, leaf in leaves(batch))
+
+
+def counts(batch: Any) -> dict[str, float]:
+    """Count what a loss could be a mean over, in every tensor of a batch.
+
+    Returns:
+        By a phrase for a sentence: elements, unmasked elements (labels other than -100, True
+        entries), the same without the first position (shifted labels), and sums of weights.
+    """
+    found: dict[str, float] = {}
+    for path, leaf in leaves(batch):
+        if leaf.ndim == 0:
+            continue
+        if leaf.dtype == torch.bool:
+            _count_in(found, "unmasked elements of {}", path, leaf)
+        elif leaf.is_floating_point():
+            found[f"sum of {path}"] = float(leaf.double().sum())
+            found[f"entries of {path} that are not 0"] = float((leaf != 0).sum())
+        else:
+            _count_in(found, "labels of {} that are not -100", path, leaf != IGNORED)
+            _count_in(found, "entries of {} that are not 0", path, leaf != 0)
+            _count_in(found, "entries of {} that are not -1", path, leaf != -1)
+            found[f"sum of {path}"] = float(leaf.double().sum())
+        found[f"all elements of {path}"] = float(leaf.numel())
+    return found
+
+
+def _count_in(found: dict[str, float], phrase: str, path: str, kept: Tensor) -> None:
+    found[phrase.format(path)] = float(kept.sum())
+    if kept.ndim > 1:
+        shifted = phrase.format(path) + ", the first position left out"
+        found[shifted] = float(kept[:, 1:].sum())
+
+
+def mask_leaf(samples: Sequence[Any]) -> Callable[[Any, Callable[[Tensor], Tensor]], Any] | None:
+    """Find how a sample says which of its elements count.
+
+    Only what is evident is used: a boolean tensor of one dimension or more, labels that hold
+    -100 in some sample, or a sequence of integer labels under a key that says so.
+
+    Returns:
+        A function (sample, keep) -> sample, where keep maps the boolean mask of what counts to a
+        narrower one; None where nothing is evident.
+    """
+    for path, leaf in leaves(_tensors(samples[0])):
+        if leaf.ndim == 0:
+            continue
+        if leaf.dtype == torch.bool:
+            return lambda sample, keep, path=path: _edit(sample, path, keep)
+        if not leaf.is_floating_point() and (_holds_ignored(samples, path) or _is_label(path)):
+            return lambda sample, keep, path=path: _edit(
+                sample, path, lambda labels: torch.where(keep(labels != IGNORED), labels, IGNORED)
+            )
+    return None
+
+
+def unmasked(sample: Any, edit: Callable[[Any, Callable[[Tensor], Tensor]], Any]) -> int:
+    """Return how many elements of a sample count, by the mask that edit edits."""
+    seen: list[int] = []
+
+    def look(mask: Tensor) -> Tensor:
+        seen.append(int(mask.sum()))
+        return mask
+
+    edit(sample, look)
+    return seen[0]
+
+
+def spoil(sample: Any) -> Any | None:
+    """Return the sample with its first floating-point tensor all NaN, or None without one."""
+    tensors = _tensors(sample)
+    for path, leaf in leaves(tensors):
+        if leaf.is_floating_point():
+            return _edit(sample, path, lambda values: torch.full_like(values, float("nan")))
+    return None
+
+
+def _tensors(tree: Any) -> Any:
+    """Return the tree with lists of numbers read as tensors, as tokenisers leave them."""
+    if isinstance(tree, Mapping):
+        return {key: _tensors(value) for key, value in tree.items()}
+    if isinstance(tree, list) and tree and all(isinstance(v, bool | int | float) for v in tree):
+        return torch.tensor(tree)
+    if isinstance(tree, list | tuple):
+        return [_tensors(value) for value in tree]
+    return tree
+
+
+def _holds_ignored(samples: Sequence[Any], path: str) -> bool:
+    found = [leaf for sample in samples for at, leaf in leaves(_tensors(sample)) if at == path]
+    return any(bool((leaf == IGNORED).any()) for leaf in found)
+
+
+def _is_label(path: str) -> bool:
+    return path.rstrip("s") in _LABEL_KEYS
+
+
+def _edit(tree: Any, path: str, change: Callable[[Tensor], Tensor], at: str = "") -> Any:
+    if at == path or (not at and path == "batch" and isinstance(tree, Tensor)):
+        if isinstance(tree, list):
+            return change(torch.tensor(tree)).tolist()
+        return change(tree)
+    if isinstance(tree, Mapping):
+        values = {
+            key: _edit(value, path, change, f"{at}.{key}" if at else str(key))
+            for key, value in tree.items()
+        }
+        return values if type(tree) is dict else _like_mapping(tree, values)
+    if isinstance(tree, list | tuple):
+        values_ = [_edit(value, path, change, f"{at}[{i}]") for i, value in enumerate(tree)]
+        return type(tree)(*values_) if hasattr(tree, "_fields") else type(tree)(values_)
+    return tree

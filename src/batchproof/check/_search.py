@@ -1,0 +1,268 @@
+"""The search for a law that predicts every cut: see _laws.py for what a law is.
+
+It works on any quantity that a shot gives, the gradient as well as the reported number, and
+measures what it needs: samples alone, neighbours in pairs, samples padded as in a micro-batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from batchproof._errors import ProbeError
+from batchproof.check._cuts import Cut, Facts, Piece, extra_cuts
+from batchproof.check._lab import Laboratory
+from batchproof.check._laws import (
+    ACROSS,
+    WITHIN,
+    Micro,
+    Rule,
+    Split,
+    design,
+    misfit,
+    ratio,
+    recover_weights,
+    split_terms,
+    summed,
+)
+from batchproof.check._samples import counts, leaves
+from batchproof.check._shot import make_batch
+
+
+@dataclass(frozen=True)
+class Law:
+    """A law that was found, and how well it predicts.
+
+    Attributes:
+        micro: what a micro-batch gives.
+        rule: what a window makes of them.
+        residual: the largest relative distance over the cuts.
+    """
+
+    micro: Micro
+    rule: Rule
+    residual: float
+
+    @property
+    def exact(self) -> bool:
+        """Tell whether the law does not depend on the cut."""
+        plain = self.micro.kind in {"ratio", "sum"} and "padded" not in self.micro.label
+        return plain and self.rule.within == "exact" and self.rule.across == "pooled" and (
+            not self.rule.factor
+        )
+
+
+@dataclass
+class Search:
+    """Finds the law of one quantity.
+
+    Attributes:
+        lab: takes the shots.
+        facts: what is known about the samples.
+        loss: look at the reported number in place of the gradient.
+        atoms: measured so far, by what they are of.
+    """
+
+    lab: Laboratory
+    facts: Facts
+    loss: bool = False
+    atoms: dict[object, Tensor] = field(default_factory=dict)
+
+    def of(self, cut: Cut) -> Tensor:
+        """Return the quantity under a cut, as a vector."""
+        if self.loss:
+            value = self.lab.shot(cut).loss
+            return torch.tensor([float("nan") if value is None else value], dtype=torch.float64)
+        return self.lab.vector(cut)
+
+    def rows(self, cuts: Sequence[Cut]) -> Tensor:
+        """Return the quantity under many cuts, one a row."""
+        return torch.stack([self.of(cut) for cut in cuts])
+
+    @cached_property
+    def singles(self) -> Tensor:
+        """The quantity of every sample alone; zero for one with nothing that counts."""
+        found = [self._single(i) for i in range(self.facts.count + self.facts.masked)]
+        return torch.stack(found)
+
+    def _single(self, index: int) -> Tensor:
+        try:
+            vector = self.of(self.lab.piece(index))
+        except ProbeError:
+            if index < self.facts.count:
+                raise
+            return torch.zeros_like(self.of(self.lab.piece(0)))
+        return vector if bool(torch.isfinite(vector).all()) else torch.zeros_like(vector)
+
+    @cached_property
+    def subsets(self) -> list[Cut]:
+        """Neighbours in pairs, and all: what weights are recovered from."""
+        n = self.facts.count
+        pairs = [self.lab.piece(i, i + 1) for i in range(n - 1)] if n > 2 else []
+        cuts = [*pairs, self.lab.whole()]
+        if self.facts.masked:
+            cuts += [self.lab.piece(0, n), self.lab.whole(masked=True)]
+        return [cut for cut in cuts if bool(torch.isfinite(self.of(cut)).all())]
+
+    @cached_property
+    def plain(self) -> Micro | None:
+        """The law of a micro-batch where padding does not matter and samples are not coupled."""
+        seen = self.rows(self.subsets)
+        total = summed()
+        if self._meets(total, self.subsets, seen):
+            return total
+        weights = recover_weights(
+            self.singles,
+            [(c.pieces[0].samples, row) for c, row in zip(self.subsets, seen, strict=True)],
+        )
+        for label, candidate in self._weights(weights):
+            micro = ratio(candidate, label)
+            if self._meets(micro, self.subsets, seen):
+                return micro
+        return None
+
+    def _weights(self, recovered: Tensor | None) -> Iterator[tuple[str, Tensor]]:
+        if recovered is not None:
+            yield "recovered", recovered.clamp(min=0)
+        yield from self.features.items()
+
+    @cached_property
+    def features(self) -> dict[str, Tensor]:
+        """What the samples' batches hold that weights could be: 1 each, and counts."""
+        total = self.facts.count + self.facts.masked
+        tables = [counts(make_batch(self.lab.kit, Piece((i,)))) for i in range(total)]
+        found = {"samples": torch.ones(total, dtype=torch.float64)}
+        if self.facts.masked:
+            found["samples"][-1] = float(self.singles[-1].norm() > 0)
+        for phrase in tables[0]:
+            values = torch.tensor([t.get(phrase, 0.0) for t in tables], dtype=torch.float64)
+            if bool((values >= 0).all()) and float(values.sum()) > 0:
+                values = values / values.mean()
+                if not any(torch.allclose(values, other) for other in found.values()):
+                    found[phrase] = values
+        return found
+
+    def _meets(self, micro: Micro, cuts: Sequence[Cut], seen: Tensor) -> bool:
+        exact = Rule("exact", "pooled")
+        predicted = design(micro, exact, cuts, len(self.singles)) @ self.singles
+        return misfit(predicted, seen) <= self.lab.fit
+
+    @cached_property
+    def sizes(self) -> dict[Piece, float]:
+        """Elements of a micro-batch with its padding, by micro-batch."""
+        return {}
+
+    def padded_size(self, piece: Piece) -> float:
+        """Return the elements of the largest tensor of a micro-batch, padding counted."""
+        if piece not in self.sizes:
+            batch = make_batch(self.lab.kit, piece)
+            self.sizes[piece] = float(max((leaf.numel() for _, leaf in leaves(batch)), default=0))
+        return self.sizes[piece]
+
+    def _atom(self, key: object, cut: Cut) -> int:
+        if key not in self.atoms:
+            vector = self.of(cut)
+            finite = bool(torch.isfinite(vector).all())
+            self.atoms[key] = vector if finite else torch.zeros_like(vector)
+        return list(self.atoms).index(key)
+
+    def by_rows(self, weights: Tensor, label: str) -> Micro:
+        """Return the law in which a sample's part is measured with the padding that it has."""
+
+        def weigh(piece: Piece) -> float:
+            return float(sum(weights[i] for i in piece.samples))
+
+        def shares(piece: Piece) -> list[tuple[int, float]]:
+            shape = self.lab.shape(piece)
+            found = []
+            for i in piece.samples:
+                rest = tuple(j for j in (*piece.samples, *piece.beside) if j != i)
+                alone = Cut("row", ((Piece((i,), rest, padded=piece.padded),),))
+                atom = self._atom((i, shape), alone)
+                found.append((atom, float(weights[i]) / max(weigh(piece), 1e-300)))
+            return found
+
+        return Micro("rows", shares, weigh, label)
+
+    def as_measured(self) -> Micro:
+        """Return the law in which every micro-batch is measured as a window of its own."""
+
+        def shares(piece: Piece) -> list[tuple[int, float]]:
+            return [(self._atom(piece, Cut("piece", ((piece,),))), 1.0)]
+
+        return Micro("measured", shares, lambda piece: float(len(piece.samples)), "measured")
+
+    @cached_property
+    def padding(self) -> Micro | None:
+        """The law of a micro-batch whose padding counts."""
+        if self.facts.beside is None and not self.facts.padding:
+            return None
+        cuts = [cut for cut in self.subsets if self.facts.count not in cut.pieces[0].samples]
+        seen = self.rows(cuts)
+        for label, weights in self.features.items():
+            micro = self.by_rows(weights, label)
+            try:
+                matrix = self._design(micro, Rule("exact", "pooled"), cuts)
+            except ProbeError:
+                return None
+            if misfit(matrix @ self.table(micro), seen) <= self.lab.fit:
+                return micro
+        return None
+
+    def _design(self, micro: Micro, rule: Rule, cuts: Sequence[Cut]) -> Tensor:
+        if micro.kind in {"ratio", "sum"}:
+            return design(micro, rule, cuts, len(self.singles))
+        for cut in cuts:
+            for piece in cut.pieces:
+                micro.shares(piece)
+        return design(micro, rule, cuts, len(self.atoms))
+
+    def table(self, micro: Micro) -> Tensor:
+        """Return the atoms of a law, one a row."""
+        if micro.kind in {"ratio", "sum"}:
+            return self.singles
+        return torch.stack(list(self.atoms.values()))
+
+    def law(self, micro: Micro, cuts: Sequence[Cut]) -> Law | None:
+        """Return the first rule under which the micro-batch law predicts every cut.
+
+        Args:
+            micro: what a micro-batch gives.
+            cuts: cuts whose quantity is finite.
+        """
+        seen = self.rows(cuts)
+        variants = [micro]
+        if micro.kind in {"ratio", "rows"} and self.facts.beside is not None:
+            label = f"{micro.label}, padded elements a micro-batch"
+            variants.append(Micro(micro.kind, micro.shares, self.padded_size, label))
+        across = ACROSS if any(len(cut.ranks) > 1 for cut in cuts) else ACROSS[:1]
+        for within in WITHIN:
+            for variant in variants:
+                for share, factor in across:
+                    rule = Rule(within, share, factor)
+                    matrix = self._design(variant, rule, cuts)
+                    residual = misfit(matrix @ self.table(variant), seen)
+                    if residual <= self.lab.fit:
+                        return Law(variant, rule, residual)
+        return None
+
+    def split(self, cuts: Sequence[Cut]) -> Split | None:
+        """Return two laws that share the objective's terms, where that predicts every cut."""
+        n = self.facts.count
+        own = [cut for cut in cuts if cut.reference == "whole" and len(cut.ranks) == 1]
+        own = [c for c in own if not any(p.beside or p.padded for p in c.pieces) and not c.before]
+        more = extra_cuts(n, n + 4, self.facts.window)
+        pairs = [cut for cut in self.subsets if n not in cut.pieces[0].samples]
+        equations = list({c.ranks: c for c in (*own, *pairs, *more)}.values())
+        rules = [Rule(within, "pooled") for within in ("exact", "mean", "sum", "last", "first")]
+        weights = [ratio(w[:n], label) for label, w in list(self.features.items())[:4]]
+        if self.plain is not None and self.plain.label == "recovered":
+            weights = [self.plain, *weights]
+        laws = [(rule, micro) for micro in weights for rule in rules]
+        laws += [(rule, summed()) for rule in rules[:2]]
+        seen = self.rows(equations)
+        if not bool(torch.isfinite(seen).all()):
+            return None
+        return split_terms(laws, equations, seen, self.singles[:n], self.lab.fit)

@@ -1,0 +1,316 @@
+"""One run of the user's code over one cut, and what was seen: a shot.
+
+Gradients are kept as sketches: for each parameter tensor at most WIDTH numbers, each the sum of
+the gradient's entries under random signs (a count sketch). A sketch of a sum is the sum of the
+sketches, so every statement about linear combinations can be tried on it; small tensors are
+kept as they are.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from batchproof._errors import ProbeError
+from batchproof.check._capture import Recorder, whole_tensor
+from batchproof.check._cuts import Piece
+from batchproof.check._samples import cast, rows
+from batchproof.check._still import Still, Trace, seed_all, stilled, traced
+
+WIDTH = 256
+SEED = 20_240
+
+
+@dataclass(frozen=True)
+class Kit:
+    """The user's own parts, as given, and how to run them.
+
+    Attributes:
+        run: one step over micro-batches, or one evaluation over batches.
+        build: makes (model, optimizer); for an evaluation a model will do.
+        samples: the samples, the fully masked one last where there is one.
+        collate: makes a batch of a list of samples.
+        dtype: the floating-point type of model and samples.
+        pad: widens a batch on the right.
+        kind: what run does.
+        window: micro-batches a window, for loops that take a loader.
+        wrap: how the model is wrapped over ranks: "ddp", "fsdp2", None, or a callable.
+    """
+
+    run: Callable[..., Any]
+    build: Callable[[], Any]
+    samples: tuple[Any, ...]
+    collate: Callable[[list[Any]], Any]
+    dtype: torch.dtype = torch.float64
+    pad: Callable[[Any], Any] | None = None
+    kind: Literal["step", "evaluate"] = "step"
+    window: int | None = None
+    wrap: str | Callable[[nn.Module], nn.Module] | None = "ddp"
+
+
+@dataclass(frozen=True)
+class Order:
+    """How one shot is taken.
+
+    Attributes:
+        still: what is held still.
+        seed: seeds the run; the build has its own seed, always the same.
+        again: call run a second time on the same model, put back as it was, and keep that:
+            "kept" leaves the gradients of the first call where they are, "cleared" drops them.
+        nudge: added to the parameters, by name, before the run.
+        poison: the index of the sample whose batch makes the model's output NaN.
+    """
+
+    still: Still = field(default_factory=Still)
+    seed: int = SEED
+    again: Literal["", "kept", "cleared"] = ""
+    nudge: dict[str, Tensor] | None = None
+    poison: int | None = None
+
+
+@dataclass
+class Shot:
+    """What one run gave.
+
+    Attributes:
+        gradients: by parameter name, at the moment of the last step.
+        change: by parameter name, how far the step moved it.
+        loss: what run returned, as a float.
+        steps: number of optimiser steps.
+        clips: the factor that each clipping by norm applied.
+        start: a fingerprint of the parameters as built.
+        losses: what run returned on each rank.
+        apart: how far the ranks' gradients were from each other, relative.
+    """
+
+    gradients: dict[str, Tensor]
+    change: dict[str, Tensor]
+    loss: float | None
+    steps: int
+    clips: tuple[float, ...]
+    start: tuple[float, ...]
+    losses: tuple[float | None, ...] = ()
+    apart: float = 0.0
+
+
+def make_batch(kit: Kit, piece: Piece) -> Any:
+    """Collate one micro-batch, padded as it says.
+
+    Raises:
+        ProbeError: if the samples cannot be collated.
+    """
+    together = [kit.samples[i] for i in (*piece.samples, *piece.beside)]
+    try:
+        batch = cast(kit.collate(together), kit.dtype)
+        if piece.beside:
+            batch = rows(batch, range(len(piece.samples)), len(together))
+        return kit.pad(batch) if piece.padded and kit.pad is not None else batch
+    except Exception as error:
+        raise ProbeError(
+            f"samples {list(piece.samples)} cannot be collated: {one_line(error)}. "
+            "Give the collate function that your loader uses: collate=..."
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception's type and message on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def build_model(kit: Kit) -> tuple[nn.Module, Any]:
+    """Build the model, in the kit's type, and whatever came with it.
+
+    Raises:
+        ProbeError: if build fails or returns something else.
+    """
+    seed_all(SEED)
+    try:
+        built = kit.build()
+    except Exception as error:
+        raise ProbeError(f"build() failed: {one_line(error)}.") from error
+    model, optimizer = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
+    if not isinstance(model, nn.Module):
+        raise ProbeError(
+            f"build() returned {type(built).__name__}; expected (model, optimizer), "
+            "the model a torch.nn.Module, made anew in every call."
+        )
+    return model.to(kit.dtype), optimizer
+
+
+def shoot(
+    kit: Kit,
+    pieces: Sequence[Piece],
+    order: Order,
+    *,
+    before: Sequence[Piece] = (),
+    trace: Trace | None = None,
+    wrap: Callable[[nn.Module, Any], tuple[nn.Module, Any]] | None = None,
+) -> Shot:
+    """Build, run the user's code once over these micro-batches, and record what it did.
+
+    Args:
+        kit: the user's parts.
+        pieces: the micro-batches.
+        order: how the shot is taken.
+        before: a full window that comes first in the same run.
+        trace: filled with what the run draws and computes in.
+        wrap: wraps model and optimizer over ranks.
+
+    Raises:
+        ProbeError: if the user's code fails.
+    """
+    batches = [make_batch(kit, piece) for piece in (*before, *pieces)]
+    model, optimizer = build_model(kit)
+    start = fingerprint(model)
+    if order.nudge:
+        _nudge(model, order.nudge)
+    if wrap is not None:
+        model, optimizer = wrap(model, optimizer)
+    recorder = Recorder(model, restore=kit.window is not None, trace=trace)
+    if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+        optimizer = _watched_updater(recorder, optimizer)
+    with ExitStack() as stack:
+        stack.enter_context(stilled(model, order.still))
+        if trace is not None:
+            stack.enter_context(traced(model, trace))
+        if order.poison is not None:
+            stack.enter_context(_poisoned(model, pieces, order.poison))
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        loss = _call(kit, recorder, order, (model, optimizer, batches))
+        if order.again:
+            model.load_state_dict(state)
+            if order.again == "cleared":
+                model.zero_grad(set_to_none=True)
+            recorder.steps.clear()
+            recorder.seen.clear()
+            batches = [make_batch(kit, piece) for piece in (*before, *pieces)]
+            loss = _call(kit, recorder, order, (model, optimizer, batches))
+    return _shot(recorder, model, loss, start)
+
+
+def _watched_updater(recorder: Recorder, optimizer: Any) -> Any:
+    step = getattr(optimizer, "step", None)
+    inner = getattr(optimizer, "optimizer", None)
+    if callable(step) and not isinstance(inner, torch.optim.Optimizer):
+        optimizer.step = recorder.wrap_updater(step)
+        return optimizer
+    return recorder.wrap_updater(optimizer) if callable(optimizer) and step is None else optimizer
+
+
+def _call(kit: Kit, recorder: Recorder, order: Order, given: tuple[Any, Any, Any]) -> float | None:
+    model, optimizer, batches = given
+    seed_all(order.seed)
+    with recorder.watching(unclipped=order.still.clip):
+        if kit.kind == "step":
+            returned = kit.run(model, optimizer, batches)
+        else:
+            returned = kit.run(model, batches)
+    return as_number(returned)
+
+
+def as_number(returned: Any) -> float | None:
+    """Read what run returned as a float.
+
+    Raises:
+        ProbeError: if it is no number.
+    """
+    if returned is None:
+        return None
+    item = getattr(returned, "item", None)
+    try:
+        return float(item() if callable(item) else returned)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ProbeError(
+            f"run returned {type(returned).__name__}; expected the loss that it reports, one "
+            "number, or None."
+        ) from error
+
+
+def _shot(
+    recorder: Recorder, model: nn.Module, loss: float | None, start: tuple[float, ...]
+) -> Shot:
+    gradients = recorder.steps[-1] if recorder.steps else {}
+    change = {}
+    for name, param in model.named_parameters():
+        moved = whole_tensor(param.detach()) - whole_tensor(recorder.start[id(param)])
+        change[name.removeprefix("module.")] = moved
+    return Shot(gradients, change, loss, len(recorder.steps), tuple(recorder.clips), start)
+
+
+def _nudge(model: nn.Module, nudge: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, param in model.named_parameters():
+            if name in nudge:
+                param.add_(nudge[name].to(param))
+
+
+def fingerprint(model: nn.Module) -> tuple[float, ...]:
+    """Return numbers that two builds share exactly when their parameters do."""
+    numbers = []
+    for name, value in model.state_dict().items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            flat = value.detach().flatten().double()
+            signs = torch.cos(torch.arange(flat.numel(), dtype=torch.float64) + len(name))
+            numbers += [float(flat.sum()), float(flat @ signs.to(flat.device))]
+    return tuple(numbers)
+
+
+def _poisoned(model: nn.Module, pieces: Sequence[Piece], sample: int) -> ExitStack:
+    """Make the model's output NaN for the batch that holds the sample."""
+    target = next(i for i, piece in enumerate(pieces) if sample in piece.samples)
+    calls = [0]
+
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        now = calls[0]
+        calls[0] += 1
+        return _all_nan(output) if now == target else output
+
+    stack = ExitStack()
+    stack.callback(model.register_forward_hook(hook).remove)
+    return stack
+
+
+def _all_nan(output: Any) -> Any:
+    from batchproof.check._samples import tree_map  # noqa: PLC0415
+
+    return tree_map(
+        lambda leaf: leaf * float("nan") if leaf.is_floating_point() else leaf, output
+    )
+
+
+class Sketch:
+    """A linear map from gradients, by name, to one vector of float64."""
+
+    def __init__(self, gradients: dict[str, Tensor]) -> None:
+        self.shapes = {name: grad.numel() for name, grad in gradients.items()}
+        self.maps: dict[str, tuple[Tensor, Tensor]] = {}
+        self.spans: dict[str, slice] = {}
+        at = 0
+        for name, size in self.shapes.items():
+            width = min(size, WIDTH)
+            self.spans[name] = slice(at, at + width)
+            at += width
+        self.width = at
+
+    def __call__(self, gradients: dict[str, Tensor]) -> Tensor:
+        """Return the sketch; a parameter without gradient counts as zero."""
+        vector = torch.zeros(self.width, dtype=torch.float64)
+        for name, span in self.spans.items():
+            if name in gradients:
+                flat = gradients[name].detach().flatten().to("cpu", torch.float64)
+                vector[span] = flat if flat.numel() <= WIDTH else self._fold(name, flat)
+        return vector
+
+    def _fold(self, name: str, flat: Tensor) -> Tensor:
+        if name not in self.maps:
+            draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+            bucket = torch.randint(WIDTH, (flat.numel(),), generator=draw)
+            sign = torch.randint(2, (flat.numel(),), generator=draw).double() * 2 - 1
+            self.maps[name] = (bucket, sign)
+        bucket, sign = self.maps[name]
+        return torch.zeros(WIDTH, dtype=torch.float64).index_add(0, bucket, flat * sign)

@@ -1,0 +1,186 @@
+"""check_step and check_evaluate: run the user's code under many cuts, and report."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.utils.data import default_collate
+
+from batchproof._errors import ProbeError
+from batchproof.check._cuts import Chosen, choose, standard_cuts
+from batchproof.check._inquiry import Inquiry
+from batchproof.check._lab import Laboratory, gather_facts
+from batchproof.check._ranks import Ranks
+from batchproof.check._report import Report
+from batchproof.check._shot import Kit
+
+Wrap = Literal["ddp", "fsdp2"] | Callable[[nn.Module], nn.Module] | None
+
+
+def check_step(
+    run: Callable[[Any, Any, list[Any]], Any],
+    samples: Sequence[Any],
+    *,
+    build: Callable[[], Any],
+    collate: Callable[[list[Any]], Any] = default_collate,
+    cuts: Chosen = "standard",
+    ranks: Sequence[int] = (1,),
+    dtype: torch.dtype = torch.float64,
+    pad: Callable[[Any], Any] | None = None,
+    mask: Callable[[Any], Any] | None = None,
+    window: int | None = None,
+    wrap: Wrap = "ddp",
+    timeout: float = 60.0,
+    name: str = "",
+) -> Report:
+    """Check whether one optimiser step depends on how its samples are cut, and say why.
+
+    The step is run on the uncut samples and under each cut, always from the same parameters, and
+    the gradients at the moment of the optimiser's step are compared. Where they differ, each
+    sample's gradient and weight are measured, and a mistake is named only if what it predicts
+    from them is met by every cut.
+
+    Args:
+        run: run(model, optimizer, micro_batches) -> float | None, the user's own code for one
+            optimiser step over these micro-batches; what it returns is the loss it reports.
+        samples: a handful of samples, of unequal length where the data has such; eight are good.
+        build: build() -> (model, optimizer), freshly made and the same each time (torch, random
+            and numpy are seeded before each call). The optimizer may also be a callable that
+            updates from summed gradients and divides by the weight it is given, or None where
+            run makes its own.
+        collate: makes a micro-batch of a list of samples.
+        cuts: "standard", or names, Cuts, or a mapping of names to lists of lists of indices.
+        ranks: numbers of processes to try; above 1 over gloo on this machine, and then all that
+            is given must be importable by name.
+        dtype: floating-point type of model and samples.
+        pad: pad(batch) -> batch, wider on the right. Without it samples are padded by collating
+            them beside the longest.
+        mask: mask(sample) -> sample, with nothing left that counts. Without it boolean masks are
+            emptied and labels set to -100, where a sample has such.
+        window: for a loop that takes a loader and steps every so many micro-batches.
+        wrap: how the model is wrapped over ranks: "ddp", "fsdp2", None, or a callable.
+        timeout: seconds that a run over ranks may take.
+        name: what is checked, for the report.
+
+    Returns:
+        The report; `.ok` says whether nothing depends on the cut.
+
+    Raises:
+        ProbeError: if the step cannot be run as the check needs it.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> def run(model, optimizer, micro_batches):
+        ...     optimizer.zero_grad()
+        ...     for inputs, targets in micro_batches:
+        ...         loss = nn.functional.mse_loss(model(inputs), targets)
+        ...         (loss / len(micro_batches)).backward()
+        ...     optimizer.step()
+        >>> def build():
+        ...     model = nn.Linear(3, 1)
+        ...     return model, torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> draw = torch.Generator().manual_seed(0)
+        >>> samples = [(torch.randn(3, generator=draw), torch.ones(1)) for _ in range(4)]
+        >>> report = check_step(run, samples, build=build)
+        >>> report.ok, report.names, report.unit
+        (False, ('mean-of-micro-batch-means',), 'sample')
+    """
+    kit = Kit(run, build, tuple(samples), collate, dtype, pad, "step", window, wrap)
+    return _check(kit, cuts, ranks, mask=mask, timeout=timeout, name=name)
+
+
+def check_evaluate(
+    run: Callable[[Any, list[Any]], Any],
+    samples: Sequence[Any],
+    *,
+    build: Callable[[], Any],
+    collate: Callable[[list[Any]], Any] = default_collate,
+    cuts: Chosen = "standard",
+    ranks: Sequence[int] = (1,),
+    dtype: torch.dtype = torch.float64,
+    pad: Callable[[Any], Any] | None = None,
+    mask: Callable[[Any], Any] | None = None,
+    shards: Literal["given", "own"] = "given",
+    wrap: Wrap = None,
+    timeout: float = 60.0,
+    name: str = "",
+) -> Report:
+    """Check whether an evaluation's number depends on how its samples are cut, and say why.
+
+    Besides the cuts of check_step there are batches of every size up to the number of samples,
+    and one batch on which the model gives NaN, which must not be dropped silently.
+
+    Args:
+        run: run(model, batches) -> float, the user's own evaluation over these batches.
+        samples: a handful of samples.
+        build: build() -> model, or (model, optimizer), the same each time.
+        collate: makes a batch of a list of samples.
+        cuts: as for check_step.
+        ranks: numbers of processes to try.
+        dtype: floating-point type of model and samples.
+        pad: as for check_step.
+        mask: as for check_step.
+        shards: over ranks, whether run is given its rank's batches, or all of them because it
+            shares them out on its own, as loaders with a distributed sampler do.
+        wrap: how the model is wrapped over ranks.
+        timeout: seconds that a run over ranks may take.
+        name: what is checked, for the report.
+
+    Returns:
+        The report.
+
+    Raises:
+        ProbeError: if the evaluation cannot be run as the check needs it.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> def run(model, batches):
+        ...     losses = [nn.functional.mse_loss(model(x), y).item() for x, y in batches]
+        ...     return sum(losses) / len(losses)
+        >>> draw = torch.Generator().manual_seed(0)
+        >>> samples = [(torch.randn(3, generator=draw), torch.ones(1)) for _ in range(4)]
+        >>> check_evaluate(run, samples, build=lambda: nn.Linear(3, 1)).names
+        ('mean-of-micro-batch-means',)
+    """
+    kit = Kit(run, build, tuple(samples), collate, dtype, pad, "evaluate", None, wrap)
+    return _check(
+        kit, cuts, ranks, mask=mask, timeout=timeout, name=name, own_shards=shards == "own"
+    )
+
+
+def _check(
+    kit: Kit,
+    chosen: Chosen,
+    worlds: Sequence[int],
+    *,
+    mask: Callable[[Any], Any] | None,
+    timeout: float,
+    name: str,
+    own_shards: bool = False,
+) -> Report:
+    _refuse(kit, worlds, timeout)
+    kit, facts = gather_facts(kit, window=kit.window, mask=mask)
+    available = standard_cuts(facts, worlds, every_size=kit.kind == "evaluate")
+    cuts = choose(chosen, available, facts.count)
+    with Ranks(kit, timeout=timeout, own_shards=own_shards) as ranks:
+        lab = Laboratory(kit, facts.count, ranks.shot)
+        return Inquiry(lab, facts, cuts, name).report()
+
+
+def _refuse(kit: Kit, worlds: Sequence[int], timeout: float) -> None:
+    if len(kit.samples) < 2:
+        raise ProbeError(f"{len(kit.samples)} samples cannot be cut; give at least 2, better 8.")
+    for label, value in (("run", kit.run), ("build", kit.build), ("collate", kit.collate)):
+        if not callable(value):
+            raise ProbeError(f"{label} is {type(value).__name__}; expected a callable.")
+    if not kit.dtype.is_floating_point:
+        raise ProbeError(f"dtype is {kit.dtype}; expected a floating-point type.")
+    if not worlds or any(world < 1 for world in worlds):
+        raise ProbeError(f"ranks is {tuple(worlds)}; expected numbers of processes, such as (1, 2).")
+    if kit.window is not None and kit.window < 1:
+        raise ProbeError(f"window is {kit.window}; expected micro-batches a window, 1 or more.")
+    if timeout <= 0:
+        raise ProbeError(f"timeout is {timeout}; expected seconds, more than 0.")

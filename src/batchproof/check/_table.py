@@ -1,0 +1,84 @@
+"""The report as plain text: the verdict first, then a table of cuts, then what to do."""
+
+import io
+import math
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from batchproof.check._report import CutResult, Report
+
+WIDTH = 100
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a number for a table."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.{digits}g}"
+
+
+def render(report: Report) -> str:
+    """Return the report as text without colour or control codes."""
+    console = Console(
+        file=io.StringIO(), width=WIDTH, color_system=None, highlight=False, markup=False,
+        legacy_windows=False, force_terminal=False,
+    )
+    console.print(report.verdict)
+    console.print()
+    console.print(_cuts(report))
+    for diagnosis in report.diagnoses:
+        console.print()
+        shown = (
+            f" (predicts every cut to {number(diagnosis.residual, 1)})"
+            if diagnosis.residual is not None
+            else ""
+        )
+        console.print(f"{diagnosis.name}{shown}")
+        console.print(f"  {diagnosis.sentence}")
+        console.print(f"  Remedy: {diagnosis.remedy}")
+        for line in diagnosis.code.splitlines():
+            console.print(f"      {line}", soft_wrap=True)
+    _print_facts(console, report)
+    file = console.file
+    assert isinstance(file, io.StringIO)  # noqa: S101
+    lines = (line.rstrip() for line in file.getvalue().splitlines())
+    return "\n".join(lines)
+
+
+def _cuts(report: Report) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    step = report.kind == "step"
+    table.add_column("cut")
+    table.add_column("micro-batches" if step else "batches")
+    if step:
+        table.add_column("gradient, x uncut", justify="right")
+        table.add_column("cosine", justify="right")
+    table.add_column("relative error", justify="right")
+    table.add_column("reported" if step else "number", justify="right")
+    table.add_column("")
+    for cut in report.cuts:
+        table.add_row(*_row(cut, step=step))
+    return table
+
+
+def _row(cut: CutResult, *, step: bool) -> list[str]:
+    verdict = "not run" if cut.failure else ("DEPENDS" if cut.dependent else "same")
+    if cut.failure:
+        return [cut.name, cut.sizes, *(["-", "-"] if step else []), "-", "-", verdict]
+    middle = [number(cut.scale, 4), number(cut.cosine, 4)] if step else []
+    return [cut.name, cut.sizes, *middle, number(cut.error, 2), number(cut.loss, 6), verdict]
+
+
+def _print_facts(console: Console, report: Report) -> None:
+    console.print()
+    console.print(f"Mean over: {report.unit_text or report.unit}")
+    for note in report.notes:
+        console.print(f"Note: {note}")
+    console.print(
+        f"{report.samples} samples, {report.runs} runs; same cut twice: {number(report.noise, 1)}; "
+        f"errors above {number(report.tolerance, 1)} count."
+    )

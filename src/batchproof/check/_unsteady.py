@@ -1,0 +1,136 @@
+"""What differs although nothing was cut: draws, and state that outlives a call."""
+
+import math
+
+from batchproof._errors import ProbeError
+from batchproof.check._cuts import Cut, Piece
+from batchproof.check._lab import Laboratory, relative
+from batchproof.check._report import Diagnosis
+from batchproof.check._sentences import diagnosis
+from batchproof.check._shot import SEED, Order, shoot
+from batchproof.check._still import Still
+
+
+class Steadiness:
+    """Looks for what is not steady, and holds still what can be.
+
+    Args:
+        lab: takes the shots.
+
+    Attributes:
+        notes: what was held still.
+        noise: relative error between two runs of the same cut.
+        erratic: whether runs differ so that nothing can be compared.
+    """
+
+    def __init__(self, lab: Laboratory) -> None:
+        self.lab = lab
+        self.notes: list[str] = []
+        self.noise = 0.0
+        self.erratic = False
+
+    def look(self) -> list[Diagnosis]:
+        """Return what makes runs differ that cannot be held still."""
+        lab = self.lab
+        lab.look()
+        draws = list(lab.trace.draws)
+        if draws:
+            lab.still = Still(dropout=True)
+            lab.look()
+            left = lab.trace.draws
+            stilled = [where for where in draws if where not in left]
+            if stilled:
+                self.notes.append(f"random draws held still: {', '.join(stilled[:6])}")
+            draws = list(left)
+        self._finite()
+        self._precision()
+        found = self._unseeded(draws)
+        return found or self._second_call()
+
+    def _finite(self) -> None:
+        vector = self.lab.vector(self.lab.whole())
+        if not bool(vector.isfinite().all()):
+            msg = (
+                "the uncut step gives NaN or infinite gradients; give samples and a build on "
+                "which it is finite."
+            )
+            raise ProbeError(msg)
+
+    def _precision(self) -> None:
+        narrow = self.lab.trace.narrowest
+        if narrow.itemsize < self.lab.kit.dtype.itemsize:
+            self.notes.append(
+                f"computes in {narrow} somewhere: errors below {self.lab.tolerance:.0e} are not seen"
+            )
+
+    def _unseeded(self, draws: list[str]) -> list[Diagnosis]:
+        lab, whole = self.lab, self.lab.whole()
+        first = lab.vector(whole)
+        shot = lab.repeat(whole)
+        self.noise = relative(lab.vector_of(shot), first)
+        other = relative(lab.vector(whole, seed=SEED + 1), first) if draws else 0.0
+        if max(self.noise, other) <= lab.tolerance:
+            return []
+        self.erratic = True
+        if draws:
+            text = (
+                f"Random numbers are drawn in {', '.join(draws[:4])}: the same cut under another "
+                f"seed is {max(self.noise, other):.1%} away, so cuts cannot be compared."
+            )
+            return [diagnosis("random-draws", text, 0.0)]
+        text = (
+            f"The same cut of the same samples gives another result in the next call ({self.noise:.1%} "
+            "away), though model and seeds are the same: something outlives the call."
+        )
+        return [diagnosis("leaking-state", text, 0.0)]
+
+    def _second_call(self) -> list[Diagnosis]:
+        """Call run twice on one model, put back in between."""
+        lab, whole = self.lab, self.lab.whole()
+        first = lab.vector(whole)
+        try:
+            second = lab.vector(whole, again="kept")
+            if relative(second, 2 * first) <= lab.fit and lab.kit.kind == "step":
+                self.notes.append(
+                    "run leaves its gradients behind for the next call; the loop around it must "
+                    "call optimizer.zero_grad()"
+                )
+                second = lab.vector(whole, again="cleared")
+        except ProbeError:
+            self.notes.append("run cannot be called twice on the same model; not tried further")
+            return []
+        gap = relative(second, first)
+        if gap <= max(lab.tolerance, 10 * self.noise):
+            return []
+        text = (
+            f"A second call on the same model, put back as it was, is {gap:.1%} away from the "
+            "first: something outlives the call."
+        )
+        return [diagnosis("leaking-state", text, 0.0)]
+
+
+def look_for_nan_dropped(lab: Laboratory, notes: list[str]) -> list[Diagnosis]:
+    """Return a diagnosis if a batch on which the model gives NaN is left out silently.
+
+    Args:
+        lab: takes the shots.
+        notes: told where it could not be tried.
+    """
+    singles = tuple(Piece((i,)) for i in range(lab.count))
+    cut = Cut("nan", (singles,))
+    order = Order(still=lab.still, poison=lab.count // 2)
+    try:
+        value = shoot(lab.kit, singles, order).loss
+    except Exception:  # noqa: BLE001
+        return []
+    lab.runs += 1
+    if value is None or not math.isfinite(value):
+        return []
+    if abs(value - (lab.shot(cut).loss or 0.0)) <= lab.tolerance * abs(value):
+        notes.append("a batch of NaN could not be tried: the model is not called once a batch")
+        return []
+    text = (
+        f"A batch on which the model gives NaN is dropped silently: the number is {value:.6g}, "
+        "of the other batches."
+    )
+    return [diagnosis("nan-batch-dropped", text, 0.0, evaluation=True)]
