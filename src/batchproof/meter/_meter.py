@@ -18,7 +18,7 @@ from batchproof._errors import (
 from batchproof.mean import Mean, Unit
 from batchproof.meter._estimate import Column, Estimate
 from batchproof.meter._ranks import Part, gather
-from batchproof.meter._sums import TOTAL, WEIGHT, Pairs, Sums
+from batchproof.meter._sums import WEIGHT, Pairs, Sums
 
 # pairs kept before they are folded: 504 pooled ones, or 102 batches of 256 samples
 ROOM = 1 << 15
@@ -151,7 +151,7 @@ class Meter:
             EmptyMeanError: if nothing was added.
         """
         sums, unit = self._some()
-        total, weight = (sums.hi + sums.lo)[[TOTAL, WEIGHT], 0].unbind()
+        total, weight = (sums.hi[: WEIGHT + 1, 0] + sums.lo[: WEIGHT + 1, 0]).unbind()
         return Mean(total, weight, unit)
 
     def estimate(self) -> Estimate:

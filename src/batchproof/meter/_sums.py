@@ -232,7 +232,7 @@ class _Chunk:
         if self.sizes is None:
             return numbers
         if len(set(self.sizes)) == 1:
-            return numbers.repeat_interleave(self.sizes[0])
+            return numbers[:, None].expand(-1, self.sizes[0]).flatten()
         return torch.cat([n.expand(size) for n, size in zip(numbers, self.sizes, strict=True)])
 
     def _by_batch(self, values: Tensor) -> Tensor:
