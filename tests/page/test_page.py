@@ -90,8 +90,8 @@ def test_a_curve_of_one_point_lies_inside_its_picture():
         r'cx="([\d.]+)" cy="([\d.]+)"',
         to_html(Curves("c", "x", "y", (Series("s", (5.0,), (2.0,)),))),
     )
-    assert 0 < float(found[1]) < 420
-    assert 0 < float(found[2]) < 240
+    assert 0 < float(found[1]) < 360
+    assert 0 < float(found[2]) < 216
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_bars_of_any_sign_stay_inside_their_picture(values):
     written = to_html(Bars("b", tuple(Bar(str(v), v) for v in values)))
     for x, width in re.findall(r'<rect[^>]* x="([-\d.]+)"[^>]* width="([-\d.]+)"', written):
         assert float(x) >= 0
-        assert float(x) + float(width) <= 421
+        assert float(x) + float(width) <= 361
 
 
 def test_bars_in_the_terminal_are_as_long_as_their_values():

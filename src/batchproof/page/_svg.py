@@ -1,6 +1,6 @@
 """Pictures as inline SVG: one width, scaled by the page, coloured by the page's tones.
 
-Every chart is drawn in a box 420 units wide, so that its words stay readable on a telephone.
+Every chart is drawn in a box 360 units wide, so that its words stay readable on a telephone.
 """
 
 import math
@@ -9,10 +9,10 @@ from html import escape
 
 from batchproof.page._parts import Bars, Blocks, Curves, Mark, Row, Series, number
 
-WIDTH = 420
-PLOT_HEIGHT = 240
+WIDTH = 360
+PLOT_HEIGHT = 216
 TOP, RIGHT, BOTTOM = 10, 12, 40
-LETTER = 6.6  # width of a letter of the charts' 12-unit type
+LETTER = 6.8  # width of a letter of the charts' 12-unit type
 MOST_DOTS = 40
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 

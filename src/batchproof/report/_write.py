@@ -1,0 +1,254 @@
+"""The page of a report, section by section, and the file it is written to."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from batchproof._errors import RunFolderError, SettingError
+from batchproof.page import Bar, Bars, Curves, Part, Series, Table, Text, Tone, number, page
+from batchproof.report._curves import beside, curves, tone
+from batchproof.report._run import Point, Run, flat, found, read_run
+
+Section = tuple[str, Sequence[Part]]
+ENVIRONMENT = "environment"
+_NOT_PARTS = {"step", "epoch", "seconds"}
+
+
+def write_report(runs: Sequence[Path], out: Path) -> Path:
+    """Write one page about one run or several.
+
+    Args:
+        runs: run folders, as batchproof train writes them.
+        out: the file to write; an older one is replaced whole.
+
+    Returns:
+        The file.
+
+    Raises:
+        SettingError: if no run is given.
+        RunFolderError: if a folder cannot be read, or the file not be written.
+
+    Example:
+        >>> import json, tempfile
+        >>> run = Path(tempfile.mkdtemp()) / "lenet5"
+        >>> run.mkdir()
+        >>> record = dict(step=4, epoch=1, name="val_loss", total=6.0, weight=4.0, unit="element")
+        >>> _ = (run / "metrics.jsonl").write_text(json.dumps(record))
+        >>> page = write_report([run], run / "report.html").read_text()
+        >>> "epoch 1, val_loss 1.5" in page
+        True
+    """
+    if not runs:
+        msg = "no run folder was given; expected one or more. Name one, such as runs/lenet5."
+        raise SettingError(msg)
+    read = _told_apart([read_run(Path(run)) for run in runs], runs)
+    names = ", ".join(run.name for run in read)
+    sections: list[Section] = [
+        ("Result", _result(read)),
+        ("Curves", [*_note(read), *curves(read)]),
+        ("Exact means beside means of batch means", _beside(read)),
+        ("Time", _time(read)),
+        ("Configuration", _config(read, environment=False)),
+        ("Environment", _config(read, environment=True)),
+    ]
+    written = page(f"batchproof: {names}", _lede(read), [s for s in sections if s[1]])
+    return _replace(Path(out), written)
+
+
+def _told_apart(read: list[Run], folders: Sequence[Path]) -> list[Run]:
+    names = [run.name for run in read]
+    if len(set(names)) == len(names):
+        return read
+    return [
+        Run(str(folder), run.points, run.times, run.config)
+        for run, folder in zip(read, folders, strict=True)
+    ]
+
+
+def _replace(out: Path, text: str) -> Path:
+    """Write a file beside its place, then rename it there."""
+    draft = out.with_name(f".{out.name}.draft")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(out)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise RunFolderError(
+            f"{out} cannot be written ({error.strerror}); expected a file in a folder that exists. "
+            "Choose another place."
+        ) from None
+    return out
+
+
+def shown(point: Point) -> str:
+    """Return a mean with its standard error, as far as it is known."""
+    if not math.isfinite(point.standard_error):
+        return number(point.value, 5)
+    return f"{number(point.value, 5)} ± {number(point.standard_error, 2)}"
+
+
+def apart(one: Point, other: Point) -> bool | None:
+    """Return whether two means differ by more than their standard errors; None where unknown.
+
+    The standard error of a difference is at most sqrt(a² + b²) where the two are not negatively
+    correlated, as evaluations of the same samples are not.
+    """
+    error = math.hypot(one.standard_error, other.standard_error)
+    return abs(one.value - other.value) > error if math.isfinite(error) else None
+
+
+_VERDICT: Mapping[bool | None, str] = {
+    True: "they differ by more than their standard errors",
+    False: "they differ by no more than their standard errors",
+    None: "their standard errors are not known",
+}
+
+
+def _lede(runs: Sequence[Run]) -> str:
+    if len(runs) > 1:
+        return f"{len(runs)} runs compared."
+    ranked = runs[0].ranked
+    if not ranked:
+        return f"No finite {runs[0].monitor} in any epoch."
+    return f"Best: epoch {ranked[0].epoch}, {runs[0].monitor} {shown(ranked[0])}."
+
+
+def _result(runs: Sequence[Run]) -> list[Part]:
+    columns = ("run", "epochs", "steps", "monitored", "best", "in epoch", "runner-up", "apart")
+    parts: list[Part] = [Table(columns, tuple(map(_row, runs)))]
+    parts += [Text(sentence) for run in runs if (sentence := _within(run))]
+    best = [(run.ranked[0], run.name) for run in runs if run.ranked]
+    monitors = {run.monitor for run in runs}
+    if len(best) < 2 or len(monitors) > 1:
+        return parts
+    largest = found(runs[0].config, "mode") == "max"
+    (first, first_name), (second, second_name), *_ = sorted(
+        best, key=lambda pair: -pair[0].value if largest else pair[0].value
+    )
+    parts.append(
+        Text(
+            f"Of these runs {first_name} is the best, {first.name} {shown(first)}, and "
+            f"{second_name} the runner-up, {shown(second)}; {_VERDICT[apart(first, second)]}."
+        )
+    )
+    return parts
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    ranked = run.ranked
+    head = (
+        run.name,
+        str(max(point.epoch for point in run.points)),
+        str(max(point.step for point in run.points)),
+        run.monitor,
+    )
+    if not ranked:
+        return (*head, "not finite", "", "", "")
+    best, second = ranked[0], ranked[1] if len(ranked) > 1 else None
+    if second is None:
+        return (*head, shown(best), str(best.epoch), "none", "")
+    told = {True: "yes", False: "no", None: "unknown"}[apart(best, second)]
+    return (*head, shown(best), str(best.epoch), f"{shown(second)} ({second.epoch})", told)
+
+
+def _within(run: Run) -> str:
+    ranked = run.ranked
+    if len(ranked) < 2:
+        return ""
+    best, second = ranked[:2]
+    return (
+        f"{run.name}: epoch {best.epoch} is the best and epoch {second.epoch} the runner-up; "
+        f"{_VERDICT[apart(best, second)]}."
+    )
+
+
+def _note(runs: Sequence[Run]) -> list[Part]:
+    known = any(math.isfinite(p.standard_error) for run in runs for p in run.points)
+    return [Text("Bands are one standard error on either side.")] if known else []
+
+
+def _beside(runs: Sequence[Run]) -> list[Part]:
+    pictures = beside(runs)
+    if not pictures:
+        return []
+    rows = []
+    for run in runs:
+        for name in run.names():
+            points = [p for p in run.epochs(name) if math.isfinite(p.mean_of_batch_means)]
+            if not points or "/" in name:
+                continue
+            widest = max(points, key=lambda p: abs(p.mean_of_batch_means - p.value))
+            off = widest.mean_of_batch_means - widest.value
+            values = (number(widest.value, 6), number(widest.mean_of_batch_means, 6))
+            label = name if len(runs) == 1 else f"{run.name}: {name}"
+            rows.append((label, str(widest.epoch), *values, number(off, 2)))
+    columns = ("mean", "epoch", "exact", "mean of batch means", "off by")
+    words = (
+        "The mean of batch means is what a loop that averages its batches would have printed. The "
+        "table shows the epoch in which it is furthest off."
+    )
+    return [Text(words), *pictures, Table(columns, tuple(rows))]
+
+
+def _time(runs: Sequence[Run]) -> list[Part]:
+    parts: list[Part] = []
+    for run in runs:
+        if not run.times:
+            continue
+        title = "where the time went, seconds" + ("" if len(runs) == 1 else f", {run.name}")
+        parts.append(Bars(title, tuple(_bars(run))))
+    series = tuple(
+        found
+        for place, run in enumerate(runs)
+        if (found := _throughput(run, tone(place), "training" if len(runs) == 1 else run.name))
+    )
+    if series:
+        parts.append(Curves("throughput of training", "epoch", "samples a second", series))
+    return parts
+
+
+def _bars(run: Run) -> list[Bar]:
+    whole = math.fsum(line.get("seconds", 0.0) for line in run.times)
+    names = dict.fromkeys(n for line in run.times for n in line if n not in _NOT_PARTS)
+    named = {n: math.fsum(line.get(n, 0.0) for line in run.times) for n in names}
+    rest = whole - math.fsum(named.values())
+    if rest > 0:
+        named["other"] = rest
+    shares: list[Bar] = []
+    for name, seconds in sorted(named.items(), key=lambda pair: -pair[1]):
+        share = f" ({seconds / whole:.0%})" if whole else ""
+        its: Tone = "muted" if name == "other" else "plain"
+        shares.append(Bar(name, seconds, its, f"{seconds:.3g} s{share}"))
+    return shares
+
+
+def _throughput(run: Run, its: Tone, label: str) -> Series | None:
+    trained = {p.epoch: p for p in run.epochs("train_loss")}
+    x, y = [], []
+    for line in run.times:
+        point = trained.get(int(line.get("epoch", -1)))
+        seconds = (
+            line.get("seconds", 0.0) - line.get("validation", 0.0) - line.get("checkpoint", 0.0)
+        )
+        samples = math.nan if point is None else point.samples
+        if math.isfinite(samples) and seconds > 0:
+            x.append(float(line["epoch"]))
+            y.append(samples / seconds)
+    return Series(label, tuple(x), tuple(y), (), its) if x else None
+
+
+def _config(runs: Sequence[Run], *, environment: bool) -> list[Part]:
+    """Return a table of values, one column a run; those that differ come first."""
+    flattened = [
+        flat(part if isinstance(part := run.config.get(ENVIRONMENT, {}), Mapping) else {})
+        if environment
+        else flat({k: v for k, v in run.config.items() if k != ENVIRONMENT})
+        for run in runs
+    ]
+    names = list(dict.fromkeys(name for values in flattened for name in values))
+    if not names:
+        return []
+    rows = [(name, *(values.get(name, "") for values in flattened)) for name in names]
+    rows.sort(key=lambda row: len(set(row[1:])) == 1)
+    tones: tuple[Tone, ...] = tuple("plain" if len(set(row[1:])) == 1 else "amber" for row in rows)
+    return [Table(("name", *(run.name for run in runs)), tuple(rows), tones)]
