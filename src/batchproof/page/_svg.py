@@ -12,7 +12,7 @@ from batchproof.page._parts import Bars, Blocks, Curves, Mark, Row, Series, numb
 WIDTH = 360
 PLOT_HEIGHT = 216
 TOP, RIGHT, BOTTOM = 10, 12, 40
-LETTER = 6.8  # width of a letter of the charts' 12-unit type
+LETTER = 7.2  # width of a letter of the charts' 12-unit type
 MOST_DOTS = 40
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 
@@ -40,7 +40,7 @@ def curves(part: Curves) -> str:
     room = (top - bottom) * 0.05
     bottom, top = bottom - room, top + room
     y_ticks = ticks(bottom, top)
-    margin = 22 + LETTER * max(len(number(tick)) for tick in y_ticks)
+    margin = 27 + LETTER * max(len(number(tick)) for tick in y_ticks)
 
     def x_at(x: float) -> float:
         return margin + (x - left) / (right - left) * (WIDTH - RIGHT - margin)
@@ -48,7 +48,7 @@ def curves(part: Curves) -> str:
     def y_at(y: float) -> float:
         return TOP + (top - y) / (top - bottom) * (PLOT_HEIGHT - TOP - BOTTOM)
 
-    body = [_axes(part, margin, ticks(left, right), y_ticks, x_at, y_at)]
+    body = [_axes(part, margin, ticks(left, right, 6), y_ticks, x_at, y_at)]
     body += [_band(series, x_at, y_at) for series in part.series if any(series.error)]
     body += [_curve(series, place, x_at, y_at) for place, series in enumerate(part.series)]
     body += [_mark(mark, x_at, y_at) for mark in part.marks]
