@@ -20,6 +20,7 @@ DIGESTS = {
     TRAIN: "5d7c39d7b8804f071cdd1f2a7c460872",
     TEST: "35238206dfdf7f1fe215bbb874adecdc",
 }
+PUBLISHED = "https://archive.ics.uci.edu/dataset/2/adult"
 NUMBERS = ("age", "education-num", "capital-gain", "capital-loss", "hours-per-week")
 WEIGHT = "fnlwgt"
 COLUMNS = (
@@ -120,7 +121,7 @@ def load_adult(root: Path | str) -> TableData:
     Raises:
         DataError: if a file is missing, damaged, or not the published one.
     """
-    folder = find_folder(Path(root), ("", "adult"), (TRAIN, TEST), "Adult")
+    folder = find_folder(Path(root), ("", "adult"), (TRAIN, TEST), "Adult", PUBLISHED)
     train, test = (_read(folder, name) for name in (TRAIN, TEST))
     categories = {
         name: tuple(sorted({*train[name].tolist(), *test[name].tolist()})) for name in CATEGORIES
@@ -133,7 +134,7 @@ def load_adult(root: Path | str) -> TableData:
 def _read(folder: Path, name: str) -> dict[str, np.ndarray]:
     path = find_file(folder, name)
     assert path is not None
-    text = read_text(folder, "", name, DIGESTS[name])
+    text = read_text(folder, "", name, DIGESTS[name], PUBLISHED)
     # adult.test begins with a line that is no row, and ends its labels with a dot
     lines = [line for line in text.splitlines() if line and not line.startswith("|")]
     rows = [line.rstrip(".").split(", ") for line in lines]
@@ -145,8 +146,21 @@ def _read(folder: Path, name: str) -> dict[str, np.ndarray]:
     if unknown.any():
         sample = int(unknown.argmax())
         label = columns["income"][sample]
-        raise damaged(path, f"has label {label!r} in sample {sample}, expected one of {INCOMES}")
+        raise damaged(
+            path, f"has label {str(label)!r} in sample {sample}, expected one of {INCOMES}"
+        )
+    for column in (*NUMBERS, WEIGHT):
+        _check_numbers(path, column, columns[column])
     return columns
+
+
+def _check_numbers(path: Path, column: str, texts: np.ndarray) -> None:
+    # whole numbers, none negative: what float() takes besides would not be one
+    wrong = ~np.char.isdigit(texts)
+    if wrong.any():
+        sample = int(wrong.argmax())
+        how = f"has {str(texts[sample])!r} for {column} in sample {sample}, expected a number"
+        raise damaged(path, how)
 
 
 def _rows(columns: dict[str, np.ndarray], categories: dict[str, tuple[str, ...]]) -> Rows:

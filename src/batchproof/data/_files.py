@@ -15,8 +15,17 @@ from batchproof._errors import DataError
 TIMEOUT_S = 30
 
 
-def find_folder(root: Path, folders: Sequence[str], names: Sequence[str], what: str) -> Path:
+def find_folder(
+    root: Path, folders: Sequence[str], names: Sequence[str], what: str, published: str
+) -> Path:
     """Return the first of root's folders that holds all the files, plain or with .gz.
+
+    Args:
+        root: the data folder.
+        folders: where in it to look, in this order.
+        names: the files.
+        what: the data set's name, for the error.
+        published: where it is to be had, for the error.
 
     Raises:
         DataError: if none does; it names what was looked for, and where.
@@ -24,7 +33,7 @@ def find_folder(root: Path, folders: Sequence[str], names: Sequence[str], what: 
     if not root.is_dir():
         raise DataError(
             f"the data folder {root} does not exist; expected the folder that holds {what}. "
-            "Give its path, or --download to fetch what is published."
+            f"Give its path, or get the files from {published}."
         )
     looked = [root / folder for folder in folders]
     for folder in looked:
@@ -34,7 +43,7 @@ def find_folder(root: Path, folders: Sequence[str], names: Sequence[str], what: 
     lacking = [name for name in names if not any(find_file(folder, name) for folder in looked)]
     raise DataError(
         f"{what} is not in {root}: missing {', '.join(lacking or names)}; looked in {places}. "
-        "Give the folder that holds the files, or --download to fetch what is published."
+        f"Give the folder that holds the files, or get them from {published}."
     )
 
 
@@ -65,7 +74,7 @@ def read_file(path: Path) -> bytes:
 
 def damaged(path: Path, how: str) -> DataError:
     """Return the error for a file that is not what its name says."""
-    return DataError(f"{path} {how}. Delete it and fetch it again, from its source or --download.")
+    return DataError(f"{path} {how}. Delete it, and get it again from where it is published.")
 
 
 def check_digest(path: Path, content: bytes, expected: str) -> None:
@@ -84,17 +93,23 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def read_text(root: Path | str, folder: str, name: str, expected: str | None) -> str:
-    """Return a text file from root or from its folder of the data set, digest checked.
+def read_text(root: Path | str, folder: str, name: str, expected: str, published: str) -> str:
+    """Return a text file from root, or from the data set's folder in it, digest checked.
+
+    Args:
+        root: the data folder.
+        folder: the data set's folder in it.
+        name: the file.
+        expected: its md5.
+        published: where it is to be had, for the error.
 
     Raises:
         DataError: if it is missing, damaged, or no text.
     """
-    path = find_file(find_folder(Path(root), ("", folder), (name,), name), name)
+    path = find_file(find_folder(Path(root), ("", folder), (name,), name, published), name)
     assert path is not None
     content = read_file(path)
-    if expected is not None:
-        check_digest(path, content, expected)
+    check_digest(path, content, expected)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

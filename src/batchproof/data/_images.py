@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
+from torch.types import Number
 
 from batchproof._errors import DataError
 from batchproof.data._checks import check_labels
@@ -147,7 +148,7 @@ def load_images(root: Path | str) -> ImageData:
     """
     root = Path(root)
     try:
-        folder = find_folder(root, FASHION_MNIST.folders, FILES, FASHION_MNIST.name)
+        folder = _folder(root, FASHION_MNIST)
     except DataError:
         return _load(root, MNIST, download=False)
     labels = find_file(folder, FILES[1])
@@ -187,7 +188,7 @@ def load_digits() -> ImageData:
 
 
 def normalise(
-    mean: float = 0.0, std: float = 1.0, *, levels: int = 255
+    mean: Number = 0.0, std: Number = 1.0, *, levels: int = 255
 ) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     """Return a transform for Batches: uint8 images to float32, on the device they are on.
 
@@ -213,9 +214,14 @@ def normalise(
     return transform
 
 
+def _folder(root: Path, published: _Published) -> Path:
+    fetched = f"{published.mirror} with --download (download=True)"
+    return find_folder(root, published.folders, FILES, published.name, fetched)
+
+
 def _load(root: Path, published: _Published, *, download: bool) -> ImageData:
     try:
-        folder = find_folder(root, published.folders, FILES, published.name)
+        folder = _folder(root, published)
     except DataError:
         if not download:
             raise

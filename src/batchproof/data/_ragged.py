@@ -13,6 +13,7 @@ from typing import overload
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.types import Number
 
 from batchproof._errors import DataError, ShapeError
 
@@ -137,7 +138,7 @@ class Ragged:
         length = self._longest() if length is None else length
         return torch.arange(length, device=self.device) < self.lengths[:, None]
 
-    def pad(self, value: float = 0, *, length: int | None = None) -> Tensor:
+    def pad(self, value: Number = 0, *, length: int | None = None) -> Tensor:
         """Return one row a sequence, filled up on the right.
 
         Args:
@@ -161,7 +162,7 @@ class Ragged:
         padded[mask] = self.values
         return padded
 
-    def pack(self, length: int | None = None, *, value: float = 0) -> Packed:
+    def pack(self, length: int | None = None, *, value: Number = 0) -> Packed:
         """Return sequences end to end, in one row, or in rows of a given length.
 
         No sequence is split. A layout depends on lengths alone, so inputs and targets of equal
@@ -218,7 +219,7 @@ def _first_fit(lengths: list[int], width: int) -> tuple[list[int], int]:
 
 
 def pad(
-    sequences: Sequence[Tensor], value: float = 0
+    sequences: Sequence[Tensor], value: Number = 0
 ) -> tuple[Tensor, Bool[Tensor, "sequences length"]]:
     """Pad sequences of unequal length on the right, as a collate function does.
 

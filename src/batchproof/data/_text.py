@@ -15,6 +15,8 @@ from batchproof._errors import DataError
 from batchproof.data._files import read_text
 from batchproof.data._ragged import Ragged
 
+NAMES_AT = "https://github.com/karpathy/makemore"
+SHAKESPEARE_AT = "https://github.com/karpathy/char-rnn"
 NAMES = ("names", "names.txt", "401b3c4cac9e28a586ed15e81256680d")
 SHAKESPEARE = ("tiny-shakespeare", "input.txt", "6fb458f1232090904fb40fe944165e91")
 
@@ -85,14 +87,14 @@ class Text:
 
     Attributes:
         name: the data set's.
-        train: codes to train on, shape (characters,), int64.
-        test: codes held out, the last tenth.
+        train: codes to train on, shape (train,), int64.
+        test: codes held out, the last tenth, shape (test,).
         alphabet: the characters.
     """
 
     name: str
-    train: Int[Tensor, " characters"]
-    test: Int[Tensor, " characters"]
+    train: Int[Tensor, " train"]
+    test: Int[Tensor, " test"]
     alphabet: Alphabet
 
 
@@ -106,7 +108,7 @@ def load_names(root: Path | str) -> Words:
         DataError: if the file is missing, damaged, or not the published one.
     """
     folder, name, digest = NAMES
-    return words_of(read_text(root, folder, name, digest).split(), name="names")
+    return words_of(read_text(root, folder, name, digest, NAMES_AT).split(), name="names")
 
 
 def words_of(words: list[str], *, name: str = "words") -> Words:
@@ -145,7 +147,7 @@ def load_tiny_shakespeare(root: Path | str) -> Text:
         DataError: if the file is missing, damaged, or not the published one.
     """
     folder, name, digest = SHAKESPEARE
-    return text_of(read_text(root, folder, name, digest), name="tiny Shakespeare")
+    return text_of(read_text(root, folder, name, digest, SHAKESPEARE_AT), name="tiny Shakespeare")
 
 
 def text_of(text: str, *, name: str = "text") -> Text:
@@ -162,7 +164,7 @@ def text_of(text: str, *, name: str = "text") -> Text:
         raise DataError(f"the text has {len(text)} characters; expected 2 or more.")
     alphabet = Alphabet.of(text)
     codes = alphabet.encode(text)
-    cut = min(len(codes) * 9 // 10 + 1, len(codes) - 1)
+    cut = len(codes) - max(1, len(codes) // 10)
     return Text(name, codes[:cut], codes[cut:], alphabet)
 
 

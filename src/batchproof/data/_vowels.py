@@ -25,6 +25,7 @@ DIGESTS = {
     TRAIN: "9165e3eec783ac6342d658685c864d19",
     TEST: "14d15214e3ab6ac39ab2d48901d3e2a3",
 }
+PUBLISHED = "https://www.timeseriesclassification.com/description.php?Dataset=JapaneseVowels"
 FOLDER = "japanese-vowels"
 SPEAKERS = 9
 
@@ -78,7 +79,7 @@ def load_japanese_vowels(root: Path | str) -> SequenceData:
         DataError: if a file is missing, damaged, or not the published one.
     """
     root = Path(root)
-    folder = find_folder(root, ("", FOLDER), (TRAIN, TEST), "Japanese Vowels")
+    folder = find_folder(root, ("", FOLDER), (TRAIN, TEST), "Japanese Vowels", PUBLISHED)
     train, test = (_read(folder, name) for name in (TRAIN, TEST))
     return SequenceData("Japanese Vowels", train, test, kinds=SPEAKERS)
 
@@ -134,7 +135,7 @@ def _next_step(sequences: list[Tensor], kinds: Tensor) -> Sequences:
 def _read(folder: Path, name: str) -> Sequences:
     path = find_file(folder, name)
     assert path is not None
-    lines = read_text(folder, "", name, DIGESTS[name]).splitlines()
+    lines = read_text(folder, "", name, DIGESTS[name], PUBLISHED).splitlines()
     samples = [line for line in lines if line.strip() and line[0] not in "#@"]
     try:
         parsed = [_parse(line) for line in samples]
