@@ -100,7 +100,7 @@ class Mean:
     def __radd__(self, other: object) -> "Mean":
         # sum() starts at the integer 0
         if isinstance(other, int) and other == 0:
-            return self
+            return self.pool()
         return NotImplemented
 
     def value(self) -> Float[Tensor, ""]:
