@@ -6,7 +6,7 @@ that the loss sums over: the classes of a cross-entropy, the features of a dista
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from batchproof._errors import ShapeError
 Likeness = Literal["input", "losses", "either"]
 
 
+@runtime_checkable
 class Layout(Protocol):
     """The shapes of one criterion."""
 
@@ -50,12 +51,14 @@ class Aligned:
         Raises:
             ShapeError: if the inputs' shapes disagree.
         """
-        shape = list(inputs[0].shape)
-        if self.axis is not None and len(shape) > max(self.axis, 0):
-            del shape[self.axis]
-        losses = tuple(shape)
+        shape = tuple(inputs[0].shape)
+        losses = shape
+        if self.axis is not None:
+            # without a batch the axis comes first
+            axis = min(self.axis % max(len(shape), 1), max(len(shape) - 1, 0))
+            losses = shape[:axis] + shape[axis + 1 :]
         for number, (tensor, like) in enumerate(zip(inputs, self.likes, strict=True)):
-            _expect_like(number, tensor, like, tuple(inputs[0].shape), losses)
+            _expect_like(number, tensor, like, shape, losses)
         return losses
 
     def hide(self, mask: Tensor, inputs: Sequence[Any]) -> list[Any]:
