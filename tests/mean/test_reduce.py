@@ -1,15 +1,258 @@
+from fractions import Fraction
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import batchproof as bp
+from strategies import cuts, integers, weights
+
+UNITS = ("element", "sample", "sample-sum")
 
 
-def test_a_mask_that_broadcasts_is_refused(unchecked):
-    with pytest.raises(bp.ShapeError, match="broadcasting would change the weight"):
-        bp.reduce(torch.ones(8, 64), mask=torch.ones(8, 1, dtype=torch.bool))
+def double(values, *shape):
+    return torch.tensor(values, dtype=torch.float64).reshape(shape or -1)
 
 
-def test_checked():
-    with pytest.raises(Exception) as e:
-        bp.reduce(torch.ones(8, 64), mask=torch.ones(8, 1, dtype=torch.bool))
-    print(type(e.value))
+@st.composite
+def tables(draw, samples=5, elements=4):
+    """Integer losses, a mask, and integer weights a sample and an element."""
+    rows, columns = draw(st.integers(1, samples)), draw(st.integers(1, elements))
+
+    def table(of):
+        row = st.lists(of, min_size=columns, max_size=columns)
+        return draw(st.lists(row, min_size=rows, max_size=rows))
+
+    of_samples = draw(st.lists(weights, min_size=rows, max_size=rows))
+    return table(integers), table(st.booleans()), of_samples, table(weights)
+
+
+def oracle(losses, mask, of_sample, of_element, unit):
+    """The pairs by definition, as fractions."""
+    pairs = []
+    for row, kept, outer, inner in zip(losses, mask, of_sample, of_element, strict=True):
+        total = sum(x * w for x, k, w in zip(row, kept, inner, strict=True) if k)
+        count = sum(w for k, w in zip(kept, inner, strict=True) if k)
+        if count == 0:
+            pairs.append((Fraction(0), Fraction(0)))
+        elif unit == "element":
+            pairs.append((Fraction(total * outer), Fraction(count * outer)))
+        else:
+            divisor = count if unit == "sample" else 1
+            pairs.append((Fraction(total, divisor) * outer, Fraction(outer)))
+    return pairs
+
+
+def expect_pairs(mean, expected, unit):
+    assert mean.unit == unit
+    assert mean.weight.tolist() == [float(w) for _, w in expected]
+    if unit == "sample":
+        assert mean.total.tolist() == pytest.approx([float(x) for x, _ in expected], rel=1e-15)
+    else:
+        assert mean.total.tolist() == [float(x) for x, _ in expected]
+
+
+@given(tables(), st.sampled_from(UNITS))
+def test_plain_losses_are_the_pairs_of_the_definition(table, unit):
+    losses = table[0]
+    ones, kept = [[1] * len(row) for row in losses], [[True] * len(row) for row in losses]
+    mean = bp.reduce(double(losses, len(losses), -1), unit=unit)
+    expect_pairs(mean, oracle(losses, kept, [1] * len(losses), ones, unit), unit)
+
+
+@given(tables(), st.sampled_from(UNITS))
+def test_masked_losses_are_the_pairs_of_the_definition(table, unit):
+    losses, mask = table[:2]
+    mean = bp.reduce(double(losses, len(losses), -1), unit=unit, mask=torch.tensor(mask))
+    ones = [[1] * len(row) for row in losses]
+    expect_pairs(mean, oracle(losses, mask, [1] * len(losses), ones, unit), unit)
+
+
+@given(tables(), st.sampled_from(UNITS))
+def test_a_weight_a_sample_is_the_pair_of_the_definition(table, unit):
+    losses, mask, of_sample, _ = table
+    ones = [[1] * len(row) for row in losses]
+    mean = bp.reduce(
+        double(losses, len(losses), -1),
+        unit=unit,
+        mask=torch.tensor(mask),
+        weight=torch.tensor(of_sample),
+    )
+    expect_pairs(mean, oracle(losses, mask, of_sample, ones, unit), unit)
+
+
+@given(tables(), st.sampled_from(UNITS))
+def test_a_weight_an_element_is_the_pair_of_the_definition(table, unit):
+    losses, mask, _, of_element = table
+    mean = bp.reduce(
+        double(losses, len(losses), -1),
+        unit=unit,
+        mask=torch.tensor(mask),
+        weight=torch.tensor(of_element),
+    )
+    expect_pairs(mean, oracle(losses, mask, [1] * len(losses), of_element, unit), unit)
+
+
+@given(tables(samples=8), st.sampled_from(UNITS), st.data())
+def test_any_cut_pools_to_the_whole(table, unit, data):
+    losses, mask, of_sample, _ = table
+    losses, mask = double(losses, len(losses), -1), torch.tensor(mask)
+    of_sample = torch.tensor(of_sample)
+    parts = data.draw(cuts(len(losses)))
+    whole = bp.reduce(losses, unit=unit, mask=mask, weight=of_sample).pool()
+    pooled = sum(
+        bp.reduce(losses[part], unit=unit, mask=mask[part], weight=of_sample[part])
+        for part in parts
+    )
+    assert pooled.weight == whole.weight
+    if unit == "sample":
+        torch.testing.assert_close(pooled.total, whole.total, rtol=1e-12, atol=1e-12)
+    else:
+        assert pooled.total == whole.total
+
+
+@given(st.lists(st.lists(integers, max_size=4), min_size=1, max_size=4), st.sampled_from(UNITS))
+def test_packed_sequences_give_the_pairs_of_padded_ones(sequences, unit):
+    longest = max(map(len, sequences))
+    padded = torch.full((len(sequences), longest), float("nan"), dtype=torch.float64)
+    mask = torch.zeros(padded.shape, dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        padded[row, : len(sequence)] = double(sequence)
+        mask[row, : len(sequence)] = True
+    # all in one row, with padding at its end
+    packed = double([*(x for s in sequences for x in s), 7.0], 1, -1)
+    ids = [i for i, s in enumerate(sequences) for _ in s]
+    segments = torch.tensor([[*ids, -1]])
+    of_padded = bp.reduce(padded, unit=unit, mask=mask)
+    of_packed = bp.reduce(packed, unit=unit, segments=segments, num_segments=len(sequences))
+    assert torch.equal(of_packed.total, of_padded.total)
+    assert torch.equal(of_packed.weight, of_padded.weight)
+
+
+def test_segments_take_mask_and_weights_like_rows():
+    losses = double([1, 2, 4, 8, 16, 32], 2, 3)
+    segments = torch.tensor([[0, 0, 1], [1, 2, -1]])
+    mask = torch.tensor([[True, False, True], [True, True, True]])
+    of_segment = torch.tensor([1.0, 3.0, 0.5])
+    mean = bp.reduce(losses, segments=segments, mask=mask, weight=of_segment)
+    assert mean.total.tolist() == [1.0, 36.0, 8.0]
+    assert mean.weight.tolist() == [1.0, 6.0, 0.5]
+    of_element = torch.tensor([[2.0, 9.0, 1.0], [3.0, 0.0, 9.0]])
+    mean = bp.reduce(losses, segments=segments, mask=mask, weight=of_element, unit="sample")
+    assert mean.total.tolist() == [1.0, 7.0, 0.0]
+    assert mean.weight.tolist() == [1.0, 1.0, 0.0]
+
+
+def test_only_padding_is_no_segment():
+    mean = bp.reduce(torch.ones(1, 3), segments=torch.full((1, 3), -1))
+    assert mean.total.shape == (0,)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_under_the_mask_is_replaced_and_not_multiplied(unit, bad):
+    losses = double([1, bad, 3, 5], 2, 2).requires_grad_()
+    mask = torch.tensor([[True, False], [True, True]])
+    value = bp.reduce(losses, unit=unit, mask=mask).value()
+    value.backward()
+    assert value.isfinite()
+    assert losses.grad.isfinite().all()
+    assert losses.grad[0, 1] == 0
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("weight", [[[1.0, 0.0], [1.0, 1.0]], [0.0, 1.0]])
+def test_what_has_weight_0_is_replaced_and_not_multiplied(unit, weight):
+    losses = double([1, float("nan"), 3, 5], 2, 2).requires_grad_()
+    value = bp.reduce(losses, unit=unit, weight=torch.tensor(weight)).value()
+    value.backward()
+    assert value.isfinite()
+    assert losses.grad.isfinite().all()
+    assert losses.grad[0, 1] == 0
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_sample_with_nothing_unmasked_is_the_pair_of_zeros(unit):
+    losses = double([float("nan"), 2, 3, 5], 2, 2)
+    mask = torch.tensor([[False, False], [True, True]])
+    mean = bp.reduce(losses, unit=unit, mask=mask)
+    assert (mean.total[0], mean.weight[0]) == (0, 0)
+    nothing = bp.reduce(losses, unit=unit, mask=torch.zeros_like(mask)).pool()
+    assert (nothing.total, nothing.weight) == (0, 0)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0)])
+def test_nothing_is_the_pair_of_zeros(shape):
+    for unit in UNITS:
+        mean = bp.reduce(torch.ones(shape), unit=unit)
+        assert mean.total.shape == shape[:1]
+        assert (mean.pool().total, mean.pool().weight) == (0, 0)
+
+
+def test_an_unmasked_nan_is_not_hidden():
+    assert bp.reduce(double([1, float("nan")])).value().isnan()
+
+
+@pytest.mark.parametrize("name", ["mask", "segments"])
+@pytest.mark.parametrize("shape", [(8, 1), (8,), (64,), (1, 64), (8, 64, 1)])
+def test_a_mask_or_segments_that_broadcast_are_refused(name, shape, unchecked):
+    given = torch.ones(shape, dtype=torch.bool if name == "mask" else torch.long)
+    with pytest.raises(bp.ShapeError, match=rf"^{name} has shape .*{name}\.expand_as\(losses\)"):
+        bp.reduce(torch.ones(8, 64), **{name: given})
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (64,), (1, 64), ()])
+def test_a_weight_that_broadcasts_is_refused(shape, unchecked):
+    with pytest.raises(bp.ShapeError, match=r"one weight a sample, \(8,\), or one an element"):
+        bp.reduce(torch.ones(8, 64), weight=torch.ones(shape))
+
+
+def test_a_loss_that_has_been_reduced_is_refused(unchecked):
+    with pytest.raises(bp.ShapeError, match=r'shape \(\).*reduction="none"'):
+        bp.reduce(torch.tensor(1.0))
+
+
+def test_an_unknown_unit_is_refused(unchecked):
+    with pytest.raises(bp.UnitError, match="unit is 'token'"):
+        bp.reduce(torch.ones(2), unit="token")
+
+
+def test_the_weight_never_carries_a_graph():
+    losses = torch.ones(3, 2, requires_grad=True)
+    for weight in (torch.ones(3, requires_grad=True), torch.ones(3, 2, requires_grad=True)):
+        for unit in UNITS:
+            mean = bp.reduce(losses, unit=unit, weight=weight)
+            assert not mean.weight.requires_grad
+            assert torch.autograd.grad(mean.value(), weight, allow_unused=True) == (None,)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_gradients_pool_like_losses(unit):
+    losses = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    mask = torch.rand(6, 3) > 0.4
+    parts = ([0], [1, 2, 3], [4, 5])
+    whole = bp.reduce(losses, unit=unit, mask=mask).value()
+    cut = sum(bp.reduce(losses[part], unit=unit, mask=mask[part]) for part in parts).value()
+    ours, expected = (torch.autograd.grad(x, losses)[0] for x in (cut, whole))
+    torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.bfloat16, torch.float16])
+def test_narrow_losses_are_summed_in_float32(dtype):
+    mean = bp.reduce(torch.ones(1, 4097).to(dtype))
+    assert mean.total.dtype == torch.float32
+    assert mean.weight.dtype == torch.float64
+    # bfloat16 stands still at 256, float16 at 2048
+    assert mean.total.item() == 4097
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_wide_losses_keep_their_dtype(dtype):
+    assert bp.reduce(torch.ones(2, 2, dtype=dtype)).total.dtype == dtype
+
+
+def test_weights_of_samples_scale_totals_and_weights_alike():
+    mean = bp.reduce(double([1, 3]), weight=torch.tensor([3, 1]))
+    assert mean.item() == 1.5
+    assert mean.total.tolist() == [3.0, 3.0]

@@ -1,0 +1,171 @@
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import batchproof as bp
+from batchproof.mean import Mean
+from strategies import cuts, integers, weights
+
+UNITS = ("element", "sample", "sample-sum")
+
+
+@st.composite
+def means(draw, unit="element"):
+    """A mean of integers, scalar or one pair a sample."""
+    if draw(st.booleans()):
+        return Mean(number(draw(integers)), number(draw(weights)), unit)
+    samples = draw(st.lists(st.tuples(integers, weights), max_size=5))
+    total, weight = zip(*samples, strict=True) if samples else ((), ())
+    return Mean(vector(total), vector(weight), unit)
+
+
+def number(value):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def vector(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def pair(mean):
+    pooled = mean.pool()
+    return pooled.total.item(), pooled.weight.item()
+
+
+@given(means(), means(), means())
+def test_adding_is_associative_and_commutative(a, b, c):
+    assert pair((a + b) + c) == pair(a + (b + c))
+    assert pair(a + b) == pair(b + a)
+
+
+@given(means())
+def test_zero_changes_nothing(a):
+    assert pair(a + Mean.zero()) == pair(Mean.zero() + a) == pair(a)
+
+
+@given(means())
+def test_pooling_twice_is_pooling_once(a):
+    assert pair(a.pool().pool()) == pair(a)
+    assert a.pool().total.shape == ()
+
+
+@given(st.lists(means(), min_size=1, max_size=4))
+def test_sum_adds_from_the_integer_zero(parts):
+    assert sum(parts).total.shape == ()
+    assert pair(sum(parts)) == (
+        sum(pair(part)[0] for part in parts),
+        sum(pair(part)[1] for part in parts),
+    )
+
+
+@given(st.data())
+def test_any_cut_pools_to_the_mean_of_the_whole(data):
+    samples = data.draw(st.lists(st.tuples(integers, weights), min_size=1, max_size=12))
+    total, weight = (vector(column) for column in zip(*samples, strict=True))
+    parts = data.draw(cuts(len(samples)))
+    pooled = sum(Mean(total[part], weight[part]) for part in parts)
+    if sum(w for _, w in samples) == 0:
+        with pytest.raises(bp.EmptyMeanError):
+            pooled.item()
+        return
+    exact = Fraction(sum(x for x, _ in samples), sum(w for _, w in samples))
+    assert pooled.item() == float(exact)
+    assert pooled.value().item() == float(exact)
+
+
+def test_the_mean_of_batch_means_is_not_the_mean():
+    first, last = Mean(vector([1, 2, 3]), vector([1, 1, 1])), Mean(number(10), number(1))
+    assert (first + last).item() == 4.0
+    assert (first.item() + last.item()) / 2 == 6.0
+
+
+@given(unit=st.sampled_from(UNITS), other=st.sampled_from(UNITS))
+def test_means_of_different_units_do_not_add(unit, other):
+    if unit == other:
+        assert (Mean.zero(unit) + Mean.zero(other)).unit == unit
+        return
+    with pytest.raises(bp.UnitError, match=f"over '{unit}' and one over '{other}' have no common"):
+        Mean.zero(unit) + Mean.zero(other)
+
+
+def test_an_unknown_unit_is_refused(unchecked):
+    with pytest.raises(bp.UnitError, match="unit is 'token'; it is one of 'element', 'sample'"):
+        Mean(number(1), number(1), "token")
+
+
+@pytest.mark.parametrize(
+    ("total", "weight"), [((3,), ()), ((3,), (4,)), ((3, 2), (3, 2)), ((1,), (1, 1))]
+)
+def test_total_and_weight_of_other_shapes_are_refused(total, weight, unchecked):
+    with pytest.raises(bp.ShapeError, match=r"both are \(\) or \(samples,\)"):
+        Mean(torch.ones(total), torch.ones(weight))
+
+
+@pytest.mark.parametrize("other", [1, 0.5, "x", None])
+def test_only_means_are_added(other):
+    with pytest.raises(TypeError):
+        Mean.zero() + other
+    with pytest.raises(TypeError):
+        other + Mean.zero()
+
+
+def test_a_mean_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        Mean.zero().total = number(1)
+
+
+@pytest.mark.parametrize("total", [0.0, 5.0, float("nan")])
+def test_the_mean_of_nothing_is_no_number(total):
+    empty = Mean(number(total), number(0))
+    with pytest.raises(bp.EmptyMeanError, match="over 'element' has weight 0"):
+        empty.item()
+    with pytest.raises(ZeroDivisionError):
+        empty.item()
+    assert not empty.value().isfinite()
+
+
+def test_the_mean_of_no_samples_is_no_number():
+    with pytest.raises(bp.EmptyMeanError, match="Look for a mask that keeps nothing"):
+        Mean(vector([]), vector([])).item()
+
+
+def test_gradients_flow_through_totals_only():
+    total = vector([1.0, 2.0]).requires_grad_()
+    weight = vector([3.0, 5.0]).requires_grad_()
+    mean = Mean(total, weight)
+    assert not mean.weight.requires_grad
+    (mean + Mean(total, weight)).value().backward()
+    assert weight.grad is None
+    # each total enters twice, over a weight of 16
+    assert total.grad.tolist() == [2 / 16, 2 / 16]
+
+
+def test_detach_drops_the_graph_and_keeps_the_pair():
+    total = vector([1.0, 2.0]).requires_grad_()
+    mean = Mean(total, vector([1.0, 1.0]), "sample").detach()
+    assert not mean.total.requires_grad
+    assert (mean.unit, mean.item()) == ("sample", 1.5)
+
+
+def test_to_widens_and_keeps_the_unit():
+    mean = Mean(torch.ones(2), torch.ones(2), "sample-sum").to("cpu")
+    assert mean.total.dtype == mean.weight.dtype == torch.float64
+    assert mean.unit == "sample-sum"
+
+
+def test_a_billion_counts_are_exact():
+    # a float32 counter stands still at 2**24 = 16,777,216
+    mean = bp.reduce(torch.ones(1))
+    million = Mean(mean.total.double() * 1_000_000, mean.weight * 1_000_000).pool()
+    many = sum([million] * 1000)
+    assert pair(many) == (1e9, 1e9)
+    assert pair(many + mean) == (1e9 + 1, 1e9 + 1)
+    assert bp.reduce(torch.ones(1, dtype=torch.bool).expand(20_000_000)).pool().weight == 2e7
+
+
+def test_the_value_has_the_dtype_of_the_total():
+    mean = Mean(torch.ones(3), torch.ones(3, dtype=torch.float64))
+    assert mean.value().dtype == torch.float32
