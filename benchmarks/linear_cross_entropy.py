@@ -8,7 +8,7 @@ pass of a process warms up and is not counted. Writes results/linear_cross_entro
 """
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -108,7 +108,7 @@ def compare(size: dict[str, int], repeat: int) -> dict[str, object]:
     # the two sides of one turn ran next to each other, so a turn's ratio is what load spoils least
     turns = zip(runs["batchproof"], runs["plain"], strict=True)
     return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "machine": {"cpus": os.cpu_count(), "processor": platform.machine()},
         "threads": torch.get_num_threads(),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
@@ -137,7 +137,7 @@ def main() -> None:
     result = compare(QUICK if options.quick else FULL, 1 if options.quick else options.repeat)
     out = options.out
     if out is None and not options.quick:
-        day = datetime.datetime.now(datetime.UTC).date().isoformat()
+        day = dt.datetime.now(dt.UTC).date().isoformat()
         out = Path(__file__).parent / "results" / f"linear_cross_entropy-{day}.json"
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
