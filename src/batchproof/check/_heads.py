@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich import box
 from rich.console import Console
@@ -16,6 +16,7 @@ from batchproof.check._report import SCHEMA, Report
 from batchproof.check._table import number
 
 
+@runtime_checkable
 class Checkable(Protocol):
     """Anything with a check: a Probe, or a framework's own."""
 

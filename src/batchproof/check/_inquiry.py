@@ -6,6 +6,7 @@ measured alone and laws tried; a law that does not predict every cut is never st
 """
 
 import math
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -98,6 +99,8 @@ class Inquiry:
 
     def _try(self, cut: Cut) -> None:
         """Run a cut; one that cannot be run where it could not be expected to is noted."""
+        if cut.reference == "whole+masked" and not self._masks(cut):
+            return
         try:
             self.lab.shot(cut)
         except ProbeError as error:
@@ -106,6 +109,17 @@ class Inquiry:
                 raise
             self.failures[cut.name] = str(error)
             self.notes.append(f"cut {cut.name!r} was not run: {error}")
+
+    def _masks(self, cut: Cut) -> bool:
+        """Tell whether the step takes the fully masked sample beside the others."""
+        try:
+            self.lab.shot(self._reference(cut))
+        except ProbeError as error:
+            self.facts = replace(self.facts, masked=False)
+            self.failures[cut.name] = str(error)
+            self.notes.append(f"cut {cut.name!r} was not run: {error}")
+            return False
+        return True
 
     @property
     def run_cuts(self) -> list[Cut]:
@@ -233,16 +247,20 @@ class Inquiry:
 
     def _empty_micro_batches(self) -> None:
         for cut in self.run_cuts:
-            bad = not bool(torch.isfinite(self._vector(cut)).all())
-            whole = bool(torch.isfinite(self._vector(self._reference(cut))).all())
-            if bad and whole:
+            if self._finite_at(self._reference(cut)) and not self._finite_at(cut):
+                vector = bool(torch.isfinite(self._vector(cut)).all())
+                what = "number" if self.evaluation else ("loss" if vector else "gradient")
                 text = (
-                    "A micro-batch in which nothing counts makes the whole "
-                    f"{'number' if self.evaluation else 'gradient'} NaN: 0 / 0 is taken for it "
-                    "before sums are pooled."
+                    f"A micro-batch in which nothing counts makes the whole {what} NaN: 0 / 0 is "
+                    "taken for it before sums are pooled."
                 )
                 self.found.append(diagnosis("empty-micro-batch-nan", text, 0.0))
                 return
+
+    def _finite_at(self, cut: Cut) -> bool:
+        loss = self.lab.shot(cut).loss
+        whole = bool(torch.isfinite(self._vector(cut)).all())
+        return whole and (loss is None or math.isfinite(loss))
 
     def _gradient(self) -> None:
         dependent = [c for c in self._dependent() if c in self._finite(self.search)]

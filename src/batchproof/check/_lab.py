@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from batchproof._errors import ProbeError
 from batchproof.check._cuts import Cut, Facts, Piece
-from batchproof.check._samples import leaves, mask_leaf, shape_of, spoil
+from batchproof.check._samples import keeps_order, leaves, mask_leaf, shape_of
 from batchproof.check._shot import Kit, Order, Shot, Sketch, make_batch, one_line, shoot
 from batchproof.check._still import Still, Trace
 
@@ -266,7 +267,7 @@ def gather_facts(
     beside = None
     if len(shapes) > 1 and kit.pad is None:
         longest = max(range(count), key=sizes.__getitem__)
-        beside = longest if _slices(kit, longest) else None
+        beside = longest if _slices(kit, longest, singles) else None
     masked = _masked_sample(kit, mask)
     if masked is not None:
         kit = replace(kit, samples=(*kit.samples, masked))
@@ -276,12 +277,18 @@ def gather_facts(
     return kit, facts
 
 
-def _slices(kit: Kit, longest: int) -> bool:
-    other = 0 if longest else 1
-    try:
-        return make_batch(kit, Piece((other,), beside=(longest,))) is not None
-    except ProbeError:
-        return False
+def _slices(kit: Kit, longest: int, singles: list[Any]) -> bool:
+    """Tell whether rows can be taken out of a batch: samples lead, in the order given."""
+    for index, single in enumerate(singles):
+        if index == longest:
+            continue
+        try:
+            row = make_batch(kit, Piece((index,), beside=(longest,)))
+        except ProbeError:
+            return False
+        if row is None or not keeps_order(single, row):
+            return False
+    return True
 
 
 def _masked_sample(kit: Kit, mask: Callable[[object], object] | None) -> object | None:
@@ -299,11 +306,3 @@ def _masked_sample(kit: Kit, mask: Callable[[object], object] | None) -> object 
 def _mask_with(edit: Callable[..., object], sample: object) -> object:
     return edit(sample, torch.zeros_like)
 
-
-def spoiled(kit: Kit, index: int) -> Kit | None:
-    """Return the kit with one sample all NaN, or None where it holds no floating-point tensor."""
-    bad = spoil(kit.samples[index])
-    if bad is None:
-        return None
-    samples = (*kit.samples[:index], bad, *kit.samples[index + 1 :])
-    return replace(kit, samples=samples)

@@ -98,7 +98,7 @@ def _within(
     return float(place == chosen) / (k if rule.endswith("/k") else 1)
 
 
-def _over(part: float, total: float) -> float:
+def _over(part: float | int, total: float | int) -> float:
     return part / total if total else 0.0
 
 

@@ -9,11 +9,13 @@ import multiprocessing
 import os
 import pickle
 import socket
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import torch
@@ -40,7 +42,7 @@ class Ranks:
         self.world = 0
         self.processes: list[BaseProcess] = []
         self.pipes: list[Connection] = []
-        self.longest = 0.0
+        self.quickest = _START
 
     def __enter__(self) -> "Ranks":
         return self
@@ -82,10 +84,10 @@ class Ranks:
             pipe.send((share, order))
         # a rank without data can leave the others waiting for ever, so it is given less time
         empty = not self.own_shards and any(not share for share in shares)
-        limit = min(self.timeout, max(5.0, 5 * self.longest)) if empty else self.timeout
+        limit = min(self.timeout, max(5.0, 10 * self.quickest)) if empty else self.timeout
         began = time.monotonic()
         shots = self._answers(limit)
-        self.longest = max(self.longest, time.monotonic() - began)
+        self.quickest = min(self.quickest, time.monotonic() - began)
         return _merged(shots)
 
     def _start(self, world: int) -> None:
@@ -101,15 +103,16 @@ class Ranks:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        for rank in range(world):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(rank, world, port, theirs, payload), daemon=True
-            )
-            process.start()
-            theirs.close()
-            self.pipes.append(ours)
-            self.processes.append(process)
+        with _main_hidden(unless=b"__main__" in payload):
+            for rank in range(world):
+                ours, theirs = context.Pipe()
+                process = context.Process(
+                    target=_serve, args=(rank, world, port, theirs, payload), daemon=True
+                )
+                process.start()
+                theirs.close()
+                self.pipes.append(ours)
+                self.processes.append(process)
         self._answers(max(_START, self.timeout))
 
     def _answers(self, limit: float) -> list[Any]:
@@ -134,7 +137,8 @@ class Ranks:
             code, world = self.processes[rank].exitcode, self.world
             self.end()
             raise ProbeError(
-                f"rank {rank} of {world} died with exit code {code}; it may have run out of memory."
+                f"rank {rank} of {world} died with exit code {code}: out of memory, or a script "
+                'that starts the check outside of if __name__ == "__main__".'
             ) from None
         if kind == "failed":
             world = self.world
@@ -152,6 +156,20 @@ class Ranks:
             f"rank {named} of {world} gave no answer within {limit:.0f} s{rest}; a collective that "
             "not every rank takes part in waits for ever. Raise timeout= if it is only slow."
         )
+
+
+@contextmanager
+def _main_hidden(*, unless: bool) -> Iterator[None]:
+    """Keep new processes from running the main script again, unless the probe lives in it."""
+    if unless:
+        yield
+        return
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _merged(shots: list[dict[str, Any]]) -> Shot:
@@ -206,7 +224,6 @@ def _serve_one(kit: Kit, share: tuple[Piece, ...], order: Order) -> dict[str, An
         return wrapped(kit.wrap, model, optimizer)
 
     shot = shoot(kit, share, order, wrap=wrap if kit.wrap is not None else None)
-    torch.distributed.barrier()
     return {
         "gradients": {name: value.cpu().numpy() for name, value in shot.gradients.items()},
         "change": {name: value.cpu().numpy() for name, value in shot.change.items()},

@@ -6,13 +6,14 @@ mapping, sequence or tuple of such. Everything else passes through untouched.
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 IGNORED = -100
-_LABEL_KEYS = ("label", "target", "y")
+_LABEL_KEYS = ("label", "target")
 
 
 def tree_map(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
@@ -71,6 +72,20 @@ def rows(batch: Any, wanted: Sequence[int], count: int) -> Any | None:
     return tree_map(lambda leaf: leaf[index.to(leaf.device)] if leaf.ndim > 0 else leaf, batch)
 
 
+def keeps_order(single: Any, row: Any) -> bool:
+    """Tell whether a row of a padded batch is the sample that it should be, padded on one side."""
+    pairs = list(zip(leaves(single), leaves(row), strict=False))
+    return all(_padded_from(small, wide) for (_, small), (_, wide) in pairs)
+
+
+def _padded_from(small: Tensor, wide: Tensor) -> bool:
+    if small.ndim != wide.ndim or any(s > w for s, w in zip(small.shape, wide.shape, strict=True)):
+        return False
+    left = wide[tuple(slice(0, size) for size in small.shape)]
+    right = wide[tuple(slice(w - s, w) for s, w in zip(small.shape, wide.shape, strict=True))]
+    return torch.equal(left, small) or torch.equal(right, small)
+
+
 def shape_of(batch: Any) -> tuple[tuple[int, ...], ...]:
     """Return the shapes of a batch without their first dimension: equal where padding is equal."""
     return tuple(tuple(leaf.shape[1:]) for _, leaf in leaves(batch))
@@ -118,16 +133,26 @@ def mask_leaf(samples: Sequence[Any]) -> Callable[[Any, Callable[[Tensor], Tenso
         A function (sample, keep) -> sample, where keep maps the boolean mask of what counts to a
         narrower one; None where nothing is evident.
     """
-    for path, leaf in leaves(_tensors(samples[0])):
-        if leaf.ndim == 0:
-            continue
+    found = [(path, leaf) for path, leaf in leaves(_tensors(samples[0])) if leaf.ndim > 0]
+    for path, leaf in found:
         if leaf.dtype == torch.bool:
-            return lambda sample, keep, path=path: _edit(sample, path, keep)
-        if not leaf.is_floating_point() and (_holds_ignored(samples, path) or _is_label(path)):
-            return lambda sample, keep, path=path: _edit(
-                sample, path, lambda labels: torch.where(keep(labels != IGNORED), labels, IGNORED)
-            )
+            return partial(_edit_mask, path)
+    for path, leaf in found:
+        whole = not leaf.is_floating_point() and leaf.dtype != torch.bool
+        if whole and (_holds_ignored(samples, path) or _is_label(path)):
+            return partial(_edit_labels, path)
     return None
+
+
+def _edit_mask(path: str, sample: Any, keep: Callable[[Tensor], Tensor]) -> Any:
+    return _edit(sample, path, keep)
+
+
+def _edit_labels(path: str, sample: Any, keep: Callable[[Tensor], Tensor]) -> Any:
+    def change(labels: Tensor) -> Tensor:
+        return torch.where(keep(labels != IGNORED), labels, IGNORED)
+
+    return _edit(sample, path, change)
 
 
 def unmasked(sample: Any, edit: Callable[[Any, Callable[[Tensor], Tensor]], Any]) -> int:
@@ -140,15 +165,6 @@ def unmasked(sample: Any, edit: Callable[[Any, Callable[[Tensor], Tensor]], Any]
 
     edit(sample, look)
     return seen[0]
-
-
-def spoil(sample: Any) -> Any | None:
-    """Return the sample with its first floating-point tensor all NaN, or None without one."""
-    tensors = _tensors(sample)
-    for path, leaf in leaves(tensors):
-        if leaf.is_floating_point():
-            return _edit(sample, path, lambda values: torch.full_like(values, float("nan")))
-    return None
 
 
 def _tensors(tree: Any) -> Any:

@@ -53,11 +53,11 @@ def _cuts(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     step = report.kind == "step"
     table.add_column("cut")
-    table.add_column("micro-batches" if step else "batches")
+    table.add_column("micro-batches" if step else "batches", overflow="ellipsis", no_wrap=True)
     if step:
-        table.add_column("gradient, x uncut", justify="right")
+        table.add_column("x uncut", justify="right")
         table.add_column("cosine", justify="right")
-    table.add_column("relative error", justify="right")
+    table.add_column("error", justify="right")
     table.add_column("reported" if step else "number", justify="right")
     table.add_column("")
     for cut in report.cuts:

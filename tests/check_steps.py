@@ -1,0 +1,577 @@
+"""Training steps, right and wrong: one row a case, shared by the tests of the check.
+
+Four small models (an MLP, a GRU over padded sequences, a causal transformer, a CNN), losses that
+give a sum and a weight, and ways to make a step of them. A row says which mistakes the step makes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from batchproof.check import Probe
+
+CLASS_WEIGHT = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
+
+
+def draw(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class MLP(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 6), nn.Tanh())
+        self.head = nn.Linear(6, 3)
+        self.other = nn.Linear(6, 1)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh())
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+class Dropped(MLP):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Dropout(0.4))
+
+
+class Noisy(MLP):
+    def forward(self, x):
+        return self.head(self.body(x + 0.1 * torch.randn_like(x)))
+
+
+class Tagger(nn.Module):
+    """A GRU that runs from left to right, so that padding on the right changes no real step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(2, 4, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, batch):
+        return self.head(self.rnn(batch["x"])[0])
+
+
+class LastState(Tagger):
+    """Reads the state after the last step, which is a step of padding in a padded batch."""
+
+    def forward(self, batch):
+        return self.head(self.rnn(batch["x"])[0][:, -1])
+
+
+class Carrying(Tagger):
+    """Starts where the micro-batch before has ended."""
+
+    state = None
+
+    def forward(self, batch):
+        start = None if self.state is None else self.state.expand(1, len(batch["x"]), 4).contiguous()
+        out, last = self.rnn(batch["x"], start)
+        self.state = last.detach().mean(1, keepdim=True)
+        return self.head(out)
+
+
+class Causal(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(7, 8)
+        self.place = nn.Embedding(8, 8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(8, 7)
+
+    def forward(self, tokens):
+        length = tokens.shape[1]
+        mask = torch.ones(length, length, dtype=torch.bool).triu(1)
+        x = self.embed(tokens) + self.place(torch.arange(length))
+        return self.head(self.layer(x, src_mask=mask))
+
+
+class CNN(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3)
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.head(self.conv(x).relu().mean((2, 3)))
+
+
+class NormedCNN(CNN):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
+
+
+def vectors(count: int = 7) -> list[Any]:
+    g = draw()
+    return [(torch.randn(4, generator=g), torch.tensor(i % 3)) for i in range(count)]
+
+
+def images(count: int = 6) -> list[Any]:
+    g = draw(3)
+    return [(torch.randn(1, 5, 5, generator=g), torch.tensor(i % 3)) for i in range(count)]
+
+
+def sequences() -> list[Any]:
+    g = draw(1)
+    return [
+        {
+            "x": torch.randn(n, 2, generator=g),
+            "y": torch.randint(3, (n,), generator=g),
+            "mask": torch.ones(n, dtype=torch.bool),
+        }
+        for n in (3, 6, 2, 5, 4, 6)
+    ]
+
+
+def pad_all(samples: list[Any]) -> dict[str, torch.Tensor]:
+    return {key: pad_sequence([s[key] for s in samples], batch_first=True) for key in samples[0]}
+
+
+def texts() -> list[Any]:
+    g = draw(2)
+    return [torch.randint(1, 7, (n,), generator=g) for n in (4, 8, 3, 6, 5, 7)]
+
+
+def pad_texts(samples: list[Any]) -> dict[str, torch.Tensor]:
+    tokens = pad_sequence(samples, batch_first=True)
+    labels = pad_sequence(samples, batch_first=True, padding_value=-100)
+    return {"input": tokens[:, :-1], "labels": labels[:, 1:]}
+
+
+@dataclass(frozen=True)
+class World:
+    """A model, its samples and how they are collated."""
+
+    model: type[nn.Module]
+    samples: Callable[[], list[Any]]
+    collate: Callable[[list[Any]], Any] = torch.utils.data.default_collate
+
+
+TABULAR = World(MLP, vectors)
+PADDED = World(Tagger, sequences, pad_all)
+TEXT = World(Causal, texts, pad_texts)
+IMAGES = World(CNN, images)
+
+
+# losses: (model, batch) -> (sum, weight)
+
+
+def of_classes(model, batch):
+    x, y = batch
+    return F.cross_entropy(model(x), y, reduction="sum"), len(y)
+
+
+def of_weighted_classes(model, batch):
+    x, y = batch
+    weight = CLASS_WEIGHT.to(x.dtype)
+    return F.cross_entropy(model(x), y, weight, reduction="sum"), weight[y].sum()
+
+
+def of_steps(model, batch):
+    losses = F.cross_entropy(model(batch).transpose(1, 2), batch["y"], reduction="none")
+    return torch.where(batch["mask"], losses, 0).sum(), batch["mask"].sum()
+
+
+def of_padded_steps(model, batch):
+    """Multiplies by the mask, and divides by every step."""
+    total, _ = of_steps(model, batch)
+    return total, batch["mask"].numel()
+
+
+def of_all_steps(model, batch):
+    """Never looks at the mask."""
+    losses = F.cross_entropy(model(batch).transpose(1, 2), batch["y"], reduction="sum")
+    return losses, batch["y"].numel()
+
+
+def of_sequences(model, batch):
+    """The mean over sequences of their means over steps."""
+    losses = F.cross_entropy(model(batch).transpose(1, 2), batch["y"], reduction="none")
+    count = batch["mask"].sum(1)
+    means = torch.where(batch["mask"], losses, 0).sum(1) / count.clamp(min=1)
+    return means.sum(), (count > 0).sum()
+
+
+def of_sequence_sums(model, batch):
+    total, _ = of_steps(model, batch)
+    return total, batch["mask"].any(1).sum()
+
+
+def of_last_states(model, batch):
+    return F.cross_entropy(model(batch), batch["y"][:, 0], reduction="sum"), len(batch["y"])
+
+
+def of_tokens(model, batch):
+    logits, labels = model(batch["input"]), batch["labels"]
+    return F.cross_entropy(logits.transpose(1, 2), labels, reduction="sum"), (labels != -100).sum()
+
+
+def contrastive(model, batch):
+    """Each sample against all others of its micro-batch."""
+    z = F.normalize(model.body(batch[0]), dim=1)
+    target = torch.arange(len(z))
+    return F.cross_entropy(z @ (2 * z + 0.1).T, target, reduction="sum"), len(z)
+
+
+def dice(model, batch):
+    """One ratio for the whole micro-batch."""
+    share = model(batch[0]).softmax(1)[:, 1]
+    hit = (batch[1] == 1).to(share.dtype)
+    return (1 - (2 * (share * hit).sum() + 1) / (share.sum() + hit.sum() + 1)) * len(hit), len(hit)
+
+
+def root(model, batch):
+    """The root of a mean is no mean."""
+    total, weight = of_classes(model, batch)
+    return (total / weight).sqrt() * weight, weight
+
+
+# steps: each makes run(model, optimizer, micro_batches) of a loss
+
+
+def mean_of(loss, model, batch):
+    total, weight = loss(model, batch)
+    return total / weight
+
+
+def exact(loss, report=True, clip=None):
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        total, weight = 0.0, 0.0
+        for batch in batches:
+            part, w = loss(model, batch)
+            part.backward()
+            total, weight = total + part.item(), weight + float(w)
+        for param in model.parameters():
+            if param.grad is not None:
+                param.grad /= weight
+        if clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        return total / weight if report else None
+
+    return run
+
+
+def exact_by_counting_first(loss, weight_of):
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        weight = sum(weight_of(batch) for batch in batches)
+        value = 0.0
+        for batch in batches:
+            part = loss(model, batch)[0] / weight
+            part.backward()
+            value += part.item()
+        optimizer.step()
+        return value
+
+    return run
+
+
+def averaged(loss, divide=None, reported="mean", clip=None, zero="start", by_samples=False):
+    """The usual loop: each micro-batch's mean, divided by `divide` or their number."""
+
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        values = []
+        k = divide or len(batches)
+        samples = sum(size_of(batch) for batch in batches)
+        for batch in batches:
+            if zero == "inside":
+                optimizer.zero_grad()
+            value = mean_of(loss, model, batch)
+            scale = size_of(batch) / samples if by_samples else 1 / k
+            if zero == "first" and values:
+                value = value.detach()
+            else:
+                (value * scale).backward()
+            if clip:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            values.append(value.item())
+        optimizer.step()
+        return say(values, reported)
+
+    return run
+
+
+def exact_but_says(loss, reported):
+    """The right gradient, and another number."""
+    right = exact(loss)
+
+    def run(model, optimizer, batches):
+        with torch.no_grad():
+            values = [mean_of(loss, model, batch).item() for batch in batches]
+        right(model, optimizer, batches)
+        return say(values, reported)
+
+    return run
+
+
+def say(values, reported):
+    return {
+        "mean": sum(values) / len(values),
+        "sum": sum(values),
+        "last": values[-1],
+        "first": values[0],
+        "last/k": values[-1] / len(values),
+        "none": None,
+    }[reported]
+
+
+def size_of(batch):
+    first = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
+    return len(first)
+
+
+def exact_clipped_each(loss, weight_of, clip):
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        weight = sum(weight_of(batch) for batch in batches)
+        for batch in batches:
+            (loss(model, batch)[0] / weight).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+
+    return run
+
+
+def two_terms(scale_second, second):
+    """A main term that is right, and a second one scaled by scale_second(number, sizes)."""
+
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        n = sum(size_of(batch) for batch in batches)
+        for batch in batches:
+            main = of_classes(model, batch)[0] / n
+            share = size_of(batch) / n
+            (main + 0.5 * second(model, batch) * scale_second(len(batches), share)).backward()
+        optimizer.step()
+
+    return run
+
+
+def of_other_head(model, batch):
+    return (model.other(model.body(batch[0])) ** 2).mean()
+
+
+def of_size(model, batch):
+    return sum((p**2).sum() for p in model.body.parameters())
+
+
+def of_confidence(model, batch):
+    return model(batch[0]).logsumexp(1).pow(2).mean()
+
+
+def loop(loss, k):
+    """Takes a loader, steps every k micro-batches and divides by k also where fewer are left."""
+
+    def run(model, optimizer, loader):
+        optimizer.zero_grad()
+        for index, batch in enumerate(loader):
+            (mean_of(loss, model, batch) / k).backward()
+            if (index + 1) % k == 0 or index + 1 == len(loader):
+                optimizer.step()
+                optimizer.zero_grad()
+
+    return run
+
+
+def exact_loop(loss, k):
+    def run(model, optimizer, loader):
+        one = exact(loss, report=False)
+        for start in range(0, len(loader), k):
+            one(model, optimizer, loader[start : start + k])
+
+    return run
+
+
+def adam(params):
+    return torch.optim.AdamW(params, lr=1e-3)
+
+
+def sgd(params):
+    return torch.optim.SGD(params, lr=0.1)
+
+
+SEEN: list[float] = []
+
+
+def remembering(model, optimizer, batches):
+    """Scales by how often it was called."""
+    SEEN.append(1.0)
+    optimizer.zero_grad()
+    n = sum(size_of(batch) for batch in batches)
+    for batch in batches:
+        (of_classes(model, batch)[0] / n * (1 + 0.1 * len(SEEN))).backward()
+    optimizer.step()
+
+
+def with_cached_scale(model, optimizer, batches):
+    """Keeps a running scale on the model."""
+    optimizer.zero_grad()
+    n = sum(size_of(batch) for batch in batches)
+    for batch in batches:
+        total = of_classes(model, batch)[0]
+        model.scale = 0.5 * getattr(model, "scale", 0.0) + 0.5 * float(total.detach())
+        (total / n / (1 + model.scale)).backward()
+    optimizer.step()
+
+
+@dataclass(frozen=True)
+class Build:
+    """Makes a model and its optimizer; an object, so that it can go to another process."""
+
+    model: type[nn.Module]
+    optimizer: Callable[..., Any] = sgd
+
+    def __call__(self):
+        model = self.model()
+        return model, self.optimizer(model.parameters())
+
+
+@dataclass(frozen=True)
+class Case:
+    """One step, and what is to be said of it.
+
+    Attributes:
+        title: the row's name.
+        world: model, samples, collate.
+        run: the step.
+        mistakes: names of its mistakes; empty for a right one.
+        unit: what it is a mean over, where the row says so.
+        model: in place of the world's.
+        more: further arguments of the probe.
+    """
+
+    title: str
+    world: World
+    run: Callable[..., Any]
+    mistakes: tuple[str, ...] = ()
+    unit: str | None = None
+    model: type[nn.Module] | None = None
+    optimizer: Callable[..., Any] = sgd
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def probe(self) -> Probe:
+        build = Build(self.model or self.world.model, self.optimizer)
+        return Probe(self.run, self.world.samples, build, collate=self.world.collate, **self.more)
+
+
+MEANS = ("mean-of-micro-batch-means",)
+PADDING = ("padding-counted",)
+UNDIVIDED = ("not-divided",)
+FIXED = ("fixed-window-size",)
+EMPTY = ("empty-micro-batch-nan",)
+ONE = ("one-micro-batch-only",)
+WEIGHTS = ("weight-per-micro-batch",)
+TERM = ("term-scaled-apart",)
+CLIPPED = ("clipped-per-micro-batch",)
+LOSS = ("reported-loss",)
+NORM = ("batch-norm",)
+DRAWS = ("random-draws",)
+COUPLED = ("coupled-samples",)
+LEAK = ("leaking-state",)
+
+
+def count_classes(batch):
+    return len(batch[1])
+
+
+def count_steps(batch):
+    return batch["mask"].sum()
+
+
+RIGHT = [
+    Case("mlp, pooled", TABULAR, exact(of_classes), unit="sample"),
+    Case("mlp, pooled, adam", TABULAR, exact(of_classes), optimizer=adam),
+    Case("mlp, counted first", TABULAR, exact_by_counting_first(of_classes, count_classes)),
+    Case("mlp, says nothing", TABULAR, exact(of_classes, report=False)),
+    Case("mlp, class weights pooled", TABULAR, exact(of_weighted_classes), unit="weighted"),
+    Case("mlp, clipped once", TABULAR, exact(of_classes, clip=0.01)),
+    Case("mlp, clipped once, never reached", TABULAR, exact(of_classes, clip=100.0)),
+    Case("mlp, dropout held still", TABULAR, exact(of_classes), model=Dropped),
+    Case("mlp, two terms", TABULAR, two_terms(lambda k, share: share, of_other_head)),
+    Case("mlp, a penalty once", TABULAR, two_terms(lambda k, share: 1 / k, of_size)),
+    Case("mlp, a loop of windows", TABULAR, exact_loop(of_classes, 3), more={"window": 3}),
+    Case("gru, over steps", PADDED, exact(of_steps), unit="element"),
+    Case("gru, over sequences", PADDED, exact(of_sequences), unit="sample"),
+    Case("gru, over sums of sequences", PADDED, exact(of_sequence_sums), unit="sample-sum"),
+    Case("gru, counted first", PADDED, exact_by_counting_first(of_steps, count_steps)),
+    Case("transformer, over tokens", TEXT, exact(of_tokens), unit="element"),
+    Case("transformer, adam, clipped once", TEXT, exact(of_tokens, clip=0.1), optimizer=adam),
+    Case("cnn, pooled", IMAGES, exact(of_classes), unit="sample"),
+    Case("cnn, class weights pooled", IMAGES, exact(of_weighted_classes), unit="weighted"),
+]
+
+WRONG = [
+    Case("mlp, mean of means", TABULAR, averaged(of_classes), MEANS),
+    Case("mlp, mean of means, adam", TABULAR, averaged(of_classes), MEANS, optimizer=adam),
+    Case("gru, mean of means", PADDED, averaged(of_steps), (*MEANS, *EMPTY)),
+    Case("gru, mean of sequences' means", PADDED, averaged(of_sequences), (*MEANS, *EMPTY)),
+    Case("gru, means by samples", PADDED, averaged(of_steps, by_samples=True),
+         (*MEANS, *EMPTY, *LOSS)),
+    Case("transformer, mean of means", TEXT, averaged(of_tokens), MEANS, unit="element"),
+    Case("cnn, mean of means", IMAGES, averaged(of_classes), MEANS),
+    Case("mlp, fixed window", TABULAR, averaged(of_classes, divide=4), (*FIXED, *LOSS)),
+    Case("transformer, fixed window", TEXT, averaged(of_tokens, divide=8), (*FIXED, *LOSS)),
+    Case("mlp, a loop of fixed windows", TABULAR, loop(of_classes, 3), FIXED, more={"window": 3}),
+    Case("mlp, not divided", TABULAR, averaged(of_classes, divide=1, reported="sum"), UNDIVIDED),
+    Case("cnn, not divided", IMAGES, averaged(of_classes, divide=1, reported="none"), UNDIVIDED),
+    Case("gru, padded steps", PADDED, exact(of_padded_steps), PADDING),
+    Case("gru, mask forgotten", PADDED, exact(of_all_steps), PADDING),
+    Case("gru, state after padding", PADDED, exact(of_last_states), PADDING, model=LastState),
+    Case("gru, padded, by means", PADDED, averaged(of_padded_steps), (*PADDING, *MEANS)),
+    Case("gru, padded, not divided", PADDED, averaged(of_padded_steps, 1, "sum"),
+         (*PADDING, *UNDIVIDED)),
+    Case("mlp, zeroed inside", TABULAR, averaged(of_classes, zero="inside", reported="none"), ONE),
+    Case("mlp, first only", TABULAR, averaged(of_classes, 1, "none", zero="first"), ONE),
+    Case("transformer, last only", TEXT, averaged(of_tokens, 1, "last", zero="inside"), ONE),
+    Case("mlp, class weights each", TABULAR, averaged(of_weighted_classes), WEIGHTS),
+    Case("cnn, class weights by samples", IMAGES, averaged(of_weighted_classes, by_samples=True,
+         reported="none"), WEIGHTS),
+    Case("mlp, other head times k", TABULAR, two_terms(lambda k, s: k * s, of_other_head), TERM),
+    Case("mlp, other head undivided", TABULAR, two_terms(lambda k, s: 1.0, of_other_head), TERM),
+    Case("mlp, penalty each time", TABULAR, two_terms(lambda k, s: 1.0, of_size), TERM),
+    Case("cnn, z-loss undivided", IMAGES, two_terms(lambda k, s: 1.0, of_confidence), TERM),
+    Case("mlp, z-loss mean of means", TABULAR, two_terms(lambda k, s: 1 / k, of_confidence), TERM),
+    Case("mlp, clipped each", TABULAR, exact_clipped_each(of_classes, count_classes, 0.05), CLIPPED),
+    Case("gru, clipped each", PADDED, exact_clipped_each(of_steps, count_steps, 0.05), CLIPPED),
+    Case("mlp, clipped each, by means", TABULAR, averaged(of_classes, clip=0.05, reported="none"),
+         (*CLIPPED, *MEANS)),
+    Case("mlp, not divided, clipped once", TABULAR, averaged(of_classes, 1, "none", clip=0.001),
+         (*UNDIVIDED, *CLIPPED)),
+    Case("mlp, says the last", TABULAR, exact_but_says(of_classes, "last"), LOSS),
+    Case("mlp, says the mean of means", TABULAR, exact_but_says(of_classes, "mean"), LOSS),
+    Case("cnn, says the sum", IMAGES, exact_but_says(of_classes, "sum"), LOSS),
+    Case("transformer, says the last over k", TEXT, exact_but_says(of_tokens, "last/k"), LOSS),
+    Case("transformer, by means, says the last", TEXT, averaged(of_tokens, reported="last"),
+         (*MEANS, *LOSS)),
+    Case("mlp, not divided, says the last", TABULAR, averaged(of_classes, 1, "last"),
+         (*UNDIVIDED, *LOSS)),
+    Case("mlp, batch norm", TABULAR, exact(of_classes, report=False), NORM, model=Normed),
+    Case("cnn, batch norm", IMAGES, exact(of_classes), NORM, model=NormedCNN),
+    Case("cnn, batch norm, by means", IMAGES, averaged(of_classes), (*NORM, *MEANS), model=NormedCNN),
+    Case("mlp, noise", TABULAR, exact(of_classes), DRAWS, model=Noisy),
+    Case("mlp, contrastive", TABULAR, averaged(contrastive, reported="none"), COUPLED),
+    Case("mlp, batch dice", TABULAR, averaged(dice), COUPLED),
+    Case("mlp, root of a mean", TABULAR, averaged(root), COUPLED),
+    Case("mlp, counts its calls", TABULAR, remembering, LEAK),
+    Case("mlp, a running scale", TABULAR, with_cached_scale, LEAK),
+    Case("gru, state carried over", PADDED, exact(of_steps), LEAK, model=Carrying),
+    Case("gru, by means, dropout held still", TABULAR, averaged(of_classes), MEANS, model=Dropped),
+]  # fmt: skip
