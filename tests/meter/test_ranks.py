@@ -24,6 +24,7 @@ import json, sys
 import torch
 from torch import distributed
 import batchproof as bp
+from batchproof.meter import sync_all
 
 held = json.loads(sys.argv[1])
 distributed.init_process_group("gloo")
@@ -53,6 +54,22 @@ for name, ranks in held.items():
         "groups": [[x.value, x.weight, x.samples] for x in g.values()],
         "refused": refused,
     }
+# rank 0 has no batch, and so no meter; groups of 500 do not fit in one message
+for name, by in (("many", None), ("large", 500)):
+    meters = {}
+    if rank:
+        for term in ("loss", "accuracy") if rank == 1 else ("accuracy", "loss", "other"):
+            meter = meters[term] = bp.Meter(by=by)
+            losses = torch.arange(4.0) * rank + len(term)
+            index = torch.arange(4) * 100 if by else None
+            meter.add(bp.reduce(losses), by=index)
+    calls.clear()
+    sync_all(meters, by=by)
+    said[name] = {
+        "values": {term: meter.estimate().value for term, meter in meters.items()},
+        "weights": {term: meter.estimate().weight for term, meter in meters.items()},
+        "collectives": len(calls),
+    }
 empty = bp.Meter().sync()
 try:
     empty.estimate()
@@ -64,6 +81,12 @@ try:
     mixed.sync()
 except bp.UnitError as error:
     said["mixed"] = str(error)
+uneven = bp.Meter(by=2 + rank)
+uneven.add(bp.reduce(torch.ones(1)), by=torch.tensor([0]))
+try:
+    uneven.sync()
+except bp.RankError as error:
+    said["uneven"] = str(error)
 print(json.dumps(said))
 distributed.destroy_process_group()
 """
@@ -139,6 +162,29 @@ def test_ranks_without_a_pair_hold_the_mean_of_nothing(said):
 def test_ranks_of_other_units_are_named(said):
     expected = "rank 0 'element', rank 1 'sample', rank 2 'sample'"
     assert all(expected in rank["mixed"] for rank in said)
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize(("name", "collectives"), [("many", 1), ("large", 2)])
+def test_several_meters_are_synced_together_also_where_a_rank_has_none(said, name, collectives):
+    def mean(term, ranks):
+        return sum(sum(i * rank + len(term) for i in range(4)) for rank in ranks) / 4 / len(ranks)
+
+    expected = {
+        "loss": mean("loss", [1, 2]),
+        "accuracy": mean("accuracy", [1, 2]),
+        "other": mean("other", [2]),
+    }
+    for rank in said:
+        assert list(rank[name]["values"].items()) == list(expected.items())
+        assert rank[name]["weights"] == {"loss": 8, "accuracy": 8, "other": 4}
+        assert rank[name]["collectives"] == collectives
+
+
+@pytest.mark.ranks
+def test_ranks_with_other_numbers_of_groups_are_named(said):
+    expected = "different numbers of groups: rank 0 2, rank 1 3, rank 2 4"
+    assert all(expected in rank["uneven"] for rank in said)
 
 
 def test_without_ranks_sync_changes_nothing():

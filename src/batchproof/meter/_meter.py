@@ -1,6 +1,6 @@
 """A mean over a pass over data, whose adding neither waits for the device nor for other ranks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -232,17 +232,9 @@ class Meter:
 
         Raises:
             UnitError: if ranks hold means of different units.
+            RankError: if ranks have different numbers of groups.
         """
-        if self._synced or not torch.distributed.is_available():
-            return self
-        if not torch.distributed.is_initialized():
-            return self
-        _, mine = self._held()
-        parts = gather(mine, groups=len(self._names or ()), group=group)
-        self.reset()
-        for part in parts:
-            self._take(part)
-        self._synced = True
+        sync_all({"meter": self}, group)
         return self
 
     def state_dict(self) -> dict[str, Any]:
@@ -297,6 +289,21 @@ class Meter:
         self._pooled = self._has_pooled() or part.pooled
         self._clear()
 
+    def _become(self, parts: Sequence[Part]) -> None:
+        """Hold the sums of all ranks in place of what was held."""
+        device = None if self._sums is None else self._sums.hi.device
+        self.reset()
+        for part in parts:
+            self._take(part)
+        if device is not None and self._sums is not None:
+            self._sums = self._sums.to(device)
+        self._synced = True
+
+    @property
+    def synced(self) -> bool:
+        """Whether this meter holds the sums of all ranks."""
+        return self._synced
+
     def _some(self) -> tuple[Sums, Unit]:
         if self._unit is None:
             msg = "the meter is empty: no pair was added. Look at whether the loader gave batches."
@@ -325,6 +332,38 @@ class Meter:
 
     def _has_pooled(self) -> bool:
         return self._pooled or any(total.ndim == 0 for total in self._totals)
+
+
+def sync_all(
+    meters: MutableMapping[str, Meter],
+    group: torch.distributed.ProcessGroup | None = None,
+    *,
+    by: int | Sequence[str] | None = None,
+) -> None:
+    """Make each of several meters the one over all ranks, by one collective for all of them.
+
+    Every rank calls it, also one that had no batch and so no meter: it gets those of the others.
+
+    Args:
+        meters: by name; those that only other ranks have are added, in the order of ranks.
+        group: the ranks; torch.distributed's default group without it.
+        by: the groups of a meter that is added.
+
+    Raises:
+        UnitError: if ranks hold means of different units under one name.
+        RankError: if ranks have different numbers of groups under one name.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    if meters and all(meter.synced for meter in meters.values()):
+        return
+    mine = {name: meter._held()[1] for name, meter in meters.items()}  # noqa: SLF001
+    everyone = gather({name: part for name, part in mine.items() if part}, group)
+    ordered = {name: meters.get(name) or Meter(by=by) for name in (*everyone, *meters)}
+    for name, meter in ordered.items():
+        meter._become(everyone.get(name, ()))  # noqa: SLF001
+    meters.clear()
+    meters.update(ordered)
 
 
 def _names(by: int | Sequence[str] | None) -> tuple[str, ...] | None:

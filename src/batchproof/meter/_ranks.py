@@ -1,16 +1,25 @@
-"""The sums of all ranks, by one collective of a fixed size, whatever each rank holds."""
+"""What all ranks hold, by one collective, though a rank may hold nothing and know no names.
 
+Each rank sends bytes of one fixed size: how many are meant, a header in JSON that says which sums
+follow, and the sums as float64. Only where a rank has more than fits do all send the rest.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
-from torch import distributed
+from jaxtyping import UInt8
+from torch import Tensor, distributed
 
-from batchproof._errors import UnitError
+from batchproof._errors import RankError, UnitError
 from batchproof.mean import Unit
 from batchproof.meter._sums import Sums
 
-_UNITS: tuple[Unit, ...] = get_args(Unit)
+# holds the sums of about thirty meters without groups
+CAPACITY = 8192
+_LENGTHS = struct.Struct("<qq")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,31 +31,77 @@ class Part:
     pooled: bool
 
 
-def gather(part: Part | None, *, groups: int, group: distributed.ProcessGroup | None) -> list[Part]:
-    """Return what every rank holds that holds anything, in the order of ranks.
+def gather(
+    parts: Mapping[str, Part], group: distributed.ProcessGroup | None
+) -> dict[str, list[Part]]:
+    """Return what ranks hold under each name, in the order of ranks; one collective.
 
     Raises:
         UnitError: if their units differ.
+        RankError: if their numbers of groups differ.
     """
-    device = _device(group)
-    sums = Sums.zero(groups, device) if part is None else part.sums.to(device)
-    # unit 0 is that of a rank without pairs
-    unit, pooled = (0, False) if part is None else (1 + _UNITS.index(part.unit), part.pooled)
-    packed = sums.pack()
-    # filled on the device, so that nothing waits
-    mine = torch.cat([packed.new_full((1,), unit), packed.new_full((1,), pooled), packed])
-    everyone = [torch.empty_like(mine) for _ in range(distributed.get_world_size(group))]
-    distributed.all_gather(everyone, mine, group=group)
-    heads = torch.stack([numbers[:2] for numbers in everyone]).tolist()
-    parts = {
-        rank: Part(Sums.unpack(everyone[rank][2:]), _UNITS[round(unit) - 1], pooled=bool(pooled))
-        for rank, (unit, pooled) in enumerate(heads)
-        if unit
-    }
-    if len({part.unit for part in parts.values()}) > 1:
-        shown = ", ".join(f"rank {rank} {part.unit!r}" for rank, part in parts.items())
-        raise UnitError(f"ranks hold means of different units: {shown}; reduce with one unit.")
-    return list(parts.values())
+    ranks = [_decoded(message) for message in _exchange(_encoded(parts, _device(group)), group)]
+    names = dict.fromkeys(name for held in ranks for name in held)
+    for name in names:
+        held = {rank: parts[name] for rank, parts in enumerate(ranks) if name in parts}
+        _check_alike(name, held)
+    return {name: [held[name] for held in ranks if name in held] for name in names}
+
+
+def _check_alike(name: str, held: Mapping[int, Part]) -> None:
+    if len({part.unit for part in held.values()}) > 1:
+        shown = ", ".join(f"rank {rank} {part.unit!r}" for rank, part in held.items())
+        raise UnitError(f"{name}: ranks hold means of different units: {shown}; use one unit.")
+    if len({part.sums.groups for part in held.values()}) > 1:
+        shown = ", ".join(f"rank {rank} {part.sums.groups}" for rank, part in held.items())
+        raise RankError(f"{name}: ranks have different numbers of groups: {shown}; use one by.")
+
+
+def _exchange(
+    mine: UInt8[Tensor, " bytes"], group: distributed.ProcessGroup | None
+) -> list[UInt8[Tensor, "..."]]:
+    first = _all_gather(mine, 0, CAPACITY, group)
+    lengths = torch.stack([message[:8] for message in first]).view(torch.int64).flatten().tolist()
+    longest = max(lengths)
+    if longest <= CAPACITY:
+        return first
+    rest = _all_gather(mine, CAPACITY, longest, group)
+    return [torch.cat(both) for both in zip(first, rest, strict=True)]
+
+
+def _all_gather(
+    mine: Tensor, start: int, stop: int, group: distributed.ProcessGroup | None
+) -> list[Tensor]:
+    part = mine[start:stop]
+    sent = torch.cat([part, part.new_zeros(stop - start - len(part))])
+    received = [torch.empty_like(sent) for _ in range(distributed.get_world_size(group))]
+    distributed.all_gather(received, sent, group=group)
+    return received
+
+
+def _encoded(parts: Mapping[str, Part], device: torch.device) -> UInt8[Tensor, " bytes"]:
+    header = json.dumps([[n, p.unit, p.pooled, p.sums.groups] for n, p in parts.items()]).encode()
+    # float64 stands at multiples of its size
+    header += b" " * (-len(header) % 8)
+    sums = [part.sums.pack().to(device, torch.float64) for part in parts.values()]
+    payload = torch.cat(sums) if sums else torch.empty(0, dtype=torch.float64, device=device)
+    length = _LENGTHS.size + len(header) + 8 * len(payload)
+    head = bytearray(_LENGTHS.pack(length, len(header)) + header)
+    head_bytes = torch.frombuffer(head, dtype=torch.uint8).to(device)
+    return torch.cat([head_bytes, payload.view(torch.uint8)])
+
+
+def _decoded(message: UInt8[Tensor, " bytes"]) -> dict[str, Part]:
+    start = _LENGTHS.size
+    length, header = _LENGTHS.unpack(bytes(message[:start].tolist()))
+    described = json.loads(bytes(message[start : start + header].tolist()))
+    numbers = message[start + header : length].view(torch.float64)
+    parts = {}
+    for name, unit, pooled, groups in described:
+        size = Sums.size(groups)
+        parts[name] = Part(Sums.unpack(numbers[:size]), unit, pooled)
+        numbers = numbers[size:]
+    return parts
 
 
 def _device(group: distributed.ProcessGroup | None) -> torch.device:

@@ -91,6 +91,11 @@ class Sums:
         """Return all of it as one tensor."""
         return torch.cat([self.hi.flatten(), self.lo.flatten(), self.ratio, self.extremes])
 
+    @staticmethod
+    def size(groups: int) -> int:
+        """Return how many numbers pack makes."""
+        return 17 * (groups + 1) + 2
+
     @classmethod
     def unpack(cls, packed: Float[Tensor, " numbers"]) -> "Sums":
         """Return what pack made."""
