@@ -17,9 +17,8 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from batchproof._errors import ShapeError
+from batchproof._errors import SettingError, ShapeError
 from batchproof.mean._mean import Mean, Unit, check_unit, exact_dtype
 
 Wants = tuple[bool, bool, bool]
@@ -120,8 +119,13 @@ class _Sweep(torch.autograd.Function):
         return (losses * scale).reshape(samples, len(losses) // max(samples, 1)).sum(1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            msg = (
+                "linear_cross_entropy was differentiated with create_graph=True, but has no second "
+                "derivative. Use exact(F.cross_entropy) on the logits."
+            )
+            raise SettingError(msg)
         hidden, weight, bias, target, scale, *ready = ctx.saved_tensors
         if ctx.now and _is_uniform(incoming):
             factor = incoming[0] if ctx.samples else incoming.sum()
