@@ -1,0 +1,9 @@
+"""The command line, one file a command; each imports what it needs when it is called.
+
+main    what the shell runs: `batchproof`, `python -m batchproof`
+app     the same as a typer application
+"""
+
+from batchproof.cli._app import app, main
+
+__all__ = ["app", "main"]

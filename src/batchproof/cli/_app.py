@@ -1,0 +1,46 @@
+"""The application: every command under its name, and the one way in and out."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from batchproof import __version__
+from batchproof.cli import _check, _demo, _evaluate, _explain, _recipe, _report, _train
+from batchproof.recipes import guarded
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="The loss you meant, however the data is cut: train, evaluate, check and explain.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"batchproof {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version)
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("demo")(_demo.demo)
+app.add_typer(_train.app, name="train")
+app.command("evaluate")(_evaluate.evaluate)
+app.command("check")(_check.check)
+app.add_typer(_explain.app, name="explain")
+app.command("report")(_report.report)
+app.add_typer(_recipe.app, name="recipe")
+
+
+def main() -> None:
+    """Run the command line, and exit with its status."""
+    sys.exit(guarded(typer.main.get_command(app), None, "batchproof"))

@@ -1,0 +1,57 @@
+"""`batchproof check MODULE:NAME`: does a step or an evaluation depend on how its data is cut?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batchproof import SettingError
+
+
+def check(
+    probe: Annotated[
+        str | None,
+        typer.Argument(metavar="MODULE:NAME", help="probe to run, or FILE.py:NAME"),
+    ] = None,
+    cuts: Annotated[
+        str | None,
+        typer.Option("--cuts", metavar="NAMES", help="standard, or names of cuts: a,b"),
+    ] = None,
+    ranks: Annotated[
+        str | None,
+        typer.Option("--ranks", metavar="NUMBERS", help="processes to spread samples over: 1,2"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", metavar="NAME", help="float64, float32, ...: the probe's without"),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="write the report as JSON too")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="write the report as a page too")
+    ] = None,
+    example: Annotated[
+        bool, typer.Option("--example", help="write probe.py, a probe to start from, and stop")
+    ] = False,
+) -> None:
+    """Say whether a training step depends on how data is cut.
+
+    Exit status: 0 where nothing depends on the cut, 1 where something does, 2 for wrong use.
+    """
+    from batchproof.check import run_probe, write_example
+
+    if example:
+        written = write_example()
+        typer.echo(f"wrote {written}; run it: batchproof check {written.stem}:step")
+        return
+    if probe is None:
+        msg = "no probe was given; give MODULE:NAME, or --example for a file to start from."
+        raise SettingError(msg)
+    report = run_probe(probe, cuts=cuts, ranks=ranks, dtype=dtype)
+    typer.echo(str(report))
+    if json is not None:
+        report.to_json(json)
+    if html is not None:
+        report.to_html(html)
+    raise typer.Exit(0 if report.ok else 1)

@@ -1,0 +1,5 @@
+"""`batchproof demo`."""
+
+
+def demo() -> None:
+    """Demo."""

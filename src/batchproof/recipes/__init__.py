@@ -1,0 +1,58 @@
+"""Recipes: scripts one reads top to bottom, and what runs them.
+
+Settings, Results    what every recipe's main takes first, and what it returns
+run                  a recipe's main as the script it is
+names, summary, source, copy    the recipes that are here
+recipe_command, evaluate_run, read_record, show, terminal    for the command line
+guarded              exit status and one-line errors of any command
+
+Importing this loads no torch; the recipes and Settings do when first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from batchproof.recipes._catalogue import copy, names, source, summary
+from batchproof.recipes._guard import guarded
+from batchproof.recipes._runs import read_record
+
+if TYPE_CHECKING:
+    from batchproof.recipes._results import Results, show
+    from batchproof.recipes._script import recipe_command, run, terminal
+    from batchproof.recipes._session import evaluate_run
+    from batchproof.recipes._settings import Settings
+
+_HOME = {
+    "Settings": "_settings",
+    "Results": "_results",
+    "show": "_results",
+    "run": "_script",
+    "recipe_command": "_script",
+    "terminal": "_script",
+    "evaluate_run": "_session",
+}
+
+__all__ = [
+    "Results",
+    "Settings",
+    "copy",
+    "evaluate_run",
+    "guarded",
+    "names",
+    "read_record",
+    "recipe_command",
+    "run",
+    "show",
+    "source",
+    "summary",
+    "terminal",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        message = f"module 'batchproof.recipes' has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(f"batchproof.recipes.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,52 @@
+"""What a recipe found, and how it is shown."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+from rich.table import Table
+
+from batchproof.meter import Estimate
+from batchproof.train import History
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a recipe's main returns.
+
+    Attributes:
+        history: of the training; None where a run was only evaluated.
+        estimates: the means over the data sets that it was measured on, by name.
+    """
+
+    history: History | None
+    estimates: Mapping[str, Estimate]
+
+
+def show(results: Results, console: Console) -> None:
+    """Write one row for each data set and each group in it: loss, metrics, samples."""
+    rows = [row for name, found in results.estimates.items() for row in _rows(name, found)]
+    metrics = list(dict.fromkeys(name for _, found in rows for name in found.metrics))
+    table = Table("", "loss", *metrics, "samples", box=None, pad_edge=False, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, found in rows:
+        cells = [_shown(found.metrics.get(metric)) for metric in metrics]
+        samples = "" if found.samples is None else f"{found.samples:,}"
+        table.add_row(name, _shown(found), *cells, samples)
+    console.print(table)
+
+
+def _rows(name: str, found: Estimate) -> Iterator[tuple[str, Estimate]]:
+    yield name, found
+    for group, part in found.groups.items():
+        metrics = {metric: of.groups[group] for metric, of in found.metrics.items() if of.groups}
+        yield f"  {group}", replace(part, metrics=metrics)
+
+
+def _shown(found: Estimate | None) -> str:
+    if found is None:
+        return ""
+    if found.standard_error is None:
+        return f"{found.value:.4f}"
+    return f"{found.value:.4f} ± {found.standard_error:.4f}"

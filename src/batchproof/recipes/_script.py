@@ -1,0 +1,56 @@
+"""A recipe's main from the shell: as `batchproof train NAME`, and as a script of one's own."""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from batchproof.recipes._catalogue import HERE, load
+from batchproof.recipes._command import command
+from batchproof.recipes._guard import guarded
+from batchproof.recipes._results import Results, show
+from batchproof.recipes._runs import parts
+from batchproof.recipes._session import train
+
+
+def run(main: Callable[..., Results], arguments: Sequence[str] | None = None) -> None:
+    """Run a recipe's main as the script it stands in, and exit with its status.
+
+    Args:
+        main: takes Settings first and its own options after; returns Results.
+        arguments: of the command line; None for those of this process.
+    """
+    path = Path(inspect.getfile(main)).resolve()
+    recipe = path.stem if path.parent == HERE else str(path)
+    shown = f"python {Path(sys.argv[0])}"
+    sys.exit(guarded(_trained(main, recipe, path.stem, shown), arguments, path.name))
+
+
+def recipe_command(name: str) -> Any:
+    """Return a recipe of batchproof's as a command of typer's; this imports torch."""
+    return _trained(load(name).main, name, name, f"batchproof train {name}")
+
+
+def _trained(main: Callable[..., Results], recipe: str, name: str, shown: str) -> Any:
+    def call(values: dict[str, Any], given: set[str]) -> None:
+        results, folder = train(main, recipe, values, given, shown)
+        console = terminal()
+        console.print()
+        show(results, console)
+        if folder is None:
+            typer.echo("\ndry run: train, validate, save and load work; nothing was kept")
+            return
+        runs = " ".join(map(str, parts(folder)))
+        typer.echo(f"\nrun folder: {folder}\nnext: batchproof report {runs}")
+
+    return command(main, name, call)
+
+
+def terminal() -> Console:
+    """Return the standard output as a console; wide enough for tables where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)

@@ -1,0 +1,147 @@
+"""A recipe run from the command line: trained, gone on with, or evaluated from its folder."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from batchproof._errors import CheckpointError, RunInterruptedError, SettingError
+from batchproof.recipes._catalogue import load, load_script, names
+from batchproof.recipes._command import default_settings, own_options, typed
+from batchproof.recipes._results import Results
+from batchproof.recipes._runs import expect_free, latest_folder, next_folder, parts, read_record
+from batchproof.recipes._settings import Settings
+
+# what a run may be gone on with otherwise than it was begun
+FREE = {"data", "out", "epochs", "max_steps", "device", "resume", "plot", "logger", "download"}
+# what says how a command is run, and not what the run is
+UNRECORDED = {"out", "resume", "dry_run", "evaluate", "record", "download", "plot"}
+
+Values = dict[str, Any]
+
+
+def train(
+    main: Callable[..., Results], recipe: str, values: Values, given: set[str], command: str
+) -> tuple[Results, Path | None]:
+    """Run a recipe as its options say.
+
+    Args:
+        main: the recipe's.
+        recipe: its name, or the path of its script.
+        values: all options by name.
+        given: the names of those that were given, not left at their defaults.
+        command: what the shell ran, for the sentence that says how to go on.
+
+    Returns:
+        What the recipe found, and the run folder.
+
+    Raises:
+        RunInterruptedError: if a signal ended the run; it says how to go on.
+    """
+    name = Path(recipe).stem
+    values = dict(values)
+    if "max_steps" in given and "epochs" not in given:
+        values["epochs"] = None
+    if values["resume"]:
+        values["out"] = values["out"] or latest_folder(name)
+        values = _as_begun(main, values, given)
+    else:
+        values["out"] = values["out"] or next_folder(name)
+        expect_free(values["out"])
+    settings, options = _split(main, recipe, values)
+    if settings.dry_run:
+        return _tried(main, settings, options), None
+    try:
+        return main(settings, **options), settings.out
+    except RunInterruptedError as stopped:
+        at = str(stopped).partition("; go on")[0]
+        raise RunInterruptedError(
+            f"{at}; go on: {command} --out {settings.out} --resume", stopped.signal
+        ) from None
+
+
+def evaluate_run(run: Path, data: Path | None = None, script: Path | None = None) -> Results:
+    """Return what a run's recipe finds with the run's best weights.
+
+    Args:
+        run: the run folder.
+        data: the data folder, where it is another than the run was trained on.
+        script: the script that trained the run, where no recipe of batchproof did; it is run.
+
+    Raises:
+        SettingError: if the run was trained by a script and none is given.
+    """
+    record = read_record(run)
+    if "part" in record and parts(run) == [run]:
+        run = run.parent
+    recipe = record["recipe"]
+    if script is not None:
+        module = load_script(script)
+    elif recipe in names():
+        module = load(recipe)
+    else:
+        raise SettingError(
+            f"{run} was trained by the script {recipe}; name it to have it run: --script {recipe}"
+        )
+    values = _defaults(module.main) | _recorded(module.main, record)
+    values |= {"out": run, "evaluate": True}
+    if data is not None:
+        values["data"] = data
+    settings, options = _split(module.main, recipe, values)
+    results: Results = module.main(settings, **options)
+    return results
+
+
+def _tried(main: Callable[..., Results], settings: Settings, options: Mapping[str, Any]) -> Results:
+    """Run a recipe's dry run in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="batchproof-") as folder:
+        return main(replace(settings, out=Path(folder) / "run", epochs=1), **options)
+
+
+def _as_begun(main: Callable[..., Results], values: Values, given: set[str]) -> Values:
+    """Return the options that a run was begun with, and those given now where they may differ."""
+    folder = values["out"]
+    recorded = _recorded(main, read_record(folder))
+    kept = {name: value for name, value in recorded.items() if name not in given}
+    for name in sorted(given - FREE):
+        if name in recorded and values[name] != recorded[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise CheckpointError(
+                f"{flag} is {values[name]} but the run in {folder} was begun with "
+                f"{recorded[name]}; leave {flag} out, or train anew with another --out."
+            )
+    return values | kept
+
+
+def _recorded(main: Callable[..., Results], record: Mapping[str, Any]) -> Values:
+    known = _defaults(main)
+    found = {**record["settings"], **record["options"]}
+    return {name: typed(main, name, value) for name, value in found.items() if name in known}
+
+
+def _defaults(main: Callable[..., Results]) -> Values:
+    settings = default_settings(main)
+    shared = {field.name: getattr(settings, field.name) for field in fields(Settings)}
+    return shared | {name: option.default for name, option in own_options(main).items()}
+
+
+def _split(
+    main: Callable[..., Results], recipe: str, values: Values
+) -> tuple[Settings, dict[str, Any]]:
+    """Return the Settings, which hold the record of them, and the recipe's own options."""
+    own = own_options(main)
+    options = {name: value for name, value in values.items() if name in own}
+    shared = {name: value for name, value in values.items() if name not in own}
+    shared["logger"] = tuple(shared["logger"])
+    if shared["data"] is not None:
+        shared["data"] = shared["data"].expanduser().resolve()
+    recorded = {name: value for name, value in shared.items() if name not in UNRECORDED}
+    record = {"recipe": recipe, "settings": _plain(recorded), "options": _plain(options)}
+    return Settings(**shared | {"record": record}), options
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: str(value) if isinstance(value, Path) else value for name, value in values.items()
+    }

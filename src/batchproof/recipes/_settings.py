@@ -1,0 +1,213 @@
+"""What every recipe can be told: the options of the command line, as one frozen value.
+
+A recipe's `main` takes the Settings first, with its own defaults, and its own options after:
+
+    def main(settings: Settings = Settings(epochs=12, lr=0.05), *, momentum: float = 0.9)
+
+Training and evaluating a run are the same script: where a run is only to be evaluated,
+`Settings.trainer` loads its best weights and `Settings.fit` does nothing, so both come to the same
+numbers by one way.
+"""
+
+from collections.abc import Callable, Mapping, Sized
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from batchproof._errors import SettingError
+from batchproof.data import Batches
+from batchproof.train import History, RunFolder, Trainer
+
+
+class Shown(NamedTuple):
+    """How the command line shows an option."""
+
+    metavar: str
+    help: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The options that every recipe has.
+
+    Attributes:
+        data: folder of the data files; None for the data that needs no files.
+        out: run folder; None keeps nothing on disk.
+        epochs: passes over the training data; None for no limit of them.
+        max_steps: optimiser steps; None for no limit of them.
+        batch_size: samples a micro-batch.
+        accumulate: micro-batches an optimiser step.
+        lr: learning rate.
+        seed: of the weights, the order of the data and every draw.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps" ...
+        precision: of the forward pass.
+        compile: whether the model is compiled.
+        resume: whether the run in `out` is taken up where it stopped.
+        dry_run: whether to try one batch of everything and keep nothing.
+        overfit_batches: train on this many batches only, again and again; 0 for all.
+        limit_train_batches: batches an epoch; 0 for all.
+        plot: whether curves are drawn while training.
+        logger: further loggers, by name.
+        download: whether missing files are fetched from their public mirrors.
+        evaluate: whether the best weights of the run in `out` are loaded in place of training.
+        record: what the run folder is to tell of the recipe, so that it can be run again.
+
+    Raises:
+        SettingError: if a number cannot be meant.
+    """
+
+    data: Annotated[
+        Path | None, Shown("DIR", "folder that holds the data files; without it, none are needed")
+    ] = None
+    out: Annotated[
+        Path | None,
+        Shown("RUN", "run folder, made anew; without it runs/RECIPE, runs/RECIPE-2 ..."),
+    ] = None
+    epochs: Annotated[int | None, Shown("N", "passes over the training data")] = None
+    max_steps: Annotated[int | None, Shown("N", "optimiser steps, in place of epochs")] = None
+    batch_size: Annotated[int, Shown("N", "samples a micro-batch")] = 64
+    accumulate: Annotated[int, Shown("N", "micro-batches an optimiser step")] = 1
+    lr: Annotated[float, Shown("RATE", "learning rate: step size over gradient of the mean")] = 0.01
+    seed: Annotated[int, Shown("N", "seed of weights, order of data and draws")] = 0
+    device: Annotated[str, Shown("NAME", "auto, cpu, cuda, cuda:1, mps, ...")] = "auto"
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"],
+        Shown("fp32|bf16|fp16", "number format of the forward pass"),
+    ] = "fp32"
+    compile: Annotated[bool, Shown("", "compile the model with torch.compile")] = False
+    resume: Annotated[bool, Shown("", "go on with RUN, or with the recipe's latest run")] = False
+    dry_run: Annotated[bool, Shown("", "one batch of everything; keep nothing")] = False
+    overfit_batches: Annotated[int, Shown("N", "train on the first N batches only; 0: all")] = 0
+    limit_train_batches: Annotated[int, Shown("N", "batches an epoch; 0: all")] = 0
+    plot: Annotated[bool, Shown("", "draw the curves while training")] = False
+    logger: Annotated[
+        tuple[str, ...], Shown("NAME", "tensorboard, or MODULE:OBJECT with .log; may be repeated")
+    ] = ()
+    download: Annotated[bool, Shown("", "fetch missing files of DIR from public mirrors")] = False
+    evaluate: bool = False
+    record: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "max_steps", "batch_size", "accumulate"):
+            self._at_least(1, name)
+        for name in ("seed", "overfit_batches", "limit_train_batches"):
+            self._at_least(0, name)
+        if not 0 < self.lr < float("inf"):
+            raise SettingError(f"lr is {self.lr}; expected a positive number, such as 0.01.")
+        if self.epochs is None and self.max_steps is None:
+            msg = "neither epochs nor max_steps is given; give one of them."
+            raise SettingError(msg)
+
+        if self.download and self.data is None:
+            msg = "download is asked for without a data folder; give one: --data DIR."
+            raise SettingError(msg)
+
+    def _at_least(self, least: int, name: str) -> None:
+        value = getattr(self, name)
+        if value is not None and value < least:
+            raise SettingError(f"{name} is {value}; expected {least} or more.")
+
+    def batches(
+        self,
+        *columns: Any,
+        shuffle: bool = False,
+        transform: Callable[[tuple[Any, ...]], Any] | None = None,
+    ) -> Batches:
+        """Return batches of batch_size from memory, in the order that seed and epoch give."""
+        return Batches(
+            *columns,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            transform=transform,
+        )
+
+    def folder(self, source: str) -> Path:
+        """Return the data folder, for files that are published but not fetched by batchproof.
+
+        Args:
+            source: where they are published.
+
+        Raises:
+            SettingError: if there is no data folder, or it was asked to fetch them.
+        """
+        if self.data is None or self.download:
+            raise SettingError(
+                f"download is not offered for these files; put them in DIR yourself, from {source}."
+            )
+        return self.data
+
+    def steps(self, loader: Sized) -> int:
+        """Return how many optimiser steps training takes, for schedules that end with it."""
+        limits = [n for n in (self.limit_train_batches, self.overfit_batches) if n]
+        windows = -(-min(len(loader), *limits, len(loader)) // self.accumulate)
+        of_epochs = [] if self.epochs is None else [self.epochs * windows]
+        return min(n for n in (*of_epochs, self.max_steps) if n is not None)
+
+    def trainer(
+        self, model: Any, loss: Any, optimizer: Any, *, part: str | None = None, **more: Any
+    ) -> Trainer:
+        """Return a Trainer with these settings.
+
+        Args:
+            model: what is trained.
+            loss: called as loss(model, batch).
+            optimizer: a torch optimiser, or an updater.
+            part: the subfolder of the run folder, where a recipe trains several models.
+            more: further arguments of Trainer.
+        """
+        folder = self.out if self.out is None or part is None else self.out / part
+        trainer = Trainer(
+            model,
+            loss,
+            optimizer,
+            accumulate=self.accumulate,
+            precision=self.precision,
+            device=self.device,
+            compile=self.compile,
+            seed=self.seed,
+            limit_train_batches=1 if self.dry_run else self.limit_train_batches or None,
+            limit_val_batches=1 if self.dry_run else None,
+            overfit_batches=self.overfit_batches or None,
+            run_dir=folder,
+            loggers=[_logger(name) for name in self.logger],
+            plot=self.plot,
+            info=self.record if part is None else {**(self.record or {}), "part": part},
+            **more,
+        )
+        if self.evaluate:
+            assert folder is not None
+            model.load_state_dict(RunFolder(folder).weights())
+        return trainer
+
+    def fit(self, trainer: Trainer, train: Any, val: Any) -> History | None:
+        """Train, and leave the best weights in the model.
+
+        Returns:
+            What was measured; None where a run is only evaluated, its weights loaded already.
+        """
+        if self.evaluate:
+            return None
+        steps = 1 if self.dry_run else self.max_steps
+        history = trainer.fit(
+            train, val, max_epochs=self.epochs, max_steps=steps, resume=self.resume
+        )
+        kept = history.best_state()
+        if kept is not None:
+            trainer.model.load_state_dict(kept)
+        return history
+
+
+def _logger(name: str) -> Any:
+    """Return a logger by name: "tensorboard", or the object that MODULE:OBJECT names."""
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        return name
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SettingError(
+            f"logger {name} cannot be imported ({error}); expected MODULE:OBJECT with a method "
+            ".log(dict, step=), or tensorboard."
+        ) from error

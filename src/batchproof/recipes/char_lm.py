@@ -1,0 +1,128 @@
+"""A small transformer predicts the next character.
+
+    batchproof train char_lm --data DIR     names.txt, or tiny-shakespeare's input.txt
+    batchproof train char_lm                generated words, no files needed
+
+The loss is the mean over characters, however long the names are, in nats and in bits. The logits
+of a batch are never held at once.
+
+Expect of the test part, in bits a character: 3.0 on names, 2.6 on tiny-shakespeare after one epoch,
+2.8 on the generated words, whose entropy is 2.79.
+"""
+
+import math
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+import batchproof as bp
+from batchproof import DataError, data
+from batchproof.recipes import Results, Settings, run
+
+PADDING = -100
+
+
+def generated(words: int = 5000) -> data.Words:
+    """Return words of 1 to 4 syllables, each a consonant and a vowel, all equally likely."""
+    draw = torch.Generator().manual_seed(0)
+
+    def pick(letters: str) -> str:
+        return letters[int(torch.randint(len(letters), (), generator=draw))]
+
+    lengths = torch.randint(1, 5, (words,), generator=draw).tolist()
+    syllables = (
+        ["".join((pick("bdfgklmnprst"), pick("aeiou"))) for _ in range(n)] for n in lengths
+    )
+    return data.words_of(["".join(word) for word in syllables])
+
+
+def read(settings: Settings, context: int) -> tuple[data.Ragged, data.Ragged, data.Alphabet]:
+    """Return texts to train on, texts held out, and their characters."""
+    if settings.data is None:
+        words = generated()
+        return words.train, words.test, words.alphabet
+    folder = settings.folder("https://github.com/karpathy: makemore, char-rnn")
+    try:
+        words = data.load_names(folder)
+    except DataError as no_names:
+        try:
+            text = data.load_tiny_shakespeare(folder)
+        except DataError:
+            raise no_names from None
+        parts = [
+            data.Ragged.of(list(data.cut_windows(p, context))) for p in (text.train, text.test)
+        ]
+        return parts[0], parts[1], text.alphabet
+    return words.train, words.test, words.alphabet
+
+
+def shifted(batch: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+    """Return characters and, for each, the next one; texts are padded on the right."""
+    (texts,) = batch
+    codes = texts.pad(PADDING)
+    return codes[:, :-1].clamp(min=0), codes[:, 1:]
+
+
+class Transformer(nn.Module):
+    """A causal transformer that returns hidden states; the loss applies its head."""
+
+    def __init__(self, symbols: int, longest: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.symbol = nn.Embedding(symbols, width)
+        self.place = nn.Parameter(torch.zeros(longest, width))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, 4, 4 * width, dropout=0.0, batch_first=True, norm_first=True
+            )
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, symbols, bias=False)
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        """Return the hidden state at each character, (texts, characters, width)."""
+        length = symbols.shape[1]
+        hidden = self.symbol(symbols) + self.place[:length]
+        future = torch.ones(length, length, dtype=torch.bool, device=symbols.device).triu(1)
+        for layer in self.layers:
+            hidden = layer(hidden, src_mask=future, is_causal=True)
+        normed: Tensor = self.norm(hidden)
+        return normed
+
+
+def loss(model: Transformer, batch: tuple[Tensor, Tensor]) -> bp.Outcome:
+    """Return the mean over characters, and the same in bits."""
+    symbols, target = batch
+    nats = bp.linear_cross_entropy(model(symbols), model.head.weight, target, ignore_index=PADDING)
+    bits = bp.Mean(nats.total.detach() / math.log(2), nats.weight, nats.unit)
+    return bp.Outcome(nats, {"bits_a_character": bits})
+
+
+def main(
+    settings: Settings = Settings(epochs=2, batch_size=32, lr=2e-3),
+    *,
+    context: Annotated[int, "characters a window, of a running text"] = 64,
+    width: Annotated[int, "features a character inside the model"] = 64,
+    layers: Annotated[int, "transformer layers"] = 2,
+) -> Results:
+    """Train the transformer, and measure it on texts that it has not seen."""
+    known, unseen, alphabet = read(settings, context)
+    held_out = torch.arange(len(known)) % 10 == 0
+    train = settings.batches(
+        known.index_select(0, (~held_out).nonzero()[:, 0]), shuffle=True, transform=shifted
+    )
+    val = settings.batches(known.index_select(0, held_out.nonzero()[:, 0]), transform=shifted)
+    test = settings.batches(unseen, transform=shifted)
+
+    torch.manual_seed(settings.seed)
+    longest = max(known.shape[1], unseen.shape[1]) - 1
+    model = Transformer(len(alphabet), longest, width, layers)
+    optimizer = torch.optim.AdamW(model.parameters(), settings.lr)
+    trainer = settings.trainer(model, loss, optimizer)
+    history = settings.fit(trainer, train, val)
+    return Results(history, {"validation": trainer.evaluate(val), "test": trainer.evaluate(test)})
+
+
+if __name__ == "__main__":
+    run(main)
