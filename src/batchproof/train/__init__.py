@@ -6,17 +6,25 @@ Trainer       fits and evaluates with one function for a batch's Mean
 History       what a run measured; the best epoch and the runner-up
 Record        one of its pairs
 RunFolder     reads what a run has left: configuration, records, weights
+LrSweep       losses by learning rate, of Trainer.find_lr
 Callback      is told of a run as it goes
+LivePlot      draws its curves
+Progress      shows it: on a terminal, as plain lines, or not at all
+model_summary, first_batch    what is looked at before training
 """
 
 from batchproof.train._callback import Callback
 from batchproof.train._evaluate import evaluate
 from batchproof.train._history import Choice, History
+from batchproof.train._live import LiveProgress
 from batchproof.train._loss import Loss, Precision
+from batchproof.train._lr_finder import LrSweep
+from batchproof.train._plot import LivePlot, draw_curves
 from batchproof.train._position import Position
-from batchproof.train._progress import NoProgress, Progress
+from batchproof.train._progress import NoProgress, PlainProgress, Progress
 from batchproof.train._records import Record
 from batchproof.train._run_folder import RunFolder
+from batchproof.train._sanity import first_batch, model_summary
 from batchproof.train._supervised import Supervised, supervised
 from batchproof.train._trainer import Trainer
 
@@ -24,8 +32,12 @@ __all__ = [
     "Callback",
     "Choice",
     "History",
+    "LivePlot",
+    "LiveProgress",
     "Loss",
+    "LrSweep",
     "NoProgress",
+    "PlainProgress",
     "Position",
     "Precision",
     "Progress",
@@ -33,6 +45,9 @@ __all__ = [
     "RunFolder",
     "Supervised",
     "Trainer",
+    "draw_curves",
     "evaluate",
+    "first_batch",
+    "model_summary",
     "supervised",
 ]

@@ -89,7 +89,7 @@ class Fit:
         self._recent = Sums(coefficients=settings.coefficients)
         self._best = Best(settings.mode, patience=settings.patience, min_delta=settings.min_delta)
         self._generators: Mapping[str, Any] = {}
-        self._seconds = {"data": 0.0, "step": 0.0}
+        self._seconds = {"data_seconds": 0.0, "step_seconds": 0.0}
         self.history = around.history
         self._after_step = self._compose()
 
@@ -195,7 +195,7 @@ class Fit:
     def _epoch(self, drawn: Windows) -> None:
         position, around, began = self.position, self._around, time.perf_counter()
         around.progress.begin_epoch(position.epoch + 1, around.max_epochs, self._train.batches)
-        self._seconds = {"data": 0.0, "step": 0.0}
+        self._seconds = {"data_seconds": 0.0, "step_seconds": 0.0}
         complete = self._steps(drawn)
         if not position.batch:
             raise DataError(
@@ -223,8 +223,8 @@ class Fit:
                 break
         else:
             most = None
-        self._seconds["data"] += waited
-        self._seconds["step"] += stepped
+        self._seconds["data_seconds"] += waited
+        self._seconds["step_seconds"] += stepped
         return most is None or position.batch == self._train.batches
 
     def _end_epoch(self, began: float, *, complete: bool) -> None:
@@ -249,8 +249,8 @@ class Fit:
         seconds = clock() - began
         parts = {
             **self._seconds,
-            "validation": validated - validating,
-            "checkpoint": clock() - validated,
+            "validation_seconds": validated - validating,
+            "checkpoint_seconds": clock() - validated,
         }
         around.keeper.time({**_at(records), "seconds": seconds, **parts})
         around.progress.end_epoch([r for r in records if r.unit != "step"], seconds)

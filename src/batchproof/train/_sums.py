@@ -12,7 +12,7 @@ from torch import Tensor
 
 from batchproof._errors import DataError, EmptyMeanError
 from batchproof.mean import LOSS, Mean, Outcome
-from batchproof.meter import Estimate, Meter
+from batchproof.meter import Estimate, Meter, sync_all
 
 Groups = int | Sequence[str]
 
@@ -59,9 +59,14 @@ class Sums:
         self.terms, self.metrics = {}, {}
 
     def sync(self, group: Any = None) -> None:
-        """Add the sums of all ranks."""
-        for meter in (*self.terms.values(), *self.metrics.values()):
-            meter.sync(group)
+        """Add the sums of all ranks, also on a rank that has none."""
+        terms = {f"term {name}": meter for name, meter in self.terms.items()}
+        metrics = {f"metric {name}": meter for name, meter in self.metrics.items()}
+        both = terms | metrics
+        sync_all(both, group, by=self._groups)
+        parts = [(name.partition(" "), meter) for name, meter in both.items()]
+        self.terms = {name: meter for (kind, _, name), meter in parts if kind == "term"}
+        self.metrics = {name: meter for (kind, _, name), meter in parts if kind == "metric"}
 
     def means(self) -> dict[str, Mean]:
         """Return the pair of each term and metric so far, on the device, by name."""

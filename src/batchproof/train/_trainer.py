@@ -15,10 +15,12 @@ from batchproof.meter import Estimate
 from batchproof.step import Step
 from batchproof.train._average import average_of
 from batchproof.train._callback import Callback
+from batchproof.train._dry_run import try_everything
 from batchproof.train._evaluate import By, evaluate
 from batchproof.train._history import History
 from batchproof.train._identity import identity_of
 from batchproof.train._loss import Loss, Precision, under_precision
+from batchproof.train._lr_finder import LrSweep, sweep
 from batchproof.train._parts import Parts
 from batchproof.train._place import find_device
 from batchproof.train._progress import Progress
@@ -26,6 +28,7 @@ from batchproof.train._scheduling import schedule_of
 from batchproof.train._session import Outlets, Resume, Session
 from batchproof.train._settings import Settings
 from batchproof.train._sums import Groups
+from batchproof.train._walk import Walk
 
 
 class Trainer:
@@ -229,10 +232,54 @@ class Trainer:
             CheckpointError: if the run to go on with is damaged, or was made otherwise.
             RunInterruptedError: if SIGINT or SIGTERM ended the run between two steps.
         """
-        session = Session(
+        return self._session().run(
+            train, val, max_epochs=max_epochs, max_steps=max_steps, resume=resume
+        )
+
+    def dry_run(self, train: Iterable[Any], val: Iterable[Any] | None = None) -> str:
+        """Try one step, one batch of validation, saving and loading; keep nothing.
+
+        Weights, states, random generators and training flags are put back as they were.
+
+        Args:
+            train: as for fit.
+            val: as for fit.
+
+        Returns:
+            What was done, as one line.
+        """
+        return try_everything(self._session(), train, val)
+
+    def find_lr(
+        self, train: Iterable[Any], *, low: float = 1e-6, high: float = 10.0, steps: int = 100
+    ) -> LrSweep:
+        """Raise the learning rate step by step, and see what the loss does.
+
+        Weights, states, random generators and training flags are put back as they were.
+
+        Args:
+            train: any iterable of batches that starts anew each epoch.
+            low: the first learning rate.
+            high: the last one; steps end early where the loss blows up.
+            steps: optimiser steps at most.
+
+        Returns:
+            Losses by learning rate, and a suggestion.
+        """
+        return sweep(
+            self._parts,
+            Walk(train),
+            self.device,
+            self.settings.accumulate,
+            low=low,
+            high=high,
+            steps=steps,
+        )
+
+    def _session(self) -> Session:
+        return Session(
             self._parts, self.settings, self._outlets, self.device, self._made_with, self._loss
         )
-        return session.run(train, val, max_epochs=max_epochs, max_steps=max_steps, resume=resume)
 
     def evaluate(
         self,
