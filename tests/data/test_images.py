@@ -190,6 +190,10 @@ def test_fashion_mnist_is_told_from_mnist(tmp_path, small_mnist):
     write(tmp_path / "both/MNIST/raw", small_mnist)
     assert load_images(tmp_path / "both").name == "Fashion-MNIST"
     assert load_mnist(tmp_path / "both").name == "MNIST"
+    write(tmp_path / "one/MNIST/raw", small_mnist)
+    assert load_images(tmp_path / "one").name == "MNIST"
+    with pytest.raises(bp.DataError, match=r"Fashion-MNIST is not in .*/neither: missing train-im"):
+        load_images(write(tmp_path / "neither", {}))
 
 
 def test_the_digest_of_gzipped_fashion_mnist_is_checked(tmp_path):

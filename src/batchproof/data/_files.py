@@ -3,9 +3,9 @@
 import contextlib
 import gzip
 import hashlib
+import http.client
 import os
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,7 +131,7 @@ def fetch(url: str, target: Path, expected: str, *, unzipped: bool) -> None:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             content = answer.read()
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise DataError(
             f"{url} cannot be fetched: {error}. "
             f"Look at the network, or put the file at {target} yourself."

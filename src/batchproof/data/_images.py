@@ -140,21 +140,27 @@ def load_fashion_mnist(root: Path | str, *, download: bool = False) -> ImageData
     return _load(Path(root), FASHION_MNIST, download=download)
 
 
-def load_images(root: Path | str) -> ImageData:
+def load_images(root: Path | str, *, download: bool = False) -> ImageData:
     """Read Fashion-MNIST, or MNIST where that is what the folder has.
 
+    Args:
+        root: a folder as load_fashion_mnist or load_mnist takes it.
+        download: fetch Fashion-MNIST where neither is there.
+
     Raises:
-        DataError: if it has neither.
+        DataError: if it has neither, or a file is damaged.
     """
     root = Path(root)
-    try:
-        folder = _folder(root, FASHION_MNIST)
-    except DataError:
-        return _load(root, MNIST, download=False)
-    labels = find_file(folder, FILES[1])
-    assert labels is not None
-    is_mnist = md5(read_file(labels)) == MNIST.digests[1]
-    return _load(root, MNIST if is_mnist else FASHION_MNIST, download=False)
+    for published in (FASHION_MNIST, MNIST):
+        try:
+            folder = _folder(root, published)
+        except DataError:
+            continue
+        labels = find_file(folder, FILES[1])
+        assert labels is not None
+        is_mnist = md5(read_file(labels)) == MNIST.digests[1]
+        return _load(root, MNIST if is_mnist else FASHION_MNIST, download=False)
+    return _load(root, FASHION_MNIST, download=download)
 
 
 def load_digits() -> ImageData:
