@@ -337,12 +337,16 @@ OTHERS = [
         partial(F.ctc_loss, zero_infinity=True),
         axes=(1, 0, 0, 0),
     ),
-    row(
-        "linear-cross-entropy",
-        partial(linear_cross_entropy, weight=class_weight(), ignore_index=2),
-        lambda n: (real(n, 6), label(n, ignored=2)),
-    ),
 ]
+
+if hasattr(nn, "LinearCrossEntropyLoss"):
+    OTHERS.append(
+        row(
+            "linear-cross-entropy",
+            partial(linear_cross_entropy, weight=class_weight(), ignore_index=2),
+            lambda n: (real(n, 6), label(n, ignored=2)),
+        )
+    )
 
 ADAPTIVE = row("adaptive-log-softmax", adaptive, lambda n: (real(n, 6), label(n)))
 

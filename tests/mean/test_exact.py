@@ -309,3 +309,30 @@ class TestNarrowFloats:
         wanted = nn.functional.cross_entropy(logits.double(), target)
         assert pooled.dtype == torch.float32
         assert abs(pooled - wanted) <= abs(whole - wanted) + 2e-6
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "name", ["cross-entropy-weights-ignored-smooth", "mse", "kl", "cosine-embedding"]
+)
+def test_on_cuda_it_needs_no_host_read(name):
+    case = next(case for case in CASES if case.name == name)
+    criterion, drawn = case.criterion().cuda(), case.draw(SAMPLES)
+    inputs = case.leaf([x.cuda() for x in drawn])
+    mask = a_mask(losses_shape(case, inputs))
+    of_cuda, exact = mask.cuda(), bp.exact(criterion)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        value = exact(*inputs, mask=of_cuda).value()
+        gradients = case.gradients(value, inputs)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    expected = bp.exact(case.criterion())(*drawn, mask=mask).value()
+    expect_close(value.cpu(), expected)
+    expect_all_close([x.cpu() for x in gradients], case.gradients(expected, drawn))
+
+
+def test_targets_of_bytes_are_labels_and_not_a_mask():
+    criterion = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 5.0]))
+    logits, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 1], dtype=torch.uint8)
+    expect_close(bp.exact(criterion)(logits, target).value(), criterion(logits, target), 2e-6)

@@ -4,7 +4,7 @@ torch's "mean" is sum(losses) / sum(counts), where `losses` are what reduction="
 
     counts      1 a loss
                 weight[target], and 0 at ignore_index       CrossEntropy and NLL with class indices
-                target length, then a mean over samples     CTC
+                target length, then a mean over samples     CTC; an empty target counts as 1
 
     "batchmean" of KLDiv divides by the samples in place of the losses: the unit "sample-sum".
 """
@@ -96,7 +96,7 @@ def _counts_of_targets(target: Tensor, options: Options) -> Tensor:
     if options["weight"] is None:
         return valid
     weight = options["weight"].detach()
-    return torch.where(valid, weight[torch.where(valid, target, 0)], 0)
+    return torch.where(valid, weight[torch.where(valid, target, 0).long()], 0)
 
 
 def _ctc_counts(inputs: Sequence[Any], options: Options) -> Tensor:  # noqa: ARG001
@@ -142,6 +142,21 @@ def _linear_counts(inputs: Sequence[Any], options: Options) -> Tensor | None:
         return None
     ignored = -100 if options["ignore_index"] is None else options["ignore_index"]
     return _counts_of_targets(target, {**options, "ignore_index": ignored})
+
+
+def _specs_of_new_releases() -> Sequence[Spec]:
+    if not hasattr(nn, "LinearCrossEntropyLoss"):
+        return ()
+    linear = Spec(
+        nn.LinearCrossEntropyLoss,
+        None,
+        ("weight", "ignore_index"),
+        BySample(),
+        losses=_linear_losses,
+        counts=_linear_counts,
+        widen=False,
+    )
+    return (linear,)
 
 
 _CLASSES = Aligned(axis=1, likes=("input", "either"))
@@ -240,15 +255,7 @@ SPECS = (
         losses=_adaptive_losses,
         widen=False,
     ),
-    Spec(
-        nn.LinearCrossEntropyLoss,
-        None,
-        ("weight", "ignore_index"),
-        BySample(),
-        losses=_linear_losses,
-        counts=_linear_counts,
-        widen=False,
-    ),
+    *_specs_of_new_releases(),
 )
 
 BY_FORWARD = {spec.module.forward: spec for spec in SPECS}
