@@ -1,0 +1,74 @@
+"""Blocks of code in the pages run, and print what the page says that they print."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MISTAKES = sorted((ROOT / "docs" / "mistakes").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "docs" / "law.md", *MISTAKES]
+BLOCK = re.compile(r"^```(python[^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PRINTED = re.compile(r"^\s*print\(.*?\)\s+# (.*)$", re.MULTILINE)
+SECTIONS = ["What it looks like", "What it does", "How to see it", "The remedy", "References"]
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def expect_printed(code: str, said: str) -> None:
+    """Fail unless each printed line is the beginning of the comment behind its print."""
+    comments = PRINTED.findall(code)
+    lines = said.splitlines()
+    if not comments:
+        return
+    assert len(lines) == len(comments), f"{len(lines)} lines printed, {len(comments)} in the page"
+    for line, comment in zip(lines, comments, strict=True):
+        assert comment == line or comment.startswith(f"{line}, "), f"{line!r}, page: {comment!r}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, unchecked):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": page.stem}
+    for kind, code in blocks(page):
+        compiled = compile(code, str(page), "exec")
+        if kind == "python fragment":
+            continue
+        assert kind == "python", f"```{kind} in {page.name}"
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            exec(compiled, names)
+        expect_printed(code, said.getvalue())
+
+
+def test_every_mistake_that_check_names_has_its_page_and_is_in_the_index():
+    from batchproof.check._sentences import _REMEDY
+
+    pages = {page.stem for page in MISTAKES} - {"README"}
+    assert pages == set(_REMEDY)
+    index = (ROOT / "docs" / "mistakes" / "README.md").read_text(encoding="utf-8")
+    assert pages == set(re.findall(r"\]\(([a-z-]+)\.md\)", index))
+
+
+@pytest.mark.parametrize("page", [p for p in MISTAKES if p.stem != "README"], ids=lambda p: p.stem)
+def test_a_page_has_the_parts_that_all_have(page):
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"# {page.stem}\n")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS
+    assert f"'{page.stem}'" in text, "no check names it"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_to_other_pages_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
+
+
+def test_a_page_that_prints_something_else_is_caught():
+    with pytest.raises(AssertionError, match="page: '2'"):
+        expect_printed("print(1)  # 2", "1\n")
