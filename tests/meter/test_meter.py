@@ -211,6 +211,18 @@ def test_pooled_pairs_leave_no_standard_error():
     assert estimate.mean_of_batch_means == 1.75
 
 
+@pytest.mark.parametrize("room", [1, 1 << 15])
+@pytest.mark.parametrize("pooled_first", [False, True])
+def test_one_pooled_pair_anywhere_leaves_no_standard_error(monkeypatch, room, pooled_first):
+    monkeypatch.setattr(_meter, "ROOM", room)
+    meters = bp.Meter(), bp.Meter()
+    meters[0].add(pairs([1, 2], [1, 1]))
+    meters[1].add(pairs(4, 2))
+    first, second = reversed(meters) if pooled_first else meters
+    estimate = first.merge(second).estimate()
+    assert (estimate.value, estimate.standard_error, estimate.samples) == (7 / 4, None, None)
+
+
 def test_one_sample_has_no_standard_error():
     meter = bp.Meter()
     meter.add(pairs([3], [2]))
