@@ -129,7 +129,7 @@ class _Sweep(torch.autograd.Function):
         hidden, weight, bias, target, scale, *ready = ctx.saved_tensors
         if ctx.now and _is_uniform(incoming):
             factor = incoming[0] if ctx.samples else incoming.sum()
-            gradients = [None if g is None else g * factor.to(g.dtype) for g in ready]
+            gradients = [None if g is None else g.to(factor.dtype) * factor for g in ready]
         else:
             tokens = len(hidden) // max(ctx.samples, 1)
             scale = scale * incoming.repeat_interleave(tokens).unsqueeze(1).to(scale.dtype)
