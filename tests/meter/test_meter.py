@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import batchproof as bp
 from batchproof.meter import _meter
@@ -314,6 +315,31 @@ def another():
     other = bp.Meter()
     other.add(bp.Mean(torch.ones(2), torch.ones(2)))
     return other
+
+
+class OneDevice(TorchDispatchMode):
+    """Fails on every operation that has a tensor on another device than meta."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs, made)) if isinstance(t, torch.Tensor)]
+        assert {t.device.type for t in tensors} == {"meta"}, f"{func} leaves the device"
+        return made
+
+
+def test_adding_works_on_a_device_that_has_nothing_to_read(monkeypatch):
+    monkeypatch.setattr(_meter, "ROOM", 300)
+    meter, grouped = bp.Meter(), bp.Meter(by=3)
+    batches = [bp.reduce(torch.rand(size, device="meta")) for size in (5, 5, 5, 3, 0, 8, 5, 5)]
+    index = [torch.zeros(len(m.total), dtype=torch.int64, device="meta") for m in batches]
+    with OneDevice():
+        for mean, by in zip(batches, index, strict=True):
+            meter.add(mean)
+            meter.add(mean.pool())
+            grouped.add(mean, by=by)
+        assert meter.mean().total.is_meta
+    with pytest.raises(NotImplementedError, match="meta"):
+        grouped.estimate()
 
 
 @pytest.mark.gpu
