@@ -117,6 +117,38 @@ def test_a_last_line_cut_short_is_left_out(tmp_path):
     assert report(tmp_path, run) == whole
 
 
+def test_throughput_is_of_training_alone(tmp_path):
+    run = make_run(tmp_path / "a", epochs=1)
+    # 6400 samples in 2.1 seconds, of which 0.3 for validation and 0.05 for the checkpoint
+    assert f"training: {6400 / 1.75:.6g} at 1" in report(tmp_path, run)
+
+
+def test_without_samples_throughput_is_in_the_unit_of_the_loss(tmp_path):
+    run = make_run(tmp_path / "a", epochs=1)
+    rewrite(run, [record(1, 1, "train_loss", 1.0, 175.0)])
+    page = report(tmp_path, run)
+    assert "elements a second" in page
+    assert "training: 100 at 1" in page
+
+
+def test_the_time_that_no_part_accounts_for_is_shown(tmp_path):
+    told = words(report(tmp_path, make_run(tmp_path / "a", epochs=1)))
+    assert "step 1.2 s (57%)" in told
+    assert "other 0.25 s (12%)" in told
+
+
+def test_configuration_is_told_one_value_a_line(tmp_path):
+    run = make_run(tmp_path / "a", epochs=1)
+    config = {"a": None, "optimizer": {"groups": [{"lr": 0.1}, {"lr": 0.2}]}, "command": ["x", "y"]}
+    config["weights"] = {str(i): i for i in range(100)}
+    (run / "config.json").write_text(json.dumps(config))
+    told = words(report(tmp_path, run))
+    for line in ("optimizer.groups.0.lr 0.1", "optimizer.groups.1.lr 0.2", "command x y"):
+        assert line in told
+    assert "weights 100 entries" in told
+    assert "null" not in told
+
+
 def test_what_a_run_says_is_escaped(tmp_path):
     run = make_run(tmp_path / "<script>alert(1)<", epochs=2)
     evil = '"><script>alert("1")</script>'

@@ -208,8 +208,10 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     A part of very many entries, such as the shapes of all weights, is only counted.
     """
     rows: dict[str, str] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
+    for key, given in config.items():
+        name, value = f"{prefix}{key}", given
+        if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
+            value = {str(place): part for place, part in enumerate(value)}
         if isinstance(value, Mapping) and len(value) > _MANY:
             rows[name] = f"{len(value)} entries"
         elif isinstance(value, Mapping):

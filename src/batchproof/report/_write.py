@@ -11,7 +11,7 @@ from batchproof.report._run import Point, Run, flat, found, read_run
 
 Section = tuple[str, Sequence[Part]]
 ENVIRONMENT = "environment"
-_NOT_PARTS = {"step", "epoch", "seconds"}
+_PART = "_seconds"
 
 
 def write_report(runs: Sequence[Path], out: Path) -> Path:
@@ -197,44 +197,51 @@ def _time(runs: Sequence[Run]) -> list[Part]:
             continue
         title = "where the time went, seconds" + ("" if len(runs) == 1 else f", {run.name}")
         parts.append(Bars(title, tuple(_bars(run))))
-    series = tuple(
-        found
-        for place, run in enumerate(runs)
-        if (found := _throughput(run, tone(place), "training" if len(runs) == 1 else run.name))
-    )
-    if series:
-        parts.append(Curves("throughput of training", "epoch", "samples a second", series))
-    return parts
+    return parts + _throughput(runs)
 
 
 def _bars(run: Run) -> list[Bar]:
     whole = math.fsum(line.get("seconds", 0.0) for line in run.times)
-    names = dict.fromkeys(n for line in run.times for n in line if n not in _NOT_PARTS)
-    named = {n: math.fsum(line.get(n, 0.0) for line in run.times) for n in names}
+    names = dict.fromkeys(n for line in run.times for n in line if n.endswith(_PART))
+    named = {
+        n.removesuffix(_PART): math.fsum(line.get(n, 0.0) for line in run.times) for n in names
+    }
     rest = whole - math.fsum(named.values())
     if rest > 0:
         named["other"] = rest
-    shares: list[Bar] = []
+    bars: list[Bar] = []
     for name, seconds in sorted(named.items(), key=lambda pair: -pair[1]):
         share = f" ({seconds / whole:.0%})" if whole else ""
         its: Tone = "muted" if name == "other" else "plain"
-        shares.append(Bar(name, seconds, its, f"{seconds:.3g} s{share}"))
-    return shares
+        bars.append(Bar(name, seconds, its, f"{seconds:.3g} s{share}"))
+    return bars
 
 
-def _throughput(run: Run, its: Tone, label: str) -> Series | None:
-    trained = {p.epoch: p for p in run.epochs("train_loss")}
-    x, y = [], []
-    for line in run.times:
-        point = trained.get(int(line.get("epoch", -1)))
-        seconds = (
-            line.get("seconds", 0.0) - line.get("validation", 0.0) - line.get("checkpoint", 0.0)
-        )
-        samples = math.nan if point is None else point.samples
-        if math.isfinite(samples) and seconds > 0:
-            x.append(float(line["epoch"]))
-            y.append(samples / seconds)
-    return Series(label, tuple(x), tuple(y), (), its) if x else None
+def _throughput(runs: Sequence[Run]) -> list[Part]:
+    """Return what was trained on a second: samples where all runs know them, else weight."""
+    trained = [{p.epoch: p for p in run.epochs("train_loss")} for run in runs]
+    points = [point for by_epoch in trained for point in by_epoch.values()]
+    in_samples = all(math.isfinite(point.samples) for point in points)
+    series = []
+    for place, (run, by_epoch) in enumerate(zip(runs, trained, strict=True)):
+        x, y = [], []
+        for line in run.times:
+            point, seconds = by_epoch.get(int(line.get("epoch", -1))), _training_seconds(line)
+            if point is not None and seconds > 0:
+                x.append(float(point.epoch))
+                y.append((point.samples if in_samples else point.weight) / seconds)
+        label = "training" if len(runs) == 1 else run.name
+        series.append(Series(label, tuple(x), tuple(y), (), tone(place)))
+    if not any(one.x for one in series):
+        return []
+    units = dict.fromkeys(point.unit for point in points)
+    what = "samples" if in_samples else " / ".join(f"{unit}s" for unit in units)
+    return [Curves("throughput of training", "epoch", f"{what} a second", tuple(series))]
+
+
+def _training_seconds(line: Mapping[str, float]) -> float:
+    apart = ("validation", "checkpoint")
+    return line.get("seconds", 0.0) - math.fsum(line.get(f"{name}{_PART}", 0.0) for name in apart)
 
 
 def _config(runs: Sequence[Run], *, environment: bool) -> list[Part]:
@@ -249,6 +256,7 @@ def _config(runs: Sequence[Run], *, environment: bool) -> list[Part]:
     if not names:
         return []
     rows = [(name, *(values.get(name, "") for values in flattened)) for name in names]
+    rows = [row for row in rows if set(row[1:]) != {"null"}]
     rows.sort(key=lambda row: len(set(row[1:])) == 1)
     tones: tuple[Tone, ...] = tuple("plain" if len(set(row[1:])) == 1 else "amber" for row in rows)
     return [Table(("name", *(run.name for run in runs)), tuple(rows), tones)]
