@@ -1,25 +1,12 @@
 """An exponential moving average of the weights, by torch.optim.swa_utils."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from batchproof._errors import SettingError
-
-
-class Average(Protocol):
-    """What a run needs of averaged weights."""
-
-    kept: bool
-
-    def update(self) -> None:
-        """Take the model's weights into the average."""
-
-    @property
-    def model(self) -> Any:
-        """The model to evaluate and to keep as the best."""
 
 
 class NoAverage:

@@ -6,7 +6,7 @@ Only the writer keeps anything: one process of all the ranks that train together
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class Checkpoint:
     rest: dict[str, Any]
 
 
+@runtime_checkable
 class Keeper(Protocol):
     """What a run needs of the place where it is kept."""
 

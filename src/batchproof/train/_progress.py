@@ -5,7 +5,7 @@ then. Elsewhere whole plain lines are written, without control codes. NoProgress
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 
@@ -15,6 +15,7 @@ from batchproof.train._records import Record
 Read = Callable[[], Mapping[str, float]]
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What a run tells of its progress."""
 

@@ -1,7 +1,7 @@
 """When the learning rate's schedule moves: after every optimiser step, or after every epoch."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from torch.optim.lr_scheduler import (
     CyclicLR,
@@ -13,24 +13,6 @@ from torch.optim.lr_scheduler import (
 from batchproof._errors import SettingError
 
 Per = Literal["epoch", "step"]
-
-
-class Schedule(Protocol):
-    """What a run needs of a schedule."""
-
-    per_step: bool
-
-    def after_step(self) -> None:
-        """Move on after an optimiser step."""
-
-    def after_epoch(self, monitored: float | None) -> None:
-        """Move on after an epoch whose monitored mean is given."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the schedule's state, for a checkpoint."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the state of a checkpoint."""
 
 
 class NoSchedule:
