@@ -91,6 +91,13 @@ def test_the_order_is_a_pure_function_of_seed_and_epoch():
     assert drawn(batches) == [[0, 1, 5, 2, 4, 3, 6, 7]]
 
 
+def test_the_order_is_the_same_whatever_the_default_device():
+    batches = Batches(torch.arange(50), batch_size=50, shuffle=True)
+    expected = drawn(batches)
+    with torch.device("meta"):
+        assert drawn(batches) == expected
+
+
 def test_a_short_last_batch_is_kept_unless_dropped():
     x = torch.arange(10)
     assert drawn(Batches(x, batch_size=4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

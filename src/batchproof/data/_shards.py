@@ -62,7 +62,8 @@ def place(rank: int | None, world_size: int | None) -> tuple[int, int]:
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:
     """Return the order of an epoch: a pure function of its arguments, global seeds untouched."""
     generator = torch.Generator().manual_seed(_mix(seed, epoch))
-    return torch.randperm(samples, generator=generator)
+    # on the CPU whatever the default device, so that the order is the same everywhere
+    return torch.randperm(samples, generator=generator, device="cpu")
 
 
 def _mix(seed: int, epoch: int) -> int:

@@ -117,7 +117,8 @@ def generate_sequences(
         ]
         return _next_step(wave, which)
 
-    return SequenceData("generated sequences", make(train), make(test), kinds)
+    with torch.device("cpu"):
+        return SequenceData("generated sequences", make(train), make(test), kinds)
 
 
 def _wave(length: int, kind: int, channels: int, generator: torch.Generator) -> Tensor:
