@@ -14,14 +14,19 @@ from torch import Tensor
 
 from batchproof._errors import SettingError
 from batchproof.mean import LOSS, Outcome
-from batchproof.step._number import Number, number
+from batchproof.step._number import Number
 
 Weights = Mapping[str, Number] | Number
 Count = Callable[[Any], Weights]
 
 
 def count_window(
-    count: "Count | str", window: Sequence[Any], model: Any, loss: Callable[[Any, Any], Any]
+    count: "Count | str",
+    window: Sequence[Any],
+    model: Any,
+    loss: Callable[[Any, Any], Any],
+    *,
+    further: Sequence[Any] = (),
 ) -> dict[str, Number]:
     """Return each term's weight over the window.
 
@@ -31,6 +36,8 @@ def count_window(
         model: handed to loss.
         loss: called without gradient, and without lasting effect on buffers and random
             generators, where count is "forward".
+        further: micro-batches that the model runs over uncounted, so that it runs as often on
+            every rank.
 
     Raises:
         SettingError: if count is neither.
@@ -38,11 +45,13 @@ def count_window(
     if callable(count):
         parts = [_by_term(count(batch)) for batch in window]
     elif count == "forward":
-        with torch.no_grad(), _leaving_no_trace(model):
+        with torch.no_grad(), leaving_no_trace(model):
             parts = [
                 {name: mean.weight for name, mean in Outcome.of(loss(model, b)).terms.items()}  # type: ignore[union-attr]
                 for b in window
             ]
+            for batch in further:
+                loss(model, batch)
     else:
         raise SettingError(
             f'count is {count!r}; expected a callable that gives a batch\'s weights, or "forward".'
@@ -50,7 +59,8 @@ def count_window(
     sums: dict[str, Number] = {}
     for part in parts:
         for name, weight in part.items():
-            known = number(weight) if isinstance(weight, Tensor) else float(weight)
+            waits = isinstance(weight, Tensor) and weight.device.type != "cpu"
+            known = weight if waits else float(weight)
             sums[name] = sums.get(name, 0.0) + known
     return sums
 
@@ -60,7 +70,7 @@ def _by_term(weights: Weights) -> Mapping[str, Number]:
 
 
 @contextmanager
-def _leaving_no_trace(model: Any) -> Iterator[None]:
+def leaving_no_trace(model: Any) -> Iterator[None]:
     """Put buffers (running statistics) and random generators back afterwards."""
     buffers = list(model.buffers()) if isinstance(model, torch.nn.Module) else []
     kept = [buffer.clone() for buffer in buffers]

@@ -10,16 +10,26 @@ from batchproof.step._number import Number, at_most_one
 
 
 def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """Return the gradients that are there; sparse ones with their duplicates summed."""
+    """Return the gradients that are there; sparse ones with their duplicates summed.
+
+    Of gradients in shards, those that lie on this rank.
+    """
     found = []
     for parameter in parameters:
         grad = parameter.grad
         if grad is None:
             continue
+        if type(grad) is not Tensor:
+            grad = local(grad)
         if grad.is_sparse:
             parameter.grad = grad = grad.coalesce()
         found.append(grad)
     return found
+
+
+def local(grad: Tensor) -> Tensor:
+    """Return what lies on this rank of a gradient in shards, sharing its memory."""
+    return grad.to_local() if hasattr(grad, "to_local") else grad
 
 
 def total_norm(grads: Sequence[Tensor]) -> Number:

@@ -1,6 +1,6 @@
 """The objective sum_t c_t X_t / W_t: its value, and what each total is back-propagated with."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ def weights_of(terms: Mapping[str, Mean]) -> dict[str, Number]:
     return {name: number(mean.weight) for name, mean in terms.items()}
 
 
-def refuse_several(terms: Mapping[str, Mean]) -> None:
+def refuse_several(terms: Collection[str]) -> None:
     """Refuse an objective of several terms whose weights are not known yet.
 
     Raises:
@@ -77,7 +77,7 @@ def refuse_several(terms: Mapping[str, Mean]) -> None:
         raise MissingCountError(
             f"the objective has {len(terms)} terms ({', '.join(terms)}), each over its own weight, "
             "which must be known before the backward pass where a window has several "
-            'micro-batches. Pass count=callable(batch) -> weights, or count="forward".'
+            'micro-batches or ranks. Pass count=callable(batch) -> weights, or count="forward".'
         )
 
 

@@ -5,13 +5,15 @@
 Micro-batches are back-propagated as sums, as they come, and what is left of the division when the
 last one is done rides on the optimiser's own pass over the gradients. A window of one micro-batch
 knows its weight before its backward pass, which then starts from 1 / W and leaves nothing over.
+
+Over several ranks r the sums run over them too, and the law is the same: see step/_ranks.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
@@ -31,6 +33,7 @@ from batchproof.step._number import (
     power_of_two_above,
 )
 from batchproof.step._objective import Objective, known_weight, refuse_several, weights_of
+from batchproof.step._ranks import ranks_of
 from batchproof.step._result import StepResult
 from batchproof.step._tally import Tally
 from batchproof.step._update import Updater, named, updating
@@ -49,8 +52,11 @@ class Step:
         coefficients: what each term of an objective is multiplied by; 1 where not given.
         max_grad_norm: the 2-norm that the mean's gradient is clipped to, or None.
         scaler: a torch.amp.GradScaler for float16.
-        count: for several terms over several micro-batches: a callable that gives the weights of
-            a batch by term, or "forward" for one extra forward pass without gradient.
+        group: the ranks that take steps together, which then all call this as often; without it
+            those of the model's wrapper, or torch.distributed's default group where one is
+            initialised. The model is bare, in DistributedDataParallel, or sharded by fully_shard.
+        count: for several terms over several micro-batches or ranks: a callable that gives the
+            weights of a batch by term, or "forward" for one extra forward pass without gradient.
         nonfinite: "raise", or "skip" to count windows whose loss or gradient is not finite. In
             both the parameters are left as they were.
 
@@ -78,6 +84,7 @@ class Step:
         coefficients: Mapping[str, float] | None = None,
         max_grad_norm: float | None = None,
         scaler: GradScaler | None = None,
+        group: distributed.ProcessGroup | None = None,
         count: Count | Literal["forward"] | None = None,
         nonfinite: Literal["raise", "skip"] = "raise",
     ) -> None:
@@ -98,6 +105,18 @@ class Step:
         self._skipped: int | Tensor = 0
         self._tally: Tally | None = None
         self._pending: list[Verdict] = []
+        self._ranks = ranks_of(
+            model,
+            self._update,
+            group,
+            {
+                "coefficients": coefficients,
+                "max_grad_norm": max_grad_norm,
+                "nonfinite": nonfinite,
+            },
+            counts=count is not None,
+            scaled=self._scaled,
+        )
 
     def __call__(self, window: Iterable[Any], loss: Loss) -> StepResult:
         """Take one optimiser step over a window of micro-batches.
@@ -113,19 +132,21 @@ class Step:
             MissingCountError: if several terms meet several micro-batches and count is None.
             NonFiniteError: if the loss or gradient was not finite and nonfinite is "raise"; on the
                 CPU at once, elsewhere at a later call or read, which never waits for the device.
+            RankError: if ranks train different things, or one of them failed.
         """
-        batches = list(window)
-        tally = self._begin()
+        batches = window if isinstance(window, list) else list(window)
         try:
+            tally = self._begin()
             if self._count is not None:
-                tally.counted = count_window(self._count, batches, self.model, loss)
-            for batch in batches:
+                tally.counted = self._counted(batches, loss)
+            for batch in self._ranks.micro_batches(batches, loss):
                 outcome = Outcome.of(loss(self.model, batch))
                 self._backward(tally, outcome, micro_batches=len(batches))
-        except BaseException:
+            return self._apply(tally)
+        except BaseException as error:
             self._tally = None
+            self._ranks.failed(error)
             raise
-        return self.apply()
 
     def backward(self, mean: Mean | Mapping[str, Mean] | Outcome) -> None:
         """Back-propagate one micro-batch of the open window, opening one where there is none.
@@ -136,8 +157,12 @@ class Step:
         Raises:
             MissingCountError: if it has several terms, whose weights over the window are unknown.
         """
-        tally = self._tally or self._begin()
-        self._backward(tally, Outcome.of(mean), micro_batches=None)
+        try:
+            tally = self._tally or self._begin()
+            self._backward(tally, Outcome.of(mean), micro_batches=None)
+        except BaseException as error:
+            self._ranks.failed(error)
+            raise
 
     def apply(self) -> StepResult:
         """Divide, clip and update: close the open window.
@@ -149,15 +174,23 @@ class Step:
             SettingError: if no window is open.
             NonFiniteError: as __call__ does.
         """
-        if self._tally is None:
+        if self._tally is None and self._ranks.alone:
             raise SettingError("apply() has no window to close; call backward(mean) first.")
-        tally, self._tally = self._tally, None
+        try:
+            return self._apply(self._tally or self._begin())
+        except BaseException as error:
+            self._ranks.failed(error)
+            raise
+
+    def _apply(self, tally: Tally) -> StepResult:
+        self._tally = None
         self.steps += 1
-        terms, metrics = tally.terms(), tally.metrics()
-        loss = self._objective.mean(terms) if terms else Mean.zero(device=self._device())
-        weight = 1.0 if tally.counted is not None else number(loss.weight)
+        self._ranks.complete(tally)
         self._update.unscale()
         norm = total_norm(gradients(self._update.parameters()))
+        terms, metrics, norm = self._ranks.collect(tally, norm)
+        loss = self._objective.mean(terms) if terms else Mean.zero(device=self._device())
+        weight = 1.0 if tally.counted is not None else number(loss.weight)
         to_mean, factor = self._factors(tally, weight)
         if to_mean is not None:
             norm = norm * to_mean
@@ -198,23 +231,35 @@ class Step:
         while self._pending and self._pending[0].arrived():
             self._pending.pop(0).check(tolerate_nonfinite=self._nonfinite == "skip")
         self._update.zero()
+        self._ranks.begin()
         self._tally = Tally()
         return self._tally
 
+    def _counted(self, batches: list[Any], loss: Loss) -> dict[str, Number]:
+        """Return each term's weight over the window and all ranks, before its backward pass."""
+        assert self._count is not None
+        model = self._ranks.plain(self.model)
+        further = self._ranks.further(batches) if self._count == "forward" else ()
+        return self._ranks.counted(count_window(self._count, batches, model, loss, further=further))
+
     def _backward(self, tally: Tally, outcome: Outcome, *, micro_batches: int | None) -> None:
         assert isinstance(outcome.terms, Mapping)
-        self._settle_divisors(tally, outcome.terms, micro_batches)
+        if self._ranks.alone:
+            self._settle_divisors(tally, outcome.terms, micro_batches)
+        else:
+            self._ranks.join(tally, outcome, micro_batches or 1)
         roots, seeds = [], []
         for name, mean in outcome.terms.items():
             if mean.total.requires_grad:
                 divisor = tally.provisional
                 if tally.counted is not None:
-                    divisor = known_weight(tally.counted, name)
+                    divisor = known_weight(tally.counted, name) * self._ranks.divisor
                 seed = self._objective.seed(name, mean.total, divisor)
                 roots.append(mean.total)
                 seeds.append(self._update.seed(seed, mean.total))
         tally.add(outcome.terms, outcome.metrics)
         if roots:
+            self._ranks.before_backward(tally)
             torch.autograd.backward(roots, seeds)
 
     def _settle_divisors(
@@ -235,14 +280,15 @@ class Step:
         """Return what takes the gradients to the mean's, and what they are multiplied by now.
 
         wanted       grad( sum_m X_m ) / W
-        there is     grad( sum_m X_m ) / P        P: the provisional divisor, or 1
-        so           to_mean = P / W;  an updater divides by W itself, and only P is undone
+        there is     d * grad( sum_m X_m ) / P    P: the provisional divisor, or 1
+                                                  d: the factor of the ranks' wrapper, or 1
+        so           to_mean = P / (d * W);  an updater divides by W itself: only P / d is undone
         """
         if tally.counted is not None:
             return None, None
         provisional = 1.0 if tally.provisional is None else tally.provisional
-        to_mean = provisional / nonzero(weight)
-        return to_mean, to_mean if self._update.divides else tally.provisional
+        to_mean = provisional / (nonzero(weight) * self._ranks.divisor)
+        return to_mean, to_mean if self._update.divides else provisional / self._ranks.divisor
 
     def _judge(
         self, tally: Tally, terms: Mapping[str, Mean], total: Number, norm: Number
@@ -259,7 +305,8 @@ class Step:
             "overflowed": invert(finite_gradient) if self._scaled else False,
             "miscounted": self._miscounted(tally, weights),
         }
-        return Verdict(self.steps, flags, tally.totals(), self._blame(self.steps))
+        blame = self._blame(self.steps)
+        return Verdict(self.steps, flags, tally.totals(), blame, self._ranks.suspects())
 
     def _miscounted(self, tally: Tally, weights: Mapping[str, Number]) -> Flag:
         if self._count is None or tally.counted is None:

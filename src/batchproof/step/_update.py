@@ -10,7 +10,7 @@ An updater, which divides by the window's weight itself, is handed that weight i
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from batchproof.step._verdict import Verdict
 Updater = Callable[[Any], Any]
 
 
+@runtime_checkable
 class Update(Protocol):
     """What a step needs of an optimiser."""
 

@@ -27,12 +27,15 @@ class Verdict:
             "miscounted", its weights are not those that were counted before.
         totals: each micro-batch's totals by term.
         blame: names a parameter whose gradient is not finite, while gradients are still there.
+        ranks: names the ranks whose own losses were not finite; "" where there is one process, or
+            no such rank. It reads on the host.
     """
 
     step: int
     flags: Mapping[str, Flag]
     totals: Sequence[Mapping[str, Tensor]]
     blame: Callable[[], str | None]
+    ranks: Callable[[], str]
     _arriving: tuple[Tensor, torch.cuda.Event] | None = field(default=None, repr=False)
     _read: dict[str, bool] | None = field(default=None, repr=False)
 
@@ -94,13 +97,17 @@ class Verdict:
 
     def _nonfinite(self) -> BatchproofError:
         after = "parameters were left as they were; nonfinite='skip' counts such steps instead."
+        ranks = self.ranks()
+        on = f" on {ranks}" if ranks else ""
         for index, totals in enumerate(self.totals, 1):
             for name, total in totals.items():
                 if not math.isfinite(value := total.item()):
                     return NonFiniteError(
                         f"step {self.step}: the total of term {name!r} is {value} in micro-batch "
-                        f"{index} of {len(self.totals)}; {after}"
+                        f"{index} of {len(self.totals)}{on}; {after}"
                     )
+        if ranks:
+            return NonFiniteError(f"step {self.step}: the loss is not finite{on}; {after}")
         where = self.blame()
         return NonFiniteError(
             f"step {self.step}: the gradient{f' of {where}' if where else ''} is not finite though "

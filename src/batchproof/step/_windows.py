@@ -1,26 +1,55 @@
-"""Accumulation windows: the micro-batches that one optimiser step is taken over."""
+"""Accumulation windows: the micro-batches that one optimiser step is taken over.
+
+Over several ranks every rank takes the same number of steps, so a rank that ran out of data
+yields windows without micro-batches until the last one is done.
+"""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
+
+import torch
+from torch import distributed
 
 from batchproof._errors import SettingError
 
 Batch = TypeVar("Batch")
 
 
-def windows(loader: Iterable[Batch], accumulate: int = 1) -> Iterator[list[Batch]]:
+class Window(list[Batch]):
+    """The micro-batches of one window on this rank.
+
+    Attributes:
+        longest: how many micro-batches the rank with the most has in this window, where known.
+    """
+
+    longest: int | None = None
+
+
+def windows(
+    loader: Iterable[Batch],
+    accumulate: int = 1,
+    *,
+    group: distributed.ProcessGroup | None = None,
+) -> Iterator[list[Batch]]:
     """Cut a loader into lists of at most `accumulate` micro-batches; the last may be shorter.
+
+    Over several ranks all yield the same number of windows, the last ones without micro-batches
+    where a rank ran out of data. Loaders with a length agree on it in one collective, when the
+    first window is drawn; others ask before each window, which waits for every rank.
 
     Args:
         loader: any iterable of batches.
         accumulate: micro-batches in a full window.
+        group: the ranks that take steps together; torch.distributed's default group without it,
+            where one is initialised.
 
     Yields:
-        Lists of 1 to `accumulate` micro-batches, in order, each batch once.
+        Lists of 1 to `accumulate` micro-batches, in order, each batch once; empty ones only on
+        ranks that ran out of data.
 
     Raises:
-        SettingError: if accumulate is less than 1.
+        SettingError: if accumulate is less than 1, or a loader is longer than it says.
 
     Example:
         >>> [len(window) for window in windows(range(10), accumulate=4)]
@@ -29,5 +58,60 @@ def windows(loader: Iterable[Batch], accumulate: int = 1) -> Iterator[list[Batch
     if accumulate < 1:
         raise SettingError(f"accumulate is {accumulate}; a window holds 1 micro-batch or more.")
     batches = iter(loader)
-    while window := list(islice(batches, accumulate)):
+    if _alone(group):
+        while window := list(islice(batches, accumulate)):
+            yield window
+        return
+    length = _length(loader)
+    lengths: list[int | None] = [None] * distributed.get_world_size(group)
+    distributed.all_gather_object(lengths, length, group=group)
+    known = [each for each in lengths if each is not None]
+    if len(known) == len(lengths):
+        yield from _counted(batches, accumulate, known)
+    else:
+        yield from _asking(batches, accumulate, group)
+
+
+def _counted(
+    batches: Iterator[Batch], accumulate: int, lengths: list[int]
+) -> Iterator[list[Batch]]:
+    longest = max(lengths)
+    for begun in range(0, longest, accumulate):
+        window = Window(islice(batches, accumulate))
+        window.longest = min(accumulate, longest - begun)
         yield window
+    if next(batches, None) is not None:
+        raise SettingError(
+            f"the loader gave more batches than its length; the longest of all ranks says "
+            f"{longest}. Mend __len__, or leave it out."
+        )
+
+
+def _asking(
+    batches: Iterator[Batch], accumulate: int, group: distributed.ProcessGroup | None
+) -> Iterator[list[Batch]]:
+    # on the device where the group has its collectives
+    device = torch.device("cpu")
+    if "gloo" not in str(distributed.get_backend(group)):
+        device = torch.device("cuda", torch.cuda.current_device())
+    while True:
+        window = Window(islice(batches, accumulate))
+        longest = torch.tensor(len(window), device=device)
+        distributed.all_reduce(longest, distributed.ReduceOp.MAX, group=group)
+        if not longest:
+            return
+        window.longest = int(longest)
+        yield window
+
+
+def _alone(group: distributed.ProcessGroup | None) -> bool:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return True
+    return distributed.get_world_size(group) == 1
+
+
+def _length(loader: Iterable[Batch]) -> int | None:
+    try:
+        return len(loader)  # type: ignore[arg-type]
+    except TypeError:
+        return None

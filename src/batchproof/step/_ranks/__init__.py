@@ -1,0 +1,29 @@
+"""A window over several ranks: who takes part, what is sent, who is to blame.
+
+Alone           one process: nothing to send
+Several         several: the one collective of a window, and all that surrounds it
+Wrapper         how gradients come to be summed: bare, DDP, FSDP2
+Group           the collectives that are used
+Watch           names the rank that died, hung or raised
+distributed_group   a process group from the environment, ended on the way out
+"""
+
+from batchproof.step._ranks._alone import Alone
+from batchproof.step._ranks._choice import Ranks, ranks_of
+from batchproof.step._ranks._group import Group
+from batchproof.step._ranks._launch import Place, distributed_group
+from batchproof.step._ranks._several import Several
+from batchproof.step._ranks._watch import Watch
+from batchproof.step._ranks._wrappers import Wrapper
+
+__all__ = [
+    "Alone",
+    "Group",
+    "Place",
+    "Ranks",
+    "Several",
+    "Watch",
+    "Wrapper",
+    "distributed_group",
+    "ranks_of",
+]

@@ -1,0 +1,65 @@
+"""One process: every method does nothing, or gives back what it got."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from batchproof.mean import Mean, Outcome
+from batchproof.step._number import Number
+from batchproof.step._tally import Tally
+
+
+class Alone:
+    """The null object of ranks.
+
+    Attributes:
+        alone: True.
+        divisor: what a wrapper multiplies the sum of the ranks' gradients by: 1.
+    """
+
+    alone = True
+    divisor = 1.0
+
+    def begin(self) -> None:
+        """Do nothing."""
+
+    def plain(self, model: Any) -> Any:
+        """Return the model as it is."""
+        return model
+
+    def further(self, batches: Sequence[Any]) -> Sequence[Any]:
+        """Return no micro-batches besides one's own."""
+        del batches
+        return ()
+
+    def counted(self, weights: dict[str, Number]) -> dict[str, Number]:
+        """Return the weights as they are."""
+        return weights
+
+    def micro_batches(
+        self, batches: Sequence[Any], loss: Callable[[Any, Any], Any]
+    ) -> Iterable[Any]:
+        """Return the micro-batches as they are."""
+        del loss
+        return batches
+
+    def join(self, tally: Tally, outcome: Outcome, micro_batches: int) -> None:
+        """Do nothing."""
+
+    def before_backward(self, tally: Tally) -> None:
+        """Do nothing."""
+
+    def complete(self, tally: Tally) -> None:
+        """Do nothing."""
+
+    def collect(
+        self, tally: Tally, norm: Number
+    ) -> tuple[dict[str, Mean], dict[str, Mean], Number]:
+        """Return the pairs of each term and of each metric, and the norm as it is."""
+        return tally.terms(), tally.metrics(), norm
+
+    def suspects(self) -> Callable[[], str]:
+        """Return what names no rank."""
+        return str
+
+    def failed(self, error: BaseException) -> None:
+        """Do nothing."""

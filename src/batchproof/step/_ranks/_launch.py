@@ -1,0 +1,110 @@
+"""A process group from the environment, as torchrun, Slurm, Kubernetes or Ray Train set it up.
+
+    RANK  LOCAL_RANK  WORLD_SIZE  MASTER_ADDR  MASTER_PORT
+
+Nothing else is assumed. Without WORLD_SIZE, or with 1, there is one process and no group.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import distributed
+
+from batchproof._errors import RankError, SettingError
+from batchproof.step._ranks._group import group_or_default
+from batchproof.step._ranks._watch import is_broken_collective, watch_of
+
+NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where this process stands.
+
+    Attributes:
+        rank: from 0 to world_size - 1.
+        local_rank: the same on this machine alone.
+        world_size: the number of processes.
+    """
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+
+
+@contextmanager
+def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterator[Place]:
+    """Join the process group that the environment describes, and leave it on the way out.
+
+    An error inside is told to the other ranks, which end with one line that names this rank. If
+    the error is that of a collective, the rank that caused it is named instead.
+
+    Args:
+        device: "cpu" takes gloo; "auto" and "cuda" take NCCL where there is a CUDA device, and
+            choose that of LOCAL_RANK.
+        timeout: seconds after which a collective that some rank does not come to is given up.
+
+    Yields:
+        Where this process stands.
+
+    Raises:
+        SettingError: if the environment is not whole, or not of numbers.
+        RankError: if another rank failed.
+
+    Example:
+        >>> with distributed_group("cpu") as place:
+        ...     place.world_size
+        1
+    """
+    place = place_of(os.environ)
+    if place.world_size == 1 or distributed.is_initialized():
+        yield place
+        return
+    cuda = device != "cpu" and torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(place.local_rank)
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout)
+    )
+    watch = watch_of(group_or_default(None))
+    try:
+        yield place
+    except RankError:
+        raise
+    except BaseException as error:
+        if is_broken_collective(error):
+            raise watch.explain(error) from error
+        watch.report(error)
+        raise
+    finally:
+        watch.end()
+        distributed.destroy_process_group()
+
+
+def place_of(environment: "os._Environ[str] | dict[str, str]") -> Place:
+    """Return where an environment says that this process stands.
+
+    Raises:
+        SettingError: if it says so only in part.
+    """
+    size = environment.get("WORLD_SIZE", "1")
+    if size == "1":
+        return Place()
+    missing = [name for name in NEEDED if not environment.get(name)]
+    if missing:
+        raise SettingError(
+            f"WORLD_SIZE is {size} but {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not set, so ranks cannot find each other. "
+            "Start with torchrun, or set them on every rank."
+        )
+    rank, local = environment["RANK"], environment.get("LOCAL_RANK", "0")
+    if not (rank.isdigit() and size.isdigit() and local.isdigit() and int(rank) < int(size)):
+        raise SettingError(
+            f"RANK is {rank!r}, LOCAL_RANK {local!r} and WORLD_SIZE {size!r}; expected numbers, "
+            "and RANK below WORLD_SIZE."
+        )
+    return Place(int(rank), int(local), int(size))

@@ -1,0 +1,115 @@
+"""DistributedDataParallel: gradients are averaged in buckets while the last backward runs."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from batchproof._errors import SettingError
+from batchproof.step._ranks._group import Group
+from batchproof.step._ranks._stand_in import dense, probing, sparse_weights, standing_in, touching
+from batchproof.step._ranks._wrappers import Rerun
+
+# what DDP is told before a window; any pass through it replaces this by a flag of its own
+_FRESH = 1
+
+
+class Replicated:
+    """DistributedDataParallel: gradients are averaged in buckets while the last backward runs."""
+
+    name = "DistributedDataParallel"
+    sharded = False
+
+    def __init__(self, group: Group, model: DistributedDataParallel) -> None:
+        if model.static_graph:
+            raise SettingError(
+                "the model is in DistributedDataParallel(static_graph=True), whose first step "
+                "fixes what every later one does; a rank without data could not take part. "
+                "Leave static_graph out."
+            )
+        self.group = group
+        self.model = model
+        self._quiet = ExitStack()
+
+    def inner(self, model: Any) -> Any:
+        """Return the wrapped module."""
+        del model
+        return self.model.module
+
+    def padding(self, missing: int) -> Sequence[Any]:
+        """Return nothing: what is run uncounted is the inner module."""
+        del missing
+        return ()
+
+    def shares(self) -> int:
+        """Return 1: gradients are whole."""
+        return 1
+
+    def reduced(self) -> list[Tensor]:
+        """Return the wrapped module's parameters."""
+        return [p for p in self.model.module.parameters() if p.requires_grad]
+
+    def begin(self) -> None:
+        """Have the first pass of this window broadcast the buffers, on every rank alike."""
+        self.model.require_forward_param_sync = _FRESH  # type: ignore[assignment]
+
+    def end(self) -> None:
+        """Have passes reduce again."""
+        self._quiet.close()
+        if self.model.require_forward_param_sync is _FRESH:
+            self.model.require_forward_param_sync = True
+
+    def rounds(self, batches: Sequence[Any]) -> int:
+        """Return as many as there are micro-batches, and at least one."""
+        return max(1, len(batches))
+
+    def synchronise(self, *, on: bool) -> None:
+        """Enter or leave the wrapper's no_sync."""
+        self._quiet.close()
+        if not on:
+            self._quiet.enter_context(self.model.no_sync())
+
+    def rerun(self, loss: Callable[[Any, Any], Any]) -> Rerun:
+        """Return a pass through the wrapper with no layer inside."""
+        del loss
+        rerun = Rerun(1.0)
+        rerun.roots = self._stand_in()
+        return rerun
+
+    def probe(self, seed: float) -> Tensor:
+        """Back-propagate seed to one element through the reducer."""
+        parameters = self.reduced()
+        chosen = dense(parameters, sparse_weights(self.model.module))
+        if not chosen:
+            return torch.ones(()) / self.group.size
+        self.begin()
+        *zeros, probe = self._stand_in([chosen[0]])
+        seeds = [*map(torch.ones_like, zeros), probe.new_tensor(seed)]
+        torch.autograd.backward([*zeros, probe], seeds)
+        self.end()
+        grad = chosen[0].grad
+        assert grad is not None
+        value = grad.flatten()[0].detach().double().cpu()
+        for parameter in parameters:
+            parameter.grad = None
+        return value
+
+    def reduce(self) -> None:
+        """Do nothing: the backward pass has."""
+
+    def _stand_in(self, probed: Sequence[Tensor] = ()) -> list[Tensor]:
+        if self.model.require_forward_param_sync is not _FRESH:
+            # a pass of this window has broadcast the buffers
+            self.model.require_forward_param_sync = False
+        inner = self.model.module
+
+        def forward() -> list[Tensor]:
+            zeros = touching(inner, self.reduced())
+            return [*zeros, probing(probed)] if probed else zeros
+
+        with standing_in([inner], [forward]), torch.enable_grad():
+            roots: list[Tensor] = self.model()
+        return roots

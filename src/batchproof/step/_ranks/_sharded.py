@@ -1,0 +1,160 @@
+"""FSDP2: parameters are gathered for every pass, gradients reduced to shards in the last."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree
+
+from batchproof.mean import Outcome
+from batchproof.step._count import leaving_no_trace
+from batchproof.step._ranks._group import Group
+from batchproof.step._ranks._stand_in import probing, standing_in
+from batchproof.step._ranks._wrappers import Rerun
+from batchproof.step._windows import Window
+
+
+class Sharded:
+    """FSDP2: parameters are gathered for every pass, gradients reduced to shards in the last.
+
+    Every rank has to make the same passes. One with fewer micro-batches runs a micro-batch that
+    it had before, or was given, once more, and back-propagates 0.
+    """
+
+    name = "fully_shard"
+    sharded = True
+
+    def __init__(self, group: Group, model: Any) -> None:
+        self.group = group
+        self.model = model
+        self._spare: Any = None
+        self._has_spare = False
+        self._all_have_spares = False
+        self._synchronises = True
+
+    def inner(self, model: Any) -> Any:
+        """Return the model as it is, whose parameters are gathered for every pass."""
+        return model
+
+    def padding(self, missing: int) -> Sequence[Any]:
+        """Return the spare micro-batch as often as it is needed."""
+        return [self._spare] * missing
+
+    def shares(self) -> int:
+        """Return on how many ranks each shard lies."""
+        parameter: Any = self.reduced()[0]
+        layout: Any = zip(parameter.device_mesh.shape, parameter.placements, strict=True)
+        return int(math.prod(size for size, placement in layout if not placement.is_shard()))
+
+    def reduced(self) -> list[Tensor]:
+        """Return the model's parameters, as this rank's shards."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def begin(self) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
+        """Have passes reduce again."""
+        self.synchronise(on=True)
+
+    def rounds(self, batches: Sequence[Any]) -> int:
+        """Return how many the rank with the most micro-batches makes.
+
+        A window of `batchproof.windows` over a loader with a length knows it; else ranks ask
+        each other, which waits for the device.
+        """
+        if batches and not self._has_spare:
+            self._spare, self._has_spare = batches[0], True
+        if isinstance(batches, Window) and batches.longest is not None and self._all_have_spares:
+            return int(batches.longest)
+        asked = self.group.gather((len(batches), self._has_spare))
+        longest = max(length for length, _ in asked)
+        owners = [rank for rank, (_, has) in enumerate(asked) if has]
+        if longest and len(owners) < self.group.size:
+            spare = self.group.share(self._spare, source=owners[0])
+            if not self._has_spare:
+                self._spare, self._has_spare = _moved(spare, self.group.device), True
+        self._all_have_spares = bool(owners)
+        return int(longest)
+
+    def synchronise(self, *, on: bool) -> None:
+        """Have the next backward pass reduce gradients, or keep them whole."""
+        if on != self._synchronises:
+            self.model.set_requires_gradient_sync(on)
+            self._synchronises = on
+
+    def rerun(self, loss: Callable[[Any, Any], Any]) -> Rerun:
+        """Return a pass over the spare micro-batch, which leaves no trace."""
+        rerun = Rerun(0.0)
+        rerun.enter_context(leaving_no_trace(self.model))
+        outcome = Outcome.of(loss(self.model, self._spare))
+        assert isinstance(outcome.terms, Mapping)
+        rerun.roots = [m.total for m in outcome.terms.values() if m.total.requires_grad]
+        return rerun
+
+    def probe(self, seed: float) -> Tensor:
+        """Back-propagate seed to one element, and return its gradient in this rank's shards."""
+        seeds = [seed]
+        modules = [m for m in self.model.modules() if is_sharded(m)]
+        forwards = [_tree_of_zeros(module, seeds) for module in modules]
+        with standing_in(modules, forwards), torch.enable_grad():
+            (root,) = self.model()
+            root.backward()
+        value = torch.zeros((), dtype=torch.float64)
+        for parameter in self.reduced():
+            if parameter.grad is not None:
+                value += parameter.grad.to_local().detach().double().sum().cpu()  # type: ignore[attr-defined]
+            parameter.grad = None
+        return value / self.shares()
+
+    def reduce(self) -> None:
+        """Do nothing: the backward pass has."""
+
+
+def _tree_of_zeros(module: nn.Module, seeds: list[float]) -> Callable[..., list[Tensor]]:
+    """Return a forward that touches a sharded module's own parameters, then those inside it."""
+    own, inside = _own(module)
+
+    def forward(before: Tensor | None = None) -> list[Tensor]:
+        parameters = [p for part in own for p in part.parameters(recurse=False) if p.requires_grad]
+        roots = [p.flatten()[:0].sum().double() for p in parameters]
+        if parameters and seeds:
+            roots.append(probing(parameters).double() * seeds.pop())
+        if before is not None:
+            roots.append(before)
+        total = torch.stack(roots).sum() if roots else None
+        for child in inside:
+            (total,) = child() if total is None else child(total)
+        return [] if total is None else [total]
+
+    return forward
+
+
+def is_sharded(module: Any) -> bool:
+    """Return whether fully_shard was called on the module."""
+    from torch.distributed.fsdp import FSDPModule  # noqa: PLC0415
+
+    return isinstance(module, FSDPModule)
+
+
+def _own(module: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Return the modules whose parameters a sharded module manages, and those sharded inside."""
+    own: list[nn.Module] = [module]
+    inside: list[nn.Module] = []
+    for child in module.children():
+        if is_sharded(child):
+            inside.append(child)
+        else:
+            deeper, sharded = _own(child)
+            own += deeper
+            inside += sharded
+    return own, inside
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    def move(leaf: Any) -> Any:
+        return leaf.to(device) if isinstance(leaf, Tensor) and leaf.is_cuda else leaf
+
+    return _pytree.tree_map(move, batch)

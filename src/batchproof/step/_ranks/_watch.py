@@ -1,0 +1,153 @@
+"""Who is to blame when a collective fails: the rank that raised, died or hung.
+
+A failed collective names a socket, not a rank. So each rank leaves a sign of life in the store of
+its process group every second or so, with the place it has come to, and writes down why it ends
+before it does. Whoever is left looks there: first for a cause, then for a rank whose signs of
+life have stopped, then for one that lives but has not come along.
+"""
+
+import atexit
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import distributed
+
+from batchproof._errors import RankError
+
+CAUSE = "batchproof/cause"
+BEAT = "batchproof/beat/{rank}"
+# words by which torch's backends call a broken connection; they have no exception of their own
+BROKEN = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "broken pipe")
+
+
+def is_broken_collective(error: BaseException) -> bool:
+    """Return whether an error is that of a collective, so that another rank may be the cause."""
+    if isinstance(error, distributed.DistError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in text for word in BROKEN)
+
+
+@dataclass(eq=False)
+class Watch:
+    """One rank's signs of life, and its look at those of the others.
+
+    Attributes:
+        store: what the ranks share.
+        rank: this rank.
+        size: the number of ranks.
+        interval: seconds between two signs of life.
+        place: how far this rank has come; it only grows.
+    """
+
+    store: Any
+    rank: int
+    size: int
+    interval: float = 0.0
+    place: int = 0
+    _ended: threading.Event = field(default_factory=threading.Event, repr=False)
+    _thread: threading.Thread | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        # at most some 500 writes a second to one store
+        self.interval = self.interval or max(0.5, self.size / 500)
+
+    def begin(self) -> None:
+        """Leave signs of life from now on."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._live, name="batchproof-life", daemon=True)
+            self._thread.start()
+            atexit.register(self.end)
+
+    def end(self) -> None:
+        """Leave no more."""
+        self._ended.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(2 * self.interval)
+        atexit.unregister(self.end)
+
+    def report(self, error: BaseException) -> None:
+        """Write down why this rank ends, unless a cause stands there already."""
+        text = f"rank {self.rank} raised {type(error).__name__}: {_first_line(error)}"
+        self._write(text)
+
+    def explain(self, error: BaseException) -> RankError:
+        """Return what a failed collective was caused by, found within a few seconds."""
+        try:
+            cause = self._cause() or self._look(error)
+        except (distributed.DistError, RuntimeError):
+            cause = "rank 0, which keeps the ranks' store, is gone"
+        return RankError(f"{cause}; rank {self.rank} ends with it. Mend the cause and start again.")
+
+    def _look(self, error: BaseException) -> str:
+        before = self._beats()
+        until = time.monotonic() + 2.5 * self.interval
+        while time.monotonic() < until:
+            if cause := self._cause():
+                return cause
+            time.sleep(0.05)
+        after = self._beats()
+        gone = [rank for rank in range(self.size) if after[rank] == before[rank]]
+        gone = [rank for rank in gone if rank != self.rank]
+        places = {rank: int(beat.split()[1]) for rank, beat in after.items() if beat}
+        late = [rank for rank, place in places.items() if place < max(places.values())]
+        if gone:
+            text = f"{_listed(gone)} is gone without a word"
+        elif late:
+            text = f"{_listed(late)} lives but did not come along within the group's time limit"
+        else:
+            text = f"a collective failed: {_first_line(error)}"
+        self._write(text)
+        return self._cause() or text
+
+    def _beats(self) -> dict[int, str]:
+        keys = {rank: BEAT.format(rank=rank) for rank in range(self.size)}
+        return {
+            rank: self.store.get(key).decode() if self.store.check([key]) else ""
+            for rank, key in keys.items()
+        }
+
+    def _cause(self) -> str:
+        return self.store.get(CAUSE).decode() if self.store.check([CAUSE]) else ""
+
+    def _write(self, text: str) -> None:
+        try:
+            self.store.compare_set(CAUSE, "", text)
+        except RuntimeError:
+            # the store is gone with rank 0; there is nobody to tell
+            return
+
+    def _live(self) -> None:
+        count = 0
+        key = BEAT.format(rank=self.rank)
+        while distributed.is_initialized() and not self._ended.is_set():
+            try:
+                self.store.set(key, f"{count} {self.place}")
+            except RuntimeError:
+                return
+            count += 1
+            self._ended.wait(self.interval)
+
+
+_watches: dict[int, Watch] = {}
+
+
+def watch_of(group: "distributed.ProcessGroup") -> Watch:
+    """Return the watch over a process group, begun with its first use."""
+    key = id(group)
+    if key not in _watches:
+        store = group.get_group_store()
+        watch = Watch(store, distributed.get_rank(group), distributed.get_world_size(group))
+        watch.begin()
+        _watches[key] = watch
+    return _watches[key]
+
+
+def _listed(ranks: list[int]) -> str:
+    return " and ".join(f"rank {rank}" for rank in ranks)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0][:500]

@@ -1,0 +1,72 @@
+"""How the gradients of several ranks come to be summed.
+
+What each wrapper makes of the sum:
+
+bare model     nobody sums: the step does, in buckets, when the last backward is done
+DDP            sums while the last micro-batch's backward runs, and averages: 1 / world
+FSDP2          reduces to shards likewise, and averages: 1 / world, or what it was set to
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from batchproof.step._ranks._group import Group
+
+
+@runtime_checkable
+class Wrapper(Protocol):
+    """What a window needs of the wrapper around a model."""
+
+    name: str
+    group: Group
+    sharded: bool
+
+    def inner(self, model: Any) -> Any:
+        """Return what can be run over data without taking part in collectives, where there is."""
+
+    def padding(self, missing: int) -> Sequence[Any]:
+        """Return what to run the model over besides, for other ranks to go on."""
+
+    def shares(self) -> int:
+        """Return on how many ranks each gradient that this one holds lies, all counted."""
+
+    def reduced(self) -> list[Tensor]:
+        """Return the parameters whose gradients are summed over ranks."""
+
+    def begin(self) -> None:
+        """Prepare for a window."""
+
+    def end(self) -> None:
+        """Leave the wrapper as it was before the window, also after an error."""
+
+    def rounds(self, batches: Sequence[Any]) -> int:
+        """Return how many backward passes this rank makes in this window."""
+
+    def synchronise(self, *, on: bool) -> None:
+        """Have the next pass reduce gradients, or only gather them."""
+
+    def rerun(self, loss: Callable[[Any, Any], Any]) -> "Rerun":
+        """Return a pass that adds nothing, for a rank without a micro-batch."""
+
+    def probe(self, seed: float) -> Tensor:
+        """Back-propagate seed to one element, and return what this rank then holds of it."""
+
+    def reduce(self) -> None:
+        """Sum gradients over ranks, where the backward pass has not."""
+
+
+class Rerun(ExitStack):
+    """A pass that adds nothing: its roots, and the gradient to back-propagate them with.
+
+    Attributes:
+        roots: scalars with a graph.
+        seed: 1 where their gradients are 0 as they are, 0 where they must be made so.
+    """
+
+    def __init__(self, seed: float) -> None:
+        super().__init__()
+        self.roots: list[Tensor] = []
+        self.seed = seed
