@@ -53,7 +53,7 @@ def topics() -> dict[str, Topic]:
 
     Example:
         >>> topics()["cross-entropy"].explain(logits="3,0", target="1").verdict
-        'Class 1 gets probability 0.0474, so the loss is 3.05; a guess among 2 classes has 0.693.'
+        'Class 1 gets probability 0.0474, so the loss is 3.05; a guess among 2 classes has 0.6931.'
     """
     return {topic.name: topic for topic in map(Topic.of, _FUNCTIONS)}
 

@@ -30,7 +30,7 @@ def accumulation(
     ] = None,
     accumulate: Annotated[int, "micro-batches in a window"] = 4,
 ) -> Explanation:
-    """Accumulate gradients over micro-batches: what loss / k makes of a short or uneven window."""
+    """Divide a window of micro-batches by what it holds."""
     given = (1.0,) * len(sizes) if gradients is None else finite("gradients", gradients)
     same_length(sizes=sizes, gradients=given)
     pairs = list(zip(counts("sizes", sizes, least=0), given, strict=True))

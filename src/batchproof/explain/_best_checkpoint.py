@@ -29,7 +29,7 @@ def best_checkpoint(
         Sequence[float], "training loss of the last batch of each epoch"
     ] = (0.80, 0.74, 0.41, 0.55, 0.52, 0.33),
 ) -> Explanation:
-    """Keep the best weights: a copy and not a reference, by the validation mean."""
+    """Keep the best weights: a copy, and by which number."""
     same_length(val_losses=val_losses, last_batch_losses=last_batch_losses)
     validation = finite("val_losses", val_losses)
     last_batch = finite("last_batch_losses", last_batch_losses)

@@ -27,7 +27,7 @@ def class_weights(
     ),
     batch_size: Annotated[int, "samples in a batch"] = 3,
 ) -> Explanation:
-    """Weight the classes: why the weights fade as batches get smaller."""
+    """Weight classes: why weights fade in small batches."""
     same_length(targets=targets, losses=losses)
     of_class = finite("weights", weights)
     if min(of_class) < 0 or max(of_class) == 0:

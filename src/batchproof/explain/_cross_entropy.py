@@ -20,7 +20,7 @@ def cross_entropy(
     target: Annotated[int, "index of the right class, from 0"] = 0,
     label_smoothing: Annotated[float, "share of the target spread over all classes, 0 to 1"] = 0.0,
 ) -> Explanation:
-    """Follow logits through softmax to the cross-entropy and its gradient."""
+    """Follow logits to softmax, loss and gradient."""
     scores = finite("logits", logits, least=2)
     classes = len(scores)
     count("target", target, least=0, most=classes - 1)
@@ -50,7 +50,7 @@ def cross_entropy(
         "cross-entropy",
         "Cross-entropy, from logits to gradient",
         f"Class {target} gets probability {number(softmax[target], 3)}, so the loss is "
-        f"{number(loss, 3)}; a guess among {classes} classes has {number(math.log(classes), 3)}.",
+        f"{number(loss, 3)}; a guess among {classes} classes has {number(math.log(classes))}.",
         (
             Formula(
                 "p_c = exp(z_c) / Σ_k exp(z_k)\n"

@@ -22,14 +22,15 @@ _ROWS, _CELLS = 12, 32
 
 def mean(
     losses: Annotated[
-        Sequence[float] | None, "loss of each sample, in order; in place of the four below"
+        Sequence[float] | None,
+        "loss of each sample, in order; replaces samples, loss and last-loss",
     ] = None,
     samples: Annotated[int, "samples in all"] = 105,
     batch_size: Annotated[int, "samples in a batch"] = 10,
     loss: Annotated[float, "loss of each sample in a full batch"] = 1.0,
     last_loss: Annotated[float, "loss of each sample in the last batch, if it is short"] = 3.0,
 ) -> Explanation:
-    """Tell the mean of batch means from the mean of samples, and why they differ."""
+    """Compare the mean of batch means with that of samples."""
     count("batch_size", batch_size)
     if losses is None:
         count("samples", samples, most=100_000)

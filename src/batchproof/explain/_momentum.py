@@ -23,7 +23,7 @@ def momentum(
     start: Annotated[float, "w at the start"] = 1.0,
     steps: Annotated[int, "optimiser steps"] = 24,
 ) -> Explanation:
-    """Set the learning rate inside or outside the velocity: the same until the rate changes."""
+    """Set the learning rate inside the velocity, or outside."""
     positive("lr", lr), positive("gamma", gamma), positive("curvature", curvature)
     share("momentum", momentum)
     finite("start", (start,))

@@ -32,7 +32,7 @@ def padding(
     batch_size: Annotated[int, "sequences in a batch"] = 2,
     pad_loss: Annotated[float, "loss at a padded position that is counted"] = 0.0,
 ) -> Explanation:
-    """Count padding or not: token mean, sequence mean, and the means that depend on the cut."""
+    """Choose what a mean over padded sequences is a mean of."""
     same_length(lengths=lengths, losses=losses)
     sequences = list(zip(counts("lengths", lengths), finite("losses", losses), strict=True))
     count("batch_size", batch_size)

@@ -23,7 +23,7 @@ def ranks(
         Sequence[float] | None, "loss of each sample, in order; 0, 1, 2 ... if not given"
     ] = None,
 ) -> Explanation:
-    """Spread samples over ranks: duplicates, dropped samples, and means of rank means."""
+    """Spread samples over ranks: repeated, dropped, averaged."""
     count("samples", samples, most=10_000)
     count("world_size", world_size, most=1024)
     values = tuple(map(float, range(samples))) if losses is None else finite("losses", losses)

@@ -23,7 +23,7 @@ def sgd(
     lr: Annotated[float, "learning rate"] = 0.05,
     steps: Annotated[int, "optimiser steps"] = 12,
 ) -> Explanation:
-    """Take gradient descent step by step: zero, backward, step, with every number."""
+    """Take SGD step by step: zero, backward, step."""
     data = list(zip(finite("inputs", inputs), finite("targets", targets), strict=False))
     same_length(inputs=inputs, targets=targets)
     finite("weight and bias", (weight, bias))

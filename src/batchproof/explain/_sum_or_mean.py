@@ -28,7 +28,7 @@ def sum_or_mean(
     momentum: Annotated[float, "momentum of SGD, for optimizer momentum"] = 0.9,
     steps: Annotated[int, "optimiser steps"] = 30,
 ) -> Explanation:
-    """Find the settings that keep a run as it is when its loss goes from mean to sum."""
+    """Find the settings that undo a factor on the loss."""
     share("momentum", momentum)
     count("steps", steps, most=500)
     new = equivalent_settings(

@@ -10,6 +10,8 @@ from importlib.resources import files
 from batchproof.page import _svg
 from batchproof.page._parts import Bars, Blocks, Code, Curves, Formula, Part, Table, Text, Tone
 
+_LONG = 24  # letters of a cell beyond which it is a text that wraps
+
 
 def to_html(part: Part) -> str:
     """Return a part as HTML.
@@ -95,12 +97,16 @@ def _table(part: Table) -> str:
     rows = []
     for index, row in enumerate(part.rows):
         first, *others = (escape(cell) for cell in row)
-        cells = "".join(f"<td>{cell}</td>" for cell in others)
+        cells = "".join(_cell(cell) for cell in others)
         rows.append(f'<tr class="{part.tone(index)}"><th scope="row">{first}</th>{cells}</tr>')
     return (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _cell(cell: str) -> str:
+    return f'<td class="long">{cell}</td>' if len(cell) > _LONG else f"<td>{cell}</td>"
 
 
 def _figure(title: str, legend: Sequence[tuple[Tone, str]], picture: str) -> str:
