@@ -1,0 +1,153 @@
+"""The batches of a cut, handed on to a framework in the form that it takes.
+
+A trainer that is fed batches takes a loader of them. One that must batch for itself, because its
+own loader and sampler are what is checked, takes their rows and their size, and makes the same
+batches again.
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils._pytree import tree_map_only
+from torch.utils.data import DataLoader
+
+from batchproof._errors import ProbeError
+
+IGNORED = -100
+
+
+def framework(module: str, extra: str) -> ModuleType:
+    """Import a framework.
+
+    Args:
+        module: the module to import.
+        extra: the extra of batchproof that installs it.
+
+    Raises:
+        ProbeError: if it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ProbeError(
+            f"{error.name} is not installed, and this probe runs it; "
+            f"install it with: pip install 'batchproof[{extra}]'."
+        ) from error
+
+
+class Made:
+    """The user's own object, or what a function of theirs makes, once in every process.
+
+    Args:
+        given: the object, or a function without arguments that returns it.
+        kind: what it must be.
+        expected: the same in words.
+    """
+
+    def __init__(self, given: Any, kind: type, expected: str) -> None:
+        self.given, self.kind, self.expected = given, kind, expected
+        self._made: Any = None
+
+    def __call__(self) -> Any:
+        """Return the object, making it at the first call in this process.
+
+        Raises:
+            ProbeError: if it is something else.
+        """
+        if self._made is None:
+            made = self.given if isinstance(self.given, self.kind) else self._call()
+            if not isinstance(made, self.kind):
+                raise ProbeError(f"got {type(made).__name__}; expected {self.expected}.")
+            self._made = made
+        return self._made
+
+    def _call(self) -> Any:
+        return self.given() if callable(self.given) else self.given
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": None}
+
+
+def loader_of(batches: Sequence[Any]) -> DataLoader[Any]:
+    """Return a loader that gives these batches, as they are and in this order."""
+    return DataLoader(list(batches), batch_size=None)  # type: ignore[arg-type]
+
+
+def regular(batches: Sequence[Any]) -> bool:
+    """Tell whether a loader of one batch size could have made these batches."""
+    sizes = [_length(batch) for batch in batches]
+    return all(size == sizes[0] for size in sizes[:-1]) and sizes[-1] <= sizes[0]
+
+
+def rows_of(batches: Sequence[Any]) -> tuple[list[Any], int]:
+    """Return the rows of batches, and the size of the largest batch.
+
+    Where the batches are regular, batching the rows by that size makes them again.
+
+    Raises:
+        ProbeError: if the tensors of a batch do not have one row a sample.
+    """
+    sizes = [_length(batch) for batch in batches]
+    rows = [_row(batch, i) for batch, size in zip(batches, sizes, strict=True) for i in range(size)]
+    return rows, max(sizes)
+
+
+def stack(rows: Sequence[Any], key: str = "") -> Any:
+    """Return the batch of these rows; shorter ones are padded on the right, labels with -100."""
+    first = rows[0]
+    if isinstance(first, Mapping):
+        return {key: stack([row[key] for row in rows], key) for key in first}
+    if isinstance(first, list | tuple):
+        return type(first)(stack(column, key) for column in zip(*rows, strict=True))
+    if not isinstance(first, Tensor):
+        return first
+    if first.ndim > 0:
+        longest = max(row.shape[0] for row in rows)
+        fill = IGNORED if "label" in key and not first.is_floating_point() else 0
+        rows = [_widened(row, longest, fill) for row in rows]
+    return torch.stack(list(rows))
+
+
+def cast(tree: Any, dtype: torch.dtype) -> Any:
+    """Return the tree with floating-point tensors in dtype."""
+    return tree_map_only(
+        Tensor, lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, tree
+    )
+
+
+def _widened(row: Tensor, length: int, fill: int) -> Tensor:
+    right = [0, 0] * (row.ndim - 1) + [0, length - row.shape[0]]
+    return pad(row, right, value=fill)
+
+
+def _length(batch: Any) -> int:
+    found = {len(leaf) for leaf in _tensors(batch) if leaf.ndim > 0}
+    if len(found) != 1:
+        raise ProbeError(
+            f"the tensors of a batch have lengths {sorted(found)}; expected one row a sample in "
+            "each, so that a loader can batch them again."
+        )
+    return found.pop()
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, Mapping | list | tuple):
+        for value in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from _tensors(value)
+
+
+def _row(tree: Any, index: int) -> Any:
+    if isinstance(tree, Tensor):
+        return tree[index] if tree.ndim > 0 else tree
+    if isinstance(tree, Mapping):
+        return {key: _row(value, index) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(_row(value, index) for value in tree)
+    return tree

@@ -1,0 +1,67 @@
+"""Check a training loop written with accelerate, as it is.
+
+The loop is the user's own function, `loop(accelerator, model, optimizer, loader)`, with its
+`prepare`, `accumulate` and `backward`. For each cut it is given an Accelerator whose
+`gradient_accumulation_steps` is the number of micro-batches (or the window), and a loader of them.
+
+What accelerate does: `backward` divides the loss by `gradient_accumulation_steps`, also in a last
+window that has fewer micro-batches, whatever their sizes; over ranks the wrapper averages.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, default_collate
+
+from batchproof.check import Probe
+from batchproof.integrations._given import framework, loader_of
+
+Loop = Callable[[Any, nn.Module, Any, DataLoader[Any]], Any]
+
+
+def probe_step(
+    loop: Loop,
+    samples: Sequence[Any] | Callable[[], Sequence[Any]],
+    *,
+    build: Callable[[], tuple[nn.Module, Optimizer]],
+    collate: Callable[[list[Any]], Any] = default_collate,
+    **settings: Any,
+) -> Probe:
+    """Return a probe of a loop that accumulates gradients with accelerate.
+
+    Args:
+        loop: loop(accelerator, model, optimizer, loader) -> float | None: the user's own loop over
+            one pass of the loader, with a step whenever accelerate says so; what it returns is
+            the loss that it reports.
+        samples: a handful of samples, or a function that returns them.
+        build: build() -> (model, optimizer), not yet prepared.
+        collate: makes a batch of a list of samples.
+        **settings: as for batchproof.check.Probe: cuts, dtype, mask, pad; with window=k
+            gradient_accumulation_steps is k throughout, also where fewer micro-batches are left.
+
+    Returns:
+        A probe, for `.check()` or `batchproof check MODULE:NAME`.
+
+    Raises:
+        ProbeError: if accelerate is not installed.
+    """
+    framework("accelerate", "accelerate")
+    step = _Step(loop, settings.get("window"))
+    return Probe(step, samples, build, collate, wrap=None, **settings)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One pass of the user's loop over a window of micro-batches."""
+
+    loop: Loop
+    window: int | None
+
+    def __call__(self, model: nn.Module, optimizer: Any, micro_batches: list[Any]) -> Any:
+        accelerator = framework("accelerate", "accelerate").Accelerator(
+            gradient_accumulation_steps=self.window or len(micro_batches), cpu=True
+        )
+        return self.loop(accelerator, model, optimizer, loader_of(micro_batches))

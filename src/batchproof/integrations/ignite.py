@@ -1,0 +1,117 @@
+"""Check ignite engines and metrics, as they are.
+
+A trainer is made by the user's own function for each cut, since an Engine holds the model that
+its process function was made with. An evaluator is given the same way, or as the Engine itself.
+
+What ignite does: `create_supervised_trainer` divides each micro-batch's loss by
+`gradient_accumulation_steps`, whatever its size, and hands on the loss of the last one. `Loss`
+weights each batch's mean by its number of rows, which is not what a criterion with class weights
+or an ignored index divides by.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import default_collate
+
+from batchproof._errors import ProbeError
+from batchproof.check import Probe
+from batchproof.integrations._given import framework
+
+
+def probe_step(
+    trainer: Callable[[nn.Module, Any, int], Any],
+    samples: Sequence[Any] | Callable[[], Sequence[Any]],
+    *,
+    build: Callable[[], tuple[nn.Module, Optimizer]],
+    collate: Callable[[list[Any]], Any] = default_collate,
+    **settings: Any,
+) -> Probe:
+    """Return a probe of an ignite trainer's step.
+
+    Args:
+        trainer: trainer(model, optimizer, accumulate) -> Engine, such as a function around
+            create_supervised_trainer(..., gradient_accumulation_steps=accumulate). The number in
+            its output is the loss that it reports.
+        samples: a handful of samples, or a function that returns them.
+        build: build() -> (model, optimizer).
+        collate: makes a batch of a list of samples.
+        **settings: as for batchproof.check.Probe: cuts, dtype, mask, pad.
+
+    Returns:
+        A probe, for `.check()` or `batchproof check MODULE:NAME`.
+
+    Raises:
+        ProbeError: if ignite is not installed.
+    """
+    framework("ignite.engine", "ignite")
+    return Probe(_Step(trainer), samples, build, collate, wrap=None, **settings)
+
+
+def probe_evaluate(
+    evaluator: Any,
+    samples: Sequence[Any] | Callable[[], Sequence[Any]],
+    *,
+    build: Callable[[], nn.Module],
+    metric: str = "loss",
+    collate: Callable[[list[Any]], Any] = default_collate,
+    **settings: Any,
+) -> Probe:
+    """Return a probe of an ignite evaluator's metric.
+
+    Args:
+        evaluator: evaluator(model) -> Engine with its metrics attached.
+        samples: a handful of samples, or a function that returns them.
+        build: build() -> model.
+        metric: the name that the metric was attached under.
+        collate: makes a batch of a list of samples.
+        **settings: as for batchproof.check.Probe.
+
+    Returns:
+        A probe.
+
+    Raises:
+        ProbeError: if ignite is not installed.
+    """
+    framework("ignite.engine", "ignite")
+    run = _Evaluate(evaluator, metric)
+    return Probe(run, samples, build, collate, kind="evaluate", **settings)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One run of the user's trainer over the micro-batches."""
+
+    trainer: Callable[[nn.Module, Any, int], Any]
+
+    def __call__(self, model: nn.Module, optimizer: Any, micro_batches: list[Any]) -> float | None:
+        engine = _engine(self.trainer(model, optimizer, len(micro_batches)))
+        output = engine.run(micro_batches, max_epochs=1).output
+        return output if isinstance(output, float) else None
+
+
+@dataclass(frozen=True)
+class _Evaluate:
+    """One run of the user's evaluator over the batches."""
+
+    evaluator: Callable[[nn.Module], Any]
+    metric: str
+
+    def __call__(self, model: nn.Module, batches: list[Any]) -> float:
+        metrics = _engine(self.evaluator(model)).run(batches).metrics
+        if self.metric not in metrics:
+            raise ProbeError(
+                f"the evaluator has the metrics {', '.join(metrics) or 'none'} but not "
+                f"{self.metric!r}; name the one to check: metric=..."
+            )
+        return float(metrics[self.metric])
+
+
+def _engine(made: Any) -> Any:
+    kind = framework("ignite.engine", "ignite").Engine
+    if not isinstance(made, kind):
+        raise ProbeError(f"got {type(made).__name__}; expected a function that returns an Engine.")
+    return made

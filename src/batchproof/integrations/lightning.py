@@ -1,0 +1,245 @@
+"""Check a LightningModule as it is, under the Trainer that trains and validates it.
+
+The probe hands the module and the optimizer that its `configure_optimizers` makes to a Trainer of
+the same settings, once for each cut, with `accumulate_grad_batches` as large as the cut has
+micro-batches (or as the window). Validation runs through `Trainer.validate`, with the sampler that
+Lightning itself puts in on several ranks.
+
+What Lightning does: it divides every micro-batch's loss by `accumulate_grad_batches`, also in a
+last window that has fewer, whatever their sizes. A logged value is averaged over batches weighted
+by their number of samples, within a rank; with `sync_dist` the ranks' averages are averaged, and
+its sampler repeats samples so that all ranks have equally many.
+"""
+
+import copy
+import functools
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import distributed, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, DistributedSampler, default_collate
+
+from batchproof._errors import ProbeError
+from batchproof.check import Probe
+from batchproof.integrations._given import Made, framework, loader_of, rows_of, stack
+from batchproof.integrations._shards import Batch, EvaluationProbe
+
+_KEPT = ("gradient_clip_val", "gradient_clip_algorithm")
+_QUIET: dict[str, Any] = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
+
+
+def probe_step(
+    module: Any,
+    samples: Sequence[Any] | Callable[[], Sequence[Any]],
+    *,
+    trainer: Any = None,
+    collate: Callable[[list[Any]], Any] = default_collate,
+    reported: str = "train_loss",
+    **settings: Any,
+) -> Probe:
+    """Return a probe of a LightningModule's training step under its Trainer.
+
+    Args:
+        module: a LightningModule, or a function without arguments that makes one; several ranks
+            need a function at the top level of a module.
+        samples: a handful of samples, or a function that returns them.
+        trainer: a Trainer, whose clipping and precision are kept; or a function that makes one
+            of the keywords it is given, such as functools.partial(Trainer, precision="bf16-mixed").
+        collate: makes a batch of a list of samples.
+        reported: the name under which training_step logs its loss, if it does.
+        **settings: as for batchproof.check.Probe: cuts, ranks, dtype, mask, pad; with window=k
+            accumulate_grad_batches is k throughout, also where fewer micro-batches are left.
+
+    Returns:
+        A probe, for `.check()` or `batchproof check MODULE:NAME`.
+
+    Raises:
+        ProbeError: if Lightning is not installed.
+    """
+    made = _made(module)
+    step = _Step(_trainers(trainer), reported, settings.get("window"))
+    return Probe(step, samples, _Build(made), collate, wrap=None, **settings)
+
+
+def probe_evaluate(
+    module: Any,
+    samples: Sequence[Any] | Callable[[], Sequence[Any]],
+    *,
+    trainer: Any = None,
+    collate: Callable[[list[Any]], Any] = default_collate,
+    metric: str = "val_loss",
+    **settings: Any,
+) -> Probe:
+    """Return a probe of a LightningModule's validation under its Trainer.
+
+    Args:
+        module: as for probe_step.
+        samples: a handful of samples, or a function that returns them.
+        trainer: as for probe_step.
+        collate: makes a batch of a list of samples.
+        metric: the name under which validation_step logs the number that is checked.
+        **settings: as for batchproof.check.Probe.
+
+    Returns:
+        A probe.
+
+    Raises:
+        ProbeError: if Lightning is not installed.
+    """
+    run = _Evaluate(_trainers(trainer), metric)
+    build = _Build(_made(module), optimizers=False)
+    return EvaluationProbe(
+        run, samples, build, collate, kind="evaluate", shards="own", shares=shares, **settings
+    )
+
+
+def _made(module: Any) -> Made:
+    kind = framework("lightning.pytorch", "lightning").LightningModule
+    return Made(module, kind, "a LightningModule, or a function that makes one")
+
+
+def _trainers(trainer: Any) -> Callable[..., Any]:
+    lightning = framework("lightning.pytorch", "lightning")
+    if trainer is None:
+        return lightning.Trainer  # type: ignore[no-any-return]
+    if not isinstance(trainer, lightning.Trainer):
+        return trainer  # type: ignore[no-any-return]
+    kept = {name: getattr(trainer, name) for name in _KEPT}
+    return functools.partial(lightning.Trainer, precision=trainer.precision, **kept)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """The module, and the one optimizer that it configures."""
+
+    made: Made
+    optimizers: bool = True
+
+    def __call__(self) -> tuple[nn.Module, Optimizer | None]:
+        module = copy.deepcopy(self.made())
+        if not self.optimizers:
+            return module, None
+        configured = module.configure_optimizers()
+        if isinstance(configured, tuple) and configured:
+            configured = configured[0]
+        if isinstance(configured, dict):
+            configured = configured["optimizer"]
+        if isinstance(configured, list) and len(configured) == 1:
+            configured = configured[0]
+        if not isinstance(configured, Optimizer):
+            raise ProbeError(
+                f"configure_optimizers of {type(module).__name__} gives "
+                f"{type(configured).__name__}; expected one optimizer. Check a module of several "
+                "optimizers with check_step and a step of its own."
+            )
+        return module, configured
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One call of Trainer.fit, one optimizer step long, or one a window."""
+
+    trainers: Callable[..., Any]
+    reported: str
+    window: int | None
+
+    def __call__(self, module: Any, optimizer: Any, micro_batches: list[Any]) -> float | None:
+        module.configure_optimizers = lambda: optimizer
+        accumulate = self.window or len(micro_batches)
+        with _quietly():
+            trainer = self.trainers(
+                accumulate_grad_batches=accumulate,
+                max_epochs=1,
+                limit_val_batches=0,
+                use_distributed_sampler=False,
+                **_launched(),
+                **_QUIET,
+            )
+            trainer.fit(module, loader_of(micro_batches))
+        found = trainer.callback_metrics.get(self.reported)
+        return None if found is None else float(found)
+
+
+@dataclass(frozen=True)
+class _Evaluate:
+    """One call of Trainer.validate; on several ranks Lightning's own sampler shares the rows."""
+
+    trainers: Callable[..., Any]
+    metric: str
+
+    def __call__(self, module: Any, batches: list[Any]) -> float:
+        loader = loader_of(batches)
+        if _launched_ranks() > 1:
+            rows, size = rows_of(batches)
+            loader = DataLoader(rows, batch_size=size, collate_fn=stack)  # type: ignore[arg-type]
+        with _quietly():
+            trainer = self.trainers(**_launched(), **_QUIET)
+            (logged,) = trainer.validate(module, loader, verbose=False)
+        if self.metric not in logged:
+            raise ProbeError(
+                f"validation_step logs {', '.join(logged) or 'nothing'} but not "
+                f"{self.metric!r}; name what it logs: metric=..."
+            )
+        return float(logged[self.metric])
+
+
+def shares(count: int, size: int, world: int) -> list[list[tuple[Batch, int]]]:
+    """Return the batches that make each rank's number, each with how many samples it counts for.
+
+    Args:
+        count: number of samples.
+        size: of a batch.
+        world: number of ranks.
+    """
+    found = []
+    for rank in range(world):
+        sampler: Any = DistributedSampler(range(count), world, rank, shuffle=False)  # type: ignore[arg-type]
+        own = list(sampler)
+        batches = [tuple(own[at : at + size]) for at in range(0, len(own), size)]
+        found.append([(batch, len(batch)) for batch in batches])
+    return found
+
+
+def _launched_ranks() -> int:
+    here = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if here else 1
+
+
+def _launched() -> dict[str, Any]:
+    """Return the settings of a Trainer on this machine: one process, or the ranks there are."""
+    if _launched_ranks() == 1:
+        return {"accelerator": "cpu", "devices": 1}
+    environments = framework("lightning.pytorch.plugins.environments", "lightning")
+    return {
+        "accelerator": "cpu",
+        "devices": _launched_ranks(),
+        "strategy": "ddp",
+        "plugins": [environments.TorchElasticEnvironment()],
+    }
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Leave out what Lightning says of devices, workers and validation that was not asked for."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,248 @@
+"""Check a transformers Trainer as it is: its own training step, and its own evaluation.
+
+The probe takes the user's Trainer and lets it train one step for each cut, through its own
+`get_batch_samples`, `num_items_in_batch`, `training_step`, clipping and optimizer. Only this is
+held: the micro-batches are those of the cut, the learning rate keeps its first value, callbacks
+are left out, nothing is logged or saved. An evaluation runs through `Trainer.evaluate`, with the
+Trainer's own loader, sampler and gathering.
+
+What the Trainer does: a model whose forward takes **kwargs is trusted to divide its sum by
+`num_items_in_batch`. A head that does so is exact. One that does not returns a mean for each
+micro-batch, and those are added up and never divided. `evaluate` averages means of batches, each
+counted as often as a batch has samples, and leaves out those that are not finite.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import BatchSampler
+
+from batchproof.check import Probe
+from batchproof.integrations._given import Made, framework, loader_of, regular, rows_of, stack
+from batchproof.integrations._shards import Batch, EvaluationProbe
+
+
+def probe_step(trainer: Any, samples: Sequence[Any] | None = None, **settings: Any) -> Probe:
+    """Return a probe of a Trainer's own training step.
+
+    Args:
+        trainer: a transformers.Trainer, or a function without arguments that makes one; several
+            ranks need a function at the top level of a module.
+        samples: a handful of samples; the first eight of the Trainer's train_dataset where not
+            given.
+        **settings: as for batchproof.check.Probe: cuts, ranks, dtype, mask, window, ...; with
+            window=k every step accumulates k micro-batches, as gradient_accumulation_steps does.
+
+    Returns:
+        A probe, for `.check()` or `batchproof check MODULE:NAME`.
+
+    Raises:
+        ProbeError: if transformers is not installed.
+    """
+    made = _made(trainer)
+    return Probe(
+        _Step(made, settings.get("window")),
+        samples if samples is not None else _Samples(made, "train_dataset", 8),
+        _Build(made),
+        _Collate(made),
+        wrap=None,
+        **settings,
+    )
+
+
+def probe_evaluate(
+    trainer: Any, samples: Sequence[Any] | None = None, *, metric: str = "loss", **settings: Any
+) -> Probe:
+    """Return a probe of a Trainer's own evaluate.
+
+    Args:
+        trainer: a transformers.Trainer, or a function without arguments that makes one.
+        samples: a handful of samples; the first nine of the eval_dataset where not given.
+        metric: the number that is checked, without its prefix.
+        **settings: as for batchproof.check.Probe.
+
+    Returns:
+        A probe.
+
+    Raises:
+        ProbeError: if transformers is not installed.
+    """
+    made = _made(trainer)
+    return EvaluationProbe(
+        _Evaluate(made, metric),
+        samples if samples is not None else _Samples(made, "eval_dataset", 9),
+        _Build(made),
+        _Collate(made),
+        kind="evaluate",
+        shards="own",
+        shares=shares,
+        **settings,
+    )
+
+
+def _made(trainer: Any) -> Made:
+    kind = framework("transformers", "transformers").Trainer
+    return Made(trainer, kind, "a transformers.Trainer, or a function that makes one")
+
+
+@dataclass(frozen=True)
+class _Samples:
+    made: Made
+    dataset: str
+    most: int
+
+    def __call__(self) -> list[Any]:
+        dataset = getattr(self.made(), self.dataset)
+        return [dataset[i] for i in range(min(self.most, len(dataset)))]
+
+
+@dataclass(frozen=True)
+class _Collate:
+    """The Trainer's collator, with the columns removed that its model does not take."""
+
+    made: Made
+
+    def __call__(self, samples: list[Any]) -> Any:
+        return self.made().get_test_dataloader(samples).collate_fn(samples)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """The Trainer's model, and its optimizer or the one that it would make."""
+
+    made: Made
+
+    def __call__(self) -> tuple[nn.Module, Optimizer]:
+        trainer = self.made()
+        # one copy of both, so that the optimizer holds the parameters of this model,
+        # and without the wrapper that a Trainer leaves on it after training
+        given = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+        model, optimizer = copy.deepcopy((trainer.model, given))
+        if optimizer is None:
+            maker = copy.copy(trainer)
+            maker.model = model
+            optimizer = maker.create_optimizer()
+        return model, optimizer
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One call of Trainer.train, one optimizer step long, or one a window."""
+
+    made: Made
+    window: int | None
+
+    def __call__(self, model: nn.Module, optimizer: Optimizer, micro_batches: list[Any]) -> float:
+        accumulate = self.window or len(micro_batches)
+        steps = -(-len(micro_batches) // accumulate)
+        stage = _stage(
+            self.made(),
+            model,
+            optimizer,
+            gradient_accumulation_steps=accumulate,
+            max_steps=steps,
+        )
+        loader = stage.accelerator.prepare(loader_of(micro_batches))
+        stage.get_train_dataloader = lambda: loader
+        return float(stage.train().training_loss)
+
+
+@dataclass(frozen=True)
+class _Evaluate:
+    """One call of Trainer.evaluate over the rows of the batches, at the batches' size.
+
+    Batches that no batch size makes are handed over as an eval dataloader of their own.
+    """
+
+    made: Made
+    metric: str
+
+    def __call__(self, model: nn.Module, batches: list[Any]) -> float:
+        rows, size = rows_of(batches)
+        stage = _stage(
+            self.made(), model, None, per_device_eval_batch_size=size, remove_unused_columns=False
+        )
+        stage.data_collator = stack
+        if not regular(batches):
+            loader = stage.accelerator.prepare(loader_of(batches))
+            stage.get_eval_dataloader = lambda *_: loader
+        return float(stage.evaluate(eval_dataset=rows)[f"eval_{self.metric}"])
+
+
+def shares(count: int, size: int, world: int) -> list[list[tuple[Batch, int]]]:
+    """Return the batches that make evaluate's number, each with how often its mean is counted.
+
+    accelerate deals batches out in turn and fills the last ones up with the first samples. Each
+    rank's mean is repeated as often as a batch has samples; of what all ranks give last, as many
+    are kept as there are samples left.
+
+    Args:
+        count: number of samples.
+        size: of a batch.
+        world: number of ranks.
+    """
+    loaders = framework("accelerate.data_loader", "transformers")
+    dealt = [
+        list(loaders.BatchSamplerShard(BatchSampler(range(count), size, drop_last=False), world, r))
+        for r in range(world)
+    ]
+    found: list[tuple[Batch, int]] = []
+    left = count
+    for turn in zip(*dealt, strict=True):
+        for batch in turn:
+            found.append((tuple(batch), min(size, left)))
+            left -= min(size, left)
+    return [found] * world
+
+
+def _stage(trainer: Any, model: nn.Module, optimizer: Optimizer | None, **changes: Any) -> Any:
+    """Return the user's Trainer over another model and optimizer, silent and with nothing kept."""
+    callbacks = framework("transformers.trainer_callback", "transformers")
+    stage = copy.copy(trainer)
+    stage.args = copy.copy(trainer.args)
+    quiet = {
+        "disable_tqdm": True,
+        "eval_on_start": False,
+        "eval_strategy": "no",
+        "load_best_model_at_end": False,
+        "logging_strategy": "no",
+        "push_to_hub": False,
+        "save_strategy": "no",
+    }
+    for name, value in {**quiet, **changes}.items():
+        setattr(stage.args, name, value)
+    stage.model = stage.model_wrapped = model
+    stage.model_init = None
+    stage.optimizer, stage.lr_scheduler = optimizer, _constant(optimizer)
+    stage.callback_handler = callbacks.CallbackHandler(
+        [callbacks.DefaultFlowCallback()],
+        model,
+        stage.processing_class,
+        optimizer,
+        stage.lr_scheduler,
+    )
+    stage.control = callbacks.TrainerControl()
+    stage.state = callbacks.TrainerState()
+    stage.create_accelerator_and_postprocess()
+    # a fresh accelerator holds nothing; freeing it would collect garbage in every step
+    stage.accelerator.free_memory = _keep
+    return stage
+
+
+def _constant(optimizer: Optimizer | None) -> Any:
+    if optimizer is None:
+        return None
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, _one)
+
+
+def _one(_step: int) -> float:
+    return 1.0
+
+
+def _keep(*objects: Any) -> tuple[Any, ...]:
+    return objects

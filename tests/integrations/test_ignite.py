@@ -1,0 +1,108 @@
+"""What ignite does by itself, shown by its own probes, and the exact loss in it."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import batchproof as bp
+from batchproof import ProbeError
+from framework_docs import blocks, run
+
+with warnings.catch_warnings():
+    # ignite imports a part of torch that compiles with torch.jit.script
+    warnings.simplefilter("ignore", DeprecationWarning)
+    ignite = pytest.importorskip("ignite.engine", reason="pytorch-ignite is not installed")
+    metrics = pytest.importorskip("ignite.metrics", reason="pytorch-ignite is not installed")
+
+from batchproof.integrations.ignite import probe_evaluate, probe_step
+
+CLASS_WEIGHTS = torch.tensor([1.0, 5.0, 0.2])
+
+
+def weighted(logits, target):
+    return nn.functional.cross_entropy(logits, target, CLASS_WEIGHTS.to(logits))
+
+
+def model():
+    torch.manual_seed(0)
+    return nn.Linear(3, 3)
+
+
+def build():
+    net = model()
+    return net, torch.optim.SGD(net.parameters(), lr=0.1)
+
+
+def trainer(net, optimizer, accumulate):
+    return ignite.create_supervised_trainer(
+        net, optimizer, nn.functional.cross_entropy, gradient_accumulation_steps=accumulate
+    )
+
+
+def weighted_evaluator(net):
+    return ignite.create_supervised_evaluator(net, {"loss": metrics.Loss(weighted)})
+
+
+def plain_evaluator(net):
+    return ignite.create_supervised_evaluator(
+        net, {"loss": metrics.Loss(nn.functional.cross_entropy)}
+    )
+
+
+def samples(count: int = 8):
+    draw = torch.Generator().manual_seed(0)
+    return [
+        (torch.randn(3, generator=draw), torch.randint(3, (), generator=draw)) for _ in range(count)
+    ]
+
+
+def test_loss_with_class_weights_depends_on_the_batches():
+    report = probe_evaluate(weighted_evaluator, samples(), build=model).check()
+    assert report.names == ("weight-per-micro-batch",)
+    assert report.unit == "weighted"
+
+
+def test_loss_without_weights_is_exact():
+    report = probe_evaluate(plain_evaluator, samples(), build=model).check()
+    assert report.ok, str(report)
+
+
+def test_accumulation_averages_micro_batches_and_reports_the_last():
+    report = probe_step(trainer, samples(), build=build).check()
+    assert set(report.names) == {"mean-of-micro-batch-means", "reported-loss"}
+
+
+def test_a_metric_that_is_not_attached_is_named():
+    with pytest.raises(ProbeError, match="metrics loss but not 'accuracy'"):
+        probe_evaluate(plain_evaluator, samples(), build=model, metric="accuracy").check()
+
+
+def test_what_is_no_engine_is_refused():
+    with pytest.raises(ProbeError, match="returns an Engine"):
+        probe_evaluate(lambda net: net, samples(), build=model).check()
+
+
+def test_the_documented_engine_and_metric_are_exact():
+    criterion = bp.exact(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS.double()))
+    found = []
+    for size in (8, 2, 3):
+        net, optimizer = build()
+        net.double()
+        names = {
+            "bp": bp,
+            "Engine": ignite.Engine,
+            "Metric": metrics.Metric,
+            "criterion": criterion,
+            "step": bp.Step(net, optimizer),
+            "loss": lambda model, batch: criterion(model(batch[0].double()), batch[1]),
+            "loader": torch.utils.data.DataLoader(samples(), batch_size=size),
+        }
+        names = run(blocks("ignite")[0], names)
+        evaluator = ignite.create_supervised_evaluator(net, {"loss": names["MeanLoss"]()})
+        loader = [(x.double(), y) for x, y in names["loader"]]
+        value = evaluator.run(loader).metrics["loss"]
+        found.append(torch.cat([torch.tensor([value]), *(p.flatten() for p in net.parameters())]))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found[2], found[0], rtol=1e-12, atol=1e-12)
