@@ -79,7 +79,9 @@ class Carrying(Tagger):
     state = None
 
     def forward(self, batch):
-        start = None if self.state is None else self.state.expand(1, len(batch["x"]), 4).contiguous()
+        start = (
+            None if self.state is None else self.state.expand(1, len(batch["x"]), 4).contiguous()
+        )
         out, last = self.rnn(batch["x"], start)
         self.state = last.detach().mean(1, keepdim=True)
         return self.head(out)
@@ -574,4 +576,204 @@ WRONG = [
     Case("mlp, a running scale", TABULAR, with_cached_scale, LEAK),
     Case("gru, state carried over", PADDED, exact(of_steps), LEAK, model=Carrying),
     Case("gru, by means, dropout held still", TABULAR, averaged(of_classes), MEANS, model=Dropped),
+]  # fmt: skip
+
+
+# over ranks: everything can be found by name, so that other processes can import it
+
+
+def over_ranks(value):
+    total = torch.as_tensor(float(value), dtype=torch.float64)
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+    return total.item()
+
+
+def world_size():
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def pooled_over_ranks(model, optimizer, batches):
+    optimizer.zero_grad()
+    weight = over_ranks(sum(len(batch[1]) for batch in batches))
+    value = 0.0
+    for batch in batches:
+        part = of_classes(model, batch)[0] / weight
+        (part * world_size()).backward()
+        value += part.item()
+    optimizer.step()
+    return over_ranks(value)
+
+
+def without_world_size(model, optimizer, batches):
+    """Divides by the weight of all ranks, and the wrapper divides once more."""
+    optimizer.zero_grad()
+    weight = over_ranks(sum(len(batch[1]) for batch in batches))
+    for batch in batches:
+        (of_classes(model, batch)[0] / weight).backward()
+    optimizer.step()
+
+
+def times_world_size_twice(model, optimizer, batches):
+    optimizer.zero_grad()
+    weight = over_ranks(sum(len(batch[1]) for batch in batches))
+    for batch in batches:
+        (of_classes(model, batch)[0] / weight * world_size() ** 2).backward()
+    optimizer.step()
+
+
+def own_mean(model, optimizer, batches):
+    """Exact within a rank; the wrapper averages the ranks."""
+    optimizer.zero_grad()
+    weight = sum(len(batch[1]) for batch in batches)
+    value = 0.0
+    for batch in batches:
+        part = of_classes(model, batch)[0] / weight
+        part.backward()
+        value += part.item()
+    optimizer.step()
+    return over_ranks(value) / world_size()
+
+
+def pooled_and_says_its_own(model, optimizer, batches):
+    plain = model.module if hasattr(model, "module") else model
+    with torch.no_grad():
+        value = sum(of_classes(plain, batch)[0].item() for batch in batches)
+    pooled_over_ranks(model, optimizer, batches)
+    return value / sum(len(batch[1]) for batch in batches)
+
+
+def pooled_by_hand(model, optimizer, batches):
+    """No wrapper: sums gradients over ranks itself, also where a rank has nothing."""
+    optimizer.zero_grad()
+    weight = over_ranks(sum(len(batch[1]) for batch in batches))
+    for batch in batches:
+        (of_classes(model, batch)[0] / weight).backward()
+    for param in model.parameters():
+        if param.grad is None:
+            param.grad = torch.zeros_like(param)
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(param.grad)
+    optimizer.step()
+
+
+def fails_on_rank_one(model, optimizer, batches):
+    if torch.distributed.is_initialized() and torch.distributed.get_rank() == 1:
+        raise KeyError("labels")
+    pooled_over_ranks(model, optimizer, batches)
+
+
+def hangs_on_rank_one(model, optimizer, batches):
+    if torch.distributed.is_initialized() and torch.distributed.get_rank() == 0:
+        torch.distributed.barrier()
+    optimizer.zero_grad()
+    of_classes(model.module if hasattr(model, "module") else model, batches[0])[0].backward()
+    optimizer.step()
+
+
+class Small(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+
+
+SMALL = World(Small, vectors)
+RANKS = {"cuts": "halves,ranks-2-even,ranks-2-uneven", "ranks": (2,)}
+SIZE = ("world-size-factor",)
+
+OVER_RANKS = [
+    Case("pooled", SMALL, pooled_over_ranks, more=RANKS),
+    Case("pooled, sharded", SMALL, pooled_over_ranks, more={**RANKS, "wrap": "fsdp2"}),
+    Case("pooled by hand", SMALL, pooled_by_hand, more={"ranks": (2,), "wrap": None}),
+    Case("no factor", SMALL, without_world_size, SIZE, more=RANKS),
+    Case("factor twice", SMALL, times_world_size_twice, SIZE, more=RANKS),
+    Case("mean of ranks' means", SMALL, own_mean, MEANS, more=RANKS),
+    Case("each says its own", SMALL, pooled_and_says_its_own, LOSS, more=RANKS),
+]
+
+
+# evaluations: run(model, batches) -> float
+
+
+def evaluation(loss, how):
+    def run(model, batches):
+        pairs = []
+        with torch.no_grad():
+            for batch in batches:
+                total, weight = loss(model, batch)
+                pairs.append((total.item(), float(weight), size_of(batch)))
+        return summarise(pairs, how)
+
+    return run
+
+
+def summarise(pairs, how):
+    if how == "pooled":
+        return sum(t for t, _, _ in pairs) / sum(w for _, w, _ in pairs)
+    means = [t / w if w else float("nan") for t, w, _ in pairs]
+    if how == "means":
+        return sum(means) / len(means)
+    if how == "by samples":
+        return sum(m * n for m, (_, _, n) in zip(means, pairs, strict=True)) / sum(
+            n for _, _, n in pairs
+        )
+    if how == "without nan":
+        good = [(t, w) for t, w, _ in pairs if t == t]
+        return sum(t for t, _ in good) / sum(w for _, w in good)
+    if how == "sum":
+        return sum(means)
+    if how == "perplexity":
+        return 2.0 ** (sum(t for t, _, _ in pairs) / sum(w for _, w, _ in pairs))
+    return means[-1]
+
+
+def padded_shards(model, batches):
+    """Hands the first batches out again until every rank has as many, and averages."""
+    rank, world = torch.distributed.get_rank() if world_size() > 1 else 0, world_size()
+    padded = batches + batches[: -len(batches) % world]
+    with torch.no_grad():
+        pairs = [of_classes(model, batch) for batch in padded[rank::world]]
+    total, weight = sum(t.item() for t, _ in pairs), sum(w for _, w in pairs)
+    return over_ranks(total) / over_ranks(weight)
+
+
+def own_number(model, batches):
+    with torch.no_grad():
+        pairs = [of_classes(model, batch) for batch in batches]
+    return sum(t.item() for t, _ in pairs) / sum(w for _, w in pairs)
+
+
+def exact_shards(model, batches):
+    with torch.no_grad():
+        pairs = [of_classes(model, batch) for batch in batches]
+    return over_ranks(sum(t.item() for t, _ in pairs)) / over_ranks(sum(w for _, w in pairs))
+
+
+EVALUATE = {"kind": "evaluate"}
+DROPPED = ("nan-batch-dropped",)
+
+EVALUATIONS = [
+    Case("pooled", TABULAR, evaluation(of_classes, "pooled"), unit="sample", more=EVALUATE),
+    Case("pooled over steps", PADDED, evaluation(of_steps, "pooled"), unit="element",
+         more=EVALUATE),
+    Case("perplexity of all", TEXT, evaluation(of_tokens, "perplexity"), more=EVALUATE),
+    Case("means", TABULAR, evaluation(of_classes, "means"), MEANS, more=EVALUATE),
+    Case("means over steps", PADDED, evaluation(of_steps, "means"), (*MEANS, *EMPTY),
+         more=EVALUATE),
+    Case("means over tokens", TEXT, evaluation(of_tokens, "means"), MEANS, more=EVALUATE),
+    Case("means by samples", TEXT, evaluation(of_tokens, "by samples"), MEANS, more=EVALUATE),
+    Case("class weights each", TABULAR, evaluation(of_weighted_classes, "by samples"), WEIGHTS,
+         more=EVALUATE),
+    Case("padding counted", PADDED, evaluation(of_padded_steps, "pooled"), PADDING, more=EVALUATE),
+    Case("a sum of means", TABULAR, evaluation(of_classes, "sum"), UNDIVIDED, more=EVALUATE),
+    Case("the last", TABULAR, evaluation(of_classes, "last"), ONE, more=EVALUATE),
+    Case("batch dice", TABULAR, evaluation(dice, "pooled"), COUPLED, more=EVALUATE),
+    Case("without nan", TABULAR, evaluation(of_classes, "without nan"), DROPPED, more=EVALUATE),
+]  # fmt: skip
+
+EVALUATED_OVER_RANKS = [
+    Case("pooled", SMALL, exact_shards, more={**EVALUATE, "ranks": (2,)}),
+    Case("padded", SMALL, padded_shards, ("duplicated-samples",),
+         more={**EVALUATE, "ranks": (2,), "shards": "own"}),
+    Case("its own", SMALL, own_number, ONE, more={**EVALUATE, "ranks": (2,),
+         "cuts": "halves,ranks-2-even,ranks-2-uneven"}),
 ]  # fmt: skip

@@ -5,7 +5,7 @@ closure handed to step is awaited first. Fused optimisers divide by their `grad_
 so what counts is the gradient divided by it. Clipping by norm is seen where torch does it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,9 @@ from torch.nn.utils import clip_grad
 from torch.optim import optimizer as torch_optimizer
 
 from batchproof.check._still import Trace
+
+# what torch's clipping by norm calls to scale the gradients, however it was imported
+_CLIP = "_clip_grads_with_norm_"
 
 
 def whole_tensor(value: Tensor) -> Tensor:
@@ -49,7 +52,9 @@ class Recorder:
         self.start = {id(p): p.detach().clone() for _, p in named}
         self.seen: dict[int, int] = {}
 
-    def record(self, optimizer: Any, params: list[Tensor], scale: float | Tensor | None) -> None:
+    def record(
+        self, optimizer: Any, params: Sequence[Tensor], scale: float | Tensor | None
+    ) -> None:
         """Note the gradients that an optimiser is about to step with."""
         step = self.seen.get(id(optimizer), 0)
         self.seen[id(optimizer)] = step + 1
@@ -63,7 +68,7 @@ class Recorder:
             name = self.names.get(id(param), f"parameter {number} of the optimiser")
             self.steps[step][name] = grad if scale is None else grad / scale
 
-    def after(self, params: list[Tensor]) -> None:
+    def after(self, params: Sequence[Tensor]) -> None:
         """Put parameters back after a step, where several windows are measured."""
         if not self.restore:
             return
@@ -81,18 +86,18 @@ class Recorder:
         """
         before = torch_optimizer.register_optimizer_step_pre_hook(self._before_step)
         after = torch_optimizer.register_optimizer_step_post_hook(self._after_step)
-        scale = clip_grad._clip_grads_with_norm_  # noqa: SLF001
+        scale = getattr(clip_grad, _CLIP)
 
         def clip(params: Any, max_norm: float, total_norm: Tensor, *rest: Any, **more: Any) -> None:
             self.clips.append(min(1.0, float(max_norm / (total_norm + 1e-6))))
             if not unclipped:
                 scale(params, max_norm, total_norm, *rest, **more)
 
-        clip_grad._clip_grads_with_norm_ = clip  # noqa: SLF001
+        setattr(clip_grad, _CLIP, clip)
         try:
             yield
         finally:
-            clip_grad._clip_grads_with_norm_ = scale  # noqa: SLF001
+            setattr(clip_grad, _CLIP, scale)
             before.remove()
             after.remove()
 
@@ -107,7 +112,8 @@ class Recorder:
             self.record(optimizer, params, getattr(optimizer, "grad_scale", None))
             self._pause(paused=True)
             return None
-        closure, done = found[0], []
+        closure = found[0]
+        done: list[bool] = []
 
         def awaited() -> Any:
             self._pause(paused=False)
@@ -121,7 +127,7 @@ class Recorder:
         swapped = tuple(awaited if value is closure else value for value in args)
         return swapped, {k: awaited if v is closure else v for k, v in kwargs.items()}
 
-    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def _after_step(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
         self._pause(paused=False)
         self.after([p for group in optimizer.param_groups for p in group["params"]])
 

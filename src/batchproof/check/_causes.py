@@ -1,7 +1,5 @@
 """From a law to the mistakes that it means."""
 
-from collections.abc import Sequence
-
 import torch
 
 from batchproof.check._cuts import Piece
@@ -32,21 +30,26 @@ def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str,
     """
     if micro is None:
         return "unknown", ""
-    if micro.kind == "sum":
-        return "sum", "no mean at all: a sum over samples"
-    if micro.kind == "measured":
-        return "coupled", "samples that are coupled: no mean over samples"
+    named = _BY_KIND.get(micro.kind)
+    if named is not None:
+        return named
     count = search.facts.count
     weights = torch.tensor([micro.weigh(Piece((i,))) for i in range(count)])
     features = {name: values[:count] for name, values in search.features.items()}
     if _same(weights, torch.ones(count)):
         return _equal_weights(features, edit)
-    for phrase, values in features.items():
-        if _same(weights, values):
-            if phrase.startswith("sum of"):
-                return "weighted", f"weights: {phrase}"
-            return "element", f"elements: {phrase}"
-    return "weighted", "weights: " + ", ".join(f"{value:.3g}" for value in weights.tolist())
+    phrase = next((name for name, values in features.items() if _same(weights, values)), None)
+    if phrase is not None and not phrase.startswith("sum of"):
+        return "element", f"elements: {phrase}"
+    shown = phrase or ", ".join(f"{value:.3g}" for value in weights.tolist())
+    return "weighted", f"weights: {shown}"
+
+
+_BY_KIND = {
+    "sum": ("sum", "no mean at all: a sum over samples"),
+    "measured": ("coupled", "samples that are coupled: no mean over samples"),
+    "rows": ("sample", "samples, each with the padding that it happens to have"),
+}
 
 
 def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
@@ -106,85 +109,73 @@ def _of_window(
     law: Law, unit: str, what: str, part: str, window: int | None
 ) -> list[tuple[str, str]]:
     within = law.rule.within
-    if within in {"mean", "samples"}:
-        if law.micro.kind == "rows" and within == "samples":
-            return []
-        if law.micro.kind == "sum":
-            return [
-                (
-                    "mean-of-micro-batch-means",
-                    f"Sums over {part}es are averaged over their number, so the {what} shrinks as "
-                    f"1 over the number of {part}es.",
-                )
-            ]
-        by = " weighted by their numbers of samples" if within == "samples" else ""
-        if unit == "weighted":
-            return [
-                (
-                    "weight-per-micro-batch",
-                    f"Each {part} is divided by the sum of its own weights, and these means are "
-                    f"averaged{by}; the weights of all should be pooled first.",
-                )
-            ]
-        return [
-            (
-                "mean-of-micro-batch-means",
-                f"The {what} is the mean of the {part}es' means{by}, not the mean over all: it is "
-                f"right only where all {part}es weigh the same.",
-            )
-        ]
+    if within == "exact" or (within == "samples" and law.micro.kind == "rows"):
+        return []
     if within == "sum":
         return [_undivided(what, part, window)]
-    if within != "exact":
+    if within not in {"mean", "samples"}:
         which = "last" if within.startswith("last") else "first"
         over = f", divided by the number of {part}es" if within.endswith("/k") else ""
-        return [
-            (
-                "one-micro-batch-only",
-                f"Only the {which} {part} counts{over}; what the others gave is dropped.",
-            )
-        ]
-    return []
+        text = f"Only the {which} {part} counts{over}; what the others gave is dropped."
+        return [("one-micro-batch-only", text)]
+    return [_mean_of_means(law, unit, what, part)]
+
+
+def _mean_of_means(law: Law, unit: str, what: str, part: str) -> tuple[str, str]:
+    by = " weighted by their numbers of samples" if law.rule.within == "samples" else ""
+    name = "mean-of-micro-batch-means"
+    if law.micro.kind == "sum":
+        text = (
+            f"Sums over {part}es are averaged over their number, so the {what} shrinks as 1 over "
+            f"the number of {part}es."
+        )
+    elif unit == "weighted":
+        name = "weight-per-micro-batch"
+        text = (
+            f"Each {part} is divided by the sum of its own weights, and these means are "
+            f"averaged{by}; the weights of all should be pooled first."
+        )
+    else:
+        text = (
+            f"The {what} is the mean of the {part}es' means{by}, not the mean over all: it is "
+            f"right only where all {part}es weigh the same."
+        )
+    return name, text
 
 
 def _undivided(what: str, part: str, window: int | None) -> tuple[str, str]:
     if window is not None and window > 1:
-        return (
-            "fixed-window-size",
+        text = (
             f"Every {part} is divided by {window} however many the window holds, so a short "
-            f"window's {what} is too small by k/{window}.",
+            f"window's {what} is too small by k/{window}."
         )
-    return (
-        "not-divided",
+        return "fixed-window-size", text
+    text = (
         f"The {what} is the sum of the {part}es' means and is never divided by what the window "
-        f"holds: k {part}es make it k times too large.",
+        f"holds: k {part}es make it k times too large."
     )
+    return "not-divided", text
 
 
 def _of_ranks(rule: Rule, what: str) -> list[tuple[str, str]]:
     found = []
     if rule.factor == "/R" and rule.across == "pooled":
-        found.append(
-            (
-                "world-size-factor",
-                f"The {what} is right but divided by the number of ranks: global weights are "
-                "divided by, and the wrapper averages once more.",
-            )
+        text = (
+            f"The {what} is right but divided by the number of ranks: global weights are divided "
+            "by, and the wrapper averages once more."
         )
+        found.append(("world-size-factor", text))
     if rule.factor == "*R" or rule.across == "sum":
         found.append(("world-size-factor", f"The {what} grows with the number of ranks."))
     if rule.across in {"mean", "sum"} and rule.within not in {"mean", "sum"}:
-        found.append(
-            (
-                "mean-of-micro-batch-means",
-                f"Ranks are averaged as if each held as much: the {what} is the mean of the "
-                "ranks' means.",
-            )
+        text = (
+            f"Ranks are averaged as if each held as much: the {what} is the mean of the ranks' "
+            "means."
         )
+        found.append(("mean-of-micro-batch-means", text))
     if rule.across == "own":
-        found.append(
-            ("one-micro-batch-only", f"The {what} of rank 0 is its own: nothing crosses ranks.")
-        )
+        text = f"The {what} of rank 0 is its own: nothing crosses ranks."
+        found.append(("one-micro-batch-only", text))
     return found
 
 
@@ -239,8 +230,3 @@ def reported_cause(law: Law, *, gradient: bool) -> Diagnosis:
         text += ", padding counted"
     right = "; the gradient is right" if gradient else ""
     return diagnosis("reported-loss", f"{text}, not the mean over all{right}.", law.residual)
-
-
-def worst(values: Sequence[float]) -> float:
-    """Return the largest of the values, 0 where there are none."""
-    return max(values, default=0.0)

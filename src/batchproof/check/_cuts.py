@@ -135,7 +135,7 @@ class Facts:
 
 
 def standard_cuts(
-    facts: Facts, worlds: Sequence[int], *, every_size: bool = False
+    facts: Facts, worlds: Sequence[int], *, every_size: bool = False, own_shards: bool = False
 ) -> list[Cut]:
     """Return every cut that applies, the whole first.
 
@@ -143,6 +143,7 @@ def standard_cuts(
         facts: what is known about the samples.
         worlds: numbers of ranks.
         every_size: also batches of 2, 3, ... samples, the last as large as what is left.
+        own_shards: over ranks, numbers of batches that a run which shares them out must pad.
     """
     n, most = facts.count, facts.window or facts.count
     order = list(range(n))
@@ -169,7 +170,7 @@ def standard_cuts(
     found += _special_cuts(facts)
     for world in worlds:
         if world > 1:
-            found += rank_cuts(n, world)
+            found += own_cuts(n, world) if own_shards else rank_cuts(n, world)
     return found
 
 
@@ -211,6 +212,24 @@ def rank_cuts(n: int, world: int) -> list[Cut]:
     empty: list[tuple[Piece, ...]] = [(Piece(s),) for s in rest]
     found.append(Cut(f"ranks-{world}-empty", (*empty, ())))
     return [cut for cut in found if len(cut.ranks) == world]
+
+
+def own_cuts(n: int, world: int) -> list[Cut]:
+    """Return cuts for a run that shares batches out itself: n batches, and one fewer.
+
+    One of the two numbers is not divisible by the number of ranks.
+
+    Args:
+        n: number of samples.
+        world: number of ranks.
+    """
+    found = []
+    for name, sizes in (("all", [1] * n), ("all-but-one", [2, *[1] * (n - 2)])):
+        pieces = [Piece(samples) for samples in split(range(n), sizes)]
+        shares = split(range(len(pieces)), even_sizes(len(pieces), world))
+        ranks = tuple(tuple(pieces[i] for i in share) for share in shares)
+        found.append(Cut(f"ranks-{world}-{name}", ranks))
+    return found
 
 
 def extra_cuts(n: int, count: int, most: int | None = None) -> list[Cut]:

@@ -38,7 +38,10 @@ def tell_sum_from_mean(lab: Laboratory, facts: Facts) -> str | None:
     try:
         parts = [
             _gradient(lab, edit(lab.kit.samples[index], keep))
-            for keep in (lambda m: m & (m.cumsum(-1) <= first), lambda m: m & (m.cumsum(-1) > first))
+            for keep in (
+                lambda m: m & (m.cumsum(-1) <= first),
+                lambda m: m & (m.cumsum(-1) > first),
+            )
         ]
     except ProbeError:
         return None

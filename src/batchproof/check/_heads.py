@@ -53,7 +53,11 @@ class Heads:
     def __str__(self) -> str:
         file = io.StringIO()
         console = Console(
-            file=file, width=110, color_system=None, highlight=False, markup=False,
+            file=file,
+            width=110,
+            color_system=None,
+            highlight=False,
+            markup=False,
             force_terminal=False,
         )
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -80,8 +84,12 @@ class Heads:
         """
         heads: dict[str, Any] = {n: json.loads(r.to_json()) for n, r in self.reports.items()}
         content = {
-            "schema": SCHEMA, "kind": "heads", "ok": self.ok, "verdict": self.verdict,
-            "heads": heads, "failures": dict(self.failures),
+            "schema": SCHEMA,
+            "kind": "heads",
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "heads": heads,
+            "failures": dict(self.failures),
         }
         text = json.dumps(content, indent=2, allow_nan=False) + "\n"
         if path is not None:

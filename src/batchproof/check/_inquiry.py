@@ -18,7 +18,7 @@ from batchproof.check._clip import clip_cause
 from batchproof.check._cuts import Cut, Facts, Piece
 from batchproof.check._halves import tell_sum_from_mean
 from batchproof.check._lab import Laboratory, differences, relative
-from batchproof.check._report import CutResult, Diagnosis, Report
+from batchproof.check._report import CutResult, Diagnosis, Report, merge
 from batchproof.check._scale import window_size
 from batchproof.check._search import Law, Search
 from batchproof.check._sentences import diagnosis
@@ -61,12 +61,15 @@ class Inquiry:
             return self._report(results, steady.noise)
         for cut in self.cuts:
             self._try(cut)
+        as_it_is = [self._result(cut) for cut in self.cuts]
         if self.lab.trace.norms:
             self._settle_norms()
         clipped = self._settle_clipping()
-        results = [self._result(cut) for cut in self.cuts]
-        if not self.evaluation:
-            self._name_unit()
+        results = [
+            max(pair, key=_severity)
+            for pair in zip(as_it_is, [self._result(cut) for cut in self.cuts], strict=True)
+        ]
+        self._name_unit()
         self._empty_micro_batches()
         self._gradient()
         if clipped is not None:
@@ -74,18 +77,17 @@ class Inquiry:
         if not self.evaluation:
             self._reported()
         else:
-            self._name_unit()
             self.found += look_for_nan_dropped(self.lab, self.notes)
         if not self.found and any(result.dependent for result in results):
             self._unknown(results)
         return self._report(results, steady.noise)
 
     def _report(self, results: list[CutResult], noise: float) -> Report:
-        unique = {d.name + d.sentence: d for d in self.found}
+        merged = merge(self.found)
         return Report(
             self.lab.kit.kind,
             tuple(results),
-            tuple(unique.values()),
+            tuple(merged),
             self.unit,
             self.unit_text,
             self.reported_unit,
@@ -244,6 +246,8 @@ class Inquiry:
         self.unit, self.unit_text = unit_of(self.search, micro, edit)
         if micro is None and not self._dependent():
             self.unit, self.unit_text = "several terms", "several terms over different weights"
+            if self.evaluation:
+                self.unit, self.unit_text = "unknown", "no mean over samples, but the same always"
 
     def _empty_micro_batches(self) -> None:
         for cut in self.run_cuts:
@@ -380,3 +384,8 @@ class Inquiry:
             f"{worst.error:.2g}."
         )
         self.found.append(diagnosis("unknown", text))
+
+
+def _severity(result: CutResult) -> float:
+    """Rank two results of one cut: with nothing held still, and with clipping and norms so."""
+    return -1.0 if result.failure else max(result.error, result.loss_error or 0.0)

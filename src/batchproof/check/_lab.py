@@ -64,7 +64,7 @@ def differences(
     pairs = []
     for name in names:
         like = expected.get(name, found.get(name))
-        assert like is not None  # noqa: S101
+        assert like is not None
         zero = torch.zeros_like(like)
         pairs.append((name, found.get(name, zero).double(), expected.get(name, zero).double()))
     norm = math.sqrt(sum(float(e.norm()) ** 2 for _, _, e in pairs))
@@ -85,7 +85,9 @@ def _difference(name: str, gap: float, size: float, dot: tuple[float, float, flo
     scale = fe / ee if ee > 0 else (1.0 if ff == 0 else math.inf)
     product = math.sqrt(ff) * math.sqrt(ee)
     cosine = fe / product if product > 0 else (1.0 if ff == ee else 0.0)
-    return Difference(name, error, scale, max(-1.0, min(1.0, cosine)) if cosine == cosine else 0.0)
+    return Difference(
+        name, error, scale, max(-1.0, min(1.0, cosine)) if math.isfinite(cosine) else 0.0
+    )
 
 
 class Laboratory:
@@ -271,9 +273,7 @@ def gather_facts(
     masked = _masked_sample(kit, mask)
     if masked is not None:
         kit = replace(kit, samples=(*kit.samples, masked))
-    facts = Facts(
-        count, tuple(sizes), masked is not None, beside, kit.pad is not None, window
-    )
+    facts = Facts(count, tuple(sizes), masked is not None, beside, kit.pad is not None, window)
     return kit, facts
 
 
@@ -305,4 +305,3 @@ def _masked_sample(kit: Kit, mask: Callable[[object], object] | None) -> object 
 
 def _mask_with(edit: Callable[..., object], sample: object) -> object:
     return edit(sample, torch.zeros_like)
-

@@ -73,7 +73,7 @@ def scales(rule: Rule, cut: Cut, weigh: Weigh) -> list[float]:
             "mean": 1 / world,
             "sum": 1.0,
             "pooled": _over(own, total),
-            "samples": _over(size, number),
+            "samples": _over(float(size), float(number)),
             "own": float(rank == 0),
         }[rule.across]
         factor = {"": 1.0, "/R": 1 / world, "*R": float(world)}[rule.factor]
@@ -83,9 +83,7 @@ def scales(rule: Rule, cut: Cut, weigh: Weigh) -> list[float]:
     return result
 
 
-def _within(
-    rule: str, place: int, pieces: Sequence[Piece], piece: Piece, weigh: Weigh
-) -> float:
+def _within(rule: str, place: int, pieces: Sequence[Piece], piece: Piece, weigh: Weigh) -> float:
     k = len(pieces)
     if rule == "exact":
         return _over(weigh(piece), sum(weigh(other) for other in pieces))
@@ -98,7 +96,7 @@ def _within(
     return float(place == chosen) / (k if rule.endswith("/k") else 1)
 
 
-def _over(part: float | int, total: float | int) -> float:
+def _over(part: float, total: float) -> float:
     return part / total if total else 0.0
 
 
@@ -121,13 +119,14 @@ class Micro:
 
 def ratio(weights: Tensor, label: str = "") -> Micro:
     """Return the law of a mean with these weights, one a sample; atoms are the samples."""
+    values = weights.tolist()
 
     def weigh(piece: Piece) -> float:
-        return float(sum(weights[i] for i in piece.samples))
+        return float(sum(values[i] for i in piece.samples))
 
     def shares(piece: Piece) -> list[tuple[int, float]]:
         total = weigh(piece)
-        return [(i, _over(float(weights[i]), total)) for i in piece.samples]
+        return [(i, _over(values[i], total)) for i in piece.samples]
 
     return Micro("ratio", shares, weigh, label)
 
@@ -193,7 +192,8 @@ def compress(rows: Tensor) -> Tensor:
     """Return the rows in coordinates of their own span: the same lengths and angles."""
     if rows.shape[1] <= rows.shape[0]:
         return rows
-    return torch.linalg.qr(rows.T, mode="r").R.T
+    triangle: Tensor = torch.linalg.qr(rows.T, mode="r").R
+    return triangle.T
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Probes: the arguments of a check as one object that the command line can import."""
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,9 +67,16 @@ class Probe:
         step = self.kind == "step"
         wrap: Any = ("ddp" if step else None) if self.wrap == "auto" else self.wrap
         shared: dict[str, Any] = {
-            "build": self.build, "collate": self.collate, "cuts": self.cuts, "ranks": self.ranks,
-            "dtype": self.dtype, "pad": self.pad, "mask": self.mask, "wrap": wrap,
-            "timeout": self.timeout, "name": name,
+            "build": self.build,
+            "collate": self.collate,
+            "cuts": self.cuts,
+            "ranks": self.ranks,
+            "dtype": self.dtype,
+            "pad": self.pad,
+            "mask": self.mask,
+            "wrap": wrap,
+            "timeout": self.timeout,
+            "name": name,
         }
         if step:
             return check_step(self.run, samples, window=self.window, **shared)
@@ -105,13 +111,14 @@ def load_probe(spec: str) -> Probe | Mapping[str, Probe]:
             value = value()
         except Exception as error:
             raise ProbeError(f"{spec}() failed: {one_line(error)}.") from error
-    many = isinstance(value, Mapping) and all(isinstance(v, Probe) for v in value.values())
-    if not isinstance(value, Probe) and not many:
-        raise ProbeError(
-            f"{spec} is {type(value).__name__}; expected a batchproof.check.Probe, a callable "
-            "that returns one, or a mapping of names to Probes."
-        )
-    return value
+    if isinstance(value, Probe):
+        return value
+    if isinstance(value, Mapping) and all(isinstance(v, Probe) for v in value.values()):
+        return dict(value)
+    raise ProbeError(
+        f"{spec} is {type(value).__name__}; expected a batchproof.check.Probe, a callable "
+        "that returns one, or a mapping of names to Probes."
+    )
 
 
 def _module(name: str) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ _START = 120.0
 
 
 class Ranks:
-    """Takes shots over processes; a context that leaves none behind.
+    """Takes shots over processes; `close` leaves none behind.
 
     Args:
         kit: the user's parts.
@@ -43,19 +43,9 @@ class Ranks:
         self.processes: list[BaseProcess] = []
         self.pipes: list[Connection] = []
         self.quickest = _START
+        self.ready = False
 
-    def __enter__(self) -> "Ranks":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.end()
-
-    def end(self) -> None:
+    def close(self) -> None:
         """End every process."""
         for pipe in self.pipes:
             pipe.close()
@@ -63,7 +53,7 @@ class Ranks:
             process.kill()
         for process in self.processes:
             process.join()
-        self.world, self.processes, self.pipes = 0, [], []
+        self.world, self.processes, self.pipes, self.ready = 0, [], [], False
 
     def shot(self, cut: Cut, order: Order) -> Shot:
         """Return what the step does when its micro-batches lie on several ranks.
@@ -76,9 +66,10 @@ class Ranks:
             ProbeError: if a rank fails, dies or gives no answer in time; it is named.
         """
         world = len(cut.ranks)
-        if world != self.world:
-            self.end()
-            self._start(world)
+        self.start(world)
+        if not self.ready:
+            self._answers(max(_START, self.timeout))
+            self.ready = True
         shares = [cut.pieces] * world if self.own_shards else cut.ranks
         for pipe, share in zip(self.pipes, shares, strict=True):
             pipe.send((share, order))
@@ -90,7 +81,18 @@ class Ranks:
         self.quickest = min(self.quickest, time.monotonic() - began)
         return _merged(shots)
 
-    def _start(self, world: int) -> None:
+    def start(self, world: int) -> None:
+        """Start so many processes, unless they run already; the first shot waits for them.
+
+        Args:
+            world: number of ranks.
+
+        Raises:
+            ProbeError: if the probe cannot be sent to other processes.
+        """
+        if world == self.world:
+            return
+        self.close()
         try:
             payload = pickle.dumps(self.kit)
         except Exception as error:
@@ -113,7 +115,6 @@ class Ranks:
                 theirs.close()
                 self.pipes.append(ours)
                 self.processes.append(process)
-        self._answers(max(_START, self.timeout))
 
     def _answers(self, limit: float) -> list[Any]:
         deadline = time.monotonic() + limit
@@ -124,7 +125,7 @@ class Ranks:
             if not ready:
                 self._hung(sorted(waiting.values()), limit)
             for pipe in ready:
-                assert isinstance(pipe, Connection)  # noqa: S101
+                assert isinstance(pipe, Connection)
                 rank = waiting[pipe]
                 answers[rank] = self._answer(rank, pipe)
         return [answers[rank] for rank in range(self.world)]
@@ -135,20 +136,20 @@ class Ranks:
         except EOFError:
             self.processes[rank].join(5)
             code, world = self.processes[rank].exitcode, self.world
-            self.end()
+            self.close()
             raise ProbeError(
                 f"rank {rank} of {world} died with exit code {code}: out of memory, or a script "
                 'that starts the check outside of if __name__ == "__main__".'
             ) from None
         if kind == "failed":
             world = self.world
-            self.end()
+            self.close()
             raise ProbeError(f"rank {rank} of {world} failed: {value}.")
         return value
 
     def _hung(self, silent: list[int], limit: float) -> None:
         world = self.world
-        self.end()
+        self.close()
         named = ", ".join(map(str, silent))
         done = sorted(set(range(world)) - set(silent))
         rest = f" while rank {', '.join(map(str, done))} was done" if done else ""
@@ -194,7 +195,9 @@ def _merged(shots: list[dict[str, Any]]) -> Shot:
 
 def _apart(left: dict[str, Tensor], right: dict[str, Tensor]) -> float:
     gaps = [float((left[n] - right[n]).norm()) for n in left if n in right]
-    missing = [float(v.norm()) for n, v in [*left.items(), *right.items()] if (n in left) != (n in right)]
+    missing = [
+        float(v.norm()) for n, v in [*left.items(), *right.items()] if (n in left) != (n in right)
+    ]
     size = sum(float(value.norm()) ** 2 for value in left.values()) ** 0.5
     return sum(gaps + missing) / size if size else 0.0
 
@@ -202,12 +205,17 @@ def _apart(left: dict[str, Tensor], right: dict[str, Tensor]) -> float:
 def _serve(rank: int, world: int, port: int, pipe: Connection, payload: bytes) -> None:
     """Serve shots on one rank until the pipe closes."""
     os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world),
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world),
+        LOCAL_WORLD_SIZE=str(world),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
     )
     torch.set_num_threads(1)
     try:
-        kit: Kit = pickle.loads(payload)  # noqa: S301
+        kit: Kit = pickle.loads(payload)
+        torch.optim.SGD([torch.zeros(1)], lr=1.0)  # the first optimiser imports for seconds
         torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
         pipe.send(("ready", None))
         while True:
@@ -215,7 +223,7 @@ def _serve(rank: int, world: int, port: int, pipe: Connection, payload: bytes) -
             pipe.send(("shot", _serve_one(kit, share, order)))
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         return
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         pipe.send(("failed", one_line(error)))
 
 

@@ -14,7 +14,7 @@ Numbers that are not finite are written as the strings "nan", "inf" and "-inf".
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,6 +166,27 @@ class Report:
         """
         if not self.ok:
             raise CutDependenceError(str(self))
+
+
+def merge(found: list[Diagnosis]) -> list[Diagnosis]:
+    """Return the diagnoses with those of one name made one: all sentences, the worst residual.
+
+    Args:
+        found: diagnoses, in the order in which they are shown.
+    """
+    merged: dict[str, Diagnosis] = {}
+    for one in found:
+        before = merged.get(one.name)
+        if before is None:
+            merged[one.name] = one
+        elif one.sentence not in before.sentence:
+            residuals = [r for r in (before.residual, one.residual) if r is not None]
+            merged[one.name] = replace(
+                before,
+                sentence=f"{before.sentence} {one.sentence}",
+                residual=max(residuals, default=None),
+            )
+    return list(merged.values())
 
 
 def _finite(value: Any) -> Any:

@@ -49,8 +49,11 @@ class Law:
     def exact(self) -> bool:
         """Tell whether the law does not depend on the cut."""
         plain = self.micro.kind in {"ratio", "sum"} and "padded" not in self.micro.label
-        return plain and self.rule.within == "exact" and self.rule.across == "pooled" and (
-            not self.rule.factor
+        return (
+            plain
+            and self.rule.within == "exact"
+            and self.rule.across == "pooled"
+            and (not self.rule.factor)
         )
 
 
@@ -88,12 +91,14 @@ class Search:
         return torch.stack(found)
 
     def _single(self, index: int) -> Tensor:
+        return self._alone(self.lab.piece(index))
+
+    def _alone(self, cut: Cut) -> Tensor:
+        """Return the quantity of one micro-batch alone; zero where nothing in it counts."""
         try:
-            vector = self.of(self.lab.piece(index))
+            vector = self.of(cut)
         except ProbeError:
-            if index < self.facts.count:
-                raise
-            return torch.zeros_like(self.of(self.lab.piece(0)))
+            vector = torch.full_like(self.of(self.lab.whole()), float("nan"))
         return vector if bool(torch.isfinite(vector).all()) else torch.zeros_like(vector)
 
     @cached_property
@@ -163,16 +168,15 @@ class Search:
 
     def _atom(self, key: object, cut: Cut) -> int:
         if key not in self.atoms:
-            vector = self.of(cut)
-            finite = bool(torch.isfinite(vector).all())
-            self.atoms[key] = vector if finite else torch.zeros_like(vector)
+            self.atoms[key] = self._alone(cut)
         return list(self.atoms).index(key)
 
     def by_rows(self, weights: Tensor, label: str) -> Micro:
         """Return the law in which a sample's part is measured with the padding that it has."""
+        values = weights.tolist()
 
         def weigh(piece: Piece) -> float:
-            return float(sum(weights[i] for i in piece.samples))
+            return float(sum(values[i] for i in piece.samples))
 
         def shares(piece: Piece) -> list[tuple[int, float]]:
             shape = self.lab.shape(piece)
@@ -181,7 +185,7 @@ class Search:
                 rest = tuple(j for j in (*piece.samples, *piece.beside) if j != i)
                 alone = Cut("row", ((Piece((i,), rest, padded=piece.padded),),))
                 atom = self._atom((i, shape), alone)
-                found.append((atom, float(weights[i]) / max(weigh(piece), 1e-300)))
+                found.append((atom, values[i] / max(weigh(piece), 1e-300)))
             return found
 
         return Micro("rows", shares, weigh, label)

@@ -26,10 +26,12 @@ _REMEDY: dict[str, tuple[str, str]] = {
     ),
     "weight-per-micro-batch": (
         "Divide the summed weighted losses by the sum of weights of the whole window.",
-        "weight = sum(class_weight[b.target].sum() for b in micro_batches)\n"
-        "for b in micro_batches:\n"
-        "    losses = F.cross_entropy(model(b.input), b.target, class_weight, reduction='sum')\n"
-        "    (losses / weight).backward()",
+        (
+            "weight = sum(class_weight[b.target].sum() for b in micro_batches)\n"
+            "for b in micro_batches:\n"
+            "    losses = F.cross_entropy(model(b.input), b.target, class_weight, reduction='sum')\n"
+            "    (losses / weight).backward()"
+        ),
     ),
     "fixed-window-size": (
         "Divide by what the window holds, not by the number that it would hold if it were full.",
@@ -41,40 +43,54 @@ _REMEDY: dict[str, tuple[str, str]] = {
     ),
     "world-size-factor": (
         "The wrapper averages over ranks: scale each rank's sum by world size / global weight.",
-        "weight = torch.tensor(local_weight)\n"
-        "torch.distributed.all_reduce(weight)\n"
-        "(loss_sum * torch.distributed.get_world_size() / weight).backward()",
+        (
+            "weight = torch.tensor(local_weight)\n"
+            "torch.distributed.all_reduce(weight)\n"
+            "(loss_sum * torch.distributed.get_world_size() / weight).backward()"
+        ),
     ),
     "padding-counted": (
-        "Replace losses under the mask by zero and divide by the number of unmasked elements; "
-        "let the model not read padding.",
-        "losses = torch.where(mask, losses, 0)\n"
-        "mean = batchproof.reduce(losses, mask=mask)   # the pair (sum, number of unmasked)",
+        (
+            "Replace losses under the mask by zero and divide by the number of unmasked elements; "
+            "let the model not read padding."
+        ),
+        (
+            "losses = torch.where(mask, losses, 0)\n"
+            "mean = batchproof.reduce(losses, mask=mask)   # the pair (sum, number of unmasked)"
+        ),
     ),
     "empty-micro-batch-nan": (
-        "Keep sums and weights apart until the end of the window: an empty micro-batch adds 0 to "
-        "both.",
+        (
+            "Keep sums and weights apart until the end of the window: an empty micro-batch adds 0 to "
+            "both."
+        ),
         "total, weight = torch.where(mask, losses, 0).sum(), mask.sum()   # never total / weight\n"
         "# or\n" + _STEP,
     ),
     "one-micro-batch-only": (
         "Zero the gradients once a window, before its first micro-batch, and step after its last.",
-        "optimizer.zero_grad()\n"
-        "for b in micro_batches:\n"
-        "    loss(model, b).backward()\n"
-        "optimizer.step()",
+        (
+            "optimizer.zero_grad()\n"
+            "for b in micro_batches:\n"
+            "    loss(model, b).backward()\n"
+            "optimizer.step()"
+        ),
     ),
     "term-scaled-apart": (
         "Give every term of the objective its own sum and weight, and scale each by the window's.",
-        "step = batchproof.Step(model, optimizer, count=count)\n"
-        "step(micro_batches, loss)   # loss -> {'main': Mean, 'auxiliary': Mean}",
+        (
+            "step = batchproof.Step(model, optimizer, count=count)\n"
+            "step(micro_batches, loss)   # loss -> {'main': Mean, 'auxiliary': Mean}"
+        ),
     ),
     "clipped-per-micro-batch": (
         "Clip once, after the last micro-batch and after the division.",
-        "for b in micro_batches:\n"
-        "    (loss_sum(model, b) / weight).backward()\n"
-        "torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n"
-        "optimizer.step()",
+        (
+            "for b in micro_batches:\n"
+            "    (loss_sum(model, b) / weight).backward()\n"
+            "torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n"
+            "optimizer.step()"
+        ),
     ),
     "reported-loss": (
         "Report the sum of losses over the sum of weights of all micro-batches.",
@@ -89,13 +105,17 @@ _REMEDY: dict[str, tuple[str, str]] = {
         "model.norm = nn.GroupNorm(groups, channels)   # in place of nn.BatchNorm2d(channels)",
     ),
     "random-draws": (
-        "Draw from a generator that is seeded, and per sample, or leave the draws out of what is "
-        "compared.",
+        (
+            "Draw from a generator that is seeded, and per sample, or leave the draws out of what is "
+            "compared."
+        ),
         "",
     ),
     "coupled-samples": (
-        "Choose the batch that the loss is defined on, and keep it whole: gather it over "
-        "micro-batches and ranks before the loss.",
+        (
+            "Choose the batch that the loss is defined on, and keep it whole: gather it over "
+            "micro-batches and ranks before the loss."
+        ),
         "",
     ),
     "leaking-state": (
@@ -103,8 +123,10 @@ _REMEDY: dict[str, tuple[str, str]] = {
         "optimizer.zero_grad(set_to_none=True)",
     ),
     "nan-batch-dropped": (
-        "Let NaN reach the result, or raise: a mean over the other batches is a mean of something "
-        "else.",
+        (
+            "Let NaN reach the result, or raise: a mean over the other batches is a mean of something "
+            "else."
+        ),
         "",
     ),
     "unknown": ("Look at the numbers under each cut.", ""),

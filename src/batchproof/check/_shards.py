@@ -6,6 +6,7 @@ tried for both ways and against every cut over ranks.
 """
 
 import torch
+from torch import Tensor
 
 from batchproof.check._cuts import Cut, Piece
 from batchproof.check._laws import misfit
@@ -26,20 +27,32 @@ def duplicates(search: Search, cuts: list[Cut]) -> list[Diagnosis]:
     if not over or micro is None or micro.kind != "ratio":
         return []
     n = search.facts.count
-    weights = torch.tensor([micro.weigh(Piece((i,))) for i in range(n)])
-    seen = search.rows(over)
-    singles = search.singles[:n]
-    for most in range(1, n + 1):
-        for repeated in (range(most), range(n - most, n)):
-            counts = torch.ones(n, dtype=torch.float64)
-            counts[list(repeated)] += 1
-            share = counts * weights
-            value = (share / share.sum()) @ singles
-            residual = misfit(value.expand_as(seen), seen)
-            if residual <= search.lab.fit:
-                text = (
-                    f"Samples {list(repeated)} are counted twice: shards are padded to equal "
-                    "length by handing them out again."
-                )
-                return [diagnosis("duplicated-samples", text, residual, evaluation=True)]
+    weights = torch.tensor([micro.weigh(Piece((i,))) for i in range(n)], dtype=torch.float64)
+    for ahead in (True, False):
+        found = [_repeated(search, cut, weights, ahead=ahead) for cut in over]
+        if all(one is not None for one in found) and any(one and one[0] for one in found):
+            many = sorted({i for one in found if one for i in one[0]})
+            text = (
+                f"Samples {many} are counted twice: shards are padded to equal length by handing "
+                "them out again."
+            )
+            residual = max(one[1] for one in found if one)
+            return [diagnosis("duplicated-samples", text, residual, evaluation=True)]
     return []
+
+
+def _repeated(
+    search: Search, cut: Cut, weights: Tensor, *, ahead: bool
+) -> tuple[list[int], float] | None:
+    """Return which samples, counted twice, give the cut's number, and how well."""
+    n = len(weights)
+    seen = search.of(cut)[None]
+    for most in range(n):
+        repeated = list(range(most)) if ahead else list(range(n - most, n))
+        share = weights.clone()
+        share[repeated] *= 2
+        value = (share / share.sum()) @ search.singles[:n]
+        residual = misfit(value[None], seen)
+        if residual <= search.lab.fit:
+            return repeated, residual
+    return None

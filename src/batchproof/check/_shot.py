@@ -278,9 +278,7 @@ def _poisoned(model: nn.Module, pieces: Sequence[Piece], sample: int) -> ExitSta
 def _all_nan(output: Any) -> Any:
     from batchproof.check._samples import tree_map  # noqa: PLC0415
 
-    return tree_map(
-        lambda leaf: leaf * float("nan") if leaf.is_floating_point() else leaf, output
-    )
+    return tree_map(lambda leaf: leaf * float("nan") if leaf.is_floating_point() else leaf, output)
 
 
 class Sketch:

@@ -1,6 +1,7 @@
 """check_step and check_evaluate: run the user's code under many cuts, and report."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, Literal
 
 import torch
@@ -163,9 +164,15 @@ def _check(
 ) -> Report:
     _refuse(kit, worlds, timeout)
     kit, facts = gather_facts(kit, window=kit.window, mask=mask)
-    available = standard_cuts(facts, worlds, every_size=kit.kind == "evaluate")
+    available = standard_cuts(
+        facts, worlds, every_size=kit.kind == "evaluate", own_shards=own_shards
+    )
     cuts = choose(chosen, available, facts.count)
-    with Ranks(kit, timeout=timeout, own_shards=own_shards) as ranks:
+    ranks = Ranks(kit, timeout=timeout, own_shards=own_shards)
+    with closing(ranks):
+        worlds = [len(cut.ranks) for cut in cuts if len(cut.ranks) > 1]
+        if worlds:
+            ranks.start(worlds[0])
         lab = Laboratory(kit, facts.count, ranks.shot)
         return Inquiry(lab, facts, cuts, name).report()
 
@@ -179,7 +186,9 @@ def _refuse(kit: Kit, worlds: Sequence[int], timeout: float) -> None:
     if not kit.dtype.is_floating_point:
         raise ProbeError(f"dtype is {kit.dtype}; expected a floating-point type.")
     if not worlds or any(world < 1 for world in worlds):
-        raise ProbeError(f"ranks is {tuple(worlds)}; expected numbers of processes, such as (1, 2).")
+        raise ProbeError(
+            f"ranks is {tuple(worlds)}; expected numbers of processes, such as (1, 2)."
+        )
     if kit.window is not None and kit.window < 1:
         raise ProbeError(f"window is {kit.window}; expected micro-batches a window, 1 or more.")
     if timeout <= 0:

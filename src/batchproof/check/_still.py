@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,7 +25,9 @@ _RATES = ("dropout", "attention_dropout", "hidden_dropout", "dropout_p", "attn_d
 
 def seed_all(seed: int) -> None:
     """Seed torch, random, and numpy where it is loaded."""
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
     random.seed(seed)
     numpy = sys.modules.get("numpy")
     if numpy is not None:
@@ -76,7 +78,7 @@ def _functional_dropout_off() -> Iterator[None]:
     def same(input: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:  # noqa: A002
         return input
 
-    attention = F.scaled_dot_product_attention
+    attention = functional.scaled_dot_product_attention
 
     def no_dropout(*args: Any, **kwargs: Any) -> Any:
         if len(args) > 4:
@@ -88,14 +90,14 @@ def _functional_dropout_off() -> Iterator[None]:
         ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"), same
     )
     swaps["scaled_dot_product_attention"] = no_dropout
-    kept = {name: getattr(F, name) for name in swaps}
+    kept = {name: getattr(functional, name) for name in swaps}
     for name, swap in swaps.items():
-        setattr(F, name, swap)
+        setattr(functional, name, swap)
     try:
         yield
     finally:
         for name, original in kept.items():
-            setattr(F, name, original)
+            setattr(functional, name, original)
 
 
 @dataclass
@@ -124,14 +126,12 @@ def _can_draw(func: Any, args: Any, kwargs: Any) -> bool:
     return any(0.0 < rate < 1.0 for rate in rates[:1])
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, trace: Trace, inside: list[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.trace, self.inside = trace, inside
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if self.trace.paused:
             return result

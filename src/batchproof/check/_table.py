@@ -24,8 +24,13 @@ def number(value: float | None, digits: int = 3) -> str:
 def render(report: Report) -> str:
     """Return the report as text without colour or control codes."""
     console = Console(
-        file=io.StringIO(), width=WIDTH, color_system=None, highlight=False, markup=False,
-        legacy_windows=False, force_terminal=False,
+        file=io.StringIO(),
+        width=WIDTH,
+        color_system=None,
+        highlight=False,
+        markup=False,
+        legacy_windows=False,
+        force_terminal=False,
     )
     console.print(report.verdict)
     console.print()
@@ -44,7 +49,7 @@ def render(report: Report) -> str:
             console.print(f"      {line}", soft_wrap=True)
     _print_facts(console, report)
     file = console.file
-    assert isinstance(file, io.StringIO)  # noqa: S101
+    assert isinstance(file, io.StringIO)
     lines = (line.rstrip() for line in file.getvalue().splitlines())
     return "\n".join(lines)
 

@@ -60,7 +60,8 @@ class Steadiness:
         narrow = self.lab.trace.narrowest
         if narrow.itemsize < self.lab.kit.dtype.itemsize:
             self.notes.append(
-                f"computes in {narrow} somewhere: errors below {self.lab.tolerance:.0e} are not seen"
+                f"computes in {narrow} somewhere: errors below {self.lab.tolerance:.0e} are "
+                "not seen"
             )
 
     def _unseeded(self, draws: list[str]) -> list[Diagnosis]:
@@ -79,8 +80,8 @@ class Steadiness:
             )
             return [diagnosis("random-draws", text, 0.0)]
         text = (
-            f"The same cut of the same samples gives another result in the next call ({self.noise:.1%} "
-            "away), though model and seeds are the same: something outlives the call."
+            "The same cut of the same samples gives another result in the next call "
+            f"({self.noise:.1%} away), though model and seeds are the same: something outlives the call."
         )
         return [diagnosis("leaking-state", text, 0.0)]
 
@@ -121,7 +122,7 @@ def look_for_nan_dropped(lab: Laboratory, notes: list[str]) -> list[Diagnosis]:
     order = Order(still=lab.still, poison=lab.count // 2)
     try:
         value = shoot(lab.kit, singles, order).loss
-    except Exception:  # noqa: BLE001
+    except Exception:
         return []
     lab.runs += 1
     if value is None or not math.isfinite(value):
