@@ -76,23 +76,29 @@ def linear_cross_entropy(
         counted = counted & mask
     hidden = torch.where(counted.unsqueeze(-1), hidden, 0)
     hidden, weight, bias = _under_autocast(hidden, weight, bias)
-
-    counts = counted.to(exact_dtype(hidden.device))
-    per_sample = counts.flatten(1).sum(1) if counts.ndim > 1 else counts
-    if unit == "sample":
-        share = torch.where(per_sample == 0, 1, per_sample)
-        counts = counts / share.reshape(share.shape + (1,) * (counts.ndim - 1))
+    scale, of_mean = _scale_and_weight(counted, unit)
     total: Tensor = _Sweep.apply(  # type: ignore[no-untyped-call]
         hidden.reshape(-1, hidden.shape[-1]),
         weight,
         bias,
         torch.where(counted, target, 0).reshape(-1, 1).long(),
-        counts.to(_wide(hidden.dtype)).reshape(-1, 1),
+        scale.to(_wide(hidden.dtype)).reshape(-1, 1),
         hidden.shape[0],
         torch.is_grad_enabled(),
     )
-    of_mean = per_sample if unit == "element" else (per_sample != 0).to(per_sample.dtype)
     return Mean(total, of_mean, unit)
+
+
+def _scale_and_weight(counted: Tensor, unit: Unit) -> tuple[Tensor, Tensor]:
+    """Return what each token's loss is multiplied by in the total, and each sample's weight."""
+    scale = counted.to(exact_dtype(counted.device))
+    counts = scale.flatten(1).sum(1) if scale.ndim > 1 else scale
+    if unit == "element":
+        return scale, counts
+    if unit == "sample":
+        divisor = torch.where(counts == 0, 1, counts)
+        scale = scale / divisor.reshape(divisor.shape + (1,) * (scale.ndim - 1))
+    return scale, (counts != 0).to(counts.dtype)
 
 
 class _Sweep(torch.autograd.Function):
