@@ -36,12 +36,10 @@ def linear_cross_entropy(
 ) -> Mean:
     """Return the cross-entropy of `hidden @ weight.T + bias` without holding those logits.
 
-    The same pair as `exact(F.cross_entropy)` of the product. Gradients are computed along with the
-    losses, so memory is that of the gradients and of one chunk of logits.
+    The same pair as `exact(F.cross_entropy)` of the product, in the memory of one chunk of logits.
 
     Args:
-        hidden: what the last linear layer takes, shape (samples, width) or
-            (samples, tokens, width).
+        hidden: what the last linear layer takes, shape (samples, *elements, width).
         weight: the linear layer's weight, shape (classes, width).
         target: class indices, one a token.
         bias: the linear layer's bias.
@@ -67,7 +65,6 @@ def linear_cross_entropy(
 
     References:
         Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024.
-        PyTorch, `torch.nn.functional.linear_cross_entropy`, whose chunked form gives one mean.
     """
     check_unit(unit)
     _expect_shapes(hidden, weight, target, bias, mask)
