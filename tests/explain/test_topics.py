@@ -268,3 +268,18 @@ def test_what_is_given_is_escaped_and_numbers_can_be_written_down():
     told = explain.mean()
     assert "'" not in told.to_html().split("</style>")[1].replace("&#x27;", "")
     assert json.loads(json.dumps(dict(told.numbers)))["mean"] == told.numbers["mean"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mean", {"samples": 5000, "batch_size": 7}),
+        ("padding", {"lengths": [3] * 200, "losses": [1.0] * 200}),
+        ("accumulation", {"sizes": [4, 3] * 200, "accumulate": 3}),
+        ("ranks", {"samples": 5000, "world_size": 300}),
+    ],
+)
+def test_long_data_are_told_on_one_screen_or_two(name, options):
+    text = TOPICS[name].explain(**options).to_text()
+    assert "more" in text
+    assert len(text.splitlines()) < 100

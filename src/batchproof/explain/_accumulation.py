@@ -13,7 +13,7 @@ from typing import Annotated
 
 from batchproof._errors import SettingError
 from batchproof.explain._explanation import Explanation
-from batchproof.explain._values import count, counts, finite, same_length
+from batchproof.explain._values import count, counts, few, finite, same_length
 from batchproof.explain._values import mean as average
 from batchproof.page import Bar, Bars, Blocks, Cell, Code, Formula, Row, Table, Tone, number
 
@@ -98,13 +98,15 @@ def _blocks(windows: list[list[Micro]], accumulate: int) -> Blocks:
         missing = accumulate - len(window)
         if missing:
             rows.append(Row(f"window {index + 1}", (), f"{missing} of {accumulate} are missing"))
+    shown = few(rows, lambda left_out: Row(f"... {left_out} more", ()))
     legend: tuple[tuple[Tone, str], ...] = (("plain", "full"), ("wrong", "smaller"))
-    return Blocks("micro-batches in their windows", tuple(rows), legend)
+    return Blocks("micro-batches in their windows", tuple(shown), legend)
 
 
 def _bars(exact: list[float], fixed: list[float]) -> Bars:
     bars = []
-    for index, (right, usual) in enumerate(zip(exact, fixed, strict=True)):
+    both = list(enumerate(zip(exact, fixed, strict=True)))
+    for index, (right, usual) in [*both[:3], *both[3:][-1:]]:
         bars.append(Bar(f"window {index + 1}, exact", right, "exact"))
         tone: Tone = "exact" if math.isclose(right, usual, rel_tol=1e-12) else "wrong"
         bars.append(Bar(f"window {index + 1}, loss / k", usual, tone))
@@ -114,7 +116,7 @@ def _bars(exact: list[float], fixed: list[float]) -> Bars:
 def _table(
     windows: list[list[Micro]], exact: list[float], fixed: list[float], means: list[float]
 ) -> Table:
-    rows = tuple(
+    rows = [
         (
             f"{index + 1}",
             "+".join(str(n) for n, _ in window),
@@ -123,5 +125,6 @@ def _table(
             number(means[index]),
         )
         for index, window in enumerate(windows)
-    )
-    return Table(("window", "sizes", "exact", "divided by k", "mean of means"), rows)
+    ]
+    shown = few(rows, lambda left_out: (f"... {left_out} more", "", "", "", ""))
+    return Table(("window", "sizes", "exact", "divided by k", "mean of means"), tuple(shown))

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from batchproof.explain._explanation import Explanation
-from batchproof.explain._values import count, cut, finite
+from batchproof.explain._values import count, cut, few, finite
 from batchproof.explain._values import mean as average
 from batchproof.page import Bar, Bars, Blocks, Cell, Formula, Part, Row, Table, Text, Tone, number
 
-_ROWS, _CELLS = 12, 32
+_CELLS = 32
 
 
 def mean(
@@ -80,9 +80,7 @@ def _numbers(batches: list[tuple[float, ...]]) -> dict[str, float]:
 def _pictures(batches: list[tuple[float, ...]], numbers: dict[str, float]) -> tuple[Part, ...]:
     full = max(len(batch) for batch in batches)
     rows = [_row(index, batch, full, len(batches)) for index, batch in enumerate(batches)]
-    if len(rows) > _ROWS:
-        hidden = Row(f"... {len(rows) - _ROWS + 1} more", ())
-        rows = [*rows[: _ROWS - 2], hidden, rows[-1]]
+    rows = few(rows, lambda left_out: Row(f"... {left_out} more", ()))
     legend: tuple[tuple[Tone, str], ...] = (
         ("plain", "samples of a full batch"),
         ("wrong", "samples that count for more"),
@@ -139,8 +137,8 @@ def _why(numbers: dict[str, float], ones: dict[str, float], *, same: bool) -> tu
         Table(("", "a loss of 1 everywhere", "these losses"), rows, ("exact", "wrong", "wrong")),
         Text(
             "With a loss of 1 everywhere the first two are 1: a mean of equal numbers is that "
-            "number, however it is cut. Such a test finds nothing. The third counts batches that "
-            "do not exist."
+            "number, however it is cut. Such a test finds nothing. The third divides by "
+            "samples / batch size, which is not the number of batches when the last one is short."
         ),
         Text(
             "The bias is a covariance over the batches, of a batch's size and its mean loss. "

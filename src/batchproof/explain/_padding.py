@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from batchproof.explain._explanation import Explanation
-from batchproof.explain._values import count, counts, finite, same_length
+from batchproof.explain._values import count, counts, few, finite, same_length
 from batchproof.explain._values import mean as average
 from batchproof.page import Bar, Bars, Blocks, Cell, Code, Part, Row, Table, Text, number
 
@@ -109,8 +109,9 @@ def _blocks(sequences: Sequences, batch_size: int) -> Blocks:
             cells = (Cell("plain"),) * tokens + (Cell("muted"),) * (width - tokens)
             label = f"batch {index + 1}, sequence {index * batch_size + place + 1}"
             rows.append(Row(label, cells, f"{n} tokens, mean loss {number(m)}"))
+    shown = few(rows, lambda left_out: Row(f"... {left_out} more", ()))
     legend = (("plain", "token"), ("muted", "padding"))
-    return Blocks("sequences as they lie in their batches", tuple(rows), legend)  # type: ignore[arg-type]
+    return Blocks("sequences as they lie in their batches", tuple(shown), legend)  # type: ignore[arg-type]
 
 
 def _bars(numbers: dict[str, float], batch_size: int) -> Bars:

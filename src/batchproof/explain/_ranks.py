@@ -107,6 +107,7 @@ def _blocks(dealt: list[list[int]], samples: int) -> Blocks:
         )
         many = sum(1 for where, _ in repeated if where == rank)
         note = f"{len(indices)} samples" + (f", {many} of them repeated" if many else "")
+        note += f"; the last {_SHOWN} are drawn" if len(indices) > _SHOWN else ""
         rows.append(Row(f"rank {rank}", cells, note))
     if len(dealt) > _SHOWN:
         rows.append(Row(f"... {len(dealt) - _SHOWN} more ranks", ()))

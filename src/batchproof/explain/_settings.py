@@ -73,9 +73,9 @@ def equivalent_settings(
 
     Example:
         >>> import batchproof as bp
-        >>> bp.equivalent_settings("sgd", factor=32, lr=0.32, weight_decay=0.01, max_grad_norm=1.0)
-        Settings(lr=0.01, weight_decay=0.32, eps=None, max_grad_norm=32.0)
-        >>> bp.equivalent_settings("adamw", factor=32, lr=0.001, weight_decay=0.01)
+        >>> bp.equivalent_settings("sgd", factor=32.0, lr=0.32, weight_decay=0.01)
+        Settings(lr=0.01, weight_decay=0.32, eps=None, max_grad_norm=None)
+        >>> bp.equivalent_settings("adamw", factor=32.0, lr=0.001, weight_decay=0.01)
         Settings(lr=0.001, weight_decay=0.01, eps=3.2e-07, max_grad_norm=None)
     """
     if optimizer not in OPTIMIZERS:

@@ -1,9 +1,12 @@
 """Values that a topic cannot work with, refused in one line."""
 
 import math
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
+from typing import TypeVar
 
 from batchproof._errors import SettingError
+
+Item = TypeVar("Item")
 
 
 def finite(name: str, values: Sequence[float], least: int = 1) -> tuple[float, ...]:
@@ -88,6 +91,13 @@ def same_length(**named: Sized) -> None:
 def cut(values: Sequence[float], size: int) -> list[tuple[float, ...]]:
     """Return the values in batches of a size, the last one as short as it must be."""
     return [tuple(values[start : start + size]) for start in range(0, len(values), size)]
+
+
+def few(rows: Sequence[Item], hidden: Callable[[int], Item], most: int = 12) -> list[Item]:
+    """Return at most so many rows: the first ones, one for those left out, and the last."""
+    if len(rows) <= most:
+        return list(rows)
+    return [*rows[: most - 2], hidden(len(rows) - most + 1), rows[-1]]
 
 
 def mean(values: Sequence[float]) -> float:
