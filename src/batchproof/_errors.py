@@ -1,20 +1,20 @@
 """Every exception that batchproof raises, as one tree.
 
     BatchproofError
-    ├── ShapeError            ValueError          tensors whose shapes disagree
-    ├── UnitError             ValueError          means of different units, or an unknown unit
-    ├── EmptyMeanError        ZeroDivisionError   the mean of nothing
-    ├── CriterionError        ValueError          a loss whose mean does not split by samples
-    ├── MissingCountError     ValueError          an objective whose weights must be known before backward
-    ├── NonFiniteError        ArithmeticError     a loss or a gradient that is NaN or infinite
-    ├── SettingError          ValueError          an option or argument that cannot be meant
-    ├── DataError             ValueError          a data set that is missing, damaged or out of range
-    ├── CheckpointError       ValueError          a checkpoint that is damaged or does not fit
-    ├── RunFolderError        OSError             a run folder that exists, is missing or cannot be written
-    ├── RunInterruptedError   KeyboardInterrupt   a run that a signal ended, after saving it
-    ├── RankError             RuntimeError        ranks that disagree, or one that died
-    ├── ProbeError            ValueError          a probe that cannot be run under the cuts asked for
-    └── CutDependenceError    AssertionError      a step or an evaluation that depends on the cut
+    ├── ShapeError           ValueError         tensors whose shapes disagree
+    ├── UnitError            ValueError         means of different units, or an unknown unit
+    ├── EmptyMeanError       ZeroDivisionError  the mean of nothing
+    ├── CriterionError       ValueError         a loss whose mean does not split by samples
+    ├── MissingCountError    ValueError         weights that must be known before backward
+    ├── NonFiniteError       ArithmeticError    a loss or a gradient that is NaN or infinite
+    ├── SettingError         ValueError         an option that cannot be meant
+    ├── DataError            ValueError         data missing, damaged or out of range
+    ├── CheckpointError      ValueError         a checkpoint damaged, or of another run
+    ├── RunFolderError       OSError            a run folder that exists, or cannot be written
+    ├── RunInterruptedError  KeyboardInterrupt  a run that a signal ended
+    ├── RankError            RuntimeError       ranks that disagree, or one that died
+    ├── ProbeError           ValueError         a probe that cannot be run
+    └── CutDependenceError   AssertionError     a step that depends on the cut
 
 Each is also the builtin it resembles, so either can be caught. Every message is one line: what was
 given, what was expected, and what to do.

@@ -6,8 +6,8 @@ import batchproof
 
 NAMES = """
     BatchproofError CheckpointError CriterionError CutDependenceError DataError EmptyMeanError
-    Estimate History Interrupted Mean Meter MissingCountError NonFiniteError Outcome ProbeError
-    RankError Report RunFolderError SettingError ShapeError Step StepResult Trainer Unit UnitError
+    Estimate History Mean Meter MissingCountError NonFiniteError Outcome ProbeError
+    RankError Report RunFolderError RunInterruptedError SettingError ShapeError Step StepResult Trainer Unit UnitError
     accuracy check_evaluate check_heads check_step equivalent_settings evaluate exact
     linear_cross_entropy reduce supervised windows
 """
@@ -15,6 +15,10 @@ NAMES = """
 
 def test_the_public_names_are_these() -> None:
     assert sorted(set(batchproof.__all__) - {"__version__"}) == sorted(NAMES.split())
+
+
+def test_every_public_name_is_bound() -> None:
+    assert set(batchproof.__all__) == {"__version__", *batchproof._HOME}
 
 
 def test_every_public_name_is_there_and_documented() -> None:
