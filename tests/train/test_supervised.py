@@ -2,11 +2,11 @@ import functools
 
 import pytest
 import torch
-from small_runs import samples
 from torch import nn
 from torch.nn import functional as F
 
 import batchproof as bp
+from small_runs import samples
 
 
 @pytest.mark.parametrize(

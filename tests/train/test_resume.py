@@ -1,0 +1,362 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import batchproof as bp
+from batchproof.train import Callback, RunFolder
+from small_runs import batches, classifier, samples, trainer
+
+SCRIPT = Path(__file__).parent.parent / "killed_run.py"
+
+
+def killed(*arguments):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return int(done.stdout)
+
+
+def test_a_run_killed_at_random_moments_logs_what_one_never_killed_logs(tmp_path):
+    assert killed("at-random", tmp_path) >= 1
+
+
+def test_a_run_killed_while_it_writes_goes_on_as_if_it_had_not_been(tmp_path):
+    assert killed("at-writes", tmp_path, 23) >= 4
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAt(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, position, result):
+        if position.step == self.step:
+            raise Stop
+
+
+def dropping(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 3))
+
+
+LOADERS = {
+    "batches by index": lambda: batches(40, shuffle=True),
+    "a list": lambda: [samples(8, seed) for seed in range(5)],
+    "a shuffling DataLoader": lambda: DataLoader(
+        TensorDataset(*samples(40)), batch_size=8, shuffle=True
+    ),
+    "a DataLoader with a generator": lambda: DataLoader(
+        TensorDataset(*samples(40)),
+        batch_size=8,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(4),
+    ),
+}
+
+
+@pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS.keys())
+@pytest.mark.parametrize("stop", [4, 8])
+def test_going_on_within_an_epoch_draws_what_would_have_been_drawn(tmp_path, loader, stop):
+    options = {"seed": 2, "log_every": 2, "checkpoint_every_steps": 3, "accumulate": 1}
+    trainer(dropping(), run_dir=tmp_path / "whole", **options).fit(
+        loader(), batches(9), max_epochs=3
+    )
+    cut = tmp_path / "cut"
+    with pytest.raises(Stop):
+        trainer(dropping(), run_dir=cut, callbacks=[StopAt(stop)], **options).fit(
+            loader(), batches(9), max_epochs=3
+        )
+    history = trainer(dropping(seed=9), run_dir=cut, **options).fit(
+        loader(), batches(9), max_epochs=3, resume=True
+    )
+    expect_alike(tmp_path / "whole", cut)
+    assert history.records == RunFolder(cut).records()
+
+
+def expect_alike(left, right):
+    for name in ("metrics.jsonl", "metrics.csv"):
+        assert (left / name).read_text() == (right / name).read_text()
+    ours, theirs = RunFolder(left).weights("last"), RunFolder(right).weights("last")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+SCHEDULES = {
+    "StepLR": (lambda o: torch.optim.lr_scheduler.StepLR(o, 1, gamma=0.5), "epoch"),
+    "MultiStepLR": (lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [1, 2]), "epoch"),
+    "OneCycleLR": (lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.2, total_steps=99), "step"),
+    "ReduceLROnPlateau": (
+        lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, patience=0, threshold=1.0),
+        "epoch",
+    ),
+    "SequentialLR": (
+        lambda o: torch.optim.lr_scheduler.SequentialLR(
+            o,
+            [
+                torch.optim.lr_scheduler.ConstantLR(o),
+                torch.optim.lr_scheduler.ExponentialLR(o, 0.9),
+            ],
+            [2],
+        ),
+        "step",
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "per"), SCHEDULES.values(), ids=SCHEDULES.keys())
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_every_schedule_and_optimiser_goes_on(tmp_path, made, per, kind):
+    def fit(run_dir, epochs, **options):
+        model = classifier()
+        optimizer = kind(model.parameters(), lr=0.1)
+        return trainer(
+            model,
+            optimizer=optimizer,
+            scheduler=made(optimizer),
+            scheduler_per=per,
+            run_dir=run_dir,
+            ema=0.5,
+        ).fit(batches(24), batches(9), max_epochs=epochs, **options)
+
+    whole = fit(tmp_path / "whole", 3)
+    fit(tmp_path / "cut", 1)
+    fit(tmp_path / "cut", 3, resume=True)
+    expect_alike(tmp_path / "whole", tmp_path / "cut")
+    assert len({record.value for record in whole.epochs("lr")}) > 1
+
+
+def test_early_stopping_goes_on_counting(tmp_path):
+    options = {"lr": 1e-30, "patience": 3, "run_dir": tmp_path / "run"}
+    trainer(**options).fit(batches(8), batches(8), max_epochs=2)
+    history = trainer(**options).fit(batches(8), batches(8), max_epochs=50, resume=True)
+    assert len(history.epochs("val_loss")) == 4
+
+
+def test_a_run_that_is_over_stays_over(tmp_path):
+    first = trainer(run_dir=tmp_path / "run").fit(batches(8), max_epochs=2)
+    again = trainer(run_dir=tmp_path / "run").fit(batches(8), max_epochs=2, resume=True)
+    assert again.records == first.records
+
+
+def test_resume_begins_a_run_that_is_not_there_yet(tmp_path):
+    trainer(run_dir=tmp_path / "run").fit(batches(8), max_epochs=1, resume=True)
+    assert RunFolder(tmp_path / "run").records()
+
+
+def begun(run_dir, **options):
+    trainer(run_dir=run_dir, **options).fit(batches(16), batches(9), max_epochs=2)
+
+
+def goes_on(run_dir, train=None, val=None, **options):
+    trainer(run_dir=run_dir, **options).fit(
+        train or batches(16), val or batches(9), max_epochs=3, resume=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"accumulate": 2}, "settings.accumulate was 1 and is 2"),
+        ({"lr": 0.2}, r"optimizer.groups was .*"),
+        ({"model": nn.Linear(4, 3)}, "model.class was 'Sequential' and is 'Linear'"),
+        ({"train": batches(16, seed=5)}, "first batch was '.*' and is '.*'"),
+        ({"train": batches(16, batch_size=4)}, "training data.batches was 2 and is 4"),
+        ({"val": batches(10)}, "validation data.samples was 9 and is 10"),
+        ({"config": {"dropout": 0.1}}, "config.dropout was absent and is 0.1"),
+    ],
+)
+def test_what_differs_from_the_run_is_named(tmp_path, options, text):
+    begun(tmp_path / "run")
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(bp.CheckpointError, match=rf"was made otherwise: .*{text}"):
+        goes_on(tmp_path / "run", **options)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def altered(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut_short, altered, Path.unlink])
+@pytest.mark.parametrize("name", ["state.pt", "weights.safetensors", "digests.json"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, damage, name):
+    trainer(run_dir=tmp_path / "whole").fit(batches(16), batches(9), max_epochs=3)
+    run = tmp_path / "run"
+    begun(run)
+    damage(run / "last" / name)
+    history = trainer(run_dir=run).fit(batches(16), batches(9), max_epochs=3, resume=True)
+    assert len(history.notices) == 1
+    assert str(run / "last") in history.notices[0]
+    assert "going on from" in history.notices[0]
+    expect_alike(tmp_path / "whole", run)
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused(tmp_path):
+    begun(tmp_path / "run")
+    for name in ("last", "previous"):
+        cut_short(tmp_path / "run" / name / "state.pt")
+    with pytest.raises(bp.CheckpointError, match=r"no whole checkpoint: .*last/state.pt was cut"):
+        goes_on(tmp_path / "run")
+
+
+def test_a_log_that_is_shorter_than_its_checkpoint_is_refused(tmp_path):
+    begun(tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").write_text("")
+    with pytest.raises(bp.CheckpointError, match="shorter than its checkpoint says"):
+        goes_on(tmp_path / "run")
+
+
+class Interrupt(Callback):
+    def __init__(self, step, number):
+        self.step, self.number = step, number
+
+    def on_step(self, position, result):
+        if position.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
+    trainer(dropping(), run_dir=tmp_path / "whole", seed=1).fit(
+        batches(40, shuffle=True), batches(9), max_epochs=2
+    )
+    run = tmp_path / "run"
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(bp.RunInterruptedError, match=r"after step 3; saved in .*resume") as caught:
+        trainer(dropping(), run_dir=run, seed=1, callbacks=[Interrupt(3, number)]).fit(
+            batches(40, shuffle=True), batches(9), max_epochs=2
+        )
+    assert caught.value.signal == number
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+    trainer(dropping(), run_dir=run, seed=1).fit(
+        batches(40, shuffle=True), batches(9), max_epochs=2, resume=True
+    )
+    expect_alike(tmp_path / "whole", run)
+
+
+def test_a_signal_during_validation_is_heeded_at_once(tmp_path):
+    trainer(dropping(), run_dir=tmp_path / "whole", seed=1).fit(
+        batches(24, shuffle=True), batches(40), max_epochs=2
+    )
+    drawn = []
+
+    class Interrupting(list):
+        def __iter__(self):
+            for batch in batches(40):
+                drawn.append(1)
+                if len(drawn) == 2:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield batch
+
+        samples, batch_size = 40, 8
+
+        def __len__(self):
+            return 5
+
+    run = tmp_path / "run"
+    with pytest.raises(bp.RunInterruptedError):
+        trainer(dropping(), run_dir=run, seed=1).fit(
+            batches(24, shuffle=True), Interrupting(), max_epochs=2
+        )
+    assert len(drawn) == 2
+    trainer(dropping(), run_dir=run, seed=1).fit(
+        batches(24, shuffle=True), batches(40), max_epochs=2, resume=True
+    )
+    expect_alike(tmp_path / "whole", run)
+
+
+def test_a_signal_without_a_run_folder_says_that_nothing_was_saved():
+    with pytest.raises(bp.RunInterruptedError, match="nothing was saved, for no run_dir"):
+        trainer(callbacks=[Interrupt(1, signal.SIGINT)]).fit(batches(), max_epochs=1)
+
+
+def test_a_full_disk_stops_the_run_with_what_was_saved_whole(tmp_path, monkeypatch):
+    run, writes = tmp_path / "run", []
+    real = torch.save
+
+    def full(state, path):
+        writes.append(path)
+        if len(writes) == 3:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        real(state, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    text = r"cannot save to .*: no space left on device; step 2 is safe in .*last; free some space"
+    with pytest.raises(bp.RunFolderError, match=text):
+        trainer(run_dir=run).fit(batches(16), batches(9), max_epochs=5)
+    monkeypatch.undo()
+    assert not list(run.glob(".*"))
+    trainer(run_dir=run).fit(batches(16), batches(9), max_epochs=3, resume=True)
+    trainer(run_dir=tmp_path / "whole").fit(batches(16), batches(9), max_epochs=3)
+    expect_alike(tmp_path / "whole", run)
+
+
+def test_a_run_that_another_process_writes_to_is_refused(tmp_path):
+    run = tmp_path / "run"
+
+    class Second(Callback):
+        def on_step(self, position, result):
+            with pytest.raises(bp.RunFolderError, match="another process is training in"):
+                trainer(run_dir=run).fit(batches(8), max_epochs=1, resume=True)
+
+    trainer(run_dir=run, callbacks=[Second()]).fit([samples(4)], max_epochs=1)
+
+
+def test_resume_names_what_cannot_be_gone_on_with(tmp_path):
+    with pytest.raises(bp.RunFolderError, match="there is nothing to go on with"):
+        trainer().fit(batches(), max_epochs=1, resume=tmp_path / "nowhere")
+    with pytest.raises(bp.SettingError, match="run_dir, but it is None"):
+        trainer().fit(batches(), max_epochs=1, resume=True)
+    with pytest.raises(bp.SettingError, match="leave one of them out"):
+        trainer(run_dir=tmp_path / "a").fit(batches(), max_epochs=1, resume=tmp_path / "b")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "file").touch()
+    with pytest.raises(bp.RunFolderError, match=r"holds no run \(no config.json in it\)"):
+        trainer().fit(batches(), max_epochs=1, resume=tmp_path / "text")
+
+
+def test_a_state_that_only_code_could_load_is_refused_before_it_is_needed(tmp_path):
+    class Odd(torch.optim.SGD):
+        def state_dict(self):
+            return {**super().state_dict(), "odd": Path("x")}
+
+    model = classifier()
+    odd = Odd(model.parameters(), lr=0.1)
+    with pytest.raises(bp.CheckpointError, match="holds what only running code could load"):
+        trainer(model, optimizer=odd, run_dir=tmp_path / "run").fit(batches(8), max_epochs=1)
+
+
+def test_times_are_kept_apart_from_the_log(tmp_path):
+    begun(tmp_path / "run")
+    goes_on(tmp_path / "run")
+    entries = RunFolder(tmp_path / "run").timing()
+    assert [entry.get("epoch") for entry in entries] == [1, 2, None, 3]
+    assert entries[0]["step"] == 2
+    assert entries[2]["resumed at step"] == 4
+    parts = [value for name, value in entries[0].items() if name.endswith("_seconds")]
+    assert 0 < sum(parts) <= entries[0]["seconds"]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert all("seconds" not in json.loads(line) for line in lines)
