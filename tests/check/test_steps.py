@@ -1,8 +1,8 @@
 """Every planted mistake is found and named; no right step is accused."""
 
-import check_steps
 import pytest
 
+import check_steps
 from batchproof import CutDependenceError
 
 

@@ -76,6 +76,31 @@ class CutResult:
     worst: str = ""
     failure: str | None = None
 
+    @classmethod
+    def not_run(cls, name: str, sizes: str, ranks: int, failure: str) -> "CutResult":
+        """Return the result of a cut that gave none.
+
+        Args:
+            name: the cut.
+            sizes: of its micro-batches.
+            ranks: number of processes.
+            failure: why.
+        """
+        none = math.nan
+        return cls(
+            name,
+            sizes,
+            ranks,
+            dependent=False,
+            error=none,
+            scale=none,
+            cosine=none,
+            change=none,
+            loss=None,
+            loss_error=None,
+            failure=failure,
+        )
+
 
 @dataclass(frozen=True)
 class Report:

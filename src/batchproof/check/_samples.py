@@ -113,7 +113,15 @@ def counts(batch: Any) -> dict[str, float]:
             _count_in(found, "entries of {} that are not -1", path, leaf != -1)
             found[f"sum of {path}"] = float(leaf.double().sum())
         found[f"all elements of {path}"] = float(leaf.numel())
-    return found
+    return dict(sorted(found.items(), key=_likelihood))
+
+
+_LIKELY = ("unmasked", "labels", "all elements", "sum", "entries")
+
+
+def _likelihood(counted: tuple[str, float]) -> int:
+    """Return a phrase's place in the order in which weights are compared with counts."""
+    return next(place for place, word in enumerate(_LIKELY) if counted[0].startswith(word))
 
 
 def _count_in(found: dict[str, float], phrase: str, path: str, kept: Tensor) -> None:

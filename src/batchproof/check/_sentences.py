@@ -29,7 +29,8 @@ _REMEDY: dict[str, tuple[str, str]] = {
         (
             "weight = sum(class_weight[b.target].sum() for b in micro_batches)\n"
             "for b in micro_batches:\n"
-            "    losses = F.cross_entropy(model(b.input), b.target, class_weight, reduction='sum')\n"
+            "    logits = model(b.input)\n"
+            "    losses = F.cross_entropy(logits, b.target, class_weight, reduction='sum')\n"
             "    (losses / weight).backward()"
         ),
     ),
@@ -61,8 +62,8 @@ _REMEDY: dict[str, tuple[str, str]] = {
     ),
     "empty-micro-batch-nan": (
         (
-            "Keep sums and weights apart until the end of the window: an empty micro-batch adds 0 to "
-            "both."
+            "Keep sums and weights apart until the end of the window: an empty micro-batch adds 0 "
+            "to both."
         ),
         "total, weight = torch.where(mask, losses, 0).sum(), mask.sum()   # never total / weight\n"
         "# or\n" + _STEP,
@@ -98,7 +99,7 @@ _REMEDY: dict[str, tuple[str, str]] = {
     ),
     "duplicated-samples": (
         "Share samples out without padding, or drop the repeated ones before the sums.",
-        "sampler = batchproof.data.EvaluationShard(len(dataset))   # no duplicates, none dropped",
+        "sampler = batchproof.data.ShardSampler(dataset)   # repeats none, drops none",
     ),
     "batch-norm": (
         "Use a normalisation that looks at one sample at a time, or freeze the statistics.",
@@ -106,8 +107,8 @@ _REMEDY: dict[str, tuple[str, str]] = {
     ),
     "random-draws": (
         (
-            "Draw from a generator that is seeded, and per sample, or leave the draws out of what is "
-            "compared."
+            "Draw from a generator that is seeded, and per sample, or leave the draws out of what "
+            "is compared."
         ),
         "",
     ),
@@ -124,8 +125,8 @@ _REMEDY: dict[str, tuple[str, str]] = {
     ),
     "nan-batch-dropped": (
         (
-            "Let NaN reach the result, or raise: a mean over the other batches is a mean of something "
-            "else."
+            "Let NaN reach the result, or raise: a mean over the other batches is a mean of "
+            "something else."
         ),
         "",
     ),

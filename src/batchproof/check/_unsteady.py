@@ -81,7 +81,8 @@ class Steadiness:
             return [diagnosis("random-draws", text, 0.0)]
         text = (
             "The same cut of the same samples gives another result in the next call "
-            f"({self.noise:.1%} away), though model and seeds are the same: something outlives the call."
+            f"({self.noise:.1%} away), though model and seeds are the same: something outlives "
+            "the call."
         )
         return [diagnosis("leaking-state", text, 0.0)]
 

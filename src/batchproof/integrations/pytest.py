@@ -86,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Check what the marker names, before the test runs."""
     marker = item.get_closest_marker(_MARKER)

@@ -1,0 +1,84 @@
+"""Probes by name, as the command line takes them."""
+
+import sys
+
+import pytest
+
+from batchproof import ProbeError
+from batchproof.check import Heads, load_probe, run_probe, write_example
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if getattr(sys.modules[name], "__file__", "") and str(tmp_path) in str(
+            sys.modules[name].__file__
+        ):
+            del sys.modules[name]
+
+
+def test_the_example_runs_and_finds_its_mistake(here):
+    assert write_example("first_probe.py").read_text().startswith('"""A probe')
+    report = run_probe("first_probe:step")
+    assert report.names == ("mean-of-micro-batch-means",)
+    assert report.unit == "element"
+
+
+def test_the_example_overwrites_nothing(here):
+    (here / "mine.py").write_text("x = 1\n")
+    with pytest.raises(ProbeError, match=r"mine\.py exists; choose another name"):
+        write_example("mine.py")
+    with pytest.raises(ProbeError, match="cannot be written"):
+        write_example(here / "missing" / "probe.py")
+
+
+def test_settings_of_the_command_line_replace_the_probes(here):
+    write_example("second_probe.py")
+    report = run_probe("second_probe.py:step", cuts="halves", dtype="float32", ranks="1")
+    assert [cut.name for cut in report.cuts] == ["whole", "halves"]
+    assert report.tolerance == 2e-5
+
+
+def test_several_probes_make_a_table(here):
+    write_example("third_probe.py")
+    with (here / "third_probe.py").open("a") as file:
+        file.write("heads = {'one': step, 'two': lambda: step}\nboth = {'one': step}\n")
+    assert isinstance(run_probe("third_probe:both"), Heads)
+    with pytest.raises(ProbeError, match="is dict; expected a batchproof"):
+        run_probe("third_probe:heads")
+
+
+@pytest.mark.parametrize(
+    ("spec", "match"),
+    [
+        ("nothing", "names no probe; expected MODULE:NAME"),
+        ("no_such_module:step", "cannot be imported: ModuleNotFoundError"),
+        ("no_such_file.py:step", "there is no file 'no_such_file.py'"),
+        ("math:step", "math has no 'step'; probes in it: none"),
+        ("math:pi", "math:pi is float; expected a batchproof.check.Probe"),
+    ],
+)
+def test_a_probe_that_cannot_be_imported_is_refused(here, spec, match):
+    with pytest.raises(ProbeError, match=match) as caught:
+        load_probe(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_fails_is_refused_with_its_error(here):
+    (here / "failing.py").write_text("1 / 0\n")
+    with pytest.raises(ProbeError, match="'failing' cannot be imported: ZeroDivisionError"):
+        load_probe("failing:step")
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [({"ranks": "two"}, "ranks is 'two'"), ({"dtype": "int64"}, "dtype is 'int64'")],
+)
+def test_settings_that_cannot_be_read_are_refused(here, settings, match):
+    write_example("fourth_probe.py")
+    with pytest.raises(ProbeError, match=match):
+        run_probe("fourth_probe:step", **settings)

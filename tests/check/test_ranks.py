@@ -1,0 +1,49 @@
+"""The same over several processes; none of them is left behind, whatever happens."""
+
+import multiprocessing
+import time
+
+import pytest
+
+import check_steps
+from batchproof import ProbeError
+
+pytestmark = pytest.mark.ranks
+
+
+@pytest.mark.parametrize("case", check_steps.OVER_RANKS, ids=lambda case: case.title)
+def test_a_step_over_ranks_is_judged_rightly(case):
+    report = case.probe().check()
+    assert set(report.names) == set(case.mistakes), str(report)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("case", check_steps.EVALUATED_OVER_RANKS, ids=lambda case: case.title)
+def test_an_evaluation_over_ranks_is_judged_rightly(case):
+    report = case.probe().check()
+    assert set(report.names) == set(case.mistakes), str(report)
+
+
+def probe(run, **more):
+    settings = {**check_steps.RANKS, **more}
+    return check_steps.Case("", check_steps.SMALL, run, more=settings).probe()
+
+
+def test_a_rank_that_fails_is_named_and_no_process_is_left():
+    with pytest.raises(ProbeError, match=r"rank 1 of 2 failed: KeyError: 'labels'"):
+        probe(check_steps.fails_on_rank_one).check()
+    assert not multiprocessing.active_children()
+
+
+def test_a_rank_that_hangs_is_named_within_the_time_limit():
+    began = time.monotonic()
+    match = r"rank 0 of 2 gave no answer within 15 s while rank 1 was done"
+    with pytest.raises(ProbeError, match=match):
+        probe(check_steps.hangs_on_rank_one, wrap=None, timeout=15.0).check()
+    assert time.monotonic() - began < 200
+    assert not multiprocessing.active_children()
+
+
+def test_a_step_that_other_processes_cannot_import_is_refused():
+    with pytest.raises(ProbeError, match="Define run, build and collate at the top level"):
+        probe(lambda model, optimizer, batches: None).check()

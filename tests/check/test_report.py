@@ -1,0 +1,168 @@
+"""What a person or a program reads: text, JSON, page, assertion."""
+
+import json
+import re
+
+import pytest
+
+import check_steps
+from batchproof import CutDependenceError
+from batchproof.check import Diagnosis, check_heads, check_step
+from batchproof.check._report import SCHEMA, merge
+
+
+def case(title):
+    return next(c for c in [*check_steps.RIGHT, *check_steps.WRONG] if c.title == title)
+
+
+@pytest.fixture(scope="module")
+def wrong():
+    return case("gru, padded, by means").probe().check(name="steps:padded")
+
+
+@pytest.fixture(scope="module")
+def right():
+    return case("gru, over steps").probe().check()
+
+
+def test_the_text_says_first_what_is_wrong_and_then_what_to_write(wrong):
+    lines = str(wrong).splitlines()
+    assert lines[0].startswith("The step depends on the cut: padding-counted.")
+    text = str(wrong)
+    assert text.index("DEPENDS") < text.index("Remedy:") < text.index("torch.where(mask, losses")
+    assert "\x1b" not in text
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_text_of_a_right_step_says_what_it_is_a_mean_over(right):
+    assert str(right).startswith("The step gives the same under all")
+    assert "Mean over: elements: unmasked elements of mask" in str(right)
+    assert "DEPENDS" not in str(right)
+
+
+def test_the_json_follows_its_schema(wrong, tmp_path):
+    content = json.loads(wrong.to_json(tmp_path / "report.json"))
+    assert json.loads((tmp_path / "report.json").read_text()) == content
+    assert content["schema"] == SCHEMA == 1
+    assert set(content) == {
+        *("schema", "kind", "ok", "verdict", "name", "unit", "unit_text", "reported_unit"),
+        *("tolerance", "noise", "samples", "runs", "notes", "cuts", "diagnoses"),
+    }
+    assert set(content["cuts"][0]) == {
+        *("name", "sizes", "ranks", "dependent", "error", "scale", "cosine", "change", "loss"),
+        *("loss_error", "worst", "failure"),
+    }
+    names = [d["name"] for d in content["diagnoses"]]
+    assert names == ["padding-counted", "mean-of-micro-batch-means"]
+    assert all(d["residual"] < 1e-9 for d in content["diagnoses"])
+
+
+def test_json_writes_what_is_not_finite_as_a_word():
+    report = case("gru, mean of means").probe().check()
+    masked = next(c for c in json.loads(report.to_json())["cuts"] if c["name"] == "masked")
+    assert masked["loss"] == "nan"
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_draws_every_cut(wrong, tmp_path):
+    text = wrong.to_html(tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text() == text
+    assert not re.search(r"(src|href)=|<script|@import|url\(", text)
+    assert text.count("<circle") == len(wrong.cuts)
+
+
+def test_raise_if_failed_raises_the_report_itself(wrong, right):
+    right.raise_if_failed()
+    with pytest.raises(CutDependenceError) as caught:
+        wrong.raise_if_failed()
+    assert str(caught.value) == str(wrong)
+    assert isinstance(caught.value, AssertionError)
+
+
+def test_a_cut_shows_what_scale_and_angle_the_gradient_has():
+    report = case("mlp, not divided").probe().check()
+    scales = {cut.name: cut.scale for cut in report.cuts}
+    assert scales["whole"] == 1.0
+    # seven samples, seven micro-batches of one, never divided
+    assert scales["one-by-one"] == pytest.approx(7.0)
+    assert next(c.cosine for c in report.cuts if c.name == "one-by-one") == pytest.approx(1.0)
+
+
+def test_heads_are_one_row_each_and_one_that_cannot_run_does_not_end_the_table():
+    heads = {
+        "good": case("gru, over steps").probe(),
+        "bad": case("mlp, not divided").probe(),
+        "broken": check_steps.Case("", check_steps.TABULAR, lambda *_: None).probe(),
+    }
+    table = check_heads(heads)
+    assert not table.ok
+    assert table.verdict == "1 of 3 depend on the cut; 1 could not be run."
+    rows = {line.split()[0]: line for line in str(table).splitlines() if line.strip()}
+    assert "same" in rows["good"]
+    assert "not-divided" in rows["bad"]
+    assert "not run" in rows["broken"]
+    content = json.loads(table.to_json())
+    assert set(content["heads"]) == {"good", "bad"}
+    assert "broken" in content["failures"]
+    assert "not-divided" in table.to_html()
+    with pytest.raises(CutDependenceError, match="1 of 3"):
+        table.raise_if_failed()
+
+
+def test_diagnoses_of_one_name_become_one_with_the_worse_residual():
+    one = Diagnosis("leaking-state", "A.", "r", residual=1e-12)
+    two = Diagnosis("leaking-state", "B.", "r", residual=1e-10)
+    (merged,) = merge([one, two])
+    assert merged.sentence == "A. B."
+    assert merged.residual == 1e-10
+
+
+def test_what_is_held_still_is_named():
+    report = case("mlp, dropout held still").probe().check()
+    assert report.ok
+    assert any("body.2" in note for note in report.notes)
+
+
+def test_layers_that_look_at_their_batch_are_named():
+    report = case("cnn, batch norm").probe().check()
+    assert "conv.1" in report.diagnoses[0].sentence
+    assert any(cut.dependent for cut in report.cuts)
+
+
+def test_what_draws_is_named():
+    report = case("mlp, noise").probe().check()
+    assert "randn_like" in report.diagnoses[0].sentence
+
+
+def test_the_term_that_is_scaled_apart_is_named_by_its_parameters():
+    report = case("mlp, other head undivided").probe().check()
+    sentence = report.diagnoses[0].sentence
+    assert "other.weight" in sentence
+    assert "summed over micro-batches" in sentence
+
+
+def test_cuts_can_be_chosen_and_made():
+    step = case("mlp, mean of means")
+    build = check_steps.Build(check_steps.MLP)
+    mine = {"mine": [[0, 2, 4, 6], [1], [3, 5]]}
+    report = check_step(step.run, check_steps.vectors(), build=build, cuts=mine)
+    assert [cut.name for cut in report.cuts] == ["whole", "mine"]
+    assert report.names == ("mean-of-micro-batch-means",)
+    report = check_step(step.run, check_steps.vectors(), build=build, cuts="halves, uneven")
+    assert [cut.name for cut in report.cuts] == ["whole", "halves", "uneven"]
+
+
+def test_two_inquiries_give_the_same_report():
+    probe = case("transformer, mean of means").probe()
+    assert probe.check().to_json() == probe.check().to_json()
+
+
+def test_float32_is_judged_by_what_float32_can_tell():
+    import torch
+
+    good = case("transformer, over tokens")
+    assert good.probe().check().ok
+    report = (
+        check_steps.Case("", good.world, good.run, more={"dtype": torch.float32}).probe().check()
+    )
+    assert report.ok
+    assert report.tolerance == 2e-5

@@ -1,0 +1,92 @@
+"""The plugin: a fixture and a marker that fail with the report, and silence otherwise."""
+
+import subprocess
+import sys
+
+import pytest
+
+import check_steps
+from batchproof import CutDependenceError
+from batchproof.integrations.pytest import CutInvariance
+
+pytest_plugins = ["pytester"]
+
+BUILD = check_steps.Build(check_steps.MLP)
+GOOD = check_steps.exact(check_steps.of_classes)
+BAD = check_steps.averaged(check_steps.of_classes)
+
+
+def test_the_fixture_returns_the_report_of_a_right_step(cut_invariance):
+    assert cut_invariance(GOOD, check_steps.vectors(), build=BUILD).ok
+
+
+def test_the_fixture_raises_the_report_of_a_wrong_step(cut_invariance):
+    with pytest.raises(CutDependenceError, match="mean-of-micro-batch-means"):
+        cut_invariance(BAD, check_steps.vectors(), build=BUILD)
+
+
+def test_the_fixture_takes_a_probe(cut_invariance):
+    case = check_steps.Case("", check_steps.TABULAR, BAD)
+    with pytest.raises(CutDependenceError, match="mean-of-micro-batch-means"):
+        cut_invariance(case.probe())
+
+
+def test_the_fixture_checks_evaluations(cut_invariance):
+    run = check_steps.evaluation(check_steps.of_classes, "means")
+    with pytest.raises(CutDependenceError, match="The evaluation depends on the cut"):
+        cut_invariance.evaluate(run, check_steps.vectors(), build=BUILD)
+
+
+@pytest.mark.cut_invariance(GOOD, check_steps.vectors(), build=BUILD)
+def test_the_marker_hands_its_report_to_the_test(cut_report):
+    assert cut_report.ok
+    assert cut_report.unit == "sample"
+
+
+def test_without_a_marker_there_is_no_report(cut_report):
+    assert cut_report is None
+
+
+def test_a_marked_test_fails_with_the_report(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+        from test_plugin_inner import *
+        """,
+        test_plugin_inner="""
+        import check_steps
+        import pytest
+
+        BUILD = check_steps.Build(check_steps.MLP)
+        BAD = check_steps.averaged(check_steps.of_classes)
+
+        @pytest.mark.cut_invariance(BAD, check_steps.vectors(), build=BUILD)
+        def test_step():
+            raise SystemError("the body must not run")
+        """,
+    )
+    result = pytester.runpytest_inprocess("test_plugin_inner.py", "--strict-markers")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*CutDependenceError*mean-of-micro-batch-means*"])
+
+
+def test_the_plugin_loads_no_torch_and_says_nothing_unless_used(pytester):
+    pytester.makepyfile(
+        "def test_nothing():\n    import sys\n    assert 'torch' not in sys.modules"
+    )
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q"],
+        cwd=pytester.path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "batchproof" not in result.stdout
+
+
+def test_one_object_serves_many_checks():
+    checks = CutInvariance()
+    assert checks(GOOD, check_steps.vectors(), build=BUILD).ok
+    assert checks(GOOD, check_steps.vectors(), build=BUILD).ok
