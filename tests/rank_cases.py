@@ -92,9 +92,7 @@ def data_of(case: Case, world: int) -> list[list[list[dict]]]:
             "weight": torch.rand(size, generator=generator).to(dtype) + 0.5,
         }
 
-    return [
-        [[batch(size) for size in sizes] for sizes in ranks] for ranks in sizes_of(case, world)
-    ]
+    return [[[batch(size) for size in sizes] for sizes in ranks] for ranks in sizes_of(case, world)]
 
 
 def loss(model: nn.Module, batch: dict) -> bp.Mean:
@@ -144,12 +142,14 @@ def reference(case: Case, data: list[list[list[dict]]]) -> list[dict]:
         limit = 0.05 if case.clip else float("inf")
         norm = nn.utils.clip_grad_norm_(model.parameters(), limit)
         optimizer.step()
-        results.append({
-            "skipped": False,
-            "loss": value.detach().double(),
-            "norm": norm.double(),
-            "parameters": _flat(model.parameters()),
-        })
+        results.append(
+            {
+                "skipped": False,
+                "loss": value.detach().double(),
+                "norm": norm.double(),
+                "parameters": _flat(model.parameters()),
+            }
+        )
     return results
 
 

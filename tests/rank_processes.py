@@ -71,9 +71,11 @@ def run(target: str, world: int, folder: Path, *arguments: str, seconds: float =
 
 
 def main() -> None:
-    from jaxtyping import install_import_hook
+    # annotations are checked where that does not make a crowd of processes slow
+    if int(os.environ["WORLD_SIZE"]) <= 2:
+        from jaxtyping import install_import_hook
 
-    install_import_hook("batchproof", "beartype.beartype").__enter__()
+        install_import_hook("batchproof", "beartype.beartype").__enter__()
     import torch
 
     torch.set_num_threads(1)

@@ -3,10 +3,14 @@
 windows       cut a loader into accumulation windows
 Step          take a step over a window: backward as sums, divide once
 StepResult    the window's numbers, on the device until they are read
+
+distributed_group   join the process group that the environment describes
+Place               where a process stands in it
 """
 
+from batchproof.step._ranks import Place, distributed_group
 from batchproof.step._result import StepResult
 from batchproof.step._step import Loss, Step
 from batchproof.step._windows import windows
 
-__all__ = ["Loss", "Step", "StepResult", "windows"]
+__all__ = ["Loss", "Place", "Step", "StepResult", "distributed_group", "windows"]

@@ -233,10 +233,10 @@ class Several:
     ) -> None:
         """Learn the terms of all ranks, and about what they weigh, by one collective."""
         mine = Layout.of(terms, metrics) if terms else None
-        weight = sum(float(mean.weight) for mean in terms.values()) * micro_batches
+        weight = sum((float(m.weight) for m in terms.values()), 0.0) * micro_batches
         met = self._group.gather((mine, weight))
         self._layout = agreed(layout for layout, _ in met)
-        self._provisional = power_of_two_above(sum(weight for _, weight in met))
+        self._provisional = power_of_two_above(sum((weight for _, weight in met), 0.0))
         self._expect_counts()
 
     def _expect_counts(self) -> None:

@@ -1,6 +1,7 @@
 """FSDP2: parameters are gathered for every pass, gradients reduced to shards in the last."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -134,9 +135,9 @@ def _tree_of_zeros(module: nn.Module, seeds: list[float]) -> Callable[..., list[
 
 def is_sharded(module: Any) -> bool:
     """Return whether fully_shard was called on the module."""
-    from torch.distributed.fsdp import FSDPModule  # noqa: PLC0415
-
-    return isinstance(module, FSDPModule)
+    # where nobody has imported it, which takes a second, nobody has called it
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(module, fsdp.FSDPModule)
 
 
 def _own(module: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -1,0 +1,127 @@
+"""What ranks do when one of them fails, or is not like the others."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import batchproof as bp
+from batchproof.step import distributed_group
+
+MSE = bp.exact(nn.MSELoss())
+BATCH = (torch.ones(2, 3), torch.zeros(2, 1))
+
+
+def loss(model: nn.Module, batch: tuple) -> bp.Mean:
+    return MSE(model(batch[0]), batch[1])
+
+
+def stepping(model: nn.Module, **settings) -> bp.Step:
+    return bp.Step(model, torch.optim.SGD(model.parameters(), lr=0.1), **settings)
+
+
+def in_group(folder: Path, act, *, timeout: float = 60.0) -> None:
+    """Run act(rank), and write down the error that ended it."""
+    torch.manual_seed(0)
+    try:
+        with distributed_group("cpu", timeout=timeout) as place:
+            act(place.rank)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        (folder / f"{os.environ['RANK']}.error").write_text(text)
+
+
+def one_raises(folder: Path, wrapper: str) -> None:
+    def act(rank: int) -> None:
+        model = nn.Linear(3, 1)
+        if wrapper == "ddp":
+            model = nn.parallel.DistributedDataParallel(model)
+        step = stepping(model)
+
+        def failing(model: nn.Module, batch: tuple) -> bp.Mean:
+            if rank == 1 and step.steps == 2:
+                msg = "the label 7 is out of range"
+                raise ValueError(msg)
+            return loss(model, batch)
+
+        for _ in range(4):
+            step([BATCH], failing)
+
+    in_group(folder, act)
+
+
+def one_is_killed(folder: Path) -> None:
+    def act(rank: int) -> None:
+        step = stepping(nn.Linear(3, 1))
+        for _ in range(3):
+            step([BATCH], loss)
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        for _ in range(3):
+            step([BATCH], loss)
+
+    in_group(folder, act)
+
+
+def one_hangs(folder: Path) -> None:
+    def act(rank: int) -> None:
+        step = stepping(nn.Linear(3, 1))
+
+        def slow(model: nn.Module, batch: tuple) -> bp.Mean:
+            if rank == 1 and step.steps == 1:
+                time.sleep(12)
+            return loss(model, batch)
+
+        for _ in range(3):
+            step([BATCH], slow)
+
+    in_group(folder, act, timeout=4.0)
+
+
+def one_differs(folder: Path, what: str) -> None:
+    def act(rank: int) -> None:
+        odd = rank == 1
+        if what == "seed":
+            torch.manual_seed(rank)
+        model = nn.Linear(3, 1, bias=not (odd and what == "model"))
+        step = stepping(model, max_grad_norm=1.0 if odd and what == "setting" else None)
+
+        def apart(model: nn.Module, batch: tuple) -> bp.Mean | dict:
+            squares = (model(batch[0]) - batch[1]) ** 2
+            mean = bp.reduce(squares, unit="sample" if odd and what == "unit" else "element")
+            return {"other": mean} if odd and what == "term" else mean
+
+        # an empty rank has nothing to disagree with
+        step([] if rank == 2 else [BATCH], apart)
+
+    in_group(folder, act)
+
+
+def one_is_not_finite(folder: Path, wrapper: str) -> None:
+    def act(rank: int) -> None:
+        model = nn.Linear(3, 1)
+        if wrapper == "ddp":
+            model = nn.parallel.DistributedDataParallel(model)
+        step = stepping(model)
+        kept = [p.detach().clone() for p in model.parameters()]
+        worse = (BATCH[0] * (float("nan") if rank == 1 else 1), BATCH[1])
+        try:
+            step([BATCH, worse], loss)
+        finally:
+            same = all(torch.equal(a, b) for a, b in zip(kept, model.parameters(), strict=True))
+            (folder / f"{rank}.same").write_text(str(same))
+
+    in_group(folder, act)
+
+
+def several_terms_uncounted(folder: Path) -> None:
+    def act(rank: int) -> None:
+        def two(model: nn.Module, batch: tuple) -> dict:
+            return {"one": loss(model, batch), "two": loss(model, batch)}
+
+        stepping(nn.Linear(3, 1))([BATCH] if rank else [], two)
+
+    in_group(folder, act)

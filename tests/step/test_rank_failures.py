@@ -1,0 +1,145 @@
+"""Ranks that die, hang, raise or differ: every other one ends in time and names the cause."""
+
+import re
+
+import pytest
+import rank_processes
+
+from batchproof import SettingError
+from batchproof.step._ranks import Watch
+from batchproof.step._ranks._launch import place_of
+from batchproof.step._ranks._layout import bit_of, ranks_named
+
+ranks = pytest.mark.ranks
+
+
+def errors_of(folder, world, target, *arguments, seconds=60):
+    processes = rank_processes.start(f"rank_failures:{target}", world, folder, *arguments)
+    statuses = rank_processes.finish(processes, seconds)
+    texts = [folder / f"{rank}.error" for rank in range(world)]
+    return statuses, [text.read_text() if text.exists() else "" for text in texts]
+
+
+@ranks
+@pytest.mark.parametrize("wrapper", ["bare", "ddp"])
+def test_a_rank_that_raises_is_named_by_every_other_with_its_cause(tmp_path, wrapper):
+    _, errors = errors_of(tmp_path, 3, "one_raises", wrapper)
+    assert errors[1] == "ValueError: the label 7 is out of range"
+    for rank in (0, 2):
+        assert errors[rank].startswith(
+            "RankError: rank 1 raised ValueError: the label 7 is out of range; "
+        )
+        assert "\n" not in errors[rank]
+
+
+@ranks
+def test_a_rank_that_is_killed_is_named_by_every_other(tmp_path):
+    statuses, errors = errors_of(tmp_path, 3, "one_is_killed")
+    assert statuses[1] == -9
+    for rank in (0, 2):
+        assert errors[rank].startswith("RankError: rank 1 is gone without a word")
+
+
+@ranks
+def test_a_rank_that_hangs_is_named_after_the_time_limit(tmp_path):
+    _, errors = errors_of(tmp_path, 2, "one_hangs")
+    assert "rank 1 lives but did not come along within the group's time limit" in errors[0]
+
+
+@ranks
+@pytest.mark.parametrize(
+    ("what", "shown"),
+    [
+        ("model", r"rank 0 has bias \(1,\) .*, rank 1 has nothing more"),
+        ("seed", r"rank 0 has weight .* values .*, rank 1 has weight .* values"),
+        ("setting", r"rank 0 has max_grad_norm None, rank 1 has max_grad_norm 1.0"),
+        ("unit", r"rank 0 returns 'loss' over 'element', rank 1 'loss' over 'sample'"),
+        ("term", r"rank 0 returns 'loss' over 'element', rank 1 'other' over 'element'"),
+    ],
+)
+def test_ranks_that_differ_are_refused_at_the_start_with_both_shown(tmp_path, what, shown):
+    _, errors = errors_of(tmp_path, 3, "one_differs", what)
+    for error in errors:
+        assert error.startswith("RankError")
+        assert re.search(shown, error)
+
+
+@ranks
+@pytest.mark.parametrize("wrapper", ["bare", "ddp"])
+def test_a_loss_that_is_not_finite_on_one_rank_holds_back_all(tmp_path, wrapper):
+    _, errors = errors_of(tmp_path, 2, "one_is_not_finite", wrapper)
+    assert "the loss is not finite on rank 1" in errors[0]
+    assert "term 'loss' is nan in micro-batch 2 of 2 on rank 1" in errors[1]
+    for rank in range(2):
+        assert (tmp_path / f"{rank}.same").read_text() == "True"
+
+
+@ranks
+def test_several_terms_over_ranks_need_their_weights_counted(tmp_path):
+    _, errors = errors_of(tmp_path, 2, "several_terms_uncounted")
+    for error in errors:
+        assert error.startswith("MissingCountError: the objective has 2 terms (one, two)")
+
+
+@pytest.mark.parametrize("missing", ["MASTER_ADDR", "MASTER_PORT", "RANK"])
+def test_an_environment_that_is_not_whole_says_what_is_missing(missing):
+    whole = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "host", "MASTER_PORT": "1"}
+    part = {name: value for name, value in whole.items() if name != missing}
+    with pytest.raises(SettingError, match=f"WORLD_SIZE is 2 but {missing} is not set"):
+        place_of(part)
+
+
+def test_a_rank_outside_the_world_is_refused():
+    whole = {"RANK": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "host", "MASTER_PORT": "1"}
+    with pytest.raises(SettingError, match="RANK is '2'"):
+        place_of(whole)
+
+
+def test_an_environment_without_world_size_is_one_process():
+    assert place_of({}).world_size == 1
+    assert place_of({"WORLD_SIZE": "1"}).rank == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 53])
+def test_each_rank_has_a_bit_of_its_own(size):
+    for rank in range(size):
+        assert ranks_named(bit_of(rank, size), size) == f"rank {rank}"
+
+
+def test_bits_add_exactly_over_all_ranks():
+    assert sum(bit_of(rank, 53) for rank in range(53)) == 2**53 - 1
+
+
+class Store(dict):
+    """A store of one process, with the methods that a watch uses."""
+
+    def set(self, key, value):
+        self[key] = value.encode()
+
+    def check(self, keys):
+        return all(key in self for key in keys)
+
+    def get(self, key):
+        return self[key]
+
+    def compare_set(self, key, expected, value):
+        if self.get_or(key) == expected:
+            self.set(key, value)
+        return self[key]
+
+    def get_or(self, key):
+        return self[key].decode() if key in self else ""
+
+
+def test_the_first_cause_stands():
+    store = Store()
+    Watch(store, 1, 3).report(ValueError("first"))
+    Watch(store, 2, 3).report(KeyError("second"))
+    told = Watch(store, 0, 3, interval=0.01).explain(RuntimeError("gloo"))
+    assert str(told).startswith("rank 1 raised ValueError: first; rank 0 ends with it")
+
+
+def test_ranks_whose_life_has_stopped_are_gone():
+    store = Store({f"batchproof/beat/{rank}": b"5 3" for rank in range(3)})
+    told = Watch(store, 0, 3, interval=0.01).explain(RuntimeError("gloo"))
+    assert str(told).startswith("rank 1 and rank 2 is gone")
