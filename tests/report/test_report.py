@@ -1,6 +1,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -242,3 +244,8 @@ def test_a_report_fits_a_telephone(tmp_path):
 def test_a_report_is_seen(tmp_path):
     picture = browser.screenshot(report(tmp_path, make_run(tmp_path / "a")), tmp_path)
     assert picture.stat().st_size > 30_000
+
+
+def test_importing_report_loads_no_torch():
+    code = "import sys, batchproof.report, batchproof.page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
