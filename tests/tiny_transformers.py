@@ -46,7 +46,9 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
 def config(kind: type, **more: Any) -> Any:
     """Return a tiny configuration without dropout."""
     still = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
-    return kind(**SIZE, num_labels=3, **(still if "Bert" in kind.__name__ else {}), **more)
+    return kind(
+        **SIZE, num_labels=3, pad_token_id=0, **(still if "Bert" in kind.__name__ else {}), **more
+    )
 
 
 def model(head: str, **more: Any) -> Any:

@@ -146,6 +146,8 @@ class _Step:
             optimizer,
             gradient_accumulation_steps=accumulate,
             max_steps=steps,
+            # else a loss that is not finite is reported as the average of those before it
+            logging_nan_inf_filter=False,
         )
         loader = stage.accelerator.prepare(loader_of(micro_batches))
         stage.get_train_dataloader = lambda: loader
