@@ -120,7 +120,7 @@ def at_random(folder: Path) -> int:
     assert status_of(start(reference, **options)) == 0
     whole = time.monotonic() - began
     draw, kills = random.Random(1), 0
-    while kills < 8:
+    while kills < 5:
         child = start(run, **options)
         time.sleep(draw.uniform(0.05, 0.4 * whole))
         os.kill(child, signal.SIGKILL)

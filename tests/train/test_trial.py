@@ -1,0 +1,176 @@
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CyclicLR, ReduceLROnPlateau, StepLR
+
+import batchproof as bp
+from batchproof.train import first_batch, model_summary
+from small_runs import batches, classifier, criterion, samples, trainer
+
+
+def everything(fitted, optimizer):
+    return (
+        {name: value.clone() for name, value in fitted.model.state_dict().items()},
+        copy.deepcopy(optimizer.state_dict()),
+        torch.get_rng_state(),
+        [module.training for module in fitted.model.modules()],
+    )
+
+
+def expect_same(before, after):
+    assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
+    assert str(before[1]) == str(after[1])
+    assert torch.equal(before[2], after[2])
+    assert before[3] == after[3]
+
+
+@pytest.fixture
+def fitted():
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    fitted = trainer(model, optimizer=optimizer, scheduler=StepLR(optimizer, 1), ema=0.9)
+    fitted.fit(batches(16), batches(9), max_epochs=1)
+    model.eval()
+    return fitted, optimizer
+
+
+def test_the_sweep_of_learning_rates_puts_everything_back(fitted):
+    fitted, optimizer = fitted
+    before = everything(fitted, optimizer)
+    found = fitted.find_lr(batches(40, shuffle=True), low=1e-4, high=1.0, steps=12)
+    expect_same(before, everything(fitted, optimizer))
+    assert len(found.rates) == len(found.losses) == 12
+    assert found.rates[0] == 1e-4
+    assert found.rates[-1] == pytest.approx(1.0)
+    assert found.suggestion is None or 1e-4 < found.suggestion < 1.0
+
+
+def test_the_sweep_ends_where_the_loss_blows_up():
+    model = nn.Linear(4, 1)
+    loss = bp.supervised(nn.MSELoss())
+    x, _ = samples(64)
+    found = trainer(model, loss=loss).find_lr([(x, x[:, :1])], low=1e-3, high=1e6, steps=100)
+    assert len(found.rates) < 100
+    assert 1e-3 < found.suggestion < 10
+    assert "falls fastest near" in str(found)
+
+
+def test_the_curve_of_the_sweep_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    trainer().find_lr(batches(), steps=10, high=0.1).plot(tmp_path / "lr.png")
+    assert (tmp_path / "lr.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("options", [{"low": 0.0}, {"low": 1.0, "high": 0.1}])
+def test_a_sweep_needs_a_range(options):
+    with pytest.raises(bp.SettingError, match="expected 0 < low < high"):
+        trainer().find_lr(batches(), **options)
+
+
+def test_a_dry_run_tries_everything_and_keeps_nothing(fitted, tmp_path, monkeypatch):
+    fitted, optimizer = fitted
+    monkeypatch.chdir(tmp_path)
+    before = everything(fitted, optimizer)
+    text = fitted.dry_run(batches(40, shuffle=True), batches(9))
+    expect_same(before, everything(fitted, optimizer))
+    assert text.startswith("dry run: one step, one validation batch (train_loss ")
+    assert text.endswith("bytes saved and loaded")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_first_batch_shows_the_loss_beside_that_of_knowing_nothing():
+    model = classifier()
+    nn.init.zeros_(model[2].weight)
+    nn.init.zeros_(model[2].bias)
+    line = first_batch(model, criterion(), samples(8))
+    assert line == (
+        "first batch (8, 4) float32, (8,) int64; loss at the start 1.099; log(3 classes) is 1.099"
+    )
+    assert math.log(3) == pytest.approx(1.0986, rel=1e-4)
+
+
+def test_the_first_look_draws_nothing_and_changes_no_statistics():
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout())
+    state = torch.get_rng_state()
+    first_batch(model, criterion(), samples(8))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model[1].num_batches_tracked == 0
+
+
+def test_a_label_that_is_no_class_is_named_before_training():
+    x, y = samples(8)
+    y[5] = -3
+    with pytest.raises(bp.DataError, match="the first batch: sample 5 has label -3"):
+        first_batch(classifier(), criterion(), (x, y))
+    y[5] = -100
+    first_batch(classifier(), criterion(), (x, y))
+
+
+def test_an_input_that_is_nan_is_named_before_training():
+    x, y = samples(8)
+    x[6, 2] = float("nan")
+    with pytest.raises(bp.DataError, match=r"NaN or infinity in sample 6 \(from 0\)"):
+        trainer().fit([(x, y)], max_epochs=1)
+
+
+def test_the_share_of_padding_is_shown():
+    mask = torch.tensor([[True, True], [True, False]])
+
+    def loss(model, batch):
+        return bp.reduce(batch["x"], mask=batch["mask"])
+
+    line = first_batch(nn.Identity(), loss, {"x": torch.ones(2, 2), "mask": mask})
+    assert line.endswith("padding 25% of the elements")
+
+
+def test_the_summary_counts_parameters_and_layers():
+    model = classifier()
+    model[0].weight.requires_grad_(requires_grad=False)
+    assert model_summary(model) == (
+        "Sequential: 51 parameters (27 trained, float32) in 2 Linear, 1 Tanh"
+    )
+
+
+def test_a_schedule_moves_per_epoch_or_per_step():
+    rates = {}
+    for per in ("epoch", "step"):
+        model = classifier()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        history = trainer(
+            model,
+            optimizer=optimizer,
+            scheduler=StepLR(optimizer, 1, gamma=0.5),
+            scheduler_per=per,
+            log_every=1,
+        ).fit(batches(16), max_epochs=2)
+        rates[per] = [r.value for r in history.records if r.name == "lr" and r.span == "steps"]
+    assert rates == {"epoch": [1.0, 1.0, 0.5, 0.5], "step": [1.0, 0.5, 0.25, 0.125]}
+
+
+def test_the_plateau_is_that_of_the_validation_mean():
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-30)
+    plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
+    fitted = trainer(model, optimizer=optimizer, scheduler=plateau)
+    history = fitted.fit(batches(16), batches(9), max_epochs=3)
+    assert plateau.best == history.values("val_loss")[0]
+    assert plateau.num_bad_epochs == 0
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-30)
+
+
+def test_a_schedule_that_cannot_count_what_it_is_asked_to_is_refused(unchecked):
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    cyclic = CyclicLR(optimizer, 0.1, 0.2)
+    with pytest.raises(bp.SettingError, match="CyclicLR counts optimiser steps"):
+        trainer(model, optimizer=optimizer, scheduler=cyclic)
+    plateau = ReduceLROnPlateau(optimizer)
+    with pytest.raises(bp.SettingError, match="looks at validation means"):
+        trainer(model, optimizer=optimizer, scheduler=plateau, scheduler_per="step")
+    with pytest.raises(bp.SettingError, match="needs a monitored mean"):
+        trainer(model, optimizer=optimizer, scheduler=plateau).fit(batches(), max_epochs=1)
+    with pytest.raises(bp.SettingError, match="scheduler_per is 'batch'"):
+        trainer(model, optimizer=optimizer, scheduler=plateau, scheduler_per="batch")
