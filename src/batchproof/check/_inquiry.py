@@ -25,7 +25,7 @@ from batchproof.check._sentences import diagnosis
 from batchproof.check._shards import duplicates
 from batchproof.check._shot import Shot
 from batchproof.check._still import Still
-from batchproof.check._unsteady import Steadiness, look_for_nan_dropped
+from batchproof.check._unsteady import Steadiness, look_for_carried, look_for_nan_dropped
 
 
 class Inquiry:
@@ -319,28 +319,13 @@ class Inquiry:
             law = self.search.law(coupled, cuts) or self.search.law(coupled, single)
             if law is not None:
                 return law
-        self.found += self._leak()
+        self.found += look_for_carried(self.lab)
         return None
 
     def _comparable(self) -> bool:
         """Tell whether padding cannot be what makes a micro-batch no mean of its samples."""
         shapes = {self.lab.shape(Piece((i,))) for i in range(self.facts.count)}
         return len(shapes) == 1 or self.facts.beside is not None
-
-    def _leak(self) -> list[Diagnosis]:
-        """Look for state that goes from one micro-batch to the next: order then matters."""
-        n = self.facts.count
-        first, second = Piece(tuple(range(n // 2))), Piece(tuple(range(n // 2, n)))
-        there = self._vector(Cut("in order", ((first, second),)))
-        back = self._vector(Cut("in reverse", ((second, first),)))
-        gap = relative(back, there)
-        if gap <= self.lab.tolerance:
-            return []
-        text = (
-            "What one micro-batch leaves behind changes the next: the same two micro-batches in "
-            f"the other order give a result {gap:.1%} away."
-        )
-        return [diagnosis("leaking-state", text)]
 
     def _clip(self, how: Still) -> None:
         cause = clip_cause(self.lab, self.search, self.law, self.run_cuts, how)

@@ -111,6 +111,25 @@ class Steadiness:
         return [diagnosis("leaking-state", text, 0.0)]
 
 
+def look_for_carried(lab: Laboratory) -> list[Diagnosis]:
+    """Return a diagnosis if state goes from one micro-batch to the next: order then matters.
+
+    Args:
+        lab: takes the shots.
+    """
+    n = lab.count
+    first, second = Piece(tuple(range(n // 2))), Piece(tuple(range(n // 2, n)))
+    there = lab.vector(Cut("in order", ((first, second),)))
+    gap = relative(lab.vector(Cut("in reverse", ((second, first),))), there)
+    if gap <= lab.tolerance:
+        return []
+    text = (
+        "What one micro-batch leaves behind changes the next: the same two micro-batches in "
+        f"the other order give a result {gap:.1%} away."
+    )
+    return [diagnosis("leaking-state", text)]
+
+
 def look_for_nan_dropped(lab: Laboratory, notes: list[str]) -> list[Diagnosis]:
     """Return a diagnosis if a batch on which the model gives NaN is left out silently.
 
