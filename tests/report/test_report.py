@@ -83,6 +83,7 @@ def test_best_and_runner_up_are_told_apart_by_their_standard_errors(tmp_path, er
 def test_several_runs_are_compared_and_the_best_is_named(tmp_path):
     worse, better = make_run(tmp_path / "worse", shift=0.5), make_run(tmp_path / "better", lr=0.2)
     told = words(report(tmp_path, worse, better))
+    assert "2 runs compared. Best: better, epoch 4, val_loss 0.4 ± 0.01." in told
     assert "Of these runs better is the best" in told
     assert "worse the runner-up" in told
     # what differs comes first in the configuration
@@ -94,6 +95,14 @@ def test_a_run_that_is_monitored_for_its_largest_value_is_ranked_so(tmp_path):
     config = {"settings": {"monitor": "val_accuracy", "mode": "max"}}
     (run / "config.json").write_text(json.dumps(config))
     assert "Best: epoch 5, val_accuracy 0.88" in report(tmp_path, run)
+
+
+def test_runs_monitored_for_different_means_are_not_ranked(tmp_path):
+    one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two")
+    (two / "config.json").write_text(json.dumps({"monitor": "val_accuracy", "mode": "max"}))
+    told = words(report(tmp_path, one, two))
+    assert "They were monitored for different means." in told
+    assert "Of these runs" not in told
 
 
 def test_folders_of_one_name_are_told_apart_by_their_path(tmp_path):

@@ -105,26 +105,37 @@ _VERDICT: Mapping[bool | None, str] = {
 
 
 def _lede(runs: Sequence[Run]) -> str:
-    if len(runs) > 1:
-        return f"{len(runs)} runs compared."
-    ranked = runs[0].ranked
-    if not ranked:
-        return f"No finite {runs[0].monitor} in any epoch."
-    return f"Best: epoch {ranked[0].epoch}, {runs[0].monitor} {shown(ranked[0])}."
+    best = _best_of(runs)
+    many = f"{len(runs)} runs compared. " if len(runs) > 1 else ""
+    if len({run.monitor for run in runs}) > 1:
+        return f"{many}They were monitored for different means."
+    if not best:
+        return f"{many}No finite {runs[0].monitor} in any epoch."
+    point, name = best[0]
+    of = f"{name}, " if len(runs) > 1 else ""
+    return f"{many}Best: {of}epoch {point.epoch}, {point.name} {shown(point)}."
+
+
+def _best_of(runs: Sequence[Run]) -> list[tuple[Point, str]]:
+    """Return the best epoch of each run with its name, the best run first.
+
+    Nothing where the runs were monitored for different means.
+    """
+    if len({run.monitor for run in runs}) > 1:
+        return []
+    largest = found(runs[0].config, "mode") == "max"
+    best = [(run.ranked[0], run.name) for run in runs if run.ranked]
+    return sorted(best, key=lambda pair: -pair[0].value if largest else pair[0].value)
 
 
 def _result(runs: Sequence[Run]) -> list[Part]:
     columns = ("run", "epochs", "steps", "monitored", "best", "in epoch", "runner-up", "apart")
     parts: list[Part] = [Table(columns, tuple(map(_row, runs)))]
     parts += [Text(sentence) for run in runs if (sentence := _within(run))]
-    best = [(run.ranked[0], run.name) for run in runs if run.ranked]
-    monitors = {run.monitor for run in runs}
-    if len(best) < 2 or len(monitors) > 1:
+    best = _best_of(runs)
+    if len(best) < 2:
         return parts
-    largest = found(runs[0].config, "mode") == "max"
-    (first, first_name), (second, second_name), *_ = sorted(
-        best, key=lambda pair: -pair[0].value if largest else pair[0].value
-    )
+    (first, first_name), (second, second_name) = best[:2]
     parts.append(
         Text(
             f"Of these runs {first_name} is the best, {first.name} {shown(first)}, and "
