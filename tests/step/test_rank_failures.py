@@ -3,8 +3,8 @@
 import re
 
 import pytest
-import rank_processes
 
+import rank_processes
 from batchproof import SettingError
 from batchproof.step._ranks import Watch
 from batchproof.step._ranks._launch import place_of

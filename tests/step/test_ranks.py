@@ -4,9 +4,10 @@ All cases of a world size run in one set of processes; each is then asserted by 
 """
 
 import pytest
+import torch
+
 import rank_cases
 import rank_processes
-import torch
 
 pytestmark = pytest.mark.ranks
 

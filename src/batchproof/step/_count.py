@@ -16,7 +16,7 @@ from batchproof._errors import SettingError
 from batchproof.mean import LOSS, Outcome
 from batchproof.step._number import Number
 
-Weights = Mapping[str, Number] | Number
+Weights = Mapping[str, Number | int] | Number | int
 Count = Callable[[Any], Weights]
 
 
@@ -65,7 +65,7 @@ def count_window(
     return sums
 
 
-def _by_term(weights: Weights) -> Mapping[str, Number]:
+def _by_term(weights: Weights) -> Mapping[str, Number | int]:
     return weights if isinstance(weights, Mapping) else {LOSS: weights}
 
 

@@ -146,6 +146,7 @@ class ScaledUpdate(OptimizerUpdate):
     def __init__(self, optimizer: Optimizer, scaler: GradScaler) -> None:
         super().__init__(optimizer)
         self.scaler = scaler
+        self._judged = False
 
     def seed(self, seed: Tensor | None, total: Tensor) -> Tensor | None:
         """Return the seed times the loss scale."""
@@ -155,7 +156,10 @@ class ScaledUpdate(OptimizerUpdate):
 
     def unscale(self) -> None:
         """Divide the gradients by the loss scale; the scaler notes whether they overflowed."""
-        self.scaler.unscale_(self.optimizer)
+        # a window without gradients gives the scaler nothing to judge, which it takes for an error
+        self._judged = bool(gradients(self.parameters()))
+        if self._judged:
+            self.scaler.unscale_(self.optimizer)
 
     def apply(self, factor: Number | None, weight: Number, verdict: Verdict) -> None:
         """Let the scaler step or skip, and adapt its scale."""
@@ -165,7 +169,8 @@ class ScaledUpdate(OptimizerUpdate):
             if factor is not None:
                 scale(gradients(self.parameters()), factor)
             self.scaler.step(self.optimizer)
-        self.scaler.update()
+        if self._judged:
+            self.scaler.update()
 
 
 class OwnUpdate:

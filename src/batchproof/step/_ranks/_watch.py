@@ -19,7 +19,7 @@ from batchproof._errors import RankError
 CAUSE = "batchproof/cause"
 BEAT = "batchproof/beat/{rank}"
 # words by which torch's backends call a broken connection; they have no exception of their own
-BROKEN = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "broken pipe")
+BROKEN = ("gloo", "nccl", "connection", "pair closure", "timed out", "timeout", "broken pipe")
 
 
 def is_broken_collective(error: BaseException) -> bool:
