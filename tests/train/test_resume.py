@@ -351,6 +351,8 @@ def test_a_state_that_only_code_could_load_is_refused_before_it_is_needed(tmp_pa
 
 def test_times_are_kept_apart_from_the_log(tmp_path):
     begun(tmp_path / "run")
+    with (tmp_path / "run" / "timing.jsonl").open("a") as file:
+        file.write('{"cut": "sho')
     goes_on(tmp_path / "run")
     entries = RunFolder(tmp_path / "run").timing()
     assert [entry.get("epoch") for entry in entries] == [1, 2, None, 3]

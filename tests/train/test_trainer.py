@@ -302,11 +302,12 @@ def test_records_of_steps_add_up_to_the_epoch():
     assert sum(r.total for r in steps) == pytest.approx(whole.total, rel=1e-12)
 
 
-def test_a_nan_in_training_names_the_step():
+def test_a_nan_in_training_names_the_step_and_the_sample():
     x, y = samples(20)
     x[17] = float("nan")
     loader = [(x[:8], y[:8]), (x[8:], y[8:])]
-    with pytest.raises(bp.NonFiniteError, match="step 2"):
+    text = r"step 2: .*In micro-batch 1, sample 9 \(from 0\) holds NaN or infinity"
+    with pytest.raises(bp.NonFiniteError, match=text):
         trainer().fit(loader, max_epochs=1)
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from batchproof._errors import DataError, RunInterruptedError, SettingError
+from batchproof._errors import DataError, NonFiniteError, RunInterruptedError, SettingError
 from batchproof.step import StepResult, windows
 from batchproof.train._best import Best
 from batchproof.train._callback import Callback, listens
-from batchproof.train._evaluate import By, measure
+from batchproof.train._evaluate import By, measure, nonfinite_sample
 from batchproof.train._history import History
 from batchproof.train._keeper import Checkpoint, Keeper
 from batchproof.train._parts import Parts
@@ -206,14 +206,13 @@ class Fit:
 
     def _steps(self, drawn: Windows) -> bool:
         """Take the epoch's steps; return whether it was drawn to its end."""
-        step, loss, recent = self._parts.step, self._parts.loss, self._recent
-        position, after_step = self.position, self._after_step
+        recent, position, after_step = self._recent, self.position, self._after_step
         most, clock = self._around.max_steps, time.perf_counter
         waited = stepped = 0.0
         asked = clock()
         for window in drawn:
             got = clock()
-            result = step(window, loss)
+            result = self._step(window)
             recent.add(result.terms, result.metrics)
             position.advance(len(window))
             for act in after_step:
@@ -226,6 +225,12 @@ class Fit:
         self._seconds["data_seconds"] += waited
         self._seconds["step_seconds"] += stepped
         return most is None or position.batch == self._train.batches
+
+    def _step(self, window: list[Any]) -> StepResult:
+        try:
+            return self._parts.step(window, self._parts.loss)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}{_blame(window)}") from None
 
     def _end_epoch(self, began: float, *, complete: bool) -> None:
         around, position, clock = self._around, self.position, time.perf_counter
@@ -340,6 +345,15 @@ class Fit:
         if run_dir is None:
             raise RunInterruptedError(f"{at}; nothing was saved, for no run_dir was given.", number)
         raise RunInterruptedError(f"{at}; saved in {run_dir}; go on with resume.", number)
+
+
+def _blame(window: Sequence[Any]) -> str:
+    """Return a sentence that names the sample to blame, if the input itself is not finite."""
+    for index, batch in enumerate(window, 1):
+        sample = nonfinite_sample(batch)
+        if sample is not None:
+            return f" In micro-batch {index}, sample {sample} (from 0) holds NaN or infinity."
+    return ""
 
 
 def _at(records: Sequence[Record]) -> dict[str, Any]:

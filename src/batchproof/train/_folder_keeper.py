@@ -118,6 +118,7 @@ class FolderKeeper:
             self._open()
             checkpoint = self._newest()
             self._cut(checkpoint.rest[_LOGGED])
+            self._trim_timing()
             self._recover_best()
         self._saved_step = checkpoint.rest["position"]["step"]
         return checkpoint
@@ -156,6 +157,12 @@ class FolderKeeper:
             file.truncate(length)
         rows = [record.to_json() for record in RunFolder(self.run_dir).records()]
         (self.run_dir / TABLE).write_text(",".join(COLUMNS) + "\n" + _rows(rows), encoding="utf-8")
+
+    def _trim_timing(self) -> None:
+        """Drop a last line that a kill or a full disk has cut short."""
+        path = self.run_dir / TIMING
+        whole, newline, _ = path.read_bytes().rpartition(b"\n")
+        path.write_bytes(whole + newline)
 
     def _recover_best(self) -> None:
         former = self.run_dir / FORMER_BEST

@@ -53,7 +53,7 @@ class Outlets:
         group: the process group.
     """
 
-    run_dir: Path | None = None
+    run_dir: str | PathLike[str] | None = None
     checkpoint_every_steps: int | None = None
     config: Mapping[str, Any] | None = None
     info: Mapping[str, Any] | None = None
@@ -199,7 +199,8 @@ class Session:
         return checkpoint
 
     def _run_dir(self, resume: Resume) -> Path | None:
-        run_dir = self.outlets.run_dir
+        chosen = self.outlets.run_dir
+        run_dir = None if chosen is None else Path(chosen)
         if resume is None or resume is False:
             return run_dir
         if resume is True:

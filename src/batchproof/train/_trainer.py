@@ -1,8 +1,8 @@
 """The trainer: model, loss and optimiser put together once, then fitted and evaluated."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -129,39 +129,11 @@ class Trainer:
         info: Mapping[str, Any] | None = None,
         group: Any = None,
     ) -> None:
-        self.settings = Settings(
-            accumulate=accumulate,
-            max_grad_norm=max_grad_norm,
-            precision=precision,
-            coefficients=coefficients,
-            nonfinite=nonfinite,
-            scheduler_per=scheduler_per,
-            monitor=monitor,
-            mode=mode,
-            patience=patience,
-            min_delta=min_delta,
-            ema=ema,
-            seed=seed,
-            deterministic=deterministic,
-            limit_train_batches=limit_train_batches,
-            limit_val_batches=limit_val_batches,
-            overfit_batches=overfit_batches,
-            log_every=log_every,
-        )
+        given = locals()
+        # every option is named after the field it fills
+        self.settings = Settings(**{field.name: given[field.name] for field in fields(Settings)})
+        self._outlets = Outlets(**{field.name: given[field.name] for field in fields(Outlets)})
         self.device = find_device(device)
-        self._outlets = Outlets(
-            run_dir=None if run_dir is None else Path(run_dir),
-            checkpoint_every_steps=checkpoint_every_steps,
-            config=config,
-            info=info,
-            callbacks=tuple(callbacks),
-            loggers=tuple(loggers),
-            progress=progress,
-            plot=plot,
-            by=by,
-            groups=groups,
-            group=group,
-        )
         self._loss = loss
         self._parts = self._assemble(model, loss, optimizer, scheduler, count)
         self._made_with = identity_of(self._parts, self.settings, config)
@@ -189,6 +161,7 @@ class Trainer:
                 coefficients=settings.coefficients,
                 max_grad_norm=settings.max_grad_norm,
                 scaler=scaler,
+                group=self._outlets.group,
                 count=count,
                 nonfinite=settings.nonfinite,
             ),
