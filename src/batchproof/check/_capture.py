@@ -19,6 +19,8 @@ from batchproof.check._still import Trace
 
 # what torch's clipping by norm calls to scale the gradients, however it was imported
 _CLIP = "_clip_grads_with_norm_"
+# and its clipping by value
+_CLAMP = ("_foreach_clamp_min_", "_foreach_clamp_max_")
 
 
 def whole_tensor(value: Tensor) -> Tensor:
@@ -37,6 +39,7 @@ class Recorder:
             windows of one run are all measured at the same point.
         steps: gradients by parameter name, one dict a step.
         clips: for every clipping by norm, the factor that it applied.
+        clamps: for every clipping by value, its limit.
         trace: told when the optimiser itself is at work.
     """
 
@@ -44,6 +47,7 @@ class Recorder:
     restore: bool = False
     steps: list[dict[str, Tensor]] = field(default_factory=list)
     clips: list[float] = field(default_factory=list)
+    clamps: list[float] = field(default_factory=list)
     trace: Trace | None = None
 
     def __post_init__(self) -> None:
@@ -82,24 +86,45 @@ class Recorder:
         """Watch every optimiser step and clipping inside the block.
 
         Args:
-            unclipped: let clipping by norm do nothing, though it is still noted.
+            unclipped: let clipping do nothing, though it is still noted.
         """
         before = torch_optimizer.register_optimizer_step_pre_hook(self._before_step)
         after = torch_optimizer.register_optimizer_step_post_hook(self._after_step)
-        scale = getattr(clip_grad, _CLIP)
+        with self._clipping(unclipped=unclipped):
+            try:
+                yield
+            finally:
+                before.remove()
+                after.remove()
 
-        def clip(params: Any, max_norm: float, total_norm: Tensor, *rest: Any, **more: Any) -> None:
+    @contextmanager
+    def _clipping(self, *, unclipped: bool) -> Iterator[None]:
+        scale, clamp = getattr(clip_grad, _CLIP), getattr(torch, _CLAMP[0])
+
+        def by_norm(params: Any, max_norm: Any, total_norm: Any, *rest: Any, **more: Any) -> None:
             self.clips.append(min(1.0, float(max_norm / (total_norm + 1e-6))))
             if not unclipped:
                 scale(params, max_norm, total_norm, *rest, **more)
 
-        setattr(clip_grad, _CLIP, clip)
+        def by_value(grads: Any, limit: Any) -> None:
+            self.clamps.append(abs(float(limit)))
+            if not unclipped:
+                clamp(grads, limit)
+
+        swaps: list[tuple[Any, str, Any]] = [
+            (clip_grad, _CLIP, by_norm),
+            (torch, _CLAMP[0], by_value),
+        ]
+        if unclipped:
+            swaps.append((torch, _CLAMP[1], lambda _grads, _limit: None))
+        kept = [(owner, name, getattr(owner, name)) for owner, name, _ in swaps]
+        for owner, name, swap in swaps:
+            setattr(owner, name, swap)
         try:
             yield
         finally:
-            setattr(clip_grad, _CLIP, scale)
-            before.remove()
-            after.remove()
+            for owner, name, original in kept:
+                setattr(owner, name, original)
 
     def _pause(self, *, paused: bool) -> None:
         if self.trace is not None:

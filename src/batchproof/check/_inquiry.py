@@ -17,7 +17,7 @@ from batchproof.check._causes import causes, reported_cause, split_cause, unit_o
 from batchproof.check._clip import clip_cause
 from batchproof.check._cuts import Cut, Facts, Piece
 from batchproof.check._halves import tell_sum_from_mean
-from batchproof.check._lab import Laboratory, differences, relative
+from batchproof.check._lab import Laboratory, relative
 from batchproof.check._report import CutResult, Diagnosis, Report, merge
 from batchproof.check._scale import window_size
 from batchproof.check._search import Law, Search
@@ -44,6 +44,7 @@ class Inquiry:
         self.notes: list[str] = []
         self.found: list[Diagnosis] = []
         self.failures: dict[str, str] = {}
+        lab.compare(cuts)
         self.unit, self.unit_text = "unknown", ""
         self.reported_unit: str | None = None
 
@@ -143,9 +144,7 @@ class Inquiry:
     def _worst(self, cut: Cut) -> tuple[float, str]:
         if self.evaluation:
             return self._error(cut), ""
-        shot, reference = self.lab.shot(cut), self.lab.shot(self._reference(cut))
-        found = differences(shot.gradients, reference.gradients, self.lab.floor)
-        furthest = max(found, key=lambda d: d.error)
+        furthest = max(self.lab.difference(cut)[0], key=lambda d: d.error)
         return furthest.error, furthest.name
 
     def _result(self, cut: Cut) -> CutResult:
@@ -158,9 +157,8 @@ class Inquiry:
         scale = cosine = 1.0
         change = 0.0
         if not self.evaluation:
-            overall = differences(shot.gradients, reference.gradients, self.lab.floor)[0]
-            scale, cosine = overall.scale, overall.cosine
-            change = differences(shot.change, reference.change, self.lab.floor)[0].error
+            found, change = self.lab.difference(cut)
+            scale, cosine = found[0].scale, found[0].cosine
         elif reference.loss:
             scale = (shot.loss or 0.0) / reference.loss
         dependent = max(error, loss_error or 0.0) > self.lab.tolerance
@@ -207,8 +205,9 @@ class Inquiry:
 
     def _settle_clipping(self) -> Still | None:
         """Leave clipping out of what is measured next; return how it was where it acted."""
-        factors = [f for cut in self.run_cuts for f in self.lab.shot(cut).clips]
-        if self.evaluation or all(factor >= 1.0 for factor in factors):
+        shots = [self.lab.shot(cut) for cut in self.run_cuts]
+        acted = any(shot.clamps or any(f < 1.0 for f in shot.clips) for shot in shots)
+        if self.evaluation or not acted:
             return None
         clipped = self.lab.still
         self.lab.still = Still(clipped.dropout, clipped.norm, clip=True)
@@ -247,17 +246,13 @@ class Inquiry:
         if self.evaluation:
             self.unit, self.unit_text = "unknown", "no mean over samples, but the same always"
             return
-        norms = [self._norm(self.lab.piece(i)) for i in range(self.facts.count)]
+        norms = [self.lab.shot(self.lab.piece(i)).norm for i in range(self.facts.count)]
         if max(norms) - min(norms) <= self.lab.fit * max(norms):
             self.unit, self.unit_text = "unknown", ""
             self.notes.append(
                 f"every gradient has the norm {norms[0]:.3g}: the step clips by code of its own, "
                 "behind which errors of scale cannot be seen; raise its limit for the check"
             )
-
-    def _norm(self, cut: Cut) -> float:
-        gradients = self.lab.shot(cut).gradients.values()
-        return math.sqrt(sum(float(g.double().norm()) ** 2 for g in gradients))
 
     def _empty_micro_batches(self) -> None:
         for cut in self.run_cuts:

@@ -16,7 +16,7 @@ from torch import Tensor
 from batchproof._errors import ProbeError
 from batchproof.check._cuts import Cut, Facts, Piece
 from batchproof.check._samples import keeps_order, leaves, mask_leaf, shape_of
-from batchproof.check._shot import Kit, Order, Shot, Sketch, make_batch, one_line, shoot
+from batchproof.check._shot import WIDTH, Kit, Order, Shot, Sketch, make_batch, one_line, shoot
 from batchproof.check._still import Still, Trace
 
 # relative error that arithmetic alone can make, by the narrowest type that the step computes in
@@ -110,9 +110,11 @@ class Laboratory:
         self.still = Still()
         self.trace = Trace()
         self.runs = 0
-        self.name = "whole"
+        self.compared: dict[str, str] = {}
+        self.errors: dict[int, tuple[list[Difference], float]] = {}
         self._shots: dict[tuple[object, ...], Shot] = {}
         self._sketch: Sketch | None = None
+        self._sketches: dict[int, Tensor] = {}
         self._start: tuple[float, ...] | None = None
 
     @property
@@ -149,8 +151,34 @@ class Laboratory:
         plain = replace(order, nudge=None)
         key = (cut.ranks, cut.before, plain, nudged)
         if key not in self._shots:
-            self._shots[key] = self._take(cut, order, None)
+            self._shots[key] = self._digest(cut, self._take(cut, order, None), changes)
         return self._shots[key]
+
+    def compare(self, cuts: Sequence[Cut]) -> None:
+        """Have these cuts compared with the uncut step, tensor by tensor, when they are run."""
+        self.compared = {cut.name: cut.reference for cut in cuts}
+
+    def _digest(self, cut: Cut, shot: Shot, changes: dict[str, object]) -> Shot:
+        """Keep of a shot its sketch and how it differs; full gradients of the whole only."""
+        shot.norm = math.sqrt(sum(float(g.double().norm()) ** 2 for g in shot.gradients.values()))
+        if self.kit.kind == "evaluate":
+            return shot
+        sketch = self._sketched(shot)
+        if cut.name in self.compared:
+            masked = self.compared[cut.name] == "whole+masked"
+            plain = cut.ranks == self.whole(masked=masked).ranks
+            reference = shot if plain else self.shot(self.whole(masked=masked), **changes)
+            found = differences(shot.gradients, reference.gradients, self.floor)
+            change = differences(shot.change, reference.change, self.floor)[0].error
+            self.errors[id(shot)] = (found, change)
+        if not cut.name.startswith("whole"):
+            shot.gradients, shot.change = {}, {}
+        self._sketches[id(shot)] = sketch
+        return shot
+
+    def difference(self, cut: Cut) -> tuple[list[Difference], float]:
+        """Return how a compared cut's gradients, and the parameters' change, differ."""
+        return self.errors[id(self.shot(cut))]
 
     def look(self) -> Shot:
         """Take the uncut shot while random draws and narrow numbers are watched for."""
@@ -222,6 +250,10 @@ class Laboratory:
 
     def sketch(self, shot: Shot) -> Tensor:
         """Return the sketch of a shot's gradients."""
+        kept = self._sketches.get(id(shot))
+        return self._sketched(shot) if kept is None else kept
+
+    def _sketched(self, shot: Shot) -> Tensor:
         if self._sketch is None:
             self._sketch = Sketch(shot.gradients)
         return self._sketch(shot.gradients)
@@ -229,6 +261,15 @@ class Laboratory:
     def spans(self) -> dict[str, slice]:
         """Return where each parameter's gradient lies in a sketch."""
         return {} if self._sketch is None else self._sketch.spans
+
+    def kept(self) -> Tensor:
+        """Return which entries of a sketch are entries of a gradient, not sums of many."""
+        if self._sketch is None:
+            return torch.zeros(0, dtype=torch.bool)
+        mask = torch.zeros(self._sketch.width, dtype=torch.bool)
+        for name, span in self._sketch.spans.items():
+            mask[span] = self._sketch.shapes[name] <= WIDTH
+        return mask
 
     def piece(self, *samples: int) -> Cut:
         """Return the window of one micro-batch that holds these samples."""

@@ -136,11 +136,25 @@ def summed() -> Micro:
     return Micro("sum", lambda piece: [(i, 1.0) for i in piece.samples], lambda _: 1.0, "sum")
 
 
+def rule_for(rule: Rule, micro: Micro) -> Rule:
+    """Return the rule as the micro-batch law needs it: sums are exact when they are added up."""
+    if micro.kind != "sum":
+        return rule
+    within = "sum" if rule.within == "exact" else rule.within
+    across = "sum" if rule.across == "pooled" else rule.across
+    return Rule(within, across, rule.factor)
+
+
+def parts_of(micro: Micro, rule: Rule, cut: Cut) -> list[float]:
+    """Return s_j for every micro-batch of the cut, as the micro-batch law needs it."""
+    return scales(rule_for(rule, micro), cut, micro.weigh)
+
+
 def design(micro: Micro, rule: Rule, cuts: Sequence[Cut], atoms: int) -> Tensor:
     """Return the matrix C of a law: one row a cut, one column an atom."""
     matrix = torch.zeros(len(cuts), atoms, dtype=torch.float64)
     for row, cut in enumerate(cuts):
-        for piece, scale in zip(cut.pieces, scales(rule, cut, micro.weigh), strict=True):
+        for piece, scale in zip(cut.pieces, parts_of(micro, rule, cut), strict=True):
             for atom, share in micro.shares(piece):
                 matrix[row, atom] += scale * share
     return matrix

@@ -188,6 +188,7 @@ def _merged(shots: list[dict[str, Any]]) -> Shot:
         max(shot["steps"] for shot in shots),
         tuple(first["clips"]),
         tuple(first["start"]),
+        tuple(first["clamps"]),
         tuple(shot["loss"] for shot in shots),
         apart,
     )
@@ -239,6 +240,7 @@ def _serve_one(kit: Kit, share: tuple[Piece, ...], order: Order) -> dict[str, An
         "steps": shot.steps,
         "clips": shot.clips,
         "start": shot.start,
+        "clamps": shot.clamps,
     }
 
 

@@ -83,8 +83,10 @@ class Shot:
         steps: number of optimiser steps.
         clips: the factor that each clipping by norm applied.
         start: a fingerprint of the parameters as built.
+        clamps: for every clipping by value, its limit.
         losses: what run returned on each rank.
         apart: how far the ranks' gradients were from each other, relative.
+        norm: of all gradients.
     """
 
     gradients: dict[str, Tensor]
@@ -93,8 +95,10 @@ class Shot:
     steps: int
     clips: tuple[float, ...]
     start: tuple[float, ...]
+    clamps: tuple[float, ...] = ()
     losses: tuple[float | None, ...] = ()
     apart: float = 0.0
+    norm: float = 0.0
 
 
 def make_batch(kit: Kit, piece: Piece) -> Any:
@@ -239,7 +243,8 @@ def _shot(
     for name, param in model.named_parameters():
         moved = whole_tensor(param.detach()) - whole_tensor(recorder.start[id(param)])
         change[name.removeprefix("module.")] = moved
-    return Shot(gradients, change, loss, len(recorder.steps), tuple(recorder.clips), start)
+    clips, clamps = tuple(recorder.clips), tuple(recorder.clamps)
+    return Shot(gradients, change, loss, len(recorder.steps), clips, start, clamps)
 
 
 def _nudge(model: nn.Module, nudge: dict[str, Tensor]) -> None:
