@@ -1,15 +1,27 @@
 """The application: every command under its name, and the one way in and out."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from batchproof import __version__
 from batchproof.cli import _check, _demo, _evaluate, _explain, _recipe, _report, _train
 from batchproof.recipes import guarded
 
+ORDER = ("demo", "train", "evaluate", "check", "explain", "report", "recipe")
+
+
+class _Ordered(TyperGroup):
+    """The commands in the order in which one meets them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(ORDER)
+
+
 app = typer.Typer(
+    cls=_Ordered,
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -17,7 +29,7 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool | None) -> None:
     if wanted:
         typer.echo(f"batchproof {__version__}")
         raise typer.Exit
@@ -26,8 +38,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     _version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_show_version)
-    ] = False,
+        bool | None, typer.Option("--version", help="Show the version.", callback=_show_version)
+    ] = None,
 ) -> None:
     pass
 

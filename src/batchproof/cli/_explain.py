@@ -51,8 +51,8 @@ def _explain() -> None:
 
 
 def _command(topic: "Topic") -> Any:
-    def callback(context: typer.Context, *, html: Path | None, **texts: str) -> None:
-        sources = {name: context.get_parameter_source(name) for name in texts}
+    def callback(typer_context: Any, *, html: Path | None, **texts: str) -> None:
+        sources = {name: typer_context.get_parameter_source(name) for name in texts}
         given = {
             name: text
             for name, text in texts.items()
@@ -60,7 +60,9 @@ def _command(topic: "Topic") -> Any:
         }
         _show(topic, given, html)
 
-    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    context = inspect.Parameter(
+        "typer_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
+    )
     page = _option("html", "write a page to FILE instead", None, Path | None, "FILE")
     own = [
         _option(
@@ -72,6 +74,8 @@ def _command(topic: "Topic") -> Any:
         )
         for option in topic.options
     ]
+    # typer reads the signature, and would take annotations before it
+    callback.__annotations__ = {}
     callback.__signature__ = inspect.Signature([context, *own, page])  # type: ignore[attr-defined]
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(topic.name, help=topic.summary)(callback)

@@ -3,7 +3,8 @@
 Settings, Results    what every recipe's main takes first, and what it returns
 run                  a recipe's main as the script it is
 names, summary, source, copy    the recipes that are here
-recipe_command, evaluate_run, read_record, show, terminal    for the command line
+recipe_command, train_recipe, evaluate_run, next_folder, read_record, show, terminal
+                     for the command line
 guarded              exit status and one-line errors of any command
 
 Importing this loads no torch; the recipes and Settings do when first used.
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from batchproof.recipes._catalogue import copy, names, source, summary
 from batchproof.recipes._guard import guarded
-from batchproof.recipes._runs import read_record
+from batchproof.recipes._runs import next_folder, read_record
 
 if TYPE_CHECKING:
     from batchproof.recipes._results import Results, show
     from batchproof.recipes._script import recipe_command, run, terminal
-    from batchproof.recipes._session import evaluate_run
+    from batchproof.recipes._session import evaluate_run, train_recipe
     from batchproof.recipes._settings import Settings
 
 _HOME = {
@@ -30,6 +31,7 @@ _HOME = {
     "recipe_command": "_script",
     "terminal": "_script",
     "evaluate_run": "_session",
+    "train_recipe": "_session",
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "evaluate_run",
     "guarded",
     "names",
+    "next_folder",
     "read_record",
     "recipe_command",
     "run",
@@ -46,6 +49,7 @@ __all__ = [
     "source",
     "summary",
     "terminal",
+    "train_recipe",
 ]
 
 

@@ -52,19 +52,23 @@ def command(main: Main, name: str, call: Callable[[dict[str, Any], set[str]], No
         The command, whose help is the docstring of main's module.
     """
 
-    def callback(context: typer.Context, **values: Any) -> None:
-        given = {key for key in values if _was_given(context, key)}
+    def callback(typer_context: Any, **values: Any) -> None:
+        given = {key for key in values if _was_given(typer_context, key)}
         call(values, given)
 
     options = {**_own(main), **_shared(default_settings(main))}
-    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    context = inspect.Parameter(
+        "typer_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
+    )
+    # typer reads the signature, and would take annotations before it
+    callback.__annotations__ = {}
     callback.__signature__ = inspect.Signature([context, *options.values()])  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command(name, help=inspect.getmodule(main).__doc__)(callback)
     return typer.main.get_command(app)
 
 
-def _was_given(context: typer.Context, name: str) -> bool:
+def _was_given(context: Any, name: str) -> bool:
     found = context.get_parameter_source(name)
     return found is not None and found.name != "DEFAULT"
 

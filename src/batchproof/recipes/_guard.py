@@ -83,7 +83,9 @@ def _misused(program: str, error: Any) -> int:
         typer.echo(context.get_help(), err=True)
         return 2
     where = program if context is None else context.command_path
-    return _say(program, f"{error.format_message().rstrip('.')}. Try: {where} --help", 2)
+    sentence = error.format_message().rstrip(".")
+    end = "" if sentence.endswith("?") else "."
+    return _say(program, f"{sentence}{end} Try: {where} --help", 2)
 
 
 def _of_system(error: OSError) -> str:

@@ -24,7 +24,7 @@ def run(main: Callable[..., Results], arguments: Sequence[str] | None = None) ->
         main: takes Settings first and its own options after; returns Results.
         arguments: of the command line; None for those of this process.
     """
-    path = Path(inspect.getfile(main)).resolve()
+    path = Path(inspect.getfile(inspect.unwrap(main))).resolve()
     recipe = path.stem if path.parent == HERE else str(path)
     shown = f"python {Path(sys.argv[0])}"
     sys.exit(guarded(_trained(main, recipe, path.stem, shown), arguments, path.name))

@@ -12,11 +12,12 @@ from batchproof.recipes._command import default_settings, own_options, typed
 from batchproof.recipes._results import Results
 from batchproof.recipes._runs import expect_free, latest_folder, next_folder, parts, read_record
 from batchproof.recipes._settings import Settings
+from batchproof.train import Progress
 
 # what a run may be gone on with otherwise than it was begun
 FREE = {"data", "out", "epochs", "max_steps", "device", "resume", "plot", "logger", "download"}
 # what says how a command is run, and not what the run is
-UNRECORDED = {"out", "resume", "dry_run", "evaluate", "record", "download", "plot"}
+UNRECORDED = {"out", "resume", "dry_run", "evaluate", "record", "progress", "download", "plot"}
 
 Values = dict[str, Any]
 
@@ -45,7 +46,7 @@ def train(
         values["epochs"] = None
     if values["resume"]:
         values["out"] = values["out"] or latest_folder(name)
-        values = _as_begun(main, values, given)
+        values = _as_begun(main, recipe, values, given)
     else:
         values["out"] = values["out"] or next_folder(name)
         expect_free(values["out"])
@@ -59,6 +60,20 @@ def train(
         raise RunInterruptedError(
             f"{at}; go on: {command} --out {settings.out} --resume", stopped.signal
         ) from None
+
+
+def train_recipe(name: str, out: Path, *, progress: bool | Progress = True) -> Results:
+    """Train a recipe with its defaults, on the data that needs no files.
+
+    Args:
+        name: of the recipe.
+        out: the run folder.
+        progress: what shows it.
+    """
+    main = load(name).main
+    command = f"batchproof train {name}"
+    values = _defaults(main) | {"out": out, "progress": progress}
+    return train(main, name, values, set(), command)[0]
 
 
 def evaluate_run(run: Path, data: Path | None = None, script: Path | None = None) -> Results:
@@ -99,10 +114,16 @@ def _tried(main: Callable[..., Results], settings: Settings, options: Mapping[st
         return main(replace(settings, out=Path(folder) / "run", epochs=1), **options)
 
 
-def _as_begun(main: Callable[..., Results], values: Values, given: set[str]) -> Values:
+def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: set[str]) -> Values:
     """Return the options that a run was begun with, and those given now where they may differ."""
     folder = values["out"]
-    recorded = _recorded(main, read_record(folder))
+    record = read_record(folder)
+    if record["recipe"] != recipe:
+        raise CheckpointError(
+            f"the run in {folder} was trained by {record['recipe']}, not by {recipe}; go on with "
+            "that, or train anew with another --out."
+        )
+    recorded = _recorded(main, record)
     kept = {name: value for name, value in recorded.items() if name not in given}
     for name in sorted(given - FREE):
         if name in recorded and values[name] != recorded[name]:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from batchproof._errors import SettingError
 from batchproof.data import Batches
-from batchproof.train import History, RunFolder, Trainer
+from batchproof.train import History, Progress, RunFolder, Trainer
 
 
 class Shown(NamedTuple):
@@ -52,6 +52,7 @@ class Settings:
         download: whether missing files are fetched from their public mirrors.
         evaluate: whether the best weights of the run in `out` are loaded in place of training.
         record: what the run folder is to tell of the recipe, so that it can be run again.
+        progress: what is shown while training.
 
     Raises:
         SettingError: if a number cannot be meant.
@@ -87,6 +88,7 @@ class Settings:
     download: Annotated[bool, Shown("", "fetch missing files of DIR from public mirrors")] = False
     evaluate: bool = False
     record: Mapping[str, Any] | None = None
+    progress: bool | Progress = True
 
     def __post_init__(self) -> None:
         for name in ("epochs", "max_steps", "batch_size", "accumulate"):
@@ -173,6 +175,7 @@ class Settings:
             run_dir=folder,
             loggers=[_logger(name) for name in self.logger],
             plot=self.plot,
+            progress=self.progress,
             info=self.record if part is None else {**(self.record or {}), "part": part},
             **more,
         )

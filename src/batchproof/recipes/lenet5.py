@@ -59,6 +59,8 @@ def main(
     held_out: Annotated[float, "share of the training images held out for validation"] = 0.1,
 ) -> Results:
     """Train LeNet-5, and measure it on the test images."""
+    if not 0 < held_out < 1:
+        raise bp.SettingError(f"held_out is {held_out}; expected a share between 0 and 1.")
     if settings.data is None:
         digits = data.load_digits()
     else:

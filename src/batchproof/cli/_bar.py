@@ -1,0 +1,57 @@
+"""One bar for a whole training, on a terminal; elsewhere the trainer's own plain lines."""
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from batchproof.train import NoProgress, Position, Record
+from batchproof.train import Progress as Shows
+
+INTERVAL = 0.1
+
+
+def bar_on(console: Console) -> Shows | bool:
+    """Return what shows a training's progress on a console: a Bar where it is a terminal."""
+    return Bar(console) if console.is_terminal and not console.is_dumb_terminal else True
+
+
+class Bar(NoProgress):
+    """One line, redrawn at most ten times a second, gone when training is over."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
+        self._bar = Progress(*columns, console=console, auto_refresh=False, transient=True)
+        self._task = self._bar.add_task("", total=None, said="")
+        self._done, self._batches, self._next = 0, 0, 0.0
+
+    def begin_epoch(self, epoch: int, epochs: int | None, batches: int | None) -> None:
+        """Show which epoch it is."""
+        self._batches = batches or 0
+        self._done = (epoch - 1) * self._batches
+        self._bar.start()
+        total = None if epochs is None else epochs * self._batches
+        self._bar.update(self._task, total=total, description=f"epoch {epoch}/{epochs}")
+        self._bar.refresh()
+
+    def tick(self, position: Position, read: object) -> None:
+        """Redraw, if the last time is long enough ago."""
+        del read
+        if time.monotonic() < self._next:
+            return
+        self._bar.update(self._task, completed=self._done + position.batch)
+        self._bar.refresh()
+        self._next = time.monotonic() + INTERVAL
+
+    def end_epoch(self, records: Sequence[Record], seconds: float) -> None:
+        """Show the validation mean."""
+        del seconds
+        val = next((record for record in records if record.name == "val_loss"), None)
+        said = "" if val is None else f"validation loss {val.value:.4f}"
+        self._bar.update(self._task, completed=self._done + self._batches, said=said)
+        self._bar.refresh()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar.stop()

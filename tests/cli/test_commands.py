@@ -1,0 +1,127 @@
+import json
+
+import pytest
+
+from batchproof import __version__
+from command_line import shell
+
+
+def test_help_and_version_load_no_torch(tmp_path):
+    script = (
+        "import sys, atexit\n"
+        "from batchproof.cli import main\n"
+        "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
+        "main()"
+    )
+    for arguments in (["--help"], ["train", "--help"], ["recipe", "list"], ["explain", "--help"]):
+        ended = shell("-c", script, *arguments, cwd=tmp_path)
+        assert (ended.status, ended.err) == (0, "False\n")
+        assert ended.out
+    assert f"batchproof {__version__}" in shell("-m", "batchproof", "--version", cwd=tmp_path).out
+
+
+def test_the_commands_are_listed_in_the_order_in_which_one_meets_them(batchproof):
+    shown = batchproof("--help").out
+    places = [shown.index(f"\n  {name} ") for name in ("demo", "train", "evaluate", "check")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["recipe"], ["explain"]])
+def test_nothing_to_do_shows_the_help(batchproof, arguments):
+    ended = batchproof(*arguments)
+    assert ended.status == 2
+    assert "Usage: batchproof" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["paint"], "No such command 'paint'. Did you mean"),
+        (["evaluate"], "Missing argument 'RUN'. Try: batchproof evaluate --help"),
+        (["recipe", "copy", "lenet5"], "Missing argument 'FILE'. Try: batchproof recipe copy"),
+        (["explain", "love"], "there is no topic 'love'; the topics are mean, cross-entropy"),
+        (["explain", "sgd", "--lr", "fast"], "expected a number"),
+        (["check"], "no probe was given; give MODULE:NAME, or --example"),
+        (["check", "nowhere:probe"], "nowhere"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_use_is_one_line_and_status_2(batchproof, unchecked, arguments, line):
+    ended = batchproof(*arguments)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("batchproof: ")
+    assert line in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_recipes_are_listed_with_their_first_lines(batchproof):
+    lines = batchproof("recipe", "list").out.splitlines()
+    assert len(lines) == 5
+    assert "lenet5               LeNet-5 reads handwritten digits." in lines
+
+
+def test_a_recipe_is_copied_once(batchproof, tmp_path):
+    assert "run it: python mine.py --help" in batchproof("recipe", "copy", "lenet5", "mine.py").out
+    assert "mine.py exists already" in batchproof("recipe", "copy", "lenet5", "mine.py").err
+    assert batchproof("recipe", "copy", "lenet", "other.py").status == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_a_topic_is_worked_out_from_given_values(batchproof, tmp_path):
+    ended = batchproof("explain", "cross-entropy", "--logits", "3,0", "--target", "1")
+    assert ended.status == 0
+    assert "the loss is 3.05" in " ".join(ended.out.split())
+    page = batchproof("explain", "cross-entropy", "--html", "page.html")
+    assert page.out == "wrote page.html\n"
+    assert "0.417" in (tmp_path / "page.html").read_text()
+
+
+def test_a_run_is_trained_evaluated_gone_on_with_and_reported(batchproof, tmp_path):
+    ended = batchproof("train", "tabular_weighted", "--max-steps", 40)
+    assert ended.status == 0
+    assert ended.out.endswith(
+        "\nrun folder: runs/tabular_weighted\nnext: batchproof report runs/tabular_weighted\n"
+    )
+    table = ended.out.partition("\n\nrun folder")[0].strip()
+    assert batchproof("evaluate", "runs/tabular_weighted").out.strip() == table
+    further = batchproof("train", "tabular_weighted", "--resume", "--max-steps", 50)
+    assert further.status == 0
+    assert "going on with runs/tabular_weighted from step 40" in further.err
+    assert batchproof("report", "runs/tabular_weighted").out.startswith("wrote ")
+    assert (tmp_path / "runs" / "tabular_weighted" / "report.html").is_file()
+
+
+def test_a_second_run_gets_a_folder_of_its_own(batchproof, tmp_path):
+    for _ in range(2):
+        assert batchproof("train", "tabular_weighted", "--max-steps", 1).status == 0
+    found = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert found == ["tabular_weighted", "tabular_weighted-2"]
+
+
+def test_a_dry_run_keeps_nothing(batchproof, tmp_path):
+    ended = batchproof("train", "sequence_regression", "--dry-run")
+    assert ended.status == 0
+    assert "train, validate, save and load work; nothing was kept" in ended.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_step_that_depends_on_the_cut_is_status_1(batchproof, tmp_path):
+    assert batchproof("check", "--example").out == (
+        "wrote probe.py; run it: batchproof check probe:step\n"
+    )
+    ended = batchproof("check", "probe.py:step", "--cuts", "halves,uneven", "--json", "found.json")
+    assert ended.status == 1
+    assert "mean-of-micro-batch-means" in ended.out
+    assert json.loads((tmp_path / "found.json").read_text())["ok"] is False
+
+
+def test_the_demo_ends_with_its_tables_and_what_to_do_next(batchproof):
+    ended = batchproof("demo")
+    assert ended.status == 0
+    assert ended.out.startswith("LeNet-5 on the 1,797 handwritten digits")
+    shown = " ".join(ended.out.split())
+    assert "epoch train loss validation loss accuracy" in shown
+    assert "exact loss the usual loop prints off by" in shown
+    assert ended.out.count("best") == 1
+    assert ended.out.endswith("run folder: runs/demo\nnext: batchproof report runs/demo\n")
+    assert "\x1b" not in ended.out + ended.err

@@ -1,0 +1,53 @@
+import errno
+import signal
+
+import pytest
+import typer
+
+from batchproof import NonFiniteError, RunInterruptedError, SettingError
+from batchproof.recipes import guarded
+
+
+def failing(error: BaseException):
+    app = typer.Typer()
+
+    @app.command()
+    def fail() -> None:
+        raise error
+
+    return typer.main.get_command(app)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (SettingError("lr is 0."), 2, "lr is 0."),
+        (NonFiniteError("the loss is nan."), 1, "the loss is nan."),
+        (SettingError("two\n  lines"), 2, "two lines"),
+        (KeyboardInterrupt(), 130, "interrupted; nothing was kept."),
+        (RunInterruptedError("saved in x.", signal.SIGINT), 130, "saved in x."),
+        (RunInterruptedError("saved in x.", signal.SIGTERM), 143, "saved in x."),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "runs"),
+            2,
+            "runs: permission denied; choose a place that you may read and write.",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            2,
+            "no space left on device; free some space, or choose another folder.",
+        ),
+        (typer.Exit(1), 1, None),
+        (typer.Exit(0), 0, None),
+    ],
+)
+def test_what_ends_a_command_is_a_status_and_one_line(capsys, error, status, line):
+    assert guarded(failing(error), [], "batchproof") == status
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == ("" if line is None else f"batchproof: {line}\n")
+
+
+def test_a_fault_of_our_own_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        guarded(failing(ZeroDivisionError()), [], "batchproof")
