@@ -256,35 +256,38 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     expect_alike(tmp_path / "whole", run)
 
 
+class Drawing:
+    """Validation batches that draw from torch's generator; a signal comes with the second."""
+
+    samples, batch_size = 40, 8
+
+    def __init__(self, number=None):
+        self.number, self.drawn = number, 0
+
+    def __len__(self):
+        return 5
+
+    def __iter__(self):
+        for x, y in batches(40):
+            self.drawn += 1
+            if self.number is not None and self.drawn == 2:
+                os.kill(os.getpid(), self.number)
+            yield x + 0.1 * torch.randn(x.shape), y
+
+
 def test_a_signal_during_validation_is_heeded_at_once(tmp_path):
-    trainer(dropping(), run_dir=tmp_path / "whole", seed=1).fit(
-        batches(24, shuffle=True), batches(40), max_epochs=2
-    )
-    drawn = []
-
-    class Interrupting(list):
-        def __iter__(self):
-            for batch in batches(40):
-                drawn.append(1)
-                if len(drawn) == 2:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                yield batch
-
-        samples, batch_size = 40, 8
-
-        def __len__(self):
-            return 5
-
-    run = tmp_path / "run"
-    with pytest.raises(bp.RunInterruptedError):
-        trainer(dropping(), run_dir=run, seed=1).fit(
-            batches(24, shuffle=True), Interrupting(), max_epochs=2
+    def fit(folder, val, **options):
+        trainer(dropping(), run_dir=tmp_path / folder, seed=1).fit(
+            batches(24, shuffle=True), val, max_epochs=2, **options
         )
-    assert len(drawn) == 2
-    trainer(dropping(), run_dir=run, seed=1).fit(
-        batches(24, shuffle=True), batches(40), max_epochs=2, resume=True
-    )
-    expect_alike(tmp_path / "whole", run)
+
+    fit("whole", Drawing())
+    interrupting = Drawing(signal.SIGTERM)
+    with pytest.raises(bp.RunInterruptedError):
+        fit("run", interrupting)
+    assert interrupting.drawn == 2
+    fit("run", Drawing(), resume=True)
+    expect_alike(tmp_path / "whole", tmp_path / "run")
 
 
 def test_a_signal_without_a_run_folder_says_that_nothing_was_saved():
