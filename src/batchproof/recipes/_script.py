@@ -15,6 +15,7 @@ from batchproof.recipes._guard import guarded
 from batchproof.recipes._results import Results, show
 from batchproof.recipes._runs import parts
 from batchproof.recipes._session import train
+from batchproof.step import distributed_group
 
 
 def run(main: Callable[..., Results], arguments: Sequence[str] | None = None) -> None:
@@ -37,7 +38,10 @@ def recipe_command(name: str) -> Any:
 
 def _trained(main: Callable[..., Results], recipe: str, name: str, shown: str) -> Any:
     def call(values: dict[str, Any], given: set[str]) -> None:
-        results, folder = train(main, recipe, values, given, shown)
+        with distributed_group(values["device"]) as place:
+            results, folder = train(main, recipe, values, given, shown)
+        if place.rank:
+            return
         console = terminal()
         console.print()
         show(results, console)

@@ -1,5 +1,6 @@
 """A recipe run from the command line: trained, gone on with, or evaluated from its folder."""
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -12,6 +13,7 @@ from batchproof.recipes._command import default_settings, own_options, typed
 from batchproof.recipes._results import Results
 from batchproof.recipes._runs import expect_free, latest_folder, next_folder, parts, read_record
 from batchproof.recipes._settings import Settings
+from batchproof.step import on_first
 from batchproof.train import Progress
 
 # what a run may be gone on with otherwise than it was begun
@@ -40,16 +42,8 @@ def train(
     Raises:
         RunInterruptedError: if a signal ended the run; it says how to go on.
     """
-    name = Path(recipe).stem
-    values = dict(values)
-    if "max_steps" in given and "epochs" not in given:
-        values["epochs"] = None
-    if values["resume"]:
-        values["out"] = values["out"] or latest_folder(name)
-        values = _as_begun(main, recipe, values, given)
-    else:
-        values["out"] = values["out"] or next_folder(name)
-        expect_free(values["out"])
+    # of several ranks only the first looks at folders, which it alone writes
+    values = on_first(lambda: _prepared(main, recipe, values, given))
     settings, options = _split(main, recipe, values)
     if settings.dry_run:
         return _tried(main, settings, options), None
@@ -60,6 +54,27 @@ def train(
         raise RunInterruptedError(
             f"{at}; go on: {command} --out {settings.out} --resume", stopped.signal
         ) from None
+
+
+def _prepared(main: Callable[..., Results], recipe: str, values: Values, given: set[str]) -> Values:
+    """Return the options with the run folder decided on, and those that the run was begun with."""
+    name = Path(recipe).stem
+    values = dict(values)
+    if "max_steps" in given and "epochs" not in given:
+        values["epochs"] = None
+    if _restarted() and values["out"] is not None and parts(values["out"]):
+        values["resume"] = True
+    if values["resume"]:
+        values["out"] = values["out"] or latest_folder(name)
+        return _as_begun(main, recipe, values, given)
+    values["out"] = values["out"] or next_folder(name)
+    expect_free(values["out"])
+    return values
+
+
+def _restarted() -> bool:
+    """Return whether torchrun started this process again after a rank of it had failed."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def train_recipe(name: str, out: Path, *, progress: bool | Progress = True) -> Results:

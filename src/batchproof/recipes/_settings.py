@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from batchproof._errors import SettingError
 from batchproof.data import Batches
+from batchproof.step import of_all
 from batchproof.train import History, Progress, RunFolder, Trainer
 
 
@@ -143,7 +144,9 @@ class Settings:
     def steps(self, loader: Sized) -> int:
         """Return how many optimiser steps training takes, for schedules that end with it."""
         limits = [n for n in (self.limit_train_batches, self.overfit_batches) if n]
-        windows = -(-min(len(loader), *limits, len(loader)) // self.accumulate)
+        # the rank with the most batches decides, so that all ranks have one schedule
+        batches = max(of_all(len(loader)))
+        windows = -(-min(batches, *limits, batches) // self.accumulate)
         of_epochs = [] if self.epochs is None else [self.epochs * windows]
         return min(n for n in (*of_epochs, self.max_steps) if n is not None)
 

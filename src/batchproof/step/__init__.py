@@ -6,11 +6,32 @@ StepResult    the window's numbers, on the device until they are read
 
 distributed_group   join the process group that the environment describes
 Place               where a process stands in it
+in_a_group          whether several ranks work together
+on_first, of_all    what the first rank computes; what every rank has
+unwrapped           the module inside DistributedDataParallel
 """
 
-from batchproof.step._ranks import Place, distributed_group
+from batchproof.step._ranks import (
+    Place,
+    distributed_group,
+    in_a_group,
+    of_all,
+    on_first,
+    unwrapped,
+)
 from batchproof.step._result import StepResult
 from batchproof.step._step import Loss, Step
 from batchproof.step._windows import windows
 
-__all__ = ["Loss", "Place", "Step", "StepResult", "distributed_group", "windows"]
+__all__ = [
+    "Loss",
+    "Place",
+    "Step",
+    "StepResult",
+    "distributed_group",
+    "in_a_group",
+    "of_all",
+    "on_first",
+    "unwrapped",
+    "windows",
+]

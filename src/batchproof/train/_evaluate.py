@@ -15,6 +15,7 @@ from torch.utils.data import RandomSampler
 
 from batchproof._errors import NonFiniteError
 from batchproof.meter import Estimate
+from batchproof.step import in_a_group, unwrapped
 from batchproof.train._loss import Loss
 from batchproof.train._place import device_of, placed
 from batchproof.train._sums import Groups, Sums, unpooled
@@ -105,6 +106,8 @@ def measure(
     Raises:
         NonFiniteError: if the loss is NaN or infinite and nonfinite is "raise".
     """
+    # ranks draw unequal numbers of batches, so none may wait for another in a forward pass
+    model = unwrapped(model)
     sums = Sums(coefficients=coefficients, groups=groups)
     watch = _Watch()
     with evaluating(model):
@@ -119,13 +122,6 @@ def measure(
     if in_a_group(group):
         sums.sync(group)
     return sums
-
-
-def in_a_group(group: Any) -> bool:
-    """Return whether several ranks work together."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return False
-    return torch.distributed.get_world_size(group) > 1
 
 
 @contextmanager

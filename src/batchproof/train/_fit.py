@@ -13,15 +13,21 @@ from typing import Any
 
 import torch
 
-from batchproof._errors import DataError, NonFiniteError, RunInterruptedError, SettingError
-from batchproof.step import StepResult, windows
+from batchproof._errors import (
+    CheckpointError,
+    DataError,
+    NonFiniteError,
+    RunInterruptedError,
+    SettingError,
+)
+from batchproof.step import StepResult, in_a_group, of_all, windows
 from batchproof.train._best import Best
 from batchproof.train._callback import Callback, listens
 from batchproof.train._evaluate import By, measure, nonfinite_sample
 from batchproof.train._history import History
 from batchproof.train._keeper import Checkpoint, Keeper
 from batchproof.train._parts import Parts
-from batchproof.train._place import placed
+from batchproof.train._place import Sized, placed, rank_in
 from batchproof.train._position import Position
 from batchproof.train._progress import Progress
 from batchproof.train._randomness import capture, restore
@@ -92,6 +98,9 @@ class Fit:
         self._seconds = {"data_seconds": 0.0, "step_seconds": 0.0}
         self.history = around.history
         self._after_step = self._compose()
+        # ranks may draw unequal numbers of batches; an epoch is over when the longest is
+        lengths = of_all(train.batches, around.group)
+        self._batches = None if None in lengths else max(n for n in lengths if n is not None)
 
     def _compose(self) -> list[Callable[[StepResult], None]]:
         """Return what is done after each optimiser step, and nothing that has nothing to do."""
@@ -123,7 +132,7 @@ class Fit:
         for callback in self._around.callbacks:
             callback.on_begin(self._parts.model, self.history)
         while not (reason := self._reason_to_stop()):
-            self._epoch(first or self._windows(self._train.begin(self.position.epoch)))
+            self._epoch(first or self._windows(self._train.begin(self.position.epoch), 0))
             first = None
         self.history.stopped = reason
         for callback in self._around.callbacks:
@@ -133,13 +142,15 @@ class Fit:
     def _begin(self) -> Windows:
         checkpoint = self.checkpoint()
         self._generators = checkpoint.rest["generators"] = self._train.generators()
-        drawn = self._windows(self._train.begin(0))
+        drawn = self._windows(self._train.begin(0), 0)
         first = next(drawn, None)
         if first is None:
             msg = "the training loader gave no batch; expected one or more."
             raise DataError(msg)
-        self._around.identity["first batch"] = digest(first[0])
-        self._around.look(first[0])
+        if first:
+            # of several ranks one may have no data
+            self._around.identity["first batch"] = digest(first[0])
+            self._around.look(first[0])
         self._around.keeper.begin(checkpoint)
         return chain([first], drawn)
 
@@ -151,35 +162,67 @@ class Fit:
         self._recent.load_state_dict(state["recent"])
         self._best.load_state_dict(state["best"])
         self._generators = state["generators"]
-        restore(state["random"])
-        self._train.restore(state["own"])
+        mine = self._own_of(state)
+        restore(mine["random"])
+        self._train.restore(mine["own"])
         if not self.position.batch:
             return None
         at = self.position
-        return self._windows(self._train.resume(at.epoch, at.batch, state["walk"]))
+        return self._windows(self._train.resume(at.epoch, at.batch, mine["walk"]), at.batch)
 
-    def checkpoint(self, random: Mapping[str, Any] | None = None) -> Checkpoint:
+    def _own_of(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what of a checkpoint's state is this rank's own.
+
+        Raises:
+            CheckpointError: if it stands within an epoch that another number of ranks shared.
+        """
+        ranks, rank = state["ranks"], rank_in(self._around.group)
+        size = len(of_all(rank, self._around.group))
+        if size == len(ranks):
+            return dict(ranks[rank])
+        if self.position.batch:
+            raise CheckpointError(
+                f"the checkpoint stands within an epoch that {len(ranks)} ranks shared, and now "
+                f"there are {size}; go on with as many, or from a checkpoint between epochs."
+            )
+        return dict(ranks[0])
+
+    def _own(self, random: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {
+            "random": capture() if random is None else random,
+            "own": self._train.own_states(),
+            "walk": self._train.state_dict(),
+        }
+
+    def checkpoint(
+        self, random: Mapping[str, Any] | None = None, *, alone: bool = False
+    ) -> Checkpoint:
         """Return everything that the run needs to go on, sharing tensors with it.
 
         Args:
             random: the random generators' states, where they are not those of now.
+            alone: whether this rank takes its own generators for those of all, since the others
+                are not at this place.
         """
+        group = self._around.group
         rest = {
             "position": self.position.state_dict(),
             "parts": self._parts.state_dict(),
             "sums": self._sums.state_dict(),
             "recent": self._recent.state_dict(),
             "best": self._best.state_dict(),
-            "random": capture() if random is None else random,
-            "own": self._train.own_states(),
-            "walk": self._train.state_dict(),
+            "ranks": [self._own(random)] if alone else of_all(self._own(random), group),
             "generators": self._generators,
             "identity": self._around.identity,
         }
         return Checkpoint(self._parts.weights(), self._parts.averaged(), rest)
 
-    def _windows(self, batches: Iterator[Any]) -> Windows:
-        return iter(windows(placed(batches, self._around.device), self._settings.accumulate))
+    def _windows(self, batches: Iterator[Any], start: int) -> Windows:
+        around, left = self._around, self._train.batches
+        drawn = placed(batches, around.device)
+        if left is not None and in_a_group(around.group):
+            drawn = Sized(drawn, max(left - start, 0))
+        return iter(windows(drawn, self._settings.accumulate, group=around.group))
 
     def _reason_to_stop(self) -> str:
         around, position = self._around, self.position
@@ -214,7 +257,7 @@ class Fit:
             got = clock()
             result = self._step(window)
             recent.add(result.terms, result.metrics)
-            position.advance(len(window))
+            position.advance(getattr(window, "longest", len(window)))
             for act in after_step:
                 act(result)
             waited, stepped, asked = waited + got - asked, stepped + clock() - got, clock()
@@ -224,7 +267,7 @@ class Fit:
             most = None
         self._seconds["data_seconds"] += waited
         self._seconds["step_seconds"] += stepped
-        return most is None or position.batch == self._train.batches
+        return most is None or position.batch == self._batches
 
     def _step(self, window: list[Any]) -> StepResult:
         try:
@@ -249,7 +292,7 @@ class Fit:
             self._sums.reset()
         self._keep(records)
         if improved and monitored is not None:
-            around.keeper.save_best(self._parts.average.model.state_dict(), monitored)
+            around.keeper.save_best(self._parts.weights_to_evaluate(), monitored)
         around.keeper.save_last(self.checkpoint())
         seconds = clock() - began
         parts = {
@@ -270,7 +313,7 @@ class Fit:
         def each() -> None:
             around.progress.tick_validation()
             if around.signals.caught is not None:
-                self._interrupt(self.checkpoint(random))
+                self._interrupt(self.checkpoint(random, alone=True))
 
         around.progress.begin_validation(self._val.batches)
         sums = measure(
@@ -335,7 +378,7 @@ class Fit:
     def _interrupt_when_asked(self, result: StepResult) -> None:
         del result
         if self._around.signals.caught is not None:
-            self._interrupt(self.checkpoint())
+            self._interrupt(self.checkpoint(alone=True))
 
     def _interrupt(self, checkpoint: Checkpoint) -> None:
         number, run_dir = self._around.signals.caught, self._around.keeper.run_dir

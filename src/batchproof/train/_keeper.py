@@ -93,10 +93,19 @@ class MemoryKeeper:
 
 
 class NoKeeper(MemoryKeeper):
-    """Keeps nothing: for ranks that are not the writer."""
+    """Writes nothing: for ranks that are not the writer, which hold the best weights all the same.
 
-    def save_best(self, weights: Mapping[str, Any], record: Record) -> None:
-        """Do nothing."""
+    Args:
+        best: the best weights so far, where a run goes on.
+    """
+
+    def __init__(self, best: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__()
+        self.take(best)
+
+    def take(self, best: Mapping[str, Tensor] | None) -> None:
+        """Hold these as the best weights."""
+        self._best = None if best is None else dict(best)
 
 
 def copied(weights: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from batchproof.step import Step
+from batchproof.step import Step, unwrapped
 from batchproof.train._average import MovingAverage, NoAverage
 from batchproof.train._loss import Loss
 from batchproof.train._scheduling import NoSchedule, TorchSchedule
@@ -37,7 +37,13 @@ class Parts:
 
     def weights(self) -> dict[str, Any]:
         """Return the model's state, which shares its tensors."""
-        return self.model.state_dict()
+        state: dict[str, Any] = unwrapped(self.model).state_dict()
+        return state
+
+    def weights_to_evaluate(self) -> dict[str, Any]:
+        """Return the state of the model that is evaluated: the averaged one, where one is kept."""
+        state: dict[str, Any] = unwrapped(self.average.model).state_dict()
+        return state
 
     def averaged(self) -> dict[str, Tensor] | None:
         """Return the state of the averaged weights, None where none are kept."""
@@ -61,7 +67,7 @@ class Parts:
         state: Mapping[str, Any],
     ) -> None:
         """Take the weights and states of a checkpoint."""
-        self.model.load_state_dict(weights)
+        unwrapped(self.model).load_state_dict(weights)
         if averaged is not None and isinstance(self.average, MovingAverage):
             self.average.averaged.load_state_dict(averaged)
         if _stateful(self.optimizer):

@@ -1,6 +1,6 @@
 """Where the model runs, and batches brought there."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from batchproof._errors import SettingError
+from batchproof.step import in_a_group
 
 
 def find_device(device: str | torch.device) -> torch.device:
@@ -34,6 +35,24 @@ def device_of(model: Any) -> torch.device:
     """Return where a model's parameters lie; the CPU where it has none."""
     tensors = model.parameters() if isinstance(model, nn.Module) else ()
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+def rank_in(group: Any) -> int:
+    """Return this process's rank in a group, or in the default one; 0 without ranks."""
+    return torch.distributed.get_rank(group) if in_a_group(group) else 0
+
+
+class Sized:
+    """Batches that are drawn once, with their number."""
+
+    def __init__(self, batches: Iterable[Any], size: int) -> None:
+        self._batches, self._size = batches, size
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return self._size
 
 
 def placed(loader: Iterable[Any], device: torch.device) -> Iterable[Any]:

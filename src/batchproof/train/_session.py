@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from batchproof._errors import CheckpointError, RunFolderError, SettingError
+from batchproof.step import in_a_group, on_first
 from batchproof.train._callback import Callback
 from batchproof.train._environment import describe_environment
 from batchproof.train._evaluate import By
@@ -22,6 +23,7 @@ from batchproof.train._identity import differences, identity_of_data, plain
 from batchproof.train._keeper import Checkpoint, MemoryKeeper, NoKeeper, is_writer
 from batchproof.train._loggers import Loggers, named_loggers
 from batchproof.train._parts import Parts
+from batchproof.train._place import rank_in
 from batchproof.train._plot import LivePlot
 from batchproof.train._progress import NoProgress, Progress, progress_on
 from batchproof.train._randomness import deterministic, seed_everything
@@ -107,7 +109,8 @@ class Session:
         self.progress = shown(outlets.progress)
         callbacks = [*outlets.callbacks, *self._own_callbacks(loggers)]
         if settings.seed is not None:
-            seed_everything(settings.seed)
+            # ranks draw apart, so that no two drop the same units
+            seed_everything(settings.seed + rank_in(outlets.group))
         train_walk, val_walk = self._walks(train, val)
         keeper = self._keeper(run_dir)
         self.history = History(
@@ -115,7 +118,7 @@ class Session:
         )
         identity = {**self.made_with, **identity_of_data(train_walk, val_walk)}
         with self._running(keeper) as signals:
-            checkpoint = self._checkpoint(keeper, resume, identity, train_walk)
+            checkpoint = self._shared_checkpoint(keeper, resume, identity, train_walk)
             around = Surroundings(
                 device=self.device,
                 history=self.history,
@@ -161,6 +164,26 @@ class Session:
                 "environment": describe_environment(self.device),
             },
         )
+
+    def _shared_checkpoint(
+        self,
+        keeper: FolderKeeper | MemoryKeeper,
+        resume: Resume,
+        identity: dict[str, Any],
+        train: Walk,
+    ) -> Checkpoint | None:
+        """Return what every rank goes on from: what the writer has read."""
+        if not in_a_group(self.outlets.group):
+            return self._checkpoint(keeper, resume, identity, train)
+
+        def read() -> tuple[Checkpoint | None, Any]:
+            checkpoint = self._checkpoint(keeper, resume, identity, train)
+            return checkpoint, None if checkpoint is None else keeper.best_state()
+
+        checkpoint, best = on_first(read, self.outlets.group)
+        if isinstance(keeper, NoKeeper):
+            keeper.take(best)
+        return checkpoint
 
     def _checkpoint(
         self,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import CheckpointError, DataError
+from batchproof.step import in_a_group
 from batchproof.train._randomness import capture, restore
 
 
@@ -71,7 +72,7 @@ class Walk:
         batches = iter(self.loader)
         done = sum(1 for _ in islice(batches, start))
         self._restore(now)
-        if done < start:
+        if done < start and not in_a_group():
             raise CheckpointError(
                 f"the checkpoint stands after batch {start} of its epoch but the loader gives "
                 f"{done}; resume with the data and batch size it was made with."

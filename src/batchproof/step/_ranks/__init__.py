@@ -6,12 +6,20 @@ Wrapper         how gradients come to be summed: bare, DDP, FSDP2
 Group           the collectives that are used
 Watch           names the rank that died, hung or raised
 distributed_group   a process group from the environment, ended on the way out
+on_first, of_all    what the first rank computes; what every rank has
+unwrapped           the module inside DistributedDataParallel and torch.compile
 """
 
 from batchproof.step._ranks._alone import Alone
-from batchproof.step._ranks._choice import Ranks, ranks_of
+from batchproof.step._ranks._choice import Ranks, ranks_of, unwrapped
 from batchproof.step._ranks._group import Group
-from batchproof.step._ranks._launch import Place, distributed_group
+from batchproof.step._ranks._launch import (
+    Place,
+    distributed_group,
+    in_a_group,
+    of_all,
+    on_first,
+)
 from batchproof.step._ranks._several import Several
 from batchproof.step._ranks._watch import Watch
 from batchproof.step._ranks._wrappers import Wrapper
@@ -25,5 +33,9 @@ __all__ = [
     "Watch",
     "Wrapper",
     "distributed_group",
+    "in_a_group",
+    "of_all",
+    "on_first",
     "ranks_of",
+    "unwrapped",
 ]

@@ -67,6 +67,15 @@ def ranks_of(
     return Several(wrapper, lines, update, counts=counts, scaled=scaled)
 
 
+def unwrapped(model: Any) -> Any:
+    """Return the module inside DistributedDataParallel and torch.compile, or the model as it is.
+
+    It runs over data without taking part in any collective, and names its parameters plainly.
+    """
+    inner = unwrapped_of_compile(model)
+    return inner.module if isinstance(inner, DistributedDataParallel) else model
+
+
 def unwrapped_of_compile(model: Any) -> Any:
     """Return the module that torch.compile wrapped, or the model as it is."""
     return getattr(model, "_orig_mod", model) if isinstance(model, nn.Module) else model

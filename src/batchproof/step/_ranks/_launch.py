@@ -6,17 +6,20 @@ Nothing else is assumed. Without WORLD_SIZE, or with 1, there is one process and
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
 
 from batchproof._errors import RankError, SettingError
-from batchproof.step._ranks._group import group_or_default
+from batchproof.step._ranks._group import Group, ProcessGroup, group_or_default
 from batchproof.step._ranks._watch import is_broken_collective, watch_of
+
+Result = TypeVar("Result")
 
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -83,6 +86,46 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
     finally:
         watch.end()
         distributed.destroy_process_group()
+
+
+def in_a_group(group: ProcessGroup | None = None) -> bool:
+    """Return whether several ranks work together."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return False
+    return distributed.get_world_size(group) > 1
+
+
+def on_first(compute: Callable[[], Result], group: ProcessGroup | None = None) -> Result:
+    """Return on every rank what the first one computes; an error there is raised on all.
+
+    Without ranks it is simply computed.
+    """
+    if not in_a_group(group):
+        return compute()
+    members = Group(group, _where(group))
+    answer: tuple[Any, Exception | None] = (None, None)
+    if members.rank == 0:
+        try:
+            answer = (compute(), None)
+        except Exception as error:
+            answer = (None, error)
+    value, failure = members.share(answer, source=0)
+    if failure is not None:
+        raise failure
+    found: Result = value
+    return found
+
+
+def of_all(value: Result, group: ProcessGroup | None = None) -> list[Result]:
+    """Return every rank's value, in the order of ranks; without ranks, this one alone."""
+    if not in_a_group(group):
+        return [value]
+    return Group(group, _where(group)).gather(value)
+
+
+def _where(group: ProcessGroup | None) -> torch.device:
+    gloo = "gloo" in str(distributed.get_backend(group))
+    return torch.device("cpu") if gloo else torch.device("cuda", torch.cuda.current_device())
 
 
 def place_of(environment: "os._Environ[str] | dict[str, str]") -> Place:
