@@ -57,6 +57,14 @@ def test_a_causal_language_model_with_padding_is_exact():
     assert report.unit == "element"
 
 
+@pytest.mark.ranks
+def test_a_causal_language_model_is_exact_on_two_ranks_too():
+    cuts = ["one-by-one", "ranks-2-even", "ranks-2-uneven"]
+    report = probe_step(language_model, ranks=(1, 2), cuts=cuts).check()
+    assert report.ok, str(report)
+    assert {cut.ranks for cut in report.cuts} == {1, 2}
+
+
 def test_a_table_of_heads_tells_the_exact_from_the_others():
     probes = {
         name: probe_step(functools.partial(step_of, name, labels), sequences(labels=labels))

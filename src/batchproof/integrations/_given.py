@@ -73,6 +73,21 @@ class Made:
         return {**self.__dict__, "_made": None}
 
 
+def count_of(micro_batches: Sequence[Any], who: str) -> int:
+    """Return how many micro-batches there are.
+
+    Args:
+        micro_batches: those of this rank.
+        who: the framework that is to take a step over them.
+
+    Raises:
+        ProbeError: if there are none.
+    """
+    if not micro_batches:
+        raise ProbeError(f"{who} takes no step on a rank that has no micro-batch")
+    return len(micro_batches)
+
+
 def loader_of(batches: Sequence[Any]) -> DataLoader[Any]:
     """Return a loader that gives these batches, as they are and in this order."""
     return DataLoader(list(batches), batch_size=None)  # type: ignore[arg-type]

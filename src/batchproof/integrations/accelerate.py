@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, default_collate
 
 from batchproof.check import Probe
-from batchproof.integrations._given import framework, loader_of
+from batchproof.integrations._given import count_of, framework
 
 Loop = Callable[[Any, nn.Module, Any, DataLoader[Any]], Any]
 
@@ -39,7 +39,7 @@ def probe_step(
         samples: a handful of samples, or a function that returns them.
         build: build() -> (model, optimizer), not yet prepared.
         collate: makes a batch of a list of samples.
-        **settings: as for batchproof.check.Probe: cuts, dtype, mask, pad; with window=k
+        **settings: as for batchproof.check.Probe: cuts, ranks, dtype, mask, pad; with window=k
             gradient_accumulation_steps is k throughout, also where fewer micro-batches are left.
 
     Returns:
@@ -62,6 +62,12 @@ class _Step:
 
     def __call__(self, model: nn.Module, optimizer: Any, micro_batches: list[Any]) -> Any:
         accelerator = framework("accelerate", "accelerate").Accelerator(
-            gradient_accumulation_steps=self.window or len(micro_batches), cpu=True
+            gradient_accumulation_steps=self.window or count_of(micro_batches, "accelerate"),
+            cpu=True,
         )
-        return self.loop(accelerator, model, optimizer, loader_of(micro_batches))
+        loader = framework("accelerate.data_loader", "accelerate").DataLoaderShard(
+            micro_batches, batch_size=None
+        )
+        # as prepare leaves it: the micro-batches are this rank's own, and are not shared out again
+        vars(loader)["_is_accelerate_prepared"] = True
+        return self.loop(accelerator, model, optimizer, loader)

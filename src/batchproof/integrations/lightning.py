@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, DistributedSampler, default_collate
 
 from batchproof._errors import ProbeError
 from batchproof.check import Probe
-from batchproof.integrations._given import Made, framework, loader_of, rows_of, stack
+from batchproof.integrations._given import Made, count_of, framework, loader_of, rows_of, stack
 from batchproof.integrations._shards import Batch, EvaluationProbe
 
 _KEPT = ("gradient_clip_val", "gradient_clip_algorithm")
@@ -156,7 +156,7 @@ class _Step:
 
     def __call__(self, module: Any, optimizer: Any, micro_batches: list[Any]) -> float | None:
         module.configure_optimizers = lambda: optimizer
-        accumulate = self.window or len(micro_batches)
+        accumulate = self.window or count_of(micro_batches, "Lightning")
         with _quietly():
             trainer = self.trainers(
                 accumulate_grad_batches=accumulate,

@@ -3,8 +3,8 @@
 The probe takes the user's Trainer and lets it train one step for each cut, through its own
 `get_batch_samples`, `num_items_in_batch`, `training_step`, clipping and optimizer. Only this is
 held: the micro-batches are those of the cut, the learning rate keeps its first value, callbacks
-are left out, nothing is logged or saved. An evaluation runs through `Trainer.evaluate`, with the
-Trainer's own loader, sampler and gathering.
+are left out, nothing is saved. The reported loss is the one that the Trainer logs. An evaluation
+runs through `Trainer.evaluate`, with the Trainer's own loader, sampler and gathering.
 
 What the Trainer does: a model whose forward takes **kwargs is trusted to divide its sum by
 `num_items_in_batch`. A head that does so is exact. One that does not returns a mean for each
@@ -23,7 +23,15 @@ from torch.optim import Optimizer
 from torch.utils.data import BatchSampler
 
 from batchproof.check import Probe
-from batchproof.integrations._given import Made, framework, loader_of, regular, rows_of, stack
+from batchproof.integrations._given import (
+    Made,
+    count_of,
+    framework,
+    loader_of,
+    regular,
+    rows_of,
+    stack,
+)
 from batchproof.integrations._shards import Batch, EvaluationProbe
 
 
@@ -138,7 +146,7 @@ class _Step:
     window: int | None
 
     def __call__(self, model: nn.Module, optimizer: Optimizer, micro_batches: list[Any]) -> float:
-        accumulate = self.window or len(micro_batches)
+        accumulate = self.window or count_of(micro_batches, "transformers.Trainer")
         steps = -(-len(micro_batches) // accumulate)
         stage = _stage(
             self.made(),
@@ -146,12 +154,16 @@ class _Step:
             optimizer,
             gradient_accumulation_steps=accumulate,
             max_steps=steps,
+            logging_strategy="steps",
+            logging_steps=1,
             # else a loss that is not finite is reported as the average of those before it
             logging_nan_inf_filter=False,
         )
-        loader = stage.accelerator.prepare(loader_of(micro_batches))
+        # not prepared by accelerate, which would share out what is this rank's own already
+        loader = loader_of(micro_batches)
         stage.get_train_dataloader = lambda: loader
-        return float(stage.train().training_loss)
+        stage.train()
+        return float([entry["loss"] for entry in stage.state.log_history if "loss" in entry][-1])
 
 
 @dataclass(frozen=True)
