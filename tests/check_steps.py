@@ -616,14 +616,6 @@ def without_world_size(model, optimizer, batches):
     optimizer.step()
 
 
-def times_world_size_twice(model, optimizer, batches):
-    optimizer.zero_grad()
-    weight = over_ranks(sum(len(batch[1]) for batch in batches))
-    for batch in batches:
-        (of_classes(model, batch)[0] / weight * world_size() ** 2).backward()
-    optimizer.step()
-
-
 def own_mean(model, optimizer, batches):
     """Exact within a rank; the wrapper averages the ranks."""
     optimizer.zero_grad()
@@ -687,7 +679,6 @@ OVER_RANKS = [
     Case("pooled, sharded", SMALL, pooled_over_ranks, more={**RANKS, "wrap": "fsdp2"}),
     Case("pooled by hand", SMALL, pooled_by_hand, more={"ranks": (2,), "wrap": None}),
     Case("no factor", SMALL, without_world_size, SIZE, more=RANKS),
-    Case("factor twice", SMALL, times_world_size_twice, SIZE, more=RANKS),
     Case("mean of ranks' means", SMALL, own_mean, MEANS, more=RANKS),
     Case("each says its own", SMALL, pooled_and_says_its_own, LOSS, more=RANKS),
 ]
@@ -738,12 +729,6 @@ def padded_shards(model, batches):
     return over_ranks(total) / over_ranks(weight)
 
 
-def own_number(model, batches):
-    with torch.no_grad():
-        pairs = [of_classes(model, batch) for batch in batches]
-    return sum(t.item() for t, _ in pairs) / sum(w for _, w in pairs)
-
-
 def exact_shards(model, batches):
     with torch.no_grad():
         pairs = [of_classes(model, batch) for batch in batches]
@@ -776,6 +761,4 @@ EVALUATED_OVER_RANKS = [
     Case("pooled", SMALL, exact_shards, more={**EVALUATE, "ranks": (2,)}),
     Case("padded", SMALL, padded_shards, ("duplicated-samples",),
          more={**EVALUATE, "ranks": (2,), "shards": "own"}),
-    Case("its own", SMALL, own_number, ONE, more={**EVALUATE, "ranks": (2,),
-         "cuts": "halves,ranks-2-even,ranks-2-uneven"}),
 ]  # fmt: skip
