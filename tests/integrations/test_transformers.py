@@ -129,6 +129,11 @@ def test_a_probe_of_a_function_can_be_sent_to_other_processes():
     assert pickle.loads(pickle.dumps(probe)).run.made._made is None
 
 
+def test_batches_that_no_batch_size_makes_are_refused():
+    with pytest.raises(ProbeError, match=r"sizes \[1, 5\] were asked of a loader"):
+        probe_evaluate(numbers(6), cuts="uneven").check()
+
+
 def test_what_is_no_trainer_is_refused():
     with pytest.raises(ProbeError, match=r"expected a transformers\.Trainer"):
         probe_step(lambda: 3, [1, 2]).check()

@@ -93,23 +93,20 @@ def loader_of(batches: Sequence[Any]) -> DataLoader[Any]:
     return DataLoader(list(batches), batch_size=None)  # type: ignore[arg-type]
 
 
-def regular(batches: Sequence[Any]) -> bool:
-    """Tell whether a loader of one batch size could have made these batches."""
-    sizes = [_length(batch) for batch in batches]
-    return all(size == sizes[0] for size in sizes[:-1]) and sizes[-1] <= sizes[0]
-
-
 def rows_of(batches: Sequence[Any]) -> tuple[list[Any], int]:
-    """Return the rows of batches, and the size of the largest batch.
-
-    Where the batches are regular, batching the rows by that size makes them again.
+    """Return the rows of batches, and the batch size that makes these batches of them again.
 
     Raises:
-        ProbeError: if the tensors of a batch do not have one row a sample.
+        ProbeError: if the batches are not of one size, the last one at most that size.
     """
     sizes = [_length(batch) for batch in batches]
+    if any(size != sizes[0] for size in sizes[:-1]) or sizes[-1] > sizes[0]:
+        raise ProbeError(
+            f"batches of sizes {sizes} were asked of a loader that takes one batch size; "
+            "choose cuts whose batches are equal but for a shorter last one."
+        )
     rows = [_row(batch, i) for batch, size in zip(batches, sizes, strict=True) for i in range(size)]
-    return rows, max(sizes)
+    return rows, sizes[0]
 
 
 def stack(rows: Sequence[Any], key: str = "") -> Any:

@@ -28,7 +28,6 @@ from batchproof.integrations._given import (
     count_of,
     framework,
     loader_of,
-    regular,
     rows_of,
     stack,
 )
@@ -168,10 +167,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Evaluate:
-    """One call of Trainer.evaluate over the rows of the batches, at the batches' size.
-
-    Batches that no batch size makes are handed over as an eval dataloader of their own.
-    """
+    """One call of Trainer.evaluate over the rows of the batches, at the batches' size."""
 
     made: Made
     metric: str
@@ -182,9 +178,6 @@ class _Evaluate:
             self.made(), model, None, per_device_eval_batch_size=size, remove_unused_columns=False
         )
         stage.data_collator = stack
-        if not regular(batches):
-            loader = stage.accelerator.prepare(loader_of(batches))
-            stage.get_eval_dataloader = lambda *_: loader
         return float(stage.evaluate(eval_dataset=rows)[f"eval_{self.metric}"])
 
 
