@@ -1,6 +1,7 @@
 """`batchproof demo`: LeNet-5 on embedded digits, and the number that the usual loop would print."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -21,7 +22,8 @@ def demo() -> None:
     from batchproof.recipes import next_folder, terminal, train_recipe
 
     folder, console = next_folder(NAME), terminal()
-    results = train_recipe("lenet5", folder, progress=bar_on(console))
+    with _one_thread():
+        results = train_recipe("lenet5", folder, progress=bar_on(console))
     assert results.history is not None
     console.print("", _epochs(results.history), "")
     console.print(_beside(results.estimates), "")
@@ -31,6 +33,19 @@ def demo() -> None:
     )
     typer.echo(f"run folder: {folder}")
     typer.echo(f"next: batchproof report {folder}")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: images so few and small are no faster on more, and may be slower."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _epochs(history: "History") -> "Table":

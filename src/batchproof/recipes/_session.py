@@ -1,9 +1,8 @@
 """A recipe run from the command line: trained, gone on with, or evaluated from its folder."""
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +44,6 @@ def train(
     # of several ranks only the first looks at folders, which it alone writes
     values = on_first(lambda: _prepared(main, recipe, values, given))
     settings, options = _split(main, recipe, values)
-    if settings.dry_run:
-        return _tried(main, settings, options), None
     try:
         return main(settings, **options), settings.out
     except RunInterruptedError as stopped:
@@ -67,6 +64,8 @@ def _prepared(main: Callable[..., Results], recipe: str, values: Values, given: 
     if values["resume"]:
         values["out"] = values["out"] or latest_folder(name)
         return _as_begun(main, recipe, values, given)
+    if values["dry_run"]:
+        return values | {"out": None}
     values["out"] = values["out"] or next_folder(name)
     expect_free(values["out"])
     return values
@@ -121,12 +120,6 @@ def evaluate_run(run: Path, data: Path | None = None, script: Path | None = None
     settings, options = _split(module.main, recipe, values)
     results: Results = module.main(settings, **options)
     return results
-
-
-def _tried(main: Callable[..., Results], settings: Settings, options: Mapping[str, Any]) -> Results:
-    """Run a recipe's dry run in a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="batchproof-") as folder:
-        return main(replace(settings, out=Path(folder) / "run", epochs=1), **options)
 
 
 def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: set[str]) -> Values:

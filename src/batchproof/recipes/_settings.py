@@ -172,8 +172,7 @@ class Settings:
             device=self.device,
             compile=self.compile,
             seed=self.seed,
-            limit_train_batches=1 if self.dry_run else self.limit_train_batches or None,
-            limit_val_batches=1 if self.dry_run else None,
+            limit_train_batches=self.limit_train_batches or None,
             overfit_batches=self.overfit_batches or None,
             run_dir=folder,
             loggers=[_logger(name) for name in self.logger],
@@ -191,13 +190,16 @@ class Settings:
         """Train, and leave the best weights in the model.
 
         Returns:
-            What was measured; None where a run is only evaluated, its weights loaded already.
+            What was measured; None where a run is only evaluated, its weights loaded already, or
+            where everything is only tried.
         """
         if self.evaluate:
             return None
-        steps = 1 if self.dry_run else self.max_steps
+        if self.dry_run:
+            trainer.dry_run(train, val)
+            return None
         history = trainer.fit(
-            train, val, max_epochs=self.epochs, max_steps=steps, resume=self.resume
+            train, val, max_epochs=self.epochs, max_steps=self.max_steps, resume=self.resume
         )
         kept = history.best_state()
         if kept is not None:

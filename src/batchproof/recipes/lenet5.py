@@ -3,7 +3,8 @@
     batchproof train lenet5 --data DIR      MNIST; DIR holds its four files
     batchproof train lenet5                 scikit-learn's digits, no files needed
 
-Expect of the test images, after 12 epochs: 99.1 % right on MNIST, 97 % on the digits.
+Expect of the test images, after 12 epochs: 99.3 % right on MNIST (a minute or two on two cores),
+98 % on the digits (seconds).
 
 The validation set and the last batch of an epoch are smaller than a whole number of batches;
 every mean below is over images all the same. The best checkpoint is the one with the lowest

@@ -6,7 +6,7 @@
 A row of the census speaks for fnlwgt people, from 12,000 to 1.5 million, so loss and accuracy are
 means over people, not over rows; the breakdown by --by recombines to the total exactly.
 
-Expect 85 % of the people right on Adult's test rows, 84 % in the generated survey.
+Expect 85.6 % of the people right on Adult's test rows, 88 % in the generated survey.
 """
 
 from typing import Annotated
