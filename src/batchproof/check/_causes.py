@@ -36,9 +36,11 @@ def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str,
     count = search.facts.count
     weights = torch.tensor([micro.weigh(Piece((i,))) for i in range(count)])
     features = {name: values[:count] for name, values in search.features.items()}
-    if _same(weights, torch.ones(count)):
+    # weights recovered from a step that computes in float32 are known no better than that
+    near = max(1e-5, search.lab.fit)
+    if _same(weights, torch.ones(count), near):
         return _equal_weights(features, edit)
-    phrase = next((name for name, values in features.items() if _same(weights, values)), None)
+    phrase = next((name for name, values in features.items() if _same(weights, values, near)), None)
     if phrase is not None and not phrase.startswith("sum of"):
         return "element", f"elements: {phrase}"
     shown = phrase or ", ".join(f"{value:.3g}" for value in weights.tolist())
@@ -52,11 +54,11 @@ _BY_KIND = {
 }
 
 
-def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
+def _same(left: torch.Tensor, right: torch.Tensor, near: float = 1e-5) -> bool:
     if not bool((right >= 0).all()) or float(right.sum()) == 0:
         return False
     left, right = left.double() / left.double().mean(), right.double() / right.double().mean()
-    return bool(torch.allclose(left, right, rtol=1e-5, atol=1e-6))
+    return bool(torch.allclose(left, right, rtol=near, atol=near / 10))
 
 
 def _equal_weights(features: dict[str, torch.Tensor], edit: str | None) -> tuple[str, str]:

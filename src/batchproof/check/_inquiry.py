@@ -206,11 +206,13 @@ class Inquiry:
     def _settle_clipping(self) -> Still | None:
         """Leave clipping out of what is measured next; return how it was where it acted."""
         shots = [self.lab.shot(cut) for cut in self.run_cuts]
-        acted = any(shot.clamps or any(f < 1.0 for f in shot.clips) for shot in shots)
-        if self.evaluation or not acted:
+        if self.evaluation or not any(shot.clamps or shot.clips for shot in shots):
             return None
         clipped = self.lab.still
         self.lab.still = Still(clipped.dropout, clipped.norm, clip=True)
+        if not any(shot.clamps or any(f < 1.0 for f in shot.clips) for shot in shots):
+            # it acts under no cut, but may on single samples, whose gradients are larger
+            return None
         self.notes.append("gradients are compared before clipping, which would hide their scale")
         return clipped
 

@@ -123,7 +123,8 @@ def look_for_carried(lab: Laboratory) -> list[Diagnosis]:
         lab: takes the shots.
     """
     n = lab.count
-    pieces = Piece(tuple(range(n // 2))), Piece(tuple(range(n // 2, n)))
+    # of one size, so that a loader of one batch size can give them in either order
+    pieces = Piece(tuple(range(n // 2))), Piece(tuple(range(n // 2, n // 2 * 2)))
     alone = torch.stack([lab.vector(Cut("piece", ((piece,),))) for piece in pieces])
     orders = (pieces, pieces[::-1])
     both = torch.stack([lab.vector(Cut("in order", (order,))) for order in orders])
