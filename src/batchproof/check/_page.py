@@ -4,6 +4,7 @@ No scripts, no network; readable in light and dark.
 """
 
 import math
+from dataclasses import replace
 from html import escape
 
 from batchproof.check._heads import Heads
@@ -64,7 +65,8 @@ def pages(heads: Heads) -> str:
         f"<th>why</th></tr>{rows}</table></div>"
     )
     parts = "".join(
-        f"<h2>{escape(name)}</h2>{_body(report)}" for name, report in heads.reports.items()
+        f"<h2>{escape(name)}</h2>{_body(replace(report, name=''))}"
+        for name, report in heads.reports.items()
     )
     return _document("batchproof check", f"<h1>{escape(heads.verdict)}</h1>{table}{parts}")
 

@@ -150,7 +150,8 @@ class Report:
         """Return the report in one sentence."""
         what = "step" if self.kind == "step" else "evaluation"
         if self.ok:
-            of = f" ({self.unit_text})" if self.unit_text else ""
+            mean = self.unit in {"element", "sample", "sample-sum", "weighted"}
+            of = f" (a mean over {self.unit_text})" if mean else ""
             return f"The {what} gives the same under all {len(self.cuts)} cuts{of}."
         known = [d for d in self.diagnoses if d.name != "unknown"]
         if not known:

@@ -6,6 +6,7 @@ sketches, so every statement about linear combinations can be tried on it; small
 kept as they are.
 """
 
+import copy
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -184,7 +185,7 @@ def shoot(
             stack.enter_context(traced(model, trace))
         if order.poison is not None:
             stack.enter_context(_poisoned(model, pieces, order.poison))
-        state = {name: value.clone() for name, value in model.state_dict().items()}
+        state = copy.deepcopy(model.state_dict()) if order.again else {}
         loss = _call(kit, recorder, order, (model, optimizer, batches))
         if order.again:
             model.load_state_dict(state)
