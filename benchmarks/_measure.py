@@ -26,7 +26,7 @@ def heading(what, *, threads, packages=("torch",)):
         "what": what,
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "machine": {
-            "platform": platform.platform(),
+            "system": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
             "cpus": os.cpu_count(),
             "threads": threads,

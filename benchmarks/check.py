@@ -8,17 +8,14 @@ that averages micro-batch means (which is then explained, at more runs) are time
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import time
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 from typing import Any
 
 import torch
+from _measure import heading, keep
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -125,19 +122,12 @@ def main() -> None:
     if quick:
         return
     content = {
-        "date": date.today().isoformat(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        **heading(__doc__.splitlines()[0], threads=torch.get_num_threads()),
         "load": os.getloadavg()[0],
         "width": width,
         "results": results,
     }
-    path = Path(__file__).parent / "results" / f"check-{content['date']}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
-    print(f"wrote {path}")
+    print(f"written to {keep('check', content)}")
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ gives to checkpoints, beside the epoch's. Goal: at most 2 % of the epoch.
 """
 
 import argparse
-import datetime as dt
 import json
-import platform
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from _measure import heading, keep, summary
 from torch import nn
 
 import batchproof as bp
@@ -23,7 +22,6 @@ from batchproof.data import Batches, load_mnist, normalise
 from batchproof.recipes.lenet5 import lenet5
 from batchproof.train import RunFolder
 
-RESULTS = Path(__file__).parent / "results"
 EPOCHS = 2
 
 
@@ -57,13 +55,6 @@ def measured(images, labels, batch_size, rounds):
     }
 
 
-def summary(values):
-    return {
-        "median": round(statistics.median(values), 4),
-        "range": [round(min(values), 4), round(max(values), 4)],
-    }
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
@@ -77,22 +68,15 @@ def main():
     count, rounds = (4096, 1) if options.quick else (len(train.labels), options.rounds)
     images, labels = train.images[:count], train.labels[:count]
     found = {
-        "what": __doc__.splitlines()[0],
-        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "machine": {"platform": platform.platform(), "threads": options.threads},
-        "torch": torch.__version__,
+        **heading(__doc__.splitlines()[0], threads=options.threads),
         "images": count,
         "rounds": rounds,
         "goals": {"share_of_epoch": 0.02},
         "batch_size": {str(b): measured(images, labels, b, rounds) for b in (64, 256)},
     }
-    text = json.dumps(found, indent=1)
-    print(text)
-    if options.quick and options.out is None:
-        return
-    out = options.out or RESULTS / f"checkpoint-{dt.datetime.now(dt.UTC).date()}.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=1))
+    if not options.quick or options.out:
+        keep("checkpoint", found, out=options.out)
 
 
 if __name__ == "__main__":

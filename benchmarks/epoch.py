@@ -13,46 +13,24 @@ slower than slicing, and at least 2.4 (batch 64) and 2.7 (batch 256) times faste
 """
 
 import argparse
-import datetime as dt
 import json
-import platform
-import statistics
 import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
+from _measure import heading, keep, summary
+from peers.by_hand import Digits
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 import batchproof as bp
 from batchproof.data import Batches, load_mnist, normalise
 from batchproof.recipes.lenet5 import lenet5
 
-RESULTS = Path(__file__).parent / "results"
 MEAN, STD = 0.1307, 0.3081
 GOALS = {"of_limit": 1.08, "of_dataloader": {"64": 2.4, "256": 2.7}}
-
-
-class Digits(Dataset):
-    """MNIST as torchvision reads it: a pillow image, ToTensor, Normalize."""
-
-    def __init__(self, images, labels):
-        self.images, self.labels = images, labels
-        self.mean, self.std = torch.tensor([MEAN]), torch.tensor([STD])
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        image = Image.fromarray(self.images[index, 0].numpy())
-        tensor = torch.from_numpy(np.array(image, copy=True)).view(28, 28, 1)
-        tensor = tensor.permute(2, 0, 1).contiguous().to(torch.float32).div(255)
-        tensor = tensor.clone().sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
-        return tensor, int(self.labels[index])
 
 
 def made(memory_format=torch.contiguous_format):
@@ -148,13 +126,6 @@ def measured(images, labels, batch_size, rounds):
     }
 
 
-def summary(values):
-    return {
-        "median": round(statistics.median(values), 4),
-        "range": [round(min(values), 4), round(max(values), 4)],
-    }
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
@@ -168,22 +139,15 @@ def main():
     count, rounds = (4096, 1) if options.quick else (len(train.labels), options.rounds)
     images, labels = train.images[:count], train.labels[:count]
     found = {
-        "what": __doc__.splitlines()[0],
-        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "machine": {"platform": platform.platform(), "threads": options.threads},
-        "torch": torch.__version__,
+        **heading(__doc__.splitlines()[0], threads=options.threads),
         "images": count,
         "rounds": rounds,
         "goals": GOALS,
         "batch_size": {str(b): measured(images, labels, b, rounds) for b in (64, 256)},
     }
-    text = json.dumps(found, indent=1)
-    print(text)
-    if options.quick and options.out is None:
-        return
-    out = options.out or RESULTS / f"epoch-{dt.datetime.now(dt.UTC).date()}.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=1))
+    if not options.quick or options.out:
+        keep("epoch", found, out=options.out)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,14 @@ pass of a process warms up and is not counted. Writes results/linear_cross_entro
 """
 
 import argparse
-import datetime as dt
 import json
-import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from _measure import heading, keep, peak_mb
 
 FULL = {"tokens": 4096, "width": 512, "classes": 128_000}
 QUICK = {"tokens": 512, "width": 64, "classes": 8_000}
@@ -48,17 +46,13 @@ def torch_chunked(hidden, weight, target):
 SIDES = {side.__name__: side for side in (plain, batchproof, torch_chunked)}
 
 
-def peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def measure(side: str, tokens: int, width: int, classes: int) -> dict[str, float]:
     """Seconds of one forward and backward pass, and the peak of memory above the imports."""
     import torch
 
     import batchproof.mean  # noqa: F401
 
-    before = peak_bytes()
+    before = peak_mb()
     torch.manual_seed(0)
     hidden = torch.randn(tokens, width, requires_grad=True)
     weight = (torch.randn(classes, width) / width**0.5).requires_grad_()
@@ -72,7 +66,7 @@ def measure(side: str, tokens: int, width: int, classes: int) -> dict[str, float
         seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
-        "peak_mb": (peak_bytes() - before) / 1e6,
+        "peak_mb": peak_mb() - before,
         "loss": loss.item(),
         "gradient_norm": weight.grad.norm().item(),
     }
@@ -108,10 +102,7 @@ def compare(size: dict[str, int], repeat: int) -> dict[str, object]:
     # the two sides of one turn ran next to each other, so a turn's ratio is what load spoils least
     turns = zip(runs["batchproof"], runs["plain"], strict=True)
     return {
-        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "machine": {"cpus": os.cpu_count(), "processor": platform.machine()},
-        "threads": torch.get_num_threads(),
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        **heading(__doc__.splitlines()[0], threads=torch.get_num_threads()),
         "size": size,
         "sides": sides,
         "time_ratio": statistics.median(
@@ -135,13 +126,8 @@ def main() -> None:
         print(json.dumps(measure(options.side, **options.size)))
         return
     result = compare(QUICK if options.quick else FULL, 1 if options.quick else options.repeat)
-    out = options.out
-    if out is None and not options.quick:
-        day = dt.datetime.now(dt.UTC).date().isoformat()
-        out = Path(__file__).parent / "results" / f"linear_cross_entropy-{day}.json"
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=2) + "\n")
+    if not options.quick or options.out:
+        keep("linear_cross_entropy", result, out=options.out)
     for side, figures in result["sides"].items():
         spread = f"{figures['seconds_min']:.2f} to {figures['seconds_max']:.2f}"
         print(

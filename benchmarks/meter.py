@@ -7,19 +7,15 @@ one a sample, at least 3 times faster. Folding is in the time: a round adds thou
 """
 
 import argparse
-import datetime as dt
-import json
-import platform
 import statistics
 import time
-from pathlib import Path
 
 import torch
 import torchmetrics
+from _measure import heading, keep
 
 import batchproof as bp
 
-RESULTS = Path(__file__).parent / "results"
 SAMPLES = 256
 
 
@@ -82,21 +78,12 @@ def main():
     if quick:
         return
     report = {
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": {"processor": platform.processor() or platform.machine(), "threads": 1},
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchmetrics": torchmetrics.__version__,
-        },
+        **heading(__doc__.splitlines()[0], threads=1, packages=("torch", "torchmetrics")),
         "rounds": rounds,
         "calls_a_round": times,
         "results": results,
     }
-    RESULTS.mkdir(exist_ok=True)
-    target = RESULTS / f"meter-{report['date']}.json"
-    target.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"written to {target}")
+    print(f"written to {keep('meter', report)}")
 
 
 if __name__ == "__main__":
