@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check integrations clean
+.PHONY: demo test check integrations benchmarks clean
 
 demo: .venv/demo
 	.venv/bin/batchproof demo
@@ -56,5 +56,27 @@ $(FRAMEWORKS)/ready: constraints.txt integration-requirements.txt test-requireme
 	$(FRAMEWORKS_PIP) '.[torch]'
 	touch $@
 
+# every benchmark, on a quiet machine: make benchmarks DATA=folder of the MNIST files
+PEERS := .venv-benchmarks
+PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+benchmarks: $(PEERS)/ready
+	@test -n "$(DATA)" || { echo "make benchmarks needs the folder of the MNIST files: make benchmarks DATA=DIR"; exit 2; }
+	$(PEERS)/bin/python benchmarks/meter.py
+	$(PEERS)/bin/python benchmarks/linear_cross_entropy.py
+	$(PEERS)/bin/python benchmarks/check.py
+	$(PEERS)/bin/python benchmarks/startup.py --lightning $(abspath $(PEERS)/bin/python) --transformers $(abspath $(PEERS)/bin/python)
+	$(PEERS)/bin/python benchmarks/epoch.py --data "$(DATA)"
+	$(PEERS)/bin/python benchmarks/checkpoint.py --data "$(DATA)"
+	$(PEERS)/bin/python benchmarks/frameworks.py --data "$(DATA)"
+
+$(PEERS)/ready: constraints.txt integration-requirements.txt benchmark-requirements.txt $(SOURCES)
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS_PIP) torch==2.13.0
+	$(PEERS_PIP) -r benchmark-requirements.txt
+	$(PEERS_PIP) --force-reinstall --no-deps .
+	$(PEERS_PIP) '.[demo]'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-integrations build dist
+	rm -rf .venv .venv-integrations .venv-benchmarks build dist
