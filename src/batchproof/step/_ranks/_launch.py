@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from batchproof._errors import RankError, SettingError
 from batchproof.step._ranks._group import Group, ProcessGroup, group_or_default
@@ -70,8 +72,14 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(place.local_rank)
+    limit = timedelta(seconds=timeout)
+    store, rank, size = next(rendezvous("env://", timeout=limit))
     distributed.init_process_group(
-        "cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout)
+        "cpu:gloo,cuda:nccl" if cuda else "gloo",
+        store=PrefixStore(f"batchproof/attempt {_attempt()}", store),
+        rank=rank,
+        world_size=size,
+        timeout=limit,
     )
     watch = watch_of(group_or_default(None))
     try:
@@ -86,6 +94,11 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
     finally:
         watch.end()
         distributed.destroy_process_group()
+
+
+def _attempt() -> str:
+    # torchrun starts ranks again on the store of those that failed, which is full of their keys
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
 
 def in_a_group(group: ProcessGroup | None = None) -> bool:
