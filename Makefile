@@ -64,6 +64,9 @@ benchmarks: $(PEERS)/ready
 	@test -n "$(DATA)" || { echo "make benchmarks needs the folder of the MNIST files: make benchmarks DATA=DIR"; exit 2; }
 	$(PEERS)/bin/python benchmarks/meter.py
 	$(PEERS)/bin/python benchmarks/linear_cross_entropy.py
+	$(PEERS)/bin/python benchmarks/step.py
+	$(PEERS)/bin/python benchmarks/ranks.py
+	$(PEERS)/bin/python benchmarks/ranks_simulation.py
 	$(PEERS)/bin/python benchmarks/check.py
 	$(PEERS)/bin/python benchmarks/startup.py --lightning $(abspath $(PEERS)/bin/python) --transformers $(abspath $(PEERS)/bin/python)
 	$(PEERS)/bin/python benchmarks/epoch.py --data "$(DATA)"
