@@ -43,6 +43,8 @@ class Outcome:
         Raises:
             SettingError: if it is no Mean, dict of Means or Outcome.
         """
+        if isinstance(returned, Mean):
+            return cls({LOSS: returned.pool()})
         outcome = returned if isinstance(returned, Outcome) else cls(returned)
         terms = {LOSS: outcome.terms} if isinstance(outcome.terms, Mean) else outcome.terms
         if not isinstance(terms, Mapping) or not terms:

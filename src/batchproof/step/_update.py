@@ -91,7 +91,8 @@ class OptimizerUpdate:
 
     def zero(self) -> None:
         """Drop all gradients."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters():
+            parameter.grad = None
 
     def seed(self, seed: Tensor | None, total: Tensor) -> Tensor | None:
         """Return the seed as it is."""
