@@ -81,47 +81,57 @@ def one_hangs(folder: Path) -> None:
     in_group(folder, act, timeout=4.0)
 
 
-def one_differs(folder: Path, what: str) -> None:
-    def act(rank: int) -> None:
-        odd = rank == 1
-        if what == "seed":
-            torch.manual_seed(rank)
-        model = nn.Linear(3, 1, bias=not (odd and what == "model"))
-        step = stepping(model, max_grad_norm=1.0 if odd and what == "setting" else None)
+def one_differs(rank: int, what: str) -> None:
+    odd = rank == 1
+    torch.manual_seed(rank if what == "seed" else 0)
+    model = nn.Linear(3, 1, bias=not (odd and what == "model"))
+    step = stepping(model, max_grad_norm=1.0 if odd and what == "setting" else None)
 
-        def apart(model: nn.Module, batch: tuple) -> bp.Mean | dict:
-            squares = (model(batch[0]) - batch[1]) ** 2
-            mean = bp.reduce(squares, unit="sample" if odd and what == "unit" else "element")
-            return {"other": mean} if odd and what == "term" else mean
+    def apart(model: nn.Module, batch: tuple) -> bp.Mean | dict:
+        squares = (model(batch[0]) - batch[1]) ** 2
+        mean = bp.reduce(squares, unit="sample" if odd and what == "unit" else "element")
+        return {"other": mean} if odd and what == "term" else mean
 
-        # an empty rank has nothing to disagree with
-        step([] if rank == 2 else [BATCH], apart)
-
-    in_group(folder, act)
+    # an empty rank has nothing to disagree with
+    step([] if rank == 2 else [BATCH], apart)
 
 
-def one_is_not_finite(folder: Path, wrapper: str) -> None:
-    def act(rank: int) -> None:
-        model = nn.Linear(3, 1)
-        if wrapper == "ddp":
-            model = nn.parallel.DistributedDataParallel(model)
-        step = stepping(model)
-        kept = [p.detach().clone() for p in model.parameters()]
-        worse = (BATCH[0] * (float("nan") if rank == 1 else 1), BATCH[1])
-        try:
-            step([BATCH, worse], loss)
-        finally:
-            same = all(torch.equal(a, b) for a, b in zip(kept, model.parameters(), strict=True))
-            (folder / f"{rank}.same").write_text(str(same))
-
-    in_group(folder, act)
+def one_is_not_finite(rank: int, wrapper: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    if wrapper == "ddp":
+        model = nn.parallel.DistributedDataParallel(model)
+    step = stepping(model)
+    kept = [p.detach().clone() for p in model.parameters()]
+    worse = (BATCH[0] * (float("nan") if rank == 1 else 1), BATCH[1])
+    try:
+        step([BATCH, worse], loss)
+    finally:
+        assert all(torch.equal(a, b) for a, b in zip(kept, model.parameters(), strict=True))
 
 
-def several_terms_uncounted(folder: Path) -> None:
-    def act(rank: int) -> None:
-        def two(model: nn.Module, batch: tuple) -> dict:
-            return {"one": loss(model, batch), "two": loss(model, batch)}
+def several_terms_uncounted(rank: int, _: str) -> None:
+    def two(model: nn.Module, batch: tuple) -> dict:
+        return {"one": loss(model, batch), "two": loss(model, batch)}
 
-        stepping(nn.Linear(3, 1))([BATCH] if rank else [], two)
+    torch.manual_seed(0)
+    stepping(nn.Linear(3, 1))([BATCH] if rank else [], two)
 
-    in_group(folder, act)
+
+ALIKE = [
+    *((one_differs, what) for what in ("model", "seed", "setting", "unit", "term")),
+    *((one_is_not_finite, wrapper) for wrapper in ("bare", "ddp")),
+    (several_terms_uncounted, ""),
+]
+
+
+def all_raise(folder: Path) -> dict[str, str]:
+    """What every rank raises alike, so that the group goes on."""
+    raised = {}
+    with distributed_group("cpu") as place:
+        for act, what in ALIKE:
+            try:
+                act(place.rank, what)
+            except bp.BatchproofError as error:
+                raised[f"{act.__name__} {what}".strip()] = f"{type(error).__name__}: {error}"
+    return raised

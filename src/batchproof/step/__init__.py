@@ -8,6 +8,7 @@ distributed_group   join the process group that the environment describes
 Place               where a process stands in it
 in_a_group          whether several ranks work together
 on_first, of_all    what the first rank computes; what every rank has
+is_sharded          whether fully_shard was called on a module
 unwrapped           the module inside DistributedDataParallel
 """
 
@@ -15,6 +16,7 @@ from batchproof.step._ranks import (
     Place,
     distributed_group,
     in_a_group,
+    is_sharded,
     of_all,
     on_first,
     unwrapped,
@@ -30,6 +32,7 @@ __all__ = [
     "StepResult",
     "distributed_group",
     "in_a_group",
+    "is_sharded",
     "of_all",
     "on_first",
     "unwrapped",

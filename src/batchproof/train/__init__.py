@@ -10,6 +10,7 @@ LrSweep       losses by learning rate, of Trainer.find_lr
 Callback      is told of a run as it goes
 LivePlot      draws its curves
 Progress      shows it: on a terminal, as plain lines, or not at all
+save_sharded, load_sharded    a checkpoint in shards, for any number of ranks
 model_summary, first_batch    what is looked at before training
 """
 
@@ -25,6 +26,7 @@ from batchproof.train._progress import NoProgress, PlainProgress, Progress
 from batchproof.train._records import Record
 from batchproof.train._run_folder import RunFolder
 from batchproof.train._sanity import first_batch, model_summary
+from batchproof.train._shards import load_sharded, save_sharded
 from batchproof.train._supervised import Supervised, supervised
 from batchproof.train._trainer import Trainer
 
@@ -48,6 +50,8 @@ __all__ = [
     "draw_curves",
     "evaluate",
     "first_batch",
+    "load_sharded",
     "model_summary",
+    "save_sharded",
     "supervised",
 ]

@@ -18,6 +18,7 @@ from batchproof.meter import Estimate
 from batchproof.step import in_a_group, unwrapped
 from batchproof.train._loss import Loss
 from batchproof.train._place import device_of, placed
+from batchproof.train._shards import evenly
 from batchproof.train._sums import Groups, Sums, unpooled
 
 By = Callable[[Any], Int[Tensor, " samples"]]
@@ -111,8 +112,10 @@ def measure(
     sums = Sums(coefficients=coefficients, groups=groups)
     watch = _Watch()
     with evaluating(model):
-        for batch in placed(loader, device_of(model)):
+        for batch, counts in evenly(model, placed(loader, device_of(model)), group):
             terms, metrics = unpooled(loss(model, batch))
+            if not counts:
+                continue
             sums.add(terms, metrics, by=None if by is None else by(batch))
             watch.add({name: mean.total.sum() for name, mean in terms.items()})
             if each is not None:

@@ -7,10 +7,16 @@ from typing import Any
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from batchproof.step import Step, unwrapped
+from batchproof.step import Step, is_sharded, unwrapped
 from batchproof.train._average import MovingAverage, NoAverage
 from batchproof.train._loss import Loss
 from batchproof.train._scheduling import NoSchedule, TorchSchedule
+from batchproof.train._shards import (
+    load_whole_optimizer,
+    load_whole_weights,
+    whole_optimizer,
+    whole_weights,
+)
 
 
 @dataclass(slots=True)
@@ -37,13 +43,11 @@ class Parts:
 
     def weights(self) -> dict[str, Any]:
         """Return the model's state, which shares its tensors."""
-        state: dict[str, Any] = unwrapped(self.model).state_dict()
-        return state
+        return _weights(self.model)
 
     def weights_to_evaluate(self) -> dict[str, Any]:
         """Return the state of the model that is evaluated: the averaged one, where one is kept."""
-        state: dict[str, Any] = unwrapped(self.average.model).state_dict()
-        return state
+        return _weights(self.average.model)
 
     def averaged(self) -> dict[str, Tensor] | None:
         """Return the state of the averaged weights, None where none are kept."""
@@ -54,11 +58,19 @@ class Parts:
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all but the weights."""
         return {
-            "optimizer": self.optimizer.state_dict() if _stateful(self.optimizer) else None,
+            "optimizer": self._optimizer_state(),
             "schedule": self.schedule.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "step": self.step.state_dict(),
         }
+
+    def _optimizer_state(self) -> dict[str, Any] | None:
+        if not _stateful(self.optimizer):
+            return None
+        if is_sharded(self.model):
+            return whole_optimizer(self.model, self.optimizer)
+        state: dict[str, Any] = self.optimizer.state_dict()
+        return state
 
     def load(
         self,
@@ -67,10 +79,15 @@ class Parts:
         state: Mapping[str, Any],
     ) -> None:
         """Take the weights and states of a checkpoint."""
-        unwrapped(self.model).load_state_dict(weights)
+        if is_sharded(self.model):
+            load_whole_weights(self.model, weights)
+        else:
+            unwrapped(self.model).load_state_dict(weights)
         if averaged is not None and isinstance(self.average, MovingAverage):
             self.average.averaged.load_state_dict(averaged)
-        if _stateful(self.optimizer):
+        if _stateful(self.optimizer) and is_sharded(self.model):
+            load_whole_optimizer(self.model, self.optimizer, state["optimizer"])
+        elif _stateful(self.optimizer):
             self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if self.scaler is not None:
@@ -81,6 +98,13 @@ class Parts:
         """Return the learning rate of each parameter group."""
         groups = getattr(self.optimizer, "param_groups", None) or []
         return [float(group["lr"]) for group in groups if "lr" in group]
+
+
+def _weights(model: nn.Module) -> dict[str, Any]:
+    if is_sharded(model):
+        return whole_weights(model)
+    state: dict[str, Any] = unwrapped(model).state_dict()
+    return state
 
 
 def _stateful(optimizer: Any) -> bool:

@@ -21,6 +21,7 @@ from batchproof.step._ranks._launch import (
     on_first,
 )
 from batchproof.step._ranks._several import Several
+from batchproof.step._ranks._sharded import is_sharded
 from batchproof.step._ranks._watch import Watch
 from batchproof.step._ranks._wrappers import Wrapper
 
@@ -34,6 +35,7 @@ __all__ = [
     "Wrapper",
     "distributed_group",
     "in_a_group",
+    "is_sharded",
     "of_all",
     "on_first",
     "ranks_of",

@@ -34,6 +34,7 @@ class Sharded:
         self._has_spare = False
         self._all_have_spares = False
         self._synchronises = True
+        self._shares = 0
 
     def inner(self, model: Any) -> Any:
         """Return the model as it is, whose parameters are gathered for every pass."""
@@ -45,12 +46,20 @@ class Sharded:
 
     def shares(self) -> int:
         """Return on how many ranks each shard lies."""
+        if self._shares:
+            return self._shares
         parameter: Any = self.reduced()[0]
         layout: Any = zip(parameter.device_mesh.shape, parameter.placements, strict=True)
-        return int(math.prod(size for size, placement in layout if not placement.is_shard()))
+        whole = [size for size, placement in layout if not placement.is_shard()]
+        self._shares = int(math.prod(whole))
+        return self._shares
 
     def reduced(self) -> list[Tensor]:
         """Return the model's parameters, as this rank's shards."""
+        # a forward pass without a backward pass leaves the outermost module's parameters whole
+        for module in self.model.modules():
+            if is_sharded(module):
+                module.reshard()
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def begin(self) -> None:

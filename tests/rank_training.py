@@ -1,0 +1,108 @@
+"""Training, evaluation and sharded checkpoints as ranks do them."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import batchproof as bp
+import rank_cases
+from batchproof.data import Batches
+from batchproof.step import distributed_group
+from batchproof.train import load_sharded, save_sharded
+
+LOSS = bp.supervised(nn.MSELoss(), metrics={"sides": bp.exact(nn.L1Loss())})
+SAMPLES = 23
+
+
+def samples(count: int = SAMPLES):
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(count, 3, generator=generator, dtype=torch.float64)
+    return x, torch.randn(count, 2, generator=generator, dtype=torch.float64)
+
+
+def batches(count: int = SAMPLES, *, size: int = 4, shuffle: bool = False) -> Batches:
+    return Batches(*samples(count), batch_size=size, shuffle=shuffle, seed=1)
+
+
+def model_of(wrapper: str) -> nn.Module:
+    return rank_cases.wrapped(rank_cases.model_of(torch.float64), wrapper)
+
+
+def flat(model: nn.Module) -> torch.Tensor:
+    whole = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in model.parameters()]
+    return torch.cat([p.detach().flatten() for p in whole])
+
+
+def estimates(folder: Path) -> dict:
+    found = {}
+    with distributed_group("cpu"):
+        for wrapper in rank_cases.WRAPPERS:
+            for count in (SAMPLES, 5, 2):
+                if wrapper == "fsdp" and count < 3:
+                    continue
+                seen = bp.evaluate(model_of(wrapper), batches(count, size=2), LOSS)
+                found[f"{wrapper} {count}"] = [
+                    seen.value,
+                    seen.weight,
+                    seen.standard_error,
+                    seen.metrics["sides"].value,
+                ]
+    return found
+
+
+def trained(folder: Path) -> dict:
+    found = {}
+    with distributed_group("cpu"):
+        for wrapper in rank_cases.WRAPPERS:
+            for resumed in (False, True):
+                run = folder / f"{wrapper} {resumed}"
+                for epochs in (1, 3) if resumed else (3,):
+                    model = model_of(wrapper)
+                    trainer = bp.Trainer(
+                        model,
+                        LOSS,
+                        torch.optim.AdamW(model.parameters(), 0.01),
+                        accumulate=2,
+                        max_grad_norm=0.5,
+                        device="cpu",
+                        run_dir=run,
+                        progress=False,
+                        seed=0,
+                    )
+                    train = batches(shuffle=True, size=2)
+                    trainer.fit(train, batches(), max_epochs=epochs, resume=resumed or None)
+                found[run.name] = flat(model)
+    return found
+
+
+def saved(folder: Path, where: str) -> dict:
+    return _stepped(Path(where), load=False)
+
+
+def loaded(folder: Path, where: str) -> dict:
+    return _stepped(Path(where), load=True)
+
+
+def _stepped(where: Path, *, load: bool) -> dict:
+    found = {}
+    with distributed_group("cpu"):
+        for wrapper in ("ddp", "fsdp"):
+            model = model_of(wrapper)
+            optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+            if load:
+                with torch.no_grad():
+                    for parameter in model.parameters():
+                        parameter.zero_()
+                load_sharded(where / wrapper, model, optimizer)
+                found[f"{wrapper} at once"] = flat(model)
+            step = bp.Step(model, optimizer)
+            for window in bp.windows(batches(), 2):
+                step(window, LOSS)
+            found[wrapper] = flat(model)
+            if not load:
+                save_sharded(where / wrapper, model, optimizer)
+                for window in bp.windows(batches(), 2):
+                    step(window, LOSS)
+                found[f"{wrapper} after"] = flat(model)
+    return found

@@ -1,0 +1,68 @@
+"""Evaluation and training over ranks give the numbers of one process."""
+
+import pytest
+import torch
+
+import batchproof as bp
+import rank_processes
+import rank_training
+
+pytestmark = pytest.mark.ranks
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_evaluation_over_ranks_is_that_of_one_process(tmp_path, world):
+    by_rank = rank_processes.run("rank_training:estimates", world, tmp_path)
+    for seen in by_rank:
+        for name, numbers in seen.items():
+            _, count = name.split()
+            alone = bp.evaluate(
+                rank_training.model_of("bare"),
+                rank_training.batches(int(count), size=2),
+                rank_training.LOSS,
+            )
+            expected = [alone.value, alone.weight, alone.standard_error]
+            expected.append(alone.metrics["sides"].value)
+            assert numbers == pytest.approx(expected, rel=1e-12), name
+    assert "bare 2" in by_rank[0]
+
+
+def test_a_trainer_over_ranks_ends_where_one_process_does(tmp_path):
+    by_rank = rank_processes.run("rank_training:trained", 2, tmp_path)
+    model = rank_training.model_of("bare")
+    trainer = bp.Trainer(
+        model,
+        rank_training.LOSS,
+        torch.optim.AdamW(model.parameters(), 0.01),
+        accumulate=2,
+        max_grad_norm=0.5,
+        device="cpu",
+        progress=False,
+        seed=0,
+    )
+    whole = rank_training.batches(shuffle=True, size=4)
+    trainer.fit(whole, rank_training.batches(), max_epochs=3)
+    expected = rank_training.flat(model)
+    assert len(by_rank[0]) == 6
+    for seen in by_rank:
+        for parameters in seen.values():
+            torch.testing.assert_close(parameters, expected, rtol=1e-10, atol=1e-10)
+    for wrapper in ("bare", "ddp", "fsdp"):
+        logs = [tmp_path / f"{wrapper} {resumed}" / "metrics.jsonl" for resumed in (False, True)]
+        assert logs[0].read_bytes() == logs[1].read_bytes()
+
+
+def test_a_sharded_checkpoint_is_gone_on_with_on_another_number_of_ranks(tmp_path):
+    where = str(tmp_path / "checkpoint")
+    saved = rank_processes.run("rank_training:saved", 3, tmp_path / "three", where)[0]
+    loaded = rank_processes.run("rank_training:loaded", 2, tmp_path / "two", where)[0]
+    for wrapper in ("ddp", "fsdp"):
+        torch.testing.assert_close(loaded[f"{wrapper} at once"], saved[wrapper], rtol=0, atol=0)
+
+
+def test_what_is_no_sharded_checkpoint_is_refused(tmp_path):
+    from batchproof.train import load_sharded
+
+    model = rank_training.model_of("bare")
+    with pytest.raises(bp.CheckpointError, match="expected what save_sharded wrote"):
+        load_sharded(tmp_path / "none", model, torch.optim.SGD(model.parameters(), 0.1))
