@@ -84,6 +84,9 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
     watch = watch_of(group_or_default(None))
     try:
         yield place
+        # the first rank keeps the store, which the others need until they have ended
+        watch.end()
+        distributed.barrier()
     except RankError:
         raise
     except BaseException as error:

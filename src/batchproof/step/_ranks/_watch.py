@@ -65,7 +65,8 @@ class Watch:
         """Leave no more."""
         self._ended.set()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(2 * self.interval)
+            # a thread that outlives the interpreter would be aborted, and the process with it
+            self._thread.join(30)
         atexit.unregister(self.end)
 
     def report(self, error: BaseException) -> None:
