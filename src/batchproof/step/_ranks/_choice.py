@@ -13,7 +13,7 @@ from batchproof.step._ranks._description import describe
 from batchproof.step._ranks._group import Group, ProcessGroup
 from batchproof.step._ranks._replicated import Replicated
 from batchproof.step._ranks._several import Several
-from batchproof.step._ranks._sharded import Sharded, is_sharded
+from batchproof.step._ranks._sharded import Sharded, is_sharded, reshard
 from batchproof.step._ranks._wrappers import Wrapper
 from batchproof.step._update import Update
 
@@ -85,6 +85,7 @@ def _shards_group(model: Any, group: ProcessGroup | None) -> ProcessGroup | None
     """Return the ranks over which a sharded model's gradients are reduced."""
     from torch.distributed.tensor import DTensor  # noqa: PLC0415
 
+    reshard(model)
     meshes = {p.device_mesh for p in model.parameters() if isinstance(p, DTensor)}
     whole = [p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor)]
     if len(meshes) != 1 or whole:

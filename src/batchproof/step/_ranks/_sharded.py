@@ -56,14 +56,12 @@ class Sharded:
 
     def reduced(self) -> list[Tensor]:
         """Return the model's parameters, as this rank's shards."""
-        # a forward pass without a backward pass leaves the outermost module's parameters whole
-        for module in self.model.modules():
-            if is_sharded(module):
-                module.reshard()
+        reshard(self.model)
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def begin(self) -> None:
-        """Do nothing."""
+        """Have every parameter in its shards."""
+        reshard(self.model)
 
     def end(self) -> None:
         """Have passes reduce again."""
@@ -140,6 +138,16 @@ def _tree_of_zeros(module: nn.Module, seeds: list[float]) -> Callable[..., list[
         return [] if total is None else [total]
 
     return forward
+
+
+def reshard(model: Any) -> None:
+    """Have every parameter in its shards, as optimisers hold it.
+
+    A forward pass without a backward pass leaves those of the outermost module whole.
+    """
+    for module in model.modules():
+        if is_sharded(module):
+            module.reshard()
 
 
 def is_sharded(module: Any) -> bool:
