@@ -19,7 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from batchproof._errors import RankError, SettingError
 from batchproof.step._ranks._group import Group, ProcessGroup, group_or_default
-from batchproof.step._ranks._watch import is_broken_collective, watch_of
+from batchproof.step._ranks._watch import end_all, is_broken_collective, watch_of
 
 Result = TypeVar("Result")
 
@@ -85,7 +85,7 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
     try:
         yield place
         # the first rank keeps the store, which the others need until they have ended
-        watch.end()
+        end_all()
         distributed.barrier()
     except RankError:
         raise
@@ -95,7 +95,7 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
         watch.report(error)
         raise
     finally:
-        watch.end()
+        end_all()
         distributed.destroy_process_group()
 
 

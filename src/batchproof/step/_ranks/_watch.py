@@ -146,6 +146,12 @@ def watch_of(group: "distributed.ProcessGroup") -> Watch:
     return _watches[key]
 
 
+def end_all() -> None:
+    """End the watches over every group, before the groups are gone."""
+    while _watches:
+        _watches.popitem()[1].end()
+
+
 def _listed(ranks: list[int]) -> str:
     return " and ".join(f"rank {rank}" for rank in ranks)
 
