@@ -31,6 +31,9 @@ def whole_optimizer(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """Return the optimiser's state whole, on the host of the first rank; every rank calls it."""
     from torch.distributed.checkpoint import state_dict  # noqa: PLC0415
 
+    if not optimizer.state:
+        # asked for it now, torch would take a step of its own to make one, which Adam counts
+        return {}
     options = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
     return dict(state_dict.get_optimizer_state_dict(model, optimizer, options=options))
 
@@ -39,6 +42,8 @@ def load_whole_optimizer(model: nn.Module, optimizer: Optimizer, state: Mapping[
     """Give each rank its shards of an optimiser's state that every rank holds whole."""
     from torch.distributed.checkpoint import state_dict  # noqa: PLC0415
 
+    if not state:
+        return
     options = state_dict.StateDictOptions(full_state_dict=True)
     state_dict.set_optimizer_state_dict(model, optimizer, dict(state), options=options)
 
