@@ -5,15 +5,15 @@ import re
 import torch
 from rich.console import Console
 
-from batchproof.train import LiveProgress, NoProgress, PlainProgress, Position, _live
+from batchproof.train import LiveProgress, NoProgress, PlainProgress, Position, Record, _live
 from batchproof.train._progress import progress_on
 from small_runs import batches, trainer
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 
-def console(*, terminal):
-    return Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None)
+def console(*, terminal, width=100):
+    return Console(file=io.StringIO(), force_terminal=terminal, width=width, color_system=None)
 
 
 def test_whole_plain_lines_without_control_codes_where_there_is_no_terminal():
@@ -68,6 +68,20 @@ def test_on_a_terminal_one_line_an_epoch_is_left():
     text = out.file.getvalue()
     assert "epoch 1/2  train_loss" in text
     assert "epoch 2/2  train_loss" in text
+
+
+def test_a_line_longer_than_the_terminal_is_folded_between_its_items():
+    out = console(terminal=True, width=60)
+    progress = LiveProgress(out)
+    progress.begin_epoch(12, 12, 100)
+    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    records = [Record(1, 12, name, 1.0, 4.0, "sample", "epoch", 4, 0.0123) for name in names]
+    progress.end_epoch(records, 3.25)
+    assert out.file.getvalue().rpartition("epoch 12/12")[2].splitlines() == [
+        "  train_loss 0.25 ± 0.01",
+        "  train_accuracy 0.25 ± 0.01  val_loss 0.25 ± 0.01",
+        "  val_accuracy 0.25 ± 0.01  3.2 s",
+    ]
 
 
 def test_what_suits_a_console_is_chosen():

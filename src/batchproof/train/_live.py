@@ -1,5 +1,6 @@
 """One line on a terminal, redrawn at most ten times a second."""
 
+import textwrap
 import time
 from collections.abc import Sequence
 
@@ -71,7 +72,8 @@ class LiveProgress(NoProgress):
     def end_epoch(self, records: Sequence[Record], seconds: float) -> None:
         """Leave the epoch's line, and take the bar away."""
         self.close()
-        self.notice(f"{self._label}  {summary(records)}  {seconds:.1f} s")
+        line = f"{self._label}  {summary(records)}  {seconds:.1f} s"
+        self.notice(_folded(line, self._bar.console.width))
 
     def close(self) -> None:
         """Take the bar away."""
@@ -86,3 +88,10 @@ class LiveProgress(NoProgress):
         self._task = self._bar.add_task(label, total=batches, means="")
         self._bar.refresh()
         self._next = 0.0
+
+
+def _folded(line: str, width: int) -> str:
+    """Return a line of items that stand two spaces apart, folded between them where it is long."""
+    bound = "  ".join(item.replace(" ", "\N{NO-BREAK SPACE}") for item in line.split("  "))
+    folded = textwrap.fill(bound, width, subsequent_indent="  ", break_on_hyphens=False)
+    return folded.replace("\N{NO-BREAK SPACE}", " ")
