@@ -11,6 +11,7 @@
     ├── DataError            ValueError         data missing, damaged or out of range
     ├── CheckpointError      ValueError         a checkpoint damaged, or of another run
     ├── RunFolderError       OSError            a run folder that exists, or cannot be written
+    │   └── RunStoppedError                     a run folder that is full, or gone, while training
     ├── RunInterruptedError  KeyboardInterrupt  a run that a signal ended
     ├── RankError            RuntimeError       ranks that disagree, or one that died
     ├── ProbeError           ValueError         a probe that cannot be run
@@ -63,6 +64,10 @@ class CheckpointError(BatchproofError, ValueError):
 
 class RunFolderError(BatchproofError, OSError):
     """A run folder exists already, is missing, or cannot be written."""
+
+
+class RunStoppedError(RunFolderError):
+    """A run folder could not be written any more; what was saved before is whole."""
 
 
 class RunInterruptedError(BatchproofError, KeyboardInterrupt):

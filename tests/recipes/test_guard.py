@@ -1,10 +1,17 @@
 import errno
+import io
 import signal
 
 import pytest
 import typer
 
-from batchproof import NonFiniteError, RunInterruptedError, SettingError
+from batchproof import (
+    NonFiniteError,
+    RunFolderError,
+    RunInterruptedError,
+    RunStoppedError,
+    SettingError,
+)
 from batchproof.recipes import guarded
 
 
@@ -23,6 +30,8 @@ def failing(error: BaseException):
     [
         (SettingError("lr is 0."), 2, "lr is 0."),
         (NonFiniteError("the loss is nan."), 1, "the loss is nan."),
+        (RunFolderError("x exists."), 2, "x exists."),
+        (RunStoppedError("step 2 is safe."), 1, "step 2 is safe."),
         (SettingError("two\n  lines"), 2, "two lines"),
         (KeyboardInterrupt(), 130, "interrupted; nothing was kept."),
         (RunInterruptedError("saved in x.", signal.SIGINT), 130, "saved in x."),
@@ -51,3 +60,12 @@ def test_what_ends_a_command_is_a_status_and_one_line(capsys, error, status, lin
 def test_a_fault_of_our_own_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         guarded(failing(ZeroDivisionError()), [], "batchproof")
+
+
+def test_what_a_stream_cannot_write_is_a_question_mark(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", out)
+    app = typer.Typer()
+    app.command()(lambda: print("0.5 ± 0.1"))
+    assert guarded(typer.main.get_command(app), [], "batchproof") == 0
+    assert out.buffer.getvalue() == b"0.5 ? 0.1\n"

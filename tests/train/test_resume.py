@@ -308,7 +308,7 @@ def test_a_full_disk_stops_the_run_with_what_was_saved_whole(tmp_path, monkeypat
 
     monkeypatch.setattr(torch, "save", full)
     text = r"cannot save to .*: no space left on device; step 2 is safe in .*last; free some space"
-    with pytest.raises(bp.RunFolderError, match=text):
+    with pytest.raises(bp.RunStoppedError, match=text):
         trainer(run_dir=run).fit(batches(16), batches(9), max_epochs=5)
     monkeypatch.undo()
     assert not list(run.glob(".*"))

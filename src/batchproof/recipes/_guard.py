@@ -7,6 +7,7 @@
 """
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,9 +21,10 @@ from batchproof._errors import (
     NonFiniteError,
     RankError,
     RunInterruptedError,
+    RunStoppedError,
 )
 
-FAILED = (NonFiniteError, RankError, CutDependenceError)
+FAILED = (NonFiniteError, RankError, CutDependenceError, RunStoppedError)
 INTERRUPTED = 130
 
 _REMEDIES = {
@@ -45,6 +47,7 @@ def guarded(command: Any, arguments: Sequence[str] | None, program: str) -> int:
     Returns:
         The exit status; what went wrong is one line on the standard error.
     """
+    _write_what_the_streams_can()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with command.make_context(program, given) as context:
@@ -59,6 +62,13 @@ def guarded(command: Any, arguments: Sequence[str] | None, program: str) -> int:
             raise
         return _misused(program, error)
     return 0
+
+
+def _write_what_the_streams_can() -> None:
+    """Let a stream that cannot write a character, as under ASCII, write a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _ended(program: str, error: BaseException) -> int:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from torch import Tensor
 
-from batchproof._errors import CheckpointError, RunFolderError
+from batchproof._errors import CheckpointError, RunFolderError, RunStoppedError
 from batchproof.train._checkpoint import (
     check_loadable,
     read_checkpoint,
@@ -246,13 +246,14 @@ class FolderKeeper:
             raise
         except OSError as error:
             safe = self.run_dir / LAST
-            kept = (
-                f"step {self._saved_step} is safe in {safe}; free some space and go on with resume."
-                if safe.exists()
-                else "choose a place with space that you may write to."
-            )
-            reason = (error.strerror or str(error)).lower()
-            raise RunFolderError(f"cannot {what} {self.run_dir}: {reason}; {kept}") from None
+            failed = f"cannot {what} {self.run_dir}: {(error.strerror or str(error)).lower()}"
+            if not safe.exists():
+                msg = f"{failed}; choose a place with space that you may write to."
+                raise RunFolderError(msg) from None
+            raise RunStoppedError(
+                f"{failed}; step {self._saved_step} is safe in {safe}; free some space and go on "
+                "with resume."
+            ) from None
 
 
 def _write_all(file: BinaryIO, text: bytes) -> None:
