@@ -5,11 +5,12 @@ import math
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from batchproof.check._report import CutResult, Report
 
-WIDTH = 100
+WIDTH = 80
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -43,8 +44,8 @@ def render(report: Report) -> str:
             else ""
         )
         console.print(f"{diagnosis.name}{shown}")
-        console.print(f"  {diagnosis.sentence}")
-        console.print(f"  Remedy: {diagnosis.remedy}")
+        console.print(Padding(diagnosis.sentence, (0, 0, 0, 2)))
+        console.print(Padding(f"Remedy: {diagnosis.remedy}", (0, 0, 0, 2)))
         for line in diagnosis.code.splitlines():
             console.print(f"      {line}", soft_wrap=True)
     _print_facts(console, report)
