@@ -714,6 +714,10 @@ def summarise(pairs, how):
         return sum(t for t, _ in good) / sum(w for _, w in good)
     if how == "sum":
         return sum(means)
+    if how == "over samples":
+        return sum(means) / sum(n for _, _, n in pairs)
+    if how == "perplexity of means":
+        return 2.0 ** (sum(means) / len(means))
     if how == "perplexity":
         return 2.0 ** (sum(t for t, _, _ in pairs) / sum(w for _, w, _ in pairs))
     return means[-1]
@@ -742,7 +746,16 @@ EVALUATIONS = [
     Case("pooled", TABULAR, evaluation(of_classes, "pooled"), unit="sample", more=EVALUATE),
     Case("pooled over steps", PADDED, evaluation(of_steps, "pooled"), unit="element",
          more=EVALUATE),
-    Case("perplexity of all", TEXT, evaluation(of_tokens, "perplexity"), more=EVALUATE),
+    Case("perplexity of all", TEXT, evaluation(of_tokens, "perplexity"), unit="element",
+         more=EVALUATE),
+    Case("perplexity of means", TEXT, evaluation(of_tokens, "perplexity of means"), MEANS,
+         unit="element", more=EVALUATE),
+    Case("perplexity of means over steps", PADDED, evaluation(of_steps, "perplexity of means"),
+         (*MEANS, *EMPTY), more=EVALUATE),
+    Case("means over the number of samples", TABULAR, evaluation(of_classes, "over samples"),
+         MEANS, more=EVALUATE),
+    Case("token means over the number of samples", TEXT, evaluation(of_tokens, "over samples"),
+         MEANS, more=EVALUATE),
     Case("means", TABULAR, evaluation(of_classes, "means"), MEANS, more=EVALUATE),
     Case("means over steps", PADDED, evaluation(of_steps, "means"), (*MEANS, *EMPTY),
          more=EVALUATE),

@@ -97,11 +97,19 @@ def causes(law: Law, unit: str, *, evaluation: bool, window: int | None) -> list
         add(
             "coupled-samples",
             f"The {what} of a {part} is no mean over its samples: each sample's share depends on "
-            f"the others in the {part}, and the whole is {_RULE[law.rule.within]}.",
+            f"the others in the {part}, and the whole is "
+            f"{_RULE[law.rule.within].replace('micro-batch', part)}.",
         )
         return found
-    for name, sentence in _of_window(law, unit, what, part, window):
-        add(name, sentence)
+    if law.micro.kind == "divided":
+        add(
+            "mean-of-micro-batch-means",
+            f"Means of {part}es are added and divided by the number of samples: the {what} "
+            f"shrinks as {part}es grow.",
+        )
+    else:
+        for name, sentence in _of_window(law, unit, what, part, window):
+            add(name, sentence)
     for name, sentence in _of_ranks(law.rule, what):
         add(name, sentence)
     return found
@@ -175,10 +183,21 @@ def _of_ranks(rule: Rule, what: str) -> list[tuple[str, str]]:
             "means."
         )
         found.append(("mean-of-micro-batch-means", text))
+    if rule.across == "part":
+        text = f"The {what} of rank 0 is its part of the whole: parts are not added over ranks."
+        found.append(("one-micro-batch-only", text))
     if rule.across == "own":
         text = f"The {what} of rank 0 is its own: nothing crosses ranks."
         found.append(("one-micro-batch-only", text))
     return found
+
+
+_OF_BOTH = {
+    "mean": "mean-of-micro-batch-means",
+    "sum": "not-divided",
+    "last": "one-micro-batch-only",
+    "first": "one-micro-batch-only",
+}
 
 
 def split_cause(search: Search, split: Split) -> list[Diagnosis]:
@@ -191,6 +210,12 @@ def split_cause(search: Search, split: Split) -> list[Diagnosis]:
     (rule_a, micro_a), (rule_b, micro_b) = split.first, split.second
     second = split.part
     first = search.singles[: len(second)] - second
+    if rule_a == rule_b:
+        text = (
+            f"Both terms of the objective are {_RULE[rule_a.within]}, though each has weights of "
+            f"its own ({micro_a.label}; {micro_b.label})."
+        )
+        return [diagnosis(_OF_BOTH[rule_a.within], text, split.residual)]
     said = []
     for rule, micro, share in ((rule_a, micro_a, first), (rule_b, micro_b, second)):
         how = _RULE[rule.within] if rule.within != "exact" else "right"
@@ -224,7 +249,11 @@ def reported_cause(law: Law, *, gradient: bool) -> Diagnosis:
     """
     within, micro = law.rule.within, law.micro
     text = f"The reported loss is {_RULE[within]}"
-    if law.rule.across == "own":
+    if micro.kind == "divided":
+        text = "The reported loss is the sum of the micro-batches' means over the number of samples"
+    if law.rule.across == "part":
+        text = "Each rank reports its part of the loss, and parts are not added over ranks"
+    elif law.rule.across == "own":
         text += ", and each rank reports its own"
     elif law.rule.across in {"mean", "sum"} and within == "exact":
         text = f"The reported loss is the {law.rule.across} of the ranks' losses"

@@ -10,15 +10,16 @@ from dataclasses import replace
 from functools import cached_property
 
 import torch
-from torch import Tensor
 
 from batchproof._errors import ProbeError
-from batchproof.check._causes import causes, reported_cause, split_cause, unit_of
+from batchproof.check._causes import causes, split_cause, unit_of
 from batchproof.check._clip import clip_cause
 from batchproof.check._cuts import Cut, Facts, Piece
 from batchproof.check._halves import tell_sum_from_mean
 from batchproof.check._lab import Laboratory, relative
+from batchproof.check._laws import Split
 from batchproof.check._report import CutResult, Diagnosis, Report, merge
+from batchproof.check._reported import judge_reported
 from batchproof.check._scale import window_size
 from batchproof.check._search import Law, Search
 from batchproof.check._sentences import diagnosis
@@ -71,16 +72,15 @@ class Inquiry:
             for pair in zip(as_it_is, [self._result(cut) for cut in self.cuts], strict=True)
         ]
         self._name_unit()
-        self._empty_micro_batches()
         self._gradient()
+        self._empty_micro_batches()
         if clipped is not None:
             self._clip(clipped)
         if not self.evaluation:
             self._reported()
         else:
             self.found += look_for_nan_dropped(self.lab, self.notes)
-        if not self.found and any(result.dependent for result in results):
-            self._unknown(results)
+        self._unknown(results)
         return self._report(results, steady.noise)
 
     def _report(self, results: list[CutResult], noise: float) -> Report:
@@ -129,14 +129,11 @@ class Inquiry:
         """Return the cuts that gave a result."""
         return [cut for cut in self.cuts if cut.name not in self.failures]
 
-    def _vector(self, cut: Cut) -> Tensor:
-        return self.lab.vector(cut)
-
     def _reference(self, cut: Cut) -> Cut:
         return self.lab.whole(masked=cut.reference == "whole+masked")
 
     def _error(self, cut: Cut) -> float:
-        return relative(self._vector(cut), self._vector(self._reference(cut)))
+        return relative(self.lab.vector(cut), self.lab.vector(self._reference(cut)))
 
     def _dependent(self) -> list[Cut]:
         return [cut for cut in self.run_cuts if self._worst(cut)[0] > self.lab.tolerance]
@@ -144,8 +141,8 @@ class Inquiry:
     def _worst(self, cut: Cut) -> tuple[float, str]:
         if self.evaluation:
             return self._error(cut), ""
-        furthest = max(self.lab.difference(cut)[0], key=lambda d: d.error)
-        return furthest.error, furthest.name
+        worst = max(self.lab.difference(cut)[0], key=lambda d: d.error)
+        return worst.error, worst.name
 
     def _result(self, cut: Cut) -> CutResult:
         if cut.name in self.failures:
@@ -184,14 +181,14 @@ class Inquiry:
         rule = Search(self.lab, self.facts)
         cuts = [c for c in self.run_cuts if c.reference == "whole" and len(c.ranks) == 1]
         law = rule.law(rule.as_measured(), cuts) if cuts else None
-        before = {c.name: self._vector(c) for c in self.run_cuts}
+        before = {c.name: self.lab.vector(c) for c in self.run_cuts}
         self.lab.still = Still(self.lab.still.dropout, norm=True)
         for cut in [*self.cuts]:
             if cut.name in self.failures:
                 del self.failures[cut.name]
                 self._try(cut)
         mattered = any(
-            relative(before[c.name], self._vector(c)) > self.lab.tolerance
+            relative(before[c.name], self.lab.vector(c)) > self.lab.tolerance
             for c in self.run_cuts
             if c.name in before
         )
@@ -200,7 +197,8 @@ class Inquiry:
                 f"Batch normalisation looks at the batch that it is given ({names}), so every cut "
                 "has statistics of its own."
             )
-            self.found.append(diagnosis("batch-norm", text, law.residual))
+            norm = diagnosis("batch-norm", text, law.residual, evaluation=self.evaluation)
+            self.found.append(norm)
             self.notes.append(f"measured with batch normalisation held still: {names}")
 
     def _settle_clipping(self) -> Still | None:
@@ -219,7 +217,16 @@ class Inquiry:
     @cached_property
     def search(self) -> Search:
         """The search for the law of the gradient, or of the evaluation's number."""
-        return Search(self.lab, self.facts)
+        search = Search(self.lab, self.facts)
+        if not self.evaluation or search.plain is not None or search.padding is not None:
+            return search
+        for undo, words in ((torch.log, "exponential"), (torch.square, "square root")):
+            of_mean = Search(self.lab, self.facts, undo=undo)
+            cuts = [cut for cut in self._finite(of_mean) if len(cut.ranks) == 1]
+            if cuts and of_mean.plain is not None and of_mean.law(of_mean.plain, cuts) is not None:
+                self.notes.append(f"the number is the {words} of a mean, and judged as that mean")
+                return of_mean
+        return search
 
     @cached_property
     def law(self) -> Law | None:
@@ -232,6 +239,11 @@ class Inquiry:
             if law is not None:
                 return law
         return None
+
+    @cached_property
+    def split(self) -> Split | None:
+        """Two laws that share the gradient between them, if those predict every cut."""
+        return self.search.split(self._finite(self.search))
 
     def _finite(self, search: Search) -> list[Cut]:
         return [cut for cut in self.run_cuts if bool(torch.isfinite(search.of(cut)).all())]
@@ -259,18 +271,19 @@ class Inquiry:
     def _empty_micro_batches(self) -> None:
         for cut in self.run_cuts:
             if self._finite_at(self._reference(cut)) and not self._finite_at(cut):
-                vector = bool(torch.isfinite(self._vector(cut)).all())
+                vector = bool(torch.isfinite(self.lab.vector(cut)).all())
                 what = "number" if self.evaluation else ("loss" if vector else "gradient")
                 text = (
                     f"A micro-batch in which nothing counts makes the whole {what} NaN: 0 / 0 is "
                     "taken for it before sums are pooled."
                 )
-                self.found.append(diagnosis("empty-micro-batch-nan", text, 0.0))
+                empty = diagnosis("empty-micro-batch-nan", text, 0.0, evaluation=self.evaluation)
+                self.found.append(empty)
                 return
 
     def _finite_at(self, cut: Cut) -> bool:
         loss = self.lab.shot(cut).loss
-        whole = bool(torch.isfinite(self._vector(cut)).all())
+        whole = bool(torch.isfinite(self.lab.vector(cut)).all())
         return whole and (loss is None or math.isfinite(loss))
 
     def _gradient(self) -> None:
@@ -306,11 +319,13 @@ class Inquiry:
         single = [cut for cut in cuts if len(cut.ranks) == 1]
         if self.found and self.found[-1].name == "duplicated-samples":
             return None
-        if not self.evaluation:
-            split = self.search.split(cuts)
-            if split is not None:
-                self.found += split_cause(self.search, split)
-                return None
+        if not self.evaluation and self.split is not None:
+            self.found += split_cause(self.search, self.split)
+            return None
+        shrunk = self.search.divided if self.search.plain is None else None
+        law = self.search.law(shrunk, single) if shrunk is not None else None
+        if law is not None and law.rule.within == "exact":
+            return law
         if self.search.plain is None and self._comparable():
             coupled = self.search.as_measured()
             law = self.search.law(coupled, cuts) or self.search.law(coupled, single)
@@ -325,8 +340,7 @@ class Inquiry:
         return len(shapes) == 1 or self.facts.beside is not None
 
     def _clip(self, how: Still) -> None:
-        cause = clip_cause(self.lab, self.search, self.law, self.run_cuts, how)
-        self.found += cause
+        self.found += clip_cause(self.lab, self.search, self.law, self.run_cuts, how)
 
     def _reported(self) -> None:
         search = Search(self.lab, self.facts, loss=True)
@@ -340,23 +354,15 @@ class Inquiry:
         off = [c for c in cuts if self._loss_off(c)]
         if not off:
             return
-        gradient = self.law
         named = {d.name for d in self.found}
         if named & {"coupled-samples", "leaking-state"}:
             return
-        for micro in (search.plain, search.padding, search.as_measured()):
-            law = search.law(micro, cuts) if micro is not None else None
-            if law is not None:
-                same = gradient is not None and law.rule == gradient.rule
-                if not same or micro is None:
-                    wrong = gradient is not None and not gradient.exact
-                    self.found.append(reported_cause(law, gradient=not wrong and not named))
-                elif named:
-                    self.notes.append("the reported loss makes the same mistake as the gradient")
-                return
-        names = ", ".join(cut.name for cut in off)
-        text = f"The reported loss depends on the cut ({names}), cause unknown."
-        self.found.append(diagnosis("unknown", text))
+        split = self.__dict__.get("split")
+        said = judge_reported(search, cuts, off, gradient=split or self.law, named=bool(named))
+        if isinstance(said, Diagnosis):
+            self.found.append(said)
+        else:
+            self.notes.append(said)
 
     def _compare_units(self) -> None:
         if not {"unknown", "several terms"} & {self.unit, self.reported_unit}:
@@ -370,10 +376,16 @@ class Inquiry:
         return error is not None and error > self.lab.tolerance
 
     def _unknown(self, results: list[CutResult]) -> None:
-        worst = max((r for r in results if r.dependent), key=lambda r: r.error)
+        """Say what is left: cuts that differ, and nothing found that could be why."""
+        if {d.name for d in self.found} - {"empty-micro-batch-nan", "nan-batch-dropped"}:
+            return
+        off = [r for r in results if r.dependent and math.isfinite(r.error)]
+        if not off:
+            return
+        worst = max(off, key=lambda r: r.error)
         text = (
-            f"It depends on the cut, cause unknown: under {worst.name!r} the relative error is "
-            f"{worst.error:.2g}."
+            f"Under {worst.name!r} the relative error is {worst.error:.2g}, and no known mistake "
+            "predicts it."
         )
         self.found.append(diagnosis("unknown", text))
 

@@ -4,6 +4,7 @@ A law has two parts. What one micro-batch B gives, from the gradients m_i of its
 
     ratio      m(B) = sum_i w_i m_i / sum_i w_i       a mean, whose weights were measured
     sum        m(B) = sum_i m_i                       no mean at all
+    divided    m(B) = that mean / |B|                 means summed, over the number of samples
     rows       m(B) = sum_i w_i r_i(B) / sum_i w_i    r_i(B): sample i alone, padded as in B
     measured   m(B) as it was measured                where samples are coupled
 
@@ -37,7 +38,8 @@ class Rule:
 
     Attributes:
         within: the rule within a rank.
-        across: the rule across ranks: "mean", "sum", "pooled" (by weight), or "own" (rank 0's).
+        across: the rule across ranks: "mean", "sum", "pooled" (by weight), "own" (rank 0's), or
+            "part" (what rank 0 adds to the pooled one).
         factor: "", "/R" or "*R": the whole divided by or times the number of ranks.
     """
 
@@ -50,7 +52,7 @@ WITHIN = ("exact", "mean", "samples", "sum", "last", "first", "last/k", "first/k
 EXACT = Rule("exact", "pooled")
 ACROSS = (
     *(("pooled", ""), ("mean", ""), ("pooled", "/R"), ("pooled", "*R"), ("sum", ""), ("own", "")),
-    *(("samples", ""), ("own", "/R")),
+    *(("samples", ""), ("own", "/R"), ("part", "")),
 )
 
 
@@ -75,6 +77,7 @@ def scales(rule: Rule, cut: Cut, weigh: Weigh) -> list[float]:
             "pooled": _over(own, total),
             "samples": _over(float(size), float(number)),
             "own": float(rank == 0),
+            "part": _over(own, total) * (rank == 0),
         }[rule.across]
         factor = {"": 1.0, "/R": 1 / world, "*R": float(world)}[rule.factor]
         for place, piece in enumerate(pieces):
@@ -105,7 +108,7 @@ class Micro:
     """What one micro-batch gives, as shares of atoms, and what it weighs.
 
     Attributes:
-        kind: "ratio", "sum", "rows" or "measured".
+        kind: "ratio", "sum", "divided", "rows" or "measured".
         shares: the atoms of a micro-batch with their coefficients.
         weigh: the weight of a micro-batch.
         label: what the weights are, in words.
@@ -115,6 +118,11 @@ class Micro:
     shares: Callable[[Piece], list[tuple[int, float]]]
     weigh: Weigh
     label: str = ""
+
+    @property
+    def of_samples(self) -> bool:
+        """Tell whether its atoms are the samples alone."""
+        return self.kind in {"ratio", "sum", "divided"}
 
 
 def ratio(weights: Tensor, label: str = "") -> Micro:
@@ -134,6 +142,16 @@ def ratio(weights: Tensor, label: str = "") -> Micro:
 def summed() -> Micro:
     """Return the law of a sum over samples. A window that only adds is exact under it."""
     return Micro("sum", lambda piece: [(i, 1.0) for i in piece.samples], lambda _: 1.0, "sum")
+
+
+def divided(weights: Tensor, label: str = "") -> Micro:
+    """Return the law of a mean with these weights, divided by its number of samples once more."""
+    mean = ratio(weights, label)
+
+    def shares(piece: Piece) -> list[tuple[int, float]]:
+        return [(i, share / len(piece.samples)) for i, share in mean.shares(piece)]
+
+    return Micro("divided", shares, lambda piece: float(len(piece.samples)), label)
 
 
 def rule_for(rule: Rule, micro: Micro) -> Rule:

@@ -155,7 +155,7 @@ class Report:
             return f"The {what} gives the same under all {len(self.cuts)} cuts{of}."
         known = [d for d in self.diagnoses if d.name != "unknown"]
         if not known:
-            return f"The {what} depends on the cut. {self.diagnoses[0].sentence}"
+            return f"The {what} depends on the cut, cause unknown. {self.diagnoses[0].sentence}"
         more = f" ({len(known) - 1} more below)" if len(known) > 1 else ""
         return f"The {what} depends on the cut: {known[0].name}. {known[0].sentence}{more}"
 

@@ -4,7 +4,7 @@ It works on any quantity that a shot gives, the gradient as well as the reported
 measures what it needs: samples alone, neighbours in pairs, samples padded as in a micro-batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,6 +21,7 @@ from batchproof.check._laws import (
     Rule,
     Split,
     design,
+    divided,
     misfit,
     ratio,
     recover_weights,
@@ -65,12 +66,14 @@ class Search:
         lab: takes the shots.
         facts: what is known about the samples.
         loss: look at the reported number in place of the gradient.
+        undo: what makes a mean of the number, such as the logarithm of a perplexity.
         atoms: measured so far, by what they are of.
     """
 
     lab: Laboratory
     facts: Facts
     loss: bool = False
+    undo: Callable[[Tensor], Tensor] | None = None
     atoms: dict[object, Tensor] = field(default_factory=dict)
 
     def of(self, cut: Cut) -> Tensor:
@@ -78,7 +81,8 @@ class Search:
         if self.loss:
             value = self.lab.shot(cut).loss
             return torch.tensor([float("nan") if value is None else value], dtype=torch.float64)
-        return self.lab.vector(cut)
+        vector = self.lab.vector(cut)
+        return vector if self.undo is None else self.undo(vector)
 
     def rows(self, cuts: Sequence[Cut]) -> Tensor:
         """Return the quantity under many cuts, one a row."""
@@ -118,17 +122,22 @@ class Search:
         total = summed()
         if self._meets(total, self.subsets, seen):
             return total
-        weights = recover_weights(
-            self.singles,
-            [(c.pieces[0].samples, row) for c, row in zip(self.subsets, seen, strict=True)],
-        )
-        for label, candidate in self._weights(weights):
-            micro = ratio(candidate, label)
-            if self._meets(micro, self.subsets, seen):
-                return micro
-        return None
+        means = (ratio(weights, label) for label, weights in self._weights(seen))
+        return next((m for m in means if self._meets(m, self.subsets, seen)), None)
 
-    def _weights(self, recovered: Tensor | None) -> Iterator[tuple[str, Tensor]]:
+    @cached_property
+    def divided(self) -> Micro | None:
+        """The law of a micro-batch whose mean is divided by its number of samples once more."""
+        seen = self.rows(self.subsets)
+        sizes = torch.tensor([[len(cut.pieces[0].samples)] for cut in self.subsets])
+        shrunk = (divided(weights, label) for label, weights in self._weights(seen * sizes))
+        return next((m for m in shrunk if self._meets(m, self.subsets, seen)), None)
+
+    def _weights(self, means: Tensor) -> Iterator[tuple[str, Tensor]]:
+        recovered = recover_weights(
+            self.singles,
+            [(c.pieces[0].samples, row) for c, row in zip(self.subsets, means, strict=True)],
+        )
         if recovered is not None:
             yield "recovered", recovered.clamp(min=0)
         yield from self.features.items()
@@ -216,7 +225,7 @@ class Search:
         return None
 
     def _design(self, micro: Micro, rule: Rule, cuts: Sequence[Cut]) -> Tensor:
-        if micro.kind in {"ratio", "sum"}:
+        if micro.of_samples:
             return design(micro, rule, cuts, len(self.singles))
         for cut in cuts:
             for piece in cut.pieces:
@@ -225,7 +234,7 @@ class Search:
 
     def table(self, micro: Micro) -> Tensor:
         """Return the atoms of a law, one a row."""
-        if micro.kind in {"ratio", "sum"}:
+        if micro.of_samples:
             return self.singles
         return torch.stack(list(self.atoms.values()))
 

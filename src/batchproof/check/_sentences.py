@@ -133,6 +133,23 @@ _REMEDY: dict[str, tuple[str, str]] = {
     "unknown": ("Look at the numbers under each cut.", ""),
 }
 
+_OF_EVALUATION: dict[str, tuple[str, str]] = {
+    "not-divided": ("Divide the sum over all batches by the weight of all of them.", _METER),
+    "one-micro-batch-only": ("Add up sums and weights of every batch and every rank.", _METER),
+    "batch-norm": (
+        "Put the model on its running statistics before it is evaluated.",
+        "model.eval()",
+    ),
+    "coupled-samples": (
+        (
+            "Keep what the number is made of (sums, counts, scores) over all batches, and compute "
+            "it from them once, at the end."
+        ),
+        "",
+    ),
+    "leaking-state": ("Reset what is kept between calls before an evaluation begins.", ""),
+}
+
 
 def diagnosis(
     name: str, sentence: str, residual: float | None = None, *, evaluation: bool = False
@@ -146,6 +163,8 @@ def diagnosis(
         evaluation: whether an evaluation was checked, not a step.
     """
     remedy, code = _REMEDY[name]
-    if evaluation and name not in {"duplicated-samples", "padding-counted"}:
+    if evaluation and name in _OF_EVALUATION:
+        remedy, code = _OF_EVALUATION[name]
+    elif evaluation and name not in {"duplicated-samples", "padding-counted"}:
         code = _METER
     return Diagnosis(name, sentence, remedy, code, residual)

@@ -1,0 +1,62 @@
+"""The reported loss: whether it follows the law of the gradient, and which law if it does not."""
+
+from collections.abc import Sequence
+
+from batchproof.check._causes import reported_cause
+from batchproof.check._cuts import Cut
+from batchproof.check._laws import Split
+from batchproof.check._report import Diagnosis
+from batchproof.check._search import Law, Search
+from batchproof.check._sentences import diagnosis
+
+_LIKEWISE = "the reported loss makes the same mistake as the gradient"
+
+
+def judge_reported(
+    search: Search,
+    cuts: Sequence[Cut],
+    off: Sequence[Cut],
+    *,
+    gradient: Law | Split | None,
+    named: bool,
+) -> Diagnosis | str:
+    """Return what is wrong with a reported loss that depends on the cut, or a note on it.
+
+    Args:
+        search: of the reported loss.
+        cuts: cuts under which it is finite.
+        off: those under which it is not what the uncut step reports.
+        gradient: what the gradient follows, where that was found.
+        named: whether the gradient has a mistake of its own.
+    """
+    if isinstance(gradient, Split):
+        if _split_likewise(search, cuts, gradient):
+            return _LIKEWISE
+        gradient = None
+    law = _law(search, cuts)
+    if law is not None and gradient is not None and law.rule == gradient.rule and named:
+        return _LIKEWISE
+    if law is not None:
+        right = not named and (gradient is None or gradient.exact)
+        return reported_cause(law, gradient=right)
+    names = ", ".join(cut.name for cut in off)
+    if named:
+        return f"the reported loss depends on the cut too ({names})"
+    text = f"The reported loss differs under {names}, and no known mistake predicts how."
+    return diagnosis("unknown", text)
+
+
+def _law(search: Search, cuts: Sequence[Cut]) -> Law | None:
+    shrunk = search.divided if search.plain is None else None
+    for micro in (search.plain, search.padding, shrunk, search.as_measured()):
+        law = search.law(micro, cuts) if micro is not None else None
+        if law is not None:
+            return law
+    return None
+
+
+def _split_likewise(search: Search, cuts: Sequence[Cut], gradient: Split) -> bool:
+    """Tell whether the reported loss has the two terms of the gradient, scaled alike."""
+    found = search.split(cuts)
+    rules = {gradient.first[0], gradient.second[0]}
+    return found is not None and {found.first[0], found.second[0]} == rules
