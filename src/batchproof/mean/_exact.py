@@ -259,6 +259,8 @@ def _unbound(criterion: Callable[..., Any]) -> tuple[Callable[..., Any], Mapping
 def _in_order(
     names: tuple[str, ...], inputs: tuple[Any, ...], named: Mapping[str, Any]
 ) -> list[Any]:
+    if not named and len(inputs) == len(names):
+        return list(inputs)
     given = {**dict(zip(names, inputs, strict=False)), **named}
     if len(inputs) + len(named) != len(names) or set(given) != set(names):
         raise CriterionError(

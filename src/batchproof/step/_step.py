@@ -306,7 +306,7 @@ class Step:
             "miscounted": self._miscounted(tally, weights),
         }
         blame = self._blame(self.steps)
-        return Verdict(self.steps, flags, tally.totals(), blame, self._ranks.suspects())
+        return Verdict(self.steps, flags, tally.totals, blame, self._ranks.suspects())
 
     def _miscounted(self, tally: Tally, weights: Mapping[str, Number]) -> Flag:
         if self._count is None or tally.counted is None:

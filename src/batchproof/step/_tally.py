@@ -1,6 +1,6 @@
 """What a window has seen so far: the pairs of each term and metric, by micro-batch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -32,11 +32,11 @@ class Tally:
 
     def terms(self) -> dict[str, Mean]:
         """Return the pair of each term over the window."""
-        return _sums(_as_mapping(outcome) for outcome in self.outcomes)
+        return _sums([_as_mapping(outcome) for outcome in self.outcomes])
 
     def metrics(self) -> dict[str, Mean]:
         """Return the pair of each metric over the window."""
-        return _sums(outcome.metrics for outcome in self.outcomes)
+        return _sums([outcome.metrics for outcome in self.outcomes])
 
     def totals(self) -> list[dict[str, Tensor]]:
         """Return each micro-batch's totals by term: what a non-finite loss is looked up in."""
@@ -51,7 +51,9 @@ def _as_mapping(outcome: Outcome) -> Mapping[str, Mean]:
     return outcome.terms
 
 
-def _sums(parts: Iterable[Mapping[str, Mean]]) -> dict[str, Mean]:
+def _sums(parts: Sequence[Mapping[str, Mean]]) -> dict[str, Mean]:
+    if len(parts) == 1:
+        return dict(parts[0])
     by_name: dict[str, list[Mean]] = {}
     for part in parts:
         for name, mean in part.items():

@@ -25,7 +25,7 @@ class Verdict:
         flags: by name: "empty", the window has no weight; "nonfinite", its loss or gradient is NaN
             or infinite; "overflowed", its gradient is so under a scaler, which is no error;
             "miscounted", its weights are not those that were counted before.
-        totals: each micro-batch's totals by term.
+        totals: gives each micro-batch's totals by term; called only when something was wrong.
         blame: names a parameter whose gradient is not finite, while gradients are still there.
         ranks: names the ranks whose own losses were not finite; "" where there is one process, or
             no such rank. It reads on the host.
@@ -33,28 +33,30 @@ class Verdict:
 
     step: int
     flags: Mapping[str, Flag]
-    totals: Sequence[Mapping[str, Tensor]]
+    totals: Callable[[], Sequence[Mapping[str, Tensor]]]
     blame: Callable[[], str | None]
     ranks: Callable[[], str]
     _arriving: tuple[Tensor, torch.cuda.Event] | None = field(default=None, repr=False)
-    _read: dict[str, bool] | None = field(default=None, repr=False)
+    _read: Mapping[str, bool] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        known = {name: flag for name, flag in self.flags.items() if not isinstance(flag, Tensor)}
+        if len(known) == len(self.flags):
+            self._read = known
 
     @property
     def on_host(self) -> bool:
         """Whether reading the flags does not wait for a device."""
-        return self._read is not None or not any(isinstance(f, Tensor) for f in self.flags.values())
+        return self._read is not None
 
     def held(self) -> Flag:
         """Return whether the step is held back, without a host read."""
-        if self.on_host:
-            return self.skipped()
-        return self._stacked().any()
+        return self._stacked().any() if self._read is None else self.skipped()
 
     def read(self) -> Mapping[str, bool]:
         """Return the flags by name, read on the host once."""
         if self._read is None:
-            values = self.flags.values() if self.on_host else self._stacked().tolist()
-            self._read = {name: bool(v) for name, v in zip(self.flags, values, strict=True)}
+            self._read = dict(zip(self.flags, self._stacked().tolist(), strict=True))
         return self._read
 
     def skipped(self) -> bool:
@@ -99,12 +101,13 @@ class Verdict:
         after = "parameters were left as they were; nonfinite='skip' counts such steps instead."
         ranks = self.ranks()
         on = f" on {ranks}" if ranks else ""
-        for index, totals in enumerate(self.totals, 1):
+        micro_batches = self.totals()
+        for index, totals in enumerate(micro_batches, 1):
             for name, total in totals.items():
                 if not math.isfinite(value := total.item()):
                     return NonFiniteError(
                         f"step {self.step}: the total of term {name!r} is {value} in micro-batch "
-                        f"{index} of {len(self.totals)}{on}; {after}"
+                        f"{index} of {len(micro_batches)}{on}; {after}"
                     )
         if ranks:
             return NonFiniteError(f"step {self.step}: the loss is not finite{on}; {after}")
