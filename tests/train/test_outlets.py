@@ -20,7 +20,7 @@ class Raises:
 
     def log(self, values, *, step):
         self.calls += 1
-        raise ConnectionError("no network")
+        raise ConnectionError("no\n  network")
 
 
 def test_a_logger_is_handed_means_by_name_and_step():

@@ -58,10 +58,8 @@ class Loggers(Callback):
         if name in self._failed:
             return
         self._failed.add(name)
-        self._notice(
-            f"logger {name} raised {type(error).__name__}: {error}; training goes on, and this is "
-            "said once."
-        )
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        self._notice(f"logger {name} raised {reason}; training goes on, and this is said once.")
 
 
 class TensorBoardLogger:
