@@ -7,11 +7,8 @@ them are in a checkpoint, so a run that goes on from one writes what the run nev
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
-
-import torch
 
 from batchproof._errors import (
     CheckpointError,
@@ -22,59 +19,21 @@ from batchproof._errors import (
 )
 from batchproof.step import StepResult, in_a_group, of_all, windows
 from batchproof.train._best import Best
-from batchproof.train._callback import Callback, listens
-from batchproof.train._evaluate import By, measure, nonfinite_sample
+from batchproof.train._callback import listens
+from batchproof.train._evaluate import measure, nonfinite_sample
 from batchproof.train._history import History
-from batchproof.train._keeper import Checkpoint, Keeper
+from batchproof.train._keeper import Checkpoint
 from batchproof.train._parts import Parts
 from batchproof.train._place import Sized, placed, rank_in
 from batchproof.train._position import Position
-from batchproof.train._progress import Progress
 from batchproof.train._randomness import capture, restore
 from batchproof.train._records import Record, Span, records_of, setting
 from batchproof.train._settings import Settings
-from batchproof.train._signals import Signals
-from batchproof.train._sums import Groups, Sums
+from batchproof.train._sums import Sums
+from batchproof.train._surroundings import Surroundings
 from batchproof.train._walk import Walk, digest
 
 Windows = Iterator[list[Any]]
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What a run is told and tells besides its data.
-
-    Attributes:
-        device: where batches are brought.
-        history: what was measured so far.
-        keeper: where records and checkpoints go.
-        progress: what is shown.
-        callbacks: told of everything.
-        signals: watched between steps.
-        by: the group of each sample of a validation batch, for a breakdown.
-        groups: the number of groups, or their names.
-        group: the process group.
-        max_epochs: epochs to train in all, or None.
-        max_steps: optimiser steps to take in all, or None.
-        checkpoint_every_steps: steps between checkpoints within an epoch, or None.
-        look: called with the very first batch, before anything is written.
-        identity: what must be the same when the run is resumed.
-    """
-
-    device: torch.device
-    history: History
-    keeper: Keeper
-    progress: Progress
-    callbacks: Sequence[Callback]
-    signals: Signals
-    by: By | None = None
-    groups: Groups | None = None
-    group: Any = None
-    max_epochs: int | None = None
-    max_steps: int | None = None
-    checkpoint_every_steps: int | None = None
-    look: Callable[[Any], object] = id
-    identity: dict[str, Any] = field(default_factory=dict)
 
 
 class Fit:

@@ -16,7 +16,7 @@ from batchproof.step import in_a_group, on_first
 from batchproof.train._callback import Callback
 from batchproof.train._environment import describe_environment
 from batchproof.train._evaluate import By
-from batchproof.train._fit import Fit, Surroundings
+from batchproof.train._fit import Fit
 from batchproof.train._folder_keeper import FolderKeeper
 from batchproof.train._history import History
 from batchproof.train._identity import differences, identity_of_data, plain
@@ -32,6 +32,7 @@ from batchproof.train._sanity import first_batch, model_summary
 from batchproof.train._settings import Settings, expect_positive
 from batchproof.train._signals import Signals
 from batchproof.train._sums import Groups
+from batchproof.train._surroundings import Surroundings
 from batchproof.train._walk import Walk
 
 Resume = bool | str | PathLike[str] | None
