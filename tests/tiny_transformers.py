@@ -1,6 +1,8 @@
 """Tiny transformers models with random weights, and samples for them; nothing is downloaded."""
 
+import atexit
 import functools
+import shutil
 import tempfile
 from typing import Any
 
@@ -16,6 +18,9 @@ SIZE = {
     "intermediate_size": 16,
     "max_position_embeddings": 32,
 }
+# a Trainer makes its folder even where it saves nothing; this one goes with the process
+FOLDER = tempfile.mkdtemp(prefix="batchproof-")
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 LENGTHS = (3, 9, 5, 7, 2, 8, 4, 6)
 
 
@@ -64,7 +69,7 @@ def trainer(
     """Return a Trainer that trains this model on the CPU and writes nothing."""
     arguments = {n: more.pop(n) for n in list(more) if n not in ("optimizers", "compute_loss_func")}
     args = transformers.TrainingArguments(
-        tempfile.mkdtemp(prefix="batchproof-"),
+        FOLDER,
         use_cpu=True,
         report_to=[],
         save_strategy="no",
