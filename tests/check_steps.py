@@ -367,6 +367,20 @@ def two_terms(scale_second, second):
     return run
 
 
+def two_terms_by_means(model, optimizer, batches):
+    """Two means of unlike weights, both averaged over micro-batches."""
+    optimizer.zero_grad()
+    value = 0.0
+    for batch in batches:
+        total, weight = of_steps(model, batch)
+        start = model(batch)[:, 0].pow(2).mean()
+        part = (total / weight + 0.5 * start) / len(batches)
+        part.backward()
+        value += part.item()
+    optimizer.step()
+    return value
+
+
 def of_other_head(model, batch):
     return (model.other(model.body(batch[0])) ** 2).mean()
 
@@ -549,6 +563,7 @@ WRONG = [
     Case("mlp, other head times k", TABULAR, two_terms(lambda k, s: k * s, of_other_head), TERM),
     Case("mlp, other head undivided", TABULAR, two_terms(lambda k, s: 1.0, of_other_head), TERM),
     Case("mlp, penalty each time", TABULAR, two_terms(lambda k, s: 1.0, of_size), TERM),
+    Case("gru, two terms by means", PADDED, two_terms_by_means, (*MEANS, *EMPTY)),
     Case("cnn, z-loss undivided", IMAGES, two_terms(lambda k, s: 1.0, of_confidence), TERM),
     Case("mlp, z-loss mean of means", TABULAR, two_terms(lambda k, s: 1 / k, of_confidence), TERM),
     Case("mlp, clipped each", TABULAR, exact_clipped_each(of_classes, count_classes, 0.05),
@@ -608,12 +623,16 @@ def pooled_over_ranks(model, optimizer, batches):
 
 
 def without_world_size(model, optimizer, batches):
-    """Divides by the weight of all ranks, and the wrapper divides once more."""
+    """Divides by the weight of all ranks, and the wrapper once more; says this rank's part."""
     optimizer.zero_grad()
     weight = over_ranks(sum(len(batch[1]) for batch in batches))
+    value = 0.0
     for batch in batches:
-        (of_classes(model, batch)[0] / weight).backward()
+        part = of_classes(model, batch)[0] / weight
+        part.backward()
+        value += part.item()
     optimizer.step()
+    return value
 
 
 def own_mean(model, optimizer, batches):
@@ -678,7 +697,7 @@ OVER_RANKS = [
     Case("pooled", SMALL, pooled_over_ranks, more=RANKS),
     Case("pooled, sharded", SMALL, pooled_over_ranks, more={**RANKS, "wrap": "fsdp2"}),
     Case("pooled by hand", SMALL, pooled_by_hand, more={"ranks": (2,), "wrap": None}),
-    Case("no factor", SMALL, without_world_size, SIZE, more=RANKS),
+    Case("no factor", SMALL, without_world_size, (*SIZE, *LOSS), more=RANKS),
     Case("mean of ranks' means", SMALL, own_mean, MEANS, more=RANKS),
     Case("each says its own", SMALL, pooled_and_says_its_own, LOSS, more=RANKS),
 ]

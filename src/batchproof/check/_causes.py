@@ -96,8 +96,8 @@ def causes(law: Law, unit: str, *, evaluation: bool, window: int | None) -> list
     if law.micro.kind == "measured":
         add(
             "coupled-samples",
-            f"The {what} of a {part} is no mean over its samples: each sample's share depends on "
-            f"the others in the {part}, and the whole is "
+            f"The {what} of a {part} is no one mean over its samples: each sample's share "
+            f"depends on the others in the {part}, and the whole is "
             f"{_RULE[law.rule.within].replace('micro-batch', part)}.",
         )
         return found
