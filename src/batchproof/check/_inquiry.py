@@ -379,7 +379,7 @@ class Inquiry:
         """Say what is left: cuts that differ, and nothing found that could be why."""
         if {d.name for d in self.found} - {"empty-micro-batch-nan", "nan-batch-dropped"}:
             return
-        off = [r for r in results if r.dependent and math.isfinite(r.error)]
+        off = [r for r in results if r.dependent and math.isfinite(_severity(r))]
         if not off:
             return
         worst = max(off, key=lambda r: r.error)
