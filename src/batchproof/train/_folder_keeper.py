@@ -7,6 +7,7 @@ again: each checkpoint knows how long the log was.
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ class FolderKeeper:
     def begin(self, checkpoint: Checkpoint) -> None:
         """Make the folder, with its configuration and first checkpoint in it, in one rename."""
         self.expect_free()
-        draft = self.run_dir.with_name(f".{self.run_dir.name}.draft")
+        draft = self.run_dir.with_name(f".{self.run_dir.name}.{os.getpid()}.draft")
         with self._explaining("make"):
             shutil.rmtree(draft, ignore_errors=True)
             try:
