@@ -17,29 +17,29 @@ check: .venv/test .venv/lint
 	$(PY) -m mypy
 
 .venv/python:
-	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"batchproof needs Python 3.11 or later, this is {v.major}.{v.minor}; try make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"batchproof needs Python 3.11 or later, this is {v.major}.{v.minor}; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	touch $@
+	@touch $@
 
 # torch comes first and alone, so that nothing after it chooses another build of it
 .venv/torch: .venv/python constraints.txt
 	$(INSTALL) torch==2.13.0
-	touch $@
+	@touch $@
 
 SOURCES := pyproject.toml $(shell find src -type f -not -name '*.pyc')
 
 .venv/demo: .venv/torch $(SOURCES)
 	$(INSTALL) --force-reinstall --no-deps .
 	$(INSTALL) '.[demo]'
-	touch $@
+	@touch $@
 
 .venv/test: .venv/demo test-requirements.txt
 	$(INSTALL) -r test-requirements.txt
-	touch $@
+	@touch $@
 
 .venv/lint: .venv/test lint-requirements.txt
 	$(INSTALL) -r lint-requirements.txt
-	touch $@
+	@touch $@
 
 # other people's trainers, each at a released version, in an environment of their own
 FRAMEWORKS := .venv-integrations
@@ -54,7 +54,7 @@ $(FRAMEWORKS)/ready: constraints.txt integration-requirements.txt test-requireme
 	$(FRAMEWORKS_PIP) -r integration-requirements.txt -r test-requirements.txt
 	$(FRAMEWORKS_PIP) --force-reinstall --no-deps .
 	$(FRAMEWORKS_PIP) '.[torch]'
-	touch $@
+	@touch $@
 
 # every benchmark, on a quiet machine: make benchmarks DATA=folder of the MNIST files
 PEERS := .venv-benchmarks
@@ -79,7 +79,7 @@ $(PEERS)/ready: constraints.txt integration-requirements.txt benchmark-requireme
 	$(PEERS_PIP) -r benchmark-requirements.txt
 	$(PEERS_PIP) --force-reinstall --no-deps .
 	$(PEERS_PIP) '.[demo]'
-	touch $@
+	@touch $@
 
 clean:
 	rm -rf .venv .venv-integrations .venv-benchmarks build dist
