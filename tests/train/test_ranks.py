@@ -66,3 +66,17 @@ def test_what_is_no_sharded_checkpoint_is_refused(tmp_path):
     model = rank_training.model_of("bare")
     with pytest.raises(bp.CheckpointError, match="expected what save_sharded wrote"):
         load_sharded(tmp_path / "none", model, torch.optim.SGD(model.parameters(), 0.1))
+
+
+def test_one_process_saves_and_loads_shards_too(tmp_path):
+    from batchproof.train import load_sharded, save_sharded
+
+    models = [rank_training.model_of("bare") for _ in range(2)]
+    optimizers = [torch.optim.AdamW(model.parameters(), 0.01) for model in models]
+    bp.Step(models[0], optimizers[0])(list(rank_training.batches()), rank_training.LOSS)
+    save_sharded(tmp_path / "one", models[0], optimizers[0])
+    load_sharded(tmp_path / "one", models[1], optimizers[1])
+    assert torch.equal(rank_training.flat(models[0]), rank_training.flat(models[1]))
+    states = [optimizer.state_dict()["state"] for optimizer in optimizers]
+    assert torch.equal(states[0][0]["exp_avg"], states[1][0]["exp_avg"])
+    assert states[0][0]["step"] == states[1][0]["step"] == 1

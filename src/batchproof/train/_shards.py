@@ -1,6 +1,8 @@
 """Models sharded by fully_shard: their state whole, in shards on disk, and evaluated evenly."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -60,7 +62,8 @@ def save_sharded(folder: str | PathLike[str], model: nn.Module, optimizer: Optim
     """
     from torch.distributed.checkpoint.state_dict_saver import save  # noqa: PLC0415
 
-    save(_state_of(model, optimizer), checkpoint_id=str(folder), no_dist=not in_a_group())
+    with _quiet_in_one_process():
+        save(_state_of(model, optimizer), checkpoint_id=str(folder), no_dist=not in_a_group())
 
 
 def load_sharded(folder: str | PathLike[str], model: nn.Module, optimizer: Optimizer) -> None:
@@ -80,7 +83,8 @@ def load_sharded(folder: str | PathLike[str], model: nn.Module, optimizer: Optim
 
     state = _state_of(model, optimizer)
     try:
-        load(state, checkpoint_id=str(folder), no_dist=not in_a_group())
+        with _quiet_in_one_process():
+            load(state, checkpoint_id=str(folder), no_dist=not in_a_group())
     except (CheckpointException, RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
@@ -90,6 +94,14 @@ def load_sharded(folder: str | PathLike[str], model: nn.Module, optimizer: Optim
     state_dict.set_state_dict(
         model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"]
     )
+
+
+@contextmanager
+def _quiet_in_one_process() -> Iterator[None]:
+    """Leave out torch's remark that it takes one process for one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is (disabled|unavailable|unini)")
+        yield
 
 
 def _state_of(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
