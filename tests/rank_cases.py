@@ -22,6 +22,7 @@ class Case:
     clip: bool
     terms: int
     dtype: str = "float64"
+    sizes: tuple = ()
 
     def __str__(self) -> str:
         clip = "clipped" if self.clip else "whole"
@@ -34,6 +35,17 @@ def grid() -> list[Case]:
     cases = [Case(*axis) for axis in axes]
     single = [Case(w, "uneven", 3, True, t, "float32") for w in WRAPPERS for t in (1, 2)]
     return [*cases, *single]
+
+
+def ragged(cuts: list) -> list[Case]:
+    """A case for each drawn cut: sizes of micro-batches by window and rank, 0 among them."""
+    axes = itertools.cycle(itertools.product(WRAPPERS, (1, 3), (False, True), (1, 2)))
+    return [
+        Case(wrapper, f"drawn-{index}", accumulate, clip, terms, sizes=cut)
+        for index, (cut, (wrapper, accumulate, clip, terms)) in enumerate(
+            zip(cuts, axes, strict=False)
+        )
+    ]
 
 
 def model_of(dtype: torch.dtype) -> nn.Module:
@@ -64,6 +76,8 @@ def wrapped(model: nn.Module, wrapper: str) -> nn.Module:
 
 def sizes_of(case: Case, world: int) -> list[list[list[int]]]:
     """The sizes of micro-batches: one list a window, in it one list a rank."""
+    if case.sizes:
+        return case.sizes
     windows = []
     for window in range(WINDOWS):
         ranks = []
@@ -119,11 +133,22 @@ def oracle(case: Case, model: nn.Module, batches: list[dict]) -> torch.Tensor:
     """The objective on all samples of a window at once, in plain torch."""
     whole = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
     away = model(whole["x"]) - whole["y"]
-    value = (away**2)[whole["mask"]].sum() / whole["mask"].sum()
+    value = _over((away**2)[whole["mask"]].sum(), whole["mask"].sum())
     if case.terms == 2:
         weight = whole["weight"]
-        value = value + 0.3 * (away.abs().mean(1) * weight).sum() / weight.sum()
+        value = value + 0.3 * _over((away.abs().mean(1) * weight).sum(), weight.sum())
     return value
+
+
+def _over(total: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    # a term over nothing adds nothing
+    return total / weight if weight else total
+
+
+def counts_nothing(case: Case, batches: list[dict]) -> bool:
+    """Whether no term of the objective has any weight in these batches."""
+    key = "mask" if case.terms == 1 else "weight"
+    return not any(batch[key].any() for batch in batches)
 
 
 def reference(case: Case, data: list[list[list[dict]]]) -> list[dict]:
@@ -133,7 +158,7 @@ def reference(case: Case, data: list[list[list[dict]]]) -> list[dict]:
     results = []
     for ranks in data:
         batches = [batch for rank in ranks for batch in rank]
-        if not batches:
+        if counts_nothing(case, batches):
             results.append({"skipped": True, "parameters": _flat(model.parameters())})
             continue
         optimizer.zero_grad()

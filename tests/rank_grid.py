@@ -1,18 +1,29 @@
 """What a rank of the grid does: every case of one world size, in one process."""
 
+import json
 import os
 from pathlib import Path
 
-import rank_cases
 import torch
+
+import rank_cases
+import rank_precision
 
 
 def run_grid(folder: Path) -> dict:
-    del folder
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
     results = {}
-    for case in rank_cases.grid():
+    for case in [*rank_cases.grid(), *rank_cases.ragged(drawn_cuts(folder))]:
         results[str(case)] = rank_cases.ours(case, rank_cases.data_of(case, world), rank)
+    if world == rank_precision.RANKS:
+        for case in rank_precision.CASES:
+            results[case] = rank_precision.ours(case, rank)
     torch.distributed.destroy_process_group()
     return results
+
+
+def drawn_cuts(folder: Path) -> list:
+    """The cuts that the test has drawn for this world size, if it has."""
+    file = folder / "cuts.json"
+    return json.loads(file.read_text()) if file.exists() else []
