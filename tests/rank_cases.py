@@ -55,10 +55,10 @@ def model_of(dtype: torch.dtype) -> nn.Module:
 
 
 @functools.cache
-def mesh_of_all():
+def mesh_of_all(device: str):
     from torch.distributed.device_mesh import init_device_mesh
 
-    return init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+    return init_device_mesh(device, (torch.distributed.get_world_size(),))
 
 
 def wrapped(model: nn.Module, wrapper: str) -> nn.Module:
@@ -67,7 +67,7 @@ def wrapped(model: nn.Module, wrapper: str) -> nn.Module:
     if wrapper == "fsdp":
         from torch.distributed.fsdp import fully_shard
 
-        mesh = mesh_of_all()
+        mesh = mesh_of_all(next(model.parameters()).device.type)
         fully_shard(model[0], mesh=mesh)
         fully_shard(model[2], mesh=mesh)
         fully_shard(model, mesh=mesh)
@@ -178,9 +178,9 @@ def reference(case: Case, data: list[list[list[dict]]]) -> list[dict]:
     return results
 
 
-def ours(case: Case, data: list[list[list[dict]]], rank: int) -> list[dict]:
+def ours(case: Case, data: list[list[list[dict]]], rank: int, *, device: str = "cpu") -> list[dict]:
     """What this rank sees of the same windows, each cut over micro-batches and ranks."""
-    model = wrapped(model_of(getattr(torch, case.dtype)), case.wrapper)
+    model = wrapped(model_of(getattr(torch, case.dtype)).to(device), case.wrapper)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
     step = bp.Step(
         model,
@@ -191,14 +191,16 @@ def ours(case: Case, data: list[list[list[dict]]], rank: int) -> list[dict]:
     )
     results = []
     for ranks in data:
-        result = step(ranks[rank], two_losses if case.terms == 2 else loss)
+        window = [{k: v.to(device) for k, v in batch.items()} for batch in ranks[rank]]
+        result = step(window, two_losses if case.terms == 2 else loss)
         seen = {"skipped": result.skipped, "parameters": _flat(model.parameters())}
         if not result.skipped:
-            seen |= {"loss": result.loss.value().double(), "norm": result.grad_norm.double()}
+            seen["loss"] = result.loss.value().double().cpu()
+            seen["norm"] = result.grad_norm.double().cpu()
         results.append(seen)
     return results
 
 
 def _flat(parameters) -> torch.Tensor:
     whole = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in parameters]
-    return torch.cat([p.detach().double().flatten() for p in whole])
+    return torch.cat([p.detach().double().cpu().flatten() for p in whole])

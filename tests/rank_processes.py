@@ -17,7 +17,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(target: str, world: int, folder: Path, *arguments: str) -> list[subprocess.Popen]:
+def start(
+    target: str, world: int, folder: Path, *arguments: str, cuda: bool = False
+) -> list[subprocess.Popen]:
     """Start `module:function`, called as function(folder, *arguments), on every rank."""
     port = str(free_port())
     here = [str(HERE), os.environ.get("PYTHONPATH", "")]
@@ -30,9 +32,10 @@ def start(target: str, world: int, folder: Path, *arguments: str) -> list[subpro
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": port,
             "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
             "PYTHONPATH": os.pathsep.join(filter(None, here)),
         }
+        if not cuda:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
         with (folder / f"{rank}.out").open("w") as out, (folder / f"{rank}.err").open("w") as err:
             command = [sys.executable, str(HERE / "rank_processes.py"), target, str(folder)]
             processes.append(
@@ -55,13 +58,20 @@ def finish(processes: list[subprocess.Popen], seconds: float) -> list[int]:
     return [process.returncode for process in processes]
 
 
-def run(target: str, world: int, folder: Path, *arguments: str, seconds: float = 120) -> list:
+def run(
+    target: str,
+    world: int,
+    folder: Path,
+    *arguments: str,
+    seconds: float = 120,
+    cuda: bool = False,
+) -> list:
     """Return what the function returned on every rank; raise with its errors if one failed."""
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        statuses = finish(start(target, world, folder, *arguments), seconds)
+        statuses = finish(start(target, world, folder, *arguments, cuda=cuda), seconds)
     except subprocess.TimeoutExpired:
         statuses = ["too slow"]
     if any(statuses):
