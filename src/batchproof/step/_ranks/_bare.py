@@ -111,24 +111,27 @@ class Bare:
 
 
 class _Bucket:
-    """Gradients of one dtype and device in one tensor, with a mark for each that is there."""
+    """Gradients of one dtype and device in one tensor; on the CPU with a mark for each there is.
+
+    Elsewhere reading the marks would wait, so a gradient that no rank has is 0 there, not None.
+    """
 
     def __init__(self, parameters: list[Tensor]) -> None:
         self.parameters = parameters
         grads = [p.grad for p in parameters]
         first = parameters[0]
-        marks = torch.tensor([g is not None for g in grads]).to(first)
+        self.marks = len(grads) if first.device.type == "cpu" else 0
+        marks = torch.tensor([g is not None for g in grads[: self.marks]]).to(first.dtype)
         pieces = [
             torch.zeros_like(p).flatten() if g is None else g.flatten()
             for p, g in zip(parameters, grads, strict=True)
         ]
-        self.flat = torch.cat([marks, *pieces])
+        self.flat = torch.cat([marks, *pieces] if self.marks else pieces)
 
     def unpack(self) -> None:
         """Give every parameter its sum."""
-        marks, flat = self.flat[: len(self.parameters)], self.flat[len(self.parameters) :]
-        # elsewhere than on the CPU reading would wait; a gradient that no rank has is then 0
-        there = marks.tolist() if marks.device.type == "cpu" else [1.0] * len(marks)
+        marks, flat = self.flat[: self.marks], self.flat[self.marks :]
+        there = marks.tolist() if self.marks else [1.0] * len(self.parameters)
         pieces = torch.split(flat, [p.numel() for p in self.parameters])
         for parameter, piece, mark in zip(self.parameters, pieces, there, strict=True):
             if not mark:
