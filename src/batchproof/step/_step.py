@@ -198,7 +198,9 @@ class Step:
             clip = clip_factor(norm, self._max_grad_norm)
             factor = clip if factor is None else factor * clip
         verdict = self._judge(tally, terms, number(loss.total), norm)
-        self._update.apply(None if factor == 1.0 else factor, weight, verdict)
+        if not isinstance(factor, Tensor) and factor == 1.0:
+            factor = None
+        self._update.apply(factor, weight, verdict)
         if self._nonfinite == "skip":
             loss = _emptied(loss, verdict)
             terms = {name: _emptied(mean, verdict) for name, mean in terms.items()}

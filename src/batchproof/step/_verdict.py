@@ -119,4 +119,9 @@ class Verdict:
 
     def _stacked(self) -> Tensor:
         device = next(flag.device for flag in self.flags.values() if isinstance(flag, Tensor))
-        return torch.stack([torch.as_tensor(flag, device=device) for flag in self.flags.values()])
+        # filled on the device: copied from the host, a flag would be waited for
+        flags = [
+            flag if isinstance(flag, Tensor) else torch.full((), flag, device=device)
+            for flag in self.flags.values()
+        ]
+        return torch.stack(flags)
