@@ -5,7 +5,9 @@
 Nothing else is assumed. Without WORLD_SIZE, or with 1, there is one process and no group.
 """
 
+import gc
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,7 +98,11 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
         raise
     finally:
         end_all()
+        # the backend's threads need the interpreter to let go of the last tensors that they sent;
+        # one that asks for it when the interpreter is gone would abort the process
+        time.sleep(0.05)
         distributed.destroy_process_group()
+        gc.collect()
 
 
 def _attempt() -> str:
