@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, signature
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from batchproof._errors import CriterionError, ShapeError
 from batchproof.mean._exact_layout import BySample
 from batchproof.mean._exact_specs import BY_FORWARD, BY_FUNCTION, Options, Spec
 from batchproof.mean._mean import Mean, Unit, check_unit
-from batchproof.mean._reduce import reduce, reduce_counted
+from batchproof.mean._reduce import NARROW, reduce, reduce_counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +64,24 @@ class Criterion:
             CriterionError: if inputs are missing, or a weight of the criterion's own varies by
                 sample.
         """
+        # called for every micro-batch: what a batch does not need is not called
         spec, options = self.spec, self._options()
-        given = spec.prepare(_in_order(self.names, inputs, named))
-        if spec.widen:
+        given: Sequence[Any] = inputs
+        if named or len(inputs) != len(self.names):
+            given = _in_order(self.names, inputs, named)
+        if spec.prepare is not None:
+            given = spec.prepare(given)
+        if spec.widen and _any_narrow(given, options):
             given = [_widened(value) for value in given]
             options = {name: _widened(value) for name, value in options.items()}
         shape = spec.layout.losses_shape(given)
-        _expect_samples(shape)
-        spec.expect_shared(given, options)
-        hidden = _counting(mask, weight, shape)
-        if hidden is not None:
-            given = spec.layout.hide(hidden, given)
+        if shape == ():
+            _refuse_a_single_loss()
+        if spec.shared:
+            spec.expect_shared(given, options)
+        if mask is not None or weight is not None:
+            hidden = _counting(mask, weight, shape)
+            given = given if hidden is None else spec.layout.hide(hidden, given)
         losses = spec.losses(self.function, given, options)
         if shape is None:
             _expect_losses(losses, given, spec.module.__name__)
@@ -259,8 +266,6 @@ def _unbound(criterion: Callable[..., Any]) -> tuple[Callable[..., Any], Mapping
 def _in_order(
     names: tuple[str, ...], inputs: tuple[Any, ...], named: Mapping[str, Any]
 ) -> list[Any]:
-    if not named and len(inputs) == len(names):
-        return list(inputs)
     given = {**dict(zip(names, inputs, strict=False)), **named}
     if len(inputs) + len(named) != len(names) or set(given) != set(names):
         raise CriterionError(
@@ -271,10 +276,15 @@ def _in_order(
     return [given[name] for name in names]
 
 
+def _any_narrow(inputs: Sequence[Any], options: Options) -> bool:
+    for value in (*inputs, *options.values()):
+        if getattr(value, "dtype", None) in NARROW:
+            return True
+    return False
+
+
 def _widened(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype.itemsize < 4:
-        return value.float()
-    return value
+    return value.float() if getattr(value, "dtype", None) in NARROW else value
 
 
 def _counting(
@@ -296,7 +306,7 @@ def _counting(
         expected = (shape, shape[:1]) if name == "weight" else (shape,)
         if tuple(part.shape) not in expected:
             raise ShapeError(
-                f"{name} has shape {tuple(part.shape)} but losses have shape {shape}; "
+                f"{name} has shape {tuple(part.shape)} but losses have shape {tuple(shape)}; "
                 "broadcasting would change the weight silently. Expand it yourself."
             )
     first, *rest = (_over(part, len(shape)).expand(shape) for part in parts.values())
@@ -307,13 +317,12 @@ def _over(rows: Tensor, dimensions: int) -> Tensor:
     return rows.reshape(rows.shape + (1,) * (dimensions - rows.ndim))
 
 
-def _expect_samples(shape: tuple[int, ...] | None) -> None:
-    if shape == ():
-        msg = (
-            "the criterion gives a single loss, without a dimension of samples; expected a batch. "
-            "Add the dimension: input.unsqueeze(0), target.unsqueeze(0)."
-        )
-        raise ShapeError(msg)
+def _refuse_a_single_loss() -> NoReturn:
+    msg = (
+        "the criterion gives a single loss, without a dimension of samples; expected a batch. "
+        "Add the dimension: input.unsqueeze(0), target.unsqueeze(0)."
+    )
+    raise ShapeError(msg)
 
 
 def _expect_losses(losses: Any, inputs: Sequence[Any], name: str) -> None:

@@ -6,7 +6,7 @@ that the loss sums over: the classes of a cross-entropy, the features of a dista
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NoReturn, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -51,14 +51,16 @@ class Aligned:
         Raises:
             ShapeError: if the inputs' shapes disagree.
         """
-        shape = tuple(inputs[0].shape)
-        losses = shape
+        shape = losses = inputs[0].shape
         if self.axis is not None:
             # without a batch the axis comes first
             axis = min(self.axis % max(len(shape), 1), max(len(shape) - 1, 0))
             losses = shape[:axis] + shape[axis + 1 :]
-        for number, (tensor, like) in enumerate(zip(inputs, self.likes, strict=True)):
-            _expect_like(number, tensor, like, shape, losses)
+        for number in range(1, len(self.likes)):
+            found, like = inputs[number].shape, self.likes[number]
+            fits = found == (shape if like == "input" else losses)
+            if not fits and not (like == "either" and found == shape):
+                _refuse_shape(number, found, like, shape, losses)
         return losses
 
     def hide(self, mask: Tensor, inputs: Sequence[Any]) -> list[Any]:
@@ -124,18 +126,17 @@ def _hide_rows(kept: Tensor, value: Any) -> Any:
     return torch.where(cover, value, value.detach() if floating else 0)
 
 
-def _expect_like(
+def _refuse_shape(
     number: int,
-    tensor: Any,
+    found: tuple[int, ...],
     like: Likeness,
     of_input: tuple[int, ...],
     of_losses: tuple[int, ...],
-) -> None:
-    fits = {"input": [of_input], "losses": [of_losses], "either": [of_losses, of_input]}[like]
-    if tuple(tensor.shape) not in fits:
-        expected = " or ".join(map(str, dict.fromkeys(fits)))
-        raise ShapeError(
-            f"argument {number + 1} of the criterion has shape {tuple(tensor.shape)} but the first "
-            f"has shape {of_input}; expected {expected}, since broadcasting would change the mean "
-            "silently. Reshape it yourself."
-        )
+) -> NoReturn:
+    fits = {"input": (of_input,), "losses": (of_losses,), "either": (of_losses, of_input)}[like]
+    expected = " or ".join(str(tuple(shape)) for shape in dict.fromkeys(fits))
+    raise ShapeError(
+        f"argument {number + 1} of the criterion has shape {tuple(found)} but the first has shape "
+        f"{tuple(of_input)}; expected {expected}, since broadcasting would change the mean "
+        "silently. Reshape it yourself."
+    )

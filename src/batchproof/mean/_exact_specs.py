@@ -34,10 +34,6 @@ def _no_counts(inputs: Sequence[Any], options: Options) -> Tensor | None:  # noq
     return None
 
 
-def _unchanged(inputs: Sequence[Any]) -> Sequence[Any]:
-    return inputs
-
-
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What batchproof knows of one loss of torch.
@@ -49,7 +45,7 @@ class Spec:
         layout: how its inputs lie.
         losses: (function, inputs, options) -> losses, each times what it adds to the weight.
         counts: (inputs, options) -> what each loss adds to the weight; None for 1 each.
-        prepare: brings the inputs into the layout.
+        prepare: brings the inputs into the layout; None where they lie in it.
         units: for each reduction that is a mean, the unit it is a mean of.
         shared: settings that are broadcast over the samples, and must not vary by sample.
         widen: whether inputs narrower than float32 are widened to it first.
@@ -61,7 +57,7 @@ class Spec:
     layout: Layout = field(default_factory=Aligned)
     losses: Callable[[Callable[..., Any], Sequence[Any], Options], Tensor] = _losses
     counts: Callable[[Sequence[Any], Options], Tensor | None] = _no_counts
-    prepare: Callable[[Sequence[Any]], Sequence[Any]] = _unchanged
+    prepare: Callable[[Sequence[Any]], Sequence[Any]] | None = None
     units: Mapping[str, Unit] = field(default_factory=lambda: {"mean": "element"})
     shared: tuple[str, ...] = ()
     widen: bool = True
@@ -92,7 +88,7 @@ def _class_counts(inputs: Sequence[Any], options: Options) -> Tensor | None:
 
 
 def _counts_of_targets(target: Tensor, options: Options) -> Tensor:
-    valid: Tensor = target != options["ignore_index"]
+    valid = target.ne(options["ignore_index"])
     if options["weight"] is None:
         return valid
     weight = options["weight"].detach()

@@ -70,7 +70,8 @@ class Mean:
                 f"{tuple(self.weight.shape)}; both are () or (samples,). "
                 "Make pairs from losses with batchproof.reduce(losses)."
             )
-        check_unit(self.unit)
+        if self.unit not in UNITS:
+            check_unit(self.unit)
         if self.weight.requires_grad:
             object.__setattr__(self, "weight", self.weight.detach())
 

@@ -14,7 +14,14 @@ from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from batchproof._errors import ShapeError
-from batchproof.mean._mean import Mean, Unit, check_unit, exact_dtype
+from batchproof.mean._mean import Mean, Unit, exact_dtype
+
+NARROW = frozenset(
+    dtype
+    for dtype in vars(torch).values()
+    if isinstance(dtype, torch.dtype) and dtype.is_floating_point and dtype.itemsize < 4
+)
+"""The floats narrower than float32, which losses are never summed in."""
 
 
 def reduce(
@@ -93,24 +100,25 @@ def reduce_counted(
     Raises:
         ShapeError: as in `reduce`.
     """
-    check_unit(unit)
     if losses.ndim == 0:
         msg = (
             "losses have shape (); expected one loss a sample or more, shape (samples, ...). "
             'Build the criterion with reduction="none".'
         )
         raise ShapeError(msg)
-    _expect_shape("mask", mask, losses)
-    _expect_shape("segments", segments, losses)
-    if not losses.is_floating_point() or losses.dtype.itemsize < 4:
+    if losses.dtype in NARROW or not losses.is_floating_point():
         losses = losses.float()
+    if mask is not None:
+        _expect_shape("mask", mask, losses)
     if segments is not None:
+        _expect_shape("segments", segments, losses)
         mask = segments >= 0 if mask is None else mask & (segments >= 0)
         if num_segments is None:
             num_segments = int(segments.max()) + 1 if segments.numel() else 0
     samples = losses.shape[0] if num_segments is None else num_segments
-    of_sample, of_element = _split_weight(weight, losses, samples)
-
+    of_sample = of_element = None
+    if weight is not None:
+        of_sample, of_element = _split_weight(weight, losses, samples)
     if of_element is not None:
         mask = of_element != 0 if mask is None else mask & (of_element != 0)
         losses = losses * of_element.to(losses.dtype)
@@ -160,11 +168,9 @@ def _count_each(
 
 
 def _split_weight(
-    weight: Tensor | None, losses: Tensor, samples: int
+    weight: Tensor, losses: Tensor, samples: int
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the weight as (one a sample, one an element), one of which is None."""
-    if weight is None:
-        return None, None
     weight = weight.detach().to(exact_dtype(losses.device))
     if weight.shape == (samples,):
         return weight, None
@@ -177,8 +183,8 @@ def _split_weight(
     )
 
 
-def _expect_shape(name: str, given: Tensor | None, losses: Tensor) -> None:
-    if given is not None and given.shape != losses.shape:
+def _expect_shape(name: str, given: Tensor, losses: Tensor) -> None:
+    if given.shape != losses.shape:
         raise ShapeError(
             f"{name} has shape {tuple(given.shape)} but losses have shape {tuple(losses.shape)}; "
             "broadcasting would change the weight silently. "
