@@ -277,10 +277,7 @@ def _in_order(
 
 
 def _any_narrow(inputs: Sequence[Any], options: Options) -> bool:
-    for value in (*inputs, *options.values()):
-        if getattr(value, "dtype", None) in NARROW:
-            return True
-    return False
+    return not NARROW.isdisjoint([getattr(v, "dtype", None) for v in (*inputs, *options.values())])
 
 
 def _widened(value: Any) -> Any:
