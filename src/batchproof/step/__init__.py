@@ -8,6 +8,7 @@ distributed_group   join the process group that the environment describes
 Place               where a process stands in it
 in_a_group          whether several ranks work together
 on_first, of_all    what the first rank computes; what every rank has
+from_rank, largest  what one rank gives; the largest that any gives
 is_sharded          whether fully_shard was called on a module
 unwrapped           the module inside DistributedDataParallel
 """
@@ -15,8 +16,10 @@ unwrapped           the module inside DistributedDataParallel
 from batchproof.step._ranks import (
     Place,
     distributed_group,
+    from_rank,
     in_a_group,
     is_sharded,
+    largest,
     of_all,
     on_first,
     unwrapped,
@@ -31,8 +34,10 @@ __all__ = [
     "Step",
     "StepResult",
     "distributed_group",
+    "from_rank",
     "in_a_group",
     "is_sharded",
+    "largest",
     "of_all",
     "on_first",
     "unwrapped",

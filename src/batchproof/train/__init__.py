@@ -26,7 +26,7 @@ from batchproof.train._progress import NoProgress, PlainProgress, Progress
 from batchproof.train._records import Record
 from batchproof.train._run_folder import RunFolder
 from batchproof.train._sanity import first_batch, model_summary
-from batchproof.train._shards import load_sharded, save_sharded
+from batchproof.train._sharded import load_sharded, save_sharded
 from batchproof.train._supervised import Supervised, supervised
 from batchproof.train._trainer import Trainer
 

@@ -13,6 +13,7 @@ from batchproof._errors import CheckpointError
 from batchproof.train._keeper import Checkpoint
 from batchproof.train._records import Record
 from batchproof.train._sealed import broken
+from batchproof.train._shards import SHARDS, read_shards, with_shards
 from batchproof.train._weights import load_weights_file, not_tensors, save_weights
 
 WEIGHTS, AVERAGED, STATE, EXTRA, RECORD = (
@@ -26,7 +27,7 @@ FORMAT = 1
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a checkpoint's files to a folder.
+    """Write a checkpoint's files to a folder; of one in shards, the rest.
 
     Raises:
         CheckpointError: if a state holds objects that only code could load again.
@@ -63,11 +64,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{folder} has format {state.get('format')}; this version reads {FORMAT}. "
             "Resume it with the version of batchproof that config.json names."
         )
-    averaged = folder / AVERAGED
+    averaged, shards = folder / AVERAGED, folder / SHARDS
     return Checkpoint(
-        read_weights(folder),
+        _read_weights(folder),
         load_weights_file(averaged) if averaged.exists() else None,
         state,
+        folder if shards.exists() else None,
     )
 
 
@@ -78,7 +80,13 @@ def write_best(weights: Mapping[str, Any], record: Record, folder: Path) -> None
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Return a checkpoint's weights, with the extra state that some modules keep."""
+    """Return a checkpoint's weights whole, with the extra state that some modules keep."""
+    shards = read_shards(folder, lambda _: None, only="weights")
+    whole: dict[str, Any] = with_shards({"weights": _read_weights(folder)}, shards)
+    return dict(whole["weights"])
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
     extra = folder / EXTRA
     return load_weights_file(folder / WEIGHTS) | (_load(extra) if extra.exists() else {})
 

@@ -16,9 +16,9 @@ from torch.utils.data import RandomSampler
 from batchproof._errors import NonFiniteError
 from batchproof.meter import Estimate
 from batchproof.step import in_a_group, unwrapped
+from batchproof.train._evenly import evenly
 from batchproof.train._loss import Loss
 from batchproof.train._place import device_of, placed
-from batchproof.train._shards import evenly
 from batchproof.train._sums import Groups, Sums, unpooled
 
 By = Callable[[Any], Int[Tensor, " samples"]]

@@ -8,10 +8,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NoReturn
+
+import torch
 
 from batchproof._errors import (
-    CheckpointError,
     DataError,
     NonFiniteError,
     RunInterruptedError,
@@ -24,9 +25,9 @@ from batchproof.train._evaluate import measure, nonfinite_sample
 from batchproof.train._history import History
 from batchproof.train._keeper import Checkpoint
 from batchproof.train._parts import Parts
-from batchproof.train._place import Sized, placed, rank_in
+from batchproof.train._place import Sized, placed, rank_in, ranks_in
 from batchproof.train._position import Position
-from batchproof.train._randomness import capture, restore
+from batchproof.train._randomness import capture, restore, seed_everything
 from batchproof.train._records import Record, Span, records_of, setting
 from batchproof.train._settings import Settings
 from batchproof.train._sums import Sums
@@ -115,36 +116,44 @@ class Fit:
 
     def _go_on(self, checkpoint: Checkpoint) -> Windows | None:
         state = checkpoint.rest
-        self._parts.load(checkpoint.weights, checkpoint.averaged, state["parts"])
+        self._parts.load(checkpoint)
         self.position.load_state_dict(state["position"])
         self._sums.load_state_dict(state["sums"])
         self._recent.load_state_dict(state["recent"])
         self._best.load_state_dict(state["best"])
         self._generators = state["generators"]
-        mine = self._own_of(state)
-        restore(mine["random"])
-        self._train.restore(mine["own"])
+        mine = self._own_of(state["ranks"])
         if not self.position.batch:
             return None
         at = self.position
         return self._windows(self._train.resume(at.epoch, at.batch, mine["walk"]), at.batch)
 
-    def _own_of(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what of a checkpoint's state is this rank's own.
+    def _own_of(self, ranks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return what of a checkpoint is this rank's own, with its generators put back.
 
-        Raises:
-            CheckpointError: if it stands within an epoch that another number of ranks shared.
+        Where another number of ranks made it, samples are dealt out anew: generators are drawn
+        from the first rank's, apart for each rank, and an epoch that was under way begins again.
         """
-        ranks, rank = state["ranks"], rank_in(self._around.group)
-        size = len(of_all(rank, self._around.group))
+        rank, size = rank_in(self._around.group), ranks_in(self._around.group)
+        mine = ranks[rank if size == len(ranks) else 0]
+        restore(mine["random"])
+        self._train.restore(mine["own"])
         if size == len(ranks):
-            return dict(ranks[rank])
-        if self.position.batch:
-            raise CheckpointError(
-                f"the checkpoint stands within an epoch that {len(ranks)} ranks shared, and now "
-                f"there are {size}; go on with as many, or from a checkpoint between epochs."
-            )
-        return dict(ranks[0])
+            return mine
+        seed_everything(int(torch.randint(2**31, ())) + rank)
+        again = f", and epoch {self.position.epoch + 1} from its beginning"
+        self._notice(
+            f"{len(ranks)} ranks made the checkpoint and {size} go on: with generators drawn anew"
+            f"{again if self.position.batch else ''}."
+        )
+        self.position.batch = 0
+        self._sums.reset()
+        self._recent.reset()
+        return mine
+
+    def _notice(self, text: str) -> None:
+        self.history.notices.append(text)
+        self._around.progress.notice(text)
 
     def _own(self, random: Mapping[str, Any] | None) -> dict[str, Any]:
         return {
@@ -153,15 +162,11 @@ class Fit:
             "walk": self._train.state_dict(),
         }
 
-    def checkpoint(
-        self, random: Mapping[str, Any] | None = None, *, alone: bool = False
-    ) -> Checkpoint:
-        """Return everything that the run needs to go on, sharing tensors with it.
+    def checkpoint(self, random: Mapping[str, Any] | None = None) -> Checkpoint:
+        """Return all that the run needs to go on, sharing tensors with it; every rank calls it.
 
         Args:
             random: the random generators' states, where they are not those of now.
-            alone: whether this rank takes its own generators for those of all, since the others
-                are not at this place.
         """
         group = self._around.group
         rest = {
@@ -170,11 +175,11 @@ class Fit:
             "sums": self._sums.state_dict(),
             "recent": self._recent.state_dict(),
             "best": self._best.state_dict(),
-            "ranks": [self._own(random)] if alone else of_all(self._own(random), group),
+            "ranks": of_all(self._own(random), group),
             "generators": self._generators,
             "identity": self._around.identity,
         }
-        return Checkpoint(self._parts.weights(), self._parts.averaged(), rest)
+        return Checkpoint(self._parts.weights(), self._parts.average.state_dict(), rest)
 
     def _windows(self, batches: Iterator[Any], start: int) -> Windows:
         around, left = self._around, self._train.batches
@@ -271,20 +276,25 @@ class Fit:
 
         def each() -> None:
             around.progress.tick_validation()
-            if around.signals.caught is not None:
-                self._interrupt(self.checkpoint(random, alone=True))
+            # ranks draw unequal numbers of batches, so none can know where another one stops
+            if around.signals.alone and around.signals.caught is not None:
+                raise _LeftError
 
         around.progress.begin_validation(self._val.batches)
-        sums = measure(
-            self._parts.average.model,
-            self._val.begin(self.position.epoch),
-            self._parts.loss,
-            by=around.by,
-            groups=around.groups,
-            coefficients=self._settings.coefficients,
-            group=around.group,
-            each=each,
-        )
+        try:
+            with self._parts.average.in_place():
+                sums = measure(
+                    self._parts.model,
+                    self._val.begin(self.position.epoch),
+                    self._parts.loss,
+                    by=around.by,
+                    groups=around.groups,
+                    coefficients=self._settings.coefficients,
+                    group=around.group,
+                    each=each,
+                )
+        except _LeftError:
+            self._interrupt(around.signals.caught or 0, random)
         sums.estimate()
         return self._records(sums, "val", "epoch")
 
@@ -336,17 +346,20 @@ class Fit:
 
     def _interrupt_when_asked(self, result: StepResult) -> None:
         del result
-        if self._around.signals.caught is not None:
-            self._interrupt(self.checkpoint(alone=True))
+        if (number := self._around.signals.heeded()) is not None:
+            self._interrupt(number)
 
-    def _interrupt(self, checkpoint: Checkpoint) -> None:
-        number, run_dir = self._around.signals.caught, self._around.keeper.run_dir
-        assert number is not None
-        self._around.keeper.save_last(checkpoint)
+    def _interrupt(self, number: int, random: Mapping[str, Any] | None = None) -> NoReturn:
+        run_dir = self._around.keeper.run_dir
+        self._around.keeper.save_last(self.checkpoint(random))
         at = f"interrupted by {signal.Signals(number).name} after step {self.position.step}"
         if run_dir is None:
             raise RunInterruptedError(f"{at}; nothing was saved, for no run_dir was given.", number)
-        raise RunInterruptedError(f"{at}; saved in {run_dir}; go on with resume.", number)
+        raise RunInterruptedError(f"{at}; saved in {run_dir}; go on with resume=True.", number)
+
+
+class _LeftError(Exception):
+    """A validation was left for a signal."""
 
 
 def _blame(window: Sequence[Any]) -> str:

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,6 +39,7 @@ from batchproof.train._run_folder import (
     RunFolder,
 )
 from batchproof.train._sealed import seal, to_disk, write_sealed
+from batchproof.train._shards import write_shards
 
 _LOGGED = "logged"
 _DAMAGED = "damaged"
@@ -49,16 +51,18 @@ class FolderKeeper:
     Args:
         run_dir: the folder.
         config: written to config.json when the run begins.
+        group: the process group, whose ranks write their own shards where a model lies in shards.
 
     Attributes:
         run_dir: the folder.
         notices: what was found wrong and passed over, one line each.
     """
 
-    def __init__(self, run_dir: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, run_dir: Path, config: Mapping[str, Any], group: Any = None) -> None:
         self.run_dir: Path = run_dir
         self.notices: list[str] = []
         self._config = config
+        self._group = group
         self._log: BinaryIO | None = None
         self._saved_step = 0
         self._verified = False
@@ -77,7 +81,7 @@ class FolderKeeper:
         if taken or place.is_symlink():
             raise RunFolderError(
                 f"{place} exists already and is never overwritten; choose another run folder, or "
-                "go on with it by resume."
+                "go on with it: resume=True, or --resume in the shell."
             )
 
     def begin(self, checkpoint: Checkpoint) -> None:
@@ -102,8 +106,7 @@ class FolderKeeper:
         (draft / TABLE).write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
         for name in (METRICS, TIMING):
             (draft / name).touch()
-        write_checkpoint(_logged(checkpoint, 0), draft / LAST)
-        seal(draft / LAST)
+        seal(draft / LAST, self._write(_logged(checkpoint, 0), draft / LAST))
         for name in (CONFIG, METRICS):
             to_disk(draft / name)
 
@@ -210,27 +213,34 @@ class FolderKeeper:
             )
         self._saved_step = checkpoint.rest["position"]["step"]
 
-    def _write(self, checkpoint: Checkpoint, folder: Path) -> None:
-        write_checkpoint(checkpoint, folder)
+    def _write(self, checkpoint: Checkpoint, folder: Path) -> Mapping[str, str]:
+        rest, shards = checkpoint.apart()
+        write_checkpoint(rest, folder)
         if not self._verified:
             check_loadable(folder)
             self._verified = True
+        return write_shards(shards, folder, self._group) if shards else {}
 
     def save_best(self, weights: Mapping[str, Any], record: Record) -> None:
         """Write the best weights in the place of those before."""
         with self._explaining("save to"):
             write_sealed(
                 self.run_dir / BEST,
-                lambda folder: write_best(weights, record, folder),
+                lambda folder: self._write_best(weights, record, folder),
                 former=self.run_dir / FORMER_BEST,
                 keep_former=False,
             )
 
+    def _write_best(
+        self, weights: Mapping[str, Any], record: Record, folder: Path
+    ) -> Mapping[str, str]:
+        rest, shards = Checkpoint(weights, None, {}).apart()
+        write_best(rest.weights, record, folder)
+        return write_shards(shards, folder, self._group) if shards else {}
+
     def best_state(self) -> Mapping[str, Tensor] | None:
         """Return the best weights, read from the folder; None before the first."""
-        if not (self.run_dir / BEST).exists():
-            return None
-        return RunFolder(self.run_dir).weights(BEST)
+        return best_in(self.run_dir)
 
     def close(self) -> None:
         """Close the log."""
@@ -252,9 +262,14 @@ class FolderKeeper:
                 msg = f"{failed}; choose a place with space that you may write to."
                 raise RunFolderError(msg) from None
             raise RunStoppedError(
-                f"{failed}; step {self._saved_step} is safe in {safe}; free some space and go on "
-                "with resume."
+                f"{failed}; step {self._saved_step} is safe in {safe}; free some space and go on: "
+                "resume=True, or --resume in the shell."
             ) from None
+
+
+def best_in(run_dir: Path) -> Mapping[str, Tensor] | None:
+    """Return the best weights in a run folder; None where there are none yet."""
+    return RunFolder(run_dir).weights(BEST) if (run_dir / BEST).exists() else None
 
 
 def _write_all(file: BinaryIO, text: bytes) -> None:
@@ -266,7 +281,7 @@ def _write_all(file: BinaryIO, text: bytes) -> None:
 
 def _logged(checkpoint: Checkpoint, length: int) -> Checkpoint:
     rest = {**checkpoint.rest, _LOGGED: length}
-    return Checkpoint(checkpoint.weights, checkpoint.averaged, rest)
+    return replace(checkpoint, rest=rest)
 
 
 def _rows(values: Sequence[Mapping[str, Any]]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from batchproof.step import is_sharded, unwrapped
 from batchproof.train._parts import Parts
 from batchproof.train._settings import Settings
 from batchproof.train._walk import Walk
@@ -33,7 +34,7 @@ def identity_of(
     return {
         "settings": settings.to_json(),
         "config": plain(dict(config or {})),
-        "model": _model(parts.model),
+        "model": _model(unwrapped(parts.model)),
         "optimizer": _optimizer(parts.optimizer),
         "scheduler": _schedule(parts),
     }
@@ -45,6 +46,17 @@ def identity_of_data(train: Walk, val: Walk | None) -> dict[str, Any]:
         "training data": _data(train),
         "validation data": None if val is None else _data(val),
     }
+
+
+def dealt_anew(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity without what says how samples are dealt out, to ranks or to batches."""
+    kept = {name: value for name, value in identity.items() if name != "first batch"}
+    for name in ("training data", "validation data"):
+        data = kept[name] or {}
+        kept[name] = {key: data[key] for key in ("samples", "digest") if key in data}
+    settings = kept["settings"].items()
+    kept["settings"] = {key: value for key, value in settings if key != "accumulate"}
+    return kept
 
 
 def differences(then: Any, now: Any, name: str = "") -> list[str]:
@@ -82,7 +94,9 @@ def _model(model: nn.Module) -> dict[str, Any]:
         for name, value in model.state_dict().items()
         if isinstance(value, Tensor)
     }
-    return {"class": type(model).__qualname__, "weights": shapes}
+    # fully_shard makes a class of its own out of the model's, which it comes before
+    kind = type(model).__bases__[-1] if is_sharded(model) else type(model)
+    return {"class": kind.__qualname__, "weights": shapes}
 
 
 def _optimizer(optimizer: Any) -> dict[str, Any]:

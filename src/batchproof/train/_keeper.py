@@ -3,7 +3,7 @@
 Only the writer keeps anything: one process of all the ranks that train together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from batchproof.train._records import Record
+from batchproof.train._shards import in_shards, without_shards, write_shards
 
 
 @dataclass(slots=True)
@@ -22,11 +23,20 @@ class Checkpoint:
         weights: the model's state.
         averaged: the state of the averaged weights, or None.
         rest: all other states, in types that load with weights_only=True.
+        shards: of one that was read, the folder where that of it lies which lay in shards.
     """
 
     weights: Mapping[str, Any]
     averaged: Mapping[str, Any] | None
     rest: dict[str, Any]
+    shards: Path | None = None
+
+    def apart(self) -> tuple["Checkpoint", dict[str, Tensor]]:
+        """Return it without its tensors in shards, and these by path."""
+        shards: dict[str, Tensor] = {}
+        names = ("weights", "averaged", "rest")
+        kept = without_shards({name: getattr(self, name) for name in names}, shards)
+        return Checkpoint(**kept), shards
 
 
 @runtime_checkable
@@ -93,25 +103,61 @@ class MemoryKeeper:
 
 
 class NoKeeper(MemoryKeeper):
-    """Writes nothing: for ranks that are not the writer, which hold the best weights all the same.
+    """For ranks that are not the writer: keeps the best weights in memory, and writes nothing.
 
     Args:
-        best: the best weights so far, where a run goes on.
+        run_dir: the run folder, which the writer keeps.
     """
 
-    def __init__(self, best: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(self, run_dir: Path | None = None) -> None:
         super().__init__()
-        self.take(best)
+        self.run_dir = run_dir
 
     def take(self, best: Mapping[str, Tensor] | None) -> None:
         """Hold these as the best weights."""
         self._best = None if best is None else dict(best)
 
 
+class ShardKeeper(NoKeeper):
+    """For ranks that are not the writer and hold shards of the model: writes these beside.
+
+    Args:
+        run_dir: the run folder.
+        group: the process group.
+        read: reads the best weights from the run folder.
+    """
+
+    def __init__(
+        self, run_dir: Path, group: Any, read: Callable[[], Mapping[str, Tensor] | None]
+    ) -> None:
+        super().__init__(run_dir)
+        self._group, self._read = group, read
+
+    def begin(self, checkpoint: Checkpoint) -> None:
+        """Write this rank's shards of the first checkpoint."""
+        self.save_last(checkpoint)
+
+    def save_last(self, checkpoint: Checkpoint) -> None:
+        """Write this rank's shards of a checkpoint."""
+        write_shards(checkpoint.apart()[1], None, self._group)
+
+    def save_best(self, weights: Mapping[str, Any], record: Record) -> None:
+        """Write this rank's shards of the best weights."""
+        del record
+        self.save_last(Checkpoint(weights, None, {}))
+
+    def best_state(self) -> Mapping[str, Tensor] | None:
+        """Return the best weights, read from the folder; None before the first."""
+        return self._read()
+
+
 def copied(weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors of a state on the host, sharing no memory with it."""
+    """Return the tensors of a state on the host, sharing no memory with it.
+
+    Those in shards stay on their device, where alone they can be put back.
+    """
     return {
-        name: value.detach().to("cpu", copy=True)
+        name: value.detach().clone() if in_shards(value) else value.detach().to("cpu", copy=True)
         for name, value in weights.items()
         if isinstance(value, Tensor)
     }

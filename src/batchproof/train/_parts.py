@@ -7,16 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from batchproof.step import Step, is_sharded, unwrapped
+from batchproof.step import Step, unwrapped
 from batchproof.train._average import MovingAverage, NoAverage
+from batchproof.train._keeper import Checkpoint
 from batchproof.train._loss import Loss
 from batchproof.train._scheduling import NoSchedule, TorchSchedule
-from batchproof.train._shards import (
-    load_whole_optimizer,
-    load_whole_weights,
-    whole_optimizer,
-    whole_weights,
-)
+from batchproof.train._shards import laid_out, read_shards, with_shards
 
 
 @dataclass(slots=True)
@@ -43,56 +39,35 @@ class Parts:
 
     def weights(self) -> dict[str, Any]:
         """Return the model's state, which shares its tensors."""
-        return _weights(self.model)
+        state: dict[str, Any] = unwrapped(self.model).state_dict()
+        return state
 
     def weights_to_evaluate(self) -> dict[str, Any]:
-        """Return the state of the model that is evaluated: the averaged one, where one is kept."""
-        return _weights(self.average.model)
-
-    def averaged(self) -> dict[str, Tensor] | None:
-        """Return the state of the averaged weights, None where none are kept."""
-        if isinstance(self.average, NoAverage):
-            return None
-        return dict(self.average.averaged.state_dict())
+        """Return the state that is evaluated: the averaged weights, where an average is kept."""
+        return {**self.weights(), **self.average.weights()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all but the weights."""
         return {
-            "optimizer": self._optimizer_state(),
+            "optimizer": self.optimizer.state_dict() if _stateful(self.optimizer) else None,
             "schedule": self.schedule.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "step": self.step.state_dict(),
         }
 
-    def _optimizer_state(self) -> dict[str, Any] | None:
-        if not _stateful(self.optimizer):
-            return None
-        if is_sharded(self.model):
-            return whole_optimizer(self.model, self.optimizer)
-        state: dict[str, Any] = self.optimizer.state_dict()
-        return state
-
-    def load(
-        self,
-        weights: Mapping[str, Any],
-        averaged: Mapping[str, Any] | None,
-        state: Mapping[str, Any],
-    ) -> None:
+    def load(self, checkpoint: Checkpoint) -> None:
         """Take the weights and states of a checkpoint."""
-        if is_sharded(self.model):
-            load_whole_weights(self.model, weights)
-        else:
-            unwrapped(self.model).load_state_dict(weights)
-        if averaged is not None and isinstance(self.average, MovingAverage):
-            self.average.averaged.load_state_dict(averaged)
-        if _stateful(self.optimizer) and is_sharded(self.model):
-            load_whole_optimizer(self.model, self.optimizer, state["optimizer"])
-        elif _stateful(self.optimizer):
-            self.optimizer.load_state_dict(state["optimizer"])
+        averaged = load_into(checkpoint, self.model, self.optimizer)
+        self.average.load_state_dict(averaged)
+        state = checkpoint.rest["parts"]
         self.schedule.load_state_dict(state["schedule"])
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
         self.step.load_state_dict(state["step"])
+
+    def as_in_model(self, weights: Mapping[str, Any]) -> dict[str, Any]:
+        """Return weights as the model's load_state_dict takes them: in shards where it is."""
+        return _laid_out(weights, self.weights())
 
     def learning_rates(self) -> list[float]:
         """Return the learning rate of each parameter group."""
@@ -100,11 +75,55 @@ class Parts:
         return [float(group["lr"]) for group in groups if "lr" in group]
 
 
-def _weights(model: nn.Module) -> dict[str, Any]:
-    if is_sharded(model):
-        return whole_weights(model)
-    state: dict[str, Any] = unwrapped(model).state_dict()
-    return state
+def load_into(checkpoint: Checkpoint, model: nn.Module, optimizer: Any) -> dict[str, Any] | None:
+    """Give a model and its optimiser the state of a checkpoint; either may lie in shards or not.
+
+    Returns:
+        The averaged weights, laid out as the model's; None where there are none.
+    """
+    now: dict[str, Any] = unwrapped(model).state_dict()
+    groups = getattr(optimizer, "param_groups", [])
+    parameters = [p for group in groups for p in group["params"]]
+
+    def like(path: list[Any]) -> Tensor | None:
+        match path:
+            case ["weights", name]:
+                return now.get(name)
+            case ["averaged", name]:
+                return now.get(name.removeprefix("module."))
+            case [*_, "state", int(index), _]:
+                return parameters[index] if index < len(parameters) else None
+        return None
+
+    whole = {"weights": checkpoint.weights, "averaged": checkpoint.averaged}
+    state = {name: None if part is None else dict(part) for name, part in whole.items()}
+    state["rest"] = checkpoint.rest
+    if checkpoint.shards is not None:
+        state = with_shards(state, read_shards(checkpoint.shards, like))
+    unwrapped(model).load_state_dict(_laid_out(state["weights"] or {}, now))
+    if _stateful(optimizer):
+        optimizer.load_state_dict(_of_optimizer(checkpoint.rest["parts"]["optimizer"], parameters))
+    averaged = state["averaged"]
+    if averaged is None:
+        return None
+    return _laid_out(averaged, {f"module.{name}": tensor for name, tensor in now.items()})
+
+
+def _laid_out(state: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: laid_out(value, like.get(name)) for name, value in state.items()}
+
+
+def _of_optimizer(state: Mapping[str, Any], parameters: list[Tensor]) -> dict[str, Any]:
+    """Return an optimiser's state, with what is as large as a parameter laid out as that is."""
+    if "state" not in state:
+        return dict(state)
+    states = {
+        index: {name: laid_out(value, parameters[index]) for name, value in each.items()}
+        if isinstance(index, int) and index < len(parameters)
+        else each
+        for index, each in state["state"].items()
+    }
+    return {**state, "state": states}
 
 
 def _stateful(optimizer: Any) -> bool:

@@ -42,6 +42,11 @@ def rank_in(group: Any) -> int:
     return torch.distributed.get_rank(group) if in_a_group(group) else 0
 
 
+def ranks_in(group: Any) -> int:
+    """Return the number of ranks in a group, or in the default one; 1 without ranks."""
+    return torch.distributed.get_world_size(group) if in_a_group(group) else 1
+
+
 class Sized:
     """Batches that are drawn once, with their number."""
 

@@ -8,20 +8,24 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 DIGESTS = "digests.json"
 
 
 def write_sealed(
-    place: Path, fill: Callable[[Path], object], *, former: Path, keep_former: bool
+    place: Path,
+    fill: Callable[[Path], Mapping[str, str]],
+    *,
+    former: Path,
+    keep_former: bool,
 ) -> None:
     """Write a folder in the place of the one that is there.
 
     Args:
         place: the folder's name.
-        fill: called with a folder to write files in.
+        fill: called with a folder to write files in; returns digests that are known already.
         former: where the folder that is there goes.
         keep_former: whether it stays there.
     """
@@ -29,8 +33,7 @@ def write_sealed(
     _remove(draft)
     try:
         draft.mkdir()
-        fill(draft)
-        seal(draft)
+        seal(draft, fill(draft))
         if place.exists():
             _remove(former)
             place.rename(former)
@@ -43,13 +46,20 @@ def write_sealed(
         _remove(former)
 
 
-def seal(folder: Path) -> None:
-    """Write the digests of a folder's files beside them, and bring all of it to the disk."""
-    digests = {path.name: _digest(path) for path in sorted(folder.iterdir())}
+def seal(folder: Path, known: Mapping[str, str]) -> None:
+    """Write the digests of a folder's files beside them, and bring all of it to the disk.
+
+    Args:
+        folder: the folder.
+        known: digests by path in the folder, of files that are on the disk already.
+    """
+    inside = sorted(folder.rglob("*"))
+    names = {path: path.relative_to(folder).as_posix() for path in inside if path.is_file()}
+    digests = {name: known.get(name) or digest_of(path) for path, name in names.items()}
     (folder / DIGESTS).write_text(json.dumps(digests, indent=1), encoding="utf-8")
-    for path in folder.iterdir():
-        to_disk(path)
-    to_disk(folder)
+    for path in (folder / DIGESTS, *inside, folder):
+        if names.get(path) not in known:
+            to_disk(path)
 
 
 def broken(folder: Path) -> str | None:
@@ -66,7 +76,7 @@ def broken(folder: Path) -> str | None:
         path = folder / name
         if not path.is_file():
             return f"{path} is missing"
-        if _digest(path) != known:
+        if digest_of(path) != known:
             return f"{path} was cut short or altered"
     return None
 
@@ -80,7 +90,8 @@ def to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Return the digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,6 +1,6 @@
 """One call of fit: what surrounds the loop is put up, and taken down whatever happens."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,18 +12,18 @@ import torch
 from rich.console import Console
 
 from batchproof._errors import CheckpointError, RunFolderError, SettingError
-from batchproof.step import in_a_group, on_first
+from batchproof.step import in_a_group, is_sharded, on_first
 from batchproof.train._callback import Callback
 from batchproof.train._environment import describe_environment
 from batchproof.train._evaluate import By
 from batchproof.train._fit import Fit
-from batchproof.train._folder_keeper import FolderKeeper
-from batchproof.train._history import History
-from batchproof.train._identity import differences, identity_of_data, plain
-from batchproof.train._keeper import Checkpoint, MemoryKeeper, NoKeeper, is_writer
+from batchproof.train._folder_keeper import FolderKeeper, best_in
+from batchproof.train._history import History, State
+from batchproof.train._identity import dealt_anew, differences, identity_of_data, plain
+from batchproof.train._keeper import Checkpoint, MemoryKeeper, NoKeeper, ShardKeeper, is_writer
 from batchproof.train._loggers import Loggers, named_loggers
 from batchproof.train._parts import Parts
-from batchproof.train._place import rank_in
+from batchproof.train._place import rank_in, ranks_in
 from batchproof.train._plot import LivePlot
 from batchproof.train._progress import NoProgress, Progress, progress_on
 from batchproof.train._randomness import deterministic, seed_everything
@@ -115,7 +115,7 @@ class Session:
         train_walk, val_walk = self._walks(train, val)
         keeper = self._keeper(run_dir)
         self.history = History(
-            settings.monitor, settings.mode, run_dir=run_dir, _best_state=keeper.best_state
+            settings.monitor, settings.mode, run_dir=run_dir, _best_state=self._best_of(keeper)
         )
         identity = {**self.made_with, **identity_of_data(train_walk, val_walk)}
         with self._running(keeper) as signals:
@@ -142,7 +142,8 @@ class Session:
     def _running(self, keeper: FolderKeeper | MemoryKeeper) -> Iterator[Signals]:
         if not self.parts.model.training:
             self.parts.model.train()
-        with deterministic(asked=self.settings.deterministic), Signals().watched() as signals:
+        signals = Signals(self.outlets.group)
+        with deterministic(asked=self.settings.deterministic), signals.watched():
             try:
                 yield signals
             finally:
@@ -150,11 +151,13 @@ class Session:
                 keeper.close()
 
     def _keeper(self, run_dir: Path | None) -> FolderKeeper | MemoryKeeper:
-        if not is_writer():
-            return NoKeeper()
+        outlets, sharded = self.outlets, is_sharded(self.parts.model)
         if run_dir is None:
             return MemoryKeeper()
-        outlets = self.outlets
+        if not is_writer():
+            if sharded:
+                return ShardKeeper(run_dir, outlets.group, lambda: best_in(run_dir))
+            return NoKeeper(run_dir)
         return FolderKeeper(
             run_dir,
             {
@@ -164,7 +167,17 @@ class Session:
                 "initial seed": torch.initial_seed(),
                 "environment": describe_environment(self.device),
             },
+            outlets.group,
         )
+
+    def _best_of(self, keeper: FolderKeeper | MemoryKeeper) -> Callable[[], State | None]:
+        """Return what reads the best weights as the model's load_state_dict takes them."""
+
+        def best_state() -> State | None:
+            best = keeper.best_state()
+            return None if best is None else self.parts.as_in_model(best)
+
+        return best_state
 
     def _shared_checkpoint(
         self,
@@ -179,7 +192,8 @@ class Session:
 
         def read() -> tuple[Checkpoint | None, Any]:
             checkpoint = self._checkpoint(keeper, resume, identity, train)
-            return checkpoint, None if checkpoint is None else keeper.best_state()
+            shared = checkpoint is not None and not is_sharded(self.parts.model)
+            return checkpoint, keeper.best_state() if shared else None
 
         checkpoint, best = on_first(read, self.outlets.group)
         if isinstance(keeper, NoKeeper):
@@ -205,8 +219,11 @@ class Session:
             self._notice(notice)
         then = checkpoint.rest["identity"]
         identity["first batch"] = then["first batch"]
+        as_many = len(checkpoint.rest["ranks"]) == ranks_in(self.outlets.group)
+        if not as_many:
+            then, identity = dealt_anew(then), dealt_anew(identity)
         found = differences(then, identity)
-        if not found:
+        if as_many and not found:
             generators = checkpoint.rest["generators"]
             identity["first batch"] = train.fingerprint(generators)
             found = differences(then, identity)

@@ -1,135 +1,174 @@
-"""Models sharded by fully_shard: their state whole, in shards on disk, and evaluated evenly."""
+"""Tensors in shards: each rank writes and reads its own, and the next run may have other ranks.
 
+By torch.distributed.checkpoint in safetensors, which hold no code. A state is a nested mapping, and
+what of it lies in shards is known by its path in it, as JSON: '["weights", "0.bias"]'.
+"""
+
+import json
+import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from os import PathLike
+from pathlib import Path
 from typing import Any
 
-from torch import nn
-from torch.optim import Optimizer
+import torch
+from torch import Tensor
 
-from batchproof._errors import CheckpointError, DataError
-from batchproof.step import in_a_group, is_sharded, windows
+from batchproof._errors import CheckpointError
+from batchproof.step import in_a_group, of_all, on_first
+from batchproof.train._place import rank_in, ranks_in
+from batchproof.train._sealed import digest_of
 
-
-def whole_weights(model: nn.Module) -> dict[str, Any]:
-    """Return a sharded model's weights whole, on the first rank's host; every rank calls it."""
-    from torch.distributed.checkpoint import state_dict  # noqa: PLC0415
-
-    options = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return dict(state_dict.get_model_state_dict(model, options=options))
+SHARDS = "shards"
 
 
-def load_whole_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
-    """Give each rank its shards of weights that every rank holds whole."""
-    from torch.distributed.checkpoint import state_dict  # noqa: PLC0415
-
-    options = state_dict.StateDictOptions(full_state_dict=True)
-    state_dict.set_model_state_dict(model, dict(weights), options=options)
+def in_shards(value: Any) -> bool:
+    """Return whether a tensor lies in shards over ranks."""
+    return isinstance(value, Tensor) and hasattr(value, "full_tensor")
 
 
-def whole_optimizer(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """Return the optimiser's state whole, on the host of the first rank; every rank calls it."""
-    from torch.distributed.checkpoint import state_dict  # noqa: PLC0415
-
-    if not optimizer.state:
-        # asked for it now, torch would take a step of its own to make one, which Adam counts
-        return {}
-    options = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return dict(state_dict.get_optimizer_state_dict(model, optimizer, options=options))
-
-
-def load_whole_optimizer(model: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Give each rank its shards of an optimiser's state that every rank holds whole."""
-    from torch.distributed.checkpoint import state_dict  # noqa: PLC0415
-
-    if not state:
-        return
-    options = state_dict.StateDictOptions(full_state_dict=True)
-    state_dict.set_optimizer_state_dict(model, optimizer, dict(state), options=options)
+def without_shards(
+    state: Mapping[Any, Any], shards: dict[str, Tensor], path: Sequence[Any] = ()
+) -> dict[Any, Any]:
+    """Return a nested state without its tensors in shards, which are put in `shards` by path."""
+    kept: dict[Any, Any] = {}
+    for key, value in state.items():
+        here = [*path, key]
+        if isinstance(value, Mapping):
+            kept[key] = without_shards(value, shards, here)
+        elif in_shards(value):
+            shards[json.dumps(here)] = value
+        else:
+            kept[key] = value
+    return kept
 
 
-def save_sharded(folder: str | PathLike[str], model: nn.Module, optimizer: Optimizer) -> None:
-    """Write weights and the optimiser's state, each rank its own shards; every rank calls it.
+def with_shards(state: dict[Any, Any], shards: Mapping[str, Tensor]) -> dict[Any, Any]:
+    """Return a nested state with the tensors put back that without_shards took out of it."""
+    for path, tensor in shards.items():
+        *above, last = json.loads(path)
+        inner = state
+        for key in above:
+            inner = inner.setdefault(key, {})
+        inner[last] = tensor
+    return state
 
-    They can be loaded on any other number of ranks, and by torch.distributed.checkpoint itself.
 
-    Args:
-        folder: where all ranks write to; made where it is not there.
-        model: sharded, in DistributedDataParallel, or bare.
-        optimizer: a torch optimiser over the model's parameters.
+def laid_out(value: Any, like: Any) -> Any:
+    """Return a whole tensor in shards as another of its shape lies, or the value as it is.
+
+    Each rank keeps its own part of what it has; nothing is sent.
     """
-    from torch.distributed.checkpoint.state_dict_saver import save  # noqa: PLC0415
+    if in_shards(value) or not in_shards(like) or getattr(value, "shape", None) != like.shape:
+        return value
+    from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415
 
-    with _quiet_in_one_process():
-        save(_state_of(model, optimizer), checkpoint_id=str(folder), no_dist=not in_a_group())
+    return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def load_sharded(folder: str | PathLike[str], model: nn.Module, optimizer: Optimizer) -> None:
-    """Read what save_sharded wrote, on any number of ranks; every rank calls it.
+def write_shards(shards: Mapping[str, Tensor], folder: Path | None, group: Any) -> dict[str, str]:
+    """Write tensors to a folder, each rank its own shards; every rank calls it.
 
     Args:
-        folder: where it was written to.
-        model: built as the one that was saved; its shards may be others.
-        optimizer: made as the one that was saved.
+        shards: by path; of each, the rank writes what lies on it.
+        folder: that of the first rank counts, and only it knows it.
+        group: the process group.
+
+    Returns:
+        The digest of each file, by its path in the folder.
 
     Raises:
-        CheckpointError: if the folder holds no such checkpoint, or that of another model.
+        OSError: if a rank cannot write; every rank raises it.
     """
-    from torch.distributed.checkpoint import state_dict  # noqa: PLC0415
-    from torch.distributed.checkpoint.api import CheckpointException  # noqa: PLC0415
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter  # noqa: PLC0415
+    from torch.distributed.checkpoint.state_dict_saver import save  # noqa: PLC0415
+
+    place: Any = on_first(lambda: folder, group)
+    writer = HuggingFaceStorageWriter(str(place / SHARDS), save_distributed=True)
+    with _quietly():
+        alone = not in_a_group(group)
+        save(dict(shards), storage_writer=writer, process_group=group, no_dist=alone)
+    # in the folder of a network some files may not be seen yet; the first rank looks again
+    mine = sorted((place / SHARDS).iterdir())[rank_in(group) :: ranks_in(group)]
+    digests = of_all({f"{SHARDS}/{path.name}": digest_of(path) for path in mine}, group)
+    return {name: digest for part in digests for name, digest in part.items()}
+
+
+def read_shards(
+    folder: Path, like: Callable[[list[Any]], Tensor | None], *, only: str | None = None
+) -> dict[str, Tensor]:
+    """Return tensors by path; a rank reads its own shards alone, and waits for no other.
+
+    Args:
+        folder: that write_shards wrote to; where it holds no shards, nothing is returned.
+        like: gives, for a path, a tensor that lies as the one read shall. For None, or a tensor
+            in no shards, it is read whole, on the host.
+        only: what paths begin with; None reads all.
+
+    Raises:
+        CheckpointError: if they cannot be read.
+    """
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader  # noqa: PLC0415
     from torch.distributed.checkpoint.state_dict_loader import load  # noqa: PLC0415
 
-    state = _state_of(model, optimizer)
-    try:
-        with _quiet_in_one_process():
-            load(state, checkpoint_id=str(folder), no_dist=not in_a_group())
-    except (CheckpointException, RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"{folder} cannot be loaded ({reason}); expected what save_sharded wrote of this "
-            "model and optimiser."
-        ) from None
-    state_dict.set_state_dict(
-        model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"]
-    )
+    place = folder / SHARDS
+    if not place.is_dir():
+        return {}
+    reader = HuggingFaceStorageReader(str(place))
+    with _quietly(place):
+        known: Any = reader.read_metadata().state_dict_metadata
+        tensors = {
+            path: _room(about.size, about.properties.dtype, like(json.loads(path)))
+            for path, about in known.items()
+            if only in (None, json.loads(path)[0])
+        }
+        load(tensors, storage_reader=reader, no_dist=True)
+    return tensors
+
+
+def _room(size: torch.Size, dtype: torch.dtype, like: Tensor | None) -> Tensor:
+    if like is None or not in_shards(like):
+        return torch.empty(size, dtype=dtype)
+    if like.shape == size:
+        return torch.empty_like(like, dtype=dtype)
+    from torch.distributed import tensor  # noqa: PLC0415
+
+    layout: Any = like
+    whole = [tensor.Replicate()] * layout.device_mesh.ndim
+    return tensor.empty(size, dtype=dtype, device_mesh=layout.device_mesh, placements=whole)
 
 
 @contextmanager
-def _quiet_in_one_process() -> Iterator[None]:
-    """Leave out torch's remark that it takes one process for one."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "torch.distributed is (disabled|unavailable|unini)")
-        yield
+def _quietly(place: Path | None = None) -> Iterator[None]:
+    """Leave out torch's remarks, and raise what one rank could not do as an error of its kind."""
+    from torch.distributed.checkpoint.api import CheckpointException  # noqa: PLC0415
+
+    log = logging.getLogger("torch.distributed.checkpoint")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is (disabled|unavailable|unini)")
+            yield
+    except CheckpointException as error:
+        raise _cause_of(error, place) from None
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise _unreadable(error, place) from None
+    finally:
+        log.setLevel(level)
 
 
-def _state_of(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    from torch.distributed.checkpoint import state_dict  # noqa: PLC0415
+def _cause_of(error: Any, place: Path | None) -> Exception:
+    rank, (cause, _) = next(iter(error.failures.items()))
+    if place is None and isinstance(cause, OSError):
+        return OSError(cause.errno, f"{cause.strerror or cause} (on rank {rank})", cause.filename)
+    return _unreadable(cause, place)
 
-    weights, states = state_dict.get_state_dict(model, optimizer)
-    return {"model": weights, "optimizer": states}
 
-
-def evenly(model: Any, loader: Iterable[Any], group: Any) -> Iterator[tuple[Any, bool]]:
-    """Yield batches, and whether each counts: the ranks of a sharded model run it equally often.
-
-    A rank with fewer batches runs its last one again, which then does not count.
-
-    Raises:
-        DataError: if a rank of a sharded model has no batch at all.
-    """
-    if not (is_sharded(model) and in_a_group(group)):
-        for batch in loader:
-            yield batch, True
-        return
-    last = None
-    for window in windows(loader, 1, group=group):
-        if not window and last is None:
-            msg = (
-                "a rank has no batch to evaluate a sharded model on, which all ranks run equally "
-                "often; give every rank one, with a smaller batch size or fewer ranks."
-            )
-            raise DataError(msg)
-        last = window[0] if window else last
-        yield last, bool(window)
+def _unreadable(cause: BaseException, place: Path | None) -> Exception:
+    if place is None:
+        assert isinstance(cause, Exception)
+        return cause
+    reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+    return CheckpointError(f"{place} cannot be read ({reason}); take another checkpoint.")

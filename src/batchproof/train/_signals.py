@@ -1,25 +1,37 @@
-"""SIGINT and SIGTERM, noticed between two optimiser steps."""
+"""SIGINT and SIGTERM, noticed between two optimiser steps: by all ranks between the same two."""
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from batchproof.step import in_a_group, largest
+
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
+_INTERVAL = 1.0
 
 
 class Signals:
     """Remembers the first signal; a second one acts as it would have without.
 
+    Args:
+        group: the ranks that go on, or stop, together.
+
     Attributes:
-        caught: the signal's number, None while there was none.
+        caught: the number of the signal that this process caught, None while there was none.
+        alone: whether there are no other ranks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, group: Any = None) -> None:
         self.caught: int | None = None
+        self.alone = not in_a_group(group)
+        self._group = group
         self._before: dict[int, Any] = {}
+        self._since = time.perf_counter()
+        self._steps = self._left = 1
 
     @contextmanager
     def watched(self) -> Iterator["Signals"]:
@@ -32,6 +44,24 @@ class Signals:
             yield self
         finally:
             self._release()
+
+    def heeded(self) -> int | None:
+        """Return the signal to stop for after this step, on all ranks the same; all call it.
+
+        A process alone heeds its own at once. Ranks ask each other about once a second, after a
+        step that they agreed on the last time: a rank that stopped elsewhere would leave others
+        waiting for it, and random generators that stand at different steps.
+        """
+        if self.alone:
+            return self.caught
+        self._left -= 1
+        if self._left:
+            return None
+        pace = _INTERVAL * self._steps / max(time.perf_counter() - self._since, 1e-9)
+        caught, fewest = largest([float(self.caught or 0), -max(1.0, pace // 1)], self._group)
+        self._left = self._steps = int(-fewest)
+        self._since = time.perf_counter()
+        return int(caught) or None
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
         del frame

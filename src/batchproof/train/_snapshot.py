@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from batchproof.train._keeper import Checkpoint
 from batchproof.train._parts import Parts
 from batchproof.train._randomness import restore
 from batchproof.train._walk import Walk
@@ -15,16 +16,19 @@ from batchproof.train._walk import Walk
 @contextmanager
 def put_back(parts: Parts, train: Walk) -> Iterator[None]:
     """Let the body train, and put weights, states, generators and training flags back."""
-    weights, averaged = _copied(parts.weights()), parts.averaged()
-    averaged = None if averaged is None else _copied(averaged)
-    states = deepcopy(parts.state_dict())
+    averaged = parts.average.state_dict()
+    kept = Checkpoint(
+        _copied(parts.weights()),
+        None if averaged is None else _copied(averaged),
+        {"parts": deepcopy(parts.state_dict())},
+    )
     generators = train.generators()
     flags = [(module, module.training) for module in parts.model.modules()]
     gradients = [(p, p.grad) for p in parts.model.parameters()]
     try:
         yield
     finally:
-        parts.load(weights, averaged, states)
+        parts.load(kept)
         restore(generators["random"])
         train.restore(generators["own"])
         for module, training in flags:

@@ -268,12 +268,13 @@ class Trainer:
             by: called as by(batch): the group of each sample; without it, the Trainer's own.
             groups: the number of groups, or their names.
         """
-        return evaluate(
-            self._parts.average.model,
-            loader,
-            self._parts.loss,
-            by=by or self._outlets.by,
-            groups=groups or self._outlets.groups,
-            coefficients=self.settings.coefficients,
-            group=self._outlets.group,
-        )
+        with self._parts.average.in_place():
+            return evaluate(
+                self._parts.model,
+                loader,
+                self._parts.loss,
+                by=by or self._outlets.by,
+                groups=groups or self._outlets.groups,
+                coefficients=self.settings.coefficients,
+                group=self._outlets.group,
+            )

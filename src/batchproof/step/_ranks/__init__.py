@@ -7,6 +7,7 @@ Group           the collectives that are used
 Watch           names the rank that died, hung or raised
 distributed_group   a process group from the environment, ended on the way out
 on_first, of_all    what the first rank computes; what every rank has
+from_rank, largest  what one rank gives; the largest that any gives
 unwrapped           the module inside DistributedDataParallel and torch.compile
 """
 
@@ -16,7 +17,9 @@ from batchproof.step._ranks._group import Group
 from batchproof.step._ranks._launch import (
     Place,
     distributed_group,
+    from_rank,
     in_a_group,
+    largest,
     of_all,
     on_first,
 )
@@ -34,8 +37,10 @@ __all__ = [
     "Watch",
     "Wrapper",
     "distributed_group",
+    "from_rank",
     "in_a_group",
     "is_sharded",
+    "largest",
     "of_all",
     "on_first",
     "ranks_of",

@@ -1,6 +1,6 @@
 """One process: every method does nothing, or gives back what it got."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from batchproof.mean import Mean, Outcome
@@ -53,7 +53,7 @@ class Alone:
 
     def collect(
         self, tally: Tally, norm: Number
-    ) -> tuple[dict[str, Mean], dict[str, Mean], Number]:
+    ) -> tuple[Mapping[str, Mean], Mapping[str, Mean], Number]:
         """Return the pairs of each term and of each metric, and the norm as it is."""
         return tally.terms(), tally.metrics(), norm
 

@@ -8,7 +8,7 @@ Nothing else is assumed. Without WORLD_SIZE, or with 1, there is one process and
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -143,6 +143,24 @@ def of_all(value: Result, group: ProcessGroup | None = None) -> list[Result]:
     if not in_a_group(group):
         return [value]
     return Group(group, _where(group)).gather(value)
+
+
+def from_rank(source: int, value: Result, group: ProcessGroup | None = None) -> Result:
+    """Return what one rank gives; all ranks call it, and without ranks it is this one's own."""
+    if not in_a_group(group):
+        return value
+    given: Result = Group(group, _where(group)).share(value, source=source)
+    return given
+
+
+def largest(numbers: Sequence[float], group: ProcessGroup | None = None) -> list[float]:
+    """Return, for each number, the largest that any rank gives, by one small collective."""
+    if not in_a_group(group):
+        return list(numbers)
+    sent = torch.tensor(numbers, dtype=torch.float64, device=_where(group))
+    distributed.all_reduce(sent, distributed.ReduceOp.MAX, group=group)
+    found: list[float] = sent.tolist()
+    return found
 
 
 def _where(group: ProcessGroup | None) -> torch.device:
