@@ -5,6 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+import pytest
 
 from command_line import environment, shell
 
@@ -32,6 +35,50 @@ def test_a_copy_runs_from_another_folder_and_gives_the_same_numbers(tmp_path):
 
 def numbers(shown: str) -> list[str]:
     return re.findall(r"\d+\.\d+", shown)
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+def test_numbers_that_cannot_be_printed_do_not_lose_the_run(tmp_path):
+    with FULL.open("w") as nowhere:
+        done = subprocess.run(
+            [sys.executable, "-m", "batchproof", "train", "tabular_weighted", "--max-steps", "2"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=nowhere,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    said = done.stderr.splitlines()
+    how = "the standard output: no space left on device; the run is whole"
+    assert done.returncode == 1
+    assert said[-1] == (
+        f"batchproof: {how}, see it again: batchproof evaluate runs/tabular_weighted."
+    )
+    assert not [line for line in said if "Traceback" in line or "Exception" in line]
+    assert (tmp_path / "runs" / "tabular_weighted" / "best").is_dir()
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("redirected", ["> /dev/full", "2> /dev/full", ">&-", "2>&-", "| true"])
+def test_streams_that_cannot_be_written_end_no_command_with_a_traceback(tmp_path, redirected):
+    command = f"set -o pipefail; {sys.executable} -m batchproof explain mean {redirected}"
+    done = subprocess.run(
+        ["/bin/bash", "-c", command],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lost = redirected in ("> /dev/full", "| true")
+    assert done.returncode == (1 if lost else 0)
+    lines = ["batchproof: the standard output: no space left on device; look at where it goes."]
+    assert done.stderr.splitlines() == (lines if redirected == "> /dev/full" else [])
+    assert bool(done.stdout) == redirected.startswith("2>")
 
 
 def test_an_interrupted_run_is_saved_and_says_how_to_go_on(tmp_path):

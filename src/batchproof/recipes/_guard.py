@@ -1,7 +1,7 @@
 """The end of every command: its exit status, and errors as one line without a traceback.
 
 0    it went well
-1    it found something, or the run failed
+1    it found something, or the run failed, or its numbers could not be printed
 2    it was used wrongly, or what it was given cannot be used
 130  it was interrupted (128 + the signal's number)
 """
@@ -10,7 +10,9 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -26,6 +28,7 @@ from batchproof._errors import (
 
 FAILED = (NonFiniteError, RankError, CutDependenceError, RunStoppedError)
 INTERRUPTED = 130
+OUTPUT = "the standard output"
 
 _REMEDIES = {
     errno.ENOSPC: "free some space, or choose another folder",
@@ -47,8 +50,12 @@ def guarded(command: Any, arguments: Sequence[str] | None, program: str) -> int:
     Returns:
         The exit status; what went wrong is one line on the standard error.
     """
-    _write_what_the_streams_can()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with _careful_streams():
+        return _status(command, given, program)
+
+
+def _status(command: Any, given: list[str], program: str) -> int:
     try:
         with command.make_context(program, given) as context:
             command.invoke(context)
@@ -64,11 +71,62 @@ def guarded(command: Any, arguments: Sequence[str] | None, program: str) -> int:
     return 0
 
 
-def _write_what_the_streams_can() -> None:
-    """Let a stream that cannot write a character, as under ASCII, write a question mark."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+class _Output(io.FileIO):
+    """The standard output, which a failure to write it names."""
+
+    def write(self, content: Any) -> int:
+        """Write to it."""
+        try:
+            return super().write(content)
+        except OSError as error:
+            error.filename = OUTPUT
+            raise
+
+
+class _Messages(io.FileIO):
+    """The standard error; a run goes on where it cannot be written, its terminal being gone."""
+
+    def write(self, content: Any) -> int:
+        """Write to it."""
+        try:
+            return super().write(content)
+        except OSError:
+            return len(content)
+
+
+@contextmanager
+def _careful_streams() -> Iterator[None]:
+    """Let nothing that a stream cannot do end a command, but that its output cannot be written.
+
+    A character that a stream lacks, as under ASCII, is a question mark there.
+    """
+    plain = sys.stdout, sys.stderr
+    sys.stdout = _over(sys.stdout, sys.__stdout__, _Output)
+    sys.stderr = _over(sys.stderr, sys.__stderr__, _Messages)
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        sys.stdout, sys.stderr = plain
+
+
+def _over(stream: Any, own: Any, kind: type[io.FileIO]) -> Any:
+    """Return a stream of this kind in the place of the process's own, which may be closed."""
+    if stream is None:
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    if stream is not own:
+        stream.reconfigure(errors="replace")
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(kind(stream.fileno(), "w", closefd=False)),
+        encoding=stream.encoding,
+        errors="replace",
+        line_buffering=stream.line_buffering or stream.write_through,
+    )
 
 
 def _ended(program: str, error: BaseException) -> int:
@@ -77,10 +135,12 @@ def _ended(program: str, error: BaseException) -> int:
         return _say(program, str(error), 128 + error.signal)
     if isinstance(error, BatchproofError):
         return _say(program, str(error), 1 if isinstance(error, FAILED) else 2)
-    if isinstance(error, BrokenPipeError):
-        # the reader is gone, and what is still buffered has nowhere to go
+    if isinstance(error, OSError) and error.filename == OUTPUT:
+        # what is still buffered has nowhere to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        # a reader that is gone, as of `| head`, has seen what it wanted
+        gone = isinstance(error, BrokenPipeError)
+        return 1 if gone else _say(program, _of_system(error), 1)
     if isinstance(error, OSError):
         return _say(program, _of_system(error), 2)
     return _say(program, "interrupted; nothing was kept.", INTERRUPTED)
@@ -101,7 +161,11 @@ def _misused(program: str, error: Any) -> int:
 def _of_system(error: OSError) -> str:
     where = "" if error.filename is None else f"{error.filename}: "
     what = (error.strerror or str(error)).lower()
-    remedy = _REMEDIES.get(error.errno or 0, "")
+    notes = getattr(error, "__notes__", [])
+    usual = (
+        "look at where it goes" if error.filename == OUTPUT else _REMEDIES.get(error.errno or 0, "")
+    )
+    remedy = "; ".join(notes) or usual
     return f"{where}{what}; {remedy}." if remedy else f"{where}{what}."
 
 

@@ -42,16 +42,26 @@ def _trained(main: Callable[..., Results], recipe: str, name: str, shown: str) -
             results, folder = train(main, recipe, values, given, shown)
         if place.rank:
             return
-        console = terminal()
-        console.print()
-        show(results, console)
-        if folder is None:
-            typer.echo("\ndry run: train, validate, save and load work; nothing was kept")
-            return
-        runs = " ".join(map(str, parts(folder)))
-        typer.echo(f"\nrun folder: {folder}\nnext: batchproof report {runs}")
+        try:
+            _report(results, folder)
+        except OSError as error:
+            if folder is not None:
+                error.add_note(f"the run is whole, see it again: batchproof evaluate {folder}")
+            raise
 
     return command(main, name, call)
+
+
+def _report(results: Results, folder: Path | None) -> None:
+    console = terminal()
+    console.print()
+    show(results, console)
+    if folder is None:
+        typer.echo("\ndry run: train, validate, save and load work; nothing was kept")
+    else:
+        runs = " ".join(map(str, parts(folder)))
+        typer.echo(f"\nrun folder: {folder}\nnext: batchproof report {runs}")
+    sys.stdout.flush()
 
 
 def terminal() -> Console:
