@@ -87,6 +87,10 @@ def test_a_run_is_trained_evaluated_gone_on_with_and_reported(batchproof, tmp_pa
     further = batchproof("train", "tabular_weighted", "--resume", "--max-steps", 50)
     assert further.status == 0
     assert "going on with runs/tabular_weighted from step 40" in further.err
+    # an end that is given when a run goes on stands in place of both that it was begun with
+    further = batchproof("train", "tabular_weighted", "--resume", "--epochs", 2)
+    assert "from step 50" in further.err
+    assert "epoch 2/2" in further.err
     assert batchproof("report", "runs/tabular_weighted").out.startswith("wrote ")
     assert (tmp_path / "runs" / "tabular_weighted" / "report.html").is_file()
 
@@ -98,16 +102,21 @@ def test_a_second_run_gets_a_folder_of_its_own(batchproof, tmp_path):
     assert found == ["tabular_weighted", "tabular_weighted-2"]
 
 
-def test_a_dry_run_keeps_nothing(batchproof, tmp_path):
-    ended = batchproof("train", "sequence_regression", "--dry-run")
+@pytest.mark.parametrize("recipe", ["sequence_regression", "softmax_regression"])
+def test_a_dry_run_measures_one_batch_of_each_and_keeps_nothing(batchproof, tmp_path, recipe):
+    ended = batchproof("train", recipe, "--dry-run", "--batch-size", 5, "--accumulate", 2)
     assert ended.status == 0
+    rows = [line.split() for line in ended.out.splitlines() if "±" in line and line[0] != " "]
+    seen = {10 if "train" in row else 5 for row in rows}
+    assert {int(row[-1]) for row in rows} == seen
+    assert len(rows) == (2 if recipe == "sequence_regression" else 4)
     assert "train, validate, save and load work; nothing was kept" in ended.out
     assert not list(tmp_path.iterdir())
 
 
 def test_a_step_that_depends_on_the_cut_is_status_1(batchproof, tmp_path):
     assert batchproof("check", "--example").out == (
-        "wrote probe.py; run it: batchproof check probe:step\n"
+        "wrote probe.py; run it: batchproof check probe.py:step\n"
     )
     ended = batchproof("check", "probe.py:step", "--cuts", "halves,uneven", "--json", "found.json")
     assert ended.status == 1

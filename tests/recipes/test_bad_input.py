@@ -166,6 +166,19 @@ def test_going_on_with_other_settings_is_refused_and_named(refused, run, options
     assert f"leave {options[0]} out, or train anew with another --out." in line
 
 
+def test_an_unusable_run_folder_is_refused_before_anything_is_read(refused, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("batchproof.data.load_digits", None)
+    assert "file is no folder" in refused("train", "lenet5", "--out", "file/run")
+    assert "file exists already" in refused("train", "lenet5", "--out", "file")
+
+
+def test_a_run_that_is_refused_leaves_no_folder(refused, tmp_path):
+    refused("train", "lenet5", "--data", tmp_path / "gone")
+    refused("train", "lenet5", "--data", tmp_path / "gone", "--out", "a/b")
+    assert not list(tmp_path.iterdir())
+
+
 def test_going_on_as_another_recipe_is_refused(refused, run):
     line = refused("train", "lenet5", "--out", run, "--resume")
     assert "was trained by tabular_weighted, not by lenet5" in line

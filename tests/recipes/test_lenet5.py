@@ -1,5 +1,9 @@
 import dataclasses
 import json
+import os
+import signal
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -82,6 +86,45 @@ def test_an_accumulation_window_is_one_batch():
         cut.history.last("train_loss").value, rel=1e-5
     )
     assert whole.estimates["test"].value == pytest.approx(cut.estimates["test"].value, rel=1e-4)
+
+
+def rates(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return [r["total"] for r in records if r["name"] == "lr" and r["span"] == "epoch"]
+
+
+class Stopping:
+    """A logger at whose third record the user presses Ctrl-C."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def log(self, values, step):
+        del values, step
+        self.seen += 1
+        if self.seen == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_schedule_keeps_its_end_when_a_run_goes_on(batchproof, unchecked, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "stopping", SimpleNamespace(logger=Stopping()))
+    short = ("train", "lenet5", "--limit-train-batches", 2, "--epochs", 4)
+    assert batchproof(*short, "--out", "whole").status == 0
+    cut = batchproof(*short, "--out", "cut", "--logger", "stopping:logger")
+    assert cut.status == 130
+    assert cut.last_line.startswith("batchproof: interrupted by SIGINT after step ")
+    goes_on = ("train", "lenet5", "--out", "cut", "--resume")
+    for longer in (("--epochs", 5), ("--max-steps", 9)):
+        refused = batchproof(*goes_on, *longer)
+        assert refused.status == 2
+        assert "whose schedule ends at step 8, before step" in refused.last_line
+    whole = rates(tmp_path / "whole")
+    assert batchproof(*goes_on, "--epochs", 3).status == 0
+    assert rates(tmp_path / "cut") == whole[:3]
+    assert batchproof(*goes_on).status == 0
+    assert rates(tmp_path / "cut") == whole
+    assert len(whole) == 4
 
 
 @pytest.mark.slow

@@ -19,10 +19,10 @@ def demo() -> None:
     """Train LeNet-5 on embedded digits, in seconds."""
     typer.echo("LeNet-5 on the 1,797 handwritten digits of scikit-learn; loading torch ...")
     from batchproof.cli._bar import bar_on
-    from batchproof.recipes import next_folder, terminal, train_recipe
+    from batchproof.recipes import reserved, terminal, train_recipe
 
-    folder, console = next_folder(NAME), terminal()
-    with _one_thread():
+    console = terminal()
+    with _one_thread(), reserved(NAME) as folder:
         results = train_recipe("lenet5", folder, progress=bar_on(console))
     assert results.history is not None
     console.print("", _epochs(results.history), "")

@@ -3,7 +3,7 @@
 Settings, Results    what every recipe's main takes first, and what it returns
 run                  a recipe's main as the script it is
 names, summary, source, copy    the recipes that are here
-recipe_command, train_recipe, evaluate_run, next_folder, read_record, show, terminal
+recipe_command, train_recipe, evaluate_run, read_record, reserved, show, terminal
                      for the command line
 guarded              exit status and one-line errors of any command
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchproof.recipes._catalogue import copy, names, source, summary
 from batchproof.recipes._guard import guarded
-from batchproof.recipes._runs import next_folder, read_record
+from batchproof.recipes._runs import read_record, reserved
 
 if TYPE_CHECKING:
     from batchproof.recipes._results import Results, show
@@ -41,9 +41,9 @@ __all__ = [
     "evaluate_run",
     "guarded",
     "names",
-    "next_folder",
     "read_record",
     "recipe_command",
+    "reserved",
     "run",
     "show",
     "source",

@@ -1,7 +1,10 @@
 """A recipe run from the command line: trained, gone on with, or evaluated from its folder."""
 
 import os
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,15 +13,20 @@ from batchproof._errors import CheckpointError, RunInterruptedError, SettingErro
 from batchproof.recipes._catalogue import load, load_script, names
 from batchproof.recipes._command import default_settings, own_options, typed
 from batchproof.recipes._results import Results
-from batchproof.recipes._runs import expect_free, latest_folder, next_folder, parts, read_record
+from batchproof.recipes._runs import latest_folder, parts, read_record, reserved
 from batchproof.recipes._settings import Settings
 from batchproof.step import on_first
 from batchproof.train import Progress
 
 # what a run may be gone on with otherwise than it was begun
 FREE = {"data", "out", "epochs", "max_steps", "device", "resume", "plot", "logger", "download"}
+# where training ends
+ENDS = {"epochs", "max_steps"}
 # what says how a command is run, and not what the run is
-UNRECORDED = {"out", "resume", "dry_run", "evaluate", "record", "progress", "download", "plot"}
+UNRECORDED = {
+    *("out", "resume", "dry_run", "evaluate", "record", "progress", "download", "plot"),
+    "begun_with",
+}
 
 Values = dict[str, Any]
 
@@ -41,24 +49,56 @@ def train(
     Raises:
         RunInterruptedError: if a signal ended the run; it says how to go on.
     """
-    # of several ranks only the first looks at folders, which it alone writes
-    values = on_first(lambda: _prepared(main, recipe, values, given))
-    settings, options = _split(main, recipe, values)
+    with ExitStack() as held, _unwinding():
+        # of several ranks only the first looks at folders, which it alone writes
+        values = on_first(lambda: _prepared(main, recipe, values, given, held))
+        settings, options = _split(main, recipe, values)
+        try:
+            return main(settings, **options), settings.out
+        except KeyboardInterrupt as stopped:
+            raise _interrupted(stopped, settings.out, command) from None
+
+
+@contextmanager
+def _unwinding() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does, so that nothing half-made is left."""
+
+    def end(number: int, frame: object) -> None:
+        del frame
+        msg = "ended by SIGTERM."
+        raise RunInterruptedError(msg, number)
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
     try:
-        return main(settings, **options), settings.out
-    except RunInterruptedError as stopped:
-        at = str(stopped).partition("; go on")[0]
-        raise RunInterruptedError(
-            f"{at}; go on: {command} --out {settings.out} --resume", stopped.signal
-        ) from None
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _prepared(main: Callable[..., Results], recipe: str, values: Values, given: set[str]) -> Values:
-    """Return the options with the run folder decided on, and those that the run was begun with."""
+def _interrupted(stopped: KeyboardInterrupt, out: Path | None, command: str) -> KeyboardInterrupt:
+    """Return the interruption with what it left, and how to go on from there."""
+    number = stopped.signal if isinstance(stopped, RunInterruptedError) else signal.SIGINT
+    if out is None or not parts(out):
+        return RunInterruptedError("interrupted; nothing was kept.", number)
+    at, _, goes_on = str(stopped).partition("; go on")
+    if not goes_on:
+        at = f"interrupted by {signal.Signals(number).name}; what was saved is whole in {out}"
+    return RunInterruptedError(f"{at}; go on: {command} --out {out} --resume", number)
+
+
+def _prepared(
+    main: Callable[..., Results], recipe: str, values: Values, given: set[str], held: ExitStack
+) -> Values:
+    """Return the options with the run folder made, or with those that the run was begun with."""
     name = Path(recipe).stem
     values = dict(values)
-    if "max_steps" in given and "epochs" not in given:
-        values["epochs"] = None
+    if len(given & ENDS) == 1:
+        # the one that is given stands in place of the other
+        values |= dict.fromkeys(ENDS - given)
     if _restarted() and values["out"] is not None and parts(values["out"]):
         values["resume"] = True
     if values["resume"]:
@@ -66,9 +106,7 @@ def _prepared(main: Callable[..., Results], recipe: str, values: Values, given: 
         return _as_begun(main, recipe, values, given)
     if values["dry_run"]:
         return values | {"out": None}
-    values["out"] = values["out"] or next_folder(name)
-    expect_free(values["out"])
-    return values
+    return values | {"out": held.enter_context(reserved(name, values["out"]))}
 
 
 def _restarted() -> bool:
@@ -132,7 +170,8 @@ def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: 
             "that, or train anew with another --out."
         )
     recorded = _recorded(main, record)
-    kept = {name: value for name, value in recorded.items() if name not in given}
+    chosen = given | (ENDS if given & ENDS else set())
+    kept = {name: value for name, value in recorded.items() if name not in chosen}
     for name in sorted(given - FREE):
         if name in recorded and values[name] != recorded[name]:
             flag = f"--{name.replace('_', '-')}"
@@ -140,7 +179,7 @@ def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: 
                 f"{flag} is {values[name]} but the run in {folder} was begun with "
                 f"{recorded[name]}; leave {flag} out, or train anew with another --out."
             )
-    return values | kept
+    return values | kept | {"begun_with": {name: recorded[name] for name in ENDS}}
 
 
 def _recorded(main: Callable[..., Results], record: Mapping[str, Any]) -> Values:

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from batchproof._errors import SettingError
+from batchproof._errors import CheckpointError, SettingError
 from batchproof.data import Batches
 from batchproof.step import of_all
 from batchproof.train import History, Progress, RunFolder, Trainer
@@ -53,6 +53,7 @@ class Settings:
         download: whether missing files are fetched from their public mirrors.
         evaluate: whether the best weights of the run in `out` are loaded in place of training.
         record: what the run folder is to tell of the recipe, so that it can be run again.
+        begun_with: epochs and max_steps that a run which goes on was begun with.
         progress: what is shown while training.
 
     Raises:
@@ -89,6 +90,7 @@ class Settings:
     download: Annotated[bool, Shown("", "fetch missing files of DIR from public mirrors")] = False
     evaluate: bool = False
     record: Mapping[str, Any] | None = None
+    begun_with: Mapping[str, int | None] | None = None
     progress: bool | Progress = True
 
     def __post_init__(self) -> None:
@@ -117,7 +119,13 @@ class Settings:
         shuffle: bool = False,
         transform: Callable[[tuple[Any, ...]], Any] | None = None,
     ) -> Batches:
-        """Return batches of batch_size from memory, in the order that seed and epoch give."""
+        """Return batches of batch_size from memory, in the order that seed and epoch give.
+
+        A dry run gets one step's batches to train on, one batch of everything else.
+        """
+        if self.dry_run:
+            few = self.batch_size * (self.accumulate if shuffle else 1)
+            columns = tuple(column[:few] for column in columns)
         return Batches(
             *columns,
             batch_size=self.batch_size,
@@ -142,13 +150,29 @@ class Settings:
         return self.data
 
     def steps(self, loader: Sized) -> int:
-        """Return how many optimiser steps training takes, for schedules that end with it."""
+        """Return how many optimiser steps training takes, for schedules that end with it.
+
+        A schedule keeps its end when a run goes on: a run of 12 epochs that was stopped and goes on
+        is the run of 12 epochs that was not. It may stop earlier, and cannot go on for longer.
+
+        Raises:
+            CheckpointError: if a run is to go on for longer than its schedule.
+        """
         limits = [n for n in (self.limit_train_batches, self.overfit_batches) if n]
         # the rank with the most batches decides, so that all ranks have one schedule
         batches = max(of_all(len(loader)))
         windows = -(-min(batches, *limits, batches) // self.accumulate)
-        of_epochs = [] if self.epochs is None else [self.epochs * windows]
-        return min(n for n in (*of_epochs, self.max_steps) if n is not None)
+        asked = _ends(windows, self.epochs, self.max_steps)
+        if self.begun_with is None:
+            return asked
+        scheduled = _ends(windows, **self.begun_with)
+        if asked > scheduled:
+            raise CheckpointError(
+                f"the run in {self.out} was begun with a learning rate whose schedule ends at step "
+                f"{scheduled}, before step {asked}; leave --epochs and --max-steps out, or train "
+                "anew with another --out."
+            )
+        return scheduled
 
     def trainer(
         self, model: Any, loss: Any, optimizer: Any, *, part: str | None = None, **more: Any
@@ -205,6 +229,11 @@ class Settings:
         if kept is not None:
             trainer.model.load_state_dict(kept)
         return history
+
+
+def _ends(windows: int, epochs: int | None, max_steps: int | None) -> int:
+    of_epochs = [] if epochs is None else [epochs * windows]
+    return min(n for n in (*of_epochs, max_steps) if n is not None)
 
 
 def _logger(name: str) -> Any:
