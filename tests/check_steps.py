@@ -393,6 +393,59 @@ def of_confidence(model, batch):
     return model(batch[0]).logsumexp(1).pow(2).mean()
 
 
+def of_smoothed_weights(model, batch):
+    """Class weights and label smoothing together: one weighted mean, as torch makes it."""
+    x, y = batch
+    weight = CLASS_WEIGHT.to(x.dtype)
+    losses = F.cross_entropy(model(x), y, weight, label_smoothing=0.2, reduction="sum")
+    return losses, weight[y].sum()
+
+
+def terms_by_means(*losses, by_samples=False, report=True):
+    """The usual loop over an objective of several means: their sum, averaged over micro-batches."""
+
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        samples, value = sum(size_of(batch) for batch in batches), 0.0
+        for batch in batches:
+            scale = size_of(batch) / samples if by_samples else 1 / len(batches)
+            part = sum(mean_of(loss, model, batch) for loss in losses) * scale
+            part.backward()
+            value += part.item()
+        optimizer.step()
+        return value if report else None
+
+    return run
+
+
+def of_body(model, batch):
+    return 0.1 * of_size(model, batch), 1
+
+
+def of_z(model, batch):
+    return 0.3 * model(batch[0]).logsumexp(1).pow(2).sum(), len(batch[0])
+
+
+def of_other_classes(model, batch):
+    """Another head, with class weights of its own."""
+    x, y = batch
+    scores = model.other(model.body(x)) * torch.tensor([1.0, 2.0, -1.0], dtype=x.dtype)
+    weight = CLASS_WEIGHT.flip(0).to(x.dtype)
+    return F.cross_entropy(scores, y, weight, reduction="sum"), weight[y].sum()
+
+
+def of_starts(model, batch):
+    """Over sequences, beside a loss over steps."""
+    return model(batch)[:, 0].pow(2).mean(1).sum(), len(batch["x"])
+
+
+def of_start_classes(model, batch):
+    """Over sequences with class weights."""
+    y = batch["y"][:, 0]
+    weight = CLASS_WEIGHT.to(batch["x"].dtype)
+    return F.cross_entropy(model(batch)[:, 0], y, weight, reduction="sum"), weight[y].sum()
+
+
 def loop(loss, k):
     """Takes a loader, steps every k micro-batches and divides by k also where fewer are left."""
 
@@ -560,6 +613,20 @@ WRONG = [
     Case("mlp, class weights each", TABULAR, averaged(of_weighted_classes), WEIGHTS),
     Case("cnn, class weights by samples", IMAGES, averaged(of_weighted_classes, by_samples=True,
          reported="none"), WEIGHTS),
+    Case("mlp, class weights and a z-loss", TABULAR, terms_by_means(of_weighted_classes, of_z),
+         (*MEANS, *WEIGHTS), unit="several terms"),
+    Case("cnn, class weights and a z-loss", IMAGES, terms_by_means(of_weighted_classes, of_z),
+         (*MEANS, *WEIGHTS)),
+    Case("mlp, class weights and a z-loss, by samples", TABULAR,
+         terms_by_means(of_weighted_classes, of_z, by_samples=True), WEIGHTS),
+    Case("mlp, class weights and a penalty", TABULAR,
+         terms_by_means(of_weighted_classes, of_body), WEIGHTS),
+    Case("mlp, class weights and smoothing", TABULAR, averaged(of_smoothed_weights), WEIGHTS),
+    Case("mlp, two heads with class weights", TABULAR,
+         terms_by_means(of_weighted_classes, of_other_classes), WEIGHTS),
+    Case("gru, three means of unlike weights", PADDED,
+         terms_by_means(of_steps, of_starts, of_start_classes, report=False),
+         ("unknown",)),
     Case("mlp, other head times k", TABULAR, two_terms(lambda k, s: k * s, of_other_head), TERM),
     Case("mlp, other head undivided", TABULAR, two_terms(lambda k, s: 1.0, of_other_head), TERM),
     Case("mlp, penalty each time", TABULAR, two_terms(lambda k, s: 1.0, of_size), TERM),

@@ -16,7 +16,7 @@ The command line is a thin wrapper around two functions:
         line, where it cannot be run (exit status 2); report.ok says whether the exit status is 0
         or 1; str(report), report.to_json(path), report.to_html(path) write it.
     write_example(path) -> Path
-        writes a probe file to start from; refuses to overwrite.
+        writes a probe file to start from; refuses to overwrite one.
 """
 
 from batchproof.check._cuts import Cut, Piece, cut_of

@@ -3,10 +3,11 @@
 import torch
 
 from batchproof.check._cuts import Piece
-from batchproof.check._laws import Micro, Rule, Split
+from batchproof.check._laws import Micro, Rule
 from batchproof.check._report import Diagnosis
 from batchproof.check._search import Law, Search
 from batchproof.check._sentences import diagnosis
+from batchproof.check._terms import Split
 
 _RULE = {
     "exact": "divided by the weight of all micro-batches",
@@ -192,37 +193,67 @@ def _of_ranks(rule: Rule, what: str) -> list[tuple[str, str]]:
     return found
 
 
-_OF_BOTH = {
-    "mean": "mean-of-micro-batch-means",
-    "sum": "not-divided",
-    "last": "one-micro-batch-only",
-    "first": "one-micro-batch-only",
-}
-
-
-def split_cause(search: Search, split: Split) -> list[Diagnosis]:
-    """Return what an objective of two terms under different rules means.
+def split_cause(search: Search, split: Split, window: int | None) -> list[Diagnosis]:
+    """Return what an objective of two terms means, of which one at least is scaled wrongly.
 
     Args:
         search: holds the gradients of single samples.
         split: the two laws and the second term's gradients.
+        window: the loop's micro-batches a window, where it is known or was measured.
     """
     (rule_a, micro_a), (rule_b, micro_b) = split.first, split.second
+    residual = split.residual
+    found = []
+    if micro_a.kind == "rows":
+        text = (
+            "Padding counts in one term of the objective: what it gives for a sample changes with "
+            "the padding beside it."
+        )
+        found.append(diagnosis("padding-counted", text, residual))
+    if rule_a == rule_b:
+        sides = zip((micro_a, micro_b), split.right, strict=True)
+        wrong = [micro for micro, right in sides if not right]
+        for name in sorted({_named(search, rule_a, micro, window) for micro in wrong}):
+            over = "; ".join(_over(m) for m in wrong if _named(search, rule_a, m, window) == name)
+            text = f"A term of the objective ({over}) is {_RULE[rule_a.within]}"
+            found.append(diagnosis(name, f"{text}, and not pooled first.", residual))
+        return found
     second = split.part
     first = search.singles[: len(second)] - second
-    if rule_a == rule_b:
-        text = (
-            f"Both terms of the objective are {_RULE[rule_a.within]}, though each has weights of "
-            f"its own ({micro_a.label}; {micro_b.label})."
-        )
-        return [diagnosis(_OF_BOTH[rule_a.within], text, split.residual)]
     said = []
     for rule, micro, share in ((rule_a, micro_a, first), (rule_b, micro_b, second)):
         how = _RULE[rule.within] if rule.within != "exact" else "right"
-        over = f" (a mean over {micro.label})" if micro.label not in {"", "recovered"} else ""
+        over = f" ({_over(micro)})" if micro.label else ""
         said.append(f"the term{_where(search, share, first, second)}{over} is {how}")
     text = f"The objective has two terms that are scaled otherwise: {said[0]}, {said[1]}."
-    return [diagnosis("term-scaled-apart", text, split.residual)]
+    return [*found, diagnosis("term-scaled-apart", text, residual)]
+
+
+def terms_in_words(split: Split) -> str:
+    """Say what the two terms of an objective are means over.
+
+    Args:
+        split: the objective.
+    """
+    return f"two terms, {' and '.join(_over(micro) for _, micro in (split.first, split.second))}"
+
+
+def _over(micro: Micro) -> str:
+    if micro.kind == "sum":
+        return "a sum over samples"
+    if micro.label == "recovered":
+        return "a mean over weights that no count in the batches is"
+    return f"a mean over {micro.label}"
+
+
+def _named(search: Search, rule: Rule, micro: Micro, window: int | None) -> str:
+    """Name what a rule does to a term."""
+    if rule.within == "sum":
+        return "fixed-window-size" if window is not None and window > 1 else "not-divided"
+    if rule.within in {"last", "first"}:
+        return "one-micro-batch-only"
+    weighted = micro.kind == "ratio" and unit_of(search, micro, None)[0] == "weighted"
+    return "weight-per-micro-batch" if weighted else "mean-of-micro-batch-means"
 
 
 def _where(search: Search, share: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> str:

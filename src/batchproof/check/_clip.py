@@ -9,7 +9,7 @@ clipping after every backward pass predicts
 Clipping by value is looked at in the small tensors alone, whose gradients are kept as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,11 @@ from batchproof.check._report import Diagnosis
 from batchproof.check._search import Law, Search
 from batchproof.check._sentences import diagnosis
 from batchproof.check._still import Still
+
+EACH = (
+    "The gradient is clipped after every micro-batch, so how much is cut off depends on how many "
+    "there are."
+)
 
 
 @dataclass(frozen=True)
@@ -72,14 +77,12 @@ def clip_cause(
         text = "Gradients are clipped once a micro-batch, and more is wrong that is not understood."
         return [diagnosis("unknown", text)]
     for running in (True, False):
-        predicted = [_predict(search, law, one, running=running)[keep] for one in many]
+        predicted = [
+            predict_clipped(search, law, one.cut, one.apply, running=running)[keep] for one in many
+        ]
         residual = misfit(torch.stack(predicted), torch.stack([one.gradient for one in many]))
         if residual <= lab.fit:
-            text = (
-                "The gradient is clipped after every micro-batch, so how much is cut off depends "
-                "on how many there are."
-            )
-            return [diagnosis("clipped-per-micro-batch", text, residual)]
+            return [diagnosis("clipped-per-micro-batch", EACH, residual)]
     text = "Gradients are clipped once a micro-batch, in a way that is not understood."
     return [diagnosis("unknown", text)]
 
@@ -96,12 +99,23 @@ def _followed(lab: Laboratory, *, by_value: bool) -> Tensor:
     return kept if by_value else torch.ones_like(kept)
 
 
-def _predict(search: Search, law: Law, one: Clipped, *, running: bool) -> Tensor:
+def predict_clipped(
+    search: Search, law: Law, cut: Cut, apply: Callable[[int, Tensor], Tensor], *, running: bool
+) -> Tensor:
+    """Return the gradient of a window that is clipped after every micro-batch.
+
+    Args:
+        search: what was measured without clipping.
+        law: the law without clipping.
+        cut: the window.
+        apply: what one of the calls, by number, does to a gradient.
+        running: whether the sum so far is clipped, or each micro-batch's own part.
+    """
     total = torch.zeros_like(search.table(law.micro)[0])
-    scales = parts_of(law.micro, law.rule, one.cut)
-    for call, (piece, scale) in enumerate(zip(one.cut.pieces, scales, strict=True)):
+    scales = parts_of(law.micro, law.rule, cut)
+    for call, (piece, scale) in enumerate(zip(cut.pieces, scales, strict=True)):
         shares = law.micro.shares(piece)
         table = search.table(law.micro)
         part = sum((scale * share * table[atom] for atom, share in shares), torch.zeros_like(total))
-        total = one.apply(call, total + part) if running else total + one.apply(call, part)
+        total = apply(call, total + part) if running else total + apply(call, part)
     return total

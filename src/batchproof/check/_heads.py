@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from batchproof._errors import CutDependenceError, ProbeError
-from batchproof.check._report import SCHEMA, Report
+from batchproof.check._report import SCHEMA, Report, written
 from batchproof.check._table import number
 
 
@@ -91,10 +91,7 @@ class Heads:
             "heads": heads,
             "failures": dict(self.failures),
         }
-        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return written(json.dumps(content, indent=2, allow_nan=False) + "\n", path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return one page with every report in it, and write it where a path is given.
@@ -104,10 +101,7 @@ class Heads:
         """
         from batchproof.check._page import pages  # noqa: PLC0415
 
-        text = pages(self)
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return written(pages(self), path)
 
     def raise_if_failed(self) -> None:
         """Raise the table if any head depends on the cut or could not be run.

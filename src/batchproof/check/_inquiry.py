@@ -12,12 +12,13 @@ from functools import cached_property
 import torch
 
 from batchproof._errors import ProbeError
-from batchproof.check._causes import causes, split_cause, unit_of
+from batchproof.check._causes import causes, split_cause, terms_in_words, unit_of
 from batchproof.check._clip import clip_cause
+from batchproof.check._coupling import interaction
 from batchproof.check._cuts import Cut, Facts, Piece
 from batchproof.check._halves import tell_sum_from_mean
 from batchproof.check._lab import Laboratory, relative
-from batchproof.check._laws import Split
+from batchproof.check._own_clip import Clipping, own_clip_cause, settle_clipping
 from batchproof.check._report import CutResult, Diagnosis, Report, merge
 from batchproof.check._reported import judge_reported
 from batchproof.check._scale import window_size
@@ -26,6 +27,7 @@ from batchproof.check._sentences import diagnosis
 from batchproof.check._shards import duplicates
 from batchproof.check._shot import Shot
 from batchproof.check._still import Still
+from batchproof.check._terms import Split, find_split
 from batchproof.check._unsteady import Steadiness, look_for_carried, look_for_nan_dropped
 
 
@@ -48,6 +50,8 @@ class Inquiry:
         lab.compare(cuts)
         self.unit, self.unit_text = "unknown", ""
         self.reported_unit: str | None = None
+        self.clipping = Clipping()
+        self.unexplained = False
 
     def report(self) -> Report:
         """Measure, conclude, and write it down.
@@ -66,7 +70,8 @@ class Inquiry:
         as_it_is = [self._result(cut) for cut in self.cuts]
         if self.lab.trace.norms:
             self._settle_norms()
-        clipped = self._settle_clipping()
+        if not self.evaluation:
+            self.clipping = settle_clipping(self.lab, self.run_cuts, self.notes)
         results = [
             max(pair, key=_severity)
             for pair in zip(as_it_is, [self._result(cut) for cut in self.cuts], strict=True)
@@ -74,8 +79,8 @@ class Inquiry:
         self._name_unit()
         self._gradient()
         self._empty_micro_batches()
-        if clipped is not None:
-            self._clip(clipped)
+        if self.clipping.how is not None:
+            self._clip(self.clipping.how)
         if not self.evaluation:
             self._reported()
         else:
@@ -182,7 +187,7 @@ class Inquiry:
         cuts = [c for c in self.run_cuts if c.reference == "whole" and len(c.ranks) == 1]
         law = rule.law(rule.as_measured(), cuts) if cuts else None
         before = {c.name: self.lab.vector(c) for c in self.run_cuts}
-        self.lab.still = Still(self.lab.still.dropout, norm=True)
+        self.lab.still = replace(self.lab.still, norm=True)
         for cut in [*self.cuts]:
             if cut.name in self.failures:
                 del self.failures[cut.name]
@@ -200,19 +205,6 @@ class Inquiry:
             norm = diagnosis("batch-norm", text, law.residual, evaluation=self.evaluation)
             self.found.append(norm)
             self.notes.append(f"measured with batch normalisation held still: {names}")
-
-    def _settle_clipping(self) -> Still | None:
-        """Leave clipping out of what is measured next; return how it was where it acted."""
-        shots = [self.lab.shot(cut) for cut in self.run_cuts]
-        if self.evaluation or not any(shot.clamps or shot.clips for shot in shots):
-            return None
-        clipped = self.lab.still
-        self.lab.still = Still(clipped.dropout, clipped.norm, clip=True)
-        if not any(shot.clamps or any(f < 1.0 for f in shot.clips) for shot in shots):
-            # it acts under no cut, but may on single samples, whose gradients are larger
-            return None
-        self.notes.append("gradients are compared before clipping, which would hide their scale")
-        return clipped
 
     @cached_property
     def search(self) -> Search:
@@ -243,7 +235,7 @@ class Inquiry:
     @cached_property
     def split(self) -> Split | None:
         """Two laws that share the gradient between them, if those predict every cut."""
-        return self.search.split(self._finite(self.search))
+        return find_split(self.search, self._finite(self.search))
 
     def _finite(self, search: Search) -> list[Cut]:
         return [cut for cut in self.run_cuts if bool(torch.isfinite(search.of(cut)).all())]
@@ -291,9 +283,11 @@ class Inquiry:
         if not dependent:
             return
         law = self.law
+        known = len(self.found)
         if law is None or law.exact:
             law = self._further(law)
         if law is None:
+            self.unexplained = len(self.found) == known
             return
         window = self.lab.kit.window
         if law.rule.within == "sum" and window is None and not self.evaluation:
@@ -320,7 +314,9 @@ class Inquiry:
         if self.found and self.found[-1].name == "duplicated-samples":
             return None
         if not self.evaluation and self.split is not None:
-            self.found += split_cause(self.search, self.split)
+            window = self.lab.kit.window or window_size(self.lab)
+            self.found += split_cause(self.search, self.split, window)
+            self.unit, self.unit_text = "several terms", terms_in_words(self.split)
             return None
         shrunk = self.search.divided if self.search.plain is None else None
         law = self.search.law(shrunk, single) if shrunk is not None else None
@@ -329,7 +325,7 @@ class Inquiry:
         if self.search.plain is None and self._comparable():
             coupled = self.search.as_measured()
             law = self.search.law(coupled, cuts) or self.search.law(coupled, single)
-            if law is not None:
+            if law is not None and self.clipping.scales and interaction(self.lab) > self.lab.fit:
                 return law
         self.found += look_for_carried(self.lab)
         return None
@@ -340,7 +336,8 @@ class Inquiry:
         return len(shapes) == 1 or self.facts.beside is not None
 
     def _clip(self, how: Still) -> None:
-        self.found += clip_cause(self.lab, self.search, self.law, self.run_cuts, how)
+        cause = own_clip_cause if self.clipping.own else clip_cause
+        self.found += cause(self.lab, self.search, self.law, self.run_cuts, how)
 
     def _reported(self) -> None:
         search = Search(self.lab, self.facts, loss=True)
@@ -377,7 +374,9 @@ class Inquiry:
 
     def _unknown(self, results: list[CutResult]) -> None:
         """Say what is left: cuts that differ, and nothing found that could be why."""
-        if {d.name for d in self.found} - {"empty-micro-batch-nan", "nan-batch-dropped"}:
+        named = {d.name for d in self.found} - {"empty-micro-batch-nan", "nan-batch-dropped"}
+        unsteady = named & {"leaking-state", "random-draws", "unknown"}
+        if named and (unsteady or not self.unexplained):
             return
         off = [r for r in results if r.dependent and math.isfinite(_severity(r))]
         if not off:

@@ -197,7 +197,7 @@ class Laboratory:
             raise ProbeError(f"under cut {cut.name!r}: {error}") from error
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise ProbeError(_out_of_memory(cut)) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if "allocate memory" in str(error):
                 raise ProbeError(_out_of_memory(cut)) from error
             raise ProbeError(
@@ -221,10 +221,16 @@ class Laboratory:
             return
         window, pieces = self.kit.window, len(cut.before) + max(map(len, cut.ranks))
         expected = math.ceil(pieces / window) if window else 1
-        if shot.steps < expected or not (shot.gradients or cut.name.endswith("empty")):
+        if shot.steps == expected and not (shot.gradients or cut.name.endswith("empty")):
+            raise ProbeError(
+                f"run stepped under cut {cut.name!r} without any gradient, expected {expected} "
+                "with a gradient; let it call backward() on a loss of the model that build() "
+                "returns."
+            )
+        if shot.steps < expected:
             raise ProbeError(
                 f"run took {shot.steps} optimiser steps under cut {cut.name!r}, expected "
-                f"{expected} with a gradient; let it end with optimizer.step() on the optimizer "
+                f"{expected}; let it end with optimizer.step() on the optimizer "
                 "of the model that build() returns."
             )
         if shot.steps > expected:

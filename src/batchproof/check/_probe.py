@@ -16,6 +16,7 @@ from batchproof.check._heads import Heads, check_heads
 from batchproof.check._report import Report
 from batchproof.check._shot import one_line
 from batchproof.check._step import Wrap, check_evaluate, check_step
+from batchproof.page import write_file
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class Probe:
         Raises:
             ProbeError: if it cannot be run.
         """
-        samples = self.samples() if callable(self.samples) else self.samples
+        if self.kind not in {"step", "evaluate"}:
+            raise ProbeError(f"kind is {self.kind!r}; expected 'step' or 'evaluate'.")
+        samples = self.given()
         step = self.kind == "step"
         wrap: Any = ("ddp" if step else None) if self.wrap == "auto" else self.wrap
         shared: dict[str, Any] = {
@@ -81,6 +84,20 @@ class Probe:
         if step:
             return check_step(self.run, samples, window=self.window, **shared)
         return check_evaluate(self.run, samples, shards=self.shards, **shared)
+
+    def given(self) -> list[Any]:
+        """Return the samples, asked for where a callable was given.
+
+        Raises:
+            ProbeError: if there are none to be had.
+        """
+        try:
+            return list(self.samples() if callable(self.samples) else self.samples)
+        except (Exception, SystemExit) as error:
+            raise ProbeError(
+                f"samples cannot be had: {one_line(error)}. Give a list of samples, or a function "
+                "without arguments that returns one."
+            ) from error
 
 
 def load_probe(spec: str) -> Probe | Mapping[str, Probe]:
@@ -109,7 +126,7 @@ def load_probe(spec: str) -> Probe | Mapping[str, Probe]:
     if callable(value):
         try:
             value = value()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ProbeError(f"{spec}() failed: {one_line(error)}.") from error
     if isinstance(value, Probe):
         return value
@@ -133,7 +150,7 @@ def _module(name: str) -> Any:
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ProbeError(
             f"module {name!r} cannot be imported: {one_line(error)}. "
             f"Looked in {here} and on the Python path."
@@ -191,8 +208,8 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 EXAMPLE = '''"""A probe: does this training step depend on how its data is cut?
 
-    batchproof check {stem}:step
-    batchproof check {stem}:step --ranks 1,2 --html report.html
+    batchproof check {file}:step
+    batchproof check {file}:step --ranks 1,2 --html report.html
 
 The step below makes the classic mistake: it averages the means of micro-batches, which is the
 mean over all tokens only where every micro-batch has equally many. Put your own model, collate
@@ -265,14 +282,17 @@ def write_example(path: str | Path = "probe.py") -> Path:
         The file.
 
     Raises:
-        ProbeError: if it exists, or cannot be written.
+        ProbeError: if it exists, cannot be written, or would be no Python file.
     """
     target = Path(path)
+    if target.suffix != ".py":
+        raise ProbeError(f"{str(path)!r} is no name for a Python file; expected FILE.py.")
+    if target.exists():
+        raise ProbeError(
+            f"{target} exists; choose another name for the example: "
+            "batchproof check --example FILE.py"
+        )
     try:
-        with target.open("x", encoding="utf-8") as file:
-            file.write(EXAMPLE.replace("{stem}", target.stem))
-    except FileExistsError:
-        raise ProbeError(f"{target} exists; choose another name for the example.") from None
+        return write_file(target, EXAMPLE.replace("{file}", str(target)))
     except OSError as error:
         raise ProbeError(f"{target} cannot be written: {error.strerror}.") from None
-    return target

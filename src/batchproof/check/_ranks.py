@@ -26,6 +26,7 @@ from batchproof.check._cuts import Cut, Piece
 from batchproof.check._shot import Kit, Order, Shot, one_line, shoot
 
 _START = 120.0
+_OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError", "allocate memory")
 
 
 class Ranks:
@@ -144,6 +145,8 @@ class Ranks:
         if kind == "failed":
             world = self.world
             self.close()
+            if any(sign in value for sign in _OUT_OF_MEMORY):
+                value = "out of memory; give fewer or shorter samples, or fewer ranks"
             raise ProbeError(f"rank {rank} of {world} failed: {value}.")
         return value
 

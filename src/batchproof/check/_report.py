@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from batchproof._errors import CutDependenceError
+from batchproof.page import write_file
 
 SCHEMA = 1
 
@@ -172,7 +173,7 @@ class Report:
         """
         content = {"schema": SCHEMA, "ok": self.ok, "verdict": self.verdict, **asdict(self)}
         text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
-        return _written(text, path)
+        return written(text, path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return the report as one self-contained page, and write it where a path is given.
@@ -182,7 +183,7 @@ class Report:
         """
         from batchproof.check._page import page  # noqa: PLC0415
 
-        return _written(page(self), path)
+        return written(page(self), path)
 
     def raise_if_failed(self) -> None:
         """Raise the report if anything depends on the cut.
@@ -225,7 +226,8 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _written(text: str, path: str | Path | None) -> str:
+def written(text: str, path: str | Path | None) -> str:
+    """Return the text, and write it where a path is given: whole, or not at all."""
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
+        write_file(Path(path), text)
     return text

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from batchproof.check._causes import reported_cause
 from batchproof.check._cuts import Cut
-from batchproof.check._laws import Split
 from batchproof.check._report import Diagnosis
 from batchproof.check._search import Law, Search
 from batchproof.check._sentences import diagnosis
+from batchproof.check._terms import Split, follows
 
 _LIKEWISE = "the reported loss makes the same mistake as the gradient"
 
@@ -30,7 +30,7 @@ def judge_reported(
         named: whether the gradient has a mistake of its own.
     """
     if isinstance(gradient, Split):
-        if _split_likewise(search, cuts, gradient):
+        if follows(search, cuts, gradient):
             return _LIKEWISE
         gradient = None
     law = _law(search, cuts)
@@ -53,10 +53,3 @@ def _law(search: Search, cuts: Sequence[Cut]) -> Law | None:
         if law is not None:
             return law
     return None
-
-
-def _split_likewise(search: Search, cuts: Sequence[Cut], gradient: Split) -> bool:
-    """Tell whether the reported loss has the two terms of the gradient, scaled alike."""
-    found = search.split(cuts)
-    rules = {gradient.first[0], gradient.second[0]}
-    return found is not None and {found.first[0], found.second[0]} == rules

@@ -12,20 +12,18 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import ProbeError
-from batchproof.check._cuts import Cut, Facts, Piece, extra_cuts
+from batchproof.check._cuts import Cut, Facts, Piece
 from batchproof.check._lab import Laboratory
 from batchproof.check._laws import (
     ACROSS,
     WITHIN,
     Micro,
     Rule,
-    Split,
     design,
     divided,
     misfit,
     ratio,
     recover_weights,
-    split_terms,
     summed,
 )
 from batchproof.check._samples import counts, leaves
@@ -217,14 +215,21 @@ class Search:
         for label, weights in self.features.items():
             micro = self.by_rows(weights, label)
             try:
-                matrix = self._design(micro, Rule("exact", "pooled"), cuts)
+                matrix = self.design(micro, Rule("exact", "pooled"), cuts)
             except ProbeError:
                 return None
             if misfit(matrix @ self.table(micro), seen) <= self.lab.fit:
                 return micro
         return None
 
-    def _design(self, micro: Micro, rule: Rule, cuts: Sequence[Cut]) -> Tensor:
+    def design(self, micro: Micro, rule: Rule, cuts: Sequence[Cut]) -> Tensor:
+        """Return the matrix of a law: one row a cut, one column an atom of its table.
+
+        Args:
+            micro: what a micro-batch gives.
+            rule: what a window makes of them.
+            cuts: the cuts.
+        """
         if micro.of_samples:
             return design(micro, rule, cuts, len(self.singles))
         for cut in cuts:
@@ -255,27 +260,8 @@ class Search:
             for variant in variants:
                 for share, factor in across:
                     rule = Rule(within, share, factor)
-                    matrix = self._design(variant, rule, cuts)
+                    matrix = self.design(variant, rule, cuts)
                     residual = misfit(matrix @ self.table(variant), seen)
                     if residual <= self.lab.fit:
                         return Law(variant, rule, residual)
         return None
-
-    def split(self, cuts: Sequence[Cut]) -> Split | None:
-        """Return two laws that share the objective's terms, where that predicts every cut."""
-        n = self.facts.count
-        own = [cut for cut in cuts if cut.reference == "whole" and len(cut.ranks) == 1]
-        own = [c for c in own if not any(p.beside or p.padded for p in c.pieces) and not c.before]
-        more = extra_cuts(n, n + 4, self.facts.window)
-        pairs = [cut for cut in self.subsets if n not in cut.pieces[0].samples]
-        equations = list({c.ranks: c for c in (*own, *pairs, *more)}.values())
-        rules = [Rule(within, "pooled") for within in ("exact", "mean", "sum", "last", "first")]
-        weights = [ratio(w[:n], label) for label, w in list(self.features.items())[:4]]
-        if self.plain is not None and self.plain.label == "recovered":
-            weights = [self.plain, *weights]
-        laws = [(rule, micro) for micro in weights for rule in rules]
-        laws += [(rule, summed()) for rule in rules[:2]]
-        seen = self.rows(equations)
-        if not bool(torch.isfinite(seen).all()):
-            return None
-        return split_terms(laws, equations, seen, self.singles[:n], self.lab.fit)

@@ -9,7 +9,7 @@ kept as they are.
 import copy
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -64,6 +64,7 @@ class Order:
             "kept" leaves the gradients of the first call where they are, "cleared" drops them.
         nudge: added to the parameters, by name, before the run.
         poison: the index of the sample whose batch makes the model's output NaN.
+        touch: watches, or moves, what a module makes of single samples.
     """
 
     still: Still = field(default_factory=Still)
@@ -71,6 +72,7 @@ class Order:
     again: Literal["", "kept", "cleared"] = ""
     nudge: dict[str, Tensor] | None = None
     poison: int | None = None
+    touch: Callable[[nn.Module], AbstractContextManager[None]] | None = None
 
 
 @dataclass
@@ -185,6 +187,8 @@ def shoot(
             stack.enter_context(traced(model, trace))
         if order.poison is not None:
             stack.enter_context(_poisoned(model, pieces, order.poison))
+        if order.touch is not None:
+            stack.enter_context(order.touch(model))
         state = copy.deepcopy(model.state_dict()) if order.again else {}
         loss = _call(kit, recorder, order, (model, optimizer, batches))
         if order.again:
@@ -195,7 +199,7 @@ def shoot(
             recorder.seen.clear()
             batches = [make_batch(kit, piece) for piece in (*before, *pieces)]
             loss = _call(kit, recorder, order, (model, optimizer, batches))
-    return _shot(recorder, model, loss, start)
+    return _shot(recorder, model, loss, start, 2.0**order.still.shrink)
 
 
 def _watched_updater(recorder: Recorder, optimizer: Any) -> Any:
@@ -237,9 +241,15 @@ def as_number(returned: Any) -> float | None:
 
 
 def _shot(
-    recorder: Recorder, model: nn.Module, loss: float | None, start: tuple[float, ...]
+    recorder: Recorder,
+    model: nn.Module,
+    loss: float | None,
+    start: tuple[float, ...],
+    enlarge: float,
 ) -> Shot:
     gradients = recorder.steps[-1] if recorder.steps else {}
+    if enlarge != 1.0:
+        gradients = {name: gradient * enlarge for name, gradient in gradients.items()}
     change = {}
     for name, param in model.named_parameters():
         moved = whole_tensor(param.detach()) - whole_tensor(recorder.start[id(param)])

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,11 +37,20 @@ def seed_all(seed: int) -> None:
 
 @dataclass(frozen=True)
 class Still:
-    """What is held still during a run: dropout, batch statistics, clipping."""
+    """What is held still during a run: dropout, batch statistics, clipping.
+
+    Attributes:
+        dropout: nothing is dropped.
+        norm: batch normalisation looks at its running statistics.
+        clip: torch's clipping does nothing.
+        shrink: gradients are made 2 to this power smaller on their way into the parameters, and
+            as much larger when they are recorded: a limit in the step's own code is not reached.
+    """
 
     dropout: bool = False
     norm: bool = False
     clip: bool = False
+    shrink: int = 0
 
 
 @contextmanager
@@ -55,7 +65,17 @@ def stilled(model: nn.Module, still: Still) -> Iterator[None]:
                 if isinstance(module, _BatchNorm):
                     handle = module.register_forward_pre_hook(_eval_first)
                     stack.callback(handle.remove)
+        if still.shrink:
+            for param in model.parameters():
+                if param.requires_grad:
+                    hook = partial(_shrunk, 2.0**-still.shrink)
+                    handle = param.register_hook(hook)  # type: ignore[no-untyped-call]
+                    stack.callback(handle.remove)
         yield
+
+
+def _shrunk(factor: float, gradient: Tensor) -> Tensor:
+    return gradient * factor
 
 
 def _eval_first(module: nn.Module, _args: Any) -> None:

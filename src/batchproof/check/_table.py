@@ -34,7 +34,6 @@ def render(report: Report) -> str:
         force_terminal=False,
     )
     console.print(report.verdict)
-    console.print()
     console.print(_cuts(report))
     for diagnosis in report.diagnoses:
         console.print()
@@ -56,16 +55,17 @@ def render(report: Report) -> str:
 
 
 def _cuts(report: Report) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     step = report.kind == "step"
-    table.add_column("cut")
-    table.add_column("micro-batches" if step else "batches", overflow="ellipsis", no_wrap=True)
+    table.add_column("cut", no_wrap=True)
+    # the only one that may take several lines: the others are cut short where it does not
+    table.add_column("micro-batches" if step else "batches")
     if step:
-        table.add_column("x uncut", justify="right")
-        table.add_column("cosine", justify="right")
-    table.add_column("error", justify="right")
-    table.add_column("reported" if step else "number", justify="right")
-    table.add_column("")
+        table.add_column("x uncut", justify="right", no_wrap=True)
+        table.add_column("cosine", justify="right", no_wrap=True)
+    table.add_column("error", justify="right", no_wrap=True)
+    table.add_column("reported" if step else "number", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for cut in report.cuts:
         table.add_row(*_row(cut, step=step))
     return table
@@ -76,7 +76,9 @@ def _row(cut: CutResult, *, step: bool) -> list[str]:
     if cut.failure:
         return [cut.name, cut.sizes, *(["-", "-"] if step else []), "-", "-", verdict]
     middle = [number(cut.scale, 4), number(cut.cosine, 4)] if step else []
-    return [cut.name, cut.sizes, *middle, number(cut.error, 2), number(cut.loss, 6), verdict]
+    # an evaluation's error is that of the rank whose number is furthest off
+    error = cut.error if step else max(cut.error, cut.loss_error or 0.0)
+    return [cut.name, cut.sizes, *middle, number(error, 2), number(cut.loss, 6), verdict]
 
 
 def _print_facts(console: Console, report: Report) -> None:

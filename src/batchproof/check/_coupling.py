@@ -1,0 +1,152 @@
+"""Whether the samples of a micro-batch are coupled: positive evidence, by touching two of them.
+
+What a module makes of samples i and j is moved by a little, of each alone and of both. Sums over
+samples, and weights that do not hang on what the model says, do not mix the two:
+
+    g(i and j moved) - g(i moved) - g(j moved) + g(neither moved) = 0
+
+Labels, masks and weights stay as they are, so that no denominator of theirs is what differs. Where
+the left side is not zero, what sample i gives depends on what the model says of sample j.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from batchproof._errors import ProbeError
+from batchproof.check._lab import Laboratory
+
+# how far what is moved goes, in its own standard deviations; far too for numbers that jump
+_FAR = {"step": (1.0,), "evaluate": (1.0, 8.0)}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where samples lie in what a module returns: a module by name, and a dimension."""
+
+    module: str
+    dim: int
+
+
+def interaction(lab: Laboratory) -> float:
+    """Return how far two samples' parts are from adding up, relative to what moving one changes.
+
+    Args:
+        lab: takes the shots.
+
+    Returns:
+        The largest share over some pairs of samples; 0 where no module's output has one part a
+        sample.
+    """
+    last = lab.count - 1
+    pairs = [p for p in dict.fromkeys([(0, 1), (0, last), (lab.count // 2, last)]) if len({*p}) > 1]
+    worst = 0.0
+    for place in _places(lab):
+        for far in _FAR[lab.kit.kind]:
+            for pair in pairs:
+                worst = max(worst, _mixed(lab, place, far, pair))
+        if worst > lab.fit:
+            break
+    return worst
+
+
+def _mixed(lab: Laboratory, place: Place, far: float, pair: tuple[int, int]) -> float:
+    whole = replace(lab.whole(), name="touched")
+
+    def moved(*samples: int) -> Tensor:
+        return lab.vector(whole, touch=_Move(place, samples, far))
+
+    try:
+        none, one, other, both = moved(), moved(pair[0]), moved(pair[1]), moved(*pair)
+    except ProbeError:
+        return 0.0
+    size = max(float((one - none).norm()), float((other - none).norm()), 1e-12 * float(none.norm()))
+    mixed = float((both - one - other + none).norm())
+    return mixed / size if size > 0 and mixed / size < float("inf") else 0.0
+
+
+@dataclass(frozen=True)
+class _Move:
+    """Moves what a module's first call returns for some of its samples."""
+
+    place: Place
+    samples: tuple[int, ...]
+    far: float
+
+    @contextmanager
+    def __call__(self, model: nn.Module) -> Iterator[None]:
+        done: list[bool] = []
+
+        def hook(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+            if done:
+                return output
+            done.append(True)
+            return self._moved(output)
+
+        handle = model.get_submodule(self.place.module).register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _moved(self, output: Tensor) -> Tensor:
+        draw = torch.Generator().manual_seed(0)
+        step = torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output)
+        spread = output.detach().std() if output.numel() > 1 else output.detach().abs().mean()
+        wanted = torch.zeros(output.shape[self.place.dim], dtype=output.dtype, device=output.device)
+        wanted[list(self.samples)] = self.far
+        shape = [1] * output.ndim
+        shape[self.place.dim] = -1
+        return output + step * spread * wanted.view(shape)
+
+
+@dataclass(eq=False)
+class _Look:
+    """Notes the shape of what every module's first call returns."""
+
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, model: nn.Module) -> Iterator[None]:
+        handles = [m.register_forward_hook(self._noting(n)) for n, m in model.named_modules()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _noting(self, name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.is_floating_point():
+                self.shapes.setdefault(name, tuple(output.shape))
+
+        return hook
+
+
+def _places(lab: Laboratory) -> list[Place]:
+    """Return where there is one part a sample: the first such module that is called, and the last.
+
+    A dimension is the samples' where it is as long as the micro-batch, whatever its size.
+    """
+    sizes = range(max(1, lab.count - 2), lab.count + 1)
+    looks = []
+    for size in sizes:
+        look = _Look()
+        try:
+            lab.shot(lab.piece(*range(size)), touch=look)
+        except ProbeError:
+            return []
+        looks.append(look.shapes)
+    found = []
+    for name, shape in looks[-1].items():
+        for dim in range(len(shape)):
+            shapes = [look.get(name, ()) for look in looks]
+            lengths = [s[dim] if dim < len(s) else 0 for s in shapes]
+            if lengths == list(sizes):
+                found.append(Place(name, dim))
+                break
+    return list(dict.fromkeys([*found[:1], *found[-1:]]))

@@ -1,0 +1,115 @@
+"""Weights of two means at once, where no count in the batches is the weight of one of them.
+
+With a_i and b_i the weights of two terms, and X_i the unknown gradient of the second for sample i,
+a micro-batch S gives
+
+    m(S) = sum_i a_i/a(S) (m_i - X_i) + sum_i b_i/b(S) X_i,        a(S) = sum_{i in S} a_i
+
+For given weights this is linear in X, so X is projected out, and what is left over is a function of
+the weights alone: brought to zero by Levenberg's and Marquardt's method from a few starts (variable
+projection, Golub and Pereyra 1973). More subsets are measured than unknowns, so that a residual of
+zero is a proof and no fit.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+STARTS = 24
+_STEPS = 40
+_WIDTH = 12
+
+
+def free_weights(
+    singles: Tensor,
+    subsets: Sequence[tuple[int, ...]],
+    seen: Tensor,
+    known: Tensor | None,
+    *,
+    tolerance: float,
+) -> tuple[Tensor, ...] | None:
+    """Find the weights of the second of two means, or of both, from micro-batches of samples.
+
+    Args:
+        singles: what single samples give, one a row.
+        subsets: samples of the micro-batches.
+        seen: what the micro-batches give, one a row.
+        known: for each subset the shares of the samples in the first mean; None to find both.
+        tolerance: of the residual, relative.
+
+    Returns:
+        One weight vector, or two where none is known, each of mean 1; None where none fit.
+    """
+    count = len(singles)
+    inside = torch.zeros(len(subsets), count, dtype=torch.float64)
+    for row, samples in enumerate(subsets):
+        inside[row, list(samples)] = 1.0
+    scale = seen.norm(dim=1, keepdim=True).clamp_min(1e-6 * float(seen.norm(dim=1).max()))
+    single, many = _narrow(singles, seen)
+    vectors = 1 if known is not None else 2
+
+    def rest(weights: Tensor) -> Tensor:
+        shares = [_shares(inside, w) for w in weights.reshape(vectors, count)]
+        first = shares[0] if known is None else known
+        target, matrix = (many - first @ single) / scale, (shares[-1] - first) / scale
+        parts = torch.linalg.lstsq(matrix, target, driver="gelsd").solution
+        left: Tensor = target - matrix @ parts
+        return left
+
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(STARTS):
+        start = torch.randn(vectors * count, generator=draw, dtype=torch.float64).exp()
+        found, size = _descend(rest, start)
+        if size <= tolerance and bool((found > -1e-6).all()):
+            return tuple(w.clamp_min(0) / w.mean() for w in found.reshape(vectors, count))
+    return None
+
+
+def _shares(inside: Tensor, weights: Tensor) -> Tensor:
+    parts = inside * weights
+    total = parts.sum(1, keepdim=True)
+    return torch.where(total == 0, 0.0, parts / torch.where(total == 0, 1.0, total))
+
+
+def _narrow(singles: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both in a few random directions: every linear equation stays true."""
+    width = singles.shape[1]
+    if width <= _WIDTH:
+        return singles, seen
+    draw = torch.Generator().manual_seed(1)
+    turn = torch.randn(width, _WIDTH, generator=draw, dtype=torch.float64) / width**0.5
+    return singles @ turn, seen @ turn
+
+
+def _descend(rest: Callable[[Tensor], Tensor], weights: Tensor) -> tuple[Tensor, float]:
+    """Bring what is left over down; return the weights and its largest row."""
+    now, damping = rest(weights), 1e-2
+    for _ in range(_STEPS):
+        before = float(now.square().sum())
+        slope = _slope(rest, weights)
+        normal, pull = slope.T @ slope, slope.T @ now.flatten()
+        for _ in range(6):
+            damped = normal + damping * (normal.diagonal().clamp_min(1e-12)).diag()
+            move = torch.linalg.solve(damped, pull)
+            trial = weights - move
+            there = rest(trial)
+            if float(there.square().sum()) < before:
+                weights, now, damping = trial, there, damping / 8
+                break
+            damping *= 8
+        after = float(now.square().sum())
+        if after < 1e-26 or after > 0.995 * before:
+            break
+    weights = weights / weights.abs().max()
+    return weights, float(now.norm(dim=1).max())
+
+
+def _slope(rest: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
+    step = 1e-6 * weights.abs().clamp_min(1e-3)
+    columns = []
+    for index in range(len(weights)):
+        move = torch.zeros_like(weights)
+        move[index] = step[index]
+        columns.append((rest(weights + move) - rest(weights - move)).flatten() / (2 * step[index]))
+    return torch.stack(columns, dim=1)
