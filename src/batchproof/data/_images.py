@@ -33,12 +33,26 @@ from batchproof.data._files import (
     read_file,
 )
 
-FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+# the md5 of each file as it is published: MNIST's un-gzipped, Fashion-MNIST's gzipped
+DIGESTS = {
+    "train-images-idx3-ubyte": (
+        "6bbc9ace898e44ae57da46a324031adb",
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    ),
+    "train-labels-idx1-ubyte": (
+        "a25bea736e30d166cdddb491f175f624",
+        "25c81989df183df01b3e8a0aad5dffbe",
+    ),
+    "t10k-images-idx3-ubyte": (
+        "2646ac647ad5339dbf082846283269ea",
+        "bef4ecab320f06d8554ea6380940ec79",
+    ),
+    "t10k-labels-idx1-ubyte": (
+        "27ae3e4e09519cfbb04c329615203637",
+        "bb300cfdad3c16e7a12a480ee83cd310",
+    ),
+}
+FILES = tuple(DIGESTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +63,7 @@ class _Published:
     folders: tuple[str, ...]
     mirror: str
     unzipped: bool
-    digests: tuple[str, str, str, str]
+    digests: tuple[str, ...]
 
 
 MNIST = _Published(
@@ -57,24 +71,14 @@ MNIST = _Published(
     folders=("", "MNIST/raw", "mnist", "raw"),
     mirror="https://ossci-datasets.s3.amazonaws.com/mnist/",
     unzipped=True,
-    digests=(
-        "6bbc9ace898e44ae57da46a324031adb",
-        "a25bea736e30d166cdddb491f175f624",
-        "2646ac647ad5339dbf082846283269ea",
-        "27ae3e4e09519cfbb04c329615203637",
-    ),
+    digests=tuple(of_mnist for of_mnist, _ in DIGESTS.values()),
 )
 FASHION_MNIST = _Published(
     name="Fashion-MNIST",
     folders=("", "FashionMNIST/raw", "fashion-mnist", "raw"),
     mirror="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     unzipped=False,
-    digests=(
-        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "25c81989df183df01b3e8a0aad5dffbe",
-        "bef4ecab320f06d8554ea6380940ec79",
-        "bb300cfdad3c16e7a12a480ee83cd310",
-    ),
+    digests=tuple(of_fashion for _, of_fashion in DIGESTS.values()),
 )
 
 
