@@ -1,11 +1,16 @@
 """Probes by name, as the command line takes them."""
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import check_steps
 from batchproof import ProbeError
 from batchproof.check import Heads, load_probe, run_probe, write_example
+
+RUN = check_steps.exact(check_steps.of_classes)
 
 
 @pytest.fixture
@@ -34,6 +39,30 @@ def test_the_example_overwrites_nothing(here):
         write_example("mine.py")
     with pytest.raises(ProbeError, match="cannot be written"):
         write_example(here / "missing" / "probe.py")
+    with pytest.raises(ProbeError, match=r"'mine' is no name for a Python file"):
+        write_example("mine")
+    assert [path.name for path in here.iterdir()] == ["mine.py"]
+
+
+def test_the_example_says_how_to_run_it_where_it_lies(here):
+    (here / "probes").mkdir()
+    assert write_example("probes/mine.py") == Path("probes/mine.py")
+    assert "batchproof check probes/mine.py:step\n" in Path("probes/mine.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"samples": 5}, "samples cannot be had: TypeError: 'int' object is not iterable"),
+        ({"samples": lambda: {}["here"]}, "samples cannot be had: KeyError: 'here'"),
+        ({"kind": "evaluat"}, "kind is 'evaluat'; expected 'step' or 'evaluate'"),
+        ({"run": lambda *_: sys.exit(3)}, r"run failed under cut 'whole' \(7\): SystemExit: 3"),
+    ],
+)
+def test_a_probe_that_cannot_be_meant_is_refused(unchecked, changes, match):
+    probe = check_steps.Case("", check_steps.TABULAR, RUN).probe()
+    with pytest.raises(ProbeError, match=match):
+        replace(probe, **changes).check()
 
 
 def test_settings_of_the_command_line_replace_the_probes(here):
@@ -58,11 +87,13 @@ def test_several_probes_make_a_table(here):
         ("nothing", "names no probe; expected MODULE:NAME"),
         ("no_such_module:step", "cannot be imported: ModuleNotFoundError"),
         ("no_such_file.py:step", "there is no file 'no_such_file.py'"),
+        ("leaves_at_once:step", "cannot be imported: SystemExit: 3"),
         ("math:step", "math has no 'step'; probes in it: none"),
         ("math:pi", "math:pi is float; expected a batchproof.check.Probe"),
     ],
 )
 def test_a_probe_that_cannot_be_imported_is_refused(here, spec, match):
+    (here / "leaves_at_once.py").write_text("import sys\nsys.exit(3)\n")
     with pytest.raises(ProbeError, match=match) as caught:
         load_probe(spec)
     assert "\n" not in str(caught.value)

@@ -124,6 +124,30 @@ def test_a_step_that_depends_on_the_cut_is_status_1(batchproof, tmp_path):
     assert json.loads((tmp_path / "found.json").read_text())["ok"] is False
 
 
+def test_the_example_is_written_under_the_name_that_is_given(batchproof, tmp_path):
+    assert batchproof("check", "--example").status == 0
+    taken = batchproof("check", "--example")
+    assert (taken.status, taken.out) == (2, "")
+    assert taken.err == (
+        "batchproof: probe.py exists; choose another name for the example: "
+        "batchproof check --example FILE.py\n"
+    )
+    assert batchproof("check", "--example", "mine.py").out == (
+        "wrote mine.py; run it: batchproof check mine.py:step\n"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.py", "probe.py"]
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_a_report_that_could_not_be_kept_is_refused_before_the_check(batchproof, tmp_path, option):
+    for place, reason in ((tmp_path / "nowhere" / "x", "no such file"), (tmp_path, "is a dir")):
+        ended = batchproof("check", "no_such_module:step", option, place)
+        assert (ended.status, ended.out) == (2, "")
+        assert ended.err.startswith(f"batchproof: {place}: {reason}")
+        assert ended.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_demo_ends_with_its_tables_and_what_to_do_next(batchproof):
     ended = batchproof("demo")
     assert ended.status == 0

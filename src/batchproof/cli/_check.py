@@ -11,7 +11,9 @@ from batchproof import SettingError
 def check(
     probe: Annotated[
         str | None,
-        typer.Argument(metavar="MODULE:NAME", help="probe to run, or FILE.py:NAME"),
+        typer.Argument(
+            metavar="MODULE:NAME", help="probe to run, or FILE.py:NAME; a FILE.py for --example"
+        ),
     ] = None,
     cuts: Annotated[
         str | None,
@@ -32,7 +34,10 @@ def check(
         Path | None, typer.Option("--html", metavar="FILE", help="write the report as a page too")
     ] = None,
     example: Annotated[
-        bool, typer.Option("--example", help="write probe.py, a probe to start from, and stop")
+        bool,
+        typer.Option(
+            "--example", help="write a probe to start from and stop: probe.py, or FILE.py"
+        ),
     ] = False,
 ) -> None:
     """Say whether a training step depends on how data is cut.
@@ -40,14 +45,17 @@ def check(
     Exit status: 0 where nothing depends on the cut, 1 where something does, 2 for wrong use.
     """
     from batchproof.check import run_probe, write_example
+    from batchproof.page import refuse_file
 
     if example:
-        written = write_example()
-        typer.echo(f"wrote {written}; run it: batchproof check {written.stem}:step")
+        written = write_example(probe or "probe.py")
+        typer.echo(f"wrote {written}; run it: batchproof check {written}:step")
         return
     if probe is None:
         msg = "no probe was given; give MODULE:NAME, or --example for a file to start from."
         raise SettingError(msg)
+    for file in filter(None, (json, html)):
+        refuse_file(file)
     report = run_probe(probe, cuts=cuts, ranks=ranks, dtype=dtype)
     typer.echo(str(report))
     if json is not None:

@@ -43,7 +43,7 @@ class EvaluationProbe(Probe):
         Raises:
             ProbeError: if it cannot be run.
         """
-        samples = list(self.samples() if callable(self.samples) else self.samples)
+        samples = self.given()
         over_ranks = _rank_cuts(len(samples), self.ranks)
         own = [*_size_cuts(len(samples)), *over_ranks] if self.cuts == "standard" else self.cuts
         probe = replace(self, samples=samples, cuts=own)

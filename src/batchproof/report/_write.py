@@ -5,7 +5,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from batchproof._errors import RunFolderError, SettingError
-from batchproof.page import Bar, Bars, Curves, Part, Series, Table, Text, Tone, number, page
+from batchproof.page import (
+    Bar,
+    Bars,
+    Curves,
+    Part,
+    Series,
+    Table,
+    Text,
+    Tone,
+    number,
+    page,
+    write_file,
+)
 from batchproof.report._curves import beside, curves, tone
 from batchproof.report._run import Point, Run, flat, found, read_run
 
@@ -66,18 +78,13 @@ def _told_apart(read: list[Run], folders: Sequence[Path]) -> list[Run]:
 
 
 def _replace(out: Path, text: str) -> Path:
-    """Write a file beside its place, then rename it there."""
-    draft = out.with_name(f".{out.name}.draft")
     try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(out)
+        return write_file(out, text)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise RunFolderError(
             f"{out} cannot be written ({error.strerror}); expected a file in a folder that exists. "
             "Choose another place."
         ) from None
-    return out
 
 
 def shown(point: Point) -> str:

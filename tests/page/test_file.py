@@ -1,0 +1,45 @@
+"""A file is there whole or not at all."""
+
+import os
+import threading
+
+import pytest
+
+from batchproof.page import refuse_file, write_file
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    place = tmp_path / "page.html"
+    assert write_file(place, "first") == place
+    assert write_file(place, "ü").read_bytes() == "ü".encode()
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_what_cannot_be_written_leaves_the_older_file_as_it_was(tmp_path):
+    place = tmp_path / "page.html"
+    place.write_text("older")
+    with pytest.raises(UnicodeEncodeError):
+        write_file(place, "newer \udcff")
+    assert place.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [place]
+
+
+@pytest.mark.parametrize("write", [refuse_file, lambda place: write_file(place, "text")])
+def test_folders_and_places_in_no_folder_are_refused(tmp_path, write):
+    with pytest.raises(IsADirectoryError):
+        write(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"nowhere/page\.html"):
+        write(tmp_path / "nowhere" / "page.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_is_written_through_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    write_file(pipe, "text")
+    reader.join()
+    assert got == ["text"]
+    assert pipe.is_fifo()
