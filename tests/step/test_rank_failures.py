@@ -3,12 +3,15 @@
 import re
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import rank_processes
 from batchproof import SettingError
 from batchproof.step._ranks import Watch
 from batchproof.step._ranks._launch import place_of
-from batchproof.step._ranks._layout import bit_of, ranks_named
+from batchproof.step._ranks._layout import mark_of, ranks_named
 
 ranks = pytest.mark.ranks
 
@@ -87,6 +90,13 @@ def test_several_terms_over_ranks_need_their_weights_counted(alike):
         assert error.startswith("MissingCountError: the objective has 2 terms (one, two)")
 
 
+@ranks
+def test_an_optimiser_with_a_closure_over_shards_is_refused(alike):
+    for raised in alike:
+        error = raised["a_closure_over_shards"]
+        assert error.startswith("SettingError: LBFGS takes products over all parameters at once")
+
+
 @pytest.mark.parametrize("missing", ["MASTER_ADDR", "MASTER_PORT", "RANK"])
 def test_an_environment_that_is_not_whole_says_what_is_missing(missing):
     whole = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "host", "MASTER_PORT": "1"}
@@ -106,14 +116,31 @@ def test_an_environment_without_world_size_is_one_process():
     assert place_of({"WORLD_SIZE": "1"}).rank == 0
 
 
-@pytest.mark.parametrize("size", [1, 2, 53])
-def test_each_rank_has_a_bit_of_its_own(size):
+@pytest.mark.parametrize("size", [1, 2, 53, 54, 10_000])
+def test_each_rank_is_known_by_its_own_mark(size):
     for rank in range(size):
-        assert ranks_named(bit_of(rank, size), size) == f"rank {rank}"
+        assert ranks_named(mark_of(rank, size), size) == f"rank {rank}"
+    assert ranks_named(0.0, size) == ""
 
 
-def test_bits_add_exactly_over_all_ranks():
-    assert sum(bit_of(rank, 53) for rank in range(53)) == 2**53 - 1
+@pytest.mark.parametrize("size", [2, 53, 54, 10_000, 200_000])
+def test_marks_add_exactly_over_all_ranks_in_any_order(size):
+    marks = torch.tensor([mark_of(rank, size) for rank in range(size)], dtype=torch.float64)
+    whole = sum(int(mark) for mark in marks.tolist())
+    orders = [marks, marks.flip(0), marks[torch.randperm(size)]]
+    assert [int(order.cumsum(0)[-1]) for order in orders] == [whole] * 3
+    assert whole < 2**53
+    if size > 53:
+        assert ranks_named(float(whole), size) == f"{size} of {size} ranks"
+
+
+@given(st.data())
+def test_of_many_ranks_one_is_named_and_several_are_counted(data):
+    size = data.draw(st.integers(54, 10_000))
+    bad = data.draw(st.sets(st.integers(0, size - 1), min_size=1, max_size=20))
+    total = sum(mark_of(rank, size) for rank in bad)
+    expected = f"rank {min(bad)}" if len(bad) == 1 else f"{len(bad)} of {size} ranks"
+    assert ranks_named(total, size) == expected
 
 
 class Store(dict):

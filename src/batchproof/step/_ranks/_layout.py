@@ -104,22 +104,32 @@ def pack(numbers: Sequence[Number], device: torch.device) -> Tensor:
     return torch.stack(each)
 
 
-def bit_of(rank: int, size: int) -> float:
-    """Return the bit of a rank; ranks share bits where there are more of them than bits."""
-    return float(2 ** (rank * min(BITS, size) // size))
+def mark_of(rank: int, size: int) -> float:
+    """Return the number by whose sum over ranks ranks_named knows which of them sent it.
+
+    Up to 53 ranks each has a bit. Beyond, each sends size ** 2 + rank: the sum of c of them is
+    c size ** 2 + (sum of their ranks), where the second part is below size ** 2. It is a whole
+    number below 2 ** 53 for up to 200,000 ranks, so that float64 adds it exactly in any order.
+    """
+    return float(2**rank if size <= BITS else size**2 + rank)
 
 
-def ranks_named(bits: Number, size: int) -> str:
-    """Return the ranks whose bits are set, in words; sums of shared bits name a range.
+def ranks_named(marks: Number, size: int) -> str:
+    """Return the ranks whose marks were added, in words; beyond 53 ranks how many, if several.
 
     Example:
         >>> ranks_named(5.0, 4)
         'rank 0 and rank 2'
+        >>> ranks_named(mark_of(4711, 10_000), 10_000)
+        'rank 4711'
+        >>> ranks_named(mark_of(4711, 10_000) + mark_of(8, 10_000), 10_000)
+        '2 of 10000 ranks'
     """
-    whole = int(bits)
-    if size > BITS:
-        return f"one or more of {size} ranks"
-    return " and ".join(f"rank {rank}" for rank in range(size) if whole >> rank & 1)
+    whole = int(marks)
+    if size <= BITS:
+        return " and ".join(f"rank {rank}" for rank in range(size) if whole >> rank & 1)
+    count, ranks = divmod(whole, size**2)
+    return f"rank {ranks}" if count == 1 else f"{count} of {size} ranks" if count else ""
 
 
 def _pair(mean: Mean, device: torch.device) -> list[Number]:

@@ -4,8 +4,8 @@
     there is    d * grad( sum_r sum_m X_rm / P )      d: the wrapper's factor, measured at the start
     so          to_mean = P / (d * W)
 
-Every rank sends, in one tensor of float64, each term's total and weight, each metric's, and a bit
-that is set if its own loss is not finite. It is on its way while the last backward pass runs. The
+Every rank sends, in one tensor of float64, each term's total and weight, each metric's, and a mark
+of its own if its loss is not finite. It is on its way while the last backward pass runs. The
 order of collectives is the same on every rank, with or without data:
 
     first forward     the wrapper's own: buffers, gathered parameters
@@ -26,7 +26,7 @@ from batchproof.mean import Mean, Outcome
 from batchproof.step._number import Number, number, power_of_two_above
 from batchproof.step._objective import refuse_several
 from batchproof.step._ranks._description import compare
-from batchproof.step._ranks._layout import Layout, agreed, bit_of, pack, ranks_named
+from batchproof.step._ranks._layout import Layout, agreed, mark_of, pack, ranks_named
 from batchproof.step._ranks._watch import is_broken_collective, watch_of
 from batchproof.step._ranks._wrappers import Wrapper
 from batchproof.step._tally import Tally
@@ -62,7 +62,7 @@ class Several:
         scaled: bool,
     ) -> None:
         self.divisor = math.nan
-        self._bits: Number = 0.0
+        self._marks: Number = 0.0
         self._counts_given = counts
         self._scaled = scaled
         self._wrapper = wrapper
@@ -189,7 +189,7 @@ class Several:
             self._work.wait()
         numbers = self._packed.unbind()
         terms, metrics = self._layout.means(numbers)
-        self._bits = numbers[2 * (len(terms) + len(metrics))]
+        self._marks = numbers[2 * (len(terms) + len(metrics))]
         self._provisional = power_of_two_above(number(next(iter(terms.values())).weight))
         if self._wrapper.sharded:
             norm = number(numbers[-1].sqrt())
@@ -197,8 +197,8 @@ class Several:
 
     def suspects(self) -> Callable[[], str]:
         """Return what names the ranks whose loss was not finite in this window, when called."""
-        bits, size = self._bits, self._group.size
-        return lambda: ranks_named(bits, size)
+        marks, size = self._marks, self._group.size
+        return lambda: ranks_named(marks, size)
 
     def failed(self, error: BaseException) -> None:
         """Tell the other ranks why this one ends, or find out which of them is the cause.
@@ -253,8 +253,8 @@ class Several:
         device = self._group.device
         terms = tally.terms()
         numbers = self._layout.numbers(terms, tally.metrics(), device)
-        bit = bit_of(self._group.rank, self._group.size)
-        numbers.append(_bit_if_not_finite([mean.total for mean in terms.values()], bit))
+        mark = mark_of(self._group.rank, self._group.size)
+        numbers.append(_mark_if_not_finite([mean.total for mean in terms.values()], mark))
         self._packed = pack([*numbers, *further], device)
         self._work = self._group.sum(self._packed, wait=False)
 
@@ -293,13 +293,13 @@ class Several:
             )
 
 
-def _bit_if_not_finite(totals: Sequence[Tensor], bit: float) -> Number:
+def _mark_if_not_finite(totals: Sequence[Tensor], mark: float) -> Number:
     if not totals:
         return 0.0
     if all(total.device.type == "cpu" for total in totals):
-        return 0.0 if all(math.isfinite(total.item()) for total in totals) else bit
+        return 0.0 if all(math.isfinite(total.item()) for total in totals) else mark
     finite = torch.stack([total.isfinite().all() for total in totals]).all()
-    return torch.where(finite, 0.0, bit)
+    return torch.where(finite, 0.0, mark)
 
 
 def _no_loss(model: Any, batch: Any) -> Outcome:
