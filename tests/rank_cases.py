@@ -23,18 +23,20 @@ class Case:
     terms: int
     dtype: str = "float64"
     sizes: tuple = ()
+    optimizer: str = "sgd"
 
     def __str__(self) -> str:
         clip = "clipped" if self.clip else "whole"
         parts = [self.wrapper, self.spread, f"by-{self.accumulate}", clip, f"{self.terms}-terms"]
-        return "-".join([*parts, self.dtype])
+        return "-".join([*parts, self.dtype, self.optimizer])
 
 
 def grid() -> list[Case]:
     axes = itertools.product(WRAPPERS, SPREADS, (1, 3), (False, True), (1, 2))
     cases = [Case(*axis) for axis in axes]
     single = [Case(w, "uneven", 3, True, t, "float32") for w in WRAPPERS for t in (1, 2)]
-    return [*cases, *single]
+    axes = itertools.product(("bare", "ddp"), ("uneven", "empty"), (3,), (False,), (1, 2))
+    return [*cases, *single, *(Case(*axis, optimizer="lbfgs") for axis in axes)]
 
 
 def ragged(cuts: list) -> list[Case]:
@@ -154,37 +156,47 @@ def counts_nothing(case: Case, batches: list[dict]) -> bool:
 def reference(case: Case, data: list[list[list[dict]]]) -> list[dict]:
     """What one process and one batch give: after each window loss, norm and parameters."""
     model = model_of(getattr(torch, case.dtype))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    optimizer = optimizer_of(case, model)
+    limit = 0.05 if case.clip else float("inf")
     results = []
     for ranks in data:
         batches = [batch for rank in ranks for batch in rank]
         if counts_nothing(case, batches):
             results.append({"skipped": True, "parameters": _flat(model.parameters())})
             continue
-        optimizer.zero_grad()
-        value = oracle(case, model, batches)
-        value.backward()
-        limit = 0.05 if case.clip else float("inf")
-        norm = nn.utils.clip_grad_norm_(model.parameters(), limit)
-        optimizer.step()
+        norms = []
+
+        def evaluate(batches=batches, norms=norms) -> torch.Tensor:
+            optimizer.zero_grad()
+            value = oracle(case, model, batches)
+            value.backward()
+            norms.append(nn.utils.clip_grad_norm_(model.parameters(), limit))
+            return value
+
+        value = optimizer.step(evaluate)
         results.append(
             {
                 "skipped": False,
                 "loss": value.detach().double(),
-                "norm": norm.double(),
+                "norm": norms[0].double(),
                 "parameters": _flat(model.parameters()),
             }
         )
     return results
 
 
+def optimizer_of(case: Case, model: nn.Module) -> torch.optim.Optimizer:
+    if case.optimizer == "lbfgs":
+        return torch.optim.LBFGS(model.parameters(), lr=0.3, max_iter=4)
+    return torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+
+
 def ours(case: Case, data: list[list[list[dict]]], rank: int, *, device: str = "cpu") -> list[dict]:
     """What this rank sees of the same windows, each cut over micro-batches and ranks."""
     model = wrapped(model_of(getattr(torch, case.dtype)).to(device), case.wrapper)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
     step = bp.Step(
         model,
-        optimizer,
+        optimizer_of(case, model),
         max_grad_norm=0.05 if case.clip else None,
         coefficients=COEFFICIENTS if case.terms == 2 else None,
         count=None if case.terms == 1 else count if case.accumulate == 1 else "forward",

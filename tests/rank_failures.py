@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+import torch.distributed.fsdp
 from torch import nn
 
 import batchproof as bp
@@ -118,10 +119,17 @@ def several_terms_uncounted(rank: int, _: str) -> None:
     stepping(nn.Linear(3, 1))([BATCH] if rank else [], two)
 
 
+def a_closure_over_shards(rank: int, _: str) -> None:
+    torch.manual_seed(rank)
+    model = torch.distributed.fsdp.fully_shard(nn.Linear(3, 4))
+    bp.Step(model, torch.optim.LBFGS(model.parameters()))
+
+
 ALIKE = [
     *((one_differs, what) for what in ("model", "seed", "setting", "unit", "term")),
     *((one_is_not_finite, wrapper) for wrapper in ("bare", "ddp")),
     (several_terms_uncounted, ""),
+    (a_closure_over_shards, ""),
 ]
 
 

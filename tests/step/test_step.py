@@ -251,12 +251,6 @@ def test_counters_survive_a_checkpoint():
     assert (other.steps, other.skipped) == (2, 1)
 
 
-def test_lbfgs_is_refused():
-    model = models.model_of()
-    with pytest.raises(bp.SettingError, match="LBFGS evaluates its loss several times a step"):
-        bp.Step(model, torch.optim.LBFGS(model.parameters()))
-
-
 def test_an_updater_without_a_module_is_refused():
     with pytest.raises(bp.SettingError, match="an updater needs a torch"):
         bp.Step(lambda x: x, lambda weight: None)

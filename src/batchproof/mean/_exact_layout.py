@@ -51,7 +51,8 @@ class Aligned:
         Raises:
             ShapeError: if the inputs' shapes disagree.
         """
-        shape = losses = inputs[0].shape
+        shape: tuple[int, ...] = inputs[0].shape
+        losses = shape
         if self.axis is not None:
             # without a batch the axis comes first
             axis = min(self.axis % max(len(shape), 1), max(len(shape) - 1, 0))

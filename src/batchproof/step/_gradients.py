@@ -38,10 +38,8 @@ def total_norm(grads: Sequence[Tensor]) -> Number:
     if not dense:
         return 0.0
     wide = torch.float64 if dense[0].dtype == torch.float64 else torch.float32
-    norms: list[Tensor] = []
-    for same in _by_device(dense):
-        norms += torch._foreach_norm(same, 2, dtype=wide)  # noqa: SLF001
-    device = next((norm.device for norm in norms if norm.device.type != "cpu"), None)
+    norms = torch._foreach_norm(dense, 2, dtype=wide)  # noqa: SLF001
+    device = next((norm.device for norm in norms if not norm.is_cpu), None)
     if device is None:
         return math.hypot(*[norm.item() for norm in norms])
     whole: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(device) for norm in norms]))

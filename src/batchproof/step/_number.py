@@ -30,19 +30,14 @@ def at_most_one(value: Number) -> Number:
     return value.clamp(max=1.0) if isinstance(value, Tensor) else min(value, 1.0)
 
 
-def is_finite(value: Number) -> Flag:
-    """Return whether the number is neither NaN nor infinite."""
-    return torch.isfinite(value) if isinstance(value, Tensor) else math.isfinite(value)
+def not_finite(value: Number) -> Flag:
+    """Return whether the number is NaN or infinite."""
+    return ~torch.isfinite(value) if isinstance(value, Tensor) else not math.isfinite(value)
 
 
 def differ(first: Number, second: Number) -> Flag:
     """Return whether two weights differ by more than their rounding: one part in a million."""
     return (first - second) ** 2 > (1e-6 * second) ** 2
-
-
-def invert(flag: Flag) -> Flag:
-    """Return the flag's negation."""
-    return ~flag if isinstance(flag, Tensor) else not flag
 
 
 def power_of_two_above(value: Number) -> Number:

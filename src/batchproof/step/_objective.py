@@ -22,7 +22,7 @@ class Objective:
         Raises:
             SettingError: if a coefficient names no term.
         """
-        if unknown := self.coefficients.keys() - terms.keys():
+        if self.coefficients and (unknown := self.coefficients.keys() - terms.keys()):
             raise SettingError(
                 f"coefficients name {sorted(unknown)} but the loss has the terms {sorted(terms)}; "
                 "give coefficients of those."

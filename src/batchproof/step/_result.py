@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from batchproof.mean import Mean
+from batchproof.step._number import Number, as_tensor
 from batchproof.step._verdict import Verdict
 
 
@@ -19,19 +20,24 @@ class StepResult:
             (value, 1), since their weighted sum is not itself a mean of samples.
         terms: the Mean of each term, by name.
         metrics: the Mean of each metric, by name.
-        grad_norm: shape (): the 2-norm of the mean's gradient, before clipping.
+        verdict: whether the step was taken, and why not.
     """
 
     loss: Mean
     terms: Mapping[str, Mean]
     metrics: Mapping[str, Mean]
-    grad_norm: Float[Tensor, ""]
-    _verdict: Verdict = field(repr=False)
+    _norm: Number = field(repr=False)
+    verdict: Verdict = field(repr=False)
+
+    @property
+    def grad_norm(self) -> Float[Tensor, ""]:
+        """The 2-norm of the mean's gradient before clipping, shape ()."""
+        return as_tensor(self._norm, self.loss.total)
 
     @property
     def skipped(self) -> bool:
         """Whether no step was taken: no weight, or not all finite. Read on the host."""
-        return self._verdict.skipped()
+        return self.verdict.skipped()
 
     def check(self) -> None:
         """Read on the host whether the loss and its gradient were finite.
@@ -39,4 +45,4 @@ class StepResult:
         Raises:
             NonFiniteError: if they were not; it names the step, micro-batch and term.
         """
-        self._verdict.check(tolerate_nonfinite=False)
+        self.verdict.check(tolerate_nonfinite=False)

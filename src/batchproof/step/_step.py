@@ -10,6 +10,7 @@ Over several ranks r the sums run over them too, and the law is the same: see st
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -20,15 +21,13 @@ from torch.optim import Optimizer
 from batchproof._errors import SettingError
 from batchproof.mean import Mean, Outcome
 from batchproof.step._count import Count, count_window
-from batchproof.step._gradients import clip_factor, gradients, total_norm
+from batchproof.step._gradients import clip_factor, gradients, scale, total_norm
 from batchproof.step._number import (
     Flag,
     Number,
-    as_tensor,
     differ,
-    invert,
-    is_finite,
     nonzero,
+    not_finite,
     number,
     power_of_two_above,
 )
@@ -36,7 +35,7 @@ from batchproof.step._objective import Objective, known_weight, refuse_several, 
 from batchproof.step._ranks import ranks_of
 from batchproof.step._result import StepResult
 from batchproof.step._tally import Tally
-from batchproof.step._update import Updater, named, updating
+from batchproof.step._update import ClosureUpdate, Updater, named, updating
 from batchproof.step._verdict import Verdict
 
 Loss = Callable[[Any, Any], Mean | Mapping[str, Mean] | Outcome]
@@ -48,7 +47,8 @@ class Step:
     Args:
         model: handed to the loss; its parameters are named in errors.
         optimizer: any torch optimiser, or a callable updater(batch_weight) that updates parameters
-            from summed gradients and divides by the weight itself.
+            from summed gradients and divides by the weight itself. One whose step() requires a
+            closure, such as LBFGS, gets the objective over the whole window, as often as it asks.
         coefficients: what each term of an objective is multiplied by; 1 where not given.
         max_grad_norm: the 2-norm that the mean's gradient is clipped to, or None.
         scaler: a torch.amp.GradScaler for float16.
@@ -136,13 +136,9 @@ class Step:
         """
         batches = window if isinstance(window, list) else list(window)
         try:
-            tally = self._begin()
-            if self._count is not None:
-                tally.counted = self._counted(batches, loss)
-            for batch in self._ranks.micro_batches(batches, loss):
-                outcome = Outcome.of(loss(self.model, batch))
-                self._backward(tally, outcome, micro_batches=len(batches))
-            return self._apply(tally)
+            if isinstance(self._update, ClosureUpdate):
+                return self._search(self._update, batches, loss)
+            return self._apply(self._summed(batches, loss))
         except BaseException as error:
             self._tally = None
             self._ranks.failed(error)
@@ -171,20 +167,49 @@ class Step:
             The window's numbers, on the device.
 
         Raises:
-            SettingError: if no window is open.
+            SettingError: if no window is open, or the optimiser evaluates a window several times.
             NonFiniteError: as __call__ does.
         """
         if self._tally is None and self._ranks.alone:
             raise SettingError("apply() has no window to close; call backward(mean) first.")
+        if isinstance(self._update, ClosureUpdate):
+            raise SettingError(
+                f"{type(self._update.optimizer).__name__} evaluates a window several times, which "
+                "backward(mean) does once; hand it the window: step(window, loss)."
+            )
         try:
             return self._apply(self._tally or self._begin())
         except BaseException as error:
             self._ranks.failed(error)
             raise
 
+    def _summed(self, batches: list[Any], loss: Loss) -> Tally:
+        """Return the window's pairs, with the gradients of its sums behind them."""
+        tally = self._begin()
+        if self._count is not None:
+            tally.counted = self._counted(batches, loss)
+        for batch in self._ranks.micro_batches(batches, loss):
+            outcome = Outcome.of(loss(self.model, batch))
+            self._backward(tally, outcome, micro_batches=len(batches))
+        return tally
+
     def _apply(self, tally: Tally) -> StepResult:
+        result, factor, weight = self._close(tally)
+        self._update.apply(factor, weight, result.verdict)
+        return self._remembered(result)
+
+    def _search(self, update: ClosureUpdate, batches: list[Any], loss: Loss) -> StepResult:
+        def evaluate() -> StepResult:
+            result, factor, _ = self._close(self._summed(batches, loss))
+            if factor is not None:
+                scale(gradients(update.parameters()), factor)
+            return result
+
+        return self._remembered(update.search(evaluate))
+
+    def _close(self, tally: Tally) -> tuple[StepResult, Number | None, Number]:
+        """Return the window's numbers, what its gradients are still to be multiplied by, and W."""
         self._tally = None
-        self.steps += 1
         self._ranks.complete(tally)
         self._update.unscale()
         norm = total_norm(gradients(self._update.parameters()))
@@ -200,12 +225,10 @@ class Step:
         verdict = self._judge(tally, terms, number(loss.total), norm)
         if not isinstance(factor, Tensor) and factor == 1.0:
             factor = None
-        self._update.apply(factor, weight, verdict)
         if self._nonfinite == "skip":
             loss = _emptied(loss, verdict)
             terms = {name: _emptied(mean, verdict) for name, mean in terms.items()}
-        self._remember(verdict)
-        return StepResult(loss, terms, metrics, as_tensor(norm, loss.total), verdict)
+        return StepResult(loss, terms, metrics, norm, verdict), factor, weight
 
     def check(self) -> None:
         """Wait for every window so far, and raise what was wrong with the first that was.
@@ -258,7 +281,7 @@ class Step:
                     divisor = known_weight(tally.counted, name) * self._ranks.divisor
                 seed = self._objective.seed(name, mean.total, divisor)
                 roots.append(mean.total)
-                seeds.append(self._update.seed(seed, mean.total))
+                seeds.append(self._update.seed(seed, mean.total) if self._scaled else seed)
         tally.add(outcome.terms, outcome.metrics)
         if roots:
             self._ranks.before_backward(tally)
@@ -299,43 +322,46 @@ class Step:
         empty: Flag = True
         for weight in weights.values():
             empty = empty & (weight == 0)
-        finite = is_finite(total)
-        finite_gradient = is_finite(norm)
+        nonfinite, nonfinite_gradient = not_finite(total), not_finite(norm)
         flags: dict[str, Flag] = {
             "empty": empty,
-            "nonfinite": invert(finite if self._scaled else finite & finite_gradient),
-            "overflowed": invert(finite_gradient) if self._scaled else False,
-            "miscounted": self._miscounted(tally, weights),
+            "nonfinite": nonfinite if self._scaled else nonfinite | nonfinite_gradient,
+            "overflowed": nonfinite_gradient if self._scaled else False,
+            "miscounted": False if self._count is None else self._miscounted(tally, weights),
         }
-        blame = self._blame(self.steps)
-        return Verdict(self.steps, flags, tally.totals, blame, self._ranks.suspects())
+        step = self.steps + 1
+        blame = partial(self._blame, step)
+        return Verdict(step, flags, tally.totals, blame, self._ranks.suspects())
 
     def _miscounted(self, tally: Tally, weights: Mapping[str, Number]) -> Flag:
-        if self._count is None or tally.counted is None:
+        if tally.counted is None:
             return False
         miscounted: Flag = False
         for name, weight in weights.items():
             miscounted = miscounted | differ(known_weight(tally.counted, name), weight)
         return miscounted
 
-    def _blame(self, step: int) -> Callable[[], str | None]:
-        def blame() -> str | None:
-            if step != self.steps:
-                return None
-            for parameter, name in named(self.model, self._update.parameters()).items():
-                if parameter.grad is not None and not parameter.grad.isfinite().all():
-                    return name
+    def _blame(self, step: int) -> str | None:
+        """Return the name of a parameter whose gradient is not finite, if it is still there."""
+        if step != self.steps:
             return None
+        for parameter, name in named(self.model, self._update.parameters()).items():
+            if parameter.grad is not None and not parameter.grad.isfinite().all():
+                return name
+        return None
 
-        return blame
-
-    def _remember(self, verdict: Verdict) -> None:
-        self._skipped = self._skipped + verdict.held()
-        if verdict.on_host:
-            verdict.check(tolerate_nonfinite=self._nonfinite == "skip")
-        else:
+    def _remembered(self, result: StepResult) -> StepResult:
+        """Count the window, and raise what was wrong with it as soon as that is known."""
+        self.steps += 1
+        verdict = result.verdict
+        if not verdict.on_host:
+            self._skipped = self._skipped + verdict.held()
             verdict.send()
             self._pending.append(verdict)
+        elif verdict.skipped():
+            self._skipped = self._skipped + 1
+            verdict.check(tolerate_nonfinite=self._nonfinite == "skip")
+        return result
 
     def _device(self) -> torch.device:
         return next((p.device for p in self._update.parameters()), torch.device("cpu"))

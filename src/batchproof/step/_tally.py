@@ -30,12 +30,16 @@ class Tally:
         """Keep a micro-batch's pairs, without their graphs."""
         self.outcomes.append(Outcome({k: m.detach() for k, m in terms.items()}, metrics))
 
-    def terms(self) -> dict[str, Mean]:
+    def terms(self) -> Mapping[str, Mean]:
         """Return the pair of each term over the window."""
+        if len(self.outcomes) == 1:
+            return _as_mapping(self.outcomes[0])
         return _sums([_as_mapping(outcome) for outcome in self.outcomes])
 
-    def metrics(self) -> dict[str, Mean]:
+    def metrics(self) -> Mapping[str, Mean]:
         """Return the pair of each metric over the window."""
+        if len(self.outcomes) == 1:
+            return self.outcomes[0].metrics
         return _sums([outcome.metrics for outcome in self.outcomes])
 
     def totals(self) -> list[dict[str, Tensor]]:
@@ -52,8 +56,6 @@ def _as_mapping(outcome: Outcome) -> Mapping[str, Mean]:
 
 
 def _sums(parts: Sequence[Mapping[str, Mean]]) -> dict[str, Mean]:
-    if len(parts) == 1:
-        return dict(parts[0])
     by_name: dict[str, list[Mean]] = {}
     for part in parts:
         for name, mean in part.items():

@@ -6,10 +6,12 @@ The one division has three places to ride on, and takes the first that is there:
     clipping            multiplies every gradient by a factor anyway
     one foreach pass    over the gradients
 
-An updater, which divides by the window's weight itself, is handed that weight instead.
+An updater, which divides by the window's weight itself, is handed that weight instead. An optimiser
+that needs a closure reads the gradients more than once: there the foreach pass comes first.
 """
 
 from collections.abc import Callable, Iterable
+from inspect import Parameter, signature
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -18,8 +20,10 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from batchproof._errors import SettingError
+from batchproof.step._closure import Evaluate, refuse_scaler, search
 from batchproof.step._gradients import gradients, scale
 from batchproof.step._number import Number
+from batchproof.step._result import StepResult
 from batchproof.step._verdict import Verdict
 
 Updater = Callable[[Any], Any]
@@ -53,14 +57,12 @@ def updating(
     """Return the Update for a torch optimiser, one with a scaler, or an updater.
 
     Raises:
-        SettingError: if the optimiser is neither, or needs a closure.
+        SettingError: if the optimiser is neither, or needs a closure under a scaler.
     """
     if isinstance(optimizer, Optimizer):
-        if isinstance(optimizer, torch.optim.LBFGS):
-            raise SettingError(
-                "LBFGS evaluates its loss several times a step, which one pass over a window "
-                "cannot give it. Use an optimiser whose step() takes no closure."
-            )
+        if signature(optimizer.step).parameters["closure"].default is Parameter.empty:
+            refuse_scaler(optimizer, scaler)
+            return ClosureUpdate(optimizer)
         if scaler is not None and scaler.is_enabled():
             return ScaledUpdate(optimizer, scaler)
         return OptimizerUpdate(optimizer)
@@ -105,7 +107,7 @@ class OptimizerUpdate:
     def apply(self, factor: Number | None, weight: Number, verdict: Verdict) -> None:
         """Step, dividing on the way; held back by the kernel where it can, else by the host."""
         del weight
-        on_device = self._holds_back_on_device(verdict)
+        on_device = not verdict.on_host and self._holds_back_on_device()
         if not on_device and verdict.skipped():
             return
         if factor is not None and not self._divides_in_kernel():
@@ -135,10 +137,18 @@ class OptimizerUpdate:
         # grad_scale is a float32, too coarse for parameters in float64
         return self._fused() and all(p.dtype != torch.float64 for p in self.parameters())
 
-    def _holds_back_on_device(self, verdict: Verdict) -> bool:
-        # reading is free on the CPU; without state, a held-back first step of a fused SGD would
-        # leave its momentum buffers uninitialised, so the first window is read on the host
-        return self._fused() and not verdict.on_host and bool(self.optimizer.state)
+    def _holds_back_on_device(self) -> bool:
+        # without state, a held-back first step of a fused SGD would leave its momentum buffers
+        # uninitialised, so the first window is read on the host
+        return self._fused() and bool(self.optimizer.state)
+
+
+class ClosureUpdate(OptimizerUpdate):
+    """A torch optimiser that evaluates the objective several times a step."""
+
+    def search(self, evaluate: Evaluate) -> StepResult:
+        """Step, with the numbers of the first evaluation; or none where one is not finite."""
+        return search(self.optimizer, evaluate)
 
 
 class ScaledUpdate(OptimizerUpdate):

@@ -8,6 +8,7 @@ arrived, so that nothing ever waits for them.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -40,9 +41,8 @@ class Verdict:
     _read: Mapping[str, bool] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        known = {name: flag for name, flag in self.flags.items() if not isinstance(flag, Tensor)}
-        if len(known) == len(self.flags):
-            self._read = known
+        if Tensor not in map(type, self.flags.values()):
+            self._read = cast("Mapping[str, bool]", self.flags)
 
     @property
     def on_host(self) -> bool:

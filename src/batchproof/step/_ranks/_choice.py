@@ -15,7 +15,7 @@ from batchproof.step._ranks._replicated import Replicated
 from batchproof.step._ranks._several import Several
 from batchproof.step._ranks._sharded import Sharded, is_sharded, reshard
 from batchproof.step._ranks._wrappers import Wrapper
-from batchproof.step._update import Update
+from batchproof.step._update import ClosureUpdate, Update
 
 Ranks = Alone | Several
 
@@ -54,6 +54,7 @@ def ranks_of(
         _expect_one(group, outer.process_group)
         wrapper: Wrapper = Replicated(Group(outer.process_group, device), outer)
     elif is_sharded(outer):
+        _refuse_closure(update)
         wrapper = Sharded(Group(_shards_group(outer, group), device), outer)
     else:
         _refuse_inner(outer)
@@ -116,6 +117,14 @@ def _expect_one(given: ProcessGroup | None, own: ProcessGroup | None) -> None:
             f"group has the ranks {distributed.get_process_group_ranks(given)} but the model is "
             f"wrapped over {distributed.get_process_group_ranks(own)}; leave group out, or give "
             "that of the wrapper."
+        )
+
+
+def _refuse_closure(update: Update) -> None:
+    if isinstance(update, ClosureUpdate):
+        raise SettingError(
+            f"{type(update.optimizer).__name__} takes products over all parameters at once, which "
+            "fully_shard spreads over the ranks; wrap the model in DistributedDataParallel."
         )
 
 
