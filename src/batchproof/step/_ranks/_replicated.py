@@ -13,6 +13,8 @@ from batchproof.step._ranks._group import Group
 from batchproof.step._ranks._stand_in import dense, probing, sparse_weights, standing_in, touching
 from batchproof.step._ranks._wrappers import Rerun
 
+# states of hooks that keep a part of one window's gradients for the next, or stop to reduce
+_CARRYING = ("PowerSGDState", "PostLocalSGDState")
 # what DDP is told before a window; any pass through it replaces this by a flag of its own
 _FRESH = 1
 
@@ -80,7 +82,12 @@ class Replicated:
         return rerun
 
     def probe(self, seed: float) -> Tensor:
-        """Back-propagate seed to one element through the reducer."""
+        """Back-propagate seed to one element through the reducer.
+
+        Raises:
+            SettingError: if a communication hook does more than reduce this window's gradients.
+        """
+        self._expect_no_memory()
         parameters = self.reduced()
         chosen = dense(parameters, sparse_weights(self.model.module))
         if not chosen:
@@ -99,6 +106,16 @@ class Replicated:
 
     def reduce(self) -> None:
         """Do nothing: the backward pass has."""
+
+    def _expect_no_memory(self) -> None:
+        hooks: Any = getattr(self.model, "_comm_hooks", ())
+        for hook, state in hooks:
+            if type(state).__name__ in _CARRYING:
+                raise SettingError(
+                    f"the model has the communication hook {hook.__name__}, which carries "
+                    "gradients from one window to the next, or keeps them on their rank; windows "
+                    "of unequal weight would be mixed. Use bf16_compress_hook, or none."
+                )
 
     def _stand_in(self, probed: Sequence[Tensor] = ()) -> list[Tensor]:
         if self.model.require_forward_param_sync is not _FRESH:
