@@ -72,7 +72,14 @@ def _sum(name: str, means: list[Mean]) -> Mean:
         raise UnitError(
             f"term {name!r} has units {sorted(units)} within one window; reduce it with one unit."
         )
-    dtype = exact_dtype(first.total.device)
-    total = torch.stack([mean.total.to(dtype) for mean in means]).sum()
-    weight = torch.stack([mean.weight.to(dtype) for mean in means]).sum()
-    return Mean(total, weight, first.unit)
+    total = _sum_of([mean.total for mean in means])
+    return Mean(total, _sum_of([mean.weight for mean in means]), first.unit)
+
+
+def _sum_of(numbers: list[Tensor]) -> Tensor:
+    device = numbers[0].device
+    dtype = exact_dtype(device)
+    if device.type == "cpu":
+        # a few floats are added sooner than a few tensors
+        return torch.tensor(sum(n.item() for n in numbers), dtype=dtype)
+    return torch.stack([n.to(dtype) for n in numbers]).sum()

@@ -110,13 +110,16 @@ class OptimizerUpdate:
         on_device = not verdict.on_host and self._holds_back_on_device()
         if not on_device and verdict.skipped():
             return
-        if factor is not None and not self._divides_in_kernel():
-            scale(gradients(self.parameters()), factor)
-            factor = None
         settings: dict[str, Tensor] = {}
         if factor is not None:
-            device = self.parameters()[0].device
-            settings["grad_scale"] = torch.as_tensor(1 / factor, dtype=torch.float32, device=device)
+            parameters = self.parameters()
+            if self._divides_in_kernel(parameters):
+                device = parameters[0].device
+                settings["grad_scale"] = torch.as_tensor(
+                    1 / factor, dtype=torch.float32, device=device
+                )
+            else:
+                scale(gradients(parameters), factor)
         if on_device:
             settings["found_inf"] = torch.as_tensor(verdict.held()).float()
         self._step(settings)
@@ -133,9 +136,9 @@ class OptimizerUpdate:
     def _fused(self) -> bool:
         return bool(getattr(self.optimizer, "_step_supports_amp_scaling", False))
 
-    def _divides_in_kernel(self) -> bool:
+    def _divides_in_kernel(self, parameters: list[Tensor]) -> bool:
         # grad_scale is a float32, too coarse for parameters in float64
-        return self._fused() and all(p.dtype != torch.float64 for p in self.parameters())
+        return self._fused() and all(p.dtype != torch.float64 for p in parameters)
 
     def _holds_back_on_device(self) -> bool:
         # without state, a held-back first step of a fused SGD would leave its momentum buffers
