@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -295,25 +296,41 @@ def test_a_signal_without_a_run_folder_says_that_nothing_was_saved():
         trainer(callbacks=[Interrupt(1, signal.SIGINT)]).fit(batches(), max_epochs=1)
 
 
-def test_a_full_disk_stops_the_run_with_what_was_saved_whole(tmp_path, monkeypatch):
-    run, writes = tmp_path / "run", []
-    real = torch.save
+UNLIMITED = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def full(state, path):
-        writes.append(path)
-        if len(writes) == 3:
-            Path(path).write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-        real(state, path)
 
-    monkeypatch.setattr(torch, "save", full)
-    text = r"cannot save to .*: no space left on device; step 2 is safe in .*last; free some space"
-    with pytest.raises(bp.RunStoppedError, match=text):
-        trainer(run_dir=run).fit(batches(16), batches(9), max_epochs=5)
-    monkeypatch.undo()
+class Full(Callback):
+    """Lets no file grow beyond a size: a write that the system refuses, as on a full disk."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def on_epoch(self, position, history):
+        if position.epoch == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, UNLIMITED[1]))
+
+
+def wide():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 4000), nn.Tanh(), nn.Linear(4000, 3))
+
+
+@pytest.mark.parametrize(
+    ("size", "file"), [(50_000, "weights.safetensors"), (129_500, "state.pt")], ids=str
+)
+def test_a_full_disk_stops_the_run_with_what_was_saved_whole(tmp_path, size, file):
+    run = tmp_path / "run"
+    weights = 32_003 * 4
+    assert (size < weights) == (file == "weights.safetensors")
+    text = r"cannot save to .*: file too large; step 2 is safe in .*last; free some space"
+    try:
+        with pytest.raises(bp.RunStoppedError, match=text):
+            trainer(wide(), run_dir=run, callbacks=[Full(size)]).fit(batches(16), max_epochs=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, UNLIMITED)
     assert not list(run.glob(".*"))
-    trainer(run_dir=run).fit(batches(16), batches(9), max_epochs=3, resume=True)
-    trainer(run_dir=tmp_path / "whole").fit(batches(16), batches(9), max_epochs=3)
+    trainer(wide(), run_dir=run).fit(batches(16), max_epochs=3, resume=True)
+    trainer(wide(), run_dir=tmp_path / "whole").fit(batches(16), max_epochs=3)
     expect_alike(tmp_path / "whole", run)
 
 

@@ -14,7 +14,7 @@ from batchproof.train._keeper import Checkpoint
 from batchproof.train._records import Record
 from batchproof.train._sealed import broken
 from batchproof.train._shards import SHARDS, read_shards, with_shards
-from batchproof.train._weights import load_weights_file, not_tensors, save_weights
+from batchproof.train._weights import load_weights_file, not_tensors, save_state, save_weights
 
 WEIGHTS, AVERAGED, STATE, EXTRA, RECORD = (
     "weights.safetensors",
@@ -35,7 +35,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     _write_weights(checkpoint.weights, folder)
     if checkpoint.averaged is not None:
         save_weights(checkpoint.averaged, folder / AVERAGED)
-    torch.save({"format": FORMAT, **checkpoint.rest}, folder / STATE)
+    save_state({"format": FORMAT, **checkpoint.rest}, folder / STATE)
 
 
 def check_loadable(folder: Path) -> None:
@@ -94,7 +94,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 def _write_weights(weights: Mapping[str, Any], folder: Path) -> None:
     save_weights(weights, folder / WEIGHTS)
     if extra := not_tensors(weights):
-        torch.save(extra, folder / EXTRA)
+        save_state(extra, folder / EXTRA)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -4,6 +4,8 @@ Tensors that are one (tied weights) are written once, with their other names not
 """
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,11 @@ _ALIASES = "aliases"
 
 
 def save_weights(state: Mapping[str, Any], path: Path) -> None:
-    """Write the tensors of a state; what is no tensor is left out."""
+    """Write the tensors of a state; what is no tensor is left out.
+
+    Raises:
+        OSError: if the system refuses, as where the disk is full.
+    """
     written: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     seen: dict[tuple[Any, ...], str] = {}
@@ -33,7 +39,30 @@ def save_weights(state: Mapping[str, Any], path: Path) -> None:
             continue
         seen[place] = name
         written[name] = _own(tensor, storages)
-    save_file(written, path, metadata={_ALIASES: json.dumps(aliases)})
+    try:
+        save_file(written, path, metadata={_ALIASES: json.dumps(aliases)})
+    except SafetensorError as error:
+        # what the system refuses, such as a full disk, is told in words alone
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write a state that torch.load reads again.
+
+    Raises:
+        OSError: if the system refuses, as where the disk is full.
+    """
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        # torch's own, raised while the system's is on its way
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def load_weights_file(path: Path) -> dict[str, Tensor]:
