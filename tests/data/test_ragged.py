@@ -66,7 +66,10 @@ def test_sequences_are_chosen_like_rows(sizes, data):
     assert len(chosen) == len(index)
     for place, number in enumerate(index):
         assert torch.equal(chosen[place], ragged[number])
+        assert torch.equal(ragged[torch.tensor(index)][place], ragged[number])
     assert ragged[1:].lengths.tolist() == sizes[1:]
+    long = ragged.lengths > 2
+    assert ragged[long].lengths.tolist() == [size for size in sizes if size > 2]
 
 
 def test_without_a_length_a_pack_is_one_row():

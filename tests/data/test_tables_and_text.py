@@ -15,6 +15,7 @@ from batchproof.data import (
     load_adult,
     load_japanese_vowels,
     load_names,
+    load_text,
     load_tiny_shakespeare,
     text_of,
     words_of,
@@ -204,3 +205,15 @@ def test_values_are_checked_with_the_sample_named():
     check_finite(torch.ones(3, 2))
     with pytest.raises(bp.DataError, match=r"values: sample 2 has -inf; expected finite numbers"):
         check_finite(torch.tensor([[1.0, 2.0], [0.0, 0.0], [1.0, float("-inf")]]))
+
+
+def test_text_is_what_the_folder_has(data, tmp_path):
+    assert load_text(data).name == load_text(data / "names").name == "names"
+    assert load_text(data / "tiny-shakespeare").name == "tiny Shakespeare"
+    with pytest.raises(bp.DataError, match=r"missing names.txt, or input.txt of tiny-shakespeare"):
+        load_text(tmp_path)
+    with pytest.raises(bp.DataError, match="does not exist"):
+        load_text(tmp_path / "gone")
+    (tmp_path / "input.txt").write_text("cut sho")
+    with pytest.raises(bp.DataError, match=r"input\.txt has md5"):
+        load_text(tmp_path)

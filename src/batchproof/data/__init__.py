@@ -6,7 +6,7 @@ shard, ShardSampler       every sample on exactly one rank
 load_mnist, load_fashion_mnist, load_images, load_digits    images with labels
 normalise                 uint8 images to floats, a batch at a time
 load_japanese_vowels, generate_sequences    sequences of unequal length, with a kind each
-load_names, load_tiny_shakespeare, words_of, text_of, cut_windows    text, as codes
+load_names, load_tiny_shakespeare, load_text, words_of, text_of, cut_windows    text, as codes
 load_adult                a table with survey weights
 check_labels, check_finite    what a data set is checked for; the sample is named
 """
@@ -32,6 +32,7 @@ from batchproof.data._text import (
     Words,
     cut_windows,
     load_names,
+    load_text,
     load_tiny_shakespeare,
     text_of,
     words_of,
@@ -68,6 +69,7 @@ __all__ = [
     "load_japanese_vowels",
     "load_mnist",
     "load_names",
+    "load_text",
     "load_tiny_shakespeare",
     "normalise",
     "pad",

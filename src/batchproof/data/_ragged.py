@@ -39,7 +39,8 @@ class Packed:
 class Ragged:
     """Sequences of unequal length, end to end in one tensor.
 
-    It is indexed like a tensor of sequences, and can be a column of Batches.
+    It is indexed like a tensor of sequences, by a number, a slice, numbers or a mask, and can be a
+    column of Batches.
 
     Attributes:
         values: all elements, shape (elements, *features).
@@ -103,9 +104,9 @@ class Ragged:
     @overload
     def __getitem__(self, which: int) -> Tensor: ...
     @overload
-    def __getitem__(self, which: slice) -> "Ragged": ...
-    def __getitem__(self, which: "int | slice") -> "Tensor | Ragged":
-        if isinstance(which, slice):
+    def __getitem__(self, which: "slice | Tensor") -> "Ragged": ...
+    def __getitem__(self, which: "int | slice | Tensor") -> "Tensor | Ragged":
+        if isinstance(which, slice | Tensor):
             numbers = torch.arange(len(self), device=self.device)[which]
             return self.index_select(0, numbers)
         number = range(len(self))[which]

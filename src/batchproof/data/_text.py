@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from batchproof._errors import DataError
-from batchproof.data._files import read_text
+from batchproof.data._files import find_file, read_text
 from batchproof.data._ragged import Ragged
 
 NAMES_AT = "https://github.com/karpathy/makemore"
@@ -109,6 +109,27 @@ def load_names(root: Path | str) -> Words:
     """
     folder, name, digest = NAMES
     return words_of(read_text(root, folder, name, digest, NAMES_AT).split(), name="names")
+
+
+def load_text(root: Path | str) -> Words | Text:
+    """Read names.txt, or tiny Shakespeare where that is what the folder has.
+
+    Args:
+        root: a folder as load_names or load_tiny_shakespeare takes it.
+
+    Raises:
+        DataError: if it has neither, or the file is damaged.
+    """
+    root = Path(root)
+    for (folder, name, _), load in ((NAMES, load_names), (SHAKESPEARE, load_tiny_shakespeare)):
+        if find_file(root, name) or find_file(root / folder, name):
+            return load(root)
+    if not root.is_dir():
+        return load_names(root)
+    raise DataError(
+        f"no text is in {root}: missing {NAMES[1]}, or {SHAKESPEARE[1]} of {SHAKESPEARE[0]}. "
+        f"Give the folder that holds one of them, or get it from {NAMES_AT} or {SHAKESPEARE_AT}."
+    )
 
 
 def words_of(words: list[str], *, name: str = "words") -> Words:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import batchproof as bp
-from batchproof import DataError, data
+from batchproof import data
 from batchproof.recipes import Results, Settings, run
 
 PADDING = -100
@@ -42,19 +42,11 @@ def read(settings: Settings, context: int) -> tuple[data.Ragged, data.Ragged, da
     if settings.data is None:
         words = generated()
         return words.train, words.test, words.alphabet
-    folder = settings.folder("https://github.com/karpathy: makemore, char-rnn")
-    try:
-        words = data.load_names(folder)
-    except DataError as no_names:
-        try:
-            text = data.load_tiny_shakespeare(folder)
-        except DataError:
-            raise no_names from None
-        parts = [
-            data.Ragged.of(list(data.cut_windows(p, context))) for p in (text.train, text.test)
-        ]
-        return parts[0], parts[1], text.alphabet
-    return words.train, words.test, words.alphabet
+    text = data.load_text(settings.folder("https://github.com/karpathy: makemore, char-rnn"))
+    if isinstance(text, data.Words):
+        return text.train, text.test, text.alphabet
+    known, unseen = (data.cut_windows(part, context) for part in (text.train, text.test))
+    return data.Ragged.of(list(known)), data.Ragged.of(list(unseen)), text.alphabet
 
 
 def shifted(batch: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
@@ -84,6 +76,7 @@ class Transformer(nn.Module):
         """Return the hidden state at each character, (texts, characters, width)."""
         length = symbols.shape[1]
         hidden = self.symbol(symbols) + self.place[:length]
+        # no character sees those after it, so padding on the right is seen by padding alone
         future = torch.ones(length, length, dtype=torch.bool, device=symbols.device).triu(1)
         for layer in self.layers:
             hidden = layer(hidden, src_mask=future, is_causal=True)
@@ -109,10 +102,8 @@ def main(
     """Train the transformer, and measure it on texts that it has not seen."""
     known, unseen, alphabet = read(settings, context)
     held_out = torch.arange(len(known)) % 10 == 0
-    train = settings.batches(
-        known.index_select(0, (~held_out).nonzero()[:, 0]), shuffle=True, transform=shifted
-    )
-    val = settings.batches(known.index_select(0, held_out.nonzero()[:, 0]), transform=shifted)
+    train = settings.batches(known[~held_out], shuffle=True, transform=shifted)
+    val = settings.batches(known[held_out], transform=shifted)
     test = settings.batches(unseen, transform=shifted)
 
     torch.manual_seed(settings.seed)

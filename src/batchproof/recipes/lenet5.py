@@ -78,6 +78,7 @@ def main(
     )
 
     torch.manual_seed(settings.seed)
+    # channels last: a tenth faster, the same function
     model = lenet5().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         model.parameters(), settings.lr, momentum, weight_decay=weight_decay, fused=True

@@ -92,16 +92,15 @@ def main(
         sequences = data.load_japanese_vowels(settings.folder("https://archive.ics.uci.edu/128"))
     held_out = torch.arange(len(sequences.train)) % 5 == 0
 
-    def batches(part: data.Sequences, chosen: Tensor, *, shuffle: bool = False) -> data.Batches:
-        numbers = chosen.nonzero()[:, 0]
-        inputs, targets = (p.index_select(0, numbers) for p in (part.inputs, part.targets))
-        rows = padded if layout == "padded" else packed
-        kinds = part.kinds[numbers] % 2
-        return settings.batches(inputs, targets, kinds, shuffle=shuffle, transform=rows)
+    rows = padded if layout == "padded" else packed
+
+    def batches(part: data.Sequences, chosen: Tensor | slice, **more: Any) -> data.Batches:
+        columns = part.inputs[chosen], part.targets[chosen], part.kinds[chosen] % 2
+        return settings.batches(*columns, transform=rows, **more)
 
     train = batches(sequences.train, ~held_out, shuffle=True)
     val = batches(sequences.train, held_out)
-    test = batches(sequences.test, torch.ones(len(sequences.test)))
+    test = batches(sequences.test, slice(None))
 
     def loss(model: TwoHeads, rows: Rows) -> bp.Outcome:
         errors = (model(rows) - rows.target).abs()

@@ -4,8 +4,11 @@
     batchproof train softmax_regression               scikit-learn's digits, no files needed
 
 Both forms start from the same parameters and draw the same batches, so their losses agree to 1e-6
-at every step. Expect after 10 epochs, on either data set of 60,000 images: a train loss below 0.5
-and accuracies between 0.7 and 1 (MNIST: 0.31 and 91.7 % of the test images).
+at every step. There is no validation set: the test images are measured after every epoch, and the
+epoch with the lowest mean is kept.
+
+Expect after 10 epochs, on either data set of 60,000 images: a train loss below 0.5 and accuracies
+between 0.7 and 1 (MNIST: 0.309 and 91.7 % of the test images).
 """
 
 import torch
