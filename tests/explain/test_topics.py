@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import batchproof as bp
 from batchproof import explain
+from batchproof.page import Code, Formula
 
 TOPICS = explain.topics()
 NAMES = [
@@ -51,6 +52,16 @@ def test_every_topic_is_told_in_the_terminal_and_as_a_page(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_cut_off_in_a_terminal_of_80_columns(name):
+    text = TOPICS[name].explain().to_text(width=80)
+    assert "…" not in text
+    shown = " ".join(text.split())
+    for part in TOPICS[name].explain().parts:
+        if isinstance(part, Code | Formula):
+            assert " ".join(part.text.split()) in shown
+
+
+@pytest.mark.parametrize("name", TOPICS)
 def test_defaults_written_as_text_give_the_same_as_no_options(name):
     topic = TOPICS[name]
     texts = {o.name: o.text() for o in topic.options if o.default is not None}
@@ -76,11 +87,15 @@ def test_an_unknown_option_is_refused_with_those_there_are():
         ("mean", {"batch_size": 0}, "batch_size is 0; expected a whole number from 1"),
         ("mean", {"batch_size": "ten"}, "batch_size is 'ten'; expected a whole number. Write it"),
         ("mean", {"losses": "1,nan"}, "losses contains nan"),
+        ("mean", {"losses": "1,,2"}, "losses is '1,,2'; expected numbers separated by commas"),
+        ("mean", {"losses": "1e300,1"}, "losses contains 1e\\+300; expected sizes up to 1e\\+30"),
         ("mean", {"losses": ""}, "losses has 0 values; expected at least 1"),
         ("cross-entropy", {"logits": "1"}, "at least 2"),
         ("cross-entropy", {"target": 3}, "target is 3; expected a whole number from 0 to 2"),
         ("cross-entropy", {"logits": "0,10000"}, "spread over 10000"),
         ("cross-entropy", {"label_smoothing": 1.0}, "from 0 to below 1"),
+        ("sgd", {"lr": 1e20}, "w and b grow without bound, past 1e\\+100 in step 5"),
+        ("momentum", {"lr": 1e20}, r"expected lr times curvature below 2 \(1 \+ momentum\) = 3.8"),
         ("sgd", {"lr": 0.0}, "lr is 0.0; expected a number above 0"),
         ("sgd", {"inputs": "1,2"}, "inputs has 2 and targets has 3"),
         ("momentum", {"change_at": 99}, "change_at is 99"),

@@ -1,3 +1,4 @@
+import io
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -95,13 +96,26 @@ def test_a_curve_of_one_point_lies_inside_its_picture():
 
 
 @pytest.mark.parametrize(
-    "values", [(0.0, 0.0), (1.0, 2.0), (-1.0, 2.0), (-1.0, -2.0), (math.nan, 1.0)]
+    "values",
+    [(0.0, 0.0), (1.0, 2.0), (-1.0, 2.0), (-1.0, -2.0), (math.nan, 1.0), (1e-320, 0.0)],
 )
 def test_bars_of_any_sign_stay_inside_their_picture(values):
     written = to_html(Bars("b", tuple(Bar(str(v), v) for v in values)))
     for x, width in re.findall(r'<rect[^>]* x="([-\d.]+)"[^>]* width="([-\d.]+)"', written):
         assert float(x) >= 0
         assert float(x) + float(width) <= 361
+
+
+def test_what_is_too_wide_for_the_terminal_is_neither_cut_off_nor_lost():
+    console = Console(width=60, file=io.StringIO(), no_color=True)
+    label = "a label of many words that is wider than the room beside its bar"
+    console.print(to_rich(Bars("b", (Bar(label, 1.0), Bar("tiny", 1e-320)))))
+    console.print(to_rich(Blocks("b", (Row("row", (Cell(),) * 32, "a note"),))))
+    console.print(to_rich(Code("x = " + "z" * 80)))
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert (text.count("█"), text.count("■"), text.count("z")) == (36, 32, 80)
+    assert all(word in text for word in [*label.split(), "note"])
 
 
 def test_bars_in_the_terminal_are_as_long_as_their_values():

@@ -79,7 +79,7 @@ def _verdict(exact: list[float], fixed: list[float], off: list[int], k: int) -> 
         return "Here dividing by k is right: every window is full and its micro-batches are equal."
     worst = max(off, key=lambda i: abs(fixed[i] - exact[i]))
     return (
-        f"{len(off)} of {len(exact)} windows do not get the mean gradient over their samples; "
+        f"In {len(off)} of {len(exact)} windows the gradient is not the mean over the samples; "
         f"window {worst + 1} gets {number(fixed[worst], 3)} in place of {number(exact[worst], 3)} "
         f"when divided by k = {k}."
     )

@@ -115,7 +115,7 @@ def _shares(samples: list[Sample], batch_size: int) -> Bars:
 
 def _advice() -> tuple[Part, ...]:
     return (
-        Formula("meant  Σ_i w[y_i] l_i / Σ_i w[y_i]        i over all samples, not over a batch"),
+        Formula("meant  Σ_i w[y_i] l_i / Σ_i w[y_i]   over all samples, not a batch"),
         Text(
             "A rare class has its say only in the batches that hold it, and there it is divided by "
             "its own weight. Dividing by the number of samples does not depend on the cut either, "

@@ -7,8 +7,11 @@ Under a constant rate the inside velocity is lr times the outside one, and w is 
 rate falls, the inside form still carries what the old rate put into v.
 """
 
+import itertools
+import math
 from typing import Annotated
 
+from batchproof._errors import SettingError
 from batchproof.explain._explanation import Explanation
 from batchproof.explain._values import count, finite, positive, share
 from batchproof.page import Curves, Formula, Part, Series, Table, Text, number
@@ -36,6 +39,11 @@ def momentum(
         for name, rates in (("constant", constant), ("schedule", schedule))
         for place in ("inside", "outside")
     }
+    if not all(map(math.isfinite, itertools.chain(*paths.values()))):
+        raise SettingError(
+            f"with lr {lr:g} and curvature {curvature:g} w grows without bound; expected lr times "
+            f"curvature below 2 (1 + momentum) = {2 * (1 + momentum):g}. Choose a smaller lr."
+        )
     apart = {
         name: max(
             abs(a - b) for a, b in zip(paths["inside", name], paths["outside", name], strict=True)

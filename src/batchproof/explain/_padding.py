@@ -134,7 +134,7 @@ def _advice() -> tuple[Part, ...]:
             "Say which is meant; then no batch size can change it."
         ),
         Code(
-            "losses = F.cross_entropy(logits, target, reduction='none')     # (sequences, tokens)\n"
-            "batchproof.reduce(losses, mask=target != pad, unit='element')  # one pair a sequence"
+            "losses = F.cross_entropy(logits, target, reduction='none')\n"
+            "batchproof.reduce(losses, mask=target != pad, unit='element')"
         ),
     )

@@ -8,11 +8,13 @@ import math
 from collections.abc import Sequence
 from typing import Annotated
 
+from batchproof._errors import SettingError
 from batchproof.explain._explanation import Explanation
 from batchproof.explain._values import count, finite, positive, same_length
 from batchproof.page import Code, Curves, Formula, Series, Table, Text, number
 
 Point = tuple[float, float, float, float, float]
+_FAR = 1e100
 
 
 def sgd(
@@ -80,6 +82,11 @@ def _descend(
         loss = math.fsum(r * r for r in residuals) / len(data)
         path.append((loss, g_w, g_b, w, b))
         w, b = w - lr * g_w, b - lr * g_b
+        if not max(abs(w), abs(b)) < _FAR:
+            raise SettingError(
+                f"with lr {lr:g} w and b grow without bound, past {_FAR:g} in step {len(path)}; "
+                "expected a rate at which they stay. Choose a smaller lr."
+            )
     return path
 
 

@@ -60,8 +60,9 @@ def sum_or_mean(
                 f"{number(kept, 2)} of the first."
             ),
             Code(
-                f'batchproof.equivalent_settings("{optimizer}", factor={factor:g}, lr={lr:g}, '
-                f"weight_decay={weight_decay:g})"
+                "batchproof.equivalent_settings(\n"
+                f'    "{optimizer}", factor={factor:g}, lr={lr:g}, weight_decay={weight_decay:g}\n'
+                ")"
             ),
             *_law(),
         ),
@@ -182,10 +183,10 @@ def _law() -> tuple[Part, ...]:
     return (
         Formula(
             "L' = c L     g' = c g\n"
-            "SGD      w ← w - lr (g + wd w)          lr' = lr / c   wd' = c wd\n"
-            "Adam     w ← w - lr m̂ / (√v̂ + eps)      lr' = lr   wd' = c wd   eps' = c eps\n"
-            "AdamW    the same, and w ← w - lr wd w  lr' = lr   wd' = wd     eps' = c eps\n"
-            "clip     g ← g min(1, norm / |g|)           norm' = c norm"
+            "SGD     w ← w - lr (g + wd w)       lr' = lr / c   wd' = c wd\n"
+            "Adam    w ← w - lr m̂ / (√v̂ + eps)   lr' = lr   wd' = c wd   eps' = c eps\n"
+            "AdamW   and w ← w - lr wd w         lr' = lr   wd' = wd     eps' = c eps\n"
+            "clip    g ← g min(1, norm / |g|)    norm' = c norm"
         ),
         Text(
             "The factor must be the same at every step. A sum over batches of 64 that ends with "

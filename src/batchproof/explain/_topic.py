@@ -72,7 +72,7 @@ class Option:
             return text
         if self.kind in ("integer", "number"):
             return one(text)
-        return tuple(one(part) for part in text.split(",") if part.strip())
+        return tuple(one(part) for part in text.split(",")) if text else ()
 
     def text(self) -> str:
         """Return the default as one would write it, or "" where there is none."""

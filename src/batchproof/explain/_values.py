@@ -7,13 +7,14 @@ from typing import TypeVar
 from batchproof._errors import SettingError
 
 Item = TypeVar("Item")
+LARGEST = 1e30  # beyond it, products on the way overflow
 
 
 def finite(name: str, values: Sequence[float], least: int = 1) -> tuple[float, ...]:
     """Return the values as floats.
 
     Raises:
-        SettingError: if there are fewer than `least`, or one is NaN or infinite.
+        SettingError: if there are fewer than `least`, or one is NaN, infinite or too large.
     """
     if len(values) < least:
         raise SettingError(
@@ -23,6 +24,10 @@ def finite(name: str, values: Sequence[float], least: int = 1) -> tuple[float, .
     for value in values:
         if not math.isfinite(value):
             raise SettingError(f"{name} contains {value}; expected finite numbers. Leave it out.")
+        if abs(value) > LARGEST:
+            raise SettingError(
+                f"{name} contains {value}; expected sizes up to {LARGEST:g}. Scale it."
+            )
     return tuple(float(value) for value in values)
 
 
@@ -59,10 +64,11 @@ def positive(name: str, value: float) -> float:
     """Return a number above zero.
 
     Raises:
-        SettingError: if it is not.
+        SettingError: if it is not, or too large.
     """
     if not (math.isfinite(value) and value > 0):
         raise SettingError(f"{name} is {value}; expected a number above 0. Choose one.")
+    finite(name, (value,))
     return float(value)
 
 

@@ -116,7 +116,8 @@ class Bars:
         """Return how far the bars go left and right of zero; never both 0."""
         values = [bar.value for bar in self.bars if math.isfinite(bar.value)]
         left, right = max(0.0, -min(values, default=0.0)), max(0.0, max(values, default=0.0))
-        return (left, right) if left + right > 0 else (0.0, 1.0)
+        # of less no share can be drawn: a scale that is its inverse would be infinite
+        return (left, right) if left + right > 1e-300 else (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from batchproof.page._parts import (
     Bar,
     Bars,
     Blocks,
-    Cell,
     Code,
     Curves,
     Formula,
@@ -35,6 +34,7 @@ STYLES: dict[Tone, str] = {
 BLOCKS: dict[Tone, str] = {"muted": "□", "wrong": "◆"}
 POINTS, MARKS = "●◇○+△▪", "◆▲"
 BAR_WIDTH = 36
+LOOSE = 16  # blocks in a row up to which a space parts them
 PLOT_WIDTH, PLOT_HEIGHT = 56, 12
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -53,7 +53,8 @@ def to_rich(part: Part) -> RenderableType:
         case Text():
             return _text(part)
         case Formula() | Code():
-            return Padding(Line(part.text, style="bold", no_wrap=True), (0, 0, 0, 4))
+            # too long a line goes on below: what is cut off cannot be copied
+            return Padding(Line(part.text, style="bold", overflow="fold"), (0, 0, 0, 4))
         case Table():
             return _table(part)
         case Bars():
@@ -84,7 +85,7 @@ def _bars(part: Bars) -> RenderableType:
     left, right = part.reach()
     scale = BAR_WIDTH / (left + right)
     room = round(left * scale)
-    grid = _grid(3)
+    grid = _grid(wraps=0)
     for bar in part.bars:
         grid.add_row(Line(bar.label), _bar(bar, scale, room), Line(bar.text()))
     return Group(Line(part.title, style="bold"), _indent(grid))
@@ -103,10 +104,12 @@ def _bar(bar: Bar, scale: float, room: int) -> Line:
 
 
 def _blocks(part: Blocks) -> RenderableType:
-    grid = _grid(3)
+    grid = _grid(wraps=1)
     width = max((len(cell.text) for row in part.rows for cell in row.cells), default=0)
+    close = max((len(row.cells) for row in part.rows), default=0) > LOOSE
     for row in part.rows:
-        grid.add_row(Line(row.label), _cells(row, width), Line(row.note))
+        cells = _cells(row, width, "" if close and not width else " ")
+        grid.add_row(Line(row.label), cells, Line(row.note))
     legend = Line("  ")
     for tone, meaning in part.legend:
         legend.append(f"{BLOCKS.get(tone, '■')} ", style=STYLES[tone]).append(f"{meaning}   ")
@@ -114,17 +117,13 @@ def _blocks(part: Blocks) -> RenderableType:
     return Group(*parts, legend) if part.legend else Group(*parts)
 
 
-def _cells(row: Row, width: int) -> Line:
-    line = Line(no_wrap=True)
+def _cells(row: Row, width: int, gap: str) -> Line:
+    line = Line(overflow="fold")
     for cell in row.cells:
-        line.append(_cell(cell, width), style=STYLES[cell.tone])
+        block = BLOCKS.get(cell.tone, "■")
+        line.append(f"{block}{cell.text.ljust(width)}{gap}", style=STYLES[cell.tone])
     line.rstrip()
     return line
-
-
-def _cell(cell: Cell, width: int) -> str:
-    block = BLOCKS.get(cell.tone, "■")
-    return f"{block}{cell.text.ljust(width)} " if width else f"{block} "
 
 
 def _curves(part: Curves) -> RenderableType:
@@ -183,10 +182,11 @@ def _key(part: Curves) -> Line:
     return key
 
 
-def _grid(columns: int) -> Grid:
+def _grid(*, wraps: int) -> Grid:
+    """Return a grid of label, picture and note, of which one may take several lines."""
     grid = Grid.grid(padding=(0, 2, 0, 0))
-    for _ in range(columns):
-        grid.add_column()
+    for column in range(3):
+        grid.add_column(no_wrap=column != wraps)
     return grid
 
 
