@@ -65,7 +65,9 @@ class Criterion:
                 sample.
         """
         # called for every micro-batch: what a batch does not need is not called
-        spec, options = self.spec, self._options()
+        spec, options = self.spec, self.bound
+        if self.module is not None:
+            options = {name: getattr(self.module, name) for name in spec.options}
         given: Sequence[Any] = inputs
         if named or len(inputs) != len(self.names):
             given = _in_order(self.names, inputs, named)
@@ -87,11 +89,6 @@ class Criterion:
             _expect_losses(losses, given, spec.module.__name__)
         counts = spec.counts(given, options)
         return reduce_counted(losses, counts, unit=self.unit, mask=mask, weight=weight)
-
-    def _options(self) -> Options:
-        if self.module is None:
-            return self.bound
-        return {name: getattr(self.module, name) for name in self.spec.options}
 
 
 @dataclass(frozen=True, slots=True)

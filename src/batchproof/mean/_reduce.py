@@ -108,6 +108,8 @@ def reduce_counted(
         raise ShapeError(msg)
     if losses.dtype in NARROW or not losses.is_floating_point():
         losses = losses.float()
+    if losses.ndim == 1 and counts is not None and mask is weight is segments is None:
+        return _pairs(losses, counts.to(exact_dtype(losses.device)), None, unit)
     if mask is not None:
         _expect_shape("mask", mask, losses)
     if segments is not None:
