@@ -34,6 +34,9 @@ def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str,
     named = _BY_KIND.get(micro.kind)
     if named is not None:
         return named
+    if micro.kind == "clamped":
+        unit = "weighted" if micro.label.startswith("sum of") else "element"
+        return unit, f"{micro.label}, taken for 1 where there is none"
     count = search.facts.count
     weights = torch.tensor([micro.weigh(Piece((i,))) for i in range(count)])
     features = {name: values[:count] for name, values in search.features.items()}
@@ -193,30 +196,37 @@ def _of_ranks(rule: Rule, what: str) -> list[tuple[str, str]]:
     return found
 
 
-def split_cause(search: Search, split: Split, window: int | None) -> list[Diagnosis]:
+def split_cause(
+    search: Search, split: Split, *, evaluation: bool, window: int | None
+) -> list[Diagnosis]:
     """Return what an objective of two terms means, of which one at least is scaled wrongly.
 
     Args:
         search: holds the gradients of single samples.
         split: the two laws and the second term's gradients.
+        evaluation: whether it is an evaluation.
         window: the loop's micro-batches a window, where it is known or was measured.
     """
+
+    def add(name: str, text: str) -> None:
+        text = text.replace("micro-batch", "batch") if evaluation else text
+        found.append(diagnosis(name, text, split.residual, evaluation=evaluation))
+
     (rule_a, micro_a), (rule_b, micro_b) = split.first, split.second
-    residual = split.residual
-    found = []
+    found: list[Diagnosis] = []
     if micro_a.kind == "rows":
         text = (
             "Padding counts in one term of the objective: what it gives for a sample changes with "
             "the padding beside it."
         )
-        found.append(diagnosis("padding-counted", text, residual))
+        add("padding-counted", text)
     if rule_a == rule_b:
         sides = zip((micro_a, micro_b), split.right, strict=True)
         wrong = [micro for micro, right in sides if not right]
         for name in sorted({_named(search, rule_a, micro, window) for micro in wrong}):
             over = "; ".join(_over(m) for m in wrong if _named(search, rule_a, m, window) == name)
             text = f"A term of the objective ({over}) is {_RULE[rule_a.within]}"
-            found.append(diagnosis(name, f"{text}, and not pooled first.", residual))
+            add(name, f"{text}, and not pooled first.")
         return found
     second = split.part
     first = search.singles[: len(second)] - second
@@ -226,7 +236,8 @@ def split_cause(search: Search, split: Split, window: int | None) -> list[Diagno
         over = f" ({_over(micro)})" if micro.label else ""
         said.append(f"the term{_where(search, share, first, second)}{over} is {how}")
     text = f"The objective has two terms that are scaled otherwise: {said[0]}, {said[1]}."
-    return [*found, diagnosis("term-scaled-apart", text, residual)]
+    add("term-scaled-apart", text)
+    return found
 
 
 def terms_in_words(split: Split) -> str:

@@ -18,6 +18,7 @@ A cut that does not apply (nothing to mask, nothing that is padded) is left out 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from batchproof._errors import ProbeError
 
@@ -124,6 +125,9 @@ class Facts:
         beside: the index of the sample that is padded widest, where widths differ.
         padding: whether a `pad` callable was given.
         window: micro-batches a window, for loops that take a loader.
+        mask: where a sample says which of its elements count, where that was found.
+        unmasked: whether samples look as if some elements could count and others not, but no
+            fully masked sample could be made.
     """
 
     count: int
@@ -132,6 +136,8 @@ class Facts:
     beside: int | None = None
     padding: bool = False
     window: int | None = None
+    mask: Any = None
+    unmasked: bool = False
 
 
 def standard_cuts(

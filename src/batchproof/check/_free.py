@@ -16,9 +16,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-STARTS = 24
 _STEPS = 40
-_WIDTH = 12
+_WIDTH = 8
 
 
 def free_weights(
@@ -28,6 +27,7 @@ def free_weights(
     known: Tensor | None,
     *,
     tolerance: float,
+    starts: int,
 ) -> tuple[Tensor, ...] | None:
     """Find the weights of the second of two means, or of both, from micro-batches of samples.
 
@@ -37,6 +37,7 @@ def free_weights(
         seen: what the micro-batches give, one a row.
         known: for each subset the shares of the samples in the first mean; None to find both.
         tolerance: of the residual, relative.
+        starts: how often the search begins anew.
 
     Returns:
         One weight vector, or two where none is known, each of mean 1; None where none fit.
@@ -58,7 +59,7 @@ def free_weights(
         return left
 
     draw = torch.Generator().manual_seed(0)
-    for _ in range(STARTS):
+    for _ in range(starts):
         start = torch.randn(vectors * count, generator=draw, dtype=torch.float64).exp()
         found, size = _descend(rest, start)
         if size <= tolerance and bool((found > -1e-6).all()):

@@ -14,7 +14,6 @@ from torch import Tensor
 from batchproof._errors import ProbeError
 from batchproof.check._cuts import Facts, Piece
 from batchproof.check._lab import Laboratory, relative
-from batchproof.check._samples import mask_leaf, unmasked
 from batchproof.check._shot import Order, shoot
 
 
@@ -25,10 +24,10 @@ def tell_sum_from_mean(lab: Laboratory, facts: Facts) -> str | None:
         lab: takes the shots.
         facts: what is known about the samples.
     """
-    edit = mask_leaf(lab.kit.samples[: facts.count])
-    if edit is None:
+    mask = facts.mask
+    if mask is None or not mask.parts:
         return None
-    sizes = [unmasked(sample, edit) for sample in lab.kit.samples[: facts.count]]
+    sizes = [mask.count(sample) for sample in lab.kit.samples[: facts.count]]
     index = max(range(facts.count), key=sizes.__getitem__)
     size = sizes[index]
     if size < 3:
@@ -37,7 +36,7 @@ def tell_sum_from_mean(lab: Laboratory, facts: Facts) -> str | None:
     counts = (first, size - first)
     try:
         parts = [
-            _gradient(lab, edit(lab.kit.samples[index], keep))
+            _gradient(lab, mask.narrowed(lab.kit.samples[index], keep))
             for keep in (
                 lambda m: m & (m.cumsum(-1) <= first),
                 lambda m: m & (m.cumsum(-1) > first),

@@ -22,13 +22,18 @@ from batchproof.check._own_clip import Clipping, own_clip_cause, settle_clipping
 from batchproof.check._report import CutResult, Diagnosis, Report, merge
 from batchproof.check._reported import judge_reported
 from batchproof.check._scale import window_size
-from batchproof.check._search import Law, Search
+from batchproof.check._search import Law, Search, search_for_number
 from batchproof.check._sentences import diagnosis
 from batchproof.check._shards import duplicates
 from batchproof.check._shot import Shot
 from batchproof.check._still import Still
 from batchproof.check._terms import Split, find_split
 from batchproof.check._unsteady import Steadiness, look_for_carried, look_for_nan_dropped
+
+_NO_MASK = (
+    "cut 'masked' was not run: nothing in the samples shows which elements count; hand it in as "
+    "mask=, a function that returns a sample in which none does"
+)
 
 
 class Inquiry:
@@ -52,6 +57,8 @@ class Inquiry:
         self.reported_unit: str | None = None
         self.clipping = Clipping()
         self.unexplained = False
+        if facts.unmasked:
+            self.notes.append(_NO_MASK)
 
     def report(self) -> Report:
         """Measure, conclude, and write it down.
@@ -209,16 +216,9 @@ class Inquiry:
     @cached_property
     def search(self) -> Search:
         """The search for the law of the gradient, or of the evaluation's number."""
-        search = Search(self.lab, self.facts)
-        if not self.evaluation or search.plain is not None or search.padding is not None:
-            return search
-        for undo, words in ((torch.log, "exponential"), (torch.square, "square root")):
-            of_mean = Search(self.lab, self.facts, undo=undo)
-            cuts = [cut for cut in self._finite(of_mean) if len(cut.ranks) == 1]
-            if cuts and of_mean.plain is not None and of_mean.law(of_mean.plain, cuts) is not None:
-                self.notes.append(f"the number is the {words} of a mean, and judged as that mean")
-                return of_mean
-        return search
+        if not self.evaluation:
+            return Search(self.lab, self.facts)
+        return search_for_number(self.lab, self.facts, self._finite, self.notes)
 
     @cached_property
     def law(self) -> Law | None:
@@ -313,9 +313,13 @@ class Inquiry:
         single = [cut for cut in cuts if len(cut.ranks) == 1]
         if self.found and self.found[-1].name == "duplicated-samples":
             return None
-        if not self.evaluation and self.split is not None:
-            window = self.lab.kit.window or window_size(self.lab)
-            self.found += split_cause(self.search, self.split, window)
+        if self.split is not None:
+            window = self.lab.kit.window
+            if window is None and not self.evaluation:
+                window = window_size(self.lab)
+            self.found += split_cause(
+                self.search, self.split, evaluation=self.evaluation, window=window
+            )
             self.unit, self.unit_text = "several terms", terms_in_words(self.split)
             return None
         shrunk = self.search.divided if self.search.plain is None else None

@@ -7,15 +7,13 @@ alone. Shots are kept by what was asked, and asked for again at no cost.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from batchproof._errors import ProbeError
-from batchproof.check._cuts import Cut, Facts, Piece
-from batchproof.check._samples import keeps_order, leaves, mask_leaf, shape_of
+from batchproof.check._cuts import Cut, Piece
+from batchproof.check._samples import shape_of
 from batchproof.check._shot import WIDTH, Kit, Order, Shot, Sketch, make_batch, one_line, shoot
 from batchproof.check._still import Still, Trace
 
@@ -297,58 +295,3 @@ def _out_of_memory(cut: Cut) -> str:
         f"out of memory under cut {cut.name!r}; give fewer or shorter samples, a smaller model "
         "of the same kind, or dtype=torch.float32."
     )
-
-
-def gather_facts(
-    kit: Kit, *, window: int | None, mask: Callable[[object], object] | None
-) -> tuple[Kit, Facts]:
-    """Look at the samples, and add the fully masked one where one can be made.
-
-    Args:
-        kit: the user's parts.
-        window: micro-batches a window.
-        mask: the user's own way to mask a sample.
-    """
-    count = len(kit.samples)
-    singles = [make_batch(kit, Piece((i,))) for i in range(count)]
-    sizes = [sum(leaf.numel() for _, leaf in leaves(batch)) for batch in singles]
-    shapes = {shape_of(batch) for batch in singles}
-    beside = None
-    if len(shapes) > 1 and kit.pad is None:
-        longest = max(range(count), key=sizes.__getitem__)
-        beside = longest if _slices(kit, longest, singles) else None
-    masked = _masked_sample(kit, mask)
-    if masked is not None:
-        kit = replace(kit, samples=(*kit.samples, masked))
-    facts = Facts(count, tuple(sizes), masked is not None, beside, kit.pad is not None, window)
-    return kit, facts
-
-
-def _slices(kit: Kit, longest: int, singles: list[Any]) -> bool:
-    """Tell whether rows can be taken out of a batch: samples lead, in the order given."""
-    for index, single in enumerate(singles):
-        if index == longest:
-            continue
-        try:
-            row = make_batch(kit, Piece((index,), beside=(longest,)))
-        except ProbeError:
-            return False
-        if row is None or not keeps_order(single, row):
-            return False
-    return True
-
-
-def _masked_sample(kit: Kit, mask: Callable[[object], object] | None) -> object | None:
-    if mask is None:
-        edit = mask_leaf(kit.samples)
-        if edit is None:
-            return None
-        mask = partial(_mask_with, edit)
-    try:
-        return mask(kit.samples[0])
-    except Exception as error:
-        raise ProbeError(f"mask(sample) failed: {one_line(error)}.") from error
-
-
-def _mask_with(edit: Callable[..., object], sample: object) -> object:
-    return edit(sample, torch.zeros_like)

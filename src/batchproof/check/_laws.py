@@ -3,6 +3,7 @@
 A law has two parts. What one micro-batch B gives, from the gradients m_i of its samples alone:
 
     ratio      m(B) = sum_i w_i m_i / sum_i w_i       a mean, whose weights were measured
+    clamped    the same, with max(1, sum) below        where single samples may weigh nothing
     sum        m(B) = sum_i m_i                       no mean at all
     divided    m(B) = that mean / |B|                 means summed, over the number of samples
     rows       m(B) = sum_i w_i r_i(B) / sum_i w_i    r_i(B): sample i alone, padded as in B
@@ -108,7 +109,7 @@ class Micro:
     """What one micro-batch gives, as shares of atoms, and what it weighs.
 
     Attributes:
-        kind: "ratio", "sum", "divided", "rows" or "measured".
+        kind: "ratio", "clamped", "sum", "divided", "rows" or "measured".
         shares: the atoms of a micro-batch with their coefficients.
         weigh: the weight of a micro-batch.
         label: what the weights are, in words.
@@ -122,7 +123,7 @@ class Micro:
     @property
     def of_samples(self) -> bool:
         """Tell whether its atoms are the samples alone."""
-        return self.kind in {"ratio", "sum", "divided"}
+        return self.kind in {"ratio", "clamped", "sum", "divided"}
 
 
 def ratio(weights: Tensor, label: str = "") -> Micro:
@@ -137,6 +138,24 @@ def ratio(weights: Tensor, label: str = "") -> Micro:
         return [(i, _over(values[i], total)) for i in piece.samples]
 
     return Micro("ratio", shares, weigh, label)
+
+
+def clamped(counts: Tensor, label: str = "") -> Micro:
+    """Return the law of a sum over a count that is taken for 1 where it is 0.
+
+    Args:
+        counts: one a sample, as counted.
+        label: what was counted.
+    """
+    values = counts.tolist()
+
+    def weigh(piece: Piece) -> float:
+        return max(1.0, float(sum(values[i] for i in piece.samples)))
+
+    def shares(piece: Piece) -> list[tuple[int, float]]:
+        return [(i, max(1.0, values[i]) / weigh(piece)) for i in piece.samples]
+
+    return Micro("clamped", shares, weigh, label)
 
 
 def summed() -> Micro:

@@ -6,7 +6,6 @@ mapping, sequence or tuple of such. Everything else passes through untouched.
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -96,16 +95,21 @@ def counts(batch: Any) -> dict[str, float]:
 
     Returns:
         By a phrase for a sentence: elements, unmasked elements (labels other than -100, True
-        entries), the same without the first position (shifted labels), and sums of weights.
+        entries), the same without the first position (shifted labels), and sums of weights; of
+        labels first, then of what comes last in a batch, as labels do.
     """
     found: dict[str, float] = {}
-    for path, leaf in leaves(batch):
+    labels_first = sorted(
+        enumerate(leaves(batch)), key=lambda one: (not is_label(one[1][0]), -one[0])
+    )
+    for _, (path, leaf) in labels_first:
         if leaf.ndim == 0:
             continue
         if leaf.dtype == torch.bool:
             _count_in(found, "unmasked elements of {}", path, leaf)
         elif leaf.is_floating_point():
-            found[f"sum of {path}"] = float(leaf.double().sum())
+            if not bool(((leaf == 0) | (leaf == 1)).all()):
+                found[f"sum of {path}"] = float(leaf.double().sum())
             found[f"entries of {path} that are not 0"] = float((leaf != 0).sum())
         else:
             _count_in(found, "elements of {} but for -100", path, leaf != IGNORED)
@@ -131,82 +135,56 @@ def _count_in(found: dict[str, float], phrase: str, path: str, kept: Tensor) -> 
         found[shifted] = float(kept[:, 1:].sum())
 
 
-def mask_leaf(samples: Sequence[Any]) -> Callable[[Any, Callable[[Tensor], Tensor]], Any] | None:
-    """Find how a sample says which of its elements count.
+def is_label(path: str) -> bool:
+    """Tell whether a key says that it holds labels.
 
-    Only what is evident is used: a boolean tensor of one dimension or more, labels that hold
-    -100 in some sample, or a sequence of integer labels under a key that says so.
-
-    Returns:
-        A function (sample, keep) -> sample, where keep maps the boolean mask of what counts to a
-        narrower one; None where nothing is evident.
+    Args:
+        path: of a tensor in a sample or batch.
     """
-    found = [(path, leaf) for path, leaf in leaves(_tensors(samples[0])) if leaf.ndim > 0]
-    for path, leaf in found:
-        if leaf.dtype == torch.bool:
-            return partial(_edit_mask, path)
-    for path, leaf in found:
-        whole = not leaf.is_floating_point() and leaf.dtype != torch.bool
-        if whole and (_holds_ignored(samples, path) or _is_label(path)):
-            return partial(_edit_labels, path)
-    return None
+    return path.rsplit(".", maxsplit=1)[-1].rstrip("s") in _LABEL_KEYS
 
 
-def _edit_mask(path: str, sample: Any, keep: Callable[[Tensor], Tensor]) -> Any:
-    return _edit(sample, path, keep)
+def edited(tree: Any, path: str, change: Callable[[Tensor], Tensor], at: str = "") -> Any:
+    """Return the tree with one of its tensors, or lists of numbers, changed.
 
-
-def _edit_labels(path: str, sample: Any, keep: Callable[[Tensor], Tensor]) -> Any:
-    def change(labels: Tensor) -> Tensor:
-        return torch.where(keep(labels != IGNORED), labels, IGNORED)
-
-    return _edit(sample, path, change)
-
-
-def unmasked(sample: Any, edit: Callable[[Any, Callable[[Tensor], Tensor]], Any]) -> int:
-    """Return how many elements of a sample count, by the mask that edit edits."""
-    seen: list[int] = []
-
-    def look(mask: Tensor) -> Tensor:
-        seen.append(int(mask.sum()))
-        return mask
-
-    edit(sample, look)
-    return seen[0]
-
-
-def _tensors(tree: Any) -> Any:
-    """Return the tree with lists of numbers read as tensors, as tokenisers leave them."""
-    if isinstance(tree, Mapping):
-        return {key: _tensors(value) for key, value in tree.items()}
-    if isinstance(tree, list) and tree and all(isinstance(v, bool | int | float) for v in tree):
-        return torch.tensor(tree)
-    if isinstance(tree, list | tuple):
-        return [_tensors(value) for value in tree]
-    return tree
-
-
-def _holds_ignored(samples: Sequence[Any], path: str) -> bool:
-    found = [leaf for sample in samples for at, leaf in leaves(_tensors(sample)) if at == path]
-    return any(bool((leaf == IGNORED).any()) for leaf in found)
-
-
-def _is_label(path: str) -> bool:
-    return path.rstrip("s") in _LABEL_KEYS
-
-
-def _edit(tree: Any, path: str, change: Callable[[Tensor], Tensor], at: str = "") -> Any:
+    Args:
+        tree: a sample.
+        path: of what is changed.
+        change: what is done to it, as a tensor.
+        at: where in the sample the tree stands.
+    """
     if at == path or (not at and path == "batch" and isinstance(tree, Tensor)):
         if isinstance(tree, list):
             return change(torch.tensor(tree)).tolist()
-        return change(tree)
+        return change(torch.as_tensor(tree)) if isinstance(tree, Tensor) else _number(tree, change)
     if isinstance(tree, Mapping):
         values = {
-            key: _edit(value, path, change, f"{at}.{key}" if at else str(key))
+            key: edited(value, path, change, f"{at}.{key}" if at else str(key))
             for key, value in tree.items()
         }
         return values if type(tree) is dict else _like_mapping(tree, values)
     if isinstance(tree, list | tuple):
-        values_ = [_edit(value, path, change, f"{at}[{i}]") for i, value in enumerate(tree)]
+        values_ = [edited(value, path, change, f"{at}[{i}]") for i, value in enumerate(tree)]
         return type(tree)(*values_) if hasattr(tree, "_fields") else type(tree)(values_)
+    return tree
+
+
+def _number(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    return type(value)(change(torch.tensor(value)).item())
+
+
+def tensors(tree: Any) -> Any:
+    """Return the tree with numbers, and lists of them, read as tensors, as tokenisers leave them.
+
+    Args:
+        tree: a sample.
+    """
+    if isinstance(tree, Mapping):
+        return {key: tensors(value) for key, value in tree.items()}
+    if isinstance(tree, int | float):
+        return torch.tensor(tree)
+    if isinstance(tree, list) and tree and all(isinstance(v, bool | int | float) for v in tree):
+        return torch.tensor(tree)
+    if isinstance(tree, list | tuple):
+        return [tensors(value) for value in tree]
     return tree

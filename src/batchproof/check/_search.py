@@ -7,6 +7,7 @@ measures what it needs: samples alone, neighbours in pairs, samples padded as in
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from batchproof.check._laws import (
     WITHIN,
     Micro,
     Rule,
+    clamped,
     design,
     divided,
     misfit,
@@ -121,7 +123,8 @@ class Search:
         if self._meets(total, self.subsets, seen):
             return total
         means = (ratio(weights, label) for label, weights in self._weights(seen))
-        return next((m for m in means if self._meets(m, self.subsets, seen)), None)
+        some = (clamped(n, label) for label, n in self.counted.items() if bool((n == 0).any()))
+        return next((m for m in chain(means, some) if self._meets(m, self.subsets, seen)), None)
 
     @cached_property
     def divided(self) -> Micro | None:
@@ -141,19 +144,26 @@ class Search:
         yield from self.features.items()
 
     @cached_property
-    def features(self) -> dict[str, Tensor]:
-        """What the samples' batches hold that weights could be: 1 each, and counts."""
+    def counted(self) -> dict[str, Tensor]:
+        """What was counted in the samples' batches, one number a sample, by what it is."""
         total = self.facts.count + self.facts.masked
         tables = [counts(make_batch(self.lab.kit, Piece((i,)))) for i in range(total)]
-        found = {"samples": torch.ones(total, dtype=torch.float64)}
+        return {
+            phrase: torch.tensor([t.get(phrase, 0.0) for t in tables], dtype=torch.float64)
+            for phrase in tables[0]
+        }
+
+    @cached_property
+    def features(self) -> dict[str, Tensor]:
+        """What the samples' batches hold that weights could be: 1 each, and counts."""
+        found = {"samples": torch.ones(len(self.singles), dtype=torch.float64)}
         if self.facts.masked:
             found["samples"][-1] = float(self.singles[-1].norm() > 0)
-        for phrase in tables[0]:
-            values = torch.tensor([t.get(phrase, 0.0) for t in tables], dtype=torch.float64)
+        for phrase, values in self.counted.items():
             if bool((values >= 0).all()) and float(values.sum()) > 0:
-                values = values / values.mean()
-                if not any(torch.allclose(values, other) for other in found.values()):
-                    found[phrase] = values
+                shares = values / values.mean()
+                if not any(torch.allclose(shares, other) for other in found.values()):
+                    found[phrase] = shares
         return found
 
     def _meets(self, micro: Micro, cuts: Sequence[Cut], seen: Tensor) -> bool:
@@ -265,3 +275,26 @@ class Search:
                     if residual <= self.lab.fit:
                         return Law(variant, rule, residual)
         return None
+
+
+def search_for_number(
+    lab: Laboratory, facts: Facts, finite: Callable[[Search], list[Cut]], notes: list[str]
+) -> Search:
+    """Return the search for the law of an evaluation's number, or of the mean that it is made of.
+
+    Args:
+        lab: takes the shots.
+        facts: what is known about the samples.
+        finite: gives the cuts whose number is finite.
+        notes: told of a number that is the exponential or the root of a mean.
+    """
+    search = Search(lab, facts)
+    if search.plain is not None or search.padding is not None:
+        return search
+    for undo, words in ((torch.log, "exponential"), (torch.square, "square root")):
+        of_mean = Search(lab, facts, undo=undo)
+        cuts = [cut for cut in finite(of_mean) if len(cut.ranks) == 1]
+        if cuts and of_mean.plain is not None and of_mean.law(of_mean.plain, cuts) is not None:
+            notes.append(f"the number is the {words} of a mean, and judged as that mean")
+            return of_mean
+    return search

@@ -10,8 +10,9 @@ from torch.utils.data import default_collate
 
 from batchproof._errors import ProbeError
 from batchproof.check._cuts import Chosen, choose, standard_cuts
+from batchproof.check._facts import gather_facts
 from batchproof.check._inquiry import Inquiry
-from batchproof.check._lab import Laboratory, gather_facts
+from batchproof.check._lab import Laboratory
 from batchproof.check._ranks import Ranks
 from batchproof.check._report import Report
 from batchproof.check._shot import Kit
@@ -54,7 +55,8 @@ def check_step(
         dtype: floating-point type of model and samples.
         pad: pad(batch) -> batch, wider on the right; else collating beside the longest pads.
         mask: mask(sample) -> sample with nothing left that counts; else boolean masks are
-            emptied, or labels set to -100.
+            emptied, labels set to -100, and tensors of zeros and ones, lengths and the value that
+            integers are padded with are tried.
         window: for a loop that takes a loader and steps every so many micro-batches.
         wrap: how the model is wrapped over ranks: "ddp", "fsdp2", None, or a callable.
         timeout: seconds that a run over ranks may take.

@@ -33,6 +33,8 @@ RULES = tuple(Rule(w, "pooled") for w in ("exact", "mean", "samples", "sum", "la
 _MOST_COUNTS = 8
 # equations beyond the unknowns before a fit is called a proof
 _SPARE = 3
+# of a search for weights that are no count, and a few where the other term is a less likely one
+_STARTS = 24
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,19 @@ def find_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
     n = search.facts.count
     micro = _equations(search, _alone(search)) if n > 2 else None
     whole = _equations(search, _windows(search, cuts)) if n > 2 else None
-    if micro is None or whole is None:
+    if micro is None or whole is None or _counts_only(micro.seen):
         return None
     found = next(_splits(whole, _pairs(micro), search.lab.fit), None)
-    if found is not None or (search.facts.beside is None and not search.facts.padding):
-        return found
-    return _padded_split(search, _own(cuts))
+    if found is None and (search.facts.beside is not None or search.facts.padding):
+        found = _padded_split(search, _own(cuts))
+    if found is None and search.plain is None and search.padding is None:
+        found = next(_splits(whole, _found(micro), search.lab.fit), None)
+    return found
+
+
+def _counts_only(seen: Tensor) -> bool:
+    """Tell whether single numbers repeat, as shares of hits do: too little to tell terms by."""
+    return seen.shape[1] == 1 and len(set(seen.flatten().tolist())) < 0.75 * len(seen)
 
 
 def follows(search: Search, cuts: Sequence[Cut], split: Split) -> bool:
@@ -107,11 +116,13 @@ def follows(search: Search, cuts: Sequence[Cut], split: Split) -> bool:
         cuts: cuts under which it is finite.
         split: of the other.
     """
-    padded = "rows" in {split.first[1].kind, split.second[1].kind}
-    if padded:
-        return False
     whole = _equations(search, _windows(search, cuts))
-    return whole is not None and _solve(whole, split.first, split.second)[0] <= search.lab.fit
+    if whole is None:
+        return False
+    (rule, micro), second = split.first, split.second
+    if micro.kind == "rows":
+        micro = search.by_rows(search.features[micro.label], micro.label)
+    return _solve(whole, (rule, micro), second)[0] <= search.lab.fit
 
 
 def _own(cuts: Sequence[Cut]) -> list[Cut]:
@@ -132,7 +143,7 @@ def _windows(search: Search, cuts: Sequence[Cut]) -> list[Cut]:
 def _padded_split(search: Search, own: Sequence[Cut]) -> Split | None:
     """Return a term in which padding counts, and one in which it does not."""
     more = extra_cuts(search.facts.count, 4, search.facts.window)
-    alone = _plain_subsets(search)
+    alone = _alone(search)
     micro, whole = _equations(search, alone), _equations(search, [*alone, *own, *more])
     if micro is None or whole is None:
         return None
@@ -179,14 +190,12 @@ def _pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
     counted = _counted(search)
     terms = [*counted, summed()]
     fit = search.lab.fit
-    fitting = [(a, b) for a, b in combinations(terms, 2) if _solved(equations, a, b) <= fit]
-    yield from fitting
-    if not fitting:
-        yield from _found(equations, terms)
+    yield from (p for p in combinations(terms, 2) if _solved(equations, *p) <= fit)
 
 
-def _found(equations: Equations, terms: list[Micro]) -> Iterator[tuple[Micro, Micro]]:
+def _found(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
     """Yield pairs in which the weights of one term, or of both, are no count in the batches."""
+    terms = [*_counted(equations.search), summed()]
     subsets = [cut.pieces[0].samples for cut in equations.cuts]
     stacked = compress(torch.cat([equations.seen, equations.single]))
     seen, single = stacked[: len(subsets)], stacked[len(subsets) :]
@@ -194,7 +203,10 @@ def _found(equations: Equations, terms: list[Micro]) -> Iterator[tuple[Micro, Mi
         if term is None and seen.shape[1] < 4:
             return
         known = None if term is None else equations.shares(term, EXACT)[1]
-        found = free_weights(single, subsets, seen, known, tolerance=equations.search.lab.fit)
+        starts = _STARTS if term is None or term is terms[0] else _STARTS // 4
+        found = free_weights(
+            single, subsets, seen, known, tolerance=equations.search.lab.fit, starts=starts
+        )
         if found is not None:
             micros = [ratio(weights, "recovered") for weights in found]
             yield (term or micros[0], micros[-1])
@@ -204,15 +216,14 @@ def _found(equations: Equations, terms: list[Micro]) -> Iterator[tuple[Micro, Mi
 def _padded_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
     search = equations.search
     counted = _counted(search)
+    if search.padding is not None:
+        yield from ((search.padding, m) for m in counted if m.label == search.padding.label)
+        return
     for micro in counted:
-        rows = search.by_rows(_weights(search, micro), micro.label)
+        rows = search.by_rows(search.features[micro.label], micro.label)
         for other in counted:
             if _solved(equations, rows, other) <= search.lab.fit:
                 yield rows, other
-
-
-def _weights(search: Search, micro: Micro) -> Tensor:
-    return search.features[micro.label]
 
 
 def _solved(equations: Equations, first: Micro, second: Micro) -> float:

@@ -1,0 +1,209 @@
+"""How a sample says which of its elements count, and a sample of which none does.
+
+What is evident is taken as it is: a boolean tensor, labels that hold -100, integer labels under a
+key that says so. What only may be a mask is tried: a tensor of zeros and ones, the value that
+collate pads integers with, a number that is another tensor's length. It is one if a sample without
+it gives nothing: no gradient (or 0 / 0), or none that shows beside the other samples.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from batchproof._errors import ProbeError
+from batchproof.check._cuts import Piece
+from batchproof.check._samples import IGNORED, edited, is_label, leaves, tensors
+from batchproof.check._shot import Kit, Order, Shot, make_batch, shoot
+
+_MOST_TRIED = 4
+_NOTHING = 1e-9
+
+Keep = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Where a sample says which of its elements count.
+
+    Attributes:
+        path: of the tensor in the sample.
+        kind: "mask" where it is zero for what does not count, "value" where it then holds a value,
+            "length" where it is the number of elements, which come first.
+        value: the value of what does not count.
+    """
+
+    path: str
+    kind: str
+    value: int = 0
+
+    @property
+    def parts(self) -> bool:
+        """Tell whether any part of a sample's elements can be masked."""
+        return self.kind != "length"
+
+    def narrowed(self, sample: Any, keep: Keep) -> Any:
+        """Return the sample with fewer elements that count.
+
+        Args:
+            sample: the sample.
+            keep: maps the boolean mask of what counts to a narrower one.
+        """
+        return edited(sample, self.path, lambda leaf: self._change(leaf, keep))
+
+    def _change(self, leaf: Tensor, keep: Keep) -> Tensor:
+        if self.kind == "mask":
+            return keep(leaf != 0).to(leaf.dtype)
+        if self.kind == "value":
+            return torch.where(keep(leaf != self.value), leaf, self.value)
+        return torch.zeros_like(leaf)
+
+    def emptied(self, sample: Any) -> Any:
+        """Return the sample with no element that counts."""
+        return self.narrowed(sample, torch.zeros_like)
+
+    def count(self, sample: Any) -> int:
+        """Return how many elements of a sample count."""
+        seen: list[int] = []
+
+        def look(kept: Tensor) -> Tensor:
+            seen.append(int(kept.sum()))
+            return kept
+
+        self.narrowed(sample, look)
+        return seen[0]
+
+
+def evident_mask(samples: Sequence[Any]) -> Mask | None:
+    """Return the mask that samples evidently have.
+
+    Args:
+        samples: the samples.
+    """
+    found = [(path, leaf) for path, leaf in leaves(tensors(samples[0])) if leaf.ndim > 0]
+    for path, leaf in found:
+        if leaf.dtype == torch.bool:
+            return Mask(path, "mask")
+    for path, leaf in found:
+        if not leaf.is_floating_point() and (is_label(path) or _holds(samples, path, IGNORED)):
+            return Mask(path, "value", IGNORED)
+    return None
+
+
+def likely_masks(kit: Kit) -> list[Mask]:
+    """Return what may say which elements count, the likelier first.
+
+    Args:
+        kit: the user's parts.
+    """
+    trees = [dict(leaves(tensors(sample))) for sample in kit.samples]
+    first = trees[0]
+    shared = [path for path in first if all(path in tree for tree in trees)]
+    columns = {path: [tree[path] for tree in trees] for path in shared}
+    flags = [p for p, column in columns.items() if first[p].ndim > 0 and _flags(column)]
+    flags.sort(key=lambda path: "mask" not in path)
+    lengths = [p for p, column in columns.items() if _lengths(column, columns)]
+    whole = [p for p, column in columns.items() if _integers(column) and p not in flags]
+    values = [Mask(p, "value", v) for v in _fillers(kit) for p in reversed(whole)]
+    masks = [Mask(p, "mask") for p in flags], [Mask(p, "length") for p in lengths], values
+    return [mask for group in masks for mask in group][:_MOST_TRIED]
+
+
+def _holds(samples: Sequence[Any], path: str, value: int) -> bool:
+    found = [leaf for sample in samples for at, leaf in leaves(tensors(sample)) if at == path]
+    return any(bool((leaf == value).any()) for leaf in found)
+
+
+def _flags(column: Sequence[Tensor]) -> bool:
+    return all(
+        bool(((leaf == 0) | (leaf == 1)).all()) and bool((leaf == 1).any()) for leaf in column
+    )
+
+
+def _integers(column: Sequence[Tensor]) -> bool:
+    return all(leaf.ndim > 0 and not leaf.is_floating_point() for leaf in column)
+
+
+def _lengths(column: Sequence[Tensor], others: dict[str, list[Tensor]]) -> bool:
+    if any(leaf.numel() != 1 or leaf.is_floating_point() for leaf in column):
+        return False
+    numbers = [int(leaf) for leaf in column]
+    long = [c for c in others.values() if all(leaf.ndim > 0 and len(leaf) > 1 for leaf in c)]
+    return any([len(leaf) for leaf in other] == numbers for other in long)
+
+
+def _fillers(kit: Kit) -> Iterator[int]:
+    """Yield the values that collate pads integers with, in the shortest sample's row."""
+    sizes = [sum(leaf.numel() for _, leaf in leaves(tensors(s))) for s in kit.samples]
+    shortest = min(range(len(sizes)), key=sizes.__getitem__)
+    alone = dict(leaves(make_batch(kit, Piece((shortest,)))))
+    together = dict(leaves(make_batch(kit, Piece(tuple(range(len(sizes)))))))
+    seen = set()
+    for path, leaf in reversed(together.items()):
+        small = alone.get(path)
+        if small is None or leaf.is_floating_point() or leaf.ndim < 2 or leaf.dtype == torch.bool:
+            continue
+        if len(leaf) != len(sizes) or small.shape[1:] == leaf.shape[1:]:
+            continue
+        row = leaf[shortest].flatten()
+        left = not torch.equal(row[: small.numel()], small.flatten())
+        value = int(row[0] if left else row[-1])
+        if value not in seen:
+            seen.add(value)
+            yield value
+
+
+def masks_all(kit: Kit, mask: Mask) -> bool:
+    """Tell whether a sample emptied by a mask gives nothing, and harms nothing beside others.
+
+    Args:
+        kit: the user's parts.
+        mask: what may be a mask.
+    """
+    try:
+        empty = mask.emptied(kit.samples[0])
+        trial = replace(kit, samples=(*kit.samples, empty))
+        count = len(kit.samples)
+        alone, beside = _shot(trial, (count,)), _shot(trial, tuple(range(count + 1)))
+        if not _finite(beside):
+            return False
+        if not _finite(alone):
+            return True
+        size = _size(kit, beside)
+        return _size(kit, alone) <= _NOTHING * size or _same(
+            kit, beside, _shot(trial, tuple(range(count)))
+        )
+    except Exception:
+        return False
+
+
+def _shot(kit: Kit, samples: tuple[int, ...]) -> Shot:
+    shot = shoot(kit, (Piece(samples),), Order())
+    if kit.kind == "step" and not shot.gradients:
+        raise ProbeError("no gradient")
+    return shot
+
+
+def _values(kit: Kit, shot: Shot) -> list[Tensor]:
+    if kit.kind == "evaluate":
+        return [torch.tensor([shot.loss], dtype=torch.float64)]
+    return [gradient.double() for gradient in shot.gradients.values()]
+
+
+def _finite(shot: Shot) -> bool:
+    loss = torch.tensor(0.0 if shot.loss is None else shot.loss)
+    return all(bool(v.isfinite().all()) for v in (loss, *shot.gradients.values()))
+
+
+def _size(kit: Kit, shot: Shot) -> float:
+    return math.sqrt(sum(float(v.norm()) ** 2 for v in _values(kit, shot)))
+
+
+def _same(kit: Kit, one: Shot, other: Shot) -> bool:
+    pairs = zip(_values(kit, one), _values(kit, other), strict=True)
+    gap = math.sqrt(sum(float((a - b).norm()) ** 2 for a, b in pairs))
+    near = 1e-9 if kit.dtype == torch.float64 else 1e-5
+    return gap <= near * _size(kit, one)
