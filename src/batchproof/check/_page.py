@@ -1,39 +1,19 @@
-"""The report as one self-contained page: verdict, picture of error against cut, table, remedies.
-
-No scripts, no network; readable in light and dark.
-"""
+"""The report as one self-contained page: verdict, picture of error against cut, table, remedies."""
 
 import math
-from dataclasses import replace
-from html import escape
+from collections.abc import Sequence
 
 from batchproof.check._heads import Heads
-from batchproof.check._report import CutResult, Report
+from batchproof.check._report import CutResult, Diagnosis, Report
 from batchproof.check._table import number
+from batchproof.page import Bar, Bars, Code, Part, Table, Text, Tone
+from batchproof.page import page as whole_page
 
-_STYLE = """
-:root{--ink:#1d2330;--dim:#667085;--line:#e3e7ee;--paper:#fff;--ok:#1f8a5b;--bad:#c8352b;
---code:#f5f7fa}
-@media(prefers-color-scheme:dark){:root{--ink:#e8ebf2;--dim:#97a1b3;--line:#2c3444;--paper:#141923;
---ok:#4cc38a;--bad:#ff6b60;--code:#1d2431}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:60rem;margin:0 auto;padding:2.5rem 1.25rem 4rem}
-h1{font-size:1.5rem;line-height:1.3;margin:.25rem 0 1.5rem}
-h2{font-size:1.1rem;margin:2.25rem 0 .5rem}
-.tag{display:inline-block;font-weight:600;font-size:.8rem;letter-spacing:.04em;color:var(--paper);
-border-radius:4px;padding:.1rem .5rem;background:var(--ok)}.tag.bad{background:var(--bad)}
-.dim{color:var(--dim)}.scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:.35rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}
-th{color:var(--dim);font-weight:500}.bad-text{color:var(--bad);font-weight:600}
-.ok-text{color:var(--ok)}
-pre{background:var(--code);border:1px solid var(--line);border-radius:6px;padding:.8rem 1rem;
-overflow-x:auto;font-size:.85rem;line-height:1.45}
-svg{width:100%;height:auto;font:12px system-ui,sans-serif}
-svg text{fill:var(--ink)}svg .dim{fill:var(--dim)}
-"""
+Section = tuple[str, Sequence[Part]]
+
+# powers of ten below which an error is drawn as nothing: float64 rounds at 1e-16
+_LEAST = -17.0
+_TITLE = "batchproof check"
 
 
 def page(report: Report) -> str:
@@ -42,7 +22,7 @@ def page(report: Report) -> str:
     Args:
         report: the report.
     """
-    return _document(report.name or "batchproof check", _body(report))
+    return whole_page(report.name or _TITLE, _lede(report), _sections(report))
 
 
 def pages(heads: Heads) -> str:
@@ -51,136 +31,106 @@ def pages(heads: Heads) -> str:
     Args:
         heads: the reports.
     """
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{_verdict(report.ok)}</td>"
-        f"<td>{escape(report.unit)}</td><td>{escape(', '.join(report.names))}</td></tr>"
+    rows = [
+        (name, _verdict(dependent=not report.ok), report.unit, ", ".join(report.names))
         for name, report in heads.reports.items()
-    )
-    rows += "".join(
-        f"<tr><td>{escape(name)}</td><td>not run</td><td></td><td>{escape(reason)}</td></tr>"
-        for name, reason in heads.failures.items()
-    )
-    table = (
-        "<div class=scroll><table><tr><th>head</th><th>verdict</th><th>mean over</th>"
-        f"<th>why</th></tr>{rows}</table></div>"
-    )
-    parts = "".join(
-        f"<h2>{escape(name)}</h2>{_body(replace(report, name=''))}"
-        for name, report in heads.reports.items()
-    )
-    return _document("batchproof check", f"<h1>{escape(heads.verdict)}</h1>{table}{parts}")
+    ]
+    tones: list[Tone] = [_tone(dependent=not r.ok) for r in heads.reports.values()]
+    rows += [(name, "not run", "", reason) for name, reason in heads.failures.items()]
+    tones += ["muted"] * len(heads.failures)
+    table = Table(("head", "verdict", "mean over", "why"), tuple(rows), tuple(tones))
+    sections: list[Section] = [("Heads", [table])]
+    for name, report in heads.reports.items():
+        first, *others = _sections(report)
+        sections.append((name, [*first[1], Text(_lede(report))]))
+        sections += [(f"{name}: {heading}", parts) for heading, parts in others]
+    return whole_page(_TITLE, heads.verdict, sections)
 
 
-def _document(title: str, body: str) -> str:
+def _lede(report: Report) -> str:
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-        f"<body><main>{body}</main></body></html>\n"
+        f"{report.samples} samples, {report.runs} runs; the same cut twice: "
+        f"{number(report.noise, 1)}; errors above {number(report.tolerance, 1)} count."
     )
 
 
-def _verdict(ok: bool) -> str:  # noqa: FBT001
-    return "<span class=ok-text>same</span>" if ok else "<span class=bad-text>DEPENDS</span>"
+def _sections(report: Report) -> list[Section]:
+    verdict = Text(report.verdict, tone=_tone(dependent=not report.ok))
+    notes = [Text(f"{note[:1].upper()}{note[1:]}.") for note in report.notes]
+    unit = Text(f"Mean over: {report.unit_text or report.unit}.")
+    return [
+        ("", [verdict, _picture(report)]),
+        *((diagnosis.name, _remedy(diagnosis)) for diagnosis in report.diagnoses),
+        ("Cuts", [_table(report)]),
+        ("What was measured", [unit, *notes]),
+    ]
 
 
-def _body(report: Report) -> str:
-    tag = "<span class=tag>SAME</span>" if report.ok else "<span class='tag bad'>DEPENDS</span>"
-    name = f" <span class=dim>{escape(report.name)}</span>" if report.name else ""
-    parts = [f"<p>{tag}{name}</p><h1>{escape(report.verdict)}</h1>", _picture(report)]
-    for diagnosis in report.diagnoses:
-        residual = ""
-        if diagnosis.residual is not None:
-            residual = (
-                f" <span class=dim>predicts every cut to {number(diagnosis.residual, 1)}</span>"
-            )
-        parts.append(
-            f"<h2>{escape(diagnosis.name)}{residual}</h2><p>{escape(diagnosis.sentence)}</p>"
-        )
-        parts.append(f"<p>{escape(diagnosis.remedy)}</p>")
-        if diagnosis.code:
-            parts.append(f"<pre>{escape(diagnosis.code)}</pre>")
-    parts.append(f"<h2>Cuts</h2>{_table(report)}")
-    notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
-    parts.append(
-        f"<p>Mean over: {escape(report.unit_text or report.unit)}.</p><ul>{notes}</ul>"
-        f"<p class=dim>{report.samples} samples, {report.runs} runs; the same cut twice: "
-        f"{number(report.noise, 1)}; errors above {number(report.tolerance, 1)} count.</p>"
-    )
-    return "".join(parts)
+def _remedy(diagnosis: Diagnosis) -> list[Part]:
+    parts: list[Part] = [Text(diagnosis.sentence)]
+    if diagnosis.residual is not None:
+        parts.append(Text(f"This predicts every cut to {number(diagnosis.residual, 1)}."))
+    parts.append(Text(diagnosis.remedy, heading="Remedy"))
+    if diagnosis.code:
+        parts.append(Code(diagnosis.code))
+    return parts
 
 
-def _table(report: Report) -> str:
+def _tone(*, dependent: bool) -> Tone:
+    return "wrong" if dependent else "exact"
+
+
+def _verdict(*, dependent: bool) -> str:
+    return "DEPENDS" if dependent else "same"
+
+
+def _table(report: Report) -> Table:
     step = report.kind == "step"
-    titles = ["cut", "micro-batches" if step else "batches"]
-    titles += ["gradient, x uncut", "cosine"] if step else []
-    titles += ["relative error", "reported" if step else "number", ""]
-    head = "".join(f"<th>{title}</th>" for title in titles)
-    rows = "".join(_row(cut, step=step) for cut in report.cuts)
-    return f"<div class=scroll><table><tr>{head}</tr>{rows}</table></div>"
+    columns = ["cut", "micro-batches" if step else "batches"]
+    columns += ["gradient, x uncut", "cosine"] if step else []
+    columns += ["relative error", "reported" if step else "number", "verdict"]
+    rows = tuple(tuple(_row(cut, step=step)) for cut in report.cuts)
+    return Table(tuple(columns), rows, tuple(_cut_tone(cut) for cut in report.cuts))
 
 
-def _row(cut: CutResult, *, step: bool) -> str:
-    cells = [escape(cut.name), escape(cut.sizes)]
+def _cut_tone(cut: CutResult) -> Tone:
+    return "muted" if cut.failure else ("wrong" if cut.dependent else "plain")
+
+
+def _row(cut: CutResult, *, step: bool) -> list[str]:
     if cut.failure:
-        cells += ["-"] * (4 if step else 2) + ["not run"]
-    else:
-        cells += [number(cut.scale, 4), number(cut.cosine, 4)] if step else []
-        cells += [number(cut.error, 2), number(cut.loss, 6), _verdict(not cut.dependent)]
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+        return [cut.name, cut.sizes, *["-"] * (4 if step else 2), "not run"]
+    middle = [number(cut.scale, 4), number(cut.cosine, 4)] if step else []
+    verdict = _verdict(dependent=cut.dependent)
+    return [cut.name, cut.sizes, *middle, number(cut.error, 2), number(cut.loss, 6), verdict]
 
 
-_LEFT, _RIGHT, _ROW, _TOP = 150, 70, 26, 34
-_WIDE = 860
-
-
-def _picture(report: Report) -> str:
-    """Draw error against cut, on a logarithmic axis from arithmetic's own error upwards."""
+def _picture(report: Report) -> Bars:
+    """Draw error against cut, in powers of ten, beside the error that arithmetic alone can make."""
+    what = (
+        "Relative error" if report.kind == "evaluate" else "Error of gradient and reported number"
+    )
+    limit = Bar(
+        "arithmetic ends here", _height(report.tolerance), "amber", _noted(report.tolerance)
+    )
     cuts = [cut for cut in report.cuts if not cut.failure]
-    low, high = -17.0, 1.0
-    errors = [_error(cut) for cut in cuts]
-    finite = [e for e in errors if math.isfinite(e) and e > 0]
-    high = max(high, math.ceil(math.log10(max(finite, default=1.0))))
-    tall = _TOP + _ROW * len(cuts) + 30
-
-    def across(value: float) -> float:
-        if not math.isfinite(value):
-            return _WIDE - _RIGHT
-        at = max(low, math.log10(value)) if value > 0 else low
-        return _LEFT + (at - low) / (high - low) * (_WIDE - _LEFT - _RIGHT)
-
-    parts = [f'<svg viewBox="0 0 {_WIDE} {tall}" role="img" aria-label="error against cut">']
-    for power in range(-15, int(high) + 1, 3):
-        x = across(10.0**power)
-        parts.append(
-            f'<line x1="{x:.1f}" y1="{_TOP - 8}" x2="{x:.1f}" y2="{tall - 26}" '
-            f'stroke="var(--line)"/><text class="dim" x="{x:.1f}" y="{tall - 8}" '
-            f'text-anchor="middle">1e{power}</text>'
+    errors = [max(cut.error, cut.loss_error or 0.0) for cut in cuts]
+    high = max([_height(error) for error in errors if math.isfinite(error)] + [limit.value])
+    bars = [
+        Bar(
+            cut.name,
+            _height(error) if math.isfinite(error) else high,
+            _tone(dependent=cut.dependent),
+            _noted(error),
         )
-    limit = across(report.tolerance)
-    parts.append(
-        f'<line x1="{limit:.1f}" y1="{_TOP - 8}" x2="{limit:.1f}" y2="{tall - 26}" '
-        'stroke="var(--dim)" stroke-dasharray="4 4"/>'
-        f'<text class="dim" x="{limit:.1f}" y="{_TOP - 16}" text-anchor="middle">'
-        "arithmetic ends here</text>"
-    )
-    for index, (cut, error) in enumerate(zip(cuts, errors, strict=True)):
-        y = _TOP + _ROW * index + 8
-        colour = "var(--bad)" if cut.dependent else "var(--ok)"
-        x = across(error)
-        parts.append(
-            f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(cut.name)}</text>'
-            f'<line x1="{_LEFT}" y1="{y}" x2="{x:.1f}" y2="{y}" stroke="{colour}" '
-            f'stroke-width="3" stroke-linecap="round"/><circle cx="{x:.1f}" cy="{y}" r="5" '
-            f'fill="{colour}"/><text class="dim" x="{x + 10:.1f}" y="{y + 4}">'
-            f"{number(error, 2)}</text>"
-        )
-    what = "relative error" if report.kind == "evaluate" else "largest relative error"
-    return (
-        "".join(parts) + f"</svg><p class=dim>{what} of gradient and reported number, "
-        "against the uncut step</p>"
-    )
+        for cut, error in zip(cuts, errors, strict=True)
+    ]
+    return Bars(f"{what} against the uncut one, in powers of ten", (*bars, limit))
 
 
-def _error(cut: CutResult) -> float:
-    return max(cut.error, cut.loss_error or 0.0)
+def _height(error: float) -> float:
+    return max(0.0, math.log10(error) - _LEAST) if error > 0 else 0.0
+
+
+def _noted(error: float) -> str:
+    return number(error, 2)
