@@ -39,8 +39,6 @@ def estimates(folder: Path) -> dict:
     with distributed_group("cpu"):
         for wrapper in rank_cases.WRAPPERS:
             for count in (SAMPLES, 5, 2):
-                if wrapper == "fsdp" and count < 3:
-                    continue
                 seen = bp.evaluate(model_of(wrapper), batches(count, size=2), LOSS)
                 found[f"{wrapper} {count}"] = [
                     seen.value,

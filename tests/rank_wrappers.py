@@ -1,4 +1,4 @@
-"""Wrappers set up in ways of their own: unused parameters, communication hooks, sparse gradients."""
+"""DistributedDataParallel with unused parameters, communication hooks and sparse gradients."""
 
 import os
 from pathlib import Path

@@ -24,7 +24,7 @@ def test_evaluation_over_ranks_is_that_of_one_process(tmp_path, world):
             expected = [alone.value, alone.weight, alone.standard_error]
             expected.append(alone.metrics["sides"].value)
             assert numbers == pytest.approx(expected, rel=1e-12), name
-    assert "bare 2" in by_rank[0]
+    assert "fsdp 2" in by_rank[0]
 
 
 def test_a_trainer_over_ranks_ends_where_one_process_does(tmp_path):

@@ -1,4 +1,7 @@
-"""Checkpoints on disk: weights that hold no code, and the rest loadable with weights_only=True."""
+"""Checkpoints on disk: weights that hold no code, and the rest loadable with weights_only=True.
+
+Of a model in shards what lies on one rank is not whole, and stands beside: see _shards.
+"""
 
 import json
 import pickle

@@ -220,13 +220,11 @@ class Session:
         then = checkpoint.rest["identity"]
         identity["first batch"] = then["first batch"]
         as_many = len(checkpoint.rest["ranks"]) == ranks_in(self.outlets.group)
-        if not as_many:
-            then, identity = dealt_anew(then), dealt_anew(identity)
-        found = differences(then, identity)
-        if as_many and not found:
-            generators = checkpoint.rest["generators"]
-            identity["first batch"] = train.fingerprint(generators)
-            found = differences(then, identity)
+        compared = (lambda whole: whole) if as_many else dealt_anew
+        found = differences(compared(then), compared(identity))
+        if not found:
+            identity["first batch"] = train.fingerprint(checkpoint.rest["generators"])
+            found = differences(compared(then), compared(identity))
         if found:
             more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
             raise CheckpointError(

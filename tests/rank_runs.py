@@ -1,0 +1,160 @@
+"""Runs over ranks that are stopped, killed and gone on with, by as many ranks or others."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import batchproof as bp
+import rank_cases
+import rank_training
+from batchproof.step import distributed_group
+from batchproof.train import Callback, _keeper, _signals
+
+LOSS = rank_training.LOSS
+SHARED = ("ddp", "fsdp")
+
+
+def dropping(wrapper: str) -> nn.Module:
+    torch.manual_seed(3)
+    layers = [nn.Linear(3, 5), nn.Dropout(0.3), nn.Sequential(nn.Linear(5, 5), nn.Tanh())]
+    return rank_cases.wrapped(nn.Sequential(*layers, nn.Linear(5, 2)).double(), wrapper)
+
+
+class At(Callback):
+    """Does something after a step, on one rank."""
+
+    def __init__(self, step: int, rank: int, act) -> None:
+        self.step, self.act = step, act if os.environ.get("RANK", "0") == str(rank) else None
+
+    def on_step(self, position, result) -> None:
+        if self.act is not None and position.step == self.step:
+            self.act()
+
+
+def trainer_in(run: Path, wrapper: str, **options) -> bp.Trainer:
+    model = dropping(wrapper)
+    return bp.Trainer(
+        model,
+        LOSS,
+        torch.optim.AdamW(model.parameters(), 0.01),
+        accumulate=2,
+        ema=0.8,
+        device="cpu",
+        run_dir=run,
+        progress=False,
+        seed=5,
+        log_every=1,
+        **options,
+    )
+
+
+def fit(run: Path, wrapper: str, *, epochs: int = 3, resume: bool = True, **options) -> dict:
+    trainer = trainer_in(run, wrapper, **options)
+    train = rank_training.batches(shuffle=True, size=2)
+    history = trainer.fit(train, rank_training.batches(), max_epochs=epochs, resume=resume)
+    best = history.best_state()
+    return {
+        "notices": history.notices,
+        "parameters": rank_training.flat(trainer.model),
+        "moments": moments(trainer),
+        "best": {name: whole(tensor) for name, tensor in best.items()},
+        "estimate": trainer.evaluate(rank_training.batches()).value,
+    }
+
+
+def moments(trainer: bp.Trainer) -> torch.Tensor:
+    states = trainer._parts.optimizer.state
+    kept = [states[p]["exp_avg"] for p in trainer.model.parameters()]
+    return torch.cat([whole(each).flatten() for each in kept])
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def together(folder: Path) -> dict:
+    """What ranks do that all end alike, so that one group does all of it."""
+    with distributed_group("cpu") as place:
+        return {
+            "tried": tried(folder),
+            "seen": {each: fit(folder / f"{each} whole", each, epochs=2) for each in SHARED},
+            "signalled": {each: signalled(folder / f"{each} cut", each) for each in SHARED},
+            "full": one_cannot_write(folder / "full", place.rank),
+        }
+
+
+def signalled(run: Path, wrapper: str) -> str:
+    """One rank gets a signal; all stop after the same step, and go on as if none had."""
+    interval, _signals._INTERVAL = _signals._INTERVAL, 0.0
+    act = At(4, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        fit(run, wrapper, epochs=2, callbacks=[act])
+    except bp.RunInterruptedError as error:
+        fit(run, wrapper, epochs=2)
+        return str(error)
+    finally:
+        _signals._INTERVAL = interval
+    return "never stopped"
+
+
+def tried(folder: Path) -> list[str]:
+    """A dry run puts everything back, and keeps nothing."""
+    said = []
+    for wrapper in rank_cases.WRAPPERS:
+        trainer = trainer_in(folder / "tried", wrapper)
+        before = rank_training.flat(trainer.model)
+        said.append(trainer.dry_run(rank_training.batches(size=2), rank_training.batches()))
+        assert torch.equal(before, rank_training.flat(trainer.model))
+    return said
+
+
+def one_cannot_write(run: Path, rank: int) -> str:
+    """The disk is full on rank 1 while it writes its shards."""
+    from torch.distributed.checkpoint import filesystem
+
+    written, create = [], filesystem.FileSystem.create_stream
+
+    def full(*arguments):
+        written.append(arguments)
+        if rank == 1 and len(written) == 3:
+            raise OSError(28, "No space left on device")
+        return create(*arguments)
+
+    filesystem.FileSystem.create_stream = full
+    try:
+        fit(run, "fsdp", epochs=2)
+    except OSError as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        filesystem.FileSystem.create_stream = create
+    return "never full"
+
+
+def killed(folder: Path, where: str) -> dict:
+    """Rank 1 is killed: after a step, or while all write a checkpoint."""
+
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    at = []
+    if where == "step":
+        at = [At(5, 1, kill)]
+    elif os.environ["RANK"] == "1":
+        written, write = [], _keeper.write_shards
+
+        def write_and_die(*arguments) -> dict:
+            written.append(arguments)
+            return kill() if len(written) == 5 else write(*arguments)
+
+        _keeper.write_shards = write_and_die
+    with distributed_group("cpu"):
+        return fit(folder / where, "fsdp", checkpoint_every_steps=2, callbacks=at)
+
+
+def gone_on(folder: Path, run: str, wrapper: str, options: str = "{}") -> dict:
+    with distributed_group("cpu"):
+        return fit(Path(run), wrapper, **json.loads(options))
