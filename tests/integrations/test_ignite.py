@@ -74,6 +74,31 @@ def test_accumulation_averages_micro_batches_and_reports_the_last():
     assert set(report.names) == {"mean-of-micro-batch-means", "reported-loss"}
 
 
+def test_a_short_window_gets_no_step_from_ignites_own_trainer():
+    report = probe_step(trainer, samples(), build=build, window=4).check()
+    assert set(report.names) == {"fixed-window-size", "mean-of-micro-batch-means", "reported-loss"}
+    assert "of 4 + 2 micro-batches the last 2, each divided by 4, get none" in report.verdict
+    assert report.diagnoses[0].residual < 1e-9
+
+
+def test_a_trainer_that_steps_at_the_end_of_an_epoch_divides_by_the_full_window():
+    def stepping(net, optimizer, accumulate):
+        def update(engine, batch):
+            loss = nn.functional.cross_entropy(net(batch[0]), batch[1])
+            (loss / accumulate).backward()
+            state = engine.state
+            if state.iteration % accumulate == 0 or state.iteration == state.epoch_length:
+                optimizer.step()
+                optimizer.zero_grad()
+
+        return ignite.Engine(update)
+
+    report = probe_step(stepping, samples(), build=build, window=4).check()
+    assert report.names == ("fixed-window-size",)
+    (short,) = [cut for cut in report.cuts if cut.name == "short-last-window"]
+    assert short.dependent
+
+
 def test_a_metric_that_is_not_attached_is_named():
     with pytest.raises(ProbeError, match="metrics loss but not 'accuracy'"):
         probe_evaluate(plain_evaluator, samples(), build=model, metric="accuracy").check()

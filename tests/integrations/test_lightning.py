@@ -58,6 +58,7 @@ def test_validation_on_two_ranks_counts_a_sample_twice(sync, expected):
     assert "duplicated-samples" in report.names
     values = [cut.loss for cut in report.cuts if cut.ranks == 2]
     assert expected in [round(value, 3) for value in values]
+    assert ("own: 4 and 3.2." in report.verdict) is not sync
 
 
 def test_the_trainers_clipping_is_kept():

@@ -101,6 +101,11 @@ def test_a_nan_batch_is_left_out_of_an_evaluation():
     assert "2.4" in report.diagnoses[0].sentence
 
 
+def test_a_nan_batch_is_seen_to_be_left_out_though_the_mean_of_the_others_is_the_same():
+    # of 0 to 8 the middle one is their mean
+    assert probe_evaluate(nine_numbers).check().names == ("nan-batch-dropped",)
+
+
 def test_the_trainer_itself_can_be_given_and_is_left_as_it_was():
     made = step_of("BertForSequenceClassification", "sequence")
     before = {name: value.clone() for name, value in made.model.state_dict().items()}

@@ -25,7 +25,7 @@ from batchproof._errors import ProbeError
 from batchproof.check._cuts import Cut, Piece
 from batchproof.check._shot import Kit, Order, Shot, one_line, shoot
 
-_START = 120.0
+_START = 300.0
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError", "allocate memory")
 
 

@@ -100,10 +100,11 @@ class _Repeats:
         residual, each = min(tries, key=lambda tried: tried[0])
         if not again or residual > 100 * self.given.tolerance:
             return self.given
-        apart = each and any(max(numbers) - min(numbers) > residual for numbers in own)
+        gaps = [max(numbers) - min(numbers) for numbers in own]
+        apart = own[gaps.index(max(gaps))] if each and max(gaps) > residual else []
         explained = all(cut.name in names for cut in self.given.cuts if cut.dependent)
         kept = [d for d in self.given.diagnoses if not (explained and d.name == "unknown")]
-        found = _diagnosis(sorted(again), residual, apart=apart)
+        found = _diagnosis(sorted(again), residual, apart)
         return replace(self.given, diagnoses=(found, *kept))
 
     def _shared(self, cut: CutResult) -> list[list[tuple[Batch, int]]]:
@@ -141,8 +142,9 @@ def _repeated(ranks: list[list[tuple[Batch, int]]]) -> set[int]:
     return {i for i, times in seen.items() if times > 1}
 
 
-def _diagnosis(samples: list[int], residual: float, *, apart: bool) -> Diagnosis:
-    own = " Besides, each rank reports a number of its own." if apart else ""
+def _diagnosis(samples: list[int], residual: float, apart: Sequence[float]) -> Diagnosis:
+    told = " and ".join(f"{number:.4g}" for number in apart)
+    own = f" Besides, each rank reports a number of its own: {told}." if apart else ""
     return Diagnosis(
         "duplicated-samples",
         f"Samples {samples} are handed out again so that all ranks have equally many, and count "

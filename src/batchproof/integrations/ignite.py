@@ -4,13 +4,14 @@ A trainer is made by the user's own function for each cut, since an Engine holds
 its process function was made with. An evaluator is given the same way, or as the Engine itself.
 
 What ignite does: `create_supervised_trainer` divides each micro-batch's loss by
-`gradient_accumulation_steps`, whatever its size, and hands on the loss of the last one. `Loss`
+`gradient_accumulation_steps`, whatever its size, and hands on the loss of the last one; over
+micro-batches left over at the end of an epoch it takes no step. `Loss`
 weights each batch's mean by its number of rows, which is not what a criterion with class weights
 or an ignored index divides by.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -18,8 +19,9 @@ from torch.optim import Optimizer
 from torch.utils.data import default_collate
 
 from batchproof._errors import ProbeError
-from batchproof.check import Probe
-from batchproof.integrations._given import framework
+from batchproof.check import Probe, Report
+from batchproof.integrations._given import cast, count_of, framework
+from batchproof.integrations._open_window import left_open
 
 
 def probe_step(
@@ -39,7 +41,8 @@ def probe_step(
         samples: a handful of samples, or a function that returns them.
         build: build() -> (model, optimizer).
         collate: makes a batch of a list of samples.
-        **settings: as for batchproof.check.Probe: cuts, dtype, mask, pad.
+        **settings: as for batchproof.check.Probe: cuts, dtype, mask, pad; with window=k
+            accumulate is k throughout, also where fewer micro-batches are left.
 
     Returns:
         A probe, for `.check()` or `batchproof check MODULE:NAME`.
@@ -48,7 +51,8 @@ def probe_step(
         ProbeError: if ignite is not installed.
     """
     framework("ignite.engine", "ignite")
-    return Probe(_Step(trainer), samples, build, collate, wrap=None, **settings)
+    step = _Step(trainer, settings.get("window"))
+    return _StepProbe(step, samples, build, collate, wrap=None, **settings)
 
 
 def probe_evaluate(
@@ -86,11 +90,38 @@ class _Step:
     """One run of the user's trainer over the micro-batches."""
 
     trainer: Callable[[nn.Module, Any, int], Any]
+    window: int | None
 
     def __call__(self, model: nn.Module, optimizer: Any, micro_batches: list[Any]) -> float | None:
-        engine = _engine(self.trainer(model, optimizer, len(micro_batches)))
-        output = engine.run(micro_batches, max_epochs=1).output
+        accumulate = self.window or count_of(micro_batches, "ignite")
+        output = self.train(model, optimizer, micro_batches, accumulate)
         return output if isinstance(output, float) else None
+
+    def train(self, model: nn.Module, optimizer: Any, batches: list[Any], accumulate: int) -> Any:
+        """Run the trainer for one epoch and return its output."""
+        return _engine(self.trainer(model, optimizer, accumulate)).run(batches, max_epochs=1).output
+
+
+@dataclass(frozen=True)
+class _StepProbe(Probe):
+    """A probe of a trainer that may leave its last window open."""
+
+    def check(self, *, name: str = "") -> Report:
+        """Run the check; where a short window gets no step, of full windows only.
+
+        Args:
+            name: what is checked, for the report.
+        """
+        step: Any = self.run
+        found = None
+        if self.window is not None and self.window > 1:
+            batches = [cast(self.collate([sample]), self.dtype) for sample in self.given()]
+            found = left_open(step.train, self.build, batches, self.window, self.dtype)
+        if found is None:
+            return Probe.check(self, name=name)
+        full = replace(self, run=replace(step, window=None), window=None)
+        report = Probe.check(full, name=name)
+        return replace(report, diagnoses=(found, *report.diagnoses), runs=report.runs + 2)
 
 
 @dataclass(frozen=True)
