@@ -15,10 +15,12 @@ pytestmark = [pytest.mark.ranks, pytest.mark.slow]
 TRAIN = ["-m", "batchproof", "train", "lenet5"]
 
 
-def launch(ranks: int, *arguments: str, restarts: int = 0) -> subprocess.Popen:
+def launch(
+    ranks: int, *arguments: str, restarts: int = 0, script: list[str] = TRAIN
+) -> subprocess.Popen:
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     return subprocess.Popen(
-        [sys.executable, *torchrun, f"--max-restarts={restarts}", *TRAIN, *arguments],
+        [sys.executable, *torchrun, f"--max-restarts={restarts}", *script, *arguments],
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -87,3 +89,42 @@ def test_a_rank_killed_within_an_epoch_leaves_the_log_of_a_run_never_disturbed(t
     assert disturbed.returncode == 0, err
     assert "going on with" in err
     assert log.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+def test_a_sharded_run_is_started_again_by_torchrun_and_every_rank_leaves_in_peace(tmp_path):
+    script = [str(Path(__file__).parent.parent / "restarted_run.py")]
+    whole = launch(2, str(tmp_path / "whole"), script=script)
+    out, err = ended(whole)
+    assert whole.returncode == 0, err
+    killed = launch(2, str(tmp_path / "killed"), "kill", restarts=1, script=script)
+    again, errors = ended(killed)
+    assert killed.returncode == 0, errors
+    assert "rank 1 is gone" in errors
+    assert again == out
+    # threads of a backend that outlive the interpreter would end a rank so
+    assert "terminate called" not in err + errors
+    logs = [(tmp_path / run / "metrics.jsonl").read_bytes() for run in ("whole", "killed")]
+    assert logs[0] == logs[1]
+
+
+def test_what_all_ranks_refuse_is_said_once(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes").touch()
+    refused = launch(2, "--out", str(tmp_path / "run"))
+    _, err = ended(refused)
+    assert refused.returncode != 0
+    assert err.count("exists already and is never overwritten") == 1
+
+
+def test_an_interrupt_at_the_terminal_saves_the_run_and_says_once_how_to_go_on(tmp_path):
+    run = tmp_path / "run"
+    training = launch(2, "--epochs", "50", "--batch-size", "8", "--out", str(run))
+    until = time.monotonic() + 60
+    log = run / "metrics.jsonl"
+    while time.monotonic() < until and not (log.exists() and log.read_text().count("\n") > 3):
+        time.sleep(0.02)
+    os.killpg(training.pid, signal.SIGINT)
+    _, err = ended(training)
+    assert err.count("interrupted by SIGINT after step") == 1
+    assert f"--out {run} --resume" in err
+    assert json.loads((run / "last" / "digests.json").read_text())

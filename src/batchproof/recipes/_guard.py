@@ -11,7 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ def _status(command: Any, given: list[str], program: str) -> int:
     except typer.Exit as left:
         return left.exit_code
     except (BatchproofError, OSError, KeyboardInterrupt, typer.Abort) as error:
-        return _ended(program, error)
+        with redirect_stderr(io.StringIO()) if _said_by_the_first(error) else nullcontext():
+            return _ended(program, error)
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
@@ -127,6 +128,12 @@ def _over(stream: Any, own: Any, kind: type[io.FileIO]) -> Any:
         errors="replace",
         line_buffering=stream.line_buffering or stream.write_through,
     )
+
+
+def _said_by_the_first(error: BaseException) -> bool:
+    """Return whether this process is one of several ranks that all end alike, and not the first."""
+    alike = isinstance(error, RunInterruptedError) or hasattr(error, "of_all_ranks")
+    return alike and os.environ.get("RANK", "0") != "0"
 
 
 def _ended(program: str, error: BaseException) -> int:

@@ -120,7 +120,7 @@ def in_a_group(group: ProcessGroup | None = None) -> bool:
 def on_first(compute: Callable[[], Result], group: ProcessGroup | None = None) -> Result:
     """Return on every rank what the first one computes; an error there is raised on all.
 
-    Without ranks it is simply computed.
+    The error then has an attribute `of_all_ranks`. Without ranks it is simply computed.
     """
     if not in_a_group(group):
         return compute()
@@ -133,6 +133,7 @@ def on_first(compute: Callable[[], Result], group: ProcessGroup | None = None) -
             answer = (None, error)
     value, failure = members.share(answer, source=0)
     if failure is not None:
+        vars(failure)["of_all_ranks"] = True
         raise failure
     found: Result = value
     return found
