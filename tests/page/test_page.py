@@ -86,6 +86,14 @@ def test_curves_of_any_range_are_drawn(y):
     assert "c" in drawn(part)
 
 
+def test_an_axis_of_epochs_has_whole_numbers_only():
+    epochs = Series("s", (1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 3.0, 4.0))
+    shares = Series("s", (0.0, 0.5, 1.0, 2.0), (1.0, 2.0, 3.0, 4.0))
+    shown = re.compile(r'text-anchor="middle"[^>]*>([\d.]+)<')
+    assert shown.findall(to_html(Curves("c", "epoch", "y", (epochs,)))) == ["1", "2", "3", "4"]
+    assert "0.5" in shown.findall(to_html(Curves("c", "share", "y", (shares,))))
+
+
 def test_a_curve_of_one_point_lies_inside_its_picture():
     found = re.search(
         r'cx="([\d.]+)" cy="([\d.]+)"',

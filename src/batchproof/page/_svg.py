@@ -48,11 +48,18 @@ def curves(part: Curves) -> str:
     def y_at(y: float) -> float:
         return TOP + (top - y) / (top - bottom) * (PLOT_HEIGHT - TOP - BOTTOM)
 
-    body = [_axes(part, margin, ticks(left, right, 6), y_ticks, x_at, y_at)]
+    body = [_axes(part, margin, _x_ticks(part, left, right), y_ticks, x_at, y_at)]
     body += [_band(series, x_at, y_at) for series in part.series if any(series.error)]
     body += [_curve(series, place, x_at, y_at) for place, series in enumerate(part.series)]
     body += [_mark(mark, x_at, y_at) for mark in part.marks]
     return _svg(part.title, float(PLOT_HEIGHT), body)
+
+
+def _x_ticks(part: Curves, left: float, right: float) -> list[float]:
+    """Return ticks that are whole where all points are, as epochs and steps are."""
+    found = ticks(left, right, 6)
+    whole = all(x.is_integer() for series in part.series for x, _, _ in series.points())
+    return [x for x in found if x.is_integer()] if whole else found
 
 
 def _axes(

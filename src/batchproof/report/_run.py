@@ -5,8 +5,8 @@ Only the last line of a log may be incomplete: a run that was killed, or is stil
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,9 @@ def read_run(folder: Path) -> Run:
         RunFolderError: if it is missing, holds no records, or a file in it cannot be read.
     """
     if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
         raise RunFolderError(
-            f"run folder {folder} does not exist; expected a folder that batchproof train wrote. "
+            f"run folder {folder} {what}; expected a folder that batchproof train wrote. "
             "Name one that is there, such as runs/lenet5."
         )
     lines = _lines(folder / METRICS)
@@ -159,18 +160,8 @@ def _read(path: Path) -> str:
 
 def _point(values: Mapping[str, Any], path: Path, at: int) -> Point:
     try:
-        return Point(
-            step=int(values["step"]),
-            epoch=int(values["epoch"]),
-            name=str(values["name"]),
-            total=_float(values["total"]),
-            weight=_float(values["weight"]),
-            unit=str(values["unit"]),
-            span=str(values.get("span", "epoch")),
-            samples=_float(values.get("samples")),
-            standard_error=_float(values.get("standard_error")),
-            mean_of_batch_means=_float(values.get("mean_of_batch_means")),
-        )
+        given = [one for one in fields(Point) if one.default is MISSING or one.name in values]
+        return Point(**{one.name: _READ[one.type](values[one.name]) for one in given})
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(
             f"line {at} of {path} is no record ({error}); expected step, epoch, name, total, "
@@ -180,6 +171,9 @@ def _point(values: Mapping[str, Any], path: Path, at: int) -> Point:
 
 def _float(value: Any) -> float:
     return math.nan if value is None else float(value)
+
+
+_READ: Mapping[Any, Callable[[Any], Any]] = {int: int, float: _float, str: str}
 
 
 def _times(values: Mapping[str, Any]) -> dict[str, float]:
