@@ -7,15 +7,23 @@ import pytest
 
 import check_steps
 from batchproof import ProbeError
+from batchproof.check._ranks import kept_ranks
 
 pytestmark = pytest.mark.ranks
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept():
+    """Let the checks of this module start their processes once."""
+    with kept_ranks():
+        yield
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("case", check_steps.OVER_RANKS, ids=lambda case: case.title)
 def test_a_step_over_ranks_is_judged_rightly(case):
     report = case.probe().check()
     assert set(report.names) == set(case.mistakes), str(report)
-    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("case", check_steps.EVALUATED_OVER_RANKS, ids=lambda case: case.title)

@@ -7,8 +7,13 @@ samples, and weights that do not hang on what the model says, do not mix the two
 
 Labels, masks and weights stay as they are, so that no denominator of theirs is what differs. Where
 the left side is not zero, what sample i gives depends on what the model says of sample j.
+
+Where samples are compared with each other's data, and not with what the model says, the batch is
+moved: what is added to one sample's row of a tensor is taken from another's, and likewise with two
+others. What is a sum over samples adds up; weights that are sums over the tensor stay as they are.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +24,8 @@ from torch import Tensor, nn
 
 from batchproof._errors import ProbeError
 from batchproof.check._lab import Laboratory
+from batchproof.check._samples import edited, leaves
+from batchproof.check._shot import make_batch
 
 # how far what is moved goes, in its own standard deviations; far too for numbers that jump
 _FAR = {"step": (1.0,), "evaluate": (1.0, 8.0)}
@@ -50,8 +57,62 @@ def interaction(lab: Laboratory) -> float:
             for pair in pairs:
                 worst = max(worst, _mixed(lab, place, far, pair))
         if worst > lab.fit:
-            break
-    return worst
+            return worst
+    return max([worst, *(_traded(lab, path) for path in _tables(lab))])
+
+
+@dataclass(frozen=True)
+class _Shift:
+    """Adds to one sample's row of a tensor what it takes from another's."""
+
+    path: str
+    pairs: tuple[tuple[int, int], ...]
+
+    def __call__(self, batch: Any) -> Any:
+        return edited(batch, self.path, self._shifted)
+
+    def _shifted(self, leaf: Tensor) -> Tensor:
+        moved, spread = leaf.clone(), leaf.std()
+        for one, other in self.pairs:
+            draw = torch.Generator().manual_seed(one)
+            step = torch.randn(leaf[0].shape, generator=draw, dtype=torch.float64).to(leaf)
+            moved[one] += step * spread
+            moved[other] -= step * spread
+        return moved
+
+
+def _tables(lab: Laboratory) -> list[str]:
+    """Return the tensors of a batch that hold several numbers a sample, and not only 0 and 1."""
+    if lab.count < 4:
+        return []
+    batch = make_batch(lab.kit, lab.whole().pieces[0])
+    return [
+        path
+        for path, leaf in leaves(batch)
+        if leaf.is_floating_point()
+        and leaf.ndim > 1
+        and len(leaf) == lab.count
+        and not bool(((leaf == 0) | (leaf == 1)).all())
+    ]
+
+
+def _traded(lab: Laboratory, path: str) -> float:
+    whole, first, second = replace(lab.whole(), name="shifted"), (0, 1), (2, 3)
+
+    def given(*pairs: tuple[int, int]) -> Tensor:
+        return lab.vector(whole, edit=_Shift(path, pairs))
+
+    try:
+        return _left(given(), given(first), given(second), given(first, second))
+    except ProbeError:
+        return 0.0
+
+
+def _left(none: Tensor, one: Tensor, other: Tensor, both: Tensor) -> float:
+    """Return what two changes together make that is no sum of what each makes, relative."""
+    size = max(float((one - none).norm()), float((other - none).norm()), 1e-12 * float(none.norm()))
+    mixed = float((both - one - other + none).norm())
+    return mixed / size if size > 0 and math.isfinite(mixed / size) else 0.0
 
 
 def _mixed(lab: Laboratory, place: Place, far: float, pair: tuple[int, int]) -> float:
@@ -61,12 +122,9 @@ def _mixed(lab: Laboratory, place: Place, far: float, pair: tuple[int, int]) -> 
         return lab.vector(whole, touch=_Move(place, samples, far))
 
     try:
-        none, one, other, both = moved(), moved(pair[0]), moved(pair[1]), moved(*pair)
+        return _left(moved(), moved(pair[0]), moved(pair[1]), moved(*pair))
     except ProbeError:
         return 0.0
-    size = max(float((one - none).norm()), float((other - none).norm()), 1e-12 * float(none.norm()))
-    mixed = float((both - one - other + none).norm())
-    return mixed / size if size > 0 and mixed / size < float("inf") else 0.0
 
 
 @dataclass(frozen=True)

@@ -124,9 +124,10 @@ def check_heads(heads: Mapping[str, Checkable]) -> Heads:
     """
     reports: dict[str, Report] = {}
     failures: dict[str, str] = {}
-    for name, probe in heads.items():
-        try:
-            reports[name] = probe.check(name=name)
-        except ProbeError as error:
-            failures[name] = str(error)
+    with kept_ranks():
+        for name, probe in heads.items():
+            try:
+                reports[name] = probe.check(name=name)
+            except ProbeError as error:
+                failures[name] = str(error)
     return Heads(reports, failures)

@@ -77,7 +77,7 @@ def _own(lab: Laboratory, cuts: Sequence[Cut], notes: list[str]) -> Clipping:
         lab.still = clipped
         if relative(found[0], seen) <= lab.fit:
             return Clipping()
-    if relative(found[1], found[0]) > lab.fit:
+    if relative(found[1], found[0]) > lab.fit or found[0].norm() <= seen.norm():
         return Clipping(scales=False)
     lab.still = replace(clipped, shrink=_POWERS[0])
     notes.append(
@@ -167,4 +167,5 @@ def _limit(both: Sequence[_Both], added: float) -> float:
 
 
 def _limited(limit: float, added: float, _call: int, gradient: Tensor) -> Tensor:
-    return gradient * min(1.0, limit / (float(gradient.norm()) + added))
+    size = float(gradient.norm()) + added
+    return gradient * (limit / size) if size > limit else gradient

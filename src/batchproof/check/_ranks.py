@@ -2,7 +2,8 @@
 
 The processes are started once for a number of ranks and serve one shot after another. Whatever
 happens, they are ended: when the check ends, when one of them fails, and when one gives no answer
-in time.
+in time. Inside of `kept_ranks` those of a check that went well serve the next check too, until the
+block ends: starting them takes seconds, most of them torch's imports.
 """
 
 import multiprocessing
@@ -11,8 +12,9 @@ import pickle
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
@@ -27,6 +29,49 @@ from batchproof.check._shot import Kit, Order, Shot, one_line, shoot
 
 _START = 300.0
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError", "allocate memory")
+
+
+@dataclass
+class _Gang:
+    """Processes of one number of ranks, ready to serve; hidden: they never saw the main script."""
+
+    world: int
+    processes: list[BaseProcess]
+    pipes: list[Connection]
+    hidden: bool
+
+
+# one list for every block of kept_ranks that is open: what is waiting for the next check
+_KEPT: list[list[_Gang]] = []
+
+
+@contextmanager
+def kept_ranks() -> Iterator[None]:
+    """Let checks inside the block use the same processes one after another."""
+    _KEPT.append([])
+    try:
+        yield
+    finally:
+        for gang in _KEPT.pop():
+            _end(gang.processes, gang.pipes)
+
+
+def _taken(world: int, *, hidden: bool) -> _Gang | None:
+    """Take processes that wait, if there are some of this number that know what they need to."""
+    for gang in [*_KEPT[-1]] if _KEPT else []:
+        if gang.world == world and gang.hidden == hidden:
+            _KEPT[-1].remove(gang)
+            return gang
+    return None
+
+
+def _end(processes: Sequence[BaseProcess], pipes: Sequence[Connection]) -> None:
+    for pipe in pipes:
+        pipe.close()
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
 
 
 class Ranks:
@@ -45,16 +90,21 @@ class Ranks:
         self.pipes: list[Connection] = []
         self.quickest = _START
         self.ready = False
+        self.hidden = True
+        self.busy = False
 
     def close(self) -> None:
-        """End every process."""
-        for pipe in self.pipes:
-            pipe.close()
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.join()
-        self.world, self.processes, self.pipes, self.ready = 0, [], [], False
+        """End every process, unless they are kept for the next check."""
+        if _KEPT and self.ready and not self.busy:
+            _KEPT[-1].append(_Gang(self.world, self.processes, self.pipes, hidden=self.hidden))
+        else:
+            _end(self.processes, self.pipes)
+        self.world, self.processes, self.pipes = 0, [], []
+        self.ready = self.busy = False
+
+    def _end(self) -> None:
+        self.busy = True
+        self.close()
 
     def shot(self, cut: Cut, order: Order) -> Shot:
         """Return what the step does when its micro-batches lie on several ranks.
@@ -75,11 +125,13 @@ class Ranks:
         # a rank without data can leave the others waiting for ever, so it is given less time
         empty = not self.own_shards and any(not share for share in shares)
         limit = min(self.timeout, max(4.0, 4 * self.quickest)) if empty else self.timeout
+        self.busy = True
         for pipe, share in zip(self.pipes, shares, strict=True):
-            pipe.send((share, order, empty))
+            pipe.send(("shot", (share, order, empty)))
         began = time.monotonic()
         shots = self._answers(limit)
         self.quickest = min(self.quickest, time.monotonic() - began)
+        self.busy = False
         return _merged(shots)
 
     def start(self, world: int) -> None:
@@ -101,12 +153,19 @@ class Ranks:
                 f"the probe cannot be sent to other processes: {one_line(error)}. Define run, "
                 "build and collate at the top level of a module that can be imported."
             ) from error
+        self.hidden = b"__main__" not in payload
+        kept = _taken(world, hidden=self.hidden)
+        if kept is not None:
+            self.world, self.processes, self.pipes = world, kept.processes, kept.pipes
+            for pipe in self.pipes:
+                pipe.send(("kit", (payload, list(sys.path))))
+            return
         context = multiprocessing.get_context("spawn")
         self.world = world
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        with _main_hidden(unless=b"__main__" in payload):
+        with _main_hidden(unless=not self.hidden):
             for rank in range(world):
                 ours, theirs = context.Pipe()
                 process = context.Process(
@@ -137,7 +196,7 @@ class Ranks:
         except EOFError:
             self.processes[rank].join(5)
             code, world = self.processes[rank].exitcode, self.world
-            self.close()
+            self._end()
             raise ProbeError(
                 f"rank {rank} of {world} died with exit code {code}: out of memory, or a script "
                 'that starts the check outside of if __name__ == "__main__".'
@@ -152,7 +211,7 @@ class Ranks:
 
     def _hung(self, silent: list[int], limit: float) -> None:
         world = self.world
-        self.close()
+        self._end()
         named = ", ".join(map(str, silent))
         done = sorted(set(range(world)) - set(silent))
         rest = f" while rank {', '.join(map(str, done))} was done" if done else ""
@@ -224,7 +283,13 @@ def _serve(rank: int, world: int, port: int, pipe: Connection, payload: bytes) -
         torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
         pipe.send(("ready", None))
         while True:
-            share, order, quiet = pipe.recv()
+            kind, given = pipe.recv()
+            if kind == "kit":
+                payload, sys.path[:] = given
+                kit = pickle.loads(payload)
+                pipe.send(("ready", None))
+                continue
+            share, order, quiet = given
             if quiet:  # gloo writes to the terminal when collectives do not match
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             pipe.send(("shot", _serve_one(kit, share, order)))

@@ -191,6 +191,7 @@ class Report:
         Raises:
             CutDependenceError: whose text is the report.
         """
+        __tracebackhide__ = True  # pytest shows the line that called it
         if not self.ok:
             raise CutDependenceError(str(self))
 

@@ -65,6 +65,7 @@ class Order:
         nudge: added to the parameters, by name, before the run.
         poison: the index of the sample whose batch makes the model's output NaN.
         touch: watches, or moves, what a module makes of single samples.
+        edit: changes a batch before it is handed over.
     """
 
     still: Still = field(default_factory=Still)
@@ -73,6 +74,7 @@ class Order:
     nudge: dict[str, Tensor] | None = None
     poison: int | None = None
     touch: Callable[[nn.Module], AbstractContextManager[None]] | None = None
+    edit: Callable[[Any], Any] | None = None
 
 
 @dataclass
@@ -172,6 +174,8 @@ def shoot(
         ProbeError: if the user's code fails.
     """
     batches = [make_batch(kit, piece) for piece in (*before, *pieces)]
+    if order.edit is not None:
+        batches = [order.edit(batch) for batch in batches]
     model, optimizer = build_model(kit)
     start = fingerprint(model)
     if order.nudge:

@@ -166,8 +166,18 @@ def look_for_nan_dropped(lab: Laboratory, notes: list[str]) -> list[Diagnosis]:
     else:
         notes.append("a batch of NaN could not be tried: the model is not called once a batch")
         return []
+    others = Cut("others", (tuple(p for p in singles if poison not in p.samples),))
+    left = lab.shot(others).loss or 0.0
+    gap = abs(value - left)
+    if gap > lab.fit * abs(value):
+        notes.append(
+            f"a batch on which the model gives NaN makes the number {value:.6g}, not NaN, as a "
+            "share of hits does, which takes NaN for a miss or for the first class"
+        )
+        return []
     text = (
         f"A batch on which the model gives NaN is dropped silently: the number is {value:.6g}, "
         "of the other batches."
     )
-    return [diagnosis("nan-batch-dropped", text, 0.0, evaluation=True)]
+    residual = gap / abs(value) if value else 0.0
+    return [diagnosis("nan-batch-dropped", text, residual, evaluation=True)]
