@@ -43,6 +43,20 @@ def test_the_marker_hands_its_report_to_the_test(cut_report):
     assert cut_report.unit == "sample"
 
 
+@pytest.mark.cut_invariance(GOOD, check_steps.vectors, build=BUILD)
+def test_samples_may_be_a_function_that_runs_only_with_the_test(cut_report):
+    assert cut_report.ok
+
+
+def test_a_marker_that_names_nothing_is_refused_in_one_line(pytester):
+    pytester.makepyfile(
+        "import pytest\n@pytest.mark.cut_invariance()\ndef test_step():\n    pass\n"
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*the marker cut_invariance of *::test_step names nothing*"])
+
+
 def test_without_a_marker_there_is_no_report(cut_report):
     assert cut_report is None
 
@@ -68,6 +82,8 @@ def test_a_marked_test_fails_with_the_report(pytester):
     result = pytester.runpytest_inprocess("test_plugin_inner.py", "--strict-markers")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*CutDependenceError*mean-of-micro-batch-means*"])
+    # the report alone: no line of the library's own code
+    result.stdout.no_fnmatch_line("*def raise_if_failed*")
 
 
 def test_the_plugin_loads_no_torch_and_says_nothing_unless_used(pytester):

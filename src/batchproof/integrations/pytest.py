@@ -13,7 +13,7 @@ the test runs, and hands the report to a test that asks for `cut_report`. Nothin
 nothing is said unless one of them is used.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -32,37 +32,41 @@ class CutInvariance:
 
         Args:
             run: as for batchproof.check_step, or a batchproof.check.Probe and nothing else.
-            samples: as for batchproof.check_step.
+            samples: as for batchproof.check_step, or a function that returns them.
             **settings: as for batchproof.check_step.
 
         Returns:
             The report.
         """
-        from batchproof.check import Probe, check_step  # noqa: PLC0415
+        __tracebackhide__ = True
+        return _held("step", run, samples, settings)
 
-        if isinstance(run, Probe):
-            report = run.check(**settings)
-        else:
-            report = check_step(run, samples, **settings)
-        report.raise_if_failed()
-        return report
-
-    def evaluate(self, run: Any, samples: Any, **settings: Any) -> "Report":
+    def evaluate(self, run: Any, samples: Any = None, **settings: Any) -> "Report":
         """Check one evaluation.
 
         Args:
-            run: as for batchproof.check_evaluate.
-            samples: as for batchproof.check_evaluate.
+            run: as for batchproof.check_evaluate, or a Probe and nothing else.
+            samples: as for batchproof.check_evaluate, or a function that returns them.
             **settings: as for batchproof.check_evaluate.
 
         Returns:
             The report.
         """
-        from batchproof.check import check_evaluate  # noqa: PLC0415
+        __tracebackhide__ = True
+        return _held("evaluate", run, samples, settings)
 
-        report = check_evaluate(run, samples, **settings)
-        report.raise_if_failed()
-        return report
+
+def _held(kind: Literal["step", "evaluate"], run: Any, samples: Any, given: Any) -> "Report":
+    """Return the report of a check, or raise it where something depends on the cut."""
+    __tracebackhide__ = True
+    from batchproof.check import Probe  # noqa: PLC0415
+
+    settings = dict(given)
+    name = settings.pop("name", "")
+    probe = run if isinstance(run, Probe) else Probe(run, samples, kind=kind, **settings)
+    report = probe.check(name=name)
+    report.raise_if_failed()
+    return report
 
 
 @pytest.fixture
@@ -91,4 +95,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Check what the marker names, before the test runs."""
     marker = item.get_closest_marker(_MARKER)
     if marker is not None:
+        if not marker.args:
+            raise pytest.UsageError(
+                f"the marker {_MARKER} of {item.nodeid} names nothing to check; expected run, "
+                "samples and build, or a Probe."
+            )
         item.stash[_KEY] = CutInvariance()(*marker.args, **marker.kwargs)
