@@ -1,29 +1,48 @@
 """What the scripts here have in common: medians with their range, peak memory, and dated JSON."""
 
+import argparse
 import datetime as dt
 import json
 import os
 import platform
 import resource
 import statistics
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 
 
+def parser(doc):
+    """Return a parser of the command line whose --help is the script's docstring."""
+    return argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
 def summary(values):
-    """Return the median of some measurements and the range they span."""
+    """Return the median of some measurements, their quartiles and the range they span."""
+    low, middle, high = quartiles(values)
     return {
-        "median": round(statistics.median(values), 4),
+        "median": round(middle, 4),
+        "quartiles": [round(low, 4), round(high, 4)],
         "range": [round(min(values), 4), round(max(values), 4)],
     }
+
+
+def quartiles(values):
+    """Return the lower quartile, the median and the upper quartile."""
+    if len(values) == 1:
+        return list(values) * 3
+    return statistics.quantiles(values, n=4, method="inclusive")
 
 
 def heading(what, *, threads, packages=("torch",)):
     """Return what was measured, when, on what and with which versions."""
     return {
         "what": what,
+        "command": _command(),
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
@@ -61,6 +80,12 @@ def forget_peak():
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5", encoding="ascii")
+
+
+def _command():
+    # paths are this machine's own
+    words = [("PATH" if "/" in word else word) for word in sys.argv[1:]]
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
 def _status(field):

@@ -3,26 +3,26 @@
     python benchmarks/checkpoint.py --data DIR [--quick] [--rounds 5] [--out FILE]
 
 The same training in turn in one process; the cost is the seconds that the run folder's own clock
-gives to checkpoints, beside the epoch's. Goal: at most 2 % of the epoch.
+gives to checkpoints, beside the epoch's. Goal: at most 2 % of the epoch. Takes about 3 minutes.
 """
 
-import argparse
-import json
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import torch
-from _measure import heading, keep, summary
+from _measure import summary
+from _mnist import measure_on_mnist
 from torch import nn
 
 import batchproof as bp
-from batchproof.data import Batches, load_mnist, normalise
+from batchproof.data import Batches, normalise
 from batchproof.recipes.lenet5 import lenet5
 from batchproof.train import RunFolder
 
 EPOCHS = 2
+GOALS = {"share_of_epoch": 0.02}
 
 
 def fitted(images, labels, batch_size, run_dir):
@@ -55,29 +55,5 @@ def measured(images, labels, batch_size, rounds):
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
-    parser.add_argument("--quick", action="store_true", help="4,096 images and one round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    train = load_mnist(options.data).train
-    count, rounds = (4096, 1) if options.quick else (len(train.labels), options.rounds)
-    images, labels = train.images[:count], train.labels[:count]
-    found = {
-        **heading(__doc__.splitlines()[0], threads=options.threads),
-        "images": count,
-        "rounds": rounds,
-        "goals": {"share_of_epoch": 0.02},
-        "batch_size": {str(b): measured(images, labels, b, rounds) for b in (64, 256)},
-    }
-    print(json.dumps(found, indent=1))
-    if not options.quick or options.out:
-        keep("checkpoint", found, out=options.out)
-
-
 if __name__ == "__main__":
-    main()
+    measure_on_mnist("checkpoint", __doc__, measured, GOALS)

@@ -5,28 +5,28 @@
 limit        forward, backward and the same optimiser on one batch held in memory, repeated
 batchproof   Trainer.fit for one epoch: shuffled, normalised per batch, loss and counts kept
 slicing      a loop by hand that slices a shuffled tensor and adds up loss.item()
-dataloader   the usual Dataset and DataLoader with ToTensor and Normalize for each sample, done
-             with pillow as torchvision does it, and loss.item()
+dataloader   the usual data set of pillow images and DataLoader, with ToTensor and Normalize for
+             each sample, call for call as torchvision's, and loss.item(); without workers, and
+             with two
 
 The first two are run in both memory formats. Goals: batchproof at most 1.08 times its limit, no
 slower than slicing, and at least 2.4 (batch 64) and 2.7 (batch 256) times faster than dataloader.
+Takes about 8 minutes.
 """
 
-import argparse
-import json
 import time
 from functools import partial
-from pathlib import Path
 
 import torch
-from _measure import heading, keep, summary
-from peers.by_hand import Digits
+from _measure import summary
+from _mnist import measure_on_mnist
+from peers.by_hand import digits
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 import batchproof as bp
-from batchproof.data import Batches, load_mnist, normalise
+from batchproof.data import Batches, normalise
 from batchproof.recipes.lenet5 import lenet5
 
 MEAN, STD = 0.1307, 0.3081
@@ -74,10 +74,11 @@ def slicing(images, labels, batch_size):
     return running
 
 
-def dataloader(images, labels, batch_size):
+def dataloader(images, labels, batch_size, workers):
     model, optimizer = made()
     running = 0.0
-    for x, y in DataLoader(Digits(images, labels), batch_size=batch_size, shuffle=True):
+    how = {"batch_size": batch_size, "shuffle": True, "num_workers": workers}
+    for x, y in DataLoader(digits(images, labels), **how):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         loss.backward()
@@ -92,7 +93,8 @@ SIDES = {
     "limit, channels last": partial(limit, memory_format=torch.channels_last),
     "batchproof, channels last": partial(batchproof, memory_format=torch.channels_last),
     "slicing": slicing,
-    "dataloader": dataloader,
+    "dataloader": partial(dataloader, workers=0),
+    "dataloader, 2 workers": partial(dataloader, workers=2),
 }
 
 
@@ -118,6 +120,7 @@ def measured(images, labels, batch_size, rounds):
         "of_slicing": ("batchproof", "slicing"),
         "dataloader_over": ("dataloader", "batchproof"),
         "dataloader_over, channels last": ("dataloader", "batchproof, channels last"),
+        "dataloader_2_workers_over": ("dataloader, 2 workers", "batchproof"),
     }
     ratios = {name: [row[a] / row[b] for row in rows] for name, (a, b) in pairs.items()}
     return {
@@ -126,29 +129,5 @@ def measured(images, labels, batch_size, rounds):
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
-    parser.add_argument("--quick", action="store_true", help="4,096 images and one round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    train = load_mnist(options.data).train
-    count, rounds = (4096, 1) if options.quick else (len(train.labels), options.rounds)
-    images, labels = train.images[:count], train.labels[:count]
-    found = {
-        **heading(__doc__.splitlines()[0], threads=options.threads),
-        "images": count,
-        "rounds": rounds,
-        "goals": GOALS,
-        "batch_size": {str(b): measured(images, labels, b, rounds) for b in (64, 256)},
-    }
-    print(json.dumps(found, indent=1))
-    if not options.quick or options.out:
-        keep("epoch", found, out=options.out)
-
-
 if __name__ == "__main__":
-    main()
+    measure_on_mnist("epoch", __doc__, measured, GOALS)

@@ -5,7 +5,8 @@
 Two gloo processes of one thread each. In each of them a step by hand (forward, backward under DDP,
 optimiser) and one by batchproof.Step are taken in turns, so that whatever else the machine does
 falls on both; the median of the ratios of neighbours is the figure. Evaluation is timed over the
-same samples on one rank and on two.
+same samples on one rank and on two. Goals: at most 1.03 times plain DDP; at least 1.7 times faster.
+Takes about 3 minutes.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from _measure import heading, keep
+from _measure import heading, keep, parser
 
 HERE = Path(__file__).resolve().parent
 
@@ -157,11 +158,11 @@ def launch(world: int, quick: bool) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few rounds: only shows that it runs")
-    parser.add_argument("--out", type=Path, help="where to write; a dated file beside this one")
-    parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    line = parser(__doc__)
+    line.add_argument("--quick", action="store_true", help="few rounds: only shows that it runs")
+    line.add_argument("--out", type=Path, help="where to write; a dated file beside this one")
+    line.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
+    given = line.parse_args()
     if given.rank:
         rank(given.quick)
         return

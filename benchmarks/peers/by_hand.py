@@ -3,39 +3,32 @@
 pytorch/examples, mnist/main.py, with the running loss that most copies of it add up.
 """
 
-import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from peers.task import MEAN, STD, lenet5, sgd
-
-
-class Digits(Dataset):
-    """MNIST as torchvision reads it: a pillow image, ToTensor, Normalize."""
-
-    def __init__(self, images, labels):
-        self.images, self.labels = images, labels
-        self.mean, self.std = torch.tensor([MEAN]), torch.tensor([STD])
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        image = Image.fromarray(self.images[index, 0].numpy())
-        tensor = torch.from_numpy(np.array(image, copy=True)).view(28, 28, 1)
-        tensor = tensor.permute(2, 0, 1).contiguous().to(torch.float32).div(255)
-        tensor = tensor.clone().sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
-        return tensor, int(self.labels[index])
+from peers.torchvision import MNIST, Compose, Normalize, ToTensor
 
 
 def transforms(task):
-    train = DataLoader(
-        Digits(task.images, task.labels), batch_size=task.batch_size, shuffle=task.shuffle
-    )
-    test = DataLoader(Digits(task.test_images, task.test_labels), batch_size=task.batch_size)
+    return transformed(task, workers=0)
+
+
+def transforms_two_workers(task):
+    return transformed(task, workers=2)
+
+
+def transformed(task, workers):
+    how = {"batch_size": task.batch_size, "num_workers": workers}
+    train = DataLoader(digits(task.images, task.labels), shuffle=task.shuffle, **how)
+    test = DataLoader(digits(task.test_images, task.test_labels), **how)
     return trained(lenet5(), train, test, len(task.test_labels))
+
+
+def digits(images, labels):
+    transform = Compose([ToTensor(), Normalize((MEAN,), (STD,))])
+    return MNIST(images[:, 0], labels, transform)
 
 
 def loader(task):
