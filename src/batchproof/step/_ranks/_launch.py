@@ -100,7 +100,7 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
         end_all()
         # the backend's threads need the interpreter to let go of the last tensors that they sent;
         # one that asks for it when the interpreter is gone would abort the process
-        time.sleep(0.05)
+        time.sleep(0.1)
         distributed.destroy_process_group()
         gc.collect()
 
