@@ -155,6 +155,23 @@ def pad_texts(samples: list[Any]) -> dict[str, torch.Tensor]:
     return {"input": tokens[:, :-1], "labels": labels[:, 1:]}
 
 
+def lengths() -> list[Any]:
+    """Sequences that carry their length, and no mask."""
+    return [(s["x"], s["y"], torch.tensor(len(s["y"]))) for s in sequences()]
+
+
+def pad_lengths(samples: list[Any]) -> dict[str, torch.Tensor]:
+    x, y = (pad_sequence([s[i] for s in samples], batch_first=True) for i in range(2))
+    count = torch.stack([s[2] for s in samples])
+    return {"x": x, "y": y, "mask": torch.arange(x.shape[1]) < count[:, None]}
+
+
+def pad_zero(samples: list[Any]) -> dict[str, torch.Tensor]:
+    """Token 0 is padding, in labels too."""
+    tokens = pad_sequence(samples, batch_first=True)
+    return {"input": tokens[:, :-1], "labels": tokens[:, 1:]}
+
+
 @dataclass(frozen=True)
 class World:
     """A model, its samples and how they are collated."""
@@ -167,6 +184,8 @@ class World:
 TABULAR = World(MLP, vectors)
 PADDED = World(Tagger, sequences, pad_all)
 TEXT = World(Causal, texts, pad_texts)
+WORDS = World(Causal, texts, pad_zero)
+LENGTHS = World(Tagger, lengths, pad_lengths)
 IMAGES = World(CNN, images)
 
 
@@ -422,6 +441,94 @@ def of_body(model, batch):
     return 0.1 * of_size(model, batch), 1
 
 
+def against_data(model, batch):
+    """Each sample against the data, not the outputs, of all others of its micro-batch."""
+    x, _ = batch
+    scores = model.body(x)[:, :4] @ x.T
+    return F.cross_entropy(scores, torch.arange(len(x)), reduction="sum"), len(x)
+
+
+def of_focal(model, batch):
+    """Detection: everything over the number of hits, taken for 1 where there is none."""
+    x, y = batch
+    hit = (y != 0).to(x.dtype)
+    losses = F.binary_cross_entropy_with_logits(model(x)[:, 0], hit, reduction="sum")
+    return losses, hit.sum().clamp(min=1)
+
+
+def of_hard(model, batch):
+    """Samples that are hard count more."""
+    losses = F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+    weight = losses.detach() ** 2
+    return (weight * losses).sum(), weight.sum()
+
+
+def of_smoothed_steps(model, batch):
+    """Label smoothing by hand: padding is left out of one term, and counted in the other."""
+    logs = model(batch).log_softmax(-1)
+    losses = -logs.gather(-1, batch["y"][..., None])[..., 0]
+    mask = batch["mask"]
+    mean = torch.where(mask, losses, 0).sum() / mask.sum()
+    return 0.9 * mean - 0.1 * logs.mean(), 1
+
+
+def padded_and_undivided(model, optimizer, batches):
+    """Counts padding in one term, and never divides the other."""
+    optimizer.zero_grad()
+    n = sum(size_of(batch) for batch in batches)
+    for batch in batches:
+        main = mean_of(of_all_steps, model, batch) * size_of(batch) / n
+        (main + 0.1 * mean_of(of_starts, model, batch)).backward()
+    optimizer.step()
+
+
+def clipped_by_hand(loss, limit, each=False, mean=False):
+    """Clips by code of its own, once at the end or after each micro-batch."""
+
+    def clip(model):
+        norm = sum((p.grad**2).sum() for p in model.parameters() if p.grad is not None).sqrt()
+        for param in model.parameters():
+            if param.grad is not None:
+                param.grad *= min(1.0, limit / (norm.item() + 1e-6))
+
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        samples = sum(size_of(batch) for batch in batches)
+        for batch in batches:
+            scale = 1 / len(batches) if mean else size_of(batch) / samples
+            (mean_of(loss, model, batch) * scale).backward()
+            if each:
+                clip(model)
+        if not each:
+            clip(model)
+        optimizer.step()
+
+    return run
+
+
+def normalised_each(model, optimizer, batches):
+    """Every micro-batch's gradient is brought to length 1: no clipping, and nothing is coupled."""
+    params = list(model.parameters())
+    total = [torch.zeros_like(p) for p in params]
+    for batch in batches:
+        optimizer.zero_grad()
+        mean_of(of_classes, model, batch).backward()
+        size = sum((p.grad**2).sum() for p in params if p.grad is not None).sqrt()
+        for kept, param in zip(total, params, strict=True):
+            if param.grad is not None:
+                kept.add_(param.grad / size)
+    for kept, param in zip(total, params, strict=True):
+        param.grad = kept / len(batches)
+    optimizer.step()
+
+
+def of_words(model, batch):
+    """Token 0 is ignored."""
+    logits, labels = model(batch["input"]), batch["labels"]
+    losses = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=0, reduction="sum")
+    return losses, (labels != 0).sum()
+
+
 def of_z(model, batch):
     return 0.3 * model(batch[0]).logsumexp(1).pow(2).sum(), len(batch[0])
 
@@ -585,6 +692,9 @@ RIGHT = [
     Case("transformer, adam, clipped once", TEXT, exact(of_tokens, clip=0.1), optimizer=adam),
     Case("cnn, pooled", IMAGES, exact(of_classes), unit="sample"),
     Case("cnn, class weights pooled", IMAGES, exact(of_weighted_classes), unit="weighted"),
+    Case("mlp, clipped by hand", TABULAR, clipped_by_hand(of_classes, 0.05), unit="sample"),
+    Case("gru, lengths, over steps", LENGTHS, exact(of_steps), unit="element"),
+    Case("transformer, padding is word 0", WORDS, exact(of_words), unit="element"),
 ]
 
 WRONG = [
@@ -627,6 +737,22 @@ WRONG = [
     Case("gru, three means of unlike weights", PADDED,
          terms_by_means(of_steps, of_starts, of_start_classes, report=False),
          ("unknown",)),
+    Case("mlp, over the number of hits", TABULAR, averaged(of_focal), MEANS),
+    Case("mlp, hard samples count more", TABULAR, averaged(of_hard), WEIGHTS),
+    Case("mlp, hard samples count more, and a z-loss", TABULAR, terms_by_means(of_hard, of_z),
+         (*MEANS, *WEIGHTS)),
+    Case("gru, smoothing by hand counts padding", PADDED, averaged(of_smoothed_steps),
+         (*PADDING, *MEANS, *EMPTY)),
+    Case("gru, padding counted, another term undivided", PADDED, padded_and_undivided,
+         (*PADDING, *TERM), unit="several terms"),
+    Case("gru, lengths, mean of means", LENGTHS, averaged(of_steps), (*MEANS, *EMPTY)),
+    Case("transformer, padding is word 0, by means", WORDS, averaged(of_words), (*MEANS, *EMPTY)),
+    Case("mlp, means clipped by hand", TABULAR, clipped_by_hand(of_classes, 0.05, mean=True),
+         MEANS, unit="sample"),
+    Case("mlp, clipped by hand each", TABULAR, clipped_by_hand(of_classes, 0.05, each=True),
+         CLIPPED, unit="sample"),
+    Case("mlp, normalised each", TABULAR, normalised_each, ("unknown",)),
+    Case("mlp, against the data of others", TABULAR, exact(against_data, report=False), COUPLED),
     Case("mlp, other head times k", TABULAR, two_terms(lambda k, s: k * s, of_other_head), TERM),
     Case("mlp, other head undivided", TABULAR, two_terms(lambda k, s: 1.0, of_other_head), TERM),
     Case("mlp, penalty each time", TABULAR, two_terms(lambda k, s: 1.0, of_size), TERM),
@@ -825,6 +951,15 @@ def exact_shards(model, batches):
     return over_ranks(sum(t.item() for t, _ in pairs)) / over_ranks(sum(w for _, w in pairs))
 
 
+@torch.no_grad()
+def weighted_and_z(model, batches):
+    """The mean of batches' objectives, each the sum of two means of unlike weights."""
+    values = [
+        (mean_of(of_weighted_classes, model, b) + mean_of(of_z, model, b)).item() for b in batches
+    ]
+    return sum(values) / len(values)
+
+
 EVALUATE = {"kind": "evaluate"}
 DROPPED = ("nan-batch-dropped",)
 
@@ -853,6 +988,7 @@ EVALUATIONS = [
     Case("a sum of means", TABULAR, evaluation(of_classes, "sum"), UNDIVIDED, more=EVALUATE),
     Case("the last", TABULAR, evaluation(of_classes, "last"), ONE, more=EVALUATE),
     Case("batch dice", TABULAR, evaluation(dice, "pooled"), COUPLED, more=EVALUATE),
+    Case("class weights and a z-loss", TABULAR, weighted_and_z, (*MEANS, *WEIGHTS), more=EVALUATE),
     Case("without nan", TABULAR, evaluation(of_classes, "without nan"), DROPPED, more=EVALUATE),
 ]  # fmt: skip
 

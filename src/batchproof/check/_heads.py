@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from batchproof._errors import CutDependenceError, ProbeError
+from batchproof.check._ranks import kept_ranks
 from batchproof.check._report import SCHEMA, Report, written
 from batchproof.check._table import number
 
