@@ -163,21 +163,25 @@ def masks_all(kit: Kit, mask: Mask) -> bool:
         kit: the user's parts.
         mask: what may be a mask.
     """
+    count = len(kit.samples)
     try:
-        empty = mask.emptied(kit.samples[0])
-        trial = replace(kit, samples=(*kit.samples, empty))
-        count = len(kit.samples)
-        alone, beside = _shot(trial, (count,)), _shot(trial, tuple(range(count + 1)))
-        if not _finite(beside):
-            return False
-        if not _finite(alone):
-            return True
-        size = _size(kit, beside)
-        return _size(kit, alone) <= _NOTHING * size or _same(
-            kit, beside, _shot(trial, tuple(range(count)))
+        trial = replace(kit, samples=(*kit.samples, mask.emptied(kit.samples[0])))
+        beside = _shot(trial, tuple(range(count + 1)))
+        return _finite(beside) and (
+            _gives_nothing(trial, count, beside)
+            or _same(kit, beside, _shot(trial, tuple(range(count))))
         )
     except Exception:
         return False
+
+
+def _gives_nothing(trial: Kit, index: int, beside: Shot) -> bool:
+    """Tell whether a sample alone has no gradient, or 0 / 0; one that cannot be run may have."""
+    try:
+        alone = _shot(trial, (index,))
+    except Exception:
+        return False
+    return not _finite(alone) or _size(trial, alone) <= _NOTHING * _size(trial, beside)
 
 
 def _shot(kit: Kit, samples: tuple[int, ...]) -> Shot:
