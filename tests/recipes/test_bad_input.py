@@ -79,6 +79,23 @@ def test_a_validation_split_that_leaves_nothing(refused, held_out):
     assert f"held_out is {held_out}; expected a share between 0 and 1" in line
 
 
+@pytest.mark.parametrize(
+    ("recipe", "option", "value", "sentence"),
+    [
+        ("char_lm", "--width", 30, "width is 30; expected a multiple of 4"),
+        ("char_lm", "--width", -4, "width is -4; expected a multiple of 4"),
+        ("char_lm", "--context", 0, "greater than or equal to 1"),
+        ("char_lm", "--layers", 0, "greater than or equal to 1"),
+        ("lenet5", "--momentum", -0.5, "greater than or equal to 0"),
+        ("lenet5", "--weight-decay", -1, "greater than or equal to 0"),
+        ("sequence_regression", "--width", 0, "greater than or equal to 1"),
+        ("tabular_weighted", "--width", 0, "greater than or equal to 1"),
+    ],
+)
+def test_a_number_of_a_recipe_s_own_that_cannot_be_meant(refused, recipe, option, value, sentence):
+    assert sentence in refused("train", recipe, option, value)
+
+
 def test_an_unknown_category(refused):
     line = refused("train", "tabular_weighted", "--by", "colour")
     assert "'colour' is no category; expected one of region" in line

@@ -19,6 +19,7 @@ def settings(**given) -> Settings:
         ({"epochs": 0}, "epochs is 0; expected 1 or more"),
         ({"max_steps": 0}, "max_steps is 0; expected 1 or more"),
         ({"seed": -1}, "seed is -1; expected 0 or more"),
+        ({"seed": 2**63}, r"seed is 9223372036854775808; expected less than 2\*\*63"),
         ({"limit_train_batches": -1}, "limit_train_batches is -1; expected 0 or more"),
         ({"lr": 0.0}, "lr is 0.0; expected a positive number"),
         ({"lr": math.nan}, "lr is nan; expected a positive number"),

@@ -1,5 +1,6 @@
 """Recipes: scripts one reads top to bottom, and what runs them.
 
+AtLeast              the least number that a recipe's own option takes
 Settings, Results    what every recipe's main takes first, and what it returns
 run                  a recipe's main as the script it is
 names, summary, source, copy    the recipes that are here
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from batchproof.recipes._results import Results, show
     from batchproof.recipes._script import recipe_command, run, terminal
     from batchproof.recipes._session import evaluate_run, train_recipe
-    from batchproof.recipes._settings import Settings
+    from batchproof.recipes._settings import AtLeast, Settings
 
 _HOME = {
+    "AtLeast": "_settings",
     "Settings": "_settings",
     "Results": "_results",
     "show": "_results",
@@ -35,6 +37,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AtLeast",
     "Results",
     "Settings",
     "copy",

@@ -1,8 +1,13 @@
 """A recipe's main as a command: its signature is the command line, with defaults and help.
 
-    def main(settings: Settings = Settings(...), *, momentum: Annotated[float, "of SGD"] = 0.9)
+    def main(
+        settings: Settings = Settings(...),
+        *,
+        momentum: Annotated[float, AtLeast(0), "of SGD"] = 0.9,
+    )
 
-becomes --momentum, and one option for each field of Settings with the defaults given there.
+becomes --momentum, refused below 0, and one option for each field of Settings with the defaults
+given there.
 """
 
 import inspect
@@ -12,7 +17,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from batchproof.recipes._settings import Settings
+from batchproof.recipes._settings import AtLeast, Settings
 
 Main = Callable[..., Any]
 
@@ -79,7 +84,9 @@ def _own(main: Main) -> Mapping[str, inspect.Parameter]:
     for name, parameter in own_options(main).items():
         hint = hints[name]
         kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-        found[name] = _parameter(name, kind, parameter.default, " ".join(map(str, notes)))
+        text = " ".join(note for note in notes if isinstance(note, str))
+        least = next((note.least for note in notes if isinstance(note, AtLeast)), None)
+        found[name] = _parameter(name, kind, parameter.default, text, least=least)
     return found
 
 
@@ -95,10 +102,15 @@ def _shared(defaults: Settings) -> Mapping[str, inspect.Parameter]:
 
 
 def _parameter(
-    name: str, kind: Any, default: Any, text: str, metavar: str | None = None
+    name: str,
+    kind: Any,
+    default: Any,
+    text: str,
+    metavar: str | None = None,
+    least: int | None = None,
 ) -> inspect.Parameter:
     flag = f"--{name.replace('_', '-')}"
-    option = typer.Option(flag, help=text, metavar=metavar)
+    option = typer.Option(flag, help=text, metavar=metavar, min=least)
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,

@@ -20,12 +20,20 @@ from batchproof.data import Batches
 from batchproof.step import of_all
 from batchproof.train import History, Progress, RunFolder, Trainer
 
+SEEDS = 2**63
+
 
 class Shown(NamedTuple):
     """How the command line shows an option."""
 
     metavar: str
     help: str
+
+
+class AtLeast(NamedTuple):
+    """How a recipe's own option says the least number that can be meant."""
+
+    least: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +106,13 @@ class Settings:
             self._at_least(1, name)
         for name in ("seed", "overfit_batches", "limit_train_batches"):
             self._at_least(0, name)
+        if self.seed >= SEEDS:
+            raise SettingError(f"seed is {self.seed}; expected less than 2**63.")
         if not 0 < self.lr < float("inf"):
             raise SettingError(f"lr is {self.lr}; expected a positive number, such as 0.01.")
         if self.epochs is None and self.max_steps is None:
             msg = "neither epochs nor max_steps is given; give one of them."
             raise SettingError(msg)
-
         if self.download and self.data is None:
             msg = "download is asked for without a data folder; give one: --data DIR."
             raise SettingError(msg)

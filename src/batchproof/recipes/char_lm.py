@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 import batchproof as bp
 from batchproof import data
-from batchproof.recipes import Results, Settings, run
+from batchproof.recipes import AtLeast, Results, Settings, run
 
 PADDING = -100
+HEADS = 4
 
 
 def generated(words: int = 5000) -> data.Words:
@@ -65,7 +66,7 @@ class Transformer(nn.Module):
         self.place = nn.Parameter(torch.zeros(longest, width))
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                width, 4, 4 * width, dropout=0.0, batch_first=True, norm_first=True
+                width, HEADS, 4 * width, dropout=0.0, batch_first=True, norm_first=True
             )
             for _ in range(layers)
         )
@@ -95,11 +96,13 @@ def loss(model: Transformer, batch: tuple[Tensor, Tensor]) -> bp.Outcome:
 def main(
     settings: Settings = Settings(epochs=2, batch_size=32, lr=2e-3),
     *,
-    context: Annotated[int, "characters a window, of a running text"] = 64,
+    context: Annotated[int, AtLeast(1), "characters a window, of a running text"] = 64,
     width: Annotated[int, "features a character inside the model"] = 64,
-    layers: Annotated[int, "transformer layers"] = 2,
+    layers: Annotated[int, AtLeast(1), "transformer layers"] = 2,
 ) -> Results:
     """Train the transformer, and measure it on texts that it has not seen."""
+    if width < HEADS or width % HEADS:
+        raise bp.SettingError(f"width is {width}; expected a multiple of {HEADS}, for the heads.")
     known, unseen, alphabet = read(settings, context)
     held_out = torch.arange(len(known)) % 10 == 0
     train = settings.batches(known[~held_out], shuffle=True, transform=shifted)

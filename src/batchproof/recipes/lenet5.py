@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import batchproof as bp
 from batchproof import data
-from batchproof.recipes import Results, Settings, run
+from batchproof.recipes import AtLeast, Results, Settings, run
 
 
 def lenet5() -> nn.Sequential:
@@ -56,8 +56,8 @@ def in_28_by_28(images: Tensor) -> Tensor:
 def main(
     settings: Settings = Settings(epochs=12, batch_size=64, lr=0.02),
     *,
-    momentum: Annotated[float, "momentum of SGD"] = 0.9,
-    weight_decay: Annotated[float, "weight decay of SGD"] = 5e-4,
+    momentum: Annotated[float, AtLeast(0), "momentum of SGD"] = 0.9,
+    weight_decay: Annotated[float, AtLeast(0), "weight decay of SGD"] = 5e-4,
     held_out: Annotated[float, "share of the training images held out for validation"] = 0.1,
 ) -> Results:
     """Train LeNet-5, and measure it on the test images."""

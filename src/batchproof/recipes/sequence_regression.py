@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import batchproof as bp
 from batchproof import data
-from batchproof.recipes import Results, Settings, run
+from batchproof.recipes import AtLeast, Results, Settings, run
 
 
 class Rows(NamedTuple):
@@ -83,7 +83,7 @@ def main(
     unit: Annotated[Literal["element", "sample"], "mean over steps, or over sequences"] = "element",
     layout: Annotated[Literal["padded", "packed"], "how a batch holds sequences"] = "padded",
     focus: Annotated[float, "weigh each sequence by its own error to this power; 0: evenly"] = 0.0,
-    width: Annotated[int, "features a step inside the model"] = 32,
+    width: Annotated[int, AtLeast(1), "features a step inside the model"] = 32,
 ) -> Results:
     """Train both heads, and measure the error by kind on the test sequences."""
     if settings.data is None:

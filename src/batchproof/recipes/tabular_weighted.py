@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import batchproof as bp
 from batchproof import data
-from batchproof.recipes import Results, Settings, run
+from batchproof.recipes import AtLeast, Results, Settings, run
 
 
 def generated(samples: int = 6000) -> data.TableData:
@@ -54,7 +54,7 @@ def main(
     settings: Settings = Settings(epochs=5, batch_size=128, lr=0.002),
     *,
     by: Annotated[str | None, "category of the breakdown; without it sex, or region"] = None,
-    width: Annotated[int, "features in the hidden layer"] = 64,
+    width: Annotated[int, AtLeast(1), "features in the hidden layer"] = 64,
 ) -> Results:
     """Train on people, and measure loss and accuracy over all of them and by group."""
     if settings.data is None:
