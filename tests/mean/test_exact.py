@@ -312,6 +312,7 @@ class TestNarrowFloats:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize(
     "name", ["cross-entropy-weights-ignored-smooth", "mse", "kl", "cosine-embedding"]
 )

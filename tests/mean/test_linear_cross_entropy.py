@@ -319,6 +319,7 @@ def test_an_unknown_unit_is_refused(unchecked):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_on_cuda_it_needs_no_host_read(dtype):
     hidden, weight, bias, target, mask = (
