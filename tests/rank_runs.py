@@ -18,9 +18,12 @@ LOSS = rank_training.LOSS
 SHARED = ("ddp", "fsdp")
 
 
-def dropping(wrapper: str) -> nn.Module:
+def dropping(wrapper: str, *, normed: bool = False) -> nn.Module:
     torch.manual_seed(3)
     layers = [nn.Linear(3, 5), nn.Dropout(0.3), nn.Sequential(nn.Linear(5, 5), nn.Tanh())]
+    if normed:
+        # whose running statistics are each rank's own
+        layers.append(nn.BatchNorm1d(5))
     return rank_cases.wrapped(nn.Sequential(*layers, nn.Linear(5, 2)).double(), wrapper)
 
 
@@ -35,8 +38,8 @@ class At(Callback):
             self.act()
 
 
-def trainer_in(run: Path, wrapper: str, **options) -> bp.Trainer:
-    model = dropping(wrapper)
+def trainer_in(run: Path, wrapper: str, *, normed: bool = False, **options) -> bp.Trainer:
+    model = dropping(wrapper, normed=normed)
     return bp.Trainer(
         model,
         LOSS,
@@ -54,7 +57,9 @@ def trainer_in(run: Path, wrapper: str, **options) -> bp.Trainer:
 
 def fit(run: Path, wrapper: str, *, epochs: int = 3, resume: bool = True, **options) -> dict:
     trainer = trainer_in(run, wrapper, **options)
-    train = rank_training.batches(shuffle=True, size=2)
+    # a batch of one sample has no variance to normalise by
+    count = 24 if options.get("normed") else rank_training.SAMPLES
+    train = rank_training.batches(count, shuffle=True, size=2)
     history = trainer.fit(train, rank_training.batches(), max_epochs=epochs, resume=resume)
     best = history.best_state()
     return {
@@ -83,18 +88,24 @@ def together(folder: Path) -> dict:
             "tried": tried(folder),
             "seen": {each: fit(folder / f"{each} whole", each, epochs=2) for each in SHARED},
             "signalled": {each: signalled(folder / f"{each} cut", each) for each in SHARED},
+            "normed": normed(folder),
             "full": one_cannot_write(folder / "full", place.rank),
         }
 
 
-def signalled(run: Path, wrapper: str) -> str:
+def normed(folder: Path) -> str:
+    fit(folder / "normed whole", "bare", epochs=2, normed=True)
+    return signalled(folder / "normed cut", "bare", normed=True)
+
+
+def signalled(run: Path, wrapper: str, **options) -> str:
     """One rank gets a signal; all stop after the same step, and go on as if none had."""
     interval, _signals._INTERVAL = _signals._INTERVAL, 0.0
     act = At(4, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
-        fit(run, wrapper, epochs=2, callbacks=[act])
+        fit(run, wrapper, epochs=2, callbacks=[act], **options)
     except bp.RunInterruptedError as error:
-        fit(run, wrapper, epochs=2)
+        fit(run, wrapper, epochs=2, **options)
         return str(error)
     finally:
         _signals._INTERVAL = interval

@@ -94,6 +94,9 @@ def _stepped(where: Path, *, load: bool) -> dict:
                         parameter.zero_()
                 load_sharded(where / wrapper, model, optimizer)
                 found[f"{wrapper} at once"] = flat(model)
+            else:
+                save_sharded(where / f"{wrapper} early", model, optimizer)
+                found[f"{wrapper} early"] = len(optimizer.state)
             step = bp.Step(model, optimizer)
             for window in bp.windows(batches(), 2):
                 step(window, LOSS)

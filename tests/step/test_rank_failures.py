@@ -12,6 +12,7 @@ from batchproof import SettingError
 from batchproof.step._ranks import Watch
 from batchproof.step._ranks._launch import place_of
 from batchproof.step._ranks._layout import mark_of, ranks_named
+from batchproof.step._ranks._watch import CAUSE, LOOKING
 
 ranks = pytest.mark.ranks
 
@@ -170,6 +171,24 @@ def test_the_first_cause_stands():
     Watch(store, 2, 3).report(KeyError("second"))
     told = Watch(store, 0, 3, interval=0.01).explain(RuntimeError("gloo"))
     assert str(told).startswith("rank 1 raised ValueError: first; rank 0 ends with it")
+
+
+class SlowStore(Store):
+    """The cause comes when it has been asked for a few times."""
+
+    def check(self, keys):
+        self["asked"] = self.get("asked") + 1 if "asked" in self else 1
+        if self["asked"] == 4:
+            self.set(CAUSE, "rank 2 is gone")
+        return super().check(keys)
+
+
+def test_one_rank_looks_and_the_others_wait_for_what_it_finds():
+    # no sign of life is in the store: to look for one would name every other rank
+    store = SlowStore({LOOKING: b"1"})
+    told = Watch(store, 0, 10_000, interval=0.01).explain(RuntimeError("gloo"))
+    assert str(told).startswith("rank 2 is gone; rank 0 ends with it")
+    assert store[LOOKING] == b"1"
 
 
 def test_ranks_whose_life_has_stopped_are_gone():

@@ -56,6 +56,12 @@ def test_ranks_stop_for_a_signal_to_one_of_them_after_the_same_step_and_go_on_al
         assert log_of(folder / f"{wrapper} cut") == log_of(folder / f"{wrapper} whole")
 
 
+def test_running_statistics_that_each_rank_has_of_its_own_are_gone_on_with(together):
+    folder, seen = together
+    assert "after step 4" in seen[1]["normed"]
+    assert log_of(folder / "normed cut") == log_of(folder / "normed whole")
+
+
 def test_an_average_of_weights_in_shards_is_that_of_whole_ones(together):
     ours, theirs = (seen["best"] for seen in together[1][0]["seen"].values())
     assert ours.keys() == theirs.keys()

@@ -58,6 +58,8 @@ def test_a_sharded_checkpoint_is_gone_on_with_on_another_number_of_ranks(tmp_pat
     loaded = rank_processes.run("rank_training:loaded", 2, tmp_path / "two", where)[0]
     for wrapper in ("ddp", "fsdp"):
         torch.testing.assert_close(loaded[f"{wrapper} at once"], saved[wrapper], rtol=0, atol=0)
+        # to save before the first step takes none, which Adam would count
+        assert saved[f"{wrapper} early"] == 0
 
 
 def test_what_is_no_sharded_checkpoint_is_refused(tmp_path):
@@ -80,3 +82,18 @@ def test_one_process_saves_and_loads_shards_too(tmp_path):
     states = [optimizer.state_dict()["state"] for optimizer in optimizers]
     assert torch.equal(states[0][0]["exp_avg"], states[1][0]["exp_avg"])
     assert states[0][0]["step"] == states[1][0]["step"] == 1
+
+
+def test_a_damaged_checkpoint_of_shards_is_named(tmp_path):
+    from batchproof.train import load_sharded, save_sharded
+
+    model = rank_training.model_of("bare")
+    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+    for _ in range(2):
+        save_sharded(tmp_path / "one", model, optimizer)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    weights = tmp_path / "one" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(bp.CheckpointError, match=r"weights.safetensors was cut short or altered"):
+        load_sharded(tmp_path / "one", model, optimizer)
+    assert not optimizer.state

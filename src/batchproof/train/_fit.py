@@ -139,6 +139,9 @@ class Fit:
         restore(mine["random"])
         self._train.restore(mine["own"])
         if size == len(ranks):
+            statistics = self._parts.statistics()
+            for name, value in mine["statistics"].items():
+                statistics[name].copy_(value)
             return mine
         seed_everything(int(torch.randint(2**31, ())) + rank)
         again = f", and epoch {self.position.epoch + 1} from its beginning"
@@ -156,7 +159,9 @@ class Fit:
         self._around.progress.notice(text)
 
     def _own(self, random: Mapping[str, Any] | None) -> dict[str, Any]:
+        statistics = {} if self._around.signals.alone else self._parts.statistics()
         return {
+            "statistics": {name: value.cpu() for name, value in statistics.items()},
             "random": capture() if random is None else random,
             "own": self._train.own_states(),
             "walk": self._train.state_dict(),

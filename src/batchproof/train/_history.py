@@ -108,7 +108,10 @@ class History:
         return None if self.choice is None else self.choice.best
 
     def best_state(self) -> State | None:
-        """Return the weights of the best epoch, a copy; None where no epoch was monitored."""
+        """Return the weights of the best epoch, a copy; None where no epoch was monitored.
+
+        They are as the model's load_state_dict takes them: in shards where it is.
+        """
         return self._best_state()
 
     def table(self, names: Sequence[str] | None = None) -> list[dict[str, float | int]]:

@@ -46,6 +46,14 @@ class Parts:
         """Return the state that is evaluated: the averaged weights, where an average is kept."""
         return {**self.weights(), **self.average.weights()}
 
+    def statistics(self) -> dict[str, Tensor]:
+        """Return the buffers of the model's state, such as running means, sharing them.
+
+        Only DistributedDataParallel makes them alike on all ranks.
+        """
+        names = {name for name, _ in unwrapped(self.model).named_buffers()}
+        return {name: value for name, value in self.weights().items() if name in names}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all but the weights."""
         return {

@@ -104,7 +104,8 @@ class Bare:
         if grad is None:
             nothing = torch.empty((1, 0), dtype=torch.long, device=parameter.device)
             values = parameter.new_empty((0, *parameter.shape[1:]))
-            grad = torch.sparse_coo_tensor(nothing, values, parameter.shape)
+            # said, for torch remarks on it where it is not
+            grad = torch.sparse_coo_tensor(nothing, values, parameter.shape, check_invariants=False)
         grad = grad.coalesce()
         distributed.all_reduce(grad, group=self.group.process_group)
         return grad.coalesce()

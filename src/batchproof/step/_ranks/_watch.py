@@ -2,8 +2,8 @@
 
 A failed collective names a socket, not a rank. So each rank leaves a sign of life in the store of
 its process group every second or so, with the place it has come to, and writes down why it ends
-before it does. Whoever is left looks there: first for a cause, then for a rank whose signs of
-life have stopped, then for one that lives but has not come along.
+before it does. The first that is left looks there: for a cause, then for a rank whose signs of
+life have stopped, then for one that lives but has not come along; the others wait for its answer.
 """
 
 import atexit
@@ -17,6 +17,7 @@ from torch import distributed
 from batchproof._errors import RankError
 
 CAUSE = "batchproof/cause"
+LOOKING = "batchproof/looking"
 BEAT = "batchproof/beat/{rank}"
 # words by which torch's backends call a broken connection; they have no exception of their own
 BROKEN = ("gloo", "nccl", "connection", "pair closure", "timed out", "timeout", "broken pipe")
@@ -77,10 +78,26 @@ class Watch:
     def explain(self, error: BaseException) -> RankError:
         """Return what a failed collective was caused by, found within a few seconds."""
         try:
-            cause = self._cause() or self._look(error)
+            cause = self._cause() or self._told() or self._look(error)
         except (distributed.DistError, RuntimeError):
             cause = "rank 0, which keeps the ranks' store, is gone"
         return RankError(f"{cause}; rank {self.rank} ends with it. Mend the cause and start again.")
+
+    def _told(self) -> str:
+        """Return what the rank that looks finds; "" where this one is to look, or none answers.
+
+        One rank looks at the signs of life of all: if each did, the store would be asked for as
+        many as the square of their number.
+        """
+        me = str(self.rank)
+        if self.store.compare_set(LOOKING, "", me).decode() == me:
+            return ""
+        until = time.monotonic() + 5 * self.interval + 5
+        while time.monotonic() < until:
+            if cause := self._cause():
+                return cause
+            time.sleep(max(0.05, self.size / 2000))
+        return ""
 
     def _look(self, error: BaseException) -> str:
         before = self._beats()
