@@ -4,6 +4,7 @@ Four small models (an MLP, a GRU over padded sequences, a causal transformer, a 
 give a sum and a weight, and ways to make a step of them. A row says which mistakes the step makes.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -506,6 +507,24 @@ def clipped_by_hand(loss, limit, each=False, mean=False):
     return run
 
 
+def clamped_by_hand(model, optimizer, batches):
+    """Clips every entry by code of its own, once, at the end."""
+    optimizer.zero_grad()
+    n = sum(size_of(batch) for batch in batches)
+    for batch in batches:
+        (of_classes(model, batch)[0] / n).backward()
+    for param in model.parameters():
+        if param.grad is not None:
+            param.grad.clamp_(-0.02, 0.02)
+    optimizer.step()
+
+
+def centred(model, batch):
+    """Takes the micro-batch's mean from its inputs."""
+    x, y = batch
+    return F.cross_entropy(model(x - x.mean(0)), y, reduction="sum"), len(y)
+
+
 def normalised_each(model, optimizer, batches):
     """Every micro-batch's gradient is brought to length 1: no clipping, and nothing is coupled."""
     params = list(model.parameters())
@@ -693,6 +712,7 @@ RIGHT = [
     Case("cnn, pooled", IMAGES, exact(of_classes), unit="sample"),
     Case("cnn, class weights pooled", IMAGES, exact(of_weighted_classes), unit="weighted"),
     Case("mlp, clipped by hand", TABULAR, clipped_by_hand(of_classes, 0.05), unit="sample"),
+    Case("mlp, clamped by hand", TABULAR, clamped_by_hand, unit="sample"),
     Case("gru, lengths, over steps", LENGTHS, exact(of_steps), unit="element"),
     Case("transformer, padding is word 0", WORDS, exact(of_words), unit="element"),
 ]
@@ -753,6 +773,7 @@ WRONG = [
          CLIPPED, unit="sample"),
     Case("mlp, normalised each", TABULAR, normalised_each, ("unknown",)),
     Case("mlp, against the data of others", TABULAR, exact(against_data, report=False), COUPLED),
+    Case("mlp, inputs less their mean", TABULAR, exact(centred, report=False), COUPLED),
     Case("mlp, other head times k", TABULAR, two_terms(lambda k, s: k * s, of_other_head), TERM),
     Case("mlp, other head undivided", TABULAR, two_terms(lambda k, s: 1.0, of_other_head), TERM),
     Case("mlp, penalty each time", TABULAR, two_terms(lambda k, s: 1.0, of_size), TERM),
@@ -866,6 +887,12 @@ def pooled_by_hand(model, optimizer, batches):
 def fails_on_rank_one(model, optimizer, batches):
     if torch.distributed.is_initialized() and torch.distributed.get_rank() == 1:
         raise KeyError("labels")
+    pooled_over_ranks(model, optimizer, batches)
+
+
+def dies_on_rank_one(model, optimizer, batches):
+    if torch.distributed.is_initialized() and torch.distributed.get_rank() == 1:
+        os._exit(9)
     pooled_over_ranks(model, optimizer, batches)
 
 

@@ -43,9 +43,18 @@ def test_a_rank_that_fails_is_named_and_no_process_is_left():
     assert not multiprocessing.active_children()
 
 
+def test_a_rank_that_dies_is_named_and_not_the_one_that_lost_it():
+    with pytest.raises(ProbeError, match="rank 1 of 2 died with exit code 9: out of memory"):
+        probe(check_steps.dies_on_rank_one).check()
+    assert not multiprocessing.active_children()
+
+
 def test_a_rank_that_hangs_is_named_within_the_time_limit():
     began = time.monotonic()
-    match = r"rank 0 of 2 gave no answer within 3 s while rank 1 was done"
+    match = (
+        r"rank 0 of 2 gave no answer within 3 s while rank 1 was done, "
+        r"rank 0 at check_steps\.py:\d+ in hangs_on_rank_one; a collective"
+    )
     with pytest.raises(ProbeError, match=match):
         probe(check_steps.hangs_on_rank_one, wrap=None, timeout=3.0).check()
     assert time.monotonic() - began < 200

@@ -26,8 +26,10 @@ from torch import Tensor, nn
 from batchproof._errors import ProbeError
 from batchproof.check._cuts import Cut, Piece
 from batchproof.check._shot import Kit, Order, Shot, one_line, shoot
+from batchproof.check._where import answer_here, forget, where_stands
 
 _START = 300.0
+_LOST = ("gloo", "Connection reset", "Connection closed")
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError", "allocate memory")
 
 
@@ -72,6 +74,7 @@ def _end(processes: Sequence[BaseProcess], pipes: Sequence[Connection]) -> None:
         process.kill()
     for process in processes:
         process.join()
+        forget(process.pid)
 
 
 class Ranks:
@@ -191,33 +194,51 @@ class Ranks:
         return [answers[rank] for rank in range(self.world)]
 
     def _answer(self, rank: int, pipe: Connection) -> Any:
+        kind, value = self._heard(rank, pipe)
+        if kind != "failed":
+            return value
+        if any(sign in value for sign in _LOST):
+            rank, value = self._behind(rank, value)
+        world = self.world
+        self._end()
+        raise ProbeError(f"rank {rank} of {world} {value}.")
+
+    def _heard(self, rank: int, pipe: Connection) -> tuple[str, Any]:
         try:
             kind, value = pipe.recv()
         except EOFError:
             self.processes[rank].join(5)
-            code, world = self.processes[rank].exitcode, self.world
-            self._end()
-            raise ProbeError(
-                f"rank {rank} of {world} died with exit code {code}: out of memory, or a script "
-                'that starts the check outside of if __name__ == "__main__".'
-            ) from None
-        if kind == "failed":
-            world = self.world
-            self.close()
-            if any(sign in value for sign in _OUT_OF_MEMORY):
-                value = "out of memory; give fewer or shorter samples, or fewer ranks"
-            raise ProbeError(f"rank {rank} of {world} failed: {value}.")
-        return value
+            return "failed", (
+                f"died with exit code {self.processes[rank].exitcode}: out of memory, or a script "
+                'that starts the check outside of if __name__ == "__main__"'
+            )
+        if kind != "failed":
+            return kind, value
+        if any(sign in value for sign in _OUT_OF_MEMORY):
+            value = "out of memory; give fewer or shorter samples, or fewer ranks"
+        return kind, f"failed: {value}"
+
+    def _behind(self, rank: int, value: str) -> tuple[int, str]:
+        """Return which rank failed first, where one failed because it lost another."""
+        time.sleep(0.5)
+        for other, pipe in enumerate(self.pipes):
+            if other != rank and pipe.poll():
+                kind, its = self._heard(other, pipe)
+                if kind == "failed" and not any(sign in its for sign in _LOST):
+                    return other, its
+        return rank, value
 
     def _hung(self, silent: list[int], limit: float) -> None:
         world = self.world
+        stand = {rank: where_stands(self.processes[rank].pid) for rank in silent}
         self._end()
-        named = ", ".join(map(str, silent))
+        named = ("rank " if len(silent) == 1 else "ranks ") + " and ".join(map(str, silent))
+        where = "".join(f", rank {rank} at {place}" for rank, place in stand.items() if place)
         done = sorted(set(range(world)) - set(silent))
         rest = f" while rank {', '.join(map(str, done))} was done" if done else ""
         raise ProbeError(
-            f"rank {named} of {world} gave no answer within {limit:.0f} s{rest}; a collective that "
-            "not every rank takes part in waits for ever. Raise timeout= if it is only slow."
+            f"{named} of {world} gave no answer within {limit:.0f} s{rest}{where}; a collective "
+            "that not every rank takes part in waits for ever. Raise timeout= if it is only slow."
         )
 
 
@@ -267,6 +288,7 @@ def _apart(left: dict[str, Tensor], right: dict[str, Tensor]) -> float:
 
 def _serve(rank: int, world: int, port: int, pipe: Connection, payload: bytes) -> None:
     """Serve shots on one rank until the pipe closes."""
+    answer_here()
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
