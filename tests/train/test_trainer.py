@@ -201,6 +201,14 @@ def test_the_moving_average_is_what_is_evaluated_and_kept():
     assert not same(history.best_state(), model.state_dict())
 
 
+def test_weights_that_are_loaded_are_what_is_evaluated_also_beside_an_average():
+    fitted = trainer(ema=0.5, lr=2.0, seed=1)
+    history = fitted.fit(batches(), [samples(20)], max_epochs=6)
+    assert history.best.epoch < 6
+    fitted.load_weights(history.best_state())
+    assert fitted.evaluate([samples(20)]).value == history.best.value
+
+
 def test_the_moving_average_is_decay_times_itself_plus_the_rest_of_the_weights():
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)

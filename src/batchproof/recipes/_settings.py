@@ -216,7 +216,7 @@ class Settings:
         )
         if self.evaluate:
             assert folder is not None
-            model.load_state_dict(RunFolder(folder).weights())
+            trainer.load_weights(RunFolder(folder).weights())
         return trainer
 
     def fit(self, trainer: Trainer, train: Any, val: Any) -> History | None:
@@ -236,7 +236,7 @@ class Settings:
         )
         kept = history.best_state()
         if kept is not None:
-            trainer.model.load_state_dict(kept)
+            trainer.load_weights(kept)
         return history
 
 

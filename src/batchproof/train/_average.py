@@ -22,6 +22,9 @@ class NoAverage:
     def update(self) -> None:
         """Do nothing."""
 
+    def restart(self) -> None:
+        """Do nothing."""
+
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Leave the model as it is."""
@@ -79,6 +82,10 @@ class MovingAverage:
         else:
             torch._foreach_copy_(averages, weights)
         self._count += 1
+
+    def restart(self) -> None:
+        """Begin anew with the weights after the next step; until then it is the model's own."""
+        self._count = 0
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

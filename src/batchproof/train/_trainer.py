@@ -12,7 +12,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from batchproof._errors import SettingError
 from batchproof.meter import Estimate
-from batchproof.step import Step
+from batchproof.step import Step, unwrapped
 from batchproof.train._average import average_of
 from batchproof.train._callback import Callback
 from batchproof.train._dry_run import try_everything
@@ -174,6 +174,15 @@ class Trainer:
     def model(self) -> nn.Module:
         """The model that is trained."""
         return self._parts.model
+
+    def load_weights(self, weights: Mapping[str, Any]) -> None:
+        """Take weights into the model, as evaluate then measures them; an average begins anew.
+
+        Args:
+            weights: such as History.best_state() or RunFolder.weights() give.
+        """
+        unwrapped(self.model).load_state_dict(self._parts.as_in_model(weights))
+        self._parts.average.restart()
 
     def fit(
         self,
