@@ -3,8 +3,8 @@
     python benchmarks/ranks_simulation.py [--quick] [--out FILE]
 
 2 to 16 gloo processes cut the same samples, ragged and with ranks that have none, and take a few
-steps. For each number of ranks: how far parameters are from those of one process, relative; how
-long a step's one packed all-reduce takes; and its size. More processes than cores share them, so
+steps. For each number of ranks: how far parameters are from those of one process, relative; and
+how long a step's one packed all-reduce takes. More processes than cores share them, so
 the times are those of a crowded machine: look at how they grow, not at what they are.
 """
 
