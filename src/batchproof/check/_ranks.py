@@ -319,6 +319,8 @@ def _serve(rank: int, world: int, port: int, pipe: Connection, payload: bytes) -
         return
     except BaseException as error:
         pipe.send(("failed", one_line(error)))
+    finally:
+        forget(os.getpid())
 
 
 def _serve_one(kit: Kit, share: tuple[Piece, ...], order: Order) -> dict[str, Any]:

@@ -95,9 +95,10 @@ def _option(name: str, text: str, default: Any, kind: Any, metavar: str) -> insp
 def _show(topic: "Topic", given: dict[str, str], html: Path | None) -> None:
     from rich.console import Console
 
+    from batchproof.page import write_file
+
     explanation = topic.explain(**given)
     if html is None:
         Console().print(explanation)
         return
-    html.write_text(explanation.to_html(), "utf-8")
-    typer.echo(f"wrote {html}")
+    typer.echo(f"wrote {write_file(html, explanation.to_html())}")
