@@ -11,6 +11,7 @@ the left side is not zero, what sample i gives depends on what the model says of
 Where samples are compared with each other's data, and not with what the model says, the batch is
 moved: what is added to one sample's row of a tensor is taken from another's, and likewise with two
 others. What is a sum over samples adds up; weights that are sums over the tensor stay as they are.
+A tensor that holds negative numbers holds no weights: there nothing is taken from another sample.
 """
 
 import math
@@ -58,14 +59,15 @@ def interaction(lab: Laboratory) -> float:
                 worst = max(worst, _mixed(lab, place, far, pair))
         if worst > lab.fit:
             return worst
-    return max([worst, *(_traded(lab, path) for path in _tables(lab))])
+    return max([worst, *(_traded(lab, *table) for table in _tables(lab))])
 
 
 @dataclass(frozen=True)
 class _Shift:
-    """Adds to one sample's row of a tensor what it takes from another's."""
+    """Adds to one sample's row of a tensor, and takes the same from another's where it trades."""
 
     path: str
+    trades: bool
     pairs: tuple[tuple[int, int], ...]
 
     def __call__(self, batch: Any) -> Any:
@@ -77,30 +79,34 @@ class _Shift:
             draw = torch.Generator().manual_seed(one)
             step = torch.randn(leaf[0].shape, generator=draw, dtype=torch.float64).to(leaf)
             moved[one] += step * spread
-            moved[other] -= step * spread
+            if self.trades:
+                moved[other] -= step * spread
         return moved
 
 
-def _tables(lab: Laboratory) -> list[str]:
-    """Return the tensors of a batch that hold several numbers a sample, and not only 0 and 1."""
+def _tables(lab: Laboratory) -> list[tuple[str, bool]]:
+    """Return the tensors of a batch whose rows can be moved, and whether they trade.
+
+    One number a sample that is never negative may be a weight beside other weights, and zeros and
+    ones a mask: those are left alone.
+    """
     if lab.count < 4:
         return []
-    batch = make_batch(lab.kit, lab.whole().pieces[0])
-    return [
-        path
-        for path, leaf in leaves(batch)
-        if leaf.is_floating_point()
-        and leaf.ndim > 1
-        and len(leaf) == lab.count
-        and not bool(((leaf == 0) | (leaf == 1)).all())
-    ]
+    found = []
+    for path, leaf in leaves(make_batch(lab.kit, lab.whole().pieces[0])):
+        if not leaf.is_floating_point() or leaf.ndim == 0 or len(leaf) != lab.count:
+            continue
+        trades = not bool((leaf < 0).any())
+        if not trades or (leaf.ndim > 1 and not bool(((leaf == 0) | (leaf == 1)).all())):
+            found.append((path, trades))
+    return found
 
 
-def _traded(lab: Laboratory, path: str) -> float:
+def _traded(lab: Laboratory, path: str, trades: bool) -> float:  # noqa: FBT001
     whole, first, second = replace(lab.whole(), name="shifted"), (0, 1), (2, 3)
 
     def given(*pairs: tuple[int, int]) -> Tensor:
-        return lab.vector(whole, edit=_Shift(path, pairs))
+        return lab.vector(whole, edit=_Shift(path, trades, pairs))
 
     try:
         return _left(given(), given(first), given(second), given(first, second))

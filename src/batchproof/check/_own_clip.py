@@ -124,6 +124,8 @@ def own_clip_cause(
 ) -> list[Diagnosis]:
     """Return a diagnosis if the step's own clipping is not done once, at the end.
 
+    Clipping once is a function of the gradient: what is the same before it is the same behind it.
+
     Args:
         lab: takes the shots; no limit is reached in it.
         search: what was measured without clipping.
@@ -132,7 +134,7 @@ def own_clip_cause(
         how: what was held still when clipping was on.
     """
     both = [b for b in _compared(lab, cuts, how) if math.isfinite(b.size) and math.isfinite(b.left)]
-    limit = max(b.left for b in both)
+    limit, whole = max(b.left for b in both), both[0]
     if all(b.once(limit, lab.fit) for b in both):
         return []
     if law is not None and bool(lab.kept().all()):
@@ -145,6 +147,9 @@ def own_clip_cause(
                 residual = misfit(torch.stack(rows), seen)
                 if residual <= lab.fit:
                     return [diagnosis("clipped-per-micro-batch", EACH, residual)]
+    alike = [b for b in both if relative(b.free, whole.free) <= lab.fit]
+    if all(relative(b.seen, whole.seen) <= lab.fit for b in alike):
+        return []
     text = "Gradients are limited by code of the step's own, in a way that is not understood."
     return [diagnosis("unknown", text)]
 
