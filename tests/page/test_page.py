@@ -94,6 +94,13 @@ def test_an_axis_of_epochs_has_whole_numbers_only():
     assert "0.5" in shown.findall(to_html(Curves("c", "share", "y", (shares,))))
 
 
+def test_the_last_tick_of_an_axis_is_not_cut_off():
+    steps = Series("s", (0.0, 1000000.0), (1.0, 2.0))
+    written = to_html(Curves("c", "step", "y", (steps,)))
+    at = float(re.search(r'x="([\d.]+)"[^>]*>1000000<', written)[1])
+    assert at + 7 * 7.2 / 2 <= 360
+
+
 def test_a_curve_of_one_point_lies_inside_its_picture():
     found = re.search(
         r'cx="([\d.]+)" cy="([\d.]+)"',

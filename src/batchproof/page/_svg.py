@@ -76,7 +76,10 @@ def _axes(
         + _words(number(y), margin - 5, y_at(y) + 4, "end")
         for y in y_ticks
     ]
-    lines += [_words(number(x), x_at(x), floor + 15.0, "middle") for x in x_ticks]
+    for x in x_ticks:
+        # moved to the left where the picture would end within it
+        at = min(x_at(x), WIDTH - LETTER * len(number(x)) / 2)
+        lines.append(_words(number(x), at, floor + 15.0, "middle"))
     lines.append(f'<path class="axis" d="M{margin:.1f} {TOP}V{floor}H{end}"/>')
     lines.append(_words(part.x_label, (margin + end) / 2, PLOT_HEIGHT - 6.0, "middle"))
     centre = (TOP + floor) / 2
