@@ -1,7 +1,8 @@
 """One bar for a whole training, on a terminal; elsewhere the trainer's own plain lines."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -12,9 +13,17 @@ from batchproof.train import Progress as Shows
 INTERVAL = 0.1
 
 
-def bar_on(console: Console) -> Shows | bool:
-    """Return what shows a training's progress on a console: a Bar where it is a terminal."""
-    return Bar(console) if console.is_terminal and not console.is_dumb_terminal else True
+@contextmanager
+def bar_on(console: Console) -> Iterator[Shows | bool]:
+    """Show a training's progress on a console, from now on: as a Bar where it is a terminal."""
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield True
+        return
+    bar = Bar(console)
+    try:
+        yield bar
+    finally:
+        bar.close()
 
 
 class Bar(NoProgress):
@@ -23,8 +32,10 @@ class Bar(NoProgress):
     def __init__(self, console: Console) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
         self._bar = Progress(*columns, console=console, auto_refresh=False, transient=True)
-        self._task = self._bar.add_task("", total=None, said="")
+        self._task = self._bar.add_task("getting ready", total=None, said="")
         self._done, self._batches, self._next = 0, 0, 0.0
+        self._bar.start()
+        self._bar.refresh()
 
     def begin_epoch(self, epoch: int, epochs: int | None, batches: int | None) -> None:
         """Show which epoch it is."""

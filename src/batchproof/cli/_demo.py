@@ -22,8 +22,8 @@ def demo() -> None:
     from batchproof.recipes import reserved, terminal, train_recipe
 
     console = terminal()
-    with _one_thread(), reserved(NAME) as folder:
-        results = train_recipe("lenet5", folder, progress=bar_on(console))
+    with _one_thread(), reserved(NAME) as folder, bar_on(console) as progress:
+        results = train_recipe("lenet5", folder, progress=progress)
     assert results.history is not None
     console.print("", _epochs(results.history), "")
     console.print(_beside(results.estimates), "")
