@@ -138,7 +138,7 @@ class Trainer:
         self._parts = self._assemble(model, loss, optimizer, scheduler, count)
         self._made_with = identity_of(self._parts, self.settings, config)
         if compile:
-            model.compile()
+            _compile(model)
 
     def _assemble(
         self, model: nn.Module, loss: Loss, optimizer: Any, scheduler: Any, count: Any
@@ -287,3 +287,13 @@ class Trainer:
                 coefficients=self.settings.coefficients,
                 group=self._outlets.group,
             )
+
+
+def _compile(model: nn.Module) -> None:
+    """Compile a model's call; Module.compile leaves the containers of torch, such as Sequential."""
+    plain: Any = model._call_impl  # noqa: SLF001
+
+    def call(*inputs: Any, **named: Any) -> Any:
+        return plain(*inputs, **named)
+
+    model._compiled_call_impl = torch.compile(call)  # noqa: SLF001
