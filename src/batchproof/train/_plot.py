@@ -1,5 +1,6 @@
 """Curves that are drawn while training goes on: in a notebook, a window, or a PNG."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,16 @@ class LivePlot(Callback):
             self._figure.savefig(path)
 
     def _show_in_notebook(self) -> None:
-        from IPython.display import display  # type: ignore[import-not-found]  # noqa: PLC0415
+        from IPython.display import Image, display  # type: ignore[import-not-found]  # noqa: PLC0415
 
+        # a notebook draws a figure itself only once pyplot's inline backend is loaded
+        png = io.BytesIO()
+        self._figure.savefig(png, format="png")
+        picture = Image(png.getvalue())
         if self._handle is None:
-            self._handle = display(self._figure, display_id=True)
+            self._handle = display(picture, display_id=True)
         else:
-            self._handle.update(self._figure)
+            self._handle.update(picture)
 
 
 def draw_curves(figure: Any, history: History) -> None:
