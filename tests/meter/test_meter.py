@@ -383,38 +383,12 @@ def test_cuda_and_cpu_give_the_same_estimate():
 
 
 def test_a_pair_written_to_before_it_is_folded_is_found():
-    total, weight = torch.ones(1), torch.ones(1)
+    total, weight = torch.ones(()), torch.ones(())
     meter = bp.Meter()
     meter.add(bp.Mean(total, weight))
     total.add_(1)
     with pytest.raises(bp.SettingError, match="written to in place after it was added"):
         meter.estimate()
-
-
-def test_a_pooled_pair_of_the_cpu_is_read_when_it_is_added():
-    total, weight = torch.ones((), requires_grad=True), torch.ones(())
-    meter = bp.Meter()
-    for _ in range(3):
-        meter.add(bp.Mean(total * 2, weight))
-        meter.add(bp.Mean(weight, weight))
-    weight.add_(1)
-    assert meter.estimate().value == 1.5
-    assert meter.estimate().samples is None
-
-
-def test_a_state_goes_on_with_pooled_pairs_and_others_to_the_same_bits():
-    generator = torch.Generator().manual_seed(0)
-    batches = [bp.reduce(torch.rand(7, generator=generator)) for _ in range(600)]
-    batches = [mean.pool() if number % 3 else mean for number, mean in enumerate(batches)]
-    whole, first, second = bp.Meter(), bp.Meter(), bp.Meter()
-    for mean in batches:
-        whole.add(mean)
-    for mean in batches[:123]:
-        first.add(mean)
-    second.load_state_dict(first.state_dict())
-    for mean in batches[123:]:
-        second.add(mean)
-    assert second.estimate() == whole.estimate()
 
 
 def test_inference_tensors_are_copied():

@@ -29,8 +29,8 @@ class Meter:
     """The mean over a pass over data, exact however the data is cut.
 
     Pairs are kept as they come and folded every so many into sums on their device, in float64 or,
-    where there is none, in compensated float32. Adding waits for no device and speaks to no other
-    rank; estimate reads once, sync speaks once.
+    where there is none, in compensated float32. Adding reads nothing on the host and speaks to no
+    other rank; estimate reads once, sync speaks once.
 
     Args:
         by: the groups of a breakdown: their number, or their names.
@@ -67,8 +67,6 @@ class Meter:
         self._totals: list[Tensor] = []
         self._weights: list[Tensor] = []
         self._groups: list[Tensor] = []
-        # pooled pairs of the CPU, where reading waits for nothing: total, weight, total, weight...
-        self._numbers: list[float] = []
         # how often the tensors kept had been written to when they were added
         self._writes = 0
         self._room = ROOM
@@ -89,20 +87,9 @@ class Meter:
         if by is not None or mean.unit != self._ready:
             self._admit(mean, by)
         total, weight = mean.total, mean.weight
-        on_host = total.is_cpu and weight.is_cpu
-        if on_host and by is None and total.ndim == 0:
-            self._numbers += (total.item(), weight.item())
-        else:
-            self._keep(total, weight, on_host=on_host)
-        self._room -= ROOM_OF_A_PAIR + total.numel()
-        if self._room <= 0:
-            self._sums, self._pooled = self._folded(), self._has_pooled()
-            self._clear()
-
-    def _keep(self, total: Tensor, weight: Tensor, *, on_host: bool) -> None:
         if total.requires_grad:
             total = total.detach()
-        if not on_host:
+        if not (total.is_cpu and weight.is_cpu):
             # a replayed CUDA graph writes to its outputs unseen
             total, weight = total.clone(), weight.clone()
         try:
@@ -112,6 +99,10 @@ class Meter:
             total, weight = total.clone(), weight.clone()
         self._totals.append(total)
         self._weights.append(weight)
+        self._room -= ROOM_OF_A_PAIR + total.numel()
+        if self._room <= 0:
+            self._sums, self._pooled = self._folded(), self._has_pooled()
+            self._clear()
 
     def _admit(self, mean: Mean, by: Tensor | None) -> None:
         if self._synced:
@@ -258,7 +249,6 @@ class Meter:
             "synced": self._synced,
             "sums": None if self._sums is None else self._sums.pack(),
             "pairs": [list(self._totals), list(self._weights), list(self._groups)],
-            "numbers": torch.tensor(self._numbers, dtype=torch.float64),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -278,11 +268,8 @@ class Meter:
         self._sums = None if state["sums"] is None else Sums.unpack(state["sums"])
         totals, weights, groups = state["pairs"]
         self._totals, self._weights, self._groups = list(totals), list(weights), list(groups)
-        self._numbers = state["numbers"].tolist()
         self._writes = self._written()
-        pooled = len(self._numbers) // 2
         self._room = ROOM - sum(ROOM_OF_A_PAIR + total.numel() for total in totals)
-        self._room -= pooled * (ROOM_OF_A_PAIR + 1)
 
     def _held(self) -> tuple[tuple[str, ...] | None, Part | None]:
         """Return the groups, and what is held; None where it is nothing."""
@@ -326,13 +313,10 @@ class Meter:
     def _folded(self) -> Sums:
         """Return the sums with all pairs in them; when pairs are folded for good stays the same."""
         assert self._sums is not None
-        sums = self._sums
-        if self._numbers:
-            sums = sums.fold_pooled(self._numbers)
-        if self._totals:
-            self._check_unwritten()
-            sums = sums.fold(Pairs(self._totals, self._weights, self._groups))
-        return sums
+        if not self._totals:
+            return self._sums
+        self._check_unwritten()
+        return self._sums.fold(Pairs(self._totals, self._weights, self._groups))
 
     def _check_unwritten(self) -> None:
         if self._written() != self._writes:
@@ -347,8 +331,7 @@ class Meter:
         return sum(tensor._version for tensor in kept if not tensor.is_inference())  # noqa: SLF001
 
     def _has_pooled(self) -> bool:
-        kept = bool(self._numbers) or any(total.ndim == 0 for total in self._totals)
-        return self._pooled or kept
+        return self._pooled or any(total.ndim == 0 for total in self._totals)
 
 
 def sync_all(

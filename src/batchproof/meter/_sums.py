@@ -122,19 +122,15 @@ class Sums:
         sums = self
         with torch.no_grad():
             for alike in pairs.alike():
-                sums = sums._fold_chunk(_Chunk.of(alike, sums))
+                sums = sums._fold_alike(alike, pooled=alike.totals[0].ndim == 0)
         return sums
 
-    def fold_pooled(self, numbers: Sequence[float]) -> "Sums":
-        """Return the sums with pooled pairs in them, given as total, weight, total, weight..."""
-        x, w = torch.tensor(numbers, dtype=torch.float64).to(self.hi).view(-1, 2).unbind(1)
-        return self._fold_chunk(_Chunk(x, w, None, None, self.groups))
-
-    def _fold_chunk(self, chunk: "_Chunk") -> "Sums":
+    def _fold_alike(self, pairs: Pairs, *, pooled: bool) -> "Sums":
+        chunk = _Chunk.of(pairs, self)
         added = chunk.plain()
         plain = _add(self.hi[:PLAIN], self.lo[:PLAIN], *added)
         extremes = self.extremes if chunk.index is None else chunk.extremes(self.extremes)
-        if chunk.sizes is None:
+        if pooled:
             moments = (self.hi[PLAIN:], self.lo[PLAIN:])
             return _joined(plain, moments, self.ratio, extremes)
         ratio = _ratio(plain[0])
