@@ -87,7 +87,9 @@ def _interrupted(stopped: KeyboardInterrupt, out: Path | None, command: str) -> 
     at, _, goes_on = str(stopped).partition("; go on")
     if not goes_on:
         at = f"interrupted by {signal.Signals(number).name}; what was saved is whole in {out}"
-    return RunInterruptedError(f"{at}; go on: {command} --out {out} --resume", number)
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    how = "go on" if alone else "go on, under the same launcher"
+    return RunInterruptedError(f"{at}; {how}: {command} --out {out} --resume", number)
 
 
 def _prepared(
