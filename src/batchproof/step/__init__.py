@@ -6,6 +6,7 @@ StepResult    the window's numbers, on the device until they are read
 
 distributed_group   join the process group that the environment describes
 Place               where a process stands in it
+blaming             names the rank for whose sake a collective failed
 in_a_group          whether several ranks work together
 on_first, of_all    what the first rank computes; what every rank has
 from_rank, largest  what one rank gives; the largest that any gives
@@ -15,6 +16,7 @@ unwrapped           the module inside DistributedDataParallel
 
 from batchproof.step._ranks import (
     Place,
+    blaming,
     distributed_group,
     from_rank,
     in_a_group,
@@ -33,6 +35,7 @@ __all__ = [
     "Place",
     "Step",
     "StepResult",
+    "blaming",
     "distributed_group",
     "from_rank",
     "in_a_group",

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from batchproof._errors import CheckpointError, RunFolderError, SettingError
-from batchproof.step import in_a_group, is_sharded, on_first
+from batchproof.step import blaming, in_a_group, is_sharded, on_first
 from batchproof.train._callback import Callback
 from batchproof.train._environment import describe_environment
 from batchproof.train._evaluate import By
@@ -145,7 +145,10 @@ class Session:
         signals = Signals(self.outlets.group)
         with deterministic(asked=self.settings.deterministic), signals.watched():
             try:
-                yield signals
+                # a launcher ends the ranks that are left by a signal, which waits here until they
+                # have said for whose sake they end
+                with blaming(self.outlets.group):
+                    yield signals
             finally:
                 self.progress.close()
                 keeper.close()

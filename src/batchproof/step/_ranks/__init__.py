@@ -6,6 +6,7 @@ Wrapper         how gradients come to be summed: bare, DDP, FSDP2
 Group           the collectives that are used
 Watch           names the rank that died, hung or raised
 distributed_group   a process group from the environment, ended on the way out
+blaming             names the rank for whose sake a collective failed
 on_first, of_all    what the first rank computes; what every rank has
 from_rank, largest  what one rank gives; the largest that any gives
 unwrapped           the module inside DistributedDataParallel and torch.compile
@@ -16,6 +17,7 @@ from batchproof.step._ranks._choice import Ranks, ranks_of, unwrapped
 from batchproof.step._ranks._group import Group
 from batchproof.step._ranks._launch import (
     Place,
+    blaming,
     distributed_group,
     from_rank,
     in_a_group,
@@ -36,6 +38,7 @@ __all__ = [
     "Several",
     "Watch",
     "Wrapper",
+    "blaming",
     "distributed_group",
     "from_rank",
     "in_a_group",

@@ -117,6 +117,21 @@ def in_a_group(group: ProcessGroup | None = None) -> bool:
     return distributed.get_world_size(group) > 1
 
 
+@contextmanager
+def blaming(group: ProcessGroup | None = None) -> Iterator[None]:
+    """Raise, for a collective that fails in the body, the error that names the rank to blame.
+
+    Raises:
+        RankError: in place of the backend's error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if in_a_group(group) and is_broken_collective(error):
+            raise watch_of(group_or_default(group)).explain(error) from error
+        raise
+
+
 def on_first(compute: Callable[[], Result], group: ProcessGroup | None = None) -> Result:
     """Return on every rank what the first one computes; an error there is raised on all.
 
