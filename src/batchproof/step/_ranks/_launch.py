@@ -85,15 +85,14 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
     )
     watch = watch_of(group_or_default(None))
     try:
-        yield place
-        # the first rank keeps the store, which the others need until they have ended
-        end_all()
-        distributed.barrier()
+        with blaming():
+            yield place
+            # the first rank keeps the store, which the others need until they have ended
+            end_all()
+            distributed.barrier()
     except RankError:
         raise
     except BaseException as error:
-        if is_broken_collective(error):
-            raise watch.explain(error) from error
         watch.report(error)
         raise
     finally:
