@@ -1,6 +1,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -65,16 +66,29 @@ def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path):
 
 
 def test_folders_are_reserved_by_many_threads_without_two_of_one_name():
-    together = threading.Barrier(8)
+    together = threading.Barrier(8, timeout=60)
 
-    def reserve(_):
+    def reserve(held):
         together.wait()
-        with reserved("lenet5") as folder:
-            together.wait()
-            return folder
+        return held.enter_context(reserved("lenet5"))
 
-    with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(reserve, range(8)))) == 8
+    with ExitStack() as held, ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(reserve, [held] * 8))) == 8
+
+
+def test_a_parent_folder_that_another_run_makes_meanwhile_is_used(monkeypatch, tmp_path):
+    is_dir = Path.is_dir
+
+    def asked_a_moment_too_early(path):
+        there = is_dir(path)
+        if path == Path("place") and not there:
+            path.mkdir()
+        return there
+
+    monkeypatch.setattr(Path, "is_dir", asked_a_moment_too_early)
+    with reserved("lenet5", Path("place/run")) as folder:
+        assert folder.is_dir()
+    assert everything(tmp_path) == ["place"]  # it belongs to the run that made it
 
 
 def test_a_run_that_is_refused_leaves_no_folder_that_was_not_there(tmp_path):

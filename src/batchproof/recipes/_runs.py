@@ -93,10 +93,12 @@ def _make(folder: Path, made: list[Path]) -> None:
     for place in reversed(folder.parents):
         if place.is_dir():
             continue
-        if place.exists():
-            raise NotADirectoryError(None, f"{place} is no folder")
-        place.mkdir(exist_ok=True)
-        made.append(place)
+        try:
+            place.mkdir()
+            made.append(place)
+        except FileExistsError:  # a file; or a folder that another run made a moment ago
+            if place.exists() and not place.is_dir():
+                raise NotADirectoryError(None, f"{place} is no folder") from None
     folder.mkdir()
     made.append(folder)
 
