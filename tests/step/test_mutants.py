@@ -5,6 +5,7 @@ import torch
 
 import batchproof as bp
 import step_models as models
+from batchproof.mean import Pairs
 from batchproof.step import _gradients, _objective, _step, _tally
 from batchproof.step._tally import Tally
 
@@ -12,19 +13,19 @@ PARTS = [[0], [1, 2], [3, 4, 5]]
 
 
 def mean_of_means(monkeypatch):
-    def weights_as_one(self, terms, metrics):
+    def weights_as_one(self, pairs):
         ones = {
             name: bp.Mean(mean.total.detach() / mean.weight.clamp(min=1), torch.ones(()))
-            for name, mean in terms.items()
+            for name, mean in pairs.terms.items()
         }
-        self.outcomes.append(bp.Outcome(ones, metrics))
+        self.seen.append(Pairs(ones, pairs.metrics))
 
     monkeypatch.setattr(Tally, "add", weights_as_one)
 
 
 def divided_by_the_number_of_micro_batches(monkeypatch):
     def factors(self, tally, weight):
-        return 1 / len(tally.outcomes), 1 / len(tally.outcomes)
+        return 1 / len(tally.seen), 1 / len(tally.seen)
 
     monkeypatch.setattr(_step.Step, "_factors", factors)
 
@@ -36,9 +37,9 @@ def never_divided(monkeypatch):
 def last_micro_batch_only(monkeypatch):
     backward = _step.Step._backward
 
-    def after_zeroing(self, tally, outcome, *, micro_batches):
+    def after_zeroing(self, tally, pairs, *, micro_batches):
         self._update.zero()
-        backward(self, tally, outcome, micro_batches=micro_batches)
+        backward(self, tally, pairs, micro_batches=micro_batches)
 
     monkeypatch.setattr(_step.Step, "_backward", after_zeroing)
 
@@ -120,7 +121,7 @@ def test_a_counter_in_float32_is_caught(monkeypatch):
         tally = Tally()
         for part in parts:
             mean = bp.Mean(torch.tensor(0.0), torch.tensor(float(part), dtype=torch.float64))
-            tally.add({"loss": mean}, {})
+            tally.add(Pairs({"loss": mean}, {}))
         return tally.terms()["loss"].weight.item()
 
     parts = [2**24, 1]

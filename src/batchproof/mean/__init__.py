@@ -6,19 +6,21 @@ exact                   a torch criterion       ->  the same, as it means it
 linear_cross_entropy    cross-entropy of a product, without holding all logits
 accuracy                correct predictions over predictions
 Outcome                 terms of an objective, and metrics beside them
+Pairs                   what a loss function returned, in one form: pooled pairs by name
 """
 
 from batchproof.mean._accuracy import accuracy
 from batchproof.mean._exact import exact
 from batchproof.mean._linear_cross_entropy import linear_cross_entropy
 from batchproof.mean._mean import Mean, Unit, exact_dtype
-from batchproof.mean._outcome import LOSS, Outcome
+from batchproof.mean._outcome import LOSS, Outcome, Pairs
 from batchproof.mean._reduce import reduce
 
 __all__ = [
     "LOSS",
     "Mean",
     "Outcome",
+    "Pairs",
     "Unit",
     "accuracy",
     "exact",

@@ -34,18 +34,29 @@ class Outcome:
     terms: Mean | Mapping[str, Mean]
     metrics: Mapping[str, Mean] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, returned: "Mean | Mapping[str, Mean] | Outcome") -> "Outcome":
-        """Return what a loss function returned in one form: terms as a dict, pairs pooled.
 
-        A single Mean is the term named "loss". Metrics are detached.
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """What a loss function returned, in one form: pooled pairs by name.
+
+    Attributes:
+        terms: the pair of each term, scalar, with its graph; a single Mean is the term "loss".
+        metrics: the pair of each metric, scalar and without a graph.
+    """
+
+    terms: Mapping[str, Mean]
+    metrics: Mapping[str, Mean]
+
+    @classmethod
+    def of(cls, returned: Mean | Mapping[str, Mean] | Outcome) -> "Pairs":
+        """Bring what a loss function returned into this form.
 
         Raises:
             SettingError: if it is no Mean, dict of Means or Outcome.
         """
         if isinstance(returned, Mean):
-            return cls({LOSS: returned.pool()})
-        outcome = returned if isinstance(returned, Outcome) else cls(returned)
+            return cls({LOSS: returned.pool()}, {})
+        outcome = returned if isinstance(returned, Outcome) else Outcome(returned)
         terms = {LOSS: outcome.terms} if isinstance(outcome.terms, Mean) else outcome.terms
         if not isinstance(terms, Mapping) or not terms:
             raise SettingError(
@@ -61,3 +72,7 @@ class Outcome:
                 )
         metrics = {name: mean.detach().pool() for name, mean in outcome.metrics.items()}
         return cls({name: mean.pool() for name, mean in terms.items()}, metrics)
+
+    def detach(self) -> "Pairs":
+        """Return the same pairs without their graphs."""
+        return Pairs({name: mean.detach() for name, mean in self.terms.items()}, self.metrics)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import SettingError
-from batchproof.mean import LOSS, Outcome
+from batchproof.mean import LOSS, Pairs
 from batchproof.step._number import Number
 
 Weights = Mapping[str, Number | int] | Number | int
@@ -47,7 +47,7 @@ def count_window(
     elif count == "forward":
         with torch.no_grad(), leaving_no_trace(model):
             parts = [
-                {name: mean.weight for name, mean in Outcome.of(loss(model, b)).terms.items()}  # type: ignore[union-attr]
+                {name: mean.weight for name, mean in Pairs.of(loss(model, b)).terms.items()}
                 for b in window
             ]
             for batch in further:

@@ -19,7 +19,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from batchproof._errors import SettingError
-from batchproof.mean import Mean, Outcome
+from batchproof.mean import Mean, Outcome, Pairs
 from batchproof.step._count import Count, count_window
 from batchproof.step._gradients import clip_factor, gradients, scale, total_norm
 from batchproof.step._number import (
@@ -155,7 +155,7 @@ class Step:
         """
         try:
             tally = self._tally or self._begin()
-            self._backward(tally, Outcome.of(mean), micro_batches=None)
+            self._backward(tally, Pairs.of(mean), micro_batches=None)
         except BaseException as error:
             self._ranks.failed(error)
             raise
@@ -189,8 +189,8 @@ class Step:
         if self._count is not None:
             tally.counted = self._counted(batches, loss)
         for batch in self._ranks.micro_batches(batches, loss):
-            outcome = Outcome.of(loss(self.model, batch))
-            self._backward(tally, outcome, micro_batches=len(batches))
+            pairs = Pairs.of(loss(self.model, batch))
+            self._backward(tally, pairs, micro_batches=len(batches))
         return tally
 
     def _apply(self, tally: Tally) -> StepResult:
@@ -267,14 +267,13 @@ class Step:
         further = self._ranks.further(batches) if self._count == "forward" else ()
         return self._ranks.counted(count_window(self._count, batches, model, loss, further=further))
 
-    def _backward(self, tally: Tally, outcome: Outcome, *, micro_batches: int | None) -> None:
-        assert isinstance(outcome.terms, Mapping)
+    def _backward(self, tally: Tally, pairs: Pairs, *, micro_batches: int | None) -> None:
         if self._ranks.alone:
-            self._settle_divisors(tally, outcome.terms, micro_batches)
+            self._settle_divisors(tally, pairs.terms, micro_batches)
         else:
-            self._ranks.join(tally, outcome, micro_batches or 1)
+            self._ranks.join(tally, pairs, micro_batches or 1)
         roots, seeds = [], []
-        for name, mean in outcome.terms.items():
+        for name, mean in pairs.terms.items():
             if mean.total.requires_grad:
                 divisor = tally.provisional
                 if tally.counted is not None:
@@ -282,7 +281,7 @@ class Step:
                 seed = self._objective.seed(name, mean.total, divisor)
                 roots.append(mean.total)
                 seeds.append(self._update.seed(seed, mean.total) if self._scaled else seed)
-        tally.add(outcome.terms, outcome.metrics)
+        tally.add(pairs)
         if roots:
             self._ranks.before_backward(tally)
             torch.autograd.backward(roots, seeds)
@@ -297,7 +296,7 @@ class Step:
             tally.counted = weights_of(terms)
             return
         refuse_several(terms)
-        if self._scaled and not tally.outcomes:
+        if self._scaled and not tally.seen:
             (weight,) = weights_of(terms).values()
             tally.provisional = power_of_two_above(weight * (micro_batches or 1))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import UnitError
-from batchproof.mean import Mean, Outcome, exact_dtype
+from batchproof.mean import Mean, Pairs, exact_dtype
 from batchproof.step._number import Number
 
 
@@ -16,43 +16,35 @@ class Tally:
     """The pairs of one window.
 
     Attributes:
-        outcomes: one a micro-batch, detached.
+        seen: the pairs of each micro-batch, detached.
         counted: each term's weight over the window, where it is known before the backward pass;
             totals are then divided by it on the way.
         provisional: else the divisor of all totals on the way, to keep float16 in range, or None.
     """
 
-    outcomes: list[Outcome] = field(default_factory=list)
+    seen: list[Pairs] = field(default_factory=list)
     counted: Mapping[str, Number] | None = None
     provisional: Number | None = None
 
-    def add(self, terms: Mapping[str, Mean], metrics: Mapping[str, Mean]) -> None:
+    def add(self, pairs: Pairs) -> None:
         """Keep a micro-batch's pairs, without their graphs."""
-        self.outcomes.append(Outcome({k: m.detach() for k, m in terms.items()}, metrics))
+        self.seen.append(pairs.detach())
 
     def terms(self) -> Mapping[str, Mean]:
         """Return the pair of each term over the window."""
-        if len(self.outcomes) == 1:
-            return _as_mapping(self.outcomes[0])
-        return _sums([_as_mapping(outcome) for outcome in self.outcomes])
+        if len(self.seen) == 1:
+            return self.seen[0].terms
+        return _sums([pairs.terms for pairs in self.seen])
 
     def metrics(self) -> Mapping[str, Mean]:
         """Return the pair of each metric over the window."""
-        if len(self.outcomes) == 1:
-            return self.outcomes[0].metrics
-        return _sums([outcome.metrics for outcome in self.outcomes])
+        if len(self.seen) == 1:
+            return self.seen[0].metrics
+        return _sums([pairs.metrics for pairs in self.seen])
 
     def totals(self) -> list[dict[str, Tensor]]:
         """Return each micro-batch's totals by term: what a non-finite loss is looked up in."""
-        return [
-            {name: mean.total for name, mean in _as_mapping(outcome).items()}
-            for outcome in self.outcomes
-        ]
-
-
-def _as_mapping(outcome: Outcome) -> Mapping[str, Mean]:
-    assert isinstance(outcome.terms, Mapping)
-    return outcome.terms
+        return [{name: mean.total for name, mean in pairs.terms.items()} for pairs in self.seen]
 
 
 def _sums(parts: Sequence[Mapping[str, Mean]]) -> dict[str, Mean]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from batchproof._errors import BatchproofError, DataError
 from batchproof.data import check_labels
-from batchproof.mean import Outcome
+from batchproof.mean import Pairs
 from batchproof.train._evaluate import evaluating
 from batchproof.train._loss import Loss
 from batchproof.train._randomness import undisturbed
@@ -63,11 +63,10 @@ def first_batch(model: nn.Module, loss: Loss, batch: Any, *, criterion: Any = No
     parts = [f"first batch {_shapes(batch)}"]
     with undisturbed(), evaluating(model):
         classes = _classes(model, known, batch)
-        outcome = Outcome.of(loss(model, batch))
-    assert isinstance(outcome.terms, Mapping)
-    for name, mean in outcome.terms.items():
+        terms = Pairs.of(loss(model, batch)).terms
+    for name, mean in terms.items():
         parts.append(f"{name} at the start {float(mean.value()):.4g}")
-    if classes is not None and len(outcome.terms) == 1:
+    if classes is not None and len(terms) == 1:
         parts.append(f"log({classes} classes) is {math.log(classes):.4g}")
     padding = padding_share(batch)
     if padding is not None:

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from batchproof._errors import DataError, EmptyMeanError
-from batchproof.mean import LOSS, Mean, Outcome
+from batchproof.mean import LOSS, Mean, Outcome, Pairs
 from batchproof.meter import Estimate, Meter, sync_all
 
 Groups = int | Sequence[str]
@@ -138,7 +138,7 @@ def unpooled(returned: Any) -> tuple[Mapping[str, Mean], Mapping[str, Mean]]:
     outcome = returned if isinstance(returned, Outcome) else Outcome(returned)
     terms = {LOSS: outcome.terms} if isinstance(outcome.terms, Mean) else outcome.terms
     if not isinstance(terms, Mapping) or not all(isinstance(m, Mean) for m in terms.values()):
-        Outcome.of(returned)
+        Pairs.of(returned)
     return terms, outcome.metrics
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from batchproof.mean import Mean, Outcome
+from batchproof.mean import Mean, Pairs
 from batchproof.step._number import Number
 from batchproof.step._tally import Tally
 
@@ -42,7 +42,7 @@ class Alone:
         del loss
         return batches
 
-    def join(self, tally: Tally, outcome: Outcome, micro_batches: int) -> None:
+    def join(self, tally: Tally, pairs: Pairs, micro_batches: int) -> None:
         """Do nothing."""
 
     def before_backward(self, tally: Tally) -> None:

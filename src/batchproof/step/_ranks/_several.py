@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, distributed
 
 from batchproof._errors import NonFiniteError, RankError, SettingError
-from batchproof.mean import Mean, Outcome
+from batchproof.mean import Mean, Outcome, Pairs
 from batchproof.step._number import Number, number, power_of_two_above
 from batchproof.step._objective import refuse_several
 from batchproof.step._ranks._description import compare
@@ -132,7 +132,7 @@ class Several:
         self._rounds = self._wrapper.rounds(batches)
         return self._wrapper.padding(self._rounds - len(batches))
 
-    def join(self, tally: Tally, outcome: Outcome, micro_batches: int) -> None:
+    def join(self, tally: Tally, pairs: Pairs, micro_batches: int) -> None:
         """Settle, for one micro-batch's backward pass, what all ranks have to know.
 
         Raises:
@@ -140,11 +140,10 @@ class Several:
             MissingCountError: if there are several terms, whose weights were not counted.
             SettingError: if the loss gives other terms than in the first window.
         """
-        assert isinstance(outcome.terms, Mapping)
         if self._layout is not None:
-            self._layout.expect(outcome.terms, outcome.metrics)
-        elif any(mean.total.requires_grad for mean in outcome.terms.values()):
-            self._meet(outcome.terms, outcome.metrics, micro_batches)
+            self._layout.expect(pairs.terms, pairs.metrics)
+        elif any(mean.total.requires_grad for mean in pairs.terms.values()):
+            self._meet(pairs.terms, pairs.metrics, micro_batches)
         if self._scaled and tally.counted is None:
             tally.provisional = self._provisional
 

@@ -2,14 +2,14 @@
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from batchproof.mean import Outcome
+from batchproof.mean import Pairs
 from batchproof.step._count import leaving_no_trace
 from batchproof.step._ranks._group import Group
 from batchproof.step._ranks._stand_in import probing, standing_in
@@ -97,9 +97,8 @@ class Sharded:
         """Return a pass over the spare micro-batch, which leaves no trace."""
         rerun = Rerun(0.0)
         rerun.enter_context(leaving_no_trace(self.model))
-        outcome = Outcome.of(loss(self.model, self._spare))
-        assert isinstance(outcome.terms, Mapping)
-        rerun.roots = [m.total for m in outcome.terms.values() if m.total.requires_grad]
+        terms = Pairs.of(loss(self.model, self._spare)).terms
+        rerun.roots = [mean.total for mean in terms.values() if mean.total.requires_grad]
         return rerun
 
     def probe(self, seed: float) -> Tensor:
