@@ -241,6 +241,29 @@ def test_an_overflow_under_a_scaler_is_skipped_and_no_error():
         assert torch.equal(before, after)
 
 
+class Plain(torch.optim.Optimizer):
+    """An optimiser as one writes it when learning: its step() takes nothing."""
+
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.sub_(parameter.grad, alpha=0.1)
+
+
+class Lenient(Plain):
+    def step(self, *_args, **_settings):
+        super().step()
+
+
+@pytest.mark.parametrize("optimizer", [Plain, Lenient])
+def test_an_optimiser_whose_step_knows_no_closure_is_one_too(optimizer):
+    assert_step_is_the_whole(optimizer, [[[0, 1], [2, 3, 4, 5]]])
+
+
 def test_counters_survive_a_checkpoint():
     model = models.model_of()
     step = bp.Step(model, SGD(model.parameters(), 0.1))

@@ -60,7 +60,7 @@ def updating(
         SettingError: if the optimiser is neither, or needs a closure under a scaler.
     """
     if isinstance(optimizer, Optimizer):
-        if signature(optimizer.step).parameters["closure"].default is Parameter.empty:
+        if _requires_closure(optimizer):
             refuse_scaler(optimizer, scaler)
             return ClosureUpdate(optimizer)
         if scaler is not None and scaler.is_enabled():
@@ -77,6 +77,12 @@ def updating(
             f"{type(model).__name__}; hold the parameters in a Module."
         )
     return OwnUpdate(optimizer, model)
+
+
+def _requires_closure(optimizer: Optimizer) -> bool:
+    # an optimiser of one's own may have a step() without any argument
+    closure = signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is Parameter.empty
 
 
 class OptimizerUpdate:
