@@ -241,6 +241,47 @@ def test_an_overflow_under_a_scaler_is_skipped_and_no_error():
         assert torch.equal(before, after)
 
 
+class OfTwoKinds(nn.Module):
+    """A layer of one dtype, then one of another, as a head in float64 or a spectral layer is."""
+
+    def __init__(self, first, second):
+        super().__init__()
+        torch.manual_seed(5)
+        self.first = nn.Linear(3, 4, dtype=first)
+        self.second = nn.Linear(4, 2, dtype=second)
+
+    def forward(self, x):
+        hidden = self.first(x.to(self.first.weight.dtype))
+        out = self.second(hidden.to(self.second.weight.dtype))
+        return out.abs() if out.is_complex() else out
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+@pytest.mark.parametrize(
+    ("first", "second", "fused"),
+    [
+        (torch.float32, torch.float64, False),
+        (torch.float32, torch.float64, True),
+        (torch.float64, torch.complex128, False),
+        (torch.complex64, torch.complex64, False),
+    ],
+)
+def test_parameters_of_several_dtypes_and_complex_ones_are_stepped(first, second, fused, clip):
+    ours, theirs = OfTwoKinds(first, second), OfTwoKinds(first, second)
+    whole = models.samples_of(3)
+    step = bp.Step(ours, ADAM(ours.parameters(), lr=0.01, fused=fused), max_grad_norm=clip)
+    result = step(models.cut(whole, [[0, 1], [2], [3, 4, 5]]), models.squares)
+    models.mean_of_squares(theirs, whole).backward()
+    grads = [torch.view_as_real(p.grad) if p.is_complex() else p.grad for p in theirs.parameters()]
+    norm = sum(grad.double().square().sum() for grad in grads).sqrt()
+    for parameter in theirs.parameters():
+        parameter.grad *= 1 if clip is None else clip / norm
+    ADAM(theirs.parameters(), lr=0.01).step()
+    assert result.grad_norm.item() == pytest.approx(norm.item(), rel=2e-6)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=2e-5, atol=1e-7)
+
+
 class Plain(torch.optim.Optimizer):
     """An optimiser as one writes it when learning: its step() takes nothing."""
 

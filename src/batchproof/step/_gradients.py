@@ -34,11 +34,11 @@ def local(grad: Tensor) -> Tensor:
 
 def total_norm(grads: Sequence[Tensor]) -> Number:
     """Return the 2-norm of all gradients together, each taken in float32 or wider."""
-    dense = [grad._values() if grad.is_sparse else grad for grad in grads]  # noqa: SLF001
-    if not dense:
+    real = [_real(grad) for grad in _dense(grads)]
+    if not real:
         return 0.0
-    wide = torch.float64 if dense[0].dtype == torch.float64 else torch.float32
-    norms = torch._foreach_norm(dense, 2, dtype=wide)  # noqa: SLF001
+    wide = torch.float64 if any(grad.dtype == torch.float64 for grad in real) else torch.float32
+    norms = torch._foreach_norm(real, 2, dtype=wide)  # noqa: SLF001
     device = next((norm.device for norm in norms if not norm.is_cpu), None)
     if device is None:
         return math.hypot(*[norm.item() for norm in norms])
@@ -48,8 +48,7 @@ def total_norm(grads: Sequence[Tensor]) -> Number:
 
 def scale(grads: Sequence[Tensor], factor: Number) -> None:
     """Multiply every gradient by a number, in one pass."""
-    dense = [grad._values() if grad.is_sparse else grad for grad in grads]  # noqa: SLF001
-    for same in _by_device(dense):
+    for same in _by_device(_dense(grads)):
         on_device = factor.to(same[0].device) if isinstance(factor, Tensor) else factor
         torch._foreach_mul_(same, on_device)
 
@@ -60,6 +59,15 @@ def clip_factor(norm: Number, max_norm: float) -> Number:
     The 1e-6 is that of torch.nn.utils.clip_grad_norm_, so that both clip alike.
     """
     return at_most_one(max_norm / (norm + 1e-6))
+
+
+def _dense(grads: Sequence[Tensor]) -> list[Tensor]:
+    return [grad._values() if grad.is_sparse else grad for grad in grads]  # noqa: SLF001
+
+
+def _real(grad: Tensor) -> Tensor:
+    """Return a complex gradient's real and imaginary parts as one real tensor, others as is."""
+    return torch.view_as_real(grad.resolve_conj()) if grad.is_complex() else grad
 
 
 def _by_device(tensors: list[Tensor]) -> Iterable[list[Tensor]]:
