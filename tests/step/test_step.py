@@ -360,3 +360,32 @@ def test_an_error_in_the_loss_leaves_no_window_open():
     step([batch], models.squares)
     bp.Step(other, SGD(other.parameters(), 0.1))([batch], models.squares)
     models.assert_same(model, other)
+
+
+class OutOfMemory(torch.autograd.Function):
+    """Fails on the way back, once other gradients are there."""
+
+    @staticmethod
+    def forward(ctx, values):
+        del ctx
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, incoming):
+        raise MemoryError
+
+
+def test_an_error_in_backward_leaves_no_window_open():
+    model, batch = models.model_of(), models.samples_of(0)
+    step = bp.Step(model, SGD(model.parameters(), 0.1))
+    step.backward(models.squares(model, batch))
+    mean = models.squares(model, models.samples_of(1))
+    with pytest.raises(MemoryError):
+        step.backward(bp.Mean(OutOfMemory.apply(mean.total), mean.weight))
+    with pytest.raises(ValueError, match="no window to close"):
+        step.apply()
+    other = models.model_of()
+    step.backward(models.squares(model, batch))
+    step.apply()
+    bp.Step(other, SGD(other.parameters(), 0.1))([batch], models.squares)
+    models.assert_same(model, other)

@@ -147,6 +147,8 @@ class Step:
     def backward(self, mean: Mean | Mapping[str, Mean] | Outcome) -> None:
         """Back-propagate one micro-batch of the open window, opening one where there is none.
 
+        An error ends the window, since it leaves the gradients of a part of the micro-batch behind.
+
         Args:
             mean: what a loss function returns.
 
@@ -157,6 +159,7 @@ class Step:
             tally = self._tally or self._begin()
             self._backward(tally, Pairs.of(mean), micro_batches=None)
         except BaseException as error:
+            self._tally = None
             self._ranks.failed(error)
             raise
 
