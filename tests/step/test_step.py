@@ -362,6 +362,26 @@ def test_an_error_in_the_loss_leaves_no_window_open():
     models.assert_same(model, other)
 
 
+@pytest.mark.parametrize("optimizer", [partial(SGD, lr=0.1), torch.optim.LBFGS])
+def test_a_window_whose_gradient_reaches_no_parameter_is_refused(optimizer):
+    model, batch = models.model_of(), models.samples_of(0)
+    step = bp.Step(model, optimizer(model.parameters()))
+    with pytest.raises(bp.SettingError, match="step 1: term 'loss' has weight 7 but no gradient"):
+        step([batch], lambda model, batch: models.squares(model, batch).detach())
+    other = models.model_of()
+    with pytest.raises(bp.SettingError, match="the parameters of this model"):
+        bp.Step(other, optimizer(model.parameters()))([batch], models.squares)
+    assert not step([batch], lambda model, batch: bp.Mean.zero()).loss.total
+
+
+def test_a_parameter_given_twice_is_refused():
+    shared = models.model_of()
+    with pytest.warns(UserWarning, match="duplicate"):
+        optimizer = SGD([*shared.parameters(), *shared.parameters()], 0.1)
+    with pytest.raises(bp.SettingError, match="group 0 of the optimizer has a parameter twice"):
+        bp.Step(shared, optimizer)
+
+
 class OutOfMemory(torch.autograd.Function):
     """Fails on the way back, once other gradients are there."""
 

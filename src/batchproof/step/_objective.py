@@ -81,5 +81,20 @@ def refuse_several(terms: Collection[str]) -> None:
         )
 
 
+def refuse_weight(step: int, terms: Mapping[str, Mean]) -> None:
+    """Refuse a window that has weight, once no gradient reached any parameter; reads on the host.
+
+    Raises:
+        SettingError: if it has.
+    """
+    for name, mean in terms.items():
+        if weight := mean.weight.item():
+            raise SettingError(
+                f"step {step}: term {name!r} has weight {weight:g} but no gradient reached a "
+                "parameter of the optimizer; nothing would be trained. Give the loss its graph, "
+                "without detach() or no_grad(), and the optimizer the parameters of this model."
+            )
+
+
 def _nonzero(weight: Tensor) -> Tensor:
     return torch.where(weight == 0, 1, weight)

@@ -31,7 +31,13 @@ from batchproof.step._number import (
     number,
     power_of_two_above,
 )
-from batchproof.step._objective import Objective, known_weight, refuse_several, weights_of
+from batchproof.step._objective import (
+    Objective,
+    known_weight,
+    refuse_several,
+    refuse_weight,
+    weights_of,
+)
 from batchproof.step._ranks import ranks_of
 from batchproof.step._result import StepResult
 from batchproof.step._tally import Tally
@@ -132,6 +138,7 @@ class Step:
             MissingCountError: if several terms meet several micro-batches and count is None.
             NonFiniteError: if the loss or gradient was not finite and nonfinite is "raise"; on the
                 CPU at once, elsewhere at a later call or read, which never waits for the device.
+            SettingError: if the loss has weight but no gradient reached any parameter.
             RankError: if ranks train different things, or one of them failed.
         """
         batches = window if isinstance(window, list) else list(window)
@@ -170,7 +177,8 @@ class Step:
             The window's numbers, on the device.
 
         Raises:
-            SettingError: if no window is open, or the optimiser evaluates a window several times.
+            SettingError: if no window is open, the optimiser evaluates a window several times, or
+                no gradient reached any parameter.
             NonFiniteError: as __call__ does.
         """
         if self._tally is None and self._ranks.alone:
@@ -215,8 +223,10 @@ class Step:
         self._tally = None
         self._ranks.complete(tally)
         self._update.unscale()
-        norm = total_norm(gradients(self._update.parameters()))
-        terms, metrics, norm = self._ranks.collect(tally, norm)
+        grads = gradients(self._update.parameters())
+        terms, metrics, norm = self._ranks.collect(tally, total_norm(grads))
+        if not grads and self._ranks.alone:
+            refuse_weight(self.steps + 1, terms)
         loss = self._objective.mean(terms) if terms else Mean.zero(device=self._device())
         weight = 1.0 if tally.counted is not None else number(loss.weight)
         to_mean, factor = self._factors(tally, weight)

@@ -57,9 +57,11 @@ def updating(
     """Return the Update for a torch optimiser, one with a scaler, or an updater.
 
     Raises:
-        SettingError: if the optimiser is neither, or needs a closure under a scaler.
+        SettingError: if the optimiser is neither, has a parameter twice, or needs a closure under
+            a scaler.
     """
     if isinstance(optimizer, Optimizer):
+        _expect_each_once(optimizer)
         if _requires_closure(optimizer):
             refuse_scaler(optimizer, scaler)
             return ClosureUpdate(optimizer)
@@ -77,6 +79,17 @@ def updating(
             f"{type(model).__name__}; hold the parameters in a Module."
         )
     return OwnUpdate(optimizer, model)
+
+
+def _expect_each_once(optimizer: Optimizer) -> None:
+    for number, group in enumerate(optimizer.param_groups):
+        parameters = group["params"]
+        if len(set(parameters)) < len(parameters):
+            raise SettingError(
+                f"group {number} of the optimizer has a parameter twice, whose gradient would be "
+                "divided twice; a shared parameter is one parameter. Give each once: "
+                "list(dict.fromkeys(parameters))."
+            )
 
 
 def _requires_closure(optimizer: Optimizer) -> bool:
