@@ -89,3 +89,34 @@ def test_counting_by_a_forward_pass_leaves_no_trace():
     for name, value in forward.items():
         assert torch.equal(value, called[name]), name
     assert forward["layers.1.num_batches_tracked"] == 2
+
+
+class Averaging(torch.nn.Linear):
+    """Keeps a running mean as a codebook does: by putting another buffer in its place."""
+
+    def __init__(self):
+        super().__init__(3, 2, dtype=torch.float64)
+        self.register_buffer("running", torch.zeros(2, dtype=torch.float64))
+
+    def forward(self, x):
+        out = super().forward(x)
+        self.running = 0.9 * self.running + 0.1 * out.detach().sum(0)
+        return out
+
+
+def test_counting_leaves_no_trace_in_buffers_that_are_replaced_nor_after_an_error():
+    batches = models.cut(models.samples_of(1), [[0, 1], [2, 3, 4, 5]])
+    torch.manual_seed(0)
+    counting, calling = Averaging(), Averaging()
+    calling.load_state_dict(counting.state_dict())
+    step_of(counting, count="forward")(batches, models.two_terms)
+    step_of(calling, count=models.counted)(batches, models.two_terms)
+    assert torch.equal(counting.running, calling.running)
+
+    def failing(model, batch):
+        model(batch["x"])
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        step_of(counting, count="forward")(batches, failing)
+    assert torch.equal(counting.running, calling.running)

@@ -72,13 +72,22 @@ def _by_term(weights: Weights) -> Mapping[str, Number | int]:
 @contextmanager
 def leaving_no_trace(model: Any) -> Iterator[None]:
     """Put buffers (running statistics) and random generators back afterwards."""
-    buffers = list(model.buffers()) if isinstance(model, torch.nn.Module) else []
-    kept = [buffer.clone() for buffer in buffers]
+    kept = [(*place, place[2].clone()) for place in _buffers(model)]
     devices = sorted({b.device.index or 0 for b in _tensors(model) if b.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
-        yield
-    for buffer, value in zip(buffers, kept, strict=True):
-        buffer.copy_(value)
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        for module, name, buffer, value in kept:
+            # a buffer is written to in place, or another is put in its place
+            setattr(module, name, buffer.copy_(value))
+
+
+def _buffers(model: Any) -> Iterator[tuple[torch.nn.Module, str, Tensor]]:
+    if isinstance(model, torch.nn.Module):
+        for module in model.modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                yield module, name, buffer
 
 
 def _tensors(model: Any) -> Iterable[Tensor]:
