@@ -218,6 +218,32 @@ def test_an_unknown_unit_is_refused(unchecked):
         bp.reduce(torch.ones(2), unit="token")
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float32])
+def test_a_mask_that_is_not_of_booleans_is_refused(dtype, unchecked):
+    mask, logits, target = torch.ones(2, dtype=dtype), torch.ones(2, 3), torch.tensor([0, 1])
+    for reducing in (
+        lambda: bp.reduce(torch.ones(2), mask=mask),
+        lambda: bp.exact(torch.nn.CrossEntropyLoss())(logits, target, mask=mask),
+        lambda: bp.exact(lambda x: x[:, 0])(logits, mask=mask),
+        lambda: bp.accuracy(logits, target, mask=mask),
+        lambda: bp.linear_cross_entropy(logits, torch.ones(2, 3), target, mask=mask),
+    ):
+        with pytest.raises(bp.SettingError, match=rf"{dtype}; expected torch.bool.*mask.bool\(\)"):
+            reducing()
+
+
+@pytest.mark.parametrize("largest", [3, 4])
+def test_a_segment_past_the_last_is_refused(largest):
+    segments = torch.tensor([[0, 1, largest, -1]])
+    with pytest.raises(bp.ShapeError, match=f"go up to {largest} but num_segments is 3"):
+        bp.reduce(torch.ones(1, 4), segments=segments, num_segments=3)
+
+
+def test_a_number_of_segments_without_segments_is_refused():
+    with pytest.raises(bp.SettingError, match="num_segments is 3 without segments"):
+        bp.reduce(torch.ones(1, 4), num_segments=3)
+
+
 def test_the_weight_never_carries_a_graph():
     losses = torch.ones(3, 2, requires_grad=True)
     for weight in (torch.ones(3, requires_grad=True), torch.ones(3, 2, requires_grad=True)):

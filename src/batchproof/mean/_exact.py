@@ -17,7 +17,7 @@ from batchproof._errors import CriterionError, ShapeError
 from batchproof.mean._exact_layout import BySample
 from batchproof.mean._exact_specs import BY_FORWARD, BY_FUNCTION, Options, Spec
 from batchproof.mean._mean import Mean, Unit, check_unit
-from batchproof.mean._reduce import NARROW, reduce, reduce_counted
+from batchproof.mean._reduce import NARROW, expect_bool, reduce, reduce_counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Criterion:
             ShapeError: if shapes disagree, or there is no dimension of samples.
             CriterionError: if inputs are missing, or a weight of the criterion's own varies by
                 sample.
+            SettingError: if the mask is not of booleans.
         """
         # called for every micro-batch: what a batch does not need is not called
         spec, options = self.spec, self.bound
@@ -125,6 +126,7 @@ class PlainLoss:
 
         Raises:
             CriterionError: if the function returns no losses, or several a sample without a unit.
+            SettingError: if the mask is not of booleans.
         """
         given = [*inputs, *named.values()]
         hidden = _counting(mask, weight, None)
@@ -288,6 +290,8 @@ def _counting(
 
     Of the shape of the losses, or one a sample where that shape is not known; None if all count.
     """
+    if mask is not None:
+        expect_bool(mask)
     nonzero = None if weight is None else weight != 0
     parts = {name: part for name, part in (("mask", mask), ("weight", nonzero)) if part is not None}
     if not parts:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from batchproof._errors import SettingError, ShapeError
 from batchproof.mean._mean import Mean, Unit, check_unit, exact_dtype
+from batchproof.mean._reduce import expect_bool
 
 Wants = tuple[bool, bool, bool]
 
@@ -52,6 +53,7 @@ def linear_cross_entropy(
 
     Raises:
         ShapeError: if the shapes disagree.
+        SettingError: if the mask is not of booleans.
         UnitError: if the unit is not one of the three.
 
     Example:
@@ -250,3 +252,5 @@ def _expect_shapes(
                 f"{tuple(hidden.shape)} and weight {tuple(weight.shape)}; expected "
                 f"{tuple(expected)}. Nothing is broadcast."
             )
+    if mask is not None:
+        expect_bool(mask)

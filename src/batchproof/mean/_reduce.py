@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
-from batchproof._errors import ShapeError
+from batchproof._errors import SettingError, ShapeError
 from batchproof.mean._mean import Mean, Unit, exact_dtype
 
 NARROW = frozenset(
@@ -52,7 +52,9 @@ def reduce(
         Pairs of shape (samples,), or (num_segments,) for packed sequences.
 
     Raises:
-        ShapeError: if mask, weight or segments would have to be broadcast.
+        ShapeError: if mask, weight or segments would have to be broadcast, or a segment is
+            num_segments or more.
+        SettingError: if mask is not of booleans, or num_segments is given without segments.
         UnitError: if the unit is not one of the three.
 
     Example:
@@ -99,6 +101,7 @@ def reduce_counted(
 
     Raises:
         ShapeError: as in `reduce`.
+        SettingError: as in `reduce`.
     """
     if losses.ndim == 0:
         msg = (
@@ -112,12 +115,11 @@ def reduce_counted(
         return _pairs(losses, counts.to(exact_dtype(losses.device)), None, unit)
     if mask is not None:
         _expect_shape("mask", mask, losses)
+        expect_bool(mask)
     if segments is not None:
         _expect_shape("segments", segments, losses)
         mask = segments >= 0 if mask is None else mask & (segments >= 0)
-        if num_segments is None:
-            num_segments = int(segments.max()) + 1 if segments.numel() else 0
-    samples = losses.shape[0] if num_segments is None else num_segments
+    samples = _number_of_samples(losses, segments, num_segments)
     of_sample = of_element = None
     if weight is not None:
         of_sample, of_element = _split_weight(weight, losses, samples)
@@ -153,10 +155,29 @@ def _pairs(
 def _sum_each(values: Tensor, segments: Tensor | None, samples: int) -> Tensor:
     if segments is None:
         return values if values.ndim == 1 else values.flatten(1).sum(1)
-    # the last bucket takes the padding, and is dropped
-    bucket = torch.where(segments < 0, samples, segments).flatten()
-    sums = values.new_zeros(samples + 1).index_add(0, bucket, values.flatten())
-    return sums[:samples]
+    # the first bucket takes the padding, and is dropped; index_add refuses one past the last
+    bucket = torch.where(segments < 0, 0, segments + 1).flatten()
+    return values.new_zeros(samples + 1).index_add(0, bucket, values.flatten())[1:]
+
+
+def _number_of_samples(losses: Tensor, segments: Tensor | None, given: int | None) -> int:
+    """Return the number of samples, or of segments; where reading is free, hold those to it."""
+    if segments is None:
+        if given is not None:
+            raise SettingError(
+                f"num_segments is {given} without segments; give the sample that each element "
+                "belongs to: segments, of the shape of losses."
+            )
+        return losses.shape[0]
+    if given is None:
+        return int(segments.max()) + 1 if segments.numel() else 0
+    readable = segments.device.type == "cpu" and not torch.compiler.is_compiling()
+    if readable and segments.numel() and (largest := int(segments.max())) >= given:
+        raise ShapeError(
+            f"segments go up to {largest} but num_segments is {given}; expected each below it, or "
+            f"-1 for padding. Give num_segments={largest + 1}, or -1 to elements that are nobody's."
+        )
+    return given
 
 
 def _count_each(
@@ -183,6 +204,19 @@ def _split_weight(
         f"expected one weight a sample, ({samples},), or one an element, {tuple(losses.shape)}. "
         "Expand it yourself: weight.expand_as(losses)."
     )
+
+
+def expect_bool(mask: Tensor) -> None:
+    """Refuse a mask that is not of booleans, such as an attention mask of integers.
+
+    Raises:
+        SettingError: if it is not.
+    """
+    if mask.dtype != torch.bool:
+        raise SettingError(
+            f"mask has dtype {mask.dtype}; expected torch.bool, True where an element counts. "
+            "Convert it yourself: mask.bool()."
+        )
 
 
 def _expect_shape(name: str, given: Tensor, losses: Tensor) -> None:
