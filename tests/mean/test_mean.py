@@ -169,3 +169,26 @@ def test_a_billion_counts_are_exact():
 def test_the_value_has_the_dtype_of_the_total():
     mean = Mean(torch.ones(3), torch.ones(3, dtype=torch.float64))
     assert mean.value().dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("total", "weight", "value"),
+    [
+        (torch.tensor(3), torch.tensor(2.5), 1.2),
+        (torch.tensor(True), torch.tensor(4.0), 0.25),
+        (torch.tensor(30000.0, dtype=torch.float16), torch.tensor(120000.0), 0.25),
+    ],
+    ids=["counts", "boolean", "float16"],
+)
+def test_the_weight_is_not_narrowed_to_the_dtype_of_the_total(total, weight, value, unchecked):
+    mean = bp.Mean(total, weight)
+    assert mean.value().item() == pytest.approx(value)
+    assert mean.item() == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("total", "weight"), [(0.5, 3), (torch.tensor(0.5), 3), (0.5, torch.tensor(3))]
+)
+def test_a_plain_number_is_no_pair(total, weight, unchecked):
+    with pytest.raises(bp.ShapeError, match=r"both are tensors.*torch.tensor\(number\)"):
+        bp.Mean(total, weight)

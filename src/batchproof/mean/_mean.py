@@ -46,7 +46,8 @@ class Mean:
         unit: what the mean is a mean of: "element", "sample" or "sample-sum".
 
     Raises:
-        ShapeError: if total and weight differ in shape, or have more than one dimension.
+        ShapeError: if total and weight are no tensors, differ in shape, or have more than one
+            dimension.
         UnitError: if the unit is not one of the three, or means of different units are added.
 
     Example:
@@ -64,6 +65,11 @@ class Mean:
     unit: Unit = "element"
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.total, Tensor) and isinstance(self.weight, Tensor)):
+            raise ShapeError(
+                f"total is {type(self.total).__name__} and weight {type(self.weight).__name__}; "
+                "both are tensors, of shape () or (samples,). Wrap a number: torch.tensor(number)."
+            )
         if self.total.shape != self.weight.shape or self.total.ndim > 1:
             raise ShapeError(
                 f"total has shape {tuple(self.total.shape)} and weight "
@@ -105,9 +111,14 @@ class Mean:
         return NotImplemented
 
     def value(self) -> Float[Tensor, ""]:
-        """Return total / weight, pooled: the only division. NaN where there is no weight."""
+        """Return total / weight, pooled: the only division. NaN where there is no weight.
+
+        It has the total's dtype, or that of the division where totals are counts.
+        """
         pooled = self.pool()
-        return pooled.total / pooled.weight.to(pooled.total.dtype)
+        value = pooled.total / pooled.weight
+        # a weight in a narrow dtype would be another weight: float16 ends at 65504
+        return value.to(pooled.total.dtype) if pooled.total.is_floating_point() else value
 
     def item(self) -> float:
         """Return the value as a float, read on the host.
