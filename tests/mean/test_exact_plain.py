@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -200,6 +201,26 @@ def test_a_mask_or_weight_of_another_shape_is_refused():
 def test_missing_inputs_are_named():
     with pytest.raises(bp.CriterionError, match="with 2 inputs; expected input, target, var"):
         bp.exact(nn.GaussianNLLLoss())(torch.zeros(2, 3), torch.zeros(2, 3))
+
+
+def test_a_setting_given_with_the_batch_is_to_be_bound():
+    with pytest.raises(bp.CriterionError, match=r"and label_smoothing; .*functools.partial\("):
+        bp.exact(F.cross_entropy)(torch.zeros(2, 3), torch.tensor([0, 1]), label_smoothing=0.1)
+
+
+@dataclass
+class Scaled:
+    """A loss as a dataclass, which compares by its fields and so has no hash."""
+
+    scale: float
+
+    def __call__(self, prediction, target):
+        return self.scale * squared(prediction, target)
+
+
+@pytest.mark.parametrize("criterion", [Scaled(2.0), partial(Scaled(2.0))])
+def test_a_callable_without_a_hash_is_a_function_too(criterion):
+    assert bp.exact(criterion)(torch.tensor([3.0, 1.0]), torch.zeros(2)).item() == 10.0
 
 
 def test_an_unknown_unit_is_refused_at_once(unchecked):

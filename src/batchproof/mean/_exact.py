@@ -4,7 +4,7 @@ The mean of a batch's losses, taken by the criterion, hides the number it was di
 criterion gives its losses one by one, and what it divides by is counted beside them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, signature
@@ -161,7 +161,8 @@ def exact(criterion: Callable[..., Any], *, unit: Unit | None = None) -> Criteri
             reduction="mean", whatever its reduction is set to ("none", "sum"); for KLDiv with
             reduction="batchmean", what that means: "sample-sum". CTC divides each sequence's loss
             by its target's length first: "sample". All others: "element". A function that is not
-            torch's needs a unit as soon as it returns several losses a sample.
+            torch's needs a unit as soon as it returns several losses a sample, and all that it
+            returns counts: give a mask where some are ignored.
 
     Returns:
         A function of the criterion's inputs that returns a Mean of shape (samples,).
@@ -192,7 +193,8 @@ def exact(criterion: Callable[..., Any], *, unit: Unit | None = None) -> Criteri
     if isinstance(criterion, nn.Module):
         return _of_module(criterion, unit)
     function, bound = _unbound(criterion)
-    if function not in BY_FUNCTION:
+    # a callable of one's own need not be hashable
+    if not isinstance(function, Hashable) or function not in BY_FUNCTION:
         return PlainLoss(criterion, unit)
     return _of_functional(function, bound, unit)
 
@@ -254,7 +256,8 @@ def _unbound(criterion: Callable[..., Any]) -> tuple[Callable[..., Any], Mapping
     """Return the function under functools.partial, and the settings bound to it."""
     if not isinstance(criterion, partial):
         return criterion, {}
-    if criterion.args and criterion.func in BY_FUNCTION:
+    known = isinstance(criterion.func, Hashable) and criterion.func in BY_FUNCTION
+    if criterion.args and known:
         raise CriterionError(
             f"{_name_of(criterion.func)} is bound to {len(criterion.args)} positional arguments; "
             "expected settings by name, such as partial(F.cross_entropy, label_smoothing=0.1)."
@@ -267,10 +270,12 @@ def _in_order(
 ) -> list[Any]:
     given = {**dict(zip(names, inputs, strict=False)), **named}
     if len(inputs) + len(named) != len(names) or set(given) != set(names):
+        settings = not set(named) <= set(names)
+        remedy = " Bind settings first: exact(functools.partial(...))." if settings else ""
         raise CriterionError(
             f"the criterion was called with {len(inputs)} inputs"
             f"{' and ' + ', '.join(named) if named else ''}; expected {', '.join(names)}, and "
-            "mask and weight by name."
+            f"mask and weight by name.{remedy}"
         )
     return [given[name] for name in names]
 
