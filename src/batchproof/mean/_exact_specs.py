@@ -100,6 +100,12 @@ def _ctc_counts(inputs: Sequence[Any], options: Options) -> Tensor:  # noqa: ARG
     return torch.as_tensor(target_lengths, device=log_probs.device).clamp(min=1)
 
 
+def _ctc_losses(function: Callable[..., Any], inputs: Sequence[Any], options: Options) -> Tensor:
+    log_probs: Tensor = inputs[0]
+    # torch refuses no samples
+    return _losses(function, inputs, options) if log_probs.shape[1] else log_probs.sum((0, 2))
+
+
 def _gaussian_inputs(inputs: Sequence[Any]) -> Sequence[Any]:
     """Give the variance the input's shape, as torch broadcasts it."""
     mean, target, var = inputs
@@ -117,7 +123,9 @@ def _adaptive_losses(
     inputs: Sequence[Any],
     options: Options,  # noqa: ARG001
 ) -> Tensor:
-    losses: Tensor = -module(*inputs).output
+    hidden: Tensor = inputs[0]
+    # torch refuses no samples
+    losses: Tensor = -module(*inputs).output if len(hidden) else hidden.sum(-1)
     return losses
 
 
@@ -240,6 +248,7 @@ SPECS = (
         F.ctc_loss,
         ("blank", "zero_infinity"),
         Temporal(),
+        losses=_ctc_losses,
         counts=_ctc_counts,
         units={"mean": "sample"},
     ),
