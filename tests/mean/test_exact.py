@@ -1,5 +1,6 @@
 import pickle
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -329,6 +330,28 @@ def test_on_cuda_it_needs_no_host_read(name):
     expected = bp.exact(case.criterion())(*drawn, mask=mask).value()
     expect_close(value.cpu(), expected)
     expect_all_close([x.cpu() for x in gradients], case.gradients(expected, drawn))
+
+
+@pytest.mark.skipif(not hasattr(nn.functional, "linear_cross_entropy"), reason="of a newer torch")
+def test_the_functional_linear_cross_entropy_takes_its_layer_with_each_batch():
+    criterion = partial(
+        nn.functional.linear_cross_entropy,
+        weight=torch.rand(5, dtype=torch.float64),
+        ignore_index=2,
+        label_smoothing=0.1,
+    )
+    # as many classes as samples, so that a mask of samples could be taken for one of classes
+    hidden = torch.randn(5, 3, dtype=torch.float64)
+    layer = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    target, mask = torch.arange(5), torch.tensor([True, True, True, False, True])
+    loss = bp.exact(criterion)
+    cut = sum(loss(hidden[part], layer, target[part]) for part in ([0, 1, 2], [3, 4]))
+    whole, kept = criterion(hidden, layer, target), criterion(hidden[mask], layer, target[mask])
+    masked = loss(hidden, layer, target, mask=mask)
+    for mean, expected in ((cut, whole), (masked, kept)):
+        torch.testing.assert_close(mean.value(), expected, rtol=1e-12, atol=0)
+        ours, theirs = (torch.autograd.grad(x, layer)[0] for x in (mean.value(), expected))
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
 
 
 def test_targets_of_bytes_are_labels_and_not_a_mask():

@@ -108,7 +108,12 @@ class BySample:
 
     What is under the mask is hidden where a whole sample is: integers become 0, and the rest keeps
     its values and takes no gradient.
+
+    Attributes:
+        shared: the inputs, by number, that are not by sample, such as a layer's weight.
     """
+
+    shared: tuple[int, ...] = ()
 
     def losses_shape(self, inputs: Sequence[Any]) -> None:  # noqa: ARG002
         """Return None: the function that is called decides."""
@@ -116,7 +121,10 @@ class BySample:
 
     def hide(self, mask: Tensor, inputs: Sequence[Any]) -> list[Any]:
         """Return the inputs with the samples hidden that the mask, one a sample, leaves out."""
-        return [_hide_rows(mask, value) for value in inputs]
+        return [
+            value if number in self.shared else _hide_rows(mask, value)
+            for number, value in enumerate(inputs)
+        ]
 
 
 def _hide_rows(kept: Tensor, value: Any) -> Any:

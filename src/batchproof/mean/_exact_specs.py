@@ -141,7 +141,7 @@ def _linear_losses(
 
 
 def _linear_counts(inputs: Sequence[Any], options: Options) -> Tensor | None:
-    target = inputs[1]
+    target = inputs[-1]
     if target.is_floating_point():
         return None
     ignored = -100 if options["ignore_index"] is None else options["ignore_index"]
@@ -160,7 +160,16 @@ def _specs_of_new_releases() -> Sequence[Spec]:
         counts=_linear_counts,
         widen=False,
     )
-    return (linear,)
+    function = Spec(
+        nn.LinearCrossEntropyLoss,
+        F.linear_cross_entropy,
+        ("linear_bias", "weight", "ignore_index", "label_smoothing", "options"),
+        BySample(shared=(1,)),
+        counts=_linear_counts,
+        widen=False,
+    )
+    # the module comes last: forward finds it by its class
+    return function, linear
 
 
 _CLASSES = Aligned(axis=1, likes=("input", "either"))
