@@ -439,3 +439,9 @@ def test_reset_forgets_the_unit_and_the_sums():
     meter.reset()
     meter.add(pairs([1], [1], "sample"))
     assert (meter.estimate().value, meter.estimate().unit) == (1.0, "sample")
+
+
+@pytest.mark.parametrize("given", [torch.tensor(1.0), 1.0, {"loss": bp.Mean.zero()}])
+def test_what_is_no_mean_is_refused(given, unchecked):
+    with pytest.raises(bp.SettingError, match=f"given a {type(given).__name__}; expected a Mean"):
+        bp.Meter().add(given)

@@ -1,6 +1,8 @@
 """A meter that is saved and loaded goes on to the very same bits."""
 
+import copy
 import io
+import pickle
 
 import pytest
 import torch
@@ -66,3 +68,17 @@ def test_a_state_with_other_groups_is_refused():
         bp.CheckpointError, match=r"a meter with groups \['0', '1'\], this one has None"
     ):
         bp.Meter().load_state_dict(bp.Meter(by=2).state_dict())
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_a_copy_holds_the_same_and_goes_on_alone(copied):
+    meter = bp.Meter(by=["a", "b"])
+    # the total is made by writing to it, which the copy's tensors were not
+    total = torch.zeros(3).add_(torch.tensor([1.0, 2.0, 6.0]))
+    meter.add(bp.Mean(total, torch.ones(3)), by=torch.tensor([0, 1, 1]))
+    other = copied(meter)
+    assert other.estimate() == meter.estimate()
+    other.add(bp.Mean(torch.tensor([11.0]), torch.ones(1)), by=torch.tensor([0]))
+    assert (other.estimate().value, meter.estimate().value) == (5.0, 3.0)

@@ -81,10 +81,11 @@ class Meter:
 
         Raises:
             UnitError: if the mean is of another unit than those before.
-            SettingError: if by is missing or not expected, or the sums are those of all ranks.
+            SettingError: if it is no Mean, by is missing or not expected, or the sums are those of
+                all ranks.
             ShapeError: if by has another shape than mean.total.
         """
-        if by is not None or mean.unit != self._ready:
+        if by is not None or not isinstance(mean, Mean) or mean.unit != self._ready:
             self._admit(mean, by)
         total, weight = mean.total, mean.weight
         if total.requires_grad:
@@ -105,6 +106,11 @@ class Meter:
             self._clear()
 
     def _admit(self, mean: Mean, by: Tensor | None) -> None:
+        if not isinstance(mean, Mean):
+            raise SettingError(
+                f"add was given a {type(mean).__name__}; expected a Mean, which knows its weight. "
+                "Make one with batchproof.exact(criterion) or batchproof.reduce(losses)."
+            )
         if self._synced:
             msg = (
                 "this meter holds the sums of all ranks; a pair added now would count for this "
@@ -270,6 +276,14 @@ class Meter:
         self._totals, self._weights, self._groups = list(totals), list(weights), list(groups)
         self._writes = self._written()
         self._room = ROOM - sum(ROOM_OF_A_PAIR + total.numel() for total in totals)
+
+    def __getstate__(self) -> tuple[tuple[str, ...] | None, dict[str, Any]]:
+        # for copies and pickles, whose tensors have not been written to as often
+        return self._names, self.state_dict()
+
+    def __setstate__(self, state: tuple[tuple[str, ...] | None, Mapping[str, Any]]) -> None:
+        self._names, held = state
+        self.load_state_dict(held)
 
     def _held(self) -> tuple[tuple[str, ...] | None, Part | None]:
         """Return the groups, and what is held; None where it is nothing."""
