@@ -165,9 +165,19 @@ def test_columns_of_other_lengths_are_refused():
         Batches(torch.tensor(1.0), batch_size=2)
 
 
-def test_a_batch_size_of_nothing_is_refused():
-    with pytest.raises(bp.SettingError, match="batch size is 0; expected 1 or more"):
-        Batches(torch.zeros(3), batch_size=0)
+@pytest.mark.parametrize(
+    "column", [[1.0, 2.0], torch.zeros(3).numpy(), (torch.zeros(3), torch.zeros(3))]
+)
+def test_a_column_that_is_no_tensor_is_refused(column, unchecked):
+    name = type(column).__name__
+    with pytest.raises(bp.DataError, match=rf"column 1 is a {name}; .*torch.as_tensor\("):
+        Batches(torch.zeros(3), column, batch_size=2)
+
+
+@pytest.mark.parametrize("batch_size", [0, 2.5, "4", None])
+def test_a_batch_size_that_is_no_number_of_samples_is_refused(batch_size, unchecked):
+    with pytest.raises(bp.SettingError, match=f"batch size is {batch_size!r}; expected a whole"):
+        Batches(torch.zeros(3), batch_size=batch_size)
 
 
 def test_a_rank_that_cannot_be_is_refused():

@@ -27,6 +27,7 @@ def test_windows_draw_no_further_than_they_must():
     assert drawn == [0, 1, 2]
 
 
-def test_a_window_of_no_batches_is_refused():
-    with pytest.raises(bp.SettingError, match="accumulate is 0; a window holds 1"):
-        next(bp.windows([1], 0))
+@pytest.mark.parametrize("accumulate", [0, 2.5, "4", None])
+def test_a_window_of_no_number_of_batches_is_refused(accumulate, unchecked):
+    with pytest.raises(bp.SettingError, match=f"accumulate is {accumulate!r}; expected a whole"):
+        next(bp.windows([1], accumulate))

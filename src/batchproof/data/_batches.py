@@ -5,7 +5,7 @@ an epoch draws what the run never stopped would have drawn.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -41,7 +41,8 @@ class Batches:
 
     Raises:
         SettingError: if the batch size or the rank cannot be meant.
-        DataError: if there are no samples, or columns disagree about their number.
+        DataError: if there are no samples, a column is no tensor, or columns disagree about their
+            number.
 
     Example:
         >>> import torch
@@ -62,8 +63,8 @@ class Batches:
         world_size: int | None = None,
         drop_last: bool = False,
     ) -> None:
-        if batch_size < 1:
-            raise SettingError(f"batch size is {batch_size}; expected 1 or more.")
+        if not isinstance(batch_size, SupportsIndex) or batch_size < 1:
+            raise SettingError(f"batch size is {batch_size!r}; expected a whole number, 1 or more.")
         self.samples = _samples(columns)
         self.batch_size = batch_size
         self._columns = columns if device is None else tuple(c.to(device) for c in columns)
@@ -118,6 +119,13 @@ def _samples(columns: tuple[Column, ...]) -> int:
     if not columns:
         msg = "no columns were given; expected at least one tensor of shape (samples, ...)."
         raise DataError(msg)
+    for number, column in enumerate(columns):
+        if not isinstance(column, Tensor | Ragged):
+            raise DataError(
+                f"column {number} is a {type(column).__name__}; expected a tensor of shape "
+                "(samples, ...), or a Ragged. Make one with torch.as_tensor(column), and give each "
+                "column by itself: Batches(images, labels, ...)."
+            )
     sizes = [len(column) if column.ndim else None for column in columns]
     if None in sizes or len(set(sizes)) > 1:
         shapes = ", ".join(str(tuple(column.shape)) for column in columns)

@@ -65,7 +65,7 @@ def read_file(path: Path) -> bytes:
         raise damaged(path, f"is truncated or no gzip file ({error})") from error
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read: {error.strerror}. Look at its permissions."
+            f"{path} cannot be read: {error.strerror}. Look at the path and its permissions."
         ) from error
     except Exception as error:
         # zlib.error is no subclass of anything narrower

@@ -6,7 +6,7 @@ yields windows without micro-batches until the last one is done.
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import SupportsIndex, TypeVar
 
 import torch
 from torch import distributed
@@ -49,14 +49,15 @@ def windows(
         ranks that ran out of data.
 
     Raises:
-        SettingError: if accumulate is less than 1, or a loader is longer than it says.
+        SettingError: if accumulate is no whole number of at least 1, or a loader is longer than it
+            says.
 
     Example:
         >>> [len(window) for window in windows(range(10), accumulate=4)]
         [4, 4, 2]
     """
-    if accumulate < 1:
-        raise SettingError(f"accumulate is {accumulate}; a window holds 1 micro-batch or more.")
+    if not isinstance(accumulate, SupportsIndex) or accumulate < 1:
+        raise SettingError(f"accumulate is {accumulate!r}; expected a whole number, 1 or more.")
     batches = iter(loader)
     if _alone(group):
         while window := list(islice(batches, accumulate)):
