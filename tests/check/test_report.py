@@ -139,6 +139,7 @@ def test_the_term_that_is_scaled_apart_is_named_by_its_parameters():
     sentence = report.diagnoses[0].sentence
     assert "other.weight" in sentence
     assert "summed over micro-batches" in sentence
+    assert report.unit_text == "two terms, each a mean over samples"
 
 
 def test_cuts_can_be_chosen_and_made():

@@ -37,14 +37,10 @@ def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str,
     if micro.kind == "clamped":
         unit = "weighted" if micro.label.startswith("sum of") else "element"
         return unit, f"{micro.label}, taken for 1 where there is none"
-    count = search.facts.count
-    weights = torch.tensor([micro.weigh(Piece((i,))) for i in range(count)])
-    features = {name: values[:count] for name, values in search.features.items()}
-    # weights recovered from a step that computes in float32 are known no better than that
-    near = max(1e-5, search.lab.fit)
-    if _same(weights, torch.ones(count), near):
-        return _equal_weights(features, edit)
-    phrase = next((name for name, values in features.items() if _same(weights, values, near)), None)
+    weights = _weights(search, micro)
+    phrase = _phrase(search, weights)
+    if phrase == "samples":
+        return _equal_weights(search, edit)
     if phrase is not None and not phrase.startswith("sum of"):
         return "element", f"elements: {phrase}"
     shown = phrase or ", ".join(f"{value:.3g}" for value in weights.tolist())
@@ -58,6 +54,18 @@ _BY_KIND = {
 }
 
 
+def _weights(search: Search, micro: Micro) -> torch.Tensor:
+    return torch.tensor([micro.weigh(Piece((i,))) for i in range(search.facts.count)])
+
+
+def _phrase(search: Search, weights: torch.Tensor) -> str | None:
+    """Return which count in the batches the weights are, if they are one; "samples" if equal."""
+    # weights recovered from a step that computes in float32 are known no better than that
+    near = max(1e-5, search.lab.fit)
+    counts = ((name, values[: len(weights)]) for name, values in search.features.items())
+    return next((name for name, values in counts if _same(weights, values, near)), None)
+
+
 def _same(left: torch.Tensor, right: torch.Tensor, near: float = 1e-5) -> bool:
     if not bool((right >= 0).all()) or float(right.sum()) == 0:
         return False
@@ -65,12 +73,13 @@ def _same(left: torch.Tensor, right: torch.Tensor, near: float = 1e-5) -> bool:
     return bool(torch.allclose(left, right, rtol=near, atol=near / 10))
 
 
-def _equal_weights(features: dict[str, torch.Tensor], edit: str | None) -> tuple[str, str]:
+def _equal_weights(search: Search, edit: str | None) -> tuple[str, str]:
     if edit == "sample-sum":
         return "sample-sum", "samples, each the sum over its elements"
     if edit == "sample":
         return "sample", "samples, each the mean over its elements"
-    if not any(not _same(values, torch.ones(len(values))) for values in features.values()):
+    counted = [values[: search.facts.count] for values in search.features.values()]
+    if all(_same(values, torch.ones(len(values))) for values in counted):
         return "sample", "samples, each with as many elements as the others"
     return "sample", "samples, each of the same weight"
 
@@ -224,7 +233,8 @@ def split_cause(
         sides = zip((micro_a, micro_b), split.right, strict=True)
         wrong = [micro for micro, right in sides if not right]
         for name in sorted({_named(search, rule_a, micro, window) for micro in wrong}):
-            over = "; ".join(_over(m) for m in wrong if _named(search, rule_a, m, window) == name)
+            alike = [m for m in wrong if _named(search, rule_a, m, window) == name]
+            over = "; ".join(_over(search, m) for m in alike)
             text = f"A term of the objective ({over}) is {_RULE[rule_a.within]}"
             add(name, f"{text}, and not pooled first.")
         return found
@@ -233,28 +243,31 @@ def split_cause(
     said = []
     for rule, micro, share in ((rule_a, micro_a, first), (rule_b, micro_b, second)):
         how = _RULE[rule.within] if rule.within != "exact" else "right"
-        over = f" ({_over(micro)})" if micro.label else ""
+        over = f" ({_over(search, micro)})" if micro.label else ""
         said.append(f"the term{_where(search, share, first, second)}{over} is {how}")
     text = f"The objective has two terms that are scaled otherwise: {said[0]}, {said[1]}."
     add("term-scaled-apart", text)
     return found
 
 
-def terms_in_words(split: Split) -> str:
+def terms_in_words(search: Search, split: Split) -> str:
     """Say what the two terms of an objective are means over.
 
     Args:
+        search: holds what could be counted.
         split: the objective.
     """
-    return f"two terms, {' and '.join(_over(micro) for _, micro in (split.first, split.second))}"
+    first, second = (_over(search, micro) for _, micro in (split.first, split.second))
+    return f"two terms, each {first}" if first == second else f"two terms, {first} and {second}"
 
 
-def _over(micro: Micro) -> str:
+def _over(search: Search, micro: Micro) -> str:
     if micro.kind == "sum":
         return "a sum over samples"
-    if micro.label == "recovered":
-        return "a mean over weights that no count in the batches is"
-    return f"a mean over {micro.label}"
+    label: str | None = micro.label
+    if label == "recovered":
+        label = _phrase(search, _weights(search, micro))
+    return f"a mean over {label or 'weights that no count in the batches is'}"
 
 
 def _named(search: Search, rule: Rule, micro: Micro, window: int | None) -> str:

@@ -320,7 +320,7 @@ class Inquiry:
             self.found += split_cause(
                 self.search, self.split, evaluation=self.evaluation, window=window
             )
-            self.unit, self.unit_text = "several terms", terms_in_words(self.split)
+            self.unit, self.unit_text = "several terms", terms_in_words(self.search, self.split)
             return None
         shrunk = self.search.divided if self.search.plain is None else None
         law = self.search.law(shrunk, single) if shrunk is not None else None
