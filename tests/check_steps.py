@@ -290,6 +290,21 @@ def exact(loss, report=True, clip=None):
     return run
 
 
+def through_a_running_sum(loss):
+    """Goes backward through the losses so far, again with every micro-batch."""
+
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        value = 0.0
+        for batch in batches:
+            value = value + mean_of(loss, model, batch) / len(batches)
+            value.backward(retain_graph=True)
+        optimizer.step()
+        return value
+
+    return run
+
+
 def exact_by_counting_first(loss, weight_of):
     def run(model, optimizer, batches):
         optimizer.zero_grad()
@@ -757,6 +772,8 @@ WRONG = [
     Case("gru, three means of unlike weights", PADDED,
          terms_by_means(of_steps, of_starts, of_start_classes, report=False),
          ("unknown",)),
+    Case("mlp, through a running sum", TABULAR, through_a_running_sum(of_classes),
+         (*LOSS, "unknown")),
     Case("mlp, over the number of hits", TABULAR, averaged(of_focal), MEANS),
     Case("mlp, hard samples count more", TABULAR, averaged(of_hard), WEIGHTS),
     Case("mlp, hard samples count more, and a z-loss", TABULAR, terms_by_means(of_hard, of_z),

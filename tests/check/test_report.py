@@ -142,6 +142,13 @@ def test_the_term_that_is_scaled_apart_is_named_by_its_parameters():
     assert report.unit_text == "two terms, each a mean over samples"
 
 
+def test_a_gradient_that_nothing_explains_comes_before_the_reported_loss_and_is_not_called_right():
+    report = case("mlp, through a running sum").probe().check()
+    assert report.verdict.startswith("The step depends on the cut, cause unknown. Under")
+    assert report.verdict.endswith("(1 more below)")
+    assert "the gradient is right" not in str(report)
+
+
 def test_cuts_can_be_chosen_and_made():
     step = case("mlp, mean of means")
     build = check_steps.Build(check_steps.MLP)

@@ -359,7 +359,8 @@ class Inquiry:
         if named & {"coupled-samples", "leaking-state"}:
             return
         split = self.__dict__.get("split")
-        said = judge_reported(search, cuts, off, gradient=split or self.law, named=bool(named))
+        wrong = bool(named) or self.unexplained
+        said = judge_reported(search, cuts, off, gradient=split or self.law, named=wrong)
         if isinstance(said, Diagnosis):
             self.found.append(said)
         else:

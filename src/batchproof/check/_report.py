@@ -22,6 +22,8 @@ from batchproof._errors import CutDependenceError
 from batchproof.page import write_file
 
 SCHEMA = 1
+# what a report begins with only if nothing else was found
+_LATE = {"unknown": 1, "reported-loss": 2}
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,11 @@ class Report:
             mean = self.unit in {"element", "sample", "sample-sum", "weighted"}
             of = f" (a mean over {self.unit_text})" if mean else ""
             return f"The {what} gives the same under all {len(self.cuts)} cuts{of}."
-        known = [d for d in self.diagnoses if d.name != "unknown"]
-        if not known:
-            return f"The {what} depends on the cut, cause unknown. {self.diagnoses[0].sentence}"
-        more = f" ({len(known) - 1} more below)" if len(known) > 1 else ""
-        return f"The {what} depends on the cut: {known[0].name}. {known[0].sentence}{more}"
+        # a gradient that nothing explains is worse than a reported loss that something does
+        first = min(self.diagnoses, key=lambda d: _LATE.get(d.name, 0))
+        more = f" ({len(self.diagnoses) - 1} more below)" if len(self.diagnoses) > 1 else ""
+        cause = ", cause unknown." if first.name == "unknown" else f": {first.name}."
+        return f"The {what} depends on the cut{cause} {first.sentence}{more}"
 
     def __str__(self) -> str:
         from batchproof.check._table import render  # noqa: PLC0415

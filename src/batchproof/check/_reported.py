@@ -27,7 +27,7 @@ def judge_reported(
         cuts: cuts under which it is finite.
         off: those under which it is not what the uncut step reports.
         gradient: what the gradient follows, where that was found.
-        named: whether the gradient has a mistake of its own.
+        named: whether the gradient has a mistake of its own, also one that is not understood.
     """
     if isinstance(gradient, Split):
         if follows(search, cuts, gradient):
