@@ -145,9 +145,7 @@ class Laboratory:
         order = Order(still=self.still)
         if changes:
             order = replace(order, **changes)  # type: ignore[arg-type]
-        nudged = id(order.nudge) if order.nudge else None
-        plain = replace(order, nudge=None)
-        key = (cut.ranks, cut.before, plain, nudged)
+        key = (cut.ranks, cut.before, order)
         if key not in self._shots:
             self._shots[key] = self._digest(cut, self._take(cut, order, None), changes)
         return self._shots[key]

@@ -26,7 +26,7 @@ def window_size(lab: Laboratory) -> int | None:
     small = 1e-4 / square**0.5
     try:
         losses = [
-            lab.shot(whole, nudge={n: s * small * g for n, g in shot.gradients.items()}).loss
+            lab.shot(whole, nudge=tuple((n, s * small * g) for n, g in shot.gradients.items())).loss
             for s in (1.0, -1.0)
         ]
     except ProbeError:

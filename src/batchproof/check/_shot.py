@@ -71,7 +71,7 @@ class Order:
     still: Still = field(default_factory=Still)
     seed: int = SEED
     again: Literal["", "kept", "cleared"] = ""
-    nudge: dict[str, Tensor] | None = None
+    nudge: tuple[tuple[str, Tensor], ...] = ()
     poison: int | None = None
     touch: Callable[[nn.Module], AbstractContextManager[None]] | None = None
     edit: Callable[[Any], Any] | None = None
@@ -179,7 +179,7 @@ def shoot(
     model, optimizer = build_model(kit)
     start = fingerprint(model)
     if order.nudge:
-        _nudge(model, order.nudge)
+        _nudge(model, dict(order.nudge))
     if wrap is not None:
         model, optimizer = wrap(model, optimizer)
     recorder = Recorder(model, restore=kit.window is not None, trace=trace)
