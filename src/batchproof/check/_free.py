@@ -51,9 +51,10 @@ def free_weights(
     vectors = 1 if known is not None else 2
 
     def rest(weights: Tensor) -> Tensor:
-        shares = [_shares(inside, w) for w in weights.reshape(vectors, count)]
-        first = shares[0] if known is None else known
-        target, matrix = (many - first @ single) / scale, (shares[-1] - first) / scale
+        shares = _shares(inside, weights.reshape(*weights.shape[:-1], vectors, 1, count))
+        first = shares[..., 0, :, :] if known is None else known
+        target, matrix = (many - first @ single) / scale, (shares[..., -1, :, :] - first) / scale
+        target = target.expand(*matrix.shape[:-1], -1)
         parts = torch.linalg.lstsq(matrix, target, driver="gelsd").solution
         left: Tensor = target - matrix @ parts
         return left
@@ -69,7 +70,7 @@ def free_weights(
 
 def _shares(inside: Tensor, weights: Tensor) -> Tensor:
     parts = inside * weights
-    total = parts.sum(1, keepdim=True)
+    total = parts.sum(-1, keepdim=True)
     return torch.where(total == 0, 0.0, parts / torch.where(total == 0, 1.0, total))
 
 
@@ -108,9 +109,5 @@ def _descend(rest: Callable[[Tensor], Tensor], weights: Tensor) -> tuple[Tensor,
 
 def _slope(rest: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
     step = 1e-6 * weights.abs().clamp_min(1e-3)
-    columns = []
-    for index in range(len(weights)):
-        move = torch.zeros_like(weights)
-        move[index] = step[index]
-        columns.append((rest(weights + move) - rest(weights - move)).flatten() / (2 * step[index]))
-    return torch.stack(columns, dim=1)
+    gap = rest(weights + step.diag()) - rest(weights - step.diag())
+    return gap.flatten(1).T / (2 * step)
