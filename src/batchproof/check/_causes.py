@@ -174,8 +174,8 @@ def _undivided(what: str, part: str, window: int | None) -> tuple[str, str]:
         )
         return "fixed-window-size", text
     text = (
-        f"The {what} is the sum of the {part}es' means and is never divided by what the window "
-        f"holds: k {part}es make it k times too large."
+        f"The {what} is the sum of the {part}es' means, not divided by what the window holds (by "
+        f"one fixed number at most): k {part}es make it k times as large as one."
     )
     return "not-divided", text
 
