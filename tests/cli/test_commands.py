@@ -26,6 +26,13 @@ def test_the_commands_are_listed_in_the_order_in_which_one_meets_them(batchproof
     assert places == sorted(places)
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["recipe", "list"]])
+def test_what_is_listed_is_whole_and_fits_a_terminal_of_80_columns(batchproof, arguments):
+    lines = batchproof(*arguments).out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any(line.endswith("...") for line in lines if "Usage: " not in line)
+
+
 @pytest.mark.parametrize("arguments", [[], ["train"], ["recipe"], ["explain"]])
 def test_nothing_to_do_shows_the_help(batchproof, arguments):
     ended = batchproof(*arguments)
@@ -158,3 +165,12 @@ def test_the_demo_ends_with_its_tables_and_what_to_do_next(batchproof):
     assert ended.out.count("best") == 1
     assert ended.out.endswith("run folder: runs/demo\nnext: batchproof report runs/demo\n")
     assert "\x1b" not in ended.out + ended.err
+
+
+def test_the_demo_breaks_its_lines_between_words_on_a_narrow_terminal(batchproof, monkeypatch):
+    for name, value in {"TTY_COMPATIBLE": "1", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
+    ended = batchproof("demo")
+    assert ended.status == 0
+    words = ended.out[ended.out.index("The usual loop divides") :].splitlines()
+    assert max(map(len, words)) <= 80

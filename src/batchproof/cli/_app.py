@@ -45,8 +45,8 @@ def _options(
 
 
 app.command("demo")(_demo.demo)
-app.add_typer(_train.app, name="train")
-app.command("evaluate")(_evaluate.evaluate)
+app.add_typer(_train.app, name="train", short_help="Train a recipe.")
+app.command("evaluate", short_help="Evaluate a run's best weights again.")(_evaluate.evaluate)
 app.command("check")(_check.check)
 app.add_typer(_explain.app, name="explain")
 app.command("report")(_report.report)

@@ -27,8 +27,9 @@ def demo() -> None:
     assert results.history is not None
     console.print("", _epochs(results.history), "")
     console.print(_beside(results.estimates), "")
-    typer.echo(
-        "The usual loop divides the sum of its batches' means by their number, so an image in the\n"
+    # a console breaks lines between words, where a terminal is narrow
+    console.print(
+        "The usual loop divides the sum of its batches' means by their number, so an image in the "
         "small last batch counts more than any other. batchproof divides once, by the images.\n"
     )
     typer.echo(f"run folder: {folder}")

@@ -16,7 +16,8 @@ class _Recipes(TyperGroup):
         return names()
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        return TyperCommand(cmd_name, help=summary(cmd_name)) if cmd_name in names() else None
+        # a short help is shown whole, a help would be cut
+        return TyperCommand(cmd_name, short_help=summary(cmd_name)) if cmd_name in names() else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ARG002
         name, *rest = args

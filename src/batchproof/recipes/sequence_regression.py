@@ -1,4 +1,4 @@
-"""Regression on sequences of unequal length: two heads, a kind each.
+"""Regression on sequences of unequal length, with two heads.
 
     batchproof train sequence_regression --data DIR    Japanese Vowels
     batchproof train sequence_regression               generated waves, no files needed

@@ -1,4 +1,4 @@
-"""Softmax regression of images, from scratch and concise, side by side.
+"""Softmax regression from scratch and concise, side by side.
 
     batchproof train softmax_regression --data DIR    Fashion-MNIST, or MNIST where DIR has that
     batchproof train softmax_regression               scikit-learn's digits, no files needed

@@ -1,4 +1,4 @@
-"""A table whose rows count unevenly: incomes under survey weights.
+"""A table whose rows count unevenly, by survey weights.
 
     batchproof train tabular_weighted --data DIR    UCI Adult, weighted by fnlwgt
     batchproof train tabular_weighted               a generated survey, no files needed
