@@ -164,5 +164,8 @@ def test_a_record_that_is_damaged_or_absent_is_refused(tmp_path, text, error, se
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(RunFolderError, match="there is no run folder gone"):
         read_record(Path("gone"))
-    with pytest.raises(RunFolderError, match="holds no run"):
+    with pytest.raises(RunFolderError, match=r"holds no run; it is empty, .* without --resume"):
+        read_record(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(RunFolderError, match="holds no run; give a folder that training made"):
         read_record(tmp_path)

@@ -148,7 +148,13 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise RunFolderError(f"there is no run folder {folder}; give one that training made.")
     found = parts(folder)
     if not found:
-        raise RunFolderError(f"{folder} holds no run; give a folder that training made.")
+        # a run that is killed while it reads its data leaves its folder empty
+        remedy = (
+            "give a folder that training made"
+            if any(folder.iterdir())
+            else "it is empty, so train into it without --resume"
+        )
+        raise RunFolderError(f"{folder} holds no run; {remedy}.")
     path = found[0] / CONFIG
     try:
         info = json.loads(path.read_text("utf-8"))["info"]
