@@ -10,6 +10,7 @@ import pytest
 import batchproof as bp
 import browser
 from batchproof.report import read_run, write_report
+from batchproof.report._write import _timed
 from run_folders import make_run, record
 
 
@@ -97,6 +98,15 @@ def test_a_run_that_is_monitored_for_its_largest_value_is_ranked_so(tmp_path):
     assert "Best: epoch 5, val_accuracy 0.88" in report(tmp_path, run)
 
 
+def test_entries_of_the_user_are_not_taken_for_settings(tmp_path):
+    run = make_run(tmp_path / "a")
+    own = {"monitor": "train_loss", "mode": "max"}
+    settings = {"monitor": "val_accuracy", "mode": "max"}
+    config = {"config": own, "info": own, "identity": {"settings": settings, "config": own}}
+    (run / "config.json").write_text(json.dumps(config))
+    assert "Best: epoch 5, val_accuracy 0.88" in report(tmp_path, run)
+
+
 def test_runs_monitored_for_different_means_are_not_ranked(tmp_path):
     one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two")
     (two / "config.json").write_text(json.dumps({"monitor": "val_accuracy", "mode": "max"}))
@@ -110,6 +120,31 @@ def test_folders_of_one_name_are_told_apart_by_their_path(tmp_path):
     page = report(tmp_path, one, two)
     assert str(one) in page
     assert str(two) in page
+
+
+def test_a_folder_of_runs_stands_for_the_runs_in_it(tmp_path):
+    for name in ("scratch", "concise"):
+        make_run(tmp_path / "both" / name)
+    (tmp_path / "both" / "notes").mkdir()
+    assert "<h1>batchproof: concise, scratch</h1>" in report(tmp_path, tmp_path / "both")
+
+
+def test_a_run_without_groups_has_no_empty_chart_of_them(tmp_path):
+    plain = make_run(tmp_path / "plain")
+    kept = [json.loads(line) for line in (plain / "metrics.jsonl").read_text().splitlines()]
+    rewrite(plain, [values for values in kept if "/" not in values["name"]])
+    told = words(report(tmp_path, plain, make_run(tmp_path / "grouped")))
+    assert "val_loss by group, grouped" in told
+    assert "val_loss by group, plain" not in told
+
+
+@pytest.mark.parametrize(("step", "known"), [(300, [1, 2, 3, 4, 5]), (350, [1, 2, 3, 5])])
+def test_an_epoch_in_which_a_run_went_on_has_no_throughput(tmp_path, step, known):
+    run = make_run(tmp_path / "a")
+    lines = (run / "timing.jsonl").read_text().splitlines()
+    lines.insert(3, json.dumps({"resumed at step": step, "python": "3.11"}))
+    (run / "timing.jsonl").write_text("\n".join(lines))
+    assert [point.epoch for point, _ in _timed(read_run(run))] == known
 
 
 def test_only_metrics_are_needed(tmp_path):
@@ -136,7 +171,7 @@ def test_throughput_is_of_training_alone(tmp_path):
 
 def test_without_samples_throughput_is_in_the_unit_of_the_loss(tmp_path):
     run = make_run(tmp_path / "a", epochs=1)
-    rewrite(run, [record(1, 1, "train_loss", 1.0, 175.0)])
+    rewrite(run, [record(100, 1, "train_loss", 1.0, 175.0)])
     page = report(tmp_path, run)
     assert "elements a second" in page
     assert "training: 100 at 1" in page

@@ -13,7 +13,6 @@ from batchproof.recipes._catalogue import HERE, load
 from batchproof.recipes._command import command
 from batchproof.recipes._guard import guarded
 from batchproof.recipes._results import Results, show
-from batchproof.recipes._runs import parts
 from batchproof.recipes._session import train
 from batchproof.step import distributed_group
 
@@ -59,8 +58,7 @@ def _report(results: Results, folder: Path | None) -> None:
     if folder is None:
         typer.echo("\ndry run: train, validate, save and load work; nothing was kept")
     else:
-        runs = " ".join(map(str, parts(folder)))
-        typer.echo(f"\nrun folder: {folder}\nnext: batchproof report {runs}")
+        typer.echo(f"\nrun folder: {folder}\nnext: batchproof report {folder}")
     sys.stdout.flush()
 
 

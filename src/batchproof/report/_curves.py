@@ -44,8 +44,10 @@ def _quantity(name: str) -> str:
 def _groups(runs: Sequence[Run], names: Sequence[str]) -> list[Part]:
     parts: list[Part] = []
     for name in dict.fromkeys(n.split("/")[0] for n in names if "/" in n):
-        of_it = [n for n in names if n.startswith(f"{name}/")]
         for run in runs:
+            of_it = [n for n in names if n.startswith(f"{name}/") and run.epochs(n)]
+            if not of_it:
+                continue
             title = f"{name} by group" + ("" if len(runs) == 1 else f", {run.name}")
             parts.append(_chart(title, [(run, n, n.split("/", 1)[1]) for n in of_it]))
     return parts

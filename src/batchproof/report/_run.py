@@ -77,26 +77,41 @@ class Run:
     @property
     def monitor(self) -> str:
         """The name by which the best epoch is chosen."""
-        given = found(self.config, "monitor")
+        given = self._setting("monitor")
         if isinstance(given, str) and self.epochs(given):
             return given
         names = [n for n in self.names() if not n.startswith("lr")]
         return next((n for n in ("val_loss", "train_loss") if n in names), names[0])
 
     @property
+    def largest_is_best(self) -> bool:
+        """Whether the monitored mean is the better the larger it is."""
+        return bool(self._setting("mode") == "max")
+
+    @property
     def ranked(self) -> list[Point]:
         """The epochs by the monitored mean, the best first."""
-        sign = -1.0 if found(self.config, "mode") == "max" else 1.0
         finite = [p for p in self.epochs(self.monitor) if math.isfinite(p.value)]
-        return sorted(finite, key=lambda point: sign * point.value)
+        return sorted(finite, key=lambda point: point.value, reverse=self.largest_is_best)
+
+    def _setting(self, key: str) -> Any:
+        # the user's own entries, in "config" and "info", may bear the same names
+        identity = self.config.get("identity")
+        return _found(identity if isinstance(identity, Mapping) else self.config, key)
 
 
-def found(config: Mapping[str, Any], key: str) -> Any:
+def _found(config: Mapping[str, Any], key: str) -> Any:
     """Return the value of a key at any depth of a configuration, the outermost first."""
     if key in config:
         return config[key]
-    inner = (found(value, key) for value in config.values() if isinstance(value, Mapping))
+    inner = (_found(value, key) for value in config.values() if isinstance(value, Mapping))
     return next((value for value in inner if value is not None), None)
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Return the runs of a folder: itself, or those in it where a recipe trained several models."""
+    inner = sorted(path.parent for path in folder.glob(f"*/{METRICS}"))
+    return [folder] if (folder / METRICS).exists() or not inner else inner
 
 
 def read_run(folder: Path) -> Run:

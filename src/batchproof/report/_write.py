@@ -19,10 +19,11 @@ from batchproof.page import (
     write_file,
 )
 from batchproof.report._curves import beside, curves, tone
-from batchproof.report._run import Point, Run, flat, found, read_run
+from batchproof.report._run import Point, Run, flat, read_run, runs_in
 
 Section = tuple[str, Sequence[Part]]
 ENVIRONMENT = "environment"
+RESUMED = "resumed at step"
 _PART = "_seconds"
 
 
@@ -30,7 +31,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
     """Write one page about one run or several.
 
     Args:
-        runs: run folders, as batchproof train writes them.
+        runs: run folders, as batchproof train writes them, or folders of such folders.
         out: the file to write; an older one is replaced whole.
 
     Returns:
@@ -53,7 +54,8 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
     if not runs:
         msg = "no run folder was given; expected one or more. Name one, such as runs/lenet5."
         raise SettingError(msg)
-    read = _told_apart([read_run(Path(run)) for run in runs], runs)
+    folders = [folder for run in runs for folder in runs_in(Path(run))]
+    read = _told_apart([read_run(folder) for folder in folders], folders)
     names = ", ".join(run.name for run in read)
     sections: list[Section] = [
         ("Result", _result(read)),
@@ -130,9 +132,8 @@ def _best_of(runs: Sequence[Run]) -> list[tuple[Point, str]]:
     """
     if len({run.monitor for run in runs}) > 1:
         return []
-    largest = found(runs[0].config, "mode") == "max"
     best = [(run.ranked[0], run.name) for run in runs if run.ranked]
-    return sorted(best, key=lambda pair: -pair[0].value if largest else pair[0].value)
+    return sorted(best, key=lambda pair: pair[0].value, reverse=runs[0].largest_is_best)
 
 
 def _result(runs: Sequence[Run]) -> list[Part]:
@@ -237,24 +238,36 @@ def _bars(run: Run) -> list[Bar]:
 
 def _throughput(runs: Sequence[Run]) -> list[Part]:
     """Return what was trained on a second: samples where all runs know them, else weight."""
-    trained = [{p.epoch: p for p in run.epochs("train_loss")} for run in runs]
-    points = [point for by_epoch in trained for point in by_epoch.values()]
+    points = [point for run in runs for point in run.epochs("train_loss")]
     in_samples = all(math.isfinite(point.samples) for point in points)
     series = []
-    for place, (run, by_epoch) in enumerate(zip(runs, trained, strict=True)):
-        x, y = [], []
-        for line in run.times:
-            point, seconds = by_epoch.get(int(line.get("epoch", -1))), _training_seconds(line)
-            if point is not None and seconds > 0:
-                x.append(float(point.epoch))
-                y.append((point.samples if in_samples else point.weight) / seconds)
+    for place, run in enumerate(runs):
+        timed = [(point, seconds) for point, seconds in _timed(run) if seconds > 0]
+        x = tuple(float(point.epoch) for point, _ in timed)
+        y = tuple((p.samples if in_samples else p.weight) / seconds for p, seconds in timed)
         label = "training" if len(runs) == 1 else run.name
-        series.append(Series(label, tuple(x), tuple(y), (), tone(place)))
+        series.append(Series(label, x, y, (), tone(place)))
     if not any(one.x for one in series):
         return []
     units = dict.fromkeys(point.unit for point in points)
     what = "samples" if in_samples else " / ".join(f"{unit}s" for unit in units)
     return [Curves("throughput of training", "epoch", f"{what} a second", tuple(series))]
+
+
+def _timed(run: Run) -> list[tuple[Point, float]]:
+    """Return the training means of epochs with the seconds that they took.
+
+    Of an epoch in which a run went on, only the seconds since then are known: it is left out.
+    """
+    points = run.epochs("train_loss")
+    ended, by_step = {p.epoch: p.step for p in points}, {p.step: p for p in points}
+    found, gone_on_from = {}, 0.0
+    for line in run.times:
+        gone_on_from = line.get(RESUMED, gone_on_from)
+        point = by_step.get(int(line.get("step", -1)))
+        if point is not None and gone_on_from <= ended.get(point.epoch - 1, 0):
+            found[point.step] = (point, _training_seconds(line))
+    return list(found.values())
 
 
 def _training_seconds(line: Mapping[str, float]) -> float:
