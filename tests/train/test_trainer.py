@@ -410,6 +410,13 @@ def test_a_model_that_is_no_module_is_refused(unchecked):
         bp.Trainer(lambda x: x, criterion(), torch.optim.SGD([torch.zeros(1)], lr=1.0))
 
 
+def test_what_fit_and_find_lr_return_shows_itself_shortly():
+    run = trainer()
+    assert repr(run.find_lr(batches(), steps=5)).startswith("5 rates from 1e-06 to 10; ")
+    history = run.fit(batches(), batches(), max_epochs=2)
+    assert repr(history) == str(history)
+
+
 def test_fitting_leaves_the_users_optimizer_and_data_alone():
     x, y = samples()
     kept = copy.deepcopy((x, y))

@@ -53,7 +53,7 @@ class Choice:
         return f"{best}; {second}; {verdict}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class History:
     """Every record of a run, in order, with what came of it.
 
@@ -139,6 +139,9 @@ class History:
         if self.choice is not None:
             lines.append(str(self.choice))
         return "\n".join(lines)
+
+    # a notebook shows what fit returns: the table, and not every record
+    __repr__ = __str__
 
     def _columns(self) -> list[str]:
         whole = (r for r in self.records if r.span == "epoch" and r.unit != "step")

@@ -24,7 +24,7 @@ _SMOOTHING = 0.9
 _BLOWN_UP = 4.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LrSweep:
     """The loss at each learning rate.
 
@@ -52,6 +52,9 @@ class LrSweep:
         found = self.suggestion
         advice = "the loss never fell" if found is None else f"it falls fastest near {found:.2g}"
         return f"{len(self.rates)} rates from {low:.2g} to {high:.2g}; {advice}"
+
+    # a notebook shows what find_lr returns: the line, and not every loss
+    __repr__ = __str__
 
     def plot(self, path: str | PathLike[str]) -> None:
         """Write the curve as a picture.
