@@ -109,6 +109,26 @@ def test_a_label_that_is_no_class_is_named_before_training():
     first_batch(classifier(), criterion(), (x, y))
 
 
+def test_a_label_that_is_no_class_is_named_in_a_later_batch():
+    x, y = samples(20)
+    y[17] = 3
+    loader = [(x[:8], y[:8]), (x[8:], y[8:])]
+    text = "in step 2, the batch: sample 9 has label 3; expected 0 to 2"
+    with pytest.raises(bp.DataError, match=text):
+        trainer().fit(loader, max_epochs=1)
+    with pytest.raises(bp.DataError, match="the batch: sample 9 has label 3"):
+        bp.evaluate(classifier(), loader, criterion())
+
+
+def test_an_input_that_is_nan_under_a_mask_is_no_fault():
+    x = torch.tensor([[1.0], [float("nan")]])
+
+    def loss(model, batch):
+        return bp.reduce(model(batch), mask=~batch.isnan())
+
+    assert "loss at the start 1" in first_batch(nn.Identity(), loss, x)
+
+
 def test_an_input_that_is_nan_is_named_before_training():
     x, y = samples(8)
     x[6, 2] = float("nan")
@@ -124,6 +144,24 @@ def test_the_share_of_padding_is_shown():
 
     line = first_batch(nn.Identity(), loss, {"x": torch.ones(2, 2), "mask": mask})
     assert line.endswith("padding 25% of the elements")
+
+
+@pytest.mark.parametrize(
+    ("codes", "share"),
+    [
+        ([[3, 1, -1], [2, -1, -1]], "padding 50% of the elements"),
+        ([[3, 1, -100], [2, 2, 2]], "padding 17% of the elements"),
+        ([[3, -1, 1], [2, 2, 2]], "loss at the start 1"),
+        ([[3, 1, -2], [2, 2, -1]], "loss at the start 1"),
+        ([[3, 1, 0], [2, 2, 2]], "loss at the start 1"),
+    ],
+)
+def test_what_fills_up_rows_of_integers_is_padding(codes, share):
+    def loss(model, batch):
+        del model, batch
+        return bp.reduce(torch.ones(2))
+
+    assert first_batch(nn.Identity(), loss, torch.tensor(codes)).endswith(share)
 
 
 def test_the_summary_counts_parameters_and_layers():

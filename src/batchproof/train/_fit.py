@@ -243,6 +243,8 @@ class Fit:
             return self._parts.step(window, self._parts.loss)
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}{_blame(window)}") from None
+        except DataError as error:
+            raise DataError(f"in step {self.position.step + 1}, {error}") from None
 
     def _end_epoch(self, began: float, *, complete: bool) -> None:
         around, position, clock = self._around, self.position, time.perf_counter

@@ -8,14 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from batchproof._errors import BatchproofError, DataError
-from batchproof.data import check_labels
 from batchproof.mean import Pairs
 from batchproof.train._evaluate import evaluating
 from batchproof.train._loss import Loss
 from batchproof.train._randomness import undisturbed
 from batchproof.train._supervised import Supervised
-
-_BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss)
 
 
 def model_summary(model: nn.Module) -> str:
@@ -56,16 +53,19 @@ def first_batch(model: nn.Module, loss: Loss, batch: Any, *, criterion: Any = No
         criterion: the Supervised that loss wraps, where it is one.
 
     Raises:
-        DataError: if a label is no class, or the input is not finite; its sample is named.
+        DataError: if a label is no class, or the loss is not finite as the input is not; the
+            sample is named.
     """
-    expect_finite(batch)
     known = criterion if isinstance(criterion, Supervised) else loss
     parts = [f"first batch {_shapes(batch)}"]
     with undisturbed(), evaluating(model):
         classes = _classes(model, known, batch)
         terms = Pairs.of(loss(model, batch)).terms
-    for name, mean in terms.items():
-        parts.append(f"{name} at the start {float(mean.value()):.4g}")
+    starts = {name: float(mean.value()) for name, mean in terms.items()}
+    if not all(map(math.isfinite, starts.values())):
+        # what stands under a mask may be anything, so the loss is asked before the batch
+        expect_finite(batch)
+    parts += [f"{name} at the start {value:.4g}" for name, value in starts.items()]
     if classes is not None and len(terms) == 1:
         parts.append(f"log({classes} classes) is {math.log(classes):.4g}")
     padding = padding_share(batch)
@@ -92,12 +92,28 @@ def expect_finite(batch: Any) -> None:
 
 
 def padding_share(batch: Any) -> float | None:
-    """Return the share of elements that a batch's mask leaves out, None without a mask.
+    """Return the share of elements that are padding in a batch, None where nothing says so.
 
-    A mask is a boolean tensor of two dimensions or more, True where an element counts.
+    A mask says so: a boolean tensor of two dimensions or more, True where an element counts.
+    Without one, an integer tensor does whose only negative value, such as -1 or ignore_index, fills
+    up rows on the right.
     """
-    masks = [t for t in _tensors(batch) if t.dtype == torch.bool and t.ndim >= 2 and t.numel()]
-    return float((~masks[0]).float().mean()) if masks else None
+    tensors = [t for t in _tensors(batch) if t.ndim >= 2 and t.numel()]
+    masks = [t for t in tensors if t.dtype == torch.bool]
+    padded = (~mask for mask in masks) if masks else map(_filled_up, tensors)
+    found = next((where for where in padded if where is not None), None)
+    return None if found is None else float(found.float().mean())
+
+
+def _filled_up(tensor: Tensor) -> Tensor | None:
+    """Return where an integer tensor is padded on the right, None where it is not."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        return None
+    negative = tensor < 0
+    values = tensor[negative]
+    on_the_right = negative[..., 1:] | ~negative[..., :-1]
+    alike = bool(values.numel()) and bool((values == values[0]).all())
+    return negative if alike and bool(on_the_right.all()) else None
 
 
 def _classes(model: nn.Module, known: Any, batch: Any) -> int | None:
@@ -108,21 +124,7 @@ def _classes(model: nn.Module, known: Any, batch: Any) -> int | None:
         output, target = known.predict(model, batch)
     except BatchproofError:
         return None
-    if not isinstance(output, Tensor) or not isinstance(target, Tensor):
-        return None
-    if getattr(getattr(known.criterion, "spec", None), "module", None) not in _BY_CLASS:
-        return None
-    if target.is_floating_point() or output.shape[:1] + output.shape[2:] != target.shape:
-        return None
-    classes = int(output.shape[1])
-    check_labels(target, classes, ignore_index=_ignored(known.criterion), where="the first batch")
-    return classes
-
-
-def _ignored(criterion: Any) -> int:
-    """Return the label that a criterion made by exact leaves out."""
-    bound = getattr(criterion, "bound", {}).get("ignore_index", -100)
-    return int(getattr(getattr(criterion, "module", None), "ignore_index", bound))
+    return known.classes(output, target, where="the first batch")
 
 
 def _shapes(batch: Any) -> str:

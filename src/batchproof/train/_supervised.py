@@ -7,9 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from batchproof._errors import SettingError
+from batchproof.data import check_labels
 from batchproof.mean import Outcome, exact
 
 Criterion = Callable[..., Any]
+
+_BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss)
 
 
 class Supervised:
@@ -38,14 +41,40 @@ class Supervised:
             )
         return model(batch[0]), batch[1]
 
+    def classes(self, output: Any, target: Any, *, where: str) -> int | None:
+        """Return how many classes there are, None where the criterion is not one of classes.
+
+        Raises:
+            DataError: if a label is no class; its sample is named.
+        """
+        if not isinstance(output, Tensor) or not isinstance(target, Tensor):
+            return None
+        if getattr(getattr(self.criterion, "spec", None), "module", None) not in _BY_CLASS:
+            return None
+        if target.is_floating_point() or output.shape[:1] + output.shape[2:] != target.shape:
+            return None
+        classes = int(output.shape[1])
+        check_labels(target, classes, ignore_index=self._ignored(), where=where)
+        return classes
+
+    def _ignored(self) -> int:
+        """Return the label that a criterion made by exact leaves out."""
+        bound = getattr(self.criterion, "bound", {}).get("ignore_index", -100)
+        return int(getattr(getattr(self.criterion, "module", None), "ignore_index", bound))
+
     def __call__(self, model: Any, batch: Any) -> Outcome:
         """Return the loss and the metrics of one batch.
 
         Raises:
             SettingError: if the criterion gives a tensor, whose denominator is lost.
+            DataError: if a label is no class; its sample is named.
         """
         output, target = self.predict(model, batch)
-        terms = self.criterion(output, target)
+        try:
+            terms = self.criterion(output, target)
+        except IndexError:
+            self.classes(output, target, where="the batch")
+            raise
         if isinstance(terms, Tensor):
             raise SettingError(
                 f"the criterion returned a tensor of shape {tuple(terms.shape)}; expected a Mean. "
