@@ -410,6 +410,36 @@ def test_a_model_that_is_no_module_is_refused(unchecked):
         bp.Trainer(lambda x: x, criterion(), torch.optim.SGD([torch.zeros(1)], lr=1.0))
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [nn.CrossEntropyLoss(), nn.functional.cross_entropy, bp.exact(nn.CrossEntropyLoss())],
+    ids=["module", "functional", "exact"],
+)
+def test_a_criterion_is_no_loss_of_model_and_batch(loss):
+    text = r"is called as loss\(model, batch\); pass batchproof\.supervised\(criterion\)"
+    with pytest.raises(bp.SettingError, match=text):
+        trainer(loss=loss)
+    with pytest.raises(bp.SettingError, match=text):
+        bp.evaluate(classifier(), [samples()], loss)
+
+
+def test_an_optimizer_that_would_not_train_the_model_is_refused(unchecked):
+    other = torch.optim.SGD(classifier().parameters(), lr=0.1)
+    with pytest.raises(bp.SettingError, match="SGD holds no parameter of the model"):
+        trainer(optimizer=other)
+    with pytest.raises(bp.SettingError, match=r"optimizer is SGD; expected a torch\.optim"):
+        trainer(optimizer=torch.optim.SGD)
+
+
+def test_a_schedule_of_another_optimizer_is_refused():
+    model = classifier()
+    one, other = (torch.optim.SGD(model.parameters(), lr=0.1) for _ in range(2))
+    scheduler = torch.optim.lr_scheduler.StepLR(other, 1)
+    with pytest.raises(bp.SettingError, match="StepLR moves the learning rate of another"):
+        trainer(model, optimizer=one, scheduler=scheduler)
+    trainer(model, optimizer=other, scheduler=scheduler)
+
+
 def test_what_fit_and_find_lr_return_shows_itself_shortly():
     run = trainer()
     assert repr(run.find_lr(batches(), steps=5)).startswith("5 rates from 1e-06 to 10; ")

@@ -68,9 +68,10 @@ def updating(
         if scaler is not None and scaler.is_enabled():
             return ScaledUpdate(optimizer, scaler)
         return OptimizerUpdate(optimizer)
-    if not callable(optimizer):
+    if isinstance(optimizer, type) or not callable(optimizer):
+        given = optimizer if isinstance(optimizer, type) else type(optimizer)
         raise SettingError(
-            f"optimizer is {type(optimizer).__name__}; expected a torch.optim.Optimizer, or a "
+            f"optimizer is {given.__name__}; expected a torch.optim.Optimizer, or a "
             "callable updater(batch_weight) that updates parameters from summed gradients."
         )
     if not isinstance(model, torch.nn.Module):

@@ -20,6 +20,7 @@ from batchproof.train._evenly import evenly
 from batchproof.train._loss import Loss
 from batchproof.train._place import device_of, placed
 from batchproof.train._sums import Groups, Sums, unpooled
+from batchproof.train._supervised import refuse_criterion
 
 By = Callable[[Any], Int[Tensor, " samples"]]
 _FOLD = 1024
@@ -66,6 +67,7 @@ def evaluate(
         >>> found.value, found.mean_of_batch_means
         (4.0, 6.0)
     """
+    refuse_criterion(loss)
     sums = measure(
         model,
         loader,

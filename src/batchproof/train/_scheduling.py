@@ -75,11 +75,12 @@ class TorchSchedule:
         self.scheduler.load_state_dict(dict(state))
 
 
-def schedule_of(scheduler: Any, per: str) -> NoSchedule | TorchSchedule:
+def schedule_of(scheduler: Any, per: str, optimizer: Any) -> NoSchedule | TorchSchedule:
     """Return the schedule of a scheduler that counts epochs or steps.
 
     Raises:
-        SettingError: if it is no scheduler, or cannot count what it is asked to.
+        SettingError: if it is no scheduler, moves another optimiser, or cannot count what it is
+            asked to.
     """
     if per not in ("epoch", "step"):
         raise SettingError(f"scheduler_per is {per!r}; expected 'epoch' or 'step'.")
@@ -88,6 +89,12 @@ def schedule_of(scheduler: Any, per: str) -> NoSchedule | TorchSchedule:
     if not isinstance(scheduler, LRScheduler):
         raise SettingError(
             f"scheduler is {type(scheduler).__name__}; expected one of torch.optim.lr_scheduler."
+        )
+    # a wrapper of an optimiser has the very groups of what it wraps
+    if scheduler.optimizer.param_groups is not getattr(optimizer, "param_groups", None):
+        raise SettingError(
+            f"{type(scheduler).__name__} moves the learning rate of another optimiser than the one "
+            "that trains; make it with that one."
         )
     if isinstance(scheduler, OneCycleLR | CyclicLR) and per == "epoch":
         raise SettingError(

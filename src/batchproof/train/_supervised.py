@@ -117,6 +117,20 @@ def supervised(
     return Supervised(exact(criterion) if _of_torch(criterion) else criterion, metrics or {})
 
 
+def refuse_criterion(loss: Any) -> None:
+    """Refuse a criterion in the place of a loss, for it cannot be called as loss(model, batch).
+
+    Raises:
+        SettingError: if it is one.
+    """
+    if _of_torch(loss) or (getattr(loss, "__module__", None) or "").startswith("batchproof.mean"):
+        name = getattr(loss, "__name__", type(loss).__name__)
+        raise SettingError(
+            f"loss is the criterion {name}, but is called as loss(model, batch); "
+            "pass batchproof.supervised(criterion)."
+        )
+
+
 def _of_torch(criterion: Criterion) -> bool:
     """Return whether this is a loss of torch's, or a module that reduces as those do."""
     function = criterion.func if isinstance(criterion, partial) else criterion

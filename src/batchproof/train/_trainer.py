@@ -28,6 +28,7 @@ from batchproof.train._scheduling import schedule_of
 from batchproof.train._session import Outlets, Resume, Session
 from batchproof.train._settings import Settings
 from batchproof.train._sums import Groups
+from batchproof.train._supervised import refuse_criterion
 from batchproof.train._walk import Walk
 
 
@@ -149,6 +150,8 @@ class Trainer:
                 f"model is {type(model).__name__}; expected a torch.nn.Module, which can hold "
                 "parameters made by hand as well."
             )
+        refuse_criterion(loss)
+        _refuse_stranger(model, optimizer)
         model.to(self.device)
         scaler = GradScaler(self.device.type) if settings.precision == "fp16" else None
         return Parts(
@@ -165,7 +168,7 @@ class Trainer:
                 count=count,
                 nonfinite=settings.nonfinite,
             ),
-            schedule_of(scheduler, settings.scheduler_per),
+            schedule_of(scheduler, settings.scheduler_per, optimizer),
             average_of(model, settings.ema),
             scaler,
         )
@@ -287,6 +290,18 @@ class Trainer:
                 coefficients=self.settings.coefficients,
                 group=self._outlets.group,
             )
+
+
+def _refuse_stranger(model: nn.Module, optimizer: Any) -> None:
+    """Refuse an optimiser that has no parameter of the model, which it would leave untrained."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if held.isdisjoint(map(id, model.parameters())):
+        raise SettingError(
+            f"{type(optimizer).__name__} holds no parameter of the model, so the model would stay "
+            "as it is; make it from this model's parameters()."
+        )
 
 
 def _compile(model: nn.Module) -> None:
