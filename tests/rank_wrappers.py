@@ -126,6 +126,20 @@ def alone(case: str) -> torch.Tensor:
     return rank_cases._flat(model.parameters())
 
 
+def with_frozen_layers(wrapper: str, rank: int | None) -> torch.Tensor:
+    """The first layer, under FSDP2 sharded on its own, has nothing to train."""
+    case = rank_cases.Case(wrapper, "empty", 3, clip=True, terms=1)
+    model = rank_cases.model_of(torch.float64)
+    model[0].requires_grad_(False)
+    if rank is not None:
+        model = rank_cases.wrapped(model, wrapper)
+    step = bp.Step(model, optimizer_of(model), max_grad_norm=0.05)
+    for ranks in rank_cases.data_of(case, 2):
+        whole = [batch for each in ranks for batch in each]
+        step(whole if rank is None else ranks[rank], rank_cases.loss)
+    return rank_cases._flat(model.parameters())
+
+
 def hooked(hook, rank: int, state=None) -> torch.Tensor:
     case = rank_cases.Case("ddp", "uneven", 3, clip=False, terms=1, dtype="float32")
     model = nn.parallel.DistributedDataParallel(rank_cases.model_of(torch.float32))
@@ -161,6 +175,7 @@ def all_of(folder: Path) -> dict:
         power = powerSGD_hook.PowerSGDState(None, start_powerSGD_iter=2)
         return {
             **{f"{case} {w}": stepped(case, w, rank) for case in CASES for w in ("bare", "ddp")},
+            **{f"frozen {w}": with_frozen_layers(w, rank) for w in rank_cases.WRAPPERS},
             **{name: hooked(hook, rank) for name, hook in HOOKS.items()},
             "summing": hooked(summing, rank),
             "halving": refused(halving, rank),

@@ -24,6 +24,14 @@ def test_unused_parameters_and_sparse_gradients_are_those_of_one_process(seen, c
         torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("wrapper", rank_cases.WRAPPERS)
+def test_layers_that_are_frozen_whole_change_nothing_for_the_rest(seen, wrapper):
+    expected = rank_wrappers.with_frozen_layers(wrapper, None)
+    for by_rank in seen:
+        ours = by_rank[f"frozen {wrapper}"]
+        torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
+
+
 # of the largest gradient: what the hook's own rounding allows
 NEAR = {"all-reduce": 2e-6, "summing": 2e-6, "bf16": 2e-2, "fp16": 2e-3}
 

@@ -107,8 +107,8 @@ class Sharded:
         modules = [m for m in self.model.modules() if is_sharded(m)]
         forwards = [_tree_of_zeros(module, seeds) for module in modules]
         with standing_in(modules, forwards), torch.enable_grad():
-            (root,) = self.model()
-            root.backward()
+            (total,) = self.model(torch.zeros((), dtype=torch.float64))
+            total.backward()
         value = torch.zeros((), dtype=torch.float64)
         for parameter in self.reduced():
             if parameter.grad is not None:
@@ -121,20 +121,21 @@ class Sharded:
 
 
 def _tree_of_zeros(module: nn.Module, seeds: list[float]) -> Callable[..., list[Tensor]]:
-    """Return a forward that touches a sharded module's own parameters, then those inside it."""
+    """Return a forward that touches a sharded module's own parameters, then those inside it.
+
+    What is all frozen hands on what it was given.
+    """
     own, inside = _own(module)
 
-    def forward(before: Tensor | None = None) -> list[Tensor]:
+    def forward(total: Tensor) -> list[Tensor]:
         parameters = [p for part in own for p in part.parameters(recurse=False) if p.requires_grad]
-        roots = [p.flatten()[:0].sum().double() for p in parameters]
+        for parameter in parameters:
+            total = total + parameter.flatten()[:0].sum()
         if parameters and seeds:
-            roots.append(probing(parameters).double() * seeds.pop())
-        if before is not None:
-            roots.append(before)
-        total = torch.stack(roots).sum() if roots else None
+            total = total + probing(parameters) * seeds.pop()
         for child in inside:
-            (total,) = child() if total is None else child(total)
-        return [] if total is None else [total]
+            (total,) = child(total)
+        return [total]
 
     return forward
 
