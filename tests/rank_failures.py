@@ -111,6 +111,10 @@ def one_is_not_finite(rank: int, wrapper: str) -> None:
         assert all(torch.equal(a, b) for a, b in zip(kept, model.parameters(), strict=True))
 
 
+def one_accumulates_otherwise(rank: int, _: str) -> None:
+    next(bp.windows([BATCH] * 4, 2 if rank == 1 else 3))
+
+
 def several_terms_uncounted(rank: int, _: str) -> None:
     def two(model: nn.Module, batch: tuple) -> dict:
         return {"one": loss(model, batch), "two": loss(model, batch)}
@@ -128,6 +132,7 @@ def a_closure_over_shards(rank: int, _: str) -> None:
 ALIKE = [
     *((one_differs, what) for what in ("model", "seed", "setting", "unit", "term")),
     *((one_is_not_finite, wrapper) for wrapper in ("bare", "ddp")),
+    (one_accumulates_otherwise, ""),
     (several_terms_uncounted, ""),
     (a_closure_over_shards, ""),
 ]

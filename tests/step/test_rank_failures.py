@@ -92,6 +92,13 @@ def test_several_terms_over_ranks_need_their_weights_counted(alike):
 
 
 @ranks
+def test_ranks_that_accumulate_otherwise_are_refused_with_both_shown(alike):
+    for raised in alike:
+        error = raised["one_accumulates_otherwise"]
+        assert error.startswith("RankError: accumulate is 3 on rank 0 and 2 on rank 1; ")
+
+
+@ranks
 def test_an_optimiser_with_a_closure_over_shards_is_refused(alike):
     for raised in alike:
         error = raised["a_closure_over_shards"]

@@ -6,12 +6,12 @@ yields windows without micro-batches until the last one is done.
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import SupportsIndex, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 import torch
 from torch import distributed
 
-from batchproof._errors import SettingError
+from batchproof._errors import RankError, SettingError
 
 Batch = TypeVar("Batch")
 
@@ -51,6 +51,7 @@ def windows(
     Raises:
         SettingError: if accumulate is no whole number of at least 1, or a loader is longer than it
             says.
+        RankError: if ranks differ in accumulate.
 
     Example:
         >>> [len(window) for window in windows(range(10), accumulate=4)]
@@ -63,14 +64,27 @@ def windows(
         while window := list(islice(batches, accumulate)):
             yield window
         return
-    length = _length(loader)
-    lengths: list[int | None] = [None] * distributed.get_world_size(group)
-    distributed.all_gather_object(lengths, length, group=group)
+    lengths = _agreed(_length(loader), accumulate, group)
     known = [each for each in lengths if each is not None]
     if len(known) == len(lengths):
         yield from _counted(batches, accumulate, known)
     else:
         yield from _asking(batches, accumulate, group)
+
+
+def _agreed(
+    length: int | None, accumulate: int, group: distributed.ProcessGroup | None
+) -> list[int | None]:
+    """Return the length of every rank's loader; refuse ranks that cut them otherwise."""
+    said: list[Any] = [None] * distributed.get_world_size(group)
+    distributed.all_gather_object(said, (length, accumulate), group=group)
+    for rank, (_, theirs) in enumerate(said):
+        if theirs != said[0][1]:
+            raise RankError(
+                f"accumulate is {said[0][1]} on rank 0 and {theirs} on rank {rank}; ranks take "
+                "steps together, so give it alike on every rank."
+            )
+    return [each for each, _ in said]
 
 
 def _counted(
