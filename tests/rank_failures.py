@@ -35,7 +35,7 @@ def in_group(folder: Path, act, *, timeout: float = 60.0) -> None:
         (folder / f"{os.environ['RANK']}.error").write_text(text)
 
 
-def one_raises(folder: Path, wrapper: str) -> None:
+def one_raises(folder: Path, wrapper: str, which: str = "1") -> None:
     def act(rank: int) -> None:
         model = nn.Linear(3, 1)
         if wrapper == "ddp":
@@ -43,7 +43,7 @@ def one_raises(folder: Path, wrapper: str) -> None:
         step = stepping(model)
 
         def failing(model: nn.Module, batch: tuple) -> bp.Mean:
-            if rank == 1 and step.steps == 2:
+            if rank == int(which) and step.steps == 2:
                 msg = "the label 7 is out of range"
                 raise ValueError(msg)
             return loss(model, batch)

@@ -1,6 +1,8 @@
 """Ranks that die, hang, raise or differ: every other one ends in time and names the cause."""
 
 import re
+import threading
+import time
 
 import pytest
 import torch
@@ -8,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rank_processes
-from batchproof import SettingError
+from batchproof import RankError, SettingError
+from batchproof.step import distributed_group
 from batchproof.step._ranks import Watch
 from batchproof.step._ranks._launch import place_of
 from batchproof.step._ranks._layout import mark_of, ranks_named
-from batchproof.step._ranks._watch import CAUSE, LOOKING
+from batchproof.step._ranks._watch import CAUSE, LOOKING, is_broken_collective
 
 ranks = pytest.mark.ranks
 
@@ -34,6 +37,12 @@ def test_a_rank_that_raises_is_named_by_every_other_with_its_cause(tmp_path, wra
             "RankError: rank 1 raised ValueError: the label 7 is out of range; "
         )
         assert "\n" not in errors[rank]
+
+
+@ranks
+def test_the_first_rank_which_keeps_the_store_is_named_with_its_cause_too(tmp_path):
+    _, errors = errors_of(tmp_path, 2, "one_raises", "bare", "0")
+    assert errors[1].startswith("RankError: rank 0 raised ValueError: the label 7 is out of range")
 
 
 @ranks
@@ -85,17 +94,17 @@ def test_a_loss_that_is_not_finite_on_one_rank_holds_back_all(alike, wrapper):
 
 
 @ranks
-def test_several_terms_over_ranks_need_their_weights_counted(alike):
-    for raised in alike:
-        error = raised["several_terms_uncounted"]
-        assert error.startswith("MissingCountError: the objective has 2 terms (one, two)")
-
-
-@ranks
 def test_ranks_that_accumulate_otherwise_are_refused_with_both_shown(alike):
     for raised in alike:
         error = raised["one_accumulates_otherwise"]
         assert error.startswith("RankError: accumulate is 3 on rank 0 and 2 on rank 1; ")
+
+
+@ranks
+def test_several_terms_over_ranks_need_their_weights_counted(alike):
+    for raised in alike:
+        error = raised["several_terms_uncounted"]
+        assert error.startswith("MissingCountError: the objective has 2 terms (one, two)")
 
 
 @ranks
@@ -119,7 +128,25 @@ def test_a_rank_outside_the_world_is_refused():
         place_of(whole)
 
 
+@pytest.mark.parametrize("port", ["abc", "-1", "65536"])
+def test_a_port_that_is_none_is_refused(port):
+    whole = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "host", "MASTER_PORT": port}
+    with pytest.raises(SettingError, match=f"MASTER_PORT is '{port}'; expected a port"):
+        place_of(whole)
+
+
+def test_ranks_that_do_not_meet_say_where_and_for_how_long(monkeypatch):
+    port = str(rank_processes.free_port())
+    place = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    expected = rf"rank 1 of 2 did not meet the others at 127\.0\.0\.1:{port} within 1 s \("
+    with pytest.raises(RankError, match=expected), distributed_group("cpu", timeout=1.0):
+        pass
+
+
 def test_an_environment_without_world_size_is_one_process():
+    assert place_of({"WORLD_SIZE": ""}).world_size == 1
     assert place_of({}).world_size == 1
     assert place_of({"WORLD_SIZE": "1"}).rank == 0
 
@@ -196,6 +223,56 @@ def test_one_rank_looks_and_the_others_wait_for_what_it_finds():
     told = Watch(store, 0, 10_000, interval=0.01).explain(RuntimeError("gloo"))
     assert str(told).startswith("rank 2 is gone; rank 0 ends with it")
     assert store[LOOKING] == b"1"
+
+
+class SilentStore(Store):
+    """It is there and never answers, as on a machine that has been stopped."""
+
+    def check(self, *_):
+        threading.Event().wait()  # in a thread that the interpreter does not wait for
+
+    compare_set = get = check
+
+
+def test_a_store_that_is_silent_keeps_no_rank_waiting(monkeypatch):
+    monkeypatch.setattr(Watch, "_patience", lambda _: 0.1)
+    watch = Watch(SilentStore(), 1, 3, interval=0.01)
+    watch.report(ValueError("nobody hears it"))
+    told = str(watch.explain(RuntimeError("gloo")))
+    assert told.startswith("rank 0, which keeps the ranks' store, does not answer; rank 1 ends")
+
+
+class GoneStore(Store):
+    def check(self, *_):
+        msg = "Broken pipe"
+        raise RuntimeError(msg)
+
+    compare_set = get = check
+
+
+def test_a_cause_that_was_heard_is_known_when_the_store_is_gone(monkeypatch):
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    store = Store()
+    watch = Watch(store, 1, 2, interval=0.01)
+    watch.begin()
+    Watch(store, 0, 2).report(ValueError("first"))
+    time.sleep(0.2)
+    watch.end()
+    watch.store = GoneStore()
+    assert str(watch.explain(RuntimeError("gloo"))).startswith("rank 0 raised ValueError: first; ")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("[/third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by peer", True),
+        ("Application timeout caused pair closure", True),
+        ("DataLoader timed out after 5 seconds", False),
+        ("connection reset by peer while reading a sample", False),
+    ],
+)
+def test_an_error_of_the_users_own_is_no_broken_collective(text, is_one):
+    assert is_broken_collective(RuntimeError(text)) == is_one
 
 
 def test_ranks_whose_life_has_stopped_are_gone():

@@ -21,7 +21,12 @@ from torch.distributed.rendezvous import rendezvous
 
 from batchproof._errors import RankError, SettingError
 from batchproof.step._ranks._group import Group, ProcessGroup, group_or_default
-from batchproof.step._ranks._watch import end_all, is_broken_collective, watch_of
+from batchproof.step._ranks._watch import (
+    end_all,
+    first_line,
+    is_broken_collective,
+    watch_of,
+)
 
 Result = TypeVar("Result")
 
@@ -60,7 +65,7 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
 
     Raises:
         SettingError: if the environment is not whole, or not of numbers.
-        RankError: if another rank failed.
+        RankError: if another rank failed, or did not come.
 
     Example:
         >>> with distributed_group("cpu") as place:
@@ -74,15 +79,7 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(place.local_rank)
-    limit = timedelta(seconds=timeout)
-    store, rank, size = next(rendezvous("env://", timeout=limit))
-    distributed.init_process_group(
-        "cpu:gloo,cuda:nccl" if cuda else "gloo",
-        store=PrefixStore(f"batchproof/attempt {_attempt()}", store),
-        rank=rank,
-        world_size=size,
-        timeout=limit,
-    )
+    _meet(place, "cpu:gloo,cuda:nccl" if cuda else "gloo", timeout)
     watch = watch_of(group_or_default(None))
     try:
         with blaming():
@@ -90,10 +87,11 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
             # the first rank keeps the store, which the others need until they have ended
             end_all()
             distributed.barrier()
-    except RankError:
-        raise
     except BaseException as error:
-        watch.report(error)
+        if not (isinstance(error, RankError) or hasattr(error, "of_all_ranks")):
+            watch.report(error)
+        if place.rank == 0 and not _launcher_keeps_store():
+            watch.stay()
         raise
     finally:
         end_all()
@@ -102,6 +100,36 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
         time.sleep(0.1)
         distributed.destroy_process_group()
         gc.collect()
+
+
+def _meet(place: Place, backend: str, timeout: float) -> None:
+    """Make the default process group.
+
+    Raises:
+        RankError: if a rank does not come to it.
+    """
+    limit = timedelta(seconds=timeout)
+    try:
+        store, rank, size = next(rendezvous("env://", timeout=limit))
+        distributed.init_process_group(
+            backend,
+            store=PrefixStore(f"batchproof/attempt {_attempt()}", store),
+            rank=rank,
+            world_size=size,
+            timeout=limit,
+        )
+    except RuntimeError as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise RankError(
+            f"rank {place.rank} of {place.world_size} did not meet the others at {where} within "
+            f"{timeout:g} s ({first_line(error).rstrip('.')}). Look whether every rank was "
+            "started, with the same MASTER_ADDR and MASTER_PORT."
+        ) from error
+
+
+def _launcher_keeps_store() -> bool:
+    # torchrun does, and says so; elsewhere the first rank keeps it
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _attempt() -> str:
@@ -189,7 +217,7 @@ def place_of(environment: "os._Environ[str] | dict[str, str]") -> Place:
     Raises:
         SettingError: if it says so only in part.
     """
-    size = environment.get("WORLD_SIZE", "1")
+    size = environment.get("WORLD_SIZE") or "1"
     if size == "1":
         return Place()
     missing = [name for name in NEEDED if not environment.get(name)]
@@ -205,4 +233,7 @@ def place_of(environment: "os._Environ[str] | dict[str, str]") -> Place:
             f"RANK is {rank!r}, LOCAL_RANK {local!r} and WORLD_SIZE {size!r}; expected numbers, "
             "and RANK below WORLD_SIZE."
         )
+    port = environment["MASTER_PORT"]
+    if not (port.isdigit() and int(port) < 2**16):
+        raise SettingError(f"MASTER_PORT is {port!r}; expected a port, a number below 65536.")
     return Place(int(rank), int(local), int(size))

@@ -2,33 +2,37 @@
 
 A failed collective names a socket, not a rank. So each rank leaves a sign of life in the store of
 its process group every second or so, with the place it has come to, and writes down why it ends
-before it does. The first that is left looks there: for a cause, then for a rank whose signs of
-life have stopped, then for one that lives but has not come along; the others wait for its answer.
+before it does, which the others hear at their next sign of life. The first that is left looks
+there: for a cause, then for a rank whose signs of life have stopped, then for one that lives but
+has not come along; the others wait for its answer.
 """
 
 import atexit
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import distributed
 
 from batchproof._errors import RankError
 
+Answer = TypeVar("Answer")
+
 CAUSE = "batchproof/cause"
 LOOKING = "batchproof/looking"
 BEAT = "batchproof/beat/{rank}"
-# words by which torch's backends call a broken connection; they have no exception of their own
-BROKEN = ("gloo", "nccl", "connection", "pair closure", "timed out", "timeout", "broken pipe")
+KEEPER = "rank 0, which keeps the ranks' store,"
+# gloo has no exception of its own; its errors name the file that raised them, but for one
+GLOO = ("/gloo/", "Application timeout caused pair closure")
 
 
 def is_broken_collective(error: BaseException) -> bool:
     """Return whether an error is that of a collective, so that another rank may be the cause."""
     if isinstance(error, distributed.DistError):
         return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(word in text for word in BROKEN)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in GLOO)
 
 
 @dataclass(eq=False)
@@ -48,6 +52,8 @@ class Watch:
     size: int
     interval: float = 0.0
     place: int = 0
+    _heard: str = field(default="", repr=False)
+    _silent: bool = field(default=False, repr=False)
     _ended: threading.Event = field(default_factory=threading.Event, repr=False)
     _thread: threading.Thread | None = field(default=None, repr=False)
 
@@ -66,22 +72,45 @@ class Watch:
         """Leave no more."""
         self._ended.set()
         if self._thread is not None and self._thread is not threading.current_thread():
-            # a thread that outlives the interpreter would be aborted, and the process with it
-            self._thread.join(30)
+            # a thread that outlives the interpreter would be aborted, and the process with it; one
+            # that waits for a silent store goes on waiting
+            self._thread.join(0 if self._silent else 30)
         atexit.unregister(self.end)
 
     def report(self, error: BaseException) -> None:
         """Write down why this rank ends, unless a cause stands there already."""
-        text = f"rank {self.rank} raised {type(error).__name__}: {_first_line(error)}"
-        self._write(text)
+        text = f"rank {self.rank} raised {type(error).__name__}: {first_line(error)}"
+        self._asked(lambda: self._write(text))
 
     def explain(self, error: BaseException) -> RankError:
         """Return what a failed collective was caused by, found within a few seconds."""
-        try:
-            cause = self._cause() or self._told() or self._look(error)
-        except (distributed.DistError, RuntimeError):
-            cause = "rank 0, which keeps the ranks' store, is gone"
+
+        def find() -> str:
+            try:
+                return self._cause() or self._told() or self._look(error)
+            except RuntimeError:
+                return self._heard or f"{KEEPER} is gone"
+
+        cause = self._asked(find) or self._heard or f"{KEEPER} does not answer"
         return RankError(f"{cause}; rank {self.rank} ends with it. Mend the cause and start again.")
+
+    def stay(self) -> None:
+        """Keep the store until the other ranks have heard the cause that stands there."""
+        if self._asked(self._cause):
+            time.sleep(5 * self.interval)
+
+    def _asked(self, ask: Callable[[], Answer]) -> Answer | None:
+        """Return what the store answers; None if it is silent, for it has no time limit itself."""
+        answers: list[Answer] = []
+        if not self._silent:
+            asking = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
+            asking.start()
+            asking.join(2 * self._patience())
+            self._silent = not answers
+        return answers[0] if answers else None
+
+    def _patience(self) -> float:
+        return 5 * self.interval + 5
 
     def _told(self) -> str:
         """Return what the rank that looks finds; "" where this one is to look, or none answers.
@@ -92,7 +121,7 @@ class Watch:
         me = str(self.rank)
         if self.store.compare_set(LOOKING, "", me).decode() == me:
             return ""
-        until = time.monotonic() + 5 * self.interval + 5
+        until = time.monotonic() + self._patience()
         while time.monotonic() < until:
             if cause := self._cause():
                 return cause
@@ -116,7 +145,7 @@ class Watch:
         elif late:
             text = f"{_listed(late)} lives but did not come along within the group's time limit"
         else:
-            text = f"a collective failed: {_first_line(error)}"
+            text = f"a collective failed: {first_line(error)}"
         self._write(text)
         return self._cause() or text
 
@@ -143,6 +172,8 @@ class Watch:
         while distributed.is_initialized() and not self._ended.is_set():
             try:
                 self.store.set(key, f"{count} {self.place}")
+                # the store may be gone when the cause is asked for
+                self._heard = self._heard or self._cause()
             except RuntimeError:
                 return
             count += 1
@@ -173,5 +204,6 @@ def _listed(ranks: list[int]) -> str:
     return " and ".join(f"rank {rank}" for rank in ranks)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says."""
     return (str(error).strip() or repr(error)).splitlines()[0][:500]
