@@ -409,3 +409,12 @@ def test_an_error_in_backward_leaves_no_window_open():
     step.apply()
     bp.Step(other, SGD(other.parameters(), 0.1))([batch], models.squares)
     models.assert_same(model, other)
+
+
+@pytest.mark.parametrize("batch", [torch.ones(2, 3), {"x": torch.ones(2, 3)}])
+def test_a_batch_in_place_of_a_window_is_refused(batch):
+    model = models.model_of()
+    step = bp.Step(model, SGD(model.parameters(), 0.1))
+    kind = type(batch).__name__
+    with pytest.raises(ValueError, match=rf"the window is a {kind}; .* step\(\[batch\], loss\)"):
+        step(batch, models.squares)

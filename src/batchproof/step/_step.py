@@ -43,6 +43,7 @@ from batchproof.step._result import StepResult
 from batchproof.step._tally import Tally
 from batchproof.step._update import ClosureUpdate, Updater, named, updating
 from batchproof.step._verdict import Verdict
+from batchproof.step._windows import micro_batches_of
 
 Loss = Callable[[Any, Any], Mean | Mapping[str, Mean] | Outcome]
 
@@ -138,10 +139,11 @@ class Step:
             MissingCountError: if several terms meet several micro-batches and count is None.
             NonFiniteError: if the loss or gradient was not finite and nonfinite is "raise"; on the
                 CPU at once, elsewhere at a later call or read, which never waits for the device.
-            SettingError: if the loss has weight but no gradient reached any parameter.
+            SettingError: if the window is a batch, or the loss has weight but no gradient reached
+                any parameter.
             RankError: if ranks train different things, or one of them failed.
         """
-        batches = window if isinstance(window, list) else list(window)
+        batches = window if isinstance(window, list) else micro_batches_of(window)
         try:
             if isinstance(self._update, ClosureUpdate):
                 return self._search(self._update, batches, loss)

@@ -4,12 +4,12 @@ Over several ranks every rank takes the same number of steps, so a rank that ran
 yields windows without micro-batches until the last one is done.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, SupportsIndex, TypeVar
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from batchproof._errors import RankError, SettingError
 
@@ -70,6 +70,20 @@ def windows(
         yield from _counted(batches, accumulate, known)
     else:
         yield from _asking(batches, accumulate, group)
+
+
+def micro_batches_of(window: Iterable[Batch]) -> list[Batch]:
+    """Return a window as a list of micro-batches.
+
+    Raises:
+        SettingError: if it is a batch.
+    """
+    if isinstance(window, Tensor | Mapping):
+        raise SettingError(
+            f"the window is a {type(window).__name__}; expected a list of micro-batches. One batch "
+            "is a window too: step([batch], loss)."
+        )
+    return list(window)
 
 
 def _agreed(

@@ -37,7 +37,8 @@ class Supervised:
             size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
             raise SettingError(
                 f"the batch is a {type(batch).__name__}{size}; supervised expects (input, target). "
-                "Write a function loss(model, batch) that returns a Mean for other batches."
+                "Write a function loss(model, batch) that returns a Mean for other batches; a "
+                "batch that is a window by itself goes in a list: step([batch], loss)."
             )
         return model(batch[0]), batch[1]
 
