@@ -90,6 +90,29 @@ def test_a_build_that_differs_each_time_is_refused():
     refused("gives other parameters each time", build=build)
 
 
+def test_a_model_that_build_does_not_make_anew_is_refused():
+    model = check_steps.MLP()
+    refused(
+        "gives other parameters each time.*make the model in it",
+        build=lambda: (model, torch.optim.SGD(model.parameters(), lr=0.1)),
+    )
+
+
+def test_tensors_of_two_types_are_told_of_dtype():
+    weight = torch.ones(3)
+
+    def run(model, optimizer, batches):
+        (x, y), *_ = batches
+        nn.functional.cross_entropy(model(x), y, weight).backward()
+        optimizer.step()
+
+    def beside_a_model_of_its_own(model, optimizer, batches):
+        check_steps.MLP()(batches[0][0]).sum().backward()
+
+    refused("computes in torch.float64: make tensors of.*dtype=torch.float32", run=run)
+    refused("computes in torch.float64", run=beside_a_model_of_its_own)
+
+
 def test_a_build_that_fails_or_gives_no_model_is_refused():
     refused(r"build\(\) failed: ZeroDivisionError", build=lambda: 1 // 0)
     refused("returned int; expected", build=lambda: 3)
@@ -119,6 +142,7 @@ def test_settings_that_cannot_be_meant_are_refused():
     refused("window is 0", window=0)
     refused("timeout is 0", timeout=0.0)
     refused("ranks is", ranks=(0,))
+    refused(r"ranks is \(1, 9\) and there are 7 samples; give no more", ranks=(1, 9))
     refused("dtype is torch.int64", dtype=torch.int64)
 
 

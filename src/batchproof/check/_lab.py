@@ -5,6 +5,7 @@ alone. Shots are kept by what was asked, and asked for again at no cost.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,7 @@ from batchproof.check._still import Still, Trace
 # relative error that arithmetic alone can make, by the narrowest type that the step computes in
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5}
 _NARROW = 5e-2
+_TYPES = {"double", "float", "half", "bfloat"}
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,7 @@ class Laboratory:
                 raise ProbeError(_out_of_memory(cut)) from error
             raise ProbeError(
                 f"run failed under cut {cut.name!r} ({cut.describe()}): {one_line(error)}."
+                f"{_of_types(error, self.kit.dtype)}"
             ) from error
         self._expect(cut, shot)
         return shot
@@ -208,7 +211,7 @@ class Laboratory:
         if shot.start != self._start and not _close(shot.start, self._start):
             msg = (
                 "build() gives other parameters each time, under the same seed; "
-                "seed whatever it draws from, or load the same weights."
+                "make the model in it, and seed whatever it draws from, or load the same weights."
             )
             raise ProbeError(msg)
         if self.kit.kind == "evaluate":
@@ -285,6 +288,17 @@ class Laboratory:
 def _close(left: Sequence[float], right: Sequence[float]) -> bool:
     return len(left) == len(right) and all(
         math.isclose(a, b, rel_tol=1e-12, abs_tol=1e-12) for a, b in zip(left, right, strict=True)
+    )
+
+
+def _of_types(error: BaseException, dtype: torch.dtype) -> str:
+    """Return what to do where tensors of two types have met: the check's, and one of the step's."""
+    words = set(re.findall(r"[a-z]+", str(error).lower()))
+    if not isinstance(error, RuntimeError) or len(words & _TYPES) < 2:
+        return ""
+    return (
+        f" The check computes in {dtype}: make tensors of the step's own in the type of the model, "
+        "or give the check their type, as dtype=torch.float32."
     )
 
 

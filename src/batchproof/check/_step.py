@@ -179,6 +179,11 @@ def _refuse(kit: Kit, worlds: Sequence[int], timeout: float) -> None:
         raise ProbeError(
             f"ranks is {tuple(worlds)}; expected numbers of processes, such as (1, 2)."
         )
+    if max(worlds) > len(kit.samples):
+        raise ProbeError(
+            f"ranks is {tuple(worlds)} and there are {len(kit.samples)} samples; give no more "
+            "ranks than samples."
+        )
     if kit.window is not None and kit.window < 1:
         raise ProbeError(f"window is {kit.window}; expected micro-batches a window, 1 or more.")
     if timeout <= 0:
