@@ -9,6 +9,7 @@ import check_steps
 from batchproof import CutDependenceError
 from batchproof.check import Diagnosis, check_heads, check_step
 from batchproof.check._report import SCHEMA, merge
+from batchproof.check._sentences import _OF_EVALUATION, _REMEDY
 
 
 def case(title):
@@ -158,6 +159,18 @@ def test_cuts_can_be_chosen_and_made():
     assert report.names == ("mean-of-micro-batch-means",)
     report = check_step(step.run, check_steps.vectors(), build=build, cuts="halves, uneven")
     assert [cut.name for cut in report.cuts] == ["whole", "halves", "uneven"]
+
+
+def test_the_lines_to_write_fit_a_terminal():
+    shown = [code for table in (_REMEDY, _OF_EVALUATION) for _, code in table.values()]
+    assert max(len(line) for code in shown for line in code.splitlines()) <= 74
+
+
+def test_only_what_predicts_is_said_to_predict():
+    drawn = case("mlp, noise").probe().check()
+    assert "predicts" not in str(drawn)
+    empty = next(d for d in case("gru, mean of means").probe().check().diagnoses if "nan" in d.name)
+    assert empty.residual is None
 
 
 def test_two_inquiries_give_the_same_report():

@@ -20,12 +20,11 @@ from batchproof.check._halves import tell_sum_from_mean
 from batchproof.check._lab import Laboratory, relative
 from batchproof.check._own_clip import Clipping, own_clip_cause, settle_clipping
 from batchproof.check._report import CutResult, Diagnosis, Report, merge
-from batchproof.check._reported import judge_reported
+from batchproof.check._reported import judge_reported, reported_error
 from batchproof.check._scale import window_size
 from batchproof.check._search import Law, Search, search_for_number
 from batchproof.check._sentences import diagnosis
 from batchproof.check._shards import duplicates
-from batchproof.check._shot import Shot
 from batchproof.check._still import Still
 from batchproof.check._terms import Split, find_split
 from batchproof.check._unsteady import Steadiness, look_for_carried, look_for_nan_dropped
@@ -122,8 +121,7 @@ class Inquiry:
             normed = bool(self.lab.trace.norms) and "more than 1 value per channel" in str(error)
             if not cut.name.endswith("-empty") and not normed:
                 raise
-            self.failures[cut.name] = str(error)
-            self.notes.append(f"cut {cut.name!r} was not run: {error}")
+            self._skip(cut, error)
 
     def _masks(self, cut: Cut) -> bool:
         """Tell whether the step takes the fully masked sample beside the others."""
@@ -131,10 +129,14 @@ class Inquiry:
             self.lab.shot(self._reference(cut))
         except ProbeError as error:
             self.facts = replace(self.facts, masked=False)
-            self.failures[cut.name] = str(error)
-            self.notes.append(f"cut {cut.name!r} was not run: {error}")
+            self._skip(cut, error)
             return False
         return True
+
+    def _skip(self, cut: Cut, error: ProbeError) -> None:
+        why = str(error).removeprefix(f"under cut {cut.name!r}: ")
+        self.failures[cut.name] = why
+        self.notes.append(f"cut {cut.name!r} was not run: {why}")
 
     @property
     def run_cuts(self) -> list[Cut]:
@@ -162,7 +164,7 @@ class Inquiry:
             return CutResult.not_run(cut.name, cut.describe(), len(cut.ranks), why)
         shot, reference = self.lab.shot(cut), self.lab.shot(self._reference(cut))
         error, worst = self._worst(cut)
-        loss_error = self._loss_error(shot, reference)
+        loss_error = reported_error(shot, reference)
         scale = cosine = 1.0
         change = 0.0
         if not self.evaluation:
@@ -175,14 +177,6 @@ class Inquiry:
             cut.name, cut.describe(), len(cut.ranks), dependent, error, scale, cosine, change,
             shot.loss, loss_error, worst,
         )  # fmt: skip
-
-    @staticmethod
-    def _loss_error(shot: Shot, reference: Shot) -> float | None:
-        if shot.loss is None or reference.loss is None:
-            return None
-        values = [loss for loss in (shot.loss, *shot.losses) if loss is not None]
-        want = torch.tensor(reference.loss, dtype=torch.float64)
-        return max(relative(torch.tensor(v, dtype=torch.float64), want) for v in values)
 
     def _settle_norms(self) -> None:
         """Put batch normalisation on its running statistics, and say so if that mattered."""
@@ -269,7 +263,7 @@ class Inquiry:
                     f"A micro-batch in which nothing counts makes the whole {what} NaN: 0 / 0 is "
                     "taken for it before sums are pooled."
                 )
-                empty = diagnosis("empty-micro-batch-nan", text, 0.0, evaluation=self.evaluation)
+                empty = diagnosis("empty-micro-batch-nan", text, evaluation=self.evaluation)
                 self.found.append(empty)
                 return
 
@@ -374,7 +368,7 @@ class Inquiry:
             )
 
     def _loss_off(self, cut: Cut) -> bool:
-        error = self._loss_error(self.lab.shot(cut), self.lab.shot(self._reference(cut)))
+        error = reported_error(self.lab.shot(cut), self.lab.shot(self._reference(cut)))
         return error is not None and error > self.lab.tolerance
 
     def _unknown(self, results: list[CutResult]) -> None:

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
+import torch
+
 from batchproof.check._causes import reported_cause
 from batchproof.check._cuts import Cut
+from batchproof.check._lab import relative
 from batchproof.check._report import Diagnosis
 from batchproof.check._search import Law, Search
 from batchproof.check._sentences import diagnosis
+from batchproof.check._shot import Shot
 from batchproof.check._terms import Split, follows
 
 _LIKEWISE = "the reported loss makes the same mistake as the gradient"
@@ -44,6 +48,20 @@ def judge_reported(
         return f"the reported loss depends on the cut too ({names})"
     text = f"The reported loss differs under {names}, and no known mistake predicts how."
     return diagnosis("unknown", text)
+
+
+def reported_error(shot: Shot, reference: Shot) -> float | None:
+    """Return how far what is reported, on any rank, is from what the reference reports, relative.
+
+    Args:
+        shot: of a cut.
+        reference: of the cut that it is compared with.
+    """
+    if shot.loss is None or reference.loss is None:
+        return None
+    values = [loss for loss in (shot.loss, *shot.losses) if loss is not None]
+    want = torch.tensor(reference.loss, dtype=torch.float64)
+    return max(relative(torch.tensor(v, dtype=torch.float64), want) for v in values)
 
 
 def _law(search: Search, cuts: Sequence[Cut]) -> Law | None:

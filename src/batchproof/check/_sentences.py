@@ -4,10 +4,11 @@ from batchproof.check._report import Diagnosis
 
 _STEP = (
     "step = batchproof.Step(model, optimizer)\n"
-    "step(micro_batches, loss)   # loss(model, batch) -> batchproof.reduce(losses, mask=mask)"
+    "step(micro_batches, loss)   # loss(model, batch) -> batchproof.reduce(...)"
 )
 _TOTAL = (
-    "weight = sum(batch_weight(b) for b in micro_batches)   # elements or samples that count\n"
+    "# batch_weight: how many elements, or samples, of it count\n"
+    "weight = sum(batch_weight(b) for b in micro_batches)\n"
     "for b in micro_batches:\n"
     "    (loss_sum(model, b) / weight).backward()\n"
     "optimizer.step()"
@@ -27,11 +28,11 @@ _REMEDY: dict[str, tuple[str, str]] = {
     "weight-per-micro-batch": (
         "Divide the summed weighted losses by the sum of weights of the whole window.",
         (
-            "weight = sum(class_weight[b.target].sum() for b in micro_batches)\n"
+            "weight = sum(weights[b.target].sum() for b in micro_batches)\n"
             "for b in micro_batches:\n"
             "    logits = model(b.input)\n"
-            "    losses = F.cross_entropy(logits, b.target, class_weight, reduction='sum')\n"
-            "    (losses / weight).backward()"
+            "    loss = F.cross_entropy(logits, b.target, weights, reduction='sum')\n"
+            "    (loss / weight).backward()"
         ),
     ),
     "fixed-window-size": (
@@ -57,7 +58,7 @@ _REMEDY: dict[str, tuple[str, str]] = {
         ),
         (
             "losses = torch.where(mask, losses, 0)\n"
-            "mean = batchproof.reduce(losses, mask=mask)   # the pair (sum, number of unmasked)"
+            "mean = batchproof.reduce(losses, mask=mask)   # (sum, number of unmasked)"
         ),
     ),
     "empty-micro-batch-nan": (
@@ -65,7 +66,8 @@ _REMEDY: dict[str, tuple[str, str]] = {
             "Keep sums and weights apart until the end of the window: an empty micro-batch adds 0 "
             "to both."
         ),
-        "total, weight = torch.where(mask, losses, 0).sum(), mask.sum()   # never total / weight\n"
+        "total = torch.where(mask, losses, 0).sum()\n"
+        "weight = mask.sum()   # and no total / weight yet\n"
         "# or\n" + _STEP,
     ),
     "one-micro-batch-only": (
@@ -99,11 +101,11 @@ _REMEDY: dict[str, tuple[str, str]] = {
     ),
     "duplicated-samples": (
         "Share samples out without padding, or drop the repeated ones before the sums.",
-        "sampler = batchproof.data.ShardSampler(dataset)   # repeats none, drops none",
+        "sampler = batchproof.data.ShardSampler(dataset)   # repeats and drops none",
     ),
     "batch-norm": (
         "Use a normalisation that looks at one sample at a time, or freeze the statistics.",
-        "model.norm = nn.GroupNorm(groups, channels)   # in place of nn.BatchNorm2d(channels)",
+        "model.norm = nn.GroupNorm(groups, channels)   # not nn.BatchNorm2d(...)",
     ),
     "random-draws": (
         (

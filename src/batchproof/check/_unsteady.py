@@ -80,13 +80,13 @@ class Steadiness:
                 f"Random numbers are drawn in {', '.join(draws[:4])}: the same cut under another "
                 f"seed is {max(self.noise, other):.1%} away, so cuts cannot be compared."
             )
-            return [diagnosis("random-draws", text, 0.0)]
+            return [diagnosis("random-draws", text)]
         text = (
             "The same cut of the same samples gives another result in the next call "
             f"({self.noise:.1%} away), though model and seeds are the same: something outlives "
             "the call."
         )
-        return [diagnosis("leaking-state", text, 0.0)]
+        return [diagnosis("leaking-state", text)]
 
     def _second_call(self) -> list[Diagnosis]:
         """Call run twice on one model, put back in between."""
@@ -110,7 +110,7 @@ class Steadiness:
             f"A second call on the same model, put back as it was, is {gap:.1%} away from the "
             "first: something outlives the call."
         )
-        return [diagnosis("leaking-state", text, 0.0)]
+        return [diagnosis("leaking-state", text)]
 
 
 def look_for_carried(lab: Laboratory) -> list[Diagnosis]:
