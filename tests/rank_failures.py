@@ -54,6 +54,20 @@ def one_raises(folder: Path, wrapper: str, which: str = "1") -> None:
     in_group(folder, act)
 
 
+def one_passes_nothing(folder: Path) -> None:
+    """Rank 1 closes a window that it had no micro-batch in, after one in which all had."""
+
+    def act(rank: int) -> None:
+        model = nn.parallel.DistributedDataParallel(nn.Linear(3, 1))
+        step = stepping(model)
+        for first in (True, False):
+            if first or rank == 0:
+                step.backward(loss(model, BATCH))
+            step.apply()
+
+    in_group(folder, act)
+
+
 def one_is_killed(folder: Path) -> None:
     def act(rank: int) -> None:
         step = stepping(nn.Linear(3, 1))

@@ -46,6 +46,14 @@ def test_the_first_rank_which_keeps_the_store_is_named_with_its_cause_too(tmp_pa
 
 
 @ranks
+def test_a_rank_that_closes_a_window_without_a_pass_through_the_wrapper_is_refused(tmp_path):
+    _, errors = errors_of(tmp_path, 2, "one_passes_nothing")
+    said = "SettingError: apply() has no window to close on rank 1"
+    assert errors[1].startswith(said)
+    assert errors[0].startswith(f"RankError: rank 1 raised {said}")
+
+
+@ranks
 def test_a_rank_that_is_killed_is_named_by_every_other(tmp_path):
     statuses, errors = errors_of(tmp_path, 3, "one_is_killed")
     assert statuses[1] == -9

@@ -158,6 +158,9 @@ class Step:
 
         An error ends the window, since it leaves the gradients of a part of the micro-batch behind.
 
+        Over ranks in DistributedDataParallel or fully_shard every rank calls it as often in each
+        window; hand windows that differ to step(window, loss), which evens them out.
+
         Args:
             mean: what a loss function returns.
 
@@ -183,14 +186,14 @@ class Step:
                 no gradient reached any parameter.
             NonFiniteError: as __call__ does.
         """
-        if self._tally is None and self._ranks.alone:
-            raise SettingError("apply() has no window to close; call backward(mean) first.")
         if isinstance(self._update, ClosureUpdate):
             raise SettingError(
                 f"{type(self._update.optimizer).__name__} evaluates a window several times, which "
                 "backward(mean) does once; hand it the window: step(window, loss)."
             )
         try:
+            if self._tally is None:
+                self._ranks.expect_a_pass()
             return self._apply(self._tally or self._begin())
         except BaseException as error:
             self._ranks.failed(error)

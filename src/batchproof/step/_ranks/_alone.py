@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from batchproof._errors import SettingError
 from batchproof.mean import Mean, Pairs
 from batchproof.step._number import Number
 from batchproof.step._tally import Tally
@@ -21,6 +22,15 @@ class Alone:
 
     def begin(self) -> None:
         """Do nothing."""
+
+    def expect_a_pass(self) -> None:
+        """Refuse to close a window in which no pass was made.
+
+        Raises:
+            SettingError: always.
+        """
+        msg = "apply() has no window to close; call backward(mean) first."
+        raise SettingError(msg)
 
     def plain(self, model: Any) -> Any:
         """Return the model as it is."""

@@ -25,6 +25,7 @@ from batchproof._errors import NonFiniteError, RankError, SettingError
 from batchproof.mean import Mean, Outcome, Pairs
 from batchproof.step._number import Number, number, power_of_two_above
 from batchproof.step._objective import refuse_several
+from batchproof.step._ranks._bare import Bare
 from batchproof.step._ranks._description import compare
 from batchproof.step._ranks._layout import Layout, agreed, mark_of, pack, ranks_named
 from batchproof.step._ranks._watch import is_broken_collective, watch_of
@@ -91,6 +92,19 @@ class Several:
         self._forget()
         self._watch.place += 2
         self._wrapper.begin()
+
+    def expect_a_pass(self) -> None:
+        """Let a rank that made no pass close the window with the others, where it can.
+
+        Raises:
+            SettingError: if the other ranks have made passes through a wrapper, which it missed.
+        """
+        if not isinstance(self._wrapper, Bare):
+            raise SettingError(
+                f"apply() has no window to close on rank {self._group.rank}, for which "
+                f"backward(mean) was not called; under {self._wrapper.name} every rank calls it as "
+                "often. Hand whole windows to step(window, loss), which evens them out."
+            )
 
     def counted(self, weights: dict[str, Number]) -> dict[str, Number]:
         """Return the weights over all ranks, by one collective that is waited for.
