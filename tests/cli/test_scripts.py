@@ -50,6 +50,7 @@ def test_numbers_that_cannot_be_printed_do_not_lose_the_run(tmp_path):
             stdout=nowhere,
             stderr=subprocess.PIPE,
             text=True,
+            timeout=120,
             check=False,
         )
     said = done.stderr.splitlines()
@@ -72,6 +73,7 @@ def test_streams_that_cannot_be_written_end_no_command_with_a_traceback(tmp_path
         env=environment(),
         capture_output=True,
         text=True,
+        timeout=120,
         check=False,
     )
     lost = redirected in ("> /dev/full", "| true")
@@ -93,10 +95,13 @@ def test_an_interrupted_run_is_saved_and_says_how_to_go_on(tmp_path):
     )
     folder = tmp_path / "runs" / "tabular_weighted"
     deadline = time.monotonic() + 120
-    while not (folder / "best").is_dir() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    run.send_signal(signal.SIGINT)
-    _, err = run.communicate(timeout=120)
+    try:
+        while not (folder / "best").is_dir() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=120)
+    finally:
+        run.kill()
     assert run.returncode == 130
     said = err.splitlines()[-1]
     assert said.startswith("batchproof: interrupted by SIGINT after step ")

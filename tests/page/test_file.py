@@ -37,9 +37,9 @@ def test_a_pipe_is_written_through_and_stays_a_pipe(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     got = []
-    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()), daemon=True)
     reader.start()
     write_file(pipe, "text")
-    reader.join()
+    reader.join(60)
     assert got == ["text"]
     assert pipe.is_fifo()

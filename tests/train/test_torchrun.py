@@ -64,7 +64,9 @@ def test_two_ranks_print_once_and_write_what_one_process_with_their_batch_does(t
     one = [sys.executable, *TRAIN, "--epochs", "2", "--batch-size", "64"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     folder = str(tmp_path / "one")
-    subprocess.run([*one, "--out", folder], check=True, capture_output=True, env=environment)
+    subprocess.run(
+        [*one, "--out", folder], check=True, capture_output=True, env=environment, timeout=120
+    )
     ours, theirs = records(tmp_path / "two"), records(tmp_path / "one")
     assert [(r["name"], r["step"]) for r in ours] == [(r["name"], r["step"]) for r in theirs]
     for mine, other in zip(ours, theirs, strict=True):
