@@ -94,6 +94,7 @@ def test_an_unknown_option_is_refused_with_those_there_are():
         ("cross-entropy", {"target": 3}, "target is 3; expected a whole number from 0 to 2"),
         ("cross-entropy", {"logits": "0,10000"}, "spread over 10000"),
         ("cross-entropy", {"label_smoothing": 1.0}, "from 0 to below 1"),
+        ("momentum", {"curvature": 1000.0}, "w grows without bound; expected lr times curvature"),
         ("sgd", {"lr": 1e20}, "w and b grow without bound, past 1e\\+100 in step 5"),
         ("momentum", {"lr": 1e20}, r"expected lr times curvature below 2 \(1 \+ momentum\) = 3.8"),
         ("sgd", {"lr": 0.0}, "lr is 0.0; expected a number above 0"),

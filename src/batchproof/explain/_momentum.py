@@ -39,7 +39,8 @@ def momentum(
         for name, rates in (("constant", constant), ("schedule", schedule))
         for place in ("inside", "outside")
     }
-    if not all(map(math.isfinite, itertools.chain(*paths.values()))):
+    bounded = lr * curvature <= 2 * (1 + momentum)
+    if not bounded or not all(map(math.isfinite, itertools.chain(*paths.values()))):
         raise SettingError(
             f"with lr {lr:g} and curvature {curvature:g} w grows without bound; expected lr times "
             f"curvature below 2 (1 + momentum) = {2 * (1 + momentum):g}. Choose a smaller lr."

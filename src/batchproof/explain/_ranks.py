@@ -20,7 +20,8 @@ def ranks(
     samples: Annotated[int, "samples in all"] = 9,
     world_size: Annotated[int, "ranks"] = 2,
     losses: Annotated[
-        Sequence[float] | None, "loss of each sample, in order; 0, 1, 2 ... if not given"
+        Sequence[float] | None,
+        "loss of each sample, in order; replaces samples; 0, 1, 2 ... if not given",
     ] = None,
 ) -> Explanation:
     """Spread samples over ranks: repeated, dropped, averaged."""
