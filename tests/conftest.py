@@ -1,6 +1,7 @@
 """Shared by all tests: shapes checked at run time, real data by folder, skips with a reason."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from hypothesis import HealthCheck, settings
 from jaxtyping import config, install_import_hook
 
 install_import_hook("batchproof", "beartype.beartype").__enter__()
+
+# a shell's background job ignores SIGINT, which tests send
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

@@ -238,6 +238,16 @@ class Interrupt(Callback):
             os.kill(os.getpid(), self.number)
 
 
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        history = trainer(callbacks=[Interrupt(1, signal.SIGINT)]).fit(batches(), max_epochs=1)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert history.stopped == "max_epochs reached (1)"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     trainer(dropping(), run_dir=tmp_path / "whole", seed=1).fit(

@@ -39,7 +39,9 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        self._before = {number: signal.signal(number, self._notice) for number in _WATCHED}
+        # what is ignored, as SIGINT is for a shell's background jobs, stays so
+        heard = [n for n in _WATCHED if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+        self._before = {number: signal.signal(number, self._notice) for number in heard}
         try:
             yield self
         finally:
