@@ -86,6 +86,11 @@ class RunFolder:
         folder = self.path / which
         if which == BEST and not folder.exists():
             folder = self.path / FORMER_BEST
+            if not folder.exists():
+                raise CheckpointError(
+                    f"{self.path} has no best weights, for no epoch was validated to its end; "
+                    f"go on with the run, or look whether {self.path / LAST} serves."
+                )
         fault = broken(folder)
         if fault is not None:
             other = LAST if which == BEST else PREVIOUS
