@@ -57,6 +57,21 @@ def test_a_marker_that_names_nothing_is_refused_in_one_line(pytester):
     result.stdout.fnmatch_lines(["*the marker cut_invariance of *::test_step names nothing*"])
 
 
+def test_a_step_that_cannot_be_checked_fails_in_the_lines_of_the_test_alone(pytester):
+    pytester.makepyfile(
+        "import torch\n"
+        "def build():\n"
+        "    model = torch.nn.Linear(1, 1)\n"
+        "    return model, torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "def test_step(cut_invariance):\n"
+        "    cut_invariance(lambda *_: None, list(torch.ones(4, 1)), build=build)\n"
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E*ProbeError: run took 0 optimiser steps under cut 'whole'*"])
+    result.stdout.no_fnmatch_line("*_lab.py*")
+
+
 def test_without_a_marker_there_is_no_report(cut_report):
     assert cut_report is None
 

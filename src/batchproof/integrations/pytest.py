@@ -59,12 +59,17 @@ class CutInvariance:
 def _held(kind: Literal["step", "evaluate"], run: Any, samples: Any, given: Any) -> "Report":
     """Return the report of a check, or raise it where something depends on the cut."""
     __tracebackhide__ = True
+    from batchproof import ProbeError  # noqa: PLC0415
     from batchproof.check import Probe  # noqa: PLC0415
 
     settings = dict(given)
     name = settings.pop("name", "")
     probe = run if isinstance(run, Probe) else Probe(run, samples, kind=kind, **settings)
-    report = probe.check(name=name)
+    try:
+        report = probe.check(name=name)
+    except ProbeError as error:
+        # the test and, where it failed, the user's own code are shown, not the check's
+        raise error.with_traceback(None) from error.__cause__
     report.raise_if_failed()
     return report
 
