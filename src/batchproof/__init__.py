@@ -5,7 +5,8 @@ pair (total, weight), which adds exactly, and divides once:
 
     L = sum_i x_i / sum_i w_i          grad L = sum_i grad x_i / sum_i w_i
 
-The names below are bound when first used, so that importing batchproof loads no torch.
+The names below, and the packages that they live in, are bound when first used, so that importing
+batchproof loads no torch.
 """
 
 from importlib import import_module
@@ -52,6 +53,21 @@ _HOME = {
     "check_step": "check",
     "equivalent_settings": "explain",
 }
+
+_PACKAGES = frozenset(
+    {
+        "check",
+        "data",
+        "explain",
+        "integrations",
+        "mean",
+        "meter",
+        "recipes",
+        "report",
+        "step",
+        "train",
+    }
+)
 
 __all__ = [
     "BatchproofError",
@@ -122,6 +138,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"batchproof.{name}")
     try:
         home = _HOME[name]
     except KeyError:
@@ -133,4 +151,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_PACKAGES})

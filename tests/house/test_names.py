@@ -1,6 +1,9 @@
 """The public names are the contract; adding or losing one is a decision."""
 
 import inspect
+import subprocess
+import sys
+from pathlib import Path
 
 import batchproof
 
@@ -30,6 +33,18 @@ def test_every_public_name_is_there_and_documented() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(batchproof, "no_such_name")
     assert "Mean" in dir(batchproof)
+
+
+def test_a_package_is_there_without_an_import_of_its_own() -> None:
+    code = "import batchproof as bp; [getattr(bp, name).__doc__.strip() for name in bp._PACKAGES]"
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
+    assert done.returncode == 0
+    assert set(dir(batchproof)) >= batchproof._PACKAGES
+
+
+def test_the_packages_are_those_of_the_house() -> None:
+    found = {path.parent.name for path in Path(batchproof.__file__).parent.glob("*/__init__.py")}
+    assert found - {"cli", "page"} == batchproof._PACKAGES
 
 
 def test_every_error_is_also_the_builtin_it_resembles() -> None:

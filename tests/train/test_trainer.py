@@ -388,6 +388,8 @@ def test_a_device_that_is_not_there_is_refused():
     [
         ({"accumulate": 0}, "accumulate is 0; expected a whole number, 1 or more"),
         ({"log_every": -1}, "log_every is -1"),
+        ({"seed": "a"}, "seed is 'a'; expected a whole number, or None"),
+        ({"callbacks": [print]}, r"callbacks holds .*print.*; expected objects of .*Callback"),
         ({"overfit_batches": 0}, "overfit_batches is 0"),
         ({"patience": 0}, "patience is 0; expected 1 epoch or more"),
         ({"min_delta": -1.0}, "min_delta is -1.0; expected 0 or more"),

@@ -68,6 +68,14 @@ class Outlets:
     groups: Groups | None = None
     group: Any = None
 
+    def __post_init__(self) -> None:
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise SettingError(
+                    f"callbacks holds {callback!r}; expected objects of batchproof.train.Callback. "
+                    "Derive a class from it and override what you need."
+                )
+
 
 @dataclass(slots=True)
 class Session:

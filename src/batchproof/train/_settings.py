@@ -56,6 +56,10 @@ class Settings:
         for name in ("limit_train_batches", "limit_val_batches", "overfit_batches"):
             if getattr(self, name) is not None:
                 expect_positive(name, getattr(self, name))
+        if self.seed is not None and (
+            isinstance(self.seed, bool) or not isinstance(self.seed, int)
+        ):
+            raise SettingError(f"seed is {self.seed!r}; expected a whole number, or None.")
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain values."""
