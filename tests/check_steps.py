@@ -879,6 +879,25 @@ def own_mean(model, optimizer, batches):
     return over_ranks(value) / world_size()
 
 
+def second_rank():
+    return torch.distributed.is_initialized() and torch.distributed.get_rank() == 1
+
+
+def light_on_rank_one(model, optimizer, batches):
+    """Right on one process; what the second rank has counts less."""
+    optimizer.zero_grad()
+    weight = over_ranks(sum(len(batch[1]) for batch in batches))
+    for batch in batches:
+        share = 0.7 if second_rank() else 1.0
+        (of_classes(model, batch)[0] / weight * world_size() * share).backward()
+    optimizer.step()
+
+
+def light_shard(model, batches):
+    """Right on one process; what the second rank has counts less."""
+    return exact_shards(model, batches) - over_ranks(0.1 if second_rank() else 0.0)
+
+
 def pooled_and_says_its_own(model, optimizer, batches):
     plain = model.module if hasattr(model, "module") else model
     with torch.no_grad():
@@ -937,6 +956,7 @@ OVER_RANKS = [
     Case("no factor", SMALL, without_world_size, (*SIZE, *LOSS), more=RANKS),
     Case("mean of ranks' means", SMALL, own_mean, MEANS, more=RANKS),
     Case("each says its own", SMALL, pooled_and_says_its_own, LOSS, more=RANKS),
+    Case("less on the second rank", SMALL, light_on_rank_one, ("unknown",), more=RANKS),
 ]
 
 
@@ -1038,6 +1058,8 @@ EVALUATIONS = [
 
 EVALUATED_OVER_RANKS = [
     Case("pooled", SMALL, exact_shards, more={**EVALUATE, "ranks": (2,)}),
+    Case("less on the second rank", SMALL, light_shard, ("unknown",),
+         more={**EVALUATE, "ranks": (2,)}),
     Case("padded", SMALL, padded_shards, ("duplicated-samples",),
          more={**EVALUATE, "ranks": (2,), "shards": "own"}),
 ]  # fmt: skip

@@ -91,6 +91,11 @@ def language_model() -> transformers.Trainer:
     return trainer(model("LlamaForCausalLM", num_key_value_heads=2), sequences(labels="own"))
 
 
+def sequence_classifier() -> transformers.Trainer:
+    """Return the Trainer of a head whose loss is a mean, whatever it is told of the window."""
+    return step_of("BertForSequenceClassification", "sequence")
+
+
 class Constant(nn.Module):
     """A model whose loss is the mean of its input, so that every number is plain."""
 

@@ -22,6 +22,7 @@ from tiny_transformers import (  # noqa: E402
     model,
     nine_numbers,
     numbers,
+    sequence_classifier,
     sequences,
     step_of,
     trainer,
@@ -93,6 +94,14 @@ def test_evaluation_on_two_ranks_counts_samples_twice():
     assert "duplicated-samples" in report.names
     values = {round(cut.loss, 2) for cut in report.cuts if cut.ranks == 2}
     assert values & {3.42, 3.56}
+
+
+@pytest.mark.ranks
+def test_evaluation_of_a_head_that_ignores_the_count_grows_with_the_number_of_ranks():
+    report = probe_evaluate(sequence_classifier, ranks=(1, 2)).check()
+    assert set(report.names) == {"world-size-factor", "nan-batch-dropped"}
+    scales = {round(cut.scale, 6) for cut in report.cuts if cut.ranks == 2}
+    assert scales == {2.0}
 
 
 def test_a_nan_batch_is_left_out_of_an_evaluation():

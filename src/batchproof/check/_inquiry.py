@@ -307,7 +307,8 @@ class Inquiry:
         single = [cut for cut in cuts if len(cut.ranks) == 1]
         if self.found and self.found[-1].name == "duplicated-samples":
             return None
-        if self.split is not None:
+        # what one law predicts on one process is wrong over ranks alone, of which terms say nothing
+        if law is None and self.split is not None:
             window = self.lab.kit.window
             if window is None and not self.evaluation:
                 window = window_size(self.lab)

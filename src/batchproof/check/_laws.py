@@ -70,7 +70,7 @@ def scales(rule: Rule, cut: Cut, weigh: Weigh) -> list[float]:
     number = sum(len(piece.samples) for piece in cut.pieces)
     result = []
     for rank, pieces in enumerate(cut.ranks):
-        own = sum(weigh(piece) for piece in pieces)
+        own = sum((weigh(piece) for piece in pieces), 0.0)
         size = sum(len(piece.samples) for piece in pieces)
         share = {
             "mean": 1 / world,

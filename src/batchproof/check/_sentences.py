@@ -20,6 +20,13 @@ _METER = (
     "value = meter.estimate().value"
 )
 
+_SYNCED = (
+    "meter = batchproof.Meter()   # on every rank, over its own samples\n"
+    "for batch in batches:\n"
+    "    meter.add(batchproof.reduce(losses(model, batch), mask=mask(batch)))\n"
+    "value = meter.sync().estimate().value"
+)
+
 _REMEDY: dict[str, tuple[str, str]] = {
     "mean-of-micro-batch-means": (
         "Sum the losses of all micro-batches and divide once by the weight of all of them.",
@@ -138,6 +145,7 @@ _REMEDY: dict[str, tuple[str, str]] = {
 _OF_EVALUATION: dict[str, tuple[str, str]] = {
     "not-divided": ("Divide the sum over all batches by the weight of all of them.", _METER),
     "one-micro-batch-only": ("Add up sums and weights of every batch and every rank.", _METER),
+    "world-size-factor": ("Pool the sums and weights of all ranks, and divide once.", _SYNCED),
     "batch-norm": (
         "Put the model on its running statistics before it is evaluated.",
         "model.eval()",
