@@ -7,7 +7,7 @@ import pytest
 
 import check_steps
 from batchproof import CutDependenceError
-from batchproof.check import Diagnosis, check_heads, check_step
+from batchproof.check import Diagnosis, check_evaluate, check_heads, check_step
 from batchproof.check._report import SCHEMA, merge
 from batchproof.check._sentences import _OF_EVALUATION, _REMEDY
 
@@ -122,6 +122,13 @@ def test_what_is_held_still_is_named():
     report = case("mlp, dropout held still").probe().check()
     assert report.ok
     assert any("body.2" in note for note in report.notes)
+
+
+def test_an_evaluation_that_draws_is_told_of_eval():
+    run = check_steps.evaluation(check_steps.of_classes, "pooled")
+    build = check_steps.Build(check_steps.Dropped)
+    report = check_evaluate(run, check_steps.vectors(), build=build)
+    assert any(note.endswith("should call model.eval() first") for note in report.notes)
 
 
 def test_layers_that_look_at_their_batch_are_named():

@@ -42,12 +42,17 @@ class Steadiness:
             left = lab.trace.draws
             stilled = [where for where in draws if where not in left]
             if stilled:
-                self.notes.append(f"random draws held still: {', '.join(stilled[:6])}")
+                self.notes.append(f"random draws held still: {', '.join(stilled[:6])}{self._mode}")
             draws = list(left)
         self._finite()
         self._precision()
         found = self._unseeded(draws)
         return found or self._second_call()
+
+    @property
+    def _mode(self) -> str:
+        evaluation = self.lab.kit.kind == "evaluate"
+        return "; an evaluation should call model.eval() first" if evaluation else ""
 
     def _finite(self) -> None:
         vector = self.lab.vector(self.lab.whole())
