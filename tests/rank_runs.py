@@ -55,12 +55,34 @@ def trainer_in(run: Path, wrapper: str, *, normed: bool = False, **options) -> b
     )
 
 
-def fit(run: Path, wrapper: str, *, epochs: int = 3, resume: bool = True, **options) -> dict:
+class Told:
+    """Validation batches; with the second of them the process is sent a signal, once."""
+
+    def __init__(self, ranks: str = "") -> None:
+        self.batches, self.drawn = rank_training.batches(size=2), 0
+        self.told = os.environ.get("RANK", "0") not in ranks
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self):
+        for batch in self.batches:
+            self.drawn += 1
+            if self.drawn == 2 and not self.told:
+                self.told = True
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+
+def fit(
+    run: Path, wrapper: str, *, epochs: int = 3, resume: bool = True, val=None, **options
+) -> dict:
     trainer = trainer_in(run, wrapper, **options)
     # a batch of one sample has no variance to normalise by
     count = 24 if options.get("normed") else rank_training.SAMPLES
     train = rank_training.batches(count, shuffle=True, size=2)
-    history = trainer.fit(train, rank_training.batches(), max_epochs=epochs, resume=resume)
+    val = val or rank_training.batches()
+    history = trainer.fit(train, val, max_epochs=epochs, resume=resume)
     best = history.best_state()
     return {
         "notices": history.notices,
@@ -88,6 +110,7 @@ def together(folder: Path) -> dict:
             "tried": tried(folder),
             "seen": {each: fit(folder / f"{each} whole", each, epochs=2) for each in SHARED},
             "signalled": {each: signalled(folder / f"{each} cut", each) for each in SHARED},
+            "told": {each: told(folder, each) for each in SHARED},
             "normed": normed(folder),
             "full": one_cannot_write(folder / "full", place.rank),
         }
@@ -110,6 +133,24 @@ def signalled(run: Path, wrapper: str, **options) -> str:
     finally:
         _signals._INTERVAL = interval
     return "never stopped"
+
+
+def told(folder: Path, wrapper: str) -> list:
+    """Ranks get a signal in a validation: all, or one; they go on as if none had."""
+    interval, _signals._INTERVAL = _signals._INTERVAL, 0.0
+    seen = []
+    try:
+        fit(folder / f"{wrapper} untold", wrapper, epochs=2, val=Told())
+        for ranks in ("01", "1"):
+            run, val = folder / f"{wrapper} told {ranks}", Told(ranks)
+            try:
+                fit(run, wrapper, epochs=2, val=val)
+            except bp.RunInterruptedError as error:
+                seen.append([str(error), val.drawn, len(val)])
+            fit(run, wrapper, epochs=2, val=Told())
+    finally:
+        _signals._INTERVAL = interval
+    return seen
 
 
 def tried(folder: Path) -> list[str]:

@@ -56,6 +56,20 @@ def test_ranks_stop_for_a_signal_to_one_of_them_after_the_same_step_and_go_on_al
         assert log_of(folder / f"{wrapper} cut") == log_of(folder / f"{wrapper} whole")
 
 
+@pytest.mark.parametrize("wrapper", rank_runs.SHARED)
+def test_a_signal_during_validation_is_heeded_by_all_ranks_without_its_end(together, wrapper):
+    folder, seen = together
+    for rank, by_rank in enumerate(seen):
+        to_all, to_one = by_rank["told"][wrapper]
+        assert "interrupted by SIGTERM after step 3; saved in" in to_all[0]
+        assert to_all[1] == 2
+        assert "interrupted by SIGTERM after step 3; saved in" in to_one[0]
+        # replicas draw what they have; ranks of a sharded model run it equally often
+        assert to_one[1] == (2 if rank == 1 or wrapper == "fsdp" else to_one[2])
+    for ranks in ("01", "1"):
+        assert log_of(folder / f"{wrapper} told {ranks}") == log_of(folder / f"{wrapper} untold")
+
+
 def test_running_statistics_that_each_rank_has_of_its_own_are_gone_on_with(together):
     folder, seen = together
     assert "after step 4" in seen[1]["normed"]

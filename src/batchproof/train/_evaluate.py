@@ -91,7 +91,8 @@ def measure(
     coefficients: Mapping[str, float] | None = None,
     nonfinite: Literal["raise", "keep"] = "raise",
     group: Any = None,
-    each: Callable[[], None] | None = None,
+    left: Callable[[bool], bool] | None = None,
+    over: Callable[[], None] | None = None,
 ) -> Sums:
     """Return the sums of an evaluation, from which evaluate makes its Estimate.
 
@@ -104,7 +105,9 @@ def measure(
         coefficients: what each term is multiplied by.
         nonfinite: "raise" or "keep".
         group: the process group.
-        each: called after every batch.
+        left: called after every batch with whether it counts; returns whether to leave the rest,
+            which ranks of a sharded model must do after the same batch.
+        over: called when this rank's batches are over, or left, before it meets the others.
 
     Raises:
         NonFiniteError: if the loss is NaN or infinite and nonfinite is "raise".
@@ -116,12 +119,13 @@ def measure(
     with evaluating(model):
         for batch, counts in evenly(model, placed(loader, device_of(model)), group):
             terms, metrics = unpooled(loss(model, batch))
-            if not counts:
-                continue
-            sums.add(terms, metrics, by=None if by is None else by(batch))
-            watch.add({name: mean.total.sum() for name, mean in terms.items()})
-            if each is not None:
-                each()
+            if counts:
+                sums.add(terms, metrics, by=None if by is None else by(batch))
+                watch.add({name: mean.total.sum() for name, mean in terms.items()})
+            if left is not None and left(counts):
+                break
+    if over is not None:
+        over()
     if nonfinite == "raise":
         watch.check(loader)
     if in_a_group(group):

@@ -18,7 +18,7 @@ from batchproof._errors import (
     RunInterruptedError,
     SettingError,
 )
-from batchproof.step import StepResult, in_a_group, of_all, windows
+from batchproof.step import StepResult, in_a_group, is_sharded, of_all, windows
 from batchproof.train._best import Best
 from batchproof.train._callback import listens
 from batchproof.train._evaluate import measure, nonfinite_sample
@@ -280,14 +280,20 @@ class Fit:
         if self._val is None:
             return []
         around, random = self._around, capture()
+        signals, together = around.signals, is_sharded(self._parts.model)
 
-        def each() -> None:
-            around.progress.tick_validation()
-            # ranks draw unequal numbers of batches, so none can know where another one stops
-            if around.signals.alone and around.signals.caught is not None:
-                raise _LeftError
+        def left(counts: bool) -> bool:  # noqa: FBT001
+            if counts:
+                around.progress.tick_validation()
+            # a rank leaves by itself, unless others would wait for it in their next pass
+            return (signals.heeded() if together else signals.caught) is not None
+
+        def over() -> None:
+            if (number := signals.agreed()) is not None:
+                raise _LeftError(number)
 
         around.progress.begin_validation(self._val.batches)
+        signals.ask_next()
         try:
             with self._parts.average.in_place():
                 sums = measure(
@@ -298,10 +304,11 @@ class Fit:
                     groups=around.groups,
                     coefficients=self._settings.coefficients,
                     group=around.group,
-                    each=each,
+                    left=left,
+                    over=over,
                 )
-        except _LeftError:
-            self._interrupt(around.signals.caught or 0, random)
+        except _LeftError as error:
+            self._interrupt(error.number, random)
         sums.estimate()
         return self._records(sums, "val", "epoch")
 
@@ -366,7 +373,11 @@ class Fit:
 
 
 class _LeftError(Exception):
-    """A validation was left for a signal."""
+    """A validation was left for a signal, on all ranks."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def _blame(window: Sequence[Any]) -> str:

@@ -65,6 +65,16 @@ class Signals:
         self._since = time.perf_counter()
         return int(caught) or None
 
+    def agreed(self) -> int | None:
+        """Return the signal that any rank was sent so far, on all ranks the same; all call it."""
+        self.ask_next()
+        return int(largest([float(self.caught or 0)], self._group)[0]) or None
+
+    def ask_next(self) -> None:
+        """Have ranks ask each other at the next call of heeded, for calls come at another pace."""
+        self._since = time.perf_counter()
+        self._steps = self._left = 1
+
     def _notice(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.caught = number
