@@ -235,8 +235,8 @@ class Laboratory:
         if shot.steps > expected:
             raise ProbeError(
                 f"run took {shot.steps} optimiser steps over {pieces} micro-batches, expected "
-                f"{expected}: one call is one step. For a loop that takes a loader and steps "
-                "every k micro-batches, pass window=k."
+                f"{expected}: one call is one step. Take optimizer.step() out of the loop over "
+                "micro-batches, or pass window=k for a loop that takes a loader and steps every k."
             )
 
     def vector(self, cut: Cut, **changes: object) -> Tensor:
