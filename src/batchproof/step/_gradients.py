@@ -8,6 +8,8 @@ from torch import Tensor
 
 from batchproof.step._number import Number, at_most_one
 
+DOUBLE = {torch.float64, torch.complex128}
+
 
 def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
     """Return the gradients that are there; sparse ones with their duplicates summed.
@@ -34,11 +36,14 @@ def local(grad: Tensor) -> Tensor:
 
 def total_norm(grads: Sequence[Tensor]) -> Number:
     """Return the 2-norm of all gradients together, each taken in float32 or wider."""
-    real = [_real(grad) for grad in _dense(grads)]
-    if not real:
+    dense = _dense(grads)
+    if not dense:
         return 0.0
-    wide = torch.float64 if any(grad.dtype == torch.float64 for grad in real) else torch.float32
-    norms = torch._foreach_norm(real, 2, dtype=wide)  # noqa: SLF001
+    dtypes = {grad.dtype for grad in dense}
+    if any(dtype.is_complex for dtype in dtypes):
+        dense = [_real(grad) for grad in dense]
+    wide = torch.float32 if dtypes.isdisjoint(DOUBLE) else torch.float64
+    norms = torch._foreach_norm(dense, 2, dtype=wide)  # noqa: SLF001
     device = next((norm.device for norm in norms if not norm.is_cpu), None)
     if device is None:
         return math.hypot(*[norm.item() for norm in norms])
