@@ -357,7 +357,7 @@ def test_batches_of_every_shape_are_brought_to_the_device():
     from dataclasses import dataclass
     from typing import NamedTuple
 
-    from batchproof.train import _place
+    from batchproof import _trees
 
     class Pair(NamedTuple):
         x: torch.Tensor
@@ -370,7 +370,7 @@ def test_batches_of_every_shape_are_brought_to_the_device():
 
     cpu, meta = torch.device("cpu"), torch.device("meta")
     one = torch.ones(1)
-    moved = _place.to_device({"a": [one, Pair(one, one)], "b": (Both(one, "n"), "text", 3)}, meta)
+    moved = _trees.to_device({"a": [one, Pair(one, one)], "b": (Both(one, "n"), "text", 3)}, meta)
     assert moved["a"][0].device == moved["a"][1].x.device == moved["b"][0].x.device == meta
     assert isinstance(moved["a"][1], Pair)
     assert (moved["b"][0].name, moved["b"][1:]) == ("n", ("text", 3))

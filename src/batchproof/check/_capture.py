@@ -16,17 +16,12 @@ from torch.nn.utils import clip_grad
 from torch.optim import optimizer as torch_optimizer
 
 from batchproof.check._still import Trace
+from batchproof.ranks import full
 
 # what torch's clipping by norm calls to scale the gradients, however it was imported
 _CLIP = "_clip_grads_with_norm_"
 # and its clipping by value
 _CLAMP = ("_foreach_clamp_min_", "_foreach_clamp_max_")
-
-
-def whole_tensor(value: Tensor) -> Tensor:
-    """Return a tensor's full value where it is sharded over ranks, else the tensor."""
-    full = getattr(value, "full_tensor", None)
-    return full() if callable(full) else value
 
 
 @dataclass
@@ -67,7 +62,7 @@ class Recorder:
         for number, param in enumerate(params):
             if param.grad is None:
                 continue
-            grad = whole_tensor(param.grad).detach()
+            grad = full(param.grad).detach()
             grad = grad.to_dense() if grad.is_sparse else grad.clone()
             name = self.names.get(id(param), f"parameter {number} of the optimiser")
             self.steps[step][name] = grad if scale is None else grad / scale

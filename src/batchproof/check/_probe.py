@@ -11,12 +11,12 @@ import torch
 from torch.utils.data import default_collate
 
 from batchproof._errors import ProbeError
+from batchproof._files import write_file
 from batchproof.check._cuts import Chosen
 from batchproof.check._heads import Heads, check_heads
 from batchproof.check._report import Report
 from batchproof.check._shot import one_line
 from batchproof.check._step import Wrap, check_evaluate, check_step
-from batchproof.page import write_file
 
 
 @dataclass(frozen=True)

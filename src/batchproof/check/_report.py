@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from batchproof._errors import CutDependenceError
-from batchproof.page import write_file
+from batchproof._files import write_file
 
 SCHEMA = 1
 # what a report begins with only if nothing else was found

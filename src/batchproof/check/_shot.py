@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from batchproof._errors import ProbeError
-from batchproof.check._capture import Recorder, whole_tensor
+from batchproof.check._capture import Recorder
 from batchproof.check._cuts import Piece
 from batchproof.check._samples import cast, rows
 from batchproof.check._still import Still, Trace, seed_all, stilled, traced
+from batchproof.ranks import full
 
 WIDTH = 256
 SEED = 20_240
@@ -256,7 +257,7 @@ def _shot(
         gradients = {name: gradient * enlarge for name, gradient in gradients.items()}
     change = {}
     for name, param in model.named_parameters():
-        moved = whole_tensor(param.detach()) - whole_tensor(recorder.start[id(param)])
+        moved = full(param.detach()) - full(recorder.start[id(param)])
         change[name.removeprefix("module.")] = moved
     clips, clamps = tuple(recorder.clips), tuple(recorder.clamps)
     return Shot(gradients, change, loss, len(recorder.steps), clips, start, clamps)

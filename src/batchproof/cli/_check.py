@@ -44,8 +44,8 @@ def check(
 
     Exit status: 0 where nothing depends on the cut, 1 where something does, 2 for wrong use.
     """
+    from batchproof._files import refuse_file
     from batchproof.check import run_probe, write_example
-    from batchproof.page import refuse_file
 
     if example:
         written = write_example(probe or "probe.py")

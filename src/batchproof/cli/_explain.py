@@ -95,7 +95,7 @@ def _option(name: str, text: str, default: Any, kind: Any, metavar: str) -> insp
 def _show(topic: "Topic", given: dict[str, str], html: Path | None) -> None:
     from rich.console import Console
 
-    from batchproof.page import write_file
+    from batchproof._files import write_file
 
     explanation = topic.explain(**given)
     if html is None:

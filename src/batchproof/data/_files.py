@@ -1,16 +1,14 @@
 """Files of published data sets: found, fetched when asked, and held to their digests."""
 
-import contextlib
 import gzip
 import hashlib
 import http.client
-import os
-import tempfile
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
 from batchproof._errors import DataError
+from batchproof._files import write_file
 
 TIMEOUT_S = 30
 
@@ -143,7 +141,8 @@ def fetch(url: str, target: Path, expected: str, *, unzipped: bool) -> None:
             f"Try again later, or put the published file at {target} yourself."
         )
     try:
-        write_whole(target, content)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_file(target, content)
     except OSError as error:
         raise DataError(
             f"{target} cannot be written: {error.strerror}. Give a data folder you may write to."
@@ -155,17 +154,3 @@ def _unzip(url: str, content: bytes) -> bytes:
         return gzip.decompress(content)
     except (EOFError, gzip.BadGzipFile) as error:
         raise DataError(f"{url} gave no gzip file ({error}). Try again later.") from error
-
-
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from batchproof import ranks
 from batchproof._errors import SettingError
 
 
@@ -54,9 +55,7 @@ def place(rank: int | None, world_size: int | None) -> tuple[int, int]:
             f"rank is {rank} and world_size is {world_size}; expected both or neither. "
             "Leave both out to take them from torch.distributed."
         )
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+    return ranks.rank(), ranks.world_size()
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:

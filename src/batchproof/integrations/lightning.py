@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import distributed, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, DistributedSampler, default_collate
 
@@ -28,6 +28,7 @@ from batchproof._errors import ProbeError
 from batchproof.check import Probe
 from batchproof.integrations._given import Made, count_of, framework, loader_of, rows_of, stack
 from batchproof.integrations._shards import Batch, EvaluationProbe
+from batchproof.ranks import world_size
 
 _KEPT = ("gradient_clip_val", "gradient_clip_algorithm")
 _QUIET: dict[str, Any] = {
@@ -180,7 +181,7 @@ class _Evaluate:
 
     def __call__(self, module: Any, batches: list[Any]) -> float:
         loader = loader_of(batches)
-        if _launched_ranks() > 1:
+        if world_size() > 1:
             rows, size = rows_of(batches)
             loader = DataLoader(rows, batch_size=size, collate_fn=stack)  # type: ignore[arg-type]
         with _quietly():
@@ -211,19 +212,14 @@ def shares(count: int, size: int, world: int) -> list[list[tuple[Batch, int]]]:
     return found
 
 
-def _launched_ranks() -> int:
-    here = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if here else 1
-
-
 def _launched() -> dict[str, Any]:
     """Return the settings of a Trainer on this machine: one process, or the ranks there are."""
-    if _launched_ranks() == 1:
+    if world_size() == 1:
         return {"accelerator": "cpu", "devices": 1}
     environments = framework("lightning.pytorch.plugins.environments", "lightning")
     return {
         "accelerator": "cpu",
-        "devices": _launched_ranks(),
+        "devices": world_size(),
         "strategy": "ddp",
         "plugins": [environments.TorchElasticEnvironment()],
     }

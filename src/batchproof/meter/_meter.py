@@ -19,6 +19,7 @@ from batchproof.mean import Mean, Unit
 from batchproof.meter._estimate import Column, Estimate
 from batchproof.meter._ranks import Part, gather
 from batchproof.meter._sums import WEIGHT, Pairs, Sums
+from batchproof.ranks import is_initialised
 
 # pairs kept before they are folded: 504 pooled ones, or 102 batches of 256 samples
 ROOM = 1 << 15
@@ -367,7 +368,7 @@ def sync_all(
         UnitError: if ranks hold means of different units under one name.
         RankError: if ranks have different numbers of groups under one name.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not is_initialised():
         return
     if meters and all(meter.synced for meter in meters.values()):
         return

@@ -16,6 +16,7 @@ from torch import Tensor, distributed
 from batchproof._errors import RankError, UnitError
 from batchproof.mean import Unit
 from batchproof.meter._sums import Sums
+from batchproof.ranks import device_of, world_size
 
 # holds the sums of about thirty meters without groups
 CAPACITY = 8192
@@ -40,7 +41,7 @@ def gather(
         UnitError: if their units differ.
         RankError: if their numbers of groups differ.
     """
-    ranks = [_decoded(message) for message in _exchange(_encoded(parts, _device(group)), group)]
+    ranks = [_decoded(message) for message in _exchange(_encoded(parts, device_of(group)), group)]
     names = dict.fromkeys(name for held in ranks for name in held)
     for name in names:
         held = {rank: parts[name] for rank, parts in enumerate(ranks) if name in parts}
@@ -74,7 +75,7 @@ def _all_gather(
 ) -> list[Tensor]:
     part = mine[start:stop]
     sent = torch.cat([part, part.new_zeros(stop - start - len(part))])
-    received = [torch.empty_like(sent) for _ in range(distributed.get_world_size(group))]
+    received = [torch.empty_like(sent) for _ in range(world_size(group))]
     distributed.all_gather(received, sent, group=group)
     return received
 
@@ -102,10 +103,3 @@ def _decoded(message: UInt8[Tensor, " bytes"]) -> dict[str, Part]:
         parts[name] = Part(Sums.unpack(numbers[:size]), unit, pooled)
         numbers = numbers[size:]
     return parts
-
-
-def _device(group: distributed.ProcessGroup | None) -> torch.device:
-    """Return where the group's collectives run; a rank without data finds the same."""
-    if "nccl" in str(distributed.get_backend(group)):
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")

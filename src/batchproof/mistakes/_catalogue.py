@@ -28,12 +28,7 @@ _SYNCED = (
     "    meter.add(batchproof.reduce(losses(model, batch), mask=mask(batch)))\n"
     "value = meter.sync().estimate().value"
 )
-_BY_SIZE = (
-    "total += loss.item() * len(targets)\n"
-    "count += len(targets)\n"
-    "...\n"
-    "mean = total / count"
-)
+_BY_SIZE = "total += loss.item() * len(targets)\ncount += len(targets)\n...\nmean = total / count"
 _BY_METER = Remedy("Add up sums and weights of every batch and every rank.", _METER)
 
 
@@ -78,8 +73,7 @@ def _gradient() -> tuple[Mistake, ...]:
             Remedy(
                 "Step once more after the last micro-batch, divided by what the short window "
                 "holds.",
-                "for window in batchproof.windows(loader, accumulate=k):   # the last may be short\n"
-                "    step(window, loss)",
+                "for window in batchproof.windows(loader, accumulate=k):\n    step(window, loss)",
             ),
         ),
         Mistake(
@@ -273,7 +267,9 @@ def _number() -> tuple[Mistake, ...]:
             "BP201",
             "number",
             "The means of batches are averaged as if each batch weighed the same.",
-            Remedy("Weigh each batch by what its mean was divided by.", f"{_BY_SIZE}\n# or\n{_METER}"),
+            Remedy(
+                "Weigh each batch by what its mean was divided by.", f"{_BY_SIZE}\n# or\n{_METER}"
+            ),
         ),
         Mistake(
             "wrong-divisor",
@@ -337,7 +333,7 @@ def _number() -> tuple[Mistake, ...]:
             "ratio-of-counts",
             "BP208",
             "number",
-            "A ratio or a root of counts is averaged over batches, and no weighting makes it right.",
+            "A ratio or root of counts is averaged over batches, and no weighting makes it right.",
             Remedy(
                 "Add the counts (or squares) of all batches, and take the ratio (or root) once.",
                 "hits, total = hits + batch_hits, total + batch_total\n...\nvalue = hits / total",
@@ -498,7 +494,9 @@ def _nature() -> tuple[Mistake, ...]:
                 "Use a normalisation that looks at one sample at a time, or freeze the statistics.",
                 "model.norm = nn.GroupNorm(groups, channels)   # not nn.BatchNorm2d(...)",
             ),
-            Remedy("Put the model on its running statistics before it is evaluated.", "model.eval()"),
+            Remedy(
+                "Put the model on its running statistics before it is evaluated.", "model.eval()"
+            ),
         ),
         Mistake(
             "random-draws",

@@ -8,12 +8,10 @@ to_rich                        a part for the terminal, pictures made of charact
 to_html                        a part as HTML, pictures as inline SVG
 page                           a whole page: no network, no script, light and dark, wide and narrow
 number                         a number as people read it
-write_file, refuse_file        the file it is kept in, whole or not at all
 
 Standard library and rich only: no torch is loaded here.
 """
 
-from batchproof.page._file import refuse_file, write_file
 from batchproof.page._html import page, to_html
 from batchproof.page._parts import (
     Bar,
@@ -51,8 +49,6 @@ __all__ = [
     "Tone",
     "number",
     "page",
-    "refuse_file",
     "to_html",
     "to_rich",
-    "write_file",
 ]

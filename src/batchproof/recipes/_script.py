@@ -9,12 +9,12 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from batchproof.ranks import distributed_group
 from batchproof.recipes._catalogue import HERE, load
 from batchproof.recipes._command import command
 from batchproof.recipes._guard import guarded
 from batchproof.recipes._results import Results, show
 from batchproof.recipes._session import train
-from batchproof.step import distributed_group
 
 
 def run(main: Callable[..., Results], arguments: Sequence[str] | None = None) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from batchproof._errors import CheckpointError, RunInterruptedError, SettingError
+from batchproof.ranks import on_first
 from batchproof.recipes._catalogue import load, load_script, names
 from batchproof.recipes._command import default_settings, own_options, typed
 from batchproof.recipes._results import Results
 from batchproof.recipes._runs import latest_folder, parts, read_record, reserved
 from batchproof.recipes._settings import Settings
-from batchproof.step import on_first
 from batchproof.train import Progress
 
 # what a run may be gone on with otherwise than it was begun

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from batchproof._errors import CheckpointError, SettingError
 from batchproof.data import Batches
-from batchproof.step import of_all
+from batchproof.ranks import of_all
 from batchproof.train import History, Progress, RunFolder, Trainer
 
 SEEDS = 2**63

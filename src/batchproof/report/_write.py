@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from batchproof._errors import RunFolderError, SettingError
+from batchproof._files import write_file
 from batchproof.page import (
     Bar,
     Bars,
@@ -16,7 +17,6 @@ from batchproof.page import (
     Tone,
     number,
     page,
-    write_file,
 )
 from batchproof.report._curves import beside, curves, tone
 from batchproof.report._run import Point, Run, flat, read_run, runs_in

@@ -4,17 +4,10 @@ windows       cut a loader into accumulation windows
 Step          take a step over a window: backward as sums, divide once
 StepResult    the window's numbers, on the device until they are read
 
-distributed_group   join the process group that the environment describes
-Place               where a process stands in it
-blaming             names the rank for whose sake a collective failed
-in_a_group          whether several ranks work together
-on_first, of_all    what the first rank computes; what every rank has
-from_rank, largest  what one rank gives; the largest that any gives
-is_sharded          whether fully_shard was called on a module
-unwrapped           the module inside DistributedDataParallel
+The names of batchproof.ranks that were first public here are here, too.
 """
 
-from batchproof.step._ranks import (
+from batchproof.ranks import (
     Place,
     blaming,
     distributed_group,

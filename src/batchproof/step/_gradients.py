@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from batchproof.ranks import local
 from batchproof.step._number import Number, at_most_one
 
 DOUBLE = {torch.float64, torch.complex128}
@@ -27,11 +28,6 @@ def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
             parameter.grad = grad = grad.coalesce()
         found.append(grad)
     return found
-
-
-def local(grad: Tensor) -> Tensor:
-    """Return what lies on this rank of a gradient in shards, sharing its memory."""
-    return grad.to_local() if hasattr(grad, "to_local") else grad
 
 
 def total_norm(grads: Sequence[Tensor]) -> Number:

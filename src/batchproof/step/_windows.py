@@ -6,12 +6,13 @@ yields windows without micro-batches until the last one is done.
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, SupportsIndex, TypeVar
+from typing import SupportsIndex, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from batchproof._errors import RankError, SettingError
+from batchproof.ranks import device_of, in_a_group, of_all
 
 Batch = TypeVar("Batch")
 
@@ -60,7 +61,7 @@ def windows(
     if not isinstance(accumulate, SupportsIndex) or accumulate < 1:
         raise SettingError(f"accumulate is {accumulate!r}; expected a whole number, 1 or more.")
     batches = iter(loader)
-    if _alone(group):
+    if not in_a_group(group):
         while window := list(islice(batches, accumulate)):
             yield window
         return
@@ -90,8 +91,7 @@ def _agreed(
     length: int | None, accumulate: int, group: distributed.ProcessGroup | None
 ) -> list[int | None]:
     """Return the length of every rank's loader; refuse ranks that cut them otherwise."""
-    said: list[Any] = [None] * distributed.get_world_size(group)
-    distributed.all_gather_object(said, (length, accumulate), group=group)
+    said = of_all((length, accumulate), group)
     for rank, (_, theirs) in enumerate(said):
         if theirs != said[0][1]:
             raise RankError(
@@ -120,9 +120,7 @@ def _asking(
     batches: Iterator[Batch], accumulate: int, group: distributed.ProcessGroup | None
 ) -> Iterator[list[Batch]]:
     # on the device where the group has its collectives
-    device = torch.device("cpu")
-    if "gloo" not in str(distributed.get_backend(group)):
-        device = torch.device("cuda", torch.cuda.current_device())
+    device = device_of(group)
     while True:
         window = Window(islice(batches, accumulate))
         longest = torch.tensor(len(window), device=device)
@@ -131,12 +129,6 @@ def _asking(
             return
         window.longest = int(longest)
         yield window
-
-
-def _alone(group: distributed.ProcessGroup | None) -> bool:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return True
-    return distributed.get_world_size(group) == 1
 
 
 def _length(loader: Iterable[Batch]) -> int | None:

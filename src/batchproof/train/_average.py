@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from batchproof._errors import SettingError
-from batchproof.step import is_sharded, unwrapped
+from batchproof.ranks import is_sharded, local, unwrapped
 
 # as torch.optim.swa_utils.AveragedModel calls them
 _COUNT, _PREFIX = "n_averaged", "module."
@@ -70,13 +70,13 @@ class MovingAverage:
         # tied weights have one average
         copies = {p: p.detach().clone() for p in self._parameters.values()}
         self._averages = {name: copies[p] for name, p in self._parameters.items()}
-        self._pairs = [(_local(average), p) for p, average in copies.items()]
+        self._pairs = [(local(average), p) for p, average in copies.items()]
 
     @torch.no_grad()
     def update(self) -> None:
         """Take the model's weights into the average."""
         averages = [average for average, _ in self._pairs]
-        weights = [_local(p) for _, p in self._pairs]
+        weights = [local(p) for _, p in self._pairs]
         if self._count:
             torch._foreach_lerp_(averages, weights, 1 - self._decay)
         else:
@@ -102,7 +102,7 @@ class MovingAverage:
             return
         self._reshard()
         for average, parameter in self._pairs:
-            weight = _local(parameter)
+            weight = local(parameter)
             kept = weight.clone()
             weight.copy_(average)
             average.copy_(kept)
@@ -131,13 +131,6 @@ class MovingAverage:
         for name, average in self._averages.items():
             average.copy_(state[_PREFIX + name])
         self._count = int(state[_COUNT])
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """Return what lies on this rank of a tensor, sharing its memory."""
-    whole: Any = tensor.detach()
-    mine: Tensor = whole.to_local() if hasattr(whole, "to_local") else whole
-    return mine
 
 
 def average_of(model: Any, decay: float | None) -> NoAverage | MovingAverage:

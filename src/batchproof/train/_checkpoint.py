@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import CheckpointError
+from batchproof._files import broken
 from batchproof.train._keeper import Checkpoint
 from batchproof.train._records import Record
-from batchproof.train._sealed import broken
 from batchproof.train._shards import SHARDS, read_shards, with_shards
 from batchproof.train._weights import load_weights_file, not_tensors, save_state, save_weights
 

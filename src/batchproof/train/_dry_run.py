@@ -9,10 +9,9 @@ from typing import Any
 import torch
 
 from batchproof._errors import CheckpointError
-from batchproof.step import on_first
+from batchproof.ranks import full, on_first
 from batchproof.train._run_folder import RunFolder
 from batchproof.train._session import Session
-from batchproof.train._shards import in_shards
 from batchproof.train._snapshot import put_back
 from batchproof.train._walk import Walk
 
@@ -39,7 +38,7 @@ def try_everything(session: Session, train: Iterable[Any], val: Iterable[Any] | 
             session.outlets, run_dir=run_dir, callbacks=(), loggers=(), progress=False, plot=False
         )
         history = session.run(train, val, max_epochs=None, max_steps=1, resume=None)
-        weights = {name: _whole(weight) for name, weight in session.parts.weights().items()}
+        weights = {name: full(weight) for name, weight in session.parts.weights().items()}
         # of several ranks the first has written
         size = on_first(lambda: _compared(run_dir, weights), session.outlets.group)
     means = ", ".join(
@@ -48,10 +47,6 @@ def try_everything(session: Session, train: Iterable[Any], val: Iterable[Any] | 
         if record.span == "epoch" and record.unit != "step" and "/" not in record.name
     )
     return f"dry run: one step, one validation batch ({means}), {size:,} bytes saved and loaded"
-
-
-def _whole(weight: Any) -> Any:
-    return weight.full_tensor() if in_shards(weight) else weight
 
 
 def _compared(run_dir: Path, weights: Mapping[str, Any]) -> int:

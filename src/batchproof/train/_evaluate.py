@@ -15,7 +15,7 @@ from torch.utils.data import RandomSampler
 
 from batchproof._errors import NonFiniteError
 from batchproof.meter import Estimate
-from batchproof.step import in_a_group, unwrapped
+from batchproof.ranks import in_a_group, unwrapped
 from batchproof.train._evenly import evenly
 from batchproof.train._loss import Loss
 from batchproof.train._place import device_of, placed

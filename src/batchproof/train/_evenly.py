@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from batchproof.step import from_rank, in_a_group, is_sharded, of_all, windows
-from batchproof.train._place import device_of, to_device
+from batchproof._trees import to_device
+from batchproof.ranks import from_rank, in_a_group, is_sharded, of_all
+from batchproof.step import windows
+from batchproof.train._place import device_of
 
 
 def evenly(model: Any, loader: Iterable[Any], group: Any) -> Iterator[tuple[Any, bool]]:

@@ -18,14 +18,15 @@ from batchproof._errors import (
     RunInterruptedError,
     SettingError,
 )
-from batchproof.step import StepResult, in_a_group, is_sharded, of_all, windows
+from batchproof.ranks import in_a_group, is_sharded, of_all, rank, world_size
+from batchproof.step import StepResult, windows
 from batchproof.train._best import Best
 from batchproof.train._callback import listens
 from batchproof.train._evaluate import measure, nonfinite_sample
 from batchproof.train._history import History
 from batchproof.train._keeper import Checkpoint
 from batchproof.train._parts import Parts
-from batchproof.train._place import Sized, placed, rank_in, ranks_in
+from batchproof.train._place import Sized, placed
 from batchproof.train._position import Position
 from batchproof.train._randomness import capture, restore, seed_everything
 from batchproof.train._records import Record, Span, records_of, setting
@@ -134,8 +135,8 @@ class Fit:
         Where another number of ranks made it, samples are dealt out anew: generators are drawn
         from the first rank's, apart for each rank, and an epoch that was under way begins again.
         """
-        rank, size = rank_in(self._around.group), ranks_in(self._around.group)
-        mine = ranks[rank if size == len(ranks) else 0]
+        own, size = rank(self._around.group), world_size(self._around.group)
+        mine = ranks[own if size == len(ranks) else 0]
         restore(mine["random"])
         self._train.restore(mine["own"])
         if size == len(ranks):
@@ -143,7 +144,7 @@ class Fit:
             for name, value in mine["statistics"].items():
                 statistics[name].copy_(value)
             return mine
-        seed_everything(int(torch.randint(2**31, ())) + rank)
+        seed_everything(int(torch.randint(2**31, ())) + own)
         again = f", and epoch {self.position.epoch + 1} from its beginning"
         self._notice(
             f"{len(ranks)} ranks made the checkpoint and {size} go on: with generators drawn anew"

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from batchproof._errors import CheckpointError, RunFolderError, RunStoppedError
+from batchproof._files import seal, to_disk, write_sealed
 from batchproof.train._checkpoint import (
     check_loadable,
     read_checkpoint,
@@ -38,7 +39,6 @@ from batchproof.train._run_folder import (
     TIMING,
     RunFolder,
 )
-from batchproof.train._sealed import seal, to_disk, write_sealed
 from batchproof.train._shards import write_shards
 
 _LOGGED = "logged"

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from batchproof.step import is_sharded, unwrapped
+from batchproof.ranks import is_sharded, unwrapped
 from batchproof.train._parts import Parts
 from batchproof.train._settings import Settings
 from batchproof.train._walk import Walk

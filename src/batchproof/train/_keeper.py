@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
+from batchproof.ranks import in_shards
 from batchproof.train._records import Record
-from batchproof.train._shards import in_shards, without_shards, write_shards
+from batchproof.train._shards import without_shards, write_shards
 
 
 @dataclass(slots=True)
@@ -161,10 +161,3 @@ def copied(weights: Mapping[str, Any]) -> dict[str, Tensor]:
         for name, value in weights.items()
         if isinstance(value, Tensor)
     }
-
-
-def is_writer() -> bool:
-    """Return whether this process is the one of its ranks that shows and writes."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return True
-    return torch.distributed.get_rank() == 0

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from batchproof.step import Step, unwrapped
+from batchproof.ranks import unwrapped
+from batchproof.step import Step
 from batchproof.train._average import MovingAverage, NoAverage
 from batchproof.train._keeper import Checkpoint
 from batchproof.train._loss import Loss

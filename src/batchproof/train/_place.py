@@ -1,14 +1,13 @@
 """Where the model runs, and batches brought there."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from batchproof._errors import SettingError
-from batchproof.step import in_a_group
+from batchproof._trees import to_device
 
 
 def find_device(device: str | torch.device) -> torch.device:
@@ -37,16 +36,6 @@ def device_of(model: Any) -> torch.device:
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
-def rank_in(group: Any) -> int:
-    """Return this process's rank in a group, or in the default one; 0 without ranks."""
-    return torch.distributed.get_rank(group) if in_a_group(group) else 0
-
-
-def ranks_in(group: Any) -> int:
-    """Return the number of ranks in a group, or in the default one; 1 without ranks."""
-    return torch.distributed.get_world_size(group) if in_a_group(group) else 1
-
-
 class Sized:
     """Batches that are drawn once, with their number."""
 
@@ -70,26 +59,3 @@ def placed(loader: Iterable[Any], device: torch.device) -> Iterable[Any]:
 def _mapped(loader: Iterable[Any], of: Callable[[Any], Any]) -> Iterable[Any]:
     for batch in loader:
         yield of(batch)
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """Return a batch with every tensor in it on a device.
-
-    Args:
-        batch: a tensor, an object with `.to(device)`, or tuples, lists, mappings and dataclasses
-            of them; anything else is left as it is.
-        device: where to.
-    """
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, tuple | list):
-        parts = [to_device(part, device) for part in batch]
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
-    if hasattr(batch, "to"):
-        return batch.to(device)
-    if isinstance(batch, Mapping):
-        return {key: to_device(part, device) for key, part in batch.items()}
-    if is_dataclass(batch) and not isinstance(batch, type):
-        moved = {f.name: to_device(getattr(batch, f.name), device) for f in fields(batch)}
-        return replace(batch, **moved)
-    return batch

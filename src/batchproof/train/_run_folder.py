@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 from torch import Tensor
 
 from batchproof._errors import CheckpointError, RunFolderError
+from batchproof._files import broken
 from batchproof.train._checkpoint import RECORD, read_weights
 from batchproof.train._records import Record
-from batchproof.train._sealed import broken
 
 CONFIG, METRICS, TABLE, TIMING = "config.json", "metrics.jsonl", "metrics.csv", "timing.jsonl"
 BEST: Final = "best"

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from batchproof._errors import CheckpointError, RunFolderError, SettingError
-from batchproof.step import blaming, in_a_group, is_sharded, on_first
+from batchproof.ranks import blaming, in_a_group, is_first, is_sharded, on_first, rank, world_size
 from batchproof.train._callback import Callback
 from batchproof.train._environment import describe_environment
 from batchproof.train._evaluate import By
@@ -20,10 +20,9 @@ from batchproof.train._fit import Fit
 from batchproof.train._folder_keeper import FolderKeeper, best_in
 from batchproof.train._history import History, State
 from batchproof.train._identity import dealt_anew, differences, identity_of_data, plain
-from batchproof.train._keeper import Checkpoint, MemoryKeeper, NoKeeper, ShardKeeper, is_writer
+from batchproof.train._keeper import Checkpoint, MemoryKeeper, NoKeeper, ShardKeeper
 from batchproof.train._loggers import Loggers, named_loggers
 from batchproof.train._parts import Parts
-from batchproof.train._place import rank_in, ranks_in
 from batchproof.train._plot import LivePlot
 from batchproof.train._progress import NoProgress, Progress, progress_on
 from batchproof.train._randomness import deterministic, seed_everything
@@ -119,7 +118,7 @@ class Session:
         callbacks = [*outlets.callbacks, *self._own_callbacks(loggers)]
         if settings.seed is not None:
             # ranks draw apart, so that no two drop the same units
-            seed_everything(settings.seed + rank_in(outlets.group))
+            seed_everything(settings.seed + rank(outlets.group))
         train_walk, val_walk = self._walks(train, val)
         keeper = self._keeper(run_dir)
         self.history = History(
@@ -165,7 +164,7 @@ class Session:
         outlets, sharded = self.outlets, is_sharded(self.parts.model)
         if run_dir is None:
             return MemoryKeeper()
-        if not is_writer():
+        if not is_first():
             if sharded:
                 return ShardKeeper(run_dir, outlets.group, lambda: best_in(run_dir))
             return NoKeeper(run_dir)
@@ -230,7 +229,7 @@ class Session:
             self._notice(notice)
         then = checkpoint.rest["identity"]
         identity["first batch"] = then["first batch"]
-        as_many = len(checkpoint.rest["ranks"]) == ranks_in(self.outlets.group)
+        as_many = len(checkpoint.rest["ranks"]) == world_size(self.outlets.group)
         compared = (lambda whole: whole) if as_many else dealt_anew
         found = differences(compared(then), compared(identity))
         if not found:
@@ -268,7 +267,7 @@ class Session:
         return given
 
     def _own_callbacks(self, loggers: Sequence[Any]) -> list[Callback]:
-        if not is_writer():
+        if not is_first():
             return []
         plot = self.outlets.plot
         drawn = [LivePlot(None if plot is True else Path(plot))] if plot else []
@@ -317,7 +316,7 @@ class Session:
 
 def shown(progress: bool | Console | Progress) -> Progress:  # noqa: FBT001
     """Return what shows progress, for what was asked."""
-    if progress is False or not is_writer():
+    if progress is False or not is_first():
         return NoProgress()
     if progress is True:
         return progress_on(Console(stderr=True))

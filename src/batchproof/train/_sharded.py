@@ -8,11 +8,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from batchproof._errors import CheckpointError
-from batchproof.step import of_all, on_first, unwrapped
+from batchproof._files import write_sealed
+from batchproof.ranks import is_first, of_all, on_first, unwrapped
 from batchproof.train._checkpoint import read_checkpoint, write_checkpoint
-from batchproof.train._keeper import Checkpoint, is_writer
+from batchproof.train._keeper import Checkpoint
 from batchproof.train._parts import load_into
-from batchproof.train._sealed import write_sealed
 from batchproof.train._shards import write_shards
 
 
@@ -36,7 +36,7 @@ def save_sharded(folder: str | PathLike[str], model: nn.Module, optimizer: Optim
         write_checkpoint(rest, draft)
         return write_shards(shards, draft, None) if shards else {}
 
-    if is_writer():
+    if is_first():
         place.parent.mkdir(parents=True, exist_ok=True)
         former = place.with_name(f".{place.name}.former")
         write_sealed(place, fill, former=former, keep_former=False)

@@ -16,16 +16,10 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import CheckpointError
-from batchproof.step import in_a_group, of_all, on_first
-from batchproof.train._place import rank_in, ranks_in
-from batchproof.train._sealed import digest_of
+from batchproof._files import digest_of
+from batchproof.ranks import in_a_group, in_shards, of_all, on_first, rank, world_size
 
 SHARDS = "shards"
-
-
-def in_shards(value: Any) -> bool:
-    """Return whether a tensor lies in shards over ranks."""
-    return isinstance(value, Tensor) and hasattr(value, "full_tensor")
 
 
 def without_shards(
@@ -90,7 +84,7 @@ def write_shards(shards: Mapping[str, Tensor], folder: Path | None, group: Any) 
         alone = not in_a_group(group)
         save(dict(shards), storage_writer=writer, process_group=group, no_dist=alone)
     # in the folder of a network some files may not be seen yet; the first rank looks again
-    mine = sorted((place / SHARDS).iterdir())[rank_in(group) :: ranks_in(group)]
+    mine = sorted((place / SHARDS).iterdir())[rank(group) :: world_size(group)]
     digests = of_all({f"{SHARDS}/{path.name}": digest_of(path) for path in mine}, group)
     return {name: digest for part in digests for name, digest in part.items()}
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from batchproof.step import in_a_group, largest
+from batchproof.ranks import in_a_group, largest
 
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
 _INTERVAL = 1.0

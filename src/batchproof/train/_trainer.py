@@ -12,7 +12,8 @@ from torch.amp.grad_scaler import GradScaler
 
 from batchproof._errors import SettingError
 from batchproof.meter import Estimate
-from batchproof.step import Step, unwrapped
+from batchproof.ranks import unwrapped
+from batchproof.step import Step
 from batchproof.train._average import average_of
 from batchproof.train._callback import Callback
 from batchproof.train._dry_run import try_everything

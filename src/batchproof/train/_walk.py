@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import CheckpointError, DataError
-from batchproof.step import in_a_group
+from batchproof.ranks import in_a_group
 from batchproof.train._randomness import capture, restore
 
 

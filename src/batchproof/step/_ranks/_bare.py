@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, distributed, nn
 
 from batchproof._errors import SettingError
-from batchproof.step._ranks._group import Group
-from batchproof.step._ranks._stand_in import dense, probing, sparse_weights
+from batchproof.ranks import Group
+from batchproof.step._ranks._zero_forward import dense, probing, sparse_weights
 from batchproof.step._ranks._wrappers import Rerun
 
 BUCKET_BYTES = 25 << 20

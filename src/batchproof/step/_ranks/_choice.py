@@ -7,13 +7,21 @@ from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from batchproof._errors import SettingError
+from batchproof.ranks import (
+    Group,
+    ProcessGroup,
+    is_initialised,
+    is_sharded,
+    reshard,
+    unwrapped_of_compile,
+    world_size,
+)
 from batchproof.step._ranks._alone import Alone
 from batchproof.step._ranks._bare import Bare
 from batchproof.step._ranks._description import describe
-from batchproof.step._ranks._group import Group, ProcessGroup
 from batchproof.step._ranks._replicated import Replicated
 from batchproof.step._ranks._several import Several
-from batchproof.step._ranks._sharded import Sharded, is_sharded, reshard
+from batchproof.step._ranks._sharded import Sharded
 from batchproof.step._ranks._wrappers import Wrapper
 from batchproof.step._update import ClosureUpdate, Update
 
@@ -46,7 +54,7 @@ def ranks_of(
     """
     outer = unwrapped_of_compile(model)
     _refuse_foreign(outer, update)
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not is_initialised():
         return Alone()
     parameters = update.parameters()
     device = parameters[0].device if parameters else torch.device("cpu")
@@ -68,20 +76,6 @@ def ranks_of(
     return Several(wrapper, lines, update, counts=counts, scaled=scaled)
 
 
-def unwrapped(model: Any) -> Any:
-    """Return the module inside DistributedDataParallel and torch.compile, or the model as it is.
-
-    It runs over data without taking part in any collective, and names its parameters plainly.
-    """
-    inner = unwrapped_of_compile(model)
-    return inner.module if isinstance(inner, DistributedDataParallel) else model
-
-
-def unwrapped_of_compile(model: Any) -> Any:
-    """Return the module that torch.compile wrapped, or the model as it is."""
-    return getattr(model, "_orig_mod", model) if isinstance(model, nn.Module) else model
-
-
 def _shards_group(model: Any, group: ProcessGroup | None) -> ProcessGroup | None:
     """Return the ranks over which a sharded model's gradients are reduced."""
     from torch.distributed.tensor import DTensor  # noqa: PLC0415
@@ -100,7 +94,7 @@ def _shards_group(model: Any, group: ProcessGroup | None) -> ProcessGroup | None
         members: ProcessGroup = mesh.get_group()
         _expect_one(group, members)
         return members
-    size = distributed.get_world_size(group)
+    size = world_size(group)
     if mesh.size() != size:
         raise SettingError(
             f"the model's mesh has {mesh.size()} ranks and the group {size}; give Step the group "

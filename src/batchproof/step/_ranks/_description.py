@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from batchproof._errors import RankError
-from batchproof.step._ranks._group import Group
+from batchproof.ranks import Group
 
 _WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from batchproof._errors import SettingError
-from batchproof.step._ranks._group import Group
-from batchproof.step._ranks._stand_in import dense, probing, sparse_weights, standing_in, touching
+from batchproof.ranks import Group
+from batchproof.step._ranks._zero_forward import dense, probing, sparse_weights, standing_in, touching
 from batchproof.step._ranks._wrappers import Rerun
 
 # states of hooks that keep a part of one window's gradients for the next, or stop to reduce
@@ -78,7 +78,7 @@ class Replicated:
         """Return a pass through the wrapper with no layer inside."""
         del loss
         rerun = Rerun(1.0)
-        rerun.roots = self._stand_in()
+        rerun.roots = self._zero_forward()
         return rerun
 
     def probe(self, seed: float) -> Tensor:
@@ -93,7 +93,7 @@ class Replicated:
         if not chosen:
             return torch.ones(()) / self.group.size
         self.begin()
-        *zeros, probe = self._stand_in([chosen[0]])
+        *zeros, probe = self._zero_forward([chosen[0]])
         seeds = [*map(torch.ones_like, zeros), probe.new_tensor(seed)]
         torch.autograd.backward([*zeros, probe], seeds)
         self.end()
@@ -117,7 +117,7 @@ class Replicated:
                     "of unequal weight would be mixed. Use bf16_compress_hook, or none."
                 )
 
-    def _stand_in(self, probed: Sequence[Tensor] = ()) -> list[Tensor]:
+    def _zero_forward(self, probed: Sequence[Tensor] = ()) -> list[Tensor]:
         if self.model.require_forward_param_sync is not _FRESH:
             # a pass of this window has broadcast the buffers
             self.model.require_forward_param_sync = False

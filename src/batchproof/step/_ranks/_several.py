@@ -23,12 +23,12 @@ from torch import Tensor, distributed
 
 from batchproof._errors import NonFiniteError, RankError, SettingError
 from batchproof.mean import Mean, Outcome, Pairs
+from batchproof.ranks import is_broken_collective, watch_of
 from batchproof.step._number import Number, number, power_of_two_above
 from batchproof.step._objective import refuse_several
 from batchproof.step._ranks._bare import Bare
 from batchproof.step._ranks._description import compare
 from batchproof.step._ranks._layout import Layout, agreed, mark_of, pack, ranks_named
-from batchproof.step._ranks._watch import is_broken_collective, watch_of
 from batchproof.step._ranks._wrappers import Wrapper
 from batchproof.step._tally import Tally
 from batchproof.step._update import Update

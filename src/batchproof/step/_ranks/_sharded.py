@@ -1,7 +1,6 @@
 """FSDP2: parameters are gathered for every pass, gradients reduced to shards in the last."""
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from batchproof.mean import Pairs
+from batchproof.ranks import Group, is_sharded, reshard
 from batchproof.step._count import leaving_no_trace
-from batchproof.step._ranks._group import Group
-from batchproof.step._ranks._stand_in import probing, standing_in
+from batchproof.step._ranks._zero_forward import probing, standing_in
 from batchproof.step._ranks._wrappers import Rerun
 from batchproof.step._windows import Window
 
@@ -138,23 +137,6 @@ def _tree_of_zeros(module: nn.Module, seeds: list[float]) -> Callable[..., list[
         return [total]
 
     return forward
-
-
-def reshard(model: Any) -> None:
-    """Have every parameter in its shards, as optimisers hold it.
-
-    A forward pass without a backward pass leaves those of the outermost module whole.
-    """
-    for module in model.modules():
-        if is_sharded(module):
-            module.reshard()
-
-
-def is_sharded(module: Any) -> bool:
-    """Return whether fully_shard was called on the module."""
-    # where nobody has imported it, which takes a second, nobody has called it
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    return fsdp is not None and isinstance(module, fsdp.FSDPModule)
 
 
 def _own(module: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

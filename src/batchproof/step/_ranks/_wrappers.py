@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from batchproof.step._ranks._group import Group
+from batchproof.ranks import Group
 
 
 @runtime_checkable

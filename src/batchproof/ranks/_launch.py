@@ -8,11 +8,10 @@ Nothing else is assumed. Without WORLD_SIZE, or with 1, there is one process and
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
 
 import torch
 from torch import distributed
@@ -20,15 +19,13 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from batchproof._errors import RankError, SettingError
-from batchproof.step._ranks._group import Group, ProcessGroup, group_or_default
-from batchproof.step._ranks._watch import (
+from batchproof.ranks._group import ProcessGroup, group_or_default, in_a_group
+from batchproof.ranks._watch import (
     end_all,
     first_line,
     is_broken_collective,
     watch_of,
 )
-
-Result = TypeVar("Result")
 
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -137,13 +134,6 @@ def _attempt() -> str:
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
 
-def in_a_group(group: ProcessGroup | None = None) -> bool:
-    """Return whether several ranks work together."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return False
-    return distributed.get_world_size(group) > 1
-
-
 @contextmanager
 def blaming(group: ProcessGroup | None = None) -> Iterator[None]:
     """Raise, for a collective that fails in the body, the error that names the rank to blame.
@@ -157,58 +147,6 @@ def blaming(group: ProcessGroup | None = None) -> Iterator[None]:
         if in_a_group(group) and is_broken_collective(error):
             raise watch_of(group_or_default(group)).explain(error) from error
         raise
-
-
-def on_first(compute: Callable[[], Result], group: ProcessGroup | None = None) -> Result:
-    """Return on every rank what the first one computes; an error there is raised on all.
-
-    The error then has an attribute `of_all_ranks`. Without ranks it is simply computed.
-    """
-    if not in_a_group(group):
-        return compute()
-    members = Group(group, _where(group))
-    answer: tuple[Any, Exception | None] = (None, None)
-    if members.rank == 0:
-        try:
-            answer = (compute(), None)
-        except Exception as error:
-            answer = (None, error)
-    value, failure = members.share(answer, source=0)
-    if failure is not None:
-        vars(failure)["of_all_ranks"] = True
-        raise failure
-    found: Result = value
-    return found
-
-
-def of_all(value: Result, group: ProcessGroup | None = None) -> list[Result]:
-    """Return every rank's value, in the order of ranks; without ranks, this one alone."""
-    if not in_a_group(group):
-        return [value]
-    return Group(group, _where(group)).gather(value)
-
-
-def from_rank(source: int, value: Result, group: ProcessGroup | None = None) -> Result:
-    """Return what one rank gives; all ranks call it, and without ranks it is this one's own."""
-    if not in_a_group(group):
-        return value
-    given: Result = Group(group, _where(group)).share(value, source=source)
-    return given
-
-
-def largest(numbers: Sequence[float], group: ProcessGroup | None = None) -> list[float]:
-    """Return, for each number, the largest that any rank gives, by one small collective."""
-    if not in_a_group(group):
-        return list(numbers)
-    sent = torch.tensor(numbers, dtype=torch.float64, device=_where(group))
-    distributed.all_reduce(sent, distributed.ReduceOp.MAX, group=group)
-    found: list[float] = sent.tolist()
-    return found
-
-
-def _where(group: ProcessGroup | None) -> torch.device:
-    gloo = "gloo" in str(distributed.get_backend(group))
-    return torch.device("cpu") if gloo else torch.device("cuda", torch.cuda.current_device())
 
 
 def place_of(environment: "os._Environ[str] | dict[str, str]") -> Place:

@@ -1,17 +1,85 @@
-"""Folders that are there whole or not at all, and known for altered when they are.
+"""Files and folders that are there whole or not at all, and known for altered when they are.
 
-A folder is written beside its place, with a digest of each of its files, brought to the disk, and
-renamed. What a kill or a full disk leaves half-written is never under the folder's name.
+A file or folder is written beside its place under a name of chance, and renamed. What a kill or a
+full disk leaves half-written is never under its name, and no link that somebody else left there
+is followed. A sealed folder also holds a digest of each of its files.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 DIGESTS = "digests.json"
+
+
+def refuse_file(out: Path) -> None:
+    """Refuse a file that cannot be written, before the work that is to fill it.
+
+    Args:
+        out: the file.
+
+    Raises:
+        OSError: if it is a folder, or in a folder that is missing or not to be written to.
+    """
+    place = out if _written_through(out) else out.parent
+    wrong = 0
+    if out.is_dir():
+        wrong = errno.EISDIR
+    elif not out.parent.is_dir():
+        wrong = errno.ENOENT
+    elif not os.access(place, os.W_OK):
+        wrong = errno.EACCES
+    if wrong:
+        raise OSError(wrong, os.strerror(wrong), str(out))
+
+
+def write_file(out: Path, content: str | bytes) -> Path:
+    """Write a file beside its place and rename it there; a pipe or a device is written through.
+
+    Args:
+        out: the file; an older one is replaced whole.
+        content: what it is to hold; text is encoded in UTF-8.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: if it cannot be written; an older one is then left as it was.
+    """
+    refuse_file(out)
+    encoded = content.encode() if isinstance(content, str) else content
+    if _written_through(out):
+        out.write_bytes(encoded)
+        return out
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".draft")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(encoded)
+        follow_umask(Path(name))
+        Path(name).replace(out)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+    return out
+
+
+def follow_umask(path: Path) -> None:
+    """Give a file that was made for its owner alone the mode that the umask gives new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
+def _written_through(out: Path) -> bool:
+    return out.exists() and not stat.S_ISREG(out.stat().st_mode)
 
 
 def write_sealed(

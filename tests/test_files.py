@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from batchproof.page import refuse_file, write_file
+from batchproof._files import refuse_file, write_file
 
 
 def test_a_file_is_replaced_whole(tmp_path):

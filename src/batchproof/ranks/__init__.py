@@ -1,0 +1,74 @@
+"""The processes that train together: the one room that asks torch.distributed who this one is.
+
+distributed_group   join the process group that the environment describes, and leave it
+Place               this process's rank, local rank and world size
+rank, world_size    this process's rank, and the number of ranks; 0 and 1 without ranks
+in_a_group          whether several ranks work together
+is_first            whether this process is rank 0, which writes what all ranks share
+blaming             names the rank that caused a collective to fail
+on_first, of_all    what rank 0 computes, on every rank; every rank's value
+from_rank, largest  one rank's value; the largest that any rank has
+Group               the collectives that a step uses
+Watch, watch_of     the signs of life by which a rank that died, hung or raised is found
+unwrapped           the module inside DistributedDataParallel and torch.compile
+is_sharded          whether fully_shard was called on a module
+full, local         the whole of a tensor that is spread over ranks; this rank's part of it
+"""
+
+from batchproof.ranks._group import (
+    Group,
+    ProcessGroup,
+    device_of,
+    from_rank,
+    group_or_default,
+    in_a_group,
+    is_first,
+    is_initialised,
+    largest,
+    of_all,
+    on_first,
+    rank,
+    world_size,
+)
+from batchproof.ranks._launch import Place, blaming, distributed_group
+from batchproof.ranks._watch import Watch, end_all, first_line, is_broken_collective, watch_of
+from batchproof.ranks._wrapped import (
+    full,
+    in_shards,
+    is_sharded,
+    local,
+    reshard,
+    unwrapped,
+    unwrapped_of_compile,
+)
+
+__all__ = [
+    "Group",
+    "Place",
+    "ProcessGroup",
+    "Watch",
+    "blaming",
+    "device_of",
+    "distributed_group",
+    "end_all",
+    "first_line",
+    "from_rank",
+    "full",
+    "group_or_default",
+    "in_a_group",
+    "in_shards",
+    "is_broken_collective",
+    "is_first",
+    "is_initialised",
+    "is_sharded",
+    "largest",
+    "local",
+    "of_all",
+    "on_first",
+    "rank",
+    "reshard",
+    "unwrapped",
+    "unwrapped_of_compile",
+    "watch_of",
+    "world_size",
+]

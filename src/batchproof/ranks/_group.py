@@ -1,0 +1,131 @@
+"""The ranks that work together: who this process is, and what it sends to the others."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+Result = TypeVar("Result")
+
+ProcessGroup = distributed.ProcessGroup
+
+
+def is_initialised() -> bool:
+    """Return whether this process has joined a process group, be it one of its own alone."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def in_a_group(group: ProcessGroup | None = None) -> bool:
+    """Return whether several ranks work together."""
+    return world_size(group) > 1
+
+
+def rank(group: ProcessGroup | None = None) -> int:
+    """Return this process's rank; 0 without ranks."""
+    return distributed.get_rank(group) if is_initialised() else 0
+
+
+def world_size(group: ProcessGroup | None = None) -> int:
+    """Return the number of ranks; 1 without ranks."""
+    return distributed.get_world_size(group) if is_initialised() else 1
+
+
+def is_first(group: ProcessGroup | None = None) -> bool:
+    """Return whether this process is rank 0, which alone writes what all ranks share."""
+    return rank(group) == 0
+
+
+def device_of(group: ProcessGroup | None = None) -> torch.device:
+    """Return the device on which the group's collectives take tensors."""
+    gloo = "gloo" in str(distributed.get_backend(group))
+    return torch.device("cpu") if gloo else torch.device("cuda", torch.cuda.current_device())
+
+
+def group_or_default(group: ProcessGroup | None) -> ProcessGroup:
+    """Return the group, or torch.distributed's default one."""
+    chosen = distributed.group.WORLD if group is None else group
+    assert chosen is not None, "a default group is initialised"
+    return chosen
+
+
+class Group:
+    """The ranks that train together.
+
+    Args:
+        group: a process group, or None for the default one.
+        device: the device of the parameters.
+    """
+
+    def __init__(self, group: ProcessGroup | None, device: torch.device) -> None:
+        self.process_group = group_or_default(group)
+        self.rank = distributed.get_rank(self.process_group)
+        self.size = distributed.get_world_size(self.process_group)
+        # gloo has no collectives on mps, and none that wait for nothing anywhere else
+        self.device = torch.device("cpu") if device.type in {"cpu", "mps"} else device
+
+    def sum(self, numbers: Tensor, *, wait: bool = True) -> "distributed.Work | None":
+        """Replace numbers by their sum over ranks, in place; without wait return the work."""
+        work = distributed.all_reduce(numbers, group=self.process_group, async_op=not wait)
+        return None if wait else work
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return what every rank gives, in the order of ranks."""
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value, group=self.process_group)
+        return values
+
+    def share(self, value: Any, *, source: int) -> Any:
+        """Return what the rank `source` of the group gives."""
+        values = [value]
+        distributed.broadcast_object_list(
+            values, group=self.process_group, group_src=source, device=None
+        )
+        return values[0]
+
+
+def on_first(compute: Callable[[], Result], group: ProcessGroup | None = None) -> Result:
+    """Return on every rank what rank 0 computes; an error there is raised on all.
+
+    The error then has an attribute `of_all_ranks`. Without ranks it is simply computed.
+    """
+    if not in_a_group(group):
+        return compute()
+    members = Group(group, device_of(group))
+    answer: tuple[Any, Exception | None] = (None, None)
+    if members.rank == 0:
+        try:
+            answer = (compute(), None)
+        except Exception as error:
+            answer = (None, error)
+    value, failure = members.share(answer, source=0)
+    if failure is not None:
+        vars(failure)["of_all_ranks"] = True
+        raise failure
+    found: Result = value
+    return found
+
+
+def of_all(value: Result, group: ProcessGroup | None = None) -> list[Result]:
+    """Return every rank's value, in the order of ranks; without ranks, this one alone."""
+    if not in_a_group(group):
+        return [value]
+    return Group(group, device_of(group)).gather(value)
+
+
+def from_rank(source: int, value: Result, group: ProcessGroup | None = None) -> Result:
+    """Return what one rank gives; all ranks call it, and without ranks it is this one's own."""
+    if not in_a_group(group):
+        return value
+    given: Result = Group(group, device_of(group)).share(value, source=source)
+    return given
+
+
+def largest(numbers: Sequence[float], group: ProcessGroup | None = None) -> list[float]:
+    """Return, for each number, the largest that any rank gives, by one small collective."""
+    if not in_a_group(group):
+        return list(numbers)
+    sent = torch.tensor(numbers, dtype=torch.float64, device=device_of(group))
+    distributed.all_reduce(sent, distributed.ReduceOp.MAX, group=group)
+    found: list[float] = sent.tolist()
+    return found
