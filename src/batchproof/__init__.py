@@ -62,6 +62,8 @@ _PACKAGES = frozenset(
         "integrations",
         "mean",
         "meter",
+        "mistakes",
+        "ranks",
         "recipes",
         "report",
         "step",

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import rank_processes
 from batchproof import RankError, SettingError
+from batchproof.ranks import Watch
 from batchproof.ranks._launch import place_of
 from batchproof.ranks._watch import CAUSE, LOOKING, is_broken_collective
 from batchproof.step import distributed_group
-from batchproof.ranks import Watch
 from batchproof.step._ranks._layout import mark_of, ranks_named
 
 ranks = pytest.mark.ranks

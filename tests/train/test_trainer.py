@@ -358,6 +358,7 @@ def test_batches_of_every_shape_are_brought_to_the_device():
     from typing import NamedTuple
 
     from batchproof import _trees
+    from batchproof.train import _place
 
     class Pair(NamedTuple):
         x: torch.Tensor

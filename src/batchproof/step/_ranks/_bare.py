@@ -8,8 +8,8 @@ from torch import Tensor, distributed, nn
 
 from batchproof._errors import SettingError
 from batchproof.ranks import Group
-from batchproof.step._ranks._zero_forward import dense, probing, sparse_weights
 from batchproof.step._ranks._wrappers import Rerun
+from batchproof.step._ranks._zero_forward import dense, probing, sparse_weights
 
 BUCKET_BYTES = 25 << 20
 

@@ -10,8 +10,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from batchproof._errors import SettingError
 from batchproof.ranks import Group
-from batchproof.step._ranks._zero_forward import dense, probing, sparse_weights, standing_in, touching
 from batchproof.step._ranks._wrappers import Rerun
+from batchproof.step._ranks._zero_forward import (
+    dense,
+    probing,
+    sparse_weights,
+    standing_in,
+    touching,
+)
 
 # states of hooks that keep a part of one window's gradients for the next, or stop to reduce
 _CARRYING = ("PowerSGDState", "PostLocalSGDState")

@@ -11,8 +11,8 @@ from torch.utils import _pytree
 from batchproof.mean import Pairs
 from batchproof.ranks import Group, is_sharded, reshard
 from batchproof.step._count import leaving_no_trace
-from batchproof.step._ranks._zero_forward import probing, standing_in
 from batchproof.step._ranks._wrappers import Rerun
+from batchproof.step._ranks._zero_forward import probing, standing_in
 from batchproof.step._windows import Window
 
 
