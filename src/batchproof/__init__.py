@@ -68,6 +68,7 @@ _PACKAGES = frozenset(
         "report",
         "step",
         "train",
+        "watch",
     }
 )
 
