@@ -56,6 +56,7 @@ _HOME = {
 
 _PACKAGES = frozenset(
     {
+        "audit",
         "check",
         "data",
         "explain",

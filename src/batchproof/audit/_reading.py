@@ -1,0 +1,127 @@
+"""Python text out of files that may be anything: other encodings, binary, enormous, broken.
+
+What cannot be read as Python is an UnreadableError, which says where and why in a line. Nothing is
+executed: text is decoded by its BOM or coding line (PEP 263) and parsed by `ast`.
+"""
+
+import ast
+import codecs
+import io
+import os
+import re
+import stat
+import tokenize
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+LARGEST = 2**20  # bytes of Python text; its syntax tree takes about a hundred times as much
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+class UnreadableError(Exception):
+    """A file that cannot be read as Python.
+
+    Attributes:
+        line: where, from 1; 0 where it is no single line.
+        reason: why, in lower case, without a full stop.
+    """
+
+    def __init__(self, reason: str, line: int = 0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A file's text, and what it takes to write it again as it was.
+
+    Attributes:
+        text: decoded; its line endings are those of the file, a BOM is left out.
+        encoding: a codec's name; "utf-8-sig" where there is a BOM.
+    """
+
+    text: str
+    encoding: str
+
+    def encode(self, text: str) -> bytes:
+        """Return other text in the bytes of this file's encoding."""
+        return text.encode(self.encoding)
+
+
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """Return what a regular file holds.
+
+    Args:
+        path: the file; a link is followed, a pipe or a device is refused, for it may not end.
+        largest: the most bytes to read.
+
+    Raises:
+        UnreadableError: if it is missing, larger, no regular file, or may not be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with open(handle, "rb") as file:  # noqa: PTH123
+            state = os.fstat(handle)
+            if not stat.S_ISREG(state.st_mode):
+                raise UnreadableError("is no regular file")
+            if state.st_size > largest:
+                raise UnreadableError(f"has {state.st_size} bytes; at most {largest} are read")
+            return file.read(largest + 1)
+    except OSError as error:
+        raise UnreadableError((error.strerror or str(error)).lower()) from None
+
+
+def decode(content: bytes) -> Text:
+    """Return the text of Python source.
+
+    Args:
+        content: bytes whose first two lines may name their encoding.
+
+    Raises:
+        UnreadableError: if they do not decode, or hold a null byte.
+    """
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        codecs.lookup(encoding)
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UnreadableError(f"is not {error.encoding}", line) from None
+    except (SyntaxError, LookupError, ValueError) as error:
+        raise UnreadableError(_one_line(error), 1) from None
+    if "\0" in text:
+        raise UnreadableError("holds a null byte", text.count("\n", 0, text.index("\0")) + 1)
+    return Text(text, encoding)
+
+
+def parse(text: str) -> ast.Module:
+    """Return the syntax tree of Python text.
+
+    Args:
+        text: Python, with line endings of any kind.
+
+    Raises:
+        UnreadableError: if it is not Python, or nested too deeply.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    except SyntaxError as error:
+        raise UnreadableError(f"invalid syntax: {_one_line(error)}", error.lineno or 0) from None
+    except (RecursionError, MemoryError):
+        raise UnreadableError("is nested too deeply") from None
+    except ValueError as error:
+        raise UnreadableError(_one_line(error)) from None
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of Python text as its parser counts them, without their ends."""
+    return _LINE_END.split(text)
+
+
+def _one_line(error: Exception) -> str:
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return " ".join(message.split())

@@ -1,0 +1,159 @@
+"""Imports between the files of a tree are followed by reading, never by importing."""
+
+import ast
+
+import pytest
+
+from batchproof.audit._project import Project, Source
+from batchproof.audit._reading import UnreadableError, decode, parse, read_bytes
+
+
+@pytest.fixture
+def tree(tmp_path):
+    def write(name: str, text: str):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_an_absolute_import_is_found_beside_the_file_above_it_and_below_src(tree, tmp_path):
+    train = tree("pkg/train.py", "")
+    expected = {
+        "pkg.net": tree("pkg/net.py", "x = 1"),
+        "data": tree("data/__init__.py", ""),
+        "beside": tree("pkg/beside.py", ""),
+        "lib": tree("src/lib.py", ""),
+    }
+    project = Project(tmp_path)
+    for name, path in expected.items():
+        assert project.module(name, train).path == path
+    assert project.module("torch", train) is None
+
+
+def test_a_relative_import_goes_up_one_folder_for_each_dot(tree, tmp_path):
+    train = tree("a/b/train.py", "")
+    net, init = tree("a/net.py", ""), tree("a/b/__init__.py", "")
+    project = Project(tmp_path)
+    assert project.module("..net", train).path == net
+    assert project.module(".", train).path == init
+    assert project.module("......net", train) is None
+
+
+def test_nothing_outside_the_tree_is_followed(tree, tmp_path):
+    tree("outside.py", "")
+    train = tree("inside/train.py", "")
+    (tmp_path / "inside/link.py").symlink_to(tmp_path / "outside.py")
+    project = Project(tmp_path / "inside")
+    assert project.module("outside", train) is None
+    assert project.module("link", train) is None
+    assert project.module("..outside", train) is None
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..\0", "a..b", "1x", "../outside"])
+def test_a_name_that_is_none_leads_nowhere(name, tree, tmp_path):
+    assert Project(tmp_path).module(name, tree("train.py", "")) is None
+
+
+def test_a_module_is_never_imported(tree, tmp_path):
+    train = tree("train.py", "import evil")
+    tree("evil.py", f"open({str(tmp_path / 'ran')!r}, 'w')")
+    assert isinstance(Project(tmp_path).module("evil", train).tree, ast.Module)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_broken_module_is_none(tree, tmp_path):
+    train = tree("train.py", "")
+    tree("broken.py", "def (")
+    assert Project(tmp_path).module("broken", train) is None
+
+
+def test_what_was_followed_is_told_through_every_import_and_known_for_changed(tree, tmp_path):
+    train, net = tree("train.py", ""), tree("net.py", "")
+    loss = tree("loss.py", "a = 1")
+    project = Project(tmp_path)
+    project.module("net", train)
+    project.module("loss", net)
+    project.module("later", loss)
+    followed = project.followed(train)
+    assert set(followed) == {str(train), str(net), str(loss)}
+    assert Project(tmp_path).still(followed)
+    loss.write_text("a = 2")
+    assert not Project(tmp_path).still(followed)
+    loss.write_text("a = 1")
+    tree("later.py", "")
+    assert not Project(tmp_path).still(followed)
+
+
+def test_only_so_many_files_are_kept_parsed(tree, tmp_path):
+    train = tree("train.py", "")
+    for i in range(4):
+        tree(f"m{i}.py", "")
+    project = Project(tmp_path, held=2)
+    first = project.module("m0", train)
+    assert project.module("m0", train) is first
+    for i in range(1, 4):
+        project.module(f"m{i}", train)
+    assert project.module("m0", train) is not first
+
+
+def test_columns_are_characters_from_one(tmp_path):
+    text = 'x = "é𝄞"; y = f(x)\r\nz = 1\x0c\n'
+    source = Source(tmp_path / "a.py", text, parse(text))
+    call = source.tree.body[1].value
+    line, column, end_line, end_column = source.span(call)
+    assert source.lines[line - 1][column - 1 : end_column - 1] == "f(x)"
+    assert end_line == 1
+    assert source.span(source.tree.body[2]) == (2, 1, 2, 6)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "line"),
+    [
+        (b"x = 1\ny = '\xff'\n", "is not utf-8", 2),
+        (b"# coding: latin-2000\n", "unknown encoding", 1),
+        (b"# coding: rot13\nx\n", "not a text encoding", 1),
+        (b"x = 1\n\0\n", "holds a null byte", 2),
+        (b"\xef\xbb\xbf# coding: latin-1\n", "encoding problem", 1),
+    ],
+)
+def test_text_that_does_not_decode_says_where(content, reason, line):
+    with pytest.raises(UnreadableError, match=reason) as caught:
+        decode(content)
+    assert caught.value.line == line
+
+
+def test_a_coding_line_and_a_bom_are_followed_and_written_again():
+    latin = decode("# coding: latin-1\r\nx = 'é'\r\n".encode("latin-1"))
+    assert latin.text.endswith("'é'\r\n")
+    assert latin.encode(latin.text) == "# coding: latin-1\r\nx = 'é'\r\n".encode("latin-1")
+    bom = decode(b"\xef\xbb\xbfx = 1")
+    assert bom.text == "x = 1"
+    assert bom.encode(bom.text) == b"\xef\xbb\xbfx = 1"
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 5000, "x = " + "-" * 200_000 + "1", "+".join(["a"] * 200_000), "def f(:"]
+)
+def test_text_that_does_not_parse_is_a_line_not_a_crash(text):
+    with pytest.raises(UnreadableError, match=r"syntax|too deeply"):
+        parse(text)
+
+
+def test_only_regular_files_of_a_bounded_size_are_read(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "large.py").write_bytes(b"x" * 11)
+    (tmp_path / "loop.py").symlink_to(tmp_path / "loop.py")
+    for name, reason in [
+        ("pipe.py", "no regular file"),
+        ("large.py", "has 11 bytes; at most 10"),
+        ("loop.py", "symbolic links"),
+        ("gone.py", "no such file"),
+        ("", r"is a directory|no regular file"),
+    ]:
+        with pytest.raises(UnreadableError, match=reason):
+            read_bytes(tmp_path / name, largest=10)
