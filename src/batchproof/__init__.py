@@ -23,6 +23,7 @@ _HOME = {
     "MissingCountError": "_errors",
     "NonFiniteError": "_errors",
     "SettingError": "_errors",
+    "PairError": "_errors",
     "DataError": "_errors",
     "CheckpointError": "_errors",
     "RunFolderError": "_errors",
@@ -37,6 +38,7 @@ _HOME = {
     "accuracy": "mean",
     "exact": "mean",
     "linear_cross_entropy": "mean",
+    "pool": "mean",
     "reduce": "mean",
     "Estimate": "meter",
     "Meter": "meter",
@@ -87,6 +89,7 @@ __all__ = [
     "MissingCountError",
     "NonFiniteError",
     "Outcome",
+    "PairError",
     "ProbeError",
     "RankError",
     "Report",
@@ -109,6 +112,7 @@ __all__ = [
     "evaluate",
     "exact",
     "linear_cross_entropy",
+    "pool",
     "reduce",
     "supervised",
     "windows",
@@ -124,6 +128,7 @@ if TYPE_CHECKING:
         EmptyMeanError,
         MissingCountError,
         NonFiniteError,
+        PairError,
         ProbeError,
         RankError,
         RunFolderError,
@@ -135,7 +140,16 @@ if TYPE_CHECKING:
     )
     from batchproof.check import Report, check_evaluate, check_heads, check_step
     from batchproof.explain import equivalent_settings
-    from batchproof.mean import Mean, Outcome, Unit, accuracy, exact, linear_cross_entropy, reduce
+    from batchproof.mean import (
+        Mean,
+        Outcome,
+        Unit,
+        accuracy,
+        exact,
+        linear_cross_entropy,
+        pool,
+        reduce,
+    )
     from batchproof.meter import Estimate, Meter
     from batchproof.step import Step, StepResult, windows
     from batchproof.train import History, Trainer, evaluate, supervised

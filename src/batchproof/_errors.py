@@ -7,7 +7,8 @@
     ├── CriterionError       ValueError         a loss whose mean does not split by samples
     ├── MissingCountError    ValueError         weights that must be known before backward
     ├── NonFiniteError       ArithmeticError    a loss or a gradient that is NaN or infinite
-    ├── SettingError         ValueError         an option that cannot be meant
+    ├── SettingError         ValueError         an option that is invalid
+    │   └── PairError        TypeError          arithmetic that a pair does not have
     ├── DataError            ValueError         data missing, damaged or out of range
     ├── CheckpointError      ValueError         a checkpoint damaged, or of another run
     ├── RunFolderError       OSError            a run folder that exists, or cannot be written
@@ -51,7 +52,11 @@ class NonFiniteError(BatchproofError, ArithmeticError):
 
 
 class SettingError(BatchproofError, ValueError):
-    """An option or argument has a value that cannot be meant."""
+    """An option or argument has a value that is invalid."""
+
+
+class PairError(SettingError, TypeError):
+    """A pair was added to something else, multiplied, divided or back-propagated by itself."""
 
 
 class DataError(BatchproofError, ValueError):

@@ -345,7 +345,7 @@ def test_the_functional_linear_cross_entropy_takes_its_layer_with_each_batch():
     layer = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     target, mask = torch.arange(5), torch.tensor([True, True, True, False, True])
     loss = bp.exact(criterion)
-    cut = sum(loss(hidden[part], layer, target[part]) for part in ([0, 1, 2], [3, 4]))
+    cut = bp.pool(loss(hidden[part], layer, target[part]) for part in ([0, 1, 2], [3, 4]))
     whole, kept = criterion(hidden, layer, target), criterion(hidden[mask], layer, target[mask])
     masked = loss(hidden, layer, target, mask=mask)
     for mean, expected in ((cut, whole), (masked, kept)):

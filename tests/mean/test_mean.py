@@ -112,6 +112,108 @@ def test_only_means_are_added(other):
         other + Mean.zero()
 
 
+def with_graph(mean):
+    return Mean(mean.total.clone().requires_grad_(), mean.weight, mean.unit)
+
+
+@given(means(), means())
+def test_pairs_that_carry_a_graph_do_not_add(a, b):
+    for one, other in ((with_graph(a), with_graph(b)), (a, with_graph(b)), (with_graph(a), b)):
+        for add in (lambda x, y: x + y, lambda x, y: sum([x, y])):
+            with pytest.raises(bp.PairError, match=r"pool\(\[a, b\]\).*return \{.*coefficients"):
+                add(one, other)
+    assert pair(sum([with_graph(a)])) == pair(a)
+
+
+def test_an_objective_of_two_losses_is_not_halved_by_adding_them():
+    x, y = torch.tensor([1.0, 2.0, 4.0]), torch.zeros(3)
+    mse, l1 = bp.exact(torch.nn.MSELoss()), bp.exact(torch.nn.L1Loss())
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.ones_(model.weight)
+    step = bp.Step(model, torch.optim.SGD(model.parameters(), lr=0.01))
+
+    def added(model, x):
+        out = model(x[:, None])[:, 0]
+        return mse(out, y) + l1(out, y)
+
+    def terms(model, x):
+        out = model(x[:, None])[:, 0]
+        return {"mse": mse(out, y), "l1": l1(out, y)}
+
+    with pytest.raises(bp.PairError, match="halve the sum of two losses"):
+        step([x], added)
+    assert model.weight.item() == 1.0
+    assert step([x], terms).loss.item() == pytest.approx(21 / 3 + 7 / 3)
+    assert model.weight.item() == pytest.approx(1 - 0.01 * (2 * 21 / 3 + 7 / 3))
+
+
+@given(st.lists(means(), min_size=1, max_size=4))
+def test_parts_of_one_mean_pool_with_their_graphs(parts):
+    parts = [with_graph(part) for part in parts]
+    pooled = bp.pool(iter(parts))
+    assert pair(pooled) == (
+        sum(pair(part)[0] for part in parts),
+        sum(pair(part)[1] for part in parts),
+    )
+    pooled.total.backward()
+    assert all((part.total.grad == 1).all() for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "shown"),
+    [
+        ([], "a sequence of no parts"),
+        ([1.0, torch.ones(())], "a sequence of float, Tensor parts"),
+        ({"mse": Mean.zero()}, "dict"),
+        (Mean.zero(), "Mean"),
+        (None, "NoneType"),
+    ],
+)
+def test_only_parts_of_one_mean_pool(parts, shown, unchecked):
+    with pytest.raises(bp.SettingError, match=f"pool was given {shown}; expected"):
+        bp.pool(parts)
+
+
+def test_parts_of_different_units_do_not_pool():
+    with pytest.raises(bp.UnitError, match="over 'element' and one over 'sample' have no common"):
+        bp.pool([Mean.zero(), Mean.zero(), Mean.zero("sample")])
+
+
+@pytest.mark.parametrize(
+    ("use", "match"),
+    [
+        (lambda mean: mean * 0.1, r"has no \*: .*coefficients="),
+        (lambda mean: 2 * mean, r"has no \*: .*coefficients="),
+        (lambda mean: torch.tensor(2.0) * mean, r"has no \*: .*coefficients="),
+        (lambda mean: mean * mean, r"has no \*: .*coefficients="),
+        (lambda mean: mean / 4, "has no /: .*not divided by their number"),
+        (lambda mean: 1 / mean, "has no /: .*not divided by their number"),
+        (lambda mean: mean - mean, r"has no -: .*mean\.item\(\)"),
+        (lambda mean: 1 - mean, r"has no -: .*mean\.item\(\)"),
+        (lambda mean: -mean, r"has no -: .*mean\.item\(\)"),
+        (lambda mean: mean < 1.0, r"has no <: .*mean\.item\(\)"),
+        (lambda mean: mean.backward(), r"has no backward\(\): .*step\(window, loss\)"),
+        (lambda mean: mean + torch.ones(()), 'Mean and Tensor have no sum.*"penalty"'),
+        (lambda mean: torch.ones(()) + mean, 'Mean and Tensor have no sum.*"penalty"'),
+        (lambda mean: mean + 1.0, 'Mean and float have no sum.*"penalty"'),
+    ],
+)
+def test_arithmetic_that_a_pair_does_not_have_says_what_to_do(use, match):
+    for mean in (Mean(vector([1.0, 2.0]), vector([1.0, 1.0])), Mean.zero()):
+        with pytest.raises(bp.PairError, match=match) as raised:
+            use(mean)
+        assert "\n" not in str(raised.value)
+        with pytest.raises(bp.PairError, match=match):
+            use(with_graph(mean))
+
+
+def test_a_pair_error_is_a_type_error_and_a_setting_error():
+    with pytest.raises(TypeError):
+        Mean.zero() * 2
+    with pytest.raises(bp.SettingError):
+        Mean.zero() * 2
+
+
 def test_a_mean_cannot_be_changed():
     with pytest.raises(AttributeError):
         Mean.zero().total = number(1)
@@ -137,7 +239,7 @@ def test_gradients_flow_through_totals_only():
     weight = vector([3.0, 5.0]).requires_grad_()
     mean = Mean(total, weight)
     assert not mean.weight.requires_grad
-    (mean + Mean(total, weight)).value().backward()
+    bp.pool([mean, Mean(total, weight)]).value().backward()
     assert weight.grad is None
     # each total enters twice, over a weight of 16
     assert total.grad.tolist() == [2 / 16, 2 / 16]

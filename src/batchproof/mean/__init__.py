@@ -1,6 +1,7 @@
 """The pair and its algebra: a mean that adds exactly, and the ways to make one.
 
 Mean                    the pair (total, weight) and its one division
+pool                    parts of one mean  ->  their common pair, with its graph
 reduce                  losses, one an element  ->  pairs, one a sample
 exact                   a torch criterion       ->  the same, as it means it
 linear_cross_entropy    cross-entropy of a product, without holding all logits
@@ -12,7 +13,7 @@ Pairs                   what a loss function returned, in one form: pooled pairs
 from batchproof.mean._accuracy import accuracy
 from batchproof.mean._exact import exact
 from batchproof.mean._linear_cross_entropy import linear_cross_entropy
-from batchproof.mean._mean import Mean, Unit, exact_dtype
+from batchproof.mean._mean import Mean, Unit, exact_dtype, pool
 from batchproof.mean._outcome import LOSS, Outcome, Pairs
 from batchproof.mean._reduce import reduce
 
@@ -26,5 +27,6 @@ __all__ = [
     "exact",
     "exact_dtype",
     "linear_cross_entropy",
+    "pool",
     "reduce",
 ]

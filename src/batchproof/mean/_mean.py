@@ -3,16 +3,20 @@
 `x1/n1 + x2/n2` is not `(x1+x2)/(n1+n2)`: a mean of means is wrong as soon as the parts have
 different sizes. A pair (total, weight) has no such trouble. Pairs add, `Mean.zero()` is their
 identity, and the one division happens at the end, in `Mean.value`.
+
+Adding pools: mse + l1 of two losses is (X1 + X2) / (W1 + W2), where X1 / W1 + X2 / W2 is meant. So
+pairs that carry a graph, which an optimiser would follow, are joined by `pool` and not by +.
 """
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NoReturn, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from batchproof._errors import EmptyMeanError, ShapeError, UnitError
+from batchproof._errors import EmptyMeanError, PairError, SettingError, ShapeError, UnitError
 
 Unit = Literal["element", "sample", "sample-sum"]
 UNITS: tuple[str, ...] = get_args(Unit)
@@ -33,12 +37,43 @@ def check_unit(unit: str) -> None:
         raise UnitError(f"unit is {unit!r}; it is one of {', '.join(map(repr, UNITS))}.")
 
 
+def _refused(operation: str, remedy: str) -> Callable[..., NoReturn]:
+    """Return a method that refuses an operation which a pair does not have."""
+
+    def refuse(self: "Mean", *operands: object) -> NoReturn:
+        del self, operands
+        raise PairError(f"a Mean has no {operation}: it is a pair (total, weight). {remedy}")
+
+    return refuse
+
+
+_SCALED = (
+    'A coefficient belongs to the objective: return {"name": mean} from the loss, and '
+    'Step(..., coefficients={"name": 0.1}); the weight of a sample to its pair: reduce(..., '
+    "weight=...). mean.value() is a number."
+)
+_DIVIDED = (
+    "It is divided by its own weight, once, by Step or mean.value(); a window of micro-batches is "
+    "not divided by their number. mean.value() is a number."
+)
+_SUBTRACTED = (
+    "Of two means that are known take mean.item(), or mean.value() for tensors; a term of an "
+    'objective has a coefficient: return {"name": mean}, and Step(..., coefficients={"name": -1}).'
+)
+_COMPARED = "Compare numbers: mean.item() on the host, or mean.value() for tensors."
+_BACKWARD = (
+    "Hand the micro-batches to step(window, loss), or call step.backward(mean) for each and "
+    "step.apply() once; for a batch that is a whole step: mean.value().backward()."
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Mean:
     """A mean that has not been divided yet: the sum of what is averaged, and of its weights.
 
     One pair a sample, shape (samples,), or one pair for all of them, shape (). Pairs add, pooling
-    first, so the value of a sum of pairs is the mean over everything, however it was cut.
+    first, so the value of a sum of pairs is the mean over everything, however it was cut. Those
+    that carry a graph are joined by `pool` alone.
 
     Attributes:
         total: sums of weighted losses, shape () or (samples,); gradients flow through it.
@@ -95,20 +130,35 @@ class Mean:
 
     def __add__(self, other: object) -> "Mean":
         if not isinstance(other, Mean):
-            return NotImplemented
-        if self.unit != other.unit:
-            raise UnitError(
-                f"a mean over {self.unit!r} and one over {other.unit!r} have no common mean; "
-                "reduce both with one unit, or make them two terms of an objective."
+            return self._refuse_to_add(other)
+        _expect_one_unit([self, other])
+        if self.total.requires_grad or other.total.requires_grad:
+            raise PairError(
+                "+ of pairs that carry a graph would pool them into one mean, and so halve the sum "
+                "of two losses. Parts of one mean: pool([a, b]). Terms of an objective: return "
+                '{"a": a, "b": b} from the loss, with Step(..., coefficients=...). Sums for a '
+                "record: a.detach() + b.detach()."
             )
-        left, right = self.pool(), other.pool()
-        return Mean(left.total + right.total, left.weight + right.weight, self.unit)
+        return _pooled([self, other])
 
     def __radd__(self, other: object) -> "Mean":
         # sum() starts at the integer 0
         if isinstance(other, int) and other == 0:
             return self.pool()
-        return NotImplemented
+        return self._refuse_to_add(other)
+
+    def _refuse_to_add(self, other: object) -> NoReturn:
+        raise PairError(
+            f"a Mean and {type(other).__name__} have no sum: a Mean is a pair (total, weight), "
+            "which adds to pairs alone. Make losses pairs with exact or reduce; a penalty is a "
+            'term of its own: return {"loss": mean, "penalty": reduce(penalty.reshape(1))}.'
+        )
+
+    __sub__ = __rsub__ = __neg__ = _refused("-", _SUBTRACTED)
+    __mul__ = __rmul__ = _refused("*", _SCALED)
+    __truediv__ = __rtruediv__ = _refused("/", _DIVIDED)
+    __lt__ = __le__ = __gt__ = __ge__ = _refused("<", _COMPARED)
+    backward = _refused("backward()", _BACKWARD)
 
     def value(self) -> Float[Tensor, ""]:
         """Return total / weight, pooled: the only division. NaN where there is no weight.
@@ -148,3 +198,60 @@ class Mean:
             self.weight.to(target, dtype, non_blocking=non_blocking),
             self.unit,
         )
+
+
+def pool(means: Iterable[Mean]) -> Mean:
+    """Join parts of one mean into one pair, with their graphs.
+
+        pool([a, b]) = (Xa + Xb, Wa + Wb)
+
+    The parts are samples of one loss: the heads of a batch of several tasks, the chunks of a long
+    sequence. Losses that are to be added, each over its own weight, are no parts of one mean: let
+    the loss function return a dict of them.
+
+    Args:
+        means: the parts, one or more, of one unit.
+
+    Returns:
+        The scalar pair over all parts.
+
+    Raises:
+        SettingError: if there is no part, or what is given is no sequence of Means.
+        UnitError: if the parts are of different units.
+
+    Example:
+        >>> import torch
+        >>> losses = torch.tensor([1.0, 2.0, 3.0, 10.0], requires_grad=True)
+        >>> first, last = (Mean(part, torch.ones(len(part))) for part in losses.split(3))
+        >>> pool([first, last]).value().backward()
+        >>> losses.grad
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
+    one = isinstance(means, Mean | Mapping) or not isinstance(means, Iterable)
+    parts = [] if one else list(means)
+    if not parts or not all(isinstance(part, Mean) for part in parts):
+        kinds = ", ".join(dict.fromkeys(type(part).__name__ for part in parts))
+        shown = type(means).__name__ if one else f"a sequence of {kinds or 'no'} parts"
+        raise SettingError(
+            f"pool was given {shown}; expected the parts of one mean: pool([a, b]). The samples of "
+            "one pair are pooled by mean.pool(); the pair of nothing is Mean.zero(unit)."
+        )
+    _expect_one_unit(parts)
+    return _pooled(parts)
+
+
+def _pooled(parts: Iterable[Mean]) -> Mean:
+    first, *rest = [part.pool() for part in parts]
+    total, weight = first.total, first.weight
+    for part in rest:
+        total, weight = total + part.total, weight + part.weight
+    return Mean(total, weight, first.unit)
+
+
+def _expect_one_unit(parts: list[Mean]) -> None:
+    for part in parts:
+        if part.unit != parts[0].unit:
+            raise UnitError(
+                f"a mean over {parts[0].unit!r} and one over {part.unit!r} have no common mean; "
+                "reduce both with one unit, or make them two terms of an objective."
+            )
