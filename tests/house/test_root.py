@@ -1,0 +1,40 @@
+"""The top level is a fixed set of files, and no tracked file holds a path of somebody's machine."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOP = """
+    .ci .github .gitignore .pre-commit-config.yaml .pre-commit-hooks.yaml CHANGELOG.md CONTRIBUTING.md
+    LICENSE Makefile README.md action.yml benchmarks docs pyproject.toml requirements src tests
+"""
+# a home or temporary folder with a name in it; examples in code write DIR, or a path of their own
+MACHINE = re.compile(r"(?<![\w.$/])/(?:home/(?!me/)|root/|tmp/|work/|Users/|private/var/)[A-Za-z]")
+
+
+def tracked() -> list[str]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout")
+    listing = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    return listing.stdout.splitlines()
+
+
+def test_nothing_stray_is_tracked_at_the_top() -> None:
+    assert {name.split("/")[0] for name in tracked()} <= set(TOP.split())
+
+
+def test_no_tracked_file_holds_a_path_of_a_machine() -> None:
+    paths = []
+    for name in tracked():
+        path = ROOT / name
+        if not path.is_file() or path.resolve() == Path(__file__).resolve():
+            continue
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+            if MACHINE.search(line):
+                paths.append(f"{name}:{number}: {line.strip()[:80]}")
+    assert not paths
