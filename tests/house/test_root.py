@@ -8,8 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = """
-    .ci .github .gitignore .pre-commit-config.yaml .pre-commit-hooks.yaml CHANGELOG.md CONTRIBUTING.md
-    LICENSE Makefile README.md action.yml benchmarks docs pyproject.toml requirements src tests
+    .ci .github .gitignore .pre-commit-config.yaml .pre-commit-hooks.yaml CHANGELOG.md
+    CONTRIBUTING.md LICENSE Makefile README.md SECURITY.md action.yml benchmarks docs examples
+    mkdocs.yml pyproject.toml requirements src tests
 """
 # a home or temporary folder with a name in it; examples in code write DIR, or a path of their own
 MACHINE = re.compile(r"(?<![\w.$/])/(?:home/(?!me/)|root/|tmp/|work/|Users/|private/var/)[A-Za-z]")
