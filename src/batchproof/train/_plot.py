@@ -66,7 +66,7 @@ class LivePlot(Callback):
             self._figure.savefig(path)
 
     def _show_in_notebook(self) -> None:
-        from IPython.display import Image, display  # type: ignore[import-not-found]  # noqa: PLC0415
+        from IPython.display import Image, display  # noqa: PLC0415
 
         # a notebook draws a figure itself only once pyplot's inline backend is loaded
         png = io.BytesIO()
@@ -115,7 +115,7 @@ def _curve(axes: Any, name: str, records: Sequence[Record]) -> None:
 
 def _in_notebook() -> bool:
     try:
-        from IPython import get_ipython  # type: ignore[import-not-found]  # noqa: PLC0415
+        from IPython import get_ipython  # noqa: PLC0415
     except ImportError:
         return False
     return type(get_ipython()).__name__ == "ZMQInteractiveShell"
