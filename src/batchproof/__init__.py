@@ -69,6 +69,7 @@ _PACKAGES = frozenset(
         "ranks",
         "recipes",
         "report",
+        "runs",
         "step",
         "train",
         "watch",

@@ -14,9 +14,53 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 DIGESTS = "digests.json"
+MEBIBYTE = 2**20
+# neither a link is followed nor a pipe waited for; where the system has no such flag, none is asked
+_AS_IT_IS = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+)
+
+
+def read_file(path: Path, *, most: int = 64 * MEBIBYTE) -> bytes:
+    """Return what a regular file holds; no link is followed, and no pipe or device is waited for.
+
+    Args:
+        path: the file.
+        most: the most bytes that it may hold.
+
+    Raises:
+        OSError: if it is missing, cannot be read, is no regular file, or holds more.
+    """
+    try:
+        handle = os.open(path, _AS_IT_IS)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a link; expected a regular file", str(path)) from None
+        raise
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        if about.st_size > most:
+            raise OSError(errno.EFBIG, f"holds more than {most / MEBIBYTE:g} MiB", str(path))
+        # what another process appends meanwhile is not read
+        return file.read(about.st_size)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value that a JSON text of any origin holds.
+
+    Raises:
+        ValueError: if it is no JSON, no UTF-8, or nested deeper than Python reads.
+    """
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def refuse_file(out: Path) -> None:
@@ -135,18 +179,23 @@ def broken(folder: Path) -> str | None:
     if not folder.is_dir():
         return f"{folder} is missing"
     try:
-        digests = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
+        digests = parse_json(read_file(folder / DIGESTS))
     except (OSError, ValueError):
         return f"{folder / DIGESTS} is missing or cut short"
-    if not isinstance(digests, dict):
+    if not isinstance(digests, dict) or not all(map(_is_inside, digests)):
         return f"{folder / DIGESTS} was altered"
     for name, known in digests.items():
         path = folder / name
-        if not path.is_file():
+        if path.is_symlink() or not path.is_file():
             return f"{path} is missing"
         if digest_of(path) != known:
             return f"{path} was cut short or altered"
     return None
+
+
+def _is_inside(name: str) -> bool:
+    place = PurePosixPath(name)
+    return "\0" not in name and not place.is_absolute() and ".." not in place.parts
 
 
 def to_disk(path: Path) -> None:

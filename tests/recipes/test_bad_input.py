@@ -203,7 +203,7 @@ def test_going_on_as_another_recipe_is_refused(refused, run):
 
 def test_going_on_where_there_is_no_run_is_refused(refused, tmp_path):
     line = refused("train", "lenet5", "--resume")
-    assert "there is no run runs/lenet5 to go on with" in line
+    assert "there is no run runs/lenet5 to resume" in line
     line = refused("train", "lenet5", "--resume", "--out", tmp_path / "gone")
     assert "there is no run folder" in line
 

@@ -21,11 +21,11 @@ def test_the_report_of_a_trainer_shows_what_its_history_holds(tmp_path):
     history = trainer.fit(batches[:5], batches[5:], max_epochs=3)
     best = history.best
     page = write_report([tmp_path / "run"], tmp_path / "report.html").read_text()
-    assert f"Best: epoch {best.epoch}, val_loss {best.value:.5g}" in page
+    assert f"Best: epoch {best.epoch}, val_loss {best.value:.6g}" in page
     for part in (
         "train_loss between log lines",
         "where the time went",
         "settings.log_every",
-        "2.13",
+        torch.__version__,
     ):
         assert part in page

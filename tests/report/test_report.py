@@ -230,7 +230,7 @@ def test_long_logs_are_pooled_exactly(tmp_path):
     rewrite(run, [*steps, record(1000, 1, "train_loss", 3.0, 2.0)])
     from batchproof.report._curves import _pooled
 
-    pooled = _pooled([p for p in read_run(run).points if p.span == "steps"])
+    pooled = _pooled([p for p in read_run(run).records if p.span == "steps"])
     assert len(pooled) == 200
     assert math.fsum(p.total for p in pooled) == sum(range(1, 1001))
     assert pooled[0].value == (1 + 2 + 3 + 4 + 5) / 10
@@ -242,13 +242,13 @@ def test_long_logs_are_pooled_exactly(tmp_path):
     [
         (
             lambda run: (run / "metrics.jsonl").unlink(),
-            "has no metrics.jsonl; expected a run folder",
+            "has no metrics.jsonl; give a folder that training made",
         ),
         (lambda run: (run / "metrics.jsonl").write_text(""), "holds no record over an epoch"),
-        (lambda run: (run / "metrics.jsonl").write_text("{\n{}\n"), "line 1 of .*JSON object"),
+        (lambda run: (run / "metrics.jsonl").write_text("{\n{}\n"), "line 1 of .*is no record"),
         (lambda run: (run / "metrics.jsonl").write_text('{"step": 1}\n'), "line 1 .* is no record"),
-        (lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\xfe\n"), "cannot be read"),
-        (lambda run: (run / "timing.jsonl").write_text("[1]\n"), "line 1 of .*JSON object"),
+        (lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\xfe\n"), "line 1 .*utf-8"),
+        (lambda run: (run / "timing.jsonl").write_text("[1]\n"), "line 1 of .*is no record"),
         (lambda run: (run / "config.json").write_text("[1]"), "holds no JSON object"),
     ],
 )

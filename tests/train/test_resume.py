@@ -364,7 +364,7 @@ def test_resume_names_what_cannot_be_gone_on_with(tmp_path):
         trainer(run_dir=tmp_path / "a").fit(batches(), max_epochs=1, resume=tmp_path / "b")
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "file").touch()
-    with pytest.raises(bp.RunFolderError, match=r"holds no run \(no config.json in it\)"):
+    with pytest.raises(bp.RunFolderError, match=r"holds no run \(neither config.json nor"):
         trainer().fit(batches(), max_epochs=1, resume=tmp_path / "text")
 
 

@@ -19,7 +19,8 @@ def demo() -> None:
     """Train LeNet-5 on embedded digits, in seconds."""
     typer.echo("LeNet-5 on the 1,797 handwritten digits of scikit-learn; loading torch ...")
     from batchproof.cli._bar import bar_on
-    from batchproof.recipes import reserved, terminal, train_recipe
+    from batchproof.recipes import terminal, train_recipe
+    from batchproof.runs import reserved
 
     console = terminal()
     with _one_thread(), reserved(NAME) as folder, bar_on(console) as progress:

@@ -4,7 +4,7 @@ AtLeast              the least number that a recipe's own option takes
 Settings, Results    what every recipe's main takes first, and what it returns
 run                  a recipe's main as the script it is
 names, summary, source, copy    the recipes that are here
-recipe_command, train_recipe, evaluate_run, read_record, reserved, show, terminal
+recipe_command, train_recipe, evaluate_run, read_record, show, terminal
                      for the command line
 guarded              exit status and one-line errors of any command
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchproof.recipes._catalogue import copy, names, source, summary
 from batchproof.recipes._guard import guarded
-from batchproof.recipes._runs import read_record, reserved
+from batchproof.recipes._record import read_record
 
 if TYPE_CHECKING:
     from batchproof.recipes._results import Results, show
@@ -46,7 +46,6 @@ __all__ = [
     "names",
     "read_record",
     "recipe_command",
-    "reserved",
     "run",
     "show",
     "source",

@@ -13,9 +13,10 @@ from batchproof._errors import CheckpointError, RunInterruptedError, SettingErro
 from batchproof.ranks import on_first
 from batchproof.recipes._catalogue import load, load_script, names
 from batchproof.recipes._command import default_settings, own_options, typed
+from batchproof.recipes._record import read_record
 from batchproof.recipes._results import Results
-from batchproof.recipes._runs import latest_folder, parts, read_record, reserved
 from batchproof.recipes._settings import Settings
+from batchproof.runs import latest_folder, reserved, runs_in
 from batchproof.train import Progress
 
 # what a run may be gone on with otherwise than it was begun
@@ -82,7 +83,7 @@ def _unwinding() -> Iterator[None]:
 def _interrupted(stopped: KeyboardInterrupt, out: Path | None, command: str) -> KeyboardInterrupt:
     """Return the interruption with what it left, and how to go on from there."""
     number = stopped.signal if isinstance(stopped, RunInterruptedError) else signal.SIGINT
-    if out is None or not parts(out):
+    if out is None or not runs_in(out):
         return RunInterruptedError("interrupted; nothing was kept.", number)
     at, _, goes_on = str(stopped).partition("; go on")
     if not goes_on:
@@ -101,7 +102,7 @@ def _prepared(
     if len(given & ENDS) == 1:
         # the one that is given stands in place of the other
         values |= dict.fromkeys(ENDS - given)
-    if _restarted() and values["out"] is not None and parts(values["out"]):
+    if _restarted() and values["out"] is not None and runs_in(values["out"]):
         values["resume"] = True
     if values["resume"]:
         values["out"] = values["out"] or latest_folder(name)
@@ -142,7 +143,7 @@ def evaluate_run(run: Path, data: Path | None = None, script: Path | None = None
         SettingError: if the run was trained by a script and none is given.
     """
     record = read_record(run)
-    if "part" in record and parts(run) == [run]:
+    if "part" in record and runs_in(run) == [run]:
         run = run.parent
     recipe = record["recipe"]
     if script is not None:

@@ -8,7 +8,7 @@ runner-up differ by more than chance, throughput, where the time went, configura
 No torch is loaded here.
 """
 
-from batchproof.report._run import Point, Run, read_run
+from batchproof.report._run import Run, read_run
 from batchproof.report._write import write_report
 
-__all__ = ["Point", "Run", "read_run", "write_report"]
+__all__ = ["Run", "read_run", "write_report"]

@@ -8,7 +8,8 @@ import math
 from collections.abc import Sequence
 
 from batchproof.page import Curves, Part, Series, Tone
-from batchproof.report._run import Point, Run
+from batchproof.report._run import Run
+from batchproof.runs import Record
 
 TONES: tuple[Tone, ...] = ("plain", "amber", "violet", "teal", "exact", "wrong")
 _POINTS = 200
@@ -61,21 +62,25 @@ def _chart(title: str, of: Sequence[tuple[Run, str, str]]) -> Curves:
     return Curves(title, "epoch", f"mean per {' / '.join(units)}", series)
 
 
-def _series(points: Sequence[Point], label: str, its_tone: Tone) -> Series:
+def _series(points: Sequence[Record], label: str, its_tone: Tone) -> Series:
     return Series(
         label,
         tuple(float(p.epoch) for p in points),
         tuple(p.value for p in points),
-        tuple(p.standard_error for p in points),
+        tuple(_or_nan(p.standard_error) for p in points),
         its_tone,
     )
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _steps(runs: Sequence[Run]) -> list[Part]:
     series = []
     for place, run in enumerate(runs):
         points = [
-            p for p in run.points if p.span == "steps" and p.name == "train_loss" and p.weight
+            p for p in run.records if p.span == "steps" and p.name == "train_loss" and p.weight
         ]
         pooled = _pooled(points)
         label = "train_loss" if len(runs) == 1 else run.name
@@ -86,7 +91,7 @@ def _steps(runs: Sequence[Run]) -> list[Part]:
     return [Curves("train_loss between log lines", "optimiser step", "mean", tuple(series))]
 
 
-def _pooled(points: Sequence[Point]) -> list[Point]:
+def _pooled(points: Sequence[Record]) -> list[Record]:
     """Return at most a picture's worth of points, each the exact mean of its neighbours."""
     each = max(1, math.ceil(len(points) / _POINTS))
     pooled = []
@@ -94,17 +99,17 @@ def _pooled(points: Sequence[Point]) -> list[Point]:
         some = points[start : start + each]
         last = some[-1]
         total, weight = math.fsum(p.total for p in some), math.fsum(p.weight for p in some)
-        pooled.append(Point(last.step, last.epoch, last.name, total, weight, last.unit, last.span))
+        pooled.append(Record(last.step, last.epoch, last.name, total, weight, last.unit, last.span))
     return pooled
 
 
 def _settings(runs: Sequence[Run]) -> list[Part]:
-    names = dict.fromkeys(p.name for run in runs for p in run.points if p.unit == "step")
+    names = dict.fromkeys(p.name for run in runs for p in run.records if p.unit == "step")
     parts: list[Part] = []
     for name in names:
         series = []
         for place, run in enumerate(runs):
-            points = _pooled([p for p in run.points if p.name == name and p.weight])
+            points = _pooled([p for p in run.records if p.name == name and p.weight])
             x = tuple(float(p.step) for p in points)
             label = name if len(runs) == 1 else run.name
             series.append(Series(label, x, tuple(p.value for p in points), (), tone(place)))
@@ -117,7 +122,7 @@ def beside(runs: Sequence[Run]) -> list[Part]:
     parts: list[Part] = []
     for run in runs:
         points = run.epochs(run.monitor)
-        usual = tuple(p.mean_of_batch_means for p in points)
+        usual = tuple(_or_nan(p.mean_of_batch_means) for p in points)
         if not any(math.isfinite(value) for value in usual):
             continue
         x = tuple(float(p.epoch) for p in points)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from batchproof._errors import RunFolderError, SettingError
@@ -19,7 +20,8 @@ from batchproof.page import (
     page,
 )
 from batchproof.report._curves import beside, curves, tone
-from batchproof.report._run import Point, Run, flat, read_run, runs_in
+from batchproof.report._run import Run, flat, read_run
+from batchproof.runs import Choice, Record, runs_in, value_with_error
 
 Section = tuple[str, Sequence[Part]]
 ENVIRONMENT = "environment"
@@ -54,7 +56,8 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
     if not runs:
         msg = "no run folder was given; expected one or more. Name one, such as runs/lenet5."
         raise SettingError(msg)
-    folders = [folder for run in runs for folder in runs_in(Path(run))]
+    # a folder without a run is refused by name when it is read
+    folders = [folder for run in map(Path, runs) for folder in runs_in(run) or [run]]
     read = _told_apart([read_run(folder) for folder in folders], folders)
     names = ", ".join(run.name for run in read)
     sections: list[Section] = [
@@ -73,10 +76,7 @@ def _told_apart(read: list[Run], folders: Sequence[Path]) -> list[Run]:
     names = [run.name for run in read]
     if len(set(names)) == len(names):
         return read
-    return [
-        Run(str(folder), run.points, run.times, run.config)
-        for run, folder in zip(read, folders, strict=True)
-    ]
+    return [replace(run, name=str(folder)) for run, folder in zip(read, folders, strict=True)]
 
 
 def _replace(out: Path, text: str) -> Path:
@@ -89,100 +89,75 @@ def _replace(out: Path, text: str) -> Path:
         ) from None
 
 
-def shown(point: Point) -> str:
-    """Return a mean with its standard error, as far as it is known."""
-    if not math.isfinite(point.standard_error):
-        return number(point.value, 5)
-    return f"{number(point.value, 5)} ± {number(point.standard_error, 2)}"
-
-
-def apart(one: Point, other: Point) -> bool | None:
-    """Return whether two means differ by more than their standard errors; None where unknown.
-
-    The standard error of a difference is at most sqrt(a² + b²) where the two are not negatively
-    correlated, as evaluations of the same samples are not.
-    """
-    error = math.hypot(one.standard_error, other.standard_error)
-    return abs(one.value - other.value) > error if math.isfinite(error) else None
-
-
-_VERDICT: Mapping[bool | None, str] = {
-    True: "they differ by more than their standard errors",
-    False: "they differ by no more than their standard errors",
-    None: "their standard errors are not known",
-}
-
-
 def _lede(runs: Sequence[Run]) -> str:
-    best = _best_of(runs)
     many = f"{len(runs)} runs compared. " if len(runs) > 1 else ""
     if len({run.monitor for run in runs}) > 1:
         return f"{many}They were monitored for different means."
-    if not best:
+    ranked = _ranked(runs)
+    if not ranked:
         return f"{many}No finite {runs[0].monitor} in any epoch."
-    point, name = best[0]
-    of = f"{name}, " if len(runs) > 1 else ""
-    return f"{many}Best: {of}epoch {point.epoch}, {point.name} {shown(point)}."
+    run, best = ranked[0]
+    of = f"{run.name}, " if len(runs) > 1 else ""
+    return f"{many}Best: {of}epoch {best.epoch}, {best.name} {value_with_error(best)}."
 
 
-def _best_of(runs: Sequence[Run]) -> list[tuple[Point, str]]:
-    """Return the best epoch of each run with its name, the best run first.
+def _ranked(runs: Sequence[Run]) -> list[tuple[Run, Record]]:
+    """Return each run with the record of its best epoch, the best run first.
 
     Nothing where the runs were monitored for different means.
     """
     if len({run.monitor for run in runs}) > 1:
         return []
-    best = [(run.ranked[0], run.name) for run in runs if run.ranked]
-    return sorted(best, key=lambda pair: pair[0].value, reverse=runs[0].largest_is_best)
+    best = [(run, run.choice.best) for run in runs if run.choice]
+    return sorted(best, key=lambda pair: pair[1].value, reverse=runs[0].history.mode == "max")
 
 
 def _result(runs: Sequence[Run]) -> list[Part]:
     columns = ("run", "epochs", "steps", "monitored", "best", "in epoch", "runner-up", "apart")
     parts: list[Part] = [Table(columns, tuple(map(_row, runs)))]
     parts += [Text(sentence) for run in runs if (sentence := _within(run))]
-    best = _best_of(runs)
-    if len(best) < 2:
+    ranked = _ranked(runs)
+    if len(ranked) < 2:
         return parts
-    (first, first_name), (second, second_name) = best[:2]
+    (first, best), (second, runner_up) = ranked[:2]
     parts.append(
         Text(
-            f"Of these runs {first_name} is the best, {first.name} {shown(first)}, and "
-            f"{second_name} the runner-up, {shown(second)}; {_VERDICT[apart(first, second)]}."
+            f"Of these runs {first.name} is the best, {best.name} {value_with_error(best)}, and "
+            f"{second.name} the runner-up, {value_with_error(runner_up)}; "
+            f"{Choice(best, runner_up).verdict}."
         )
     )
     return parts
 
 
 def _row(run: Run) -> tuple[str, ...]:
-    ranked = run.ranked
     head = (
         run.name,
-        str(max(point.epoch for point in run.points)),
-        str(max(point.step for point in run.points)),
+        str(max(record.epoch for record in run.records)),
+        str(max(record.step for record in run.records)),
         run.monitor,
     )
-    if not ranked:
+    if run.choice is None:
         return (*head, "not finite", "", "", "")
-    best, second = ranked[0], ranked[1] if len(ranked) > 1 else None
+    best, second = run.choice.best, run.choice.runner_up
+    row = (*head, value_with_error(best), str(best.epoch))
     if second is None:
-        return (*head, shown(best), str(best.epoch), "none", "")
-    told = {True: "yes", False: "no", None: "unknown"}[apart(best, second)]
-    return (*head, shown(best), str(best.epoch), f"{shown(second)} ({second.epoch})", told)
+        return (*row, "none", "")
+    verdict = {True: "yes", False: "no", None: "unknown"}[run.choice.apart]
+    return (*row, f"{value_with_error(second)} ({second.epoch})", verdict)
 
 
 def _within(run: Run) -> str:
-    ranked = run.ranked
-    if len(ranked) < 2:
+    if run.choice is None or run.choice.runner_up is None:
         return ""
-    best, second = ranked[:2]
     return (
-        f"{run.name}: epoch {best.epoch} is the best and epoch {second.epoch} the runner-up; "
-        f"{_VERDICT[apart(best, second)]}."
+        f"{run.name}: epoch {run.choice.best.epoch} is the best and epoch "
+        f"{run.choice.runner_up.epoch} the runner-up; {run.choice.verdict}."
     )
 
 
 def _note(runs: Sequence[Run]) -> list[Part]:
-    known = any(math.isfinite(p.standard_error) for run in runs for p in run.points)
+    known = any(r.standard_error is not None for run in runs for r in run.records)
     return [Text("Bands are one standard error on either side.")] if known else []
 
 
@@ -193,14 +168,17 @@ def _beside(runs: Sequence[Run]) -> list[Part]:
     rows = []
     for run in runs:
         for name in run.names():
-            points = [p for p in run.epochs(name) if math.isfinite(p.mean_of_batch_means)]
-            if not points or "/" in name:
+            offs = [
+                (usual - record.value, usual, record)
+                for record in run.epochs(name)
+                if (usual := record.mean_of_batch_means) is not None
+            ]
+            if not offs or "/" in name:
                 continue
-            widest = max(points, key=lambda p: abs(p.mean_of_batch_means - p.value))
-            off = widest.mean_of_batch_means - widest.value
-            values = (number(widest.value, 6), number(widest.mean_of_batch_means, 6))
+            off, usual, record = max(offs, key=lambda entry: abs(entry[0]))
+            values = (number(record.value, 6), number(usual, 6), number(off, 2))
             label = name if len(runs) == 1 else f"{run.name}: {name}"
-            rows.append((label, str(widest.epoch), *values, number(off, 2)))
+            rows.append((label, str(record.epoch), *values))
     columns = ("mean", "epoch", "exact", "mean of batch means", "off by")
     words = (
         "The mean of batch means is what a loop that averages its batches would have printed. The "
@@ -238,35 +216,35 @@ def _bars(run: Run) -> list[Bar]:
 
 def _throughput(runs: Sequence[Run]) -> list[Part]:
     """Return what was trained on a second: samples where all runs know them, else weight."""
-    points = [point for run in runs for point in run.epochs("train_loss")]
-    in_samples = all(math.isfinite(point.samples) for point in points)
+    records = [record for run in runs for record in run.epochs("train_loss")]
+    in_samples = all(record.samples is not None for record in records)
     series = []
     for place, run in enumerate(runs):
-        timed = [(point, seconds) for point, seconds in _timed(run) if seconds > 0]
-        x = tuple(float(point.epoch) for point, _ in timed)
-        y = tuple((p.samples if in_samples else p.weight) / seconds for p, seconds in timed)
+        timed = [(record, seconds) for record, seconds in _timed(run) if seconds > 0]
+        x = tuple(float(record.epoch) for record, _ in timed)
+        y = tuple(((r.samples or 0) if in_samples else r.weight) / seconds for r, seconds in timed)
         label = "training" if len(runs) == 1 else run.name
         series.append(Series(label, x, y, (), tone(place)))
     if not any(one.x for one in series):
         return []
-    units = dict.fromkeys(point.unit for point in points)
+    units = dict.fromkeys(record.unit for record in records)
     what = "samples" if in_samples else " / ".join(f"{unit}s" for unit in units)
     return [Curves("throughput of training", "epoch", f"{what} a second", tuple(series))]
 
 
-def _timed(run: Run) -> list[tuple[Point, float]]:
+def _timed(run: Run) -> list[tuple[Record, float]]:
     """Return the training means of epochs with the seconds that they took.
 
     Of an epoch in which a run went on, only the seconds since then are known: it is left out.
     """
-    points = run.epochs("train_loss")
-    ended, by_step = {p.epoch: p.step for p in points}, {p.step: p for p in points}
+    records = run.epochs("train_loss")
+    ended, by_step = {r.epoch: r.step for r in records}, {r.step: r for r in records}
     found, gone_on_from = {}, 0.0
     for line in run.times:
         gone_on_from = line.get(RESUMED, gone_on_from)
-        point = by_step.get(int(line.get("step", -1)))
-        if point is not None and gone_on_from <= ended.get(point.epoch - 1, 0):
-            found[point.step] = (point, _training_seconds(line))
+        record = by_step.get(int(line.get("step", -1)))
+        if record is not None and gone_on_from <= ended.get(record.epoch - 1, 0):
+            found[record.step] = (record, _training_seconds(line))
     return list(found.values())
 
 

@@ -14,17 +14,15 @@ save_sharded, load_sharded    a checkpoint in shards, for any number of ranks
 model_summary, first_batch    what is looked at before training
 """
 
+from batchproof.runs import Choice, History, Record, RunFolder
 from batchproof.train._callback import Callback
 from batchproof.train._evaluate import evaluate
-from batchproof.train._history import Choice, History
 from batchproof.train._live import LiveProgress
 from batchproof.train._loss import Loss, Precision
 from batchproof.train._lr_finder import LrSweep
 from batchproof.train._plot import LivePlot, draw_curves
 from batchproof.train._position import Position
 from batchproof.train._progress import NoProgress, PlainProgress, Progress
-from batchproof.train._records import Record
-from batchproof.train._run_folder import RunFolder
 from batchproof.train._sanity import first_batch, model_summary
 from batchproof.train._sharded import load_sharded, save_sharded
 from batchproof.train._supervised import Supervised, supervised

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from batchproof.runs import History, Record
 from batchproof.step import StepResult
-from batchproof.train._history import History
 from batchproof.train._position import Position
-from batchproof.train._records import Record
 
 
 class Callback:

@@ -4,28 +4,27 @@ Of a model in shards what lies on one rank is not whole, and stands beside: see 
 """
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from batchproof._errors import CheckpointError
 from batchproof._files import broken
-from batchproof.train._keeper import Checkpoint
-from batchproof.train._records import Record
-from batchproof.train._shards import SHARDS, read_shards, with_shards
-from batchproof.train._weights import load_weights_file, not_tensors, save_state, save_weights
-
-WEIGHTS, AVERAGED, STATE, EXTRA, RECORD = (
-    "weights.safetensors",
-    "averaged.safetensors",
-    "state.pt",
-    "extra.pt",
-    "record.json",
+from batchproof.runs import RECORD, Record
+from batchproof.runs._shards import SHARDS
+from batchproof.runs._weights import (
+    EXTRA,
+    WEIGHTS,
+    load_state,
+    load_weights_file,
+    local_weights,
+    not_tensors,
+    save_state,
+    save_weights,
 )
+from batchproof.train._keeper import Checkpoint
+
+AVERAGED, STATE = "averaged.safetensors", "state.pt"
 FORMAT = 1
 
 
@@ -49,7 +48,7 @@ def check_loadable(folder: Path) -> None:
     """
     for name in (STATE, EXTRA):
         if (folder / name).exists():
-            _load(folder / name)
+            load_state(folder / name)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -61,7 +60,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     fault = broken(folder)
     if fault is not None:
         raise CheckpointError(f"{fault}; take another checkpoint of the run.")
-    state = _load(folder / STATE)
+    state = load_state(folder / STATE)
     if state.get("format") != FORMAT:
         raise CheckpointError(
             f"{folder} has format {state.get('format')}; this version reads {FORMAT}. "
@@ -69,7 +68,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         )
     averaged, shards = folder / AVERAGED, folder / SHARDS
     return Checkpoint(
-        _read_weights(folder),
+        local_weights(folder),
         load_weights_file(averaged) if averaged.exists() else None,
         state,
         folder if shards.exists() else None,
@@ -82,36 +81,7 @@ def write_best(weights: Mapping[str, Any], record: Record, folder: Path) -> None
     (folder / RECORD).write_text(json.dumps(record.to_json(), indent=1), encoding="utf-8")
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Return a checkpoint's weights whole, with the extra state that some modules keep."""
-    shards = read_shards(folder, lambda _: None, only="weights")
-    whole: dict[str, Any] = with_shards({"weights": _read_weights(folder)}, shards)
-    return dict(whole["weights"])
-
-
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    extra = folder / EXTRA
-    return load_weights_file(folder / WEIGHTS) | (_load(extra) if extra.exists() else {})
-
-
 def _write_weights(weights: Mapping[str, Any], folder: Path) -> None:
     save_weights(weights, folder / WEIGHTS)
     if extra := not_tensors(weights):
         save_state(extra, folder / EXTRA)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
-        raise CheckpointError(
-            f"{path} holds what only running code could load ({reason}); give optimiser, schedule "
-            "and modules states of tensors, numbers and strings."
-        ) from None
-    except (OSError, RuntimeError, EOFError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}); take another checkpoint."
-        ) from None
-    assert isinstance(state, dict)
-    return state

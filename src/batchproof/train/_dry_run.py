@@ -10,7 +10,7 @@ import torch
 
 from batchproof._errors import CheckpointError
 from batchproof.ranks import full, on_first
-from batchproof.train._run_folder import RunFolder
+from batchproof.runs import RunFolder
 from batchproof.train._session import Session
 from batchproof.train._snapshot import put_back
 from batchproof.train._walk import Walk

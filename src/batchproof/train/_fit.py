@@ -19,17 +19,17 @@ from batchproof._errors import (
     SettingError,
 )
 from batchproof.ranks import in_a_group, is_sharded, of_all, rank, world_size
+from batchproof.runs import History, Record, Span
 from batchproof.step import StepResult, windows
 from batchproof.train._best import Best
 from batchproof.train._callback import listens
 from batchproof.train._evaluate import measure, nonfinite_sample
-from batchproof.train._history import History
 from batchproof.train._keeper import Checkpoint
 from batchproof.train._parts import Parts
 from batchproof.train._place import Sized, placed
 from batchproof.train._position import Position
 from batchproof.train._randomness import capture, restore, seed_everything
-from batchproof.train._records import Record, Span, records_of, setting
+from batchproof.train._records import records_of, setting
 from batchproof.train._settings import Settings
 from batchproof.train._sums import Sums
 from batchproof.train._surroundings import Surroundings

@@ -19,6 +19,21 @@ from torch import Tensor
 
 from batchproof._errors import CheckpointError, RunFolderError, RunStoppedError
 from batchproof._files import seal, to_disk, write_sealed
+from batchproof.runs import (
+    BEST,
+    COLUMNS,
+    CONFIG,
+    FORMER_BEST,
+    LAST,
+    METRICS,
+    PREVIOUS,
+    TABLE,
+    TIMING,
+    Record,
+    RunFolder,
+    expect_free,
+)
+from batchproof.runs._shards import write_shards
 from batchproof.train._checkpoint import (
     check_loadable,
     read_checkpoint,
@@ -27,19 +42,6 @@ from batchproof.train._checkpoint import (
 )
 from batchproof.train._keeper import Checkpoint
 from batchproof.train._lock import locked
-from batchproof.train._records import COLUMNS, Record
-from batchproof.train._run_folder import (
-    BEST,
-    CONFIG,
-    FORMER_BEST,
-    LAST,
-    METRICS,
-    PREVIOUS,
-    TABLE,
-    TIMING,
-    RunFolder,
-)
-from batchproof.train._shards import write_shards
 
 _LOGGED = "logged"
 _DAMAGED = "damaged"
@@ -67,26 +69,9 @@ class FolderKeeper:
         self._saved_step = 0
         self._verified = False
 
-    def expect_free(self) -> None:
-        """Refuse a folder that holds anything.
-
-        Raises:
-            RunFolderError: if it does.
-        """
-        place = self.run_dir
-        with self._explaining("make"):
-            if place.is_dir() and not any(place.iterdir()):
-                return
-            taken = place.exists()
-        if taken or place.is_symlink():
-            raise RunFolderError(
-                f"{place} exists already and is never overwritten; choose another run folder, or "
-                "go on with it: resume=True, or --resume in the shell."
-            )
-
     def begin(self, checkpoint: Checkpoint) -> None:
         """Make the folder, with its configuration and first checkpoint in it, in one rename."""
-        self.expect_free()
+        expect_free(self.run_dir)
         draft = self.run_dir.with_name(f".{self.run_dir.name}.{os.getpid()}.draft")
         with self._explaining("make"):
             shutil.rmtree(draft, ignore_errors=True)

@@ -11,8 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from batchproof.ranks import in_shards
-from batchproof.train._records import Record
-from batchproof.train._shards import without_shards, write_shards
+from batchproof.runs import Record
+from batchproof.runs._shards import without_shards, write_shards
 
 
 @dataclass(slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from batchproof.runs import Record
 from batchproof.train._position import Position
 from batchproof.train._progress import NoProgress, Read, epoch_label, summary
-from batchproof.train._records import Record
 
 _INTERVAL = 0.1
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from batchproof._errors import SettingError
+from batchproof.runs import History, Record
 from batchproof.train._callback import Callback
-from batchproof.train._history import History
-from batchproof.train._records import Record
 
 # what W&B, Trackio and others; MLflow; Aim call it
 _METHODS = ("log", "log_metrics", "track")

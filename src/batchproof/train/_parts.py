@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from batchproof.ranks import unwrapped
+from batchproof.runs._shards import laid_out, read_shards, with_shards
 from batchproof.step import Step
 from batchproof.train._average import MovingAverage, NoAverage
 from batchproof.train._keeper import Checkpoint
 from batchproof.train._loss import Loss
 from batchproof.train._scheduling import NoSchedule, TorchSchedule
-from batchproof.train._shards import laid_out, read_shards, with_shards
 
 
 @dataclass(slots=True)

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from batchproof._errors import SettingError
+from batchproof.runs import History, Record
 from batchproof.train._callback import Callback
-from batchproof.train._history import History
 from batchproof.train._position import Position
-from batchproof.train._records import Record
 
 CURVES = "curves.png"
 

@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 
+from batchproof.runs import Record
 from batchproof.train._position import Position
-from batchproof.train._records import Record
 
 Read = Callable[[], Mapping[str, float]]
 

@@ -13,12 +13,12 @@ from rich.console import Console
 
 from batchproof._errors import CheckpointError, RunFolderError, SettingError
 from batchproof.ranks import blaming, in_a_group, is_first, is_sharded, on_first, rank, world_size
+from batchproof.runs import History, RunFolder, State, expect_free
 from batchproof.train._callback import Callback
 from batchproof.train._environment import describe_environment
 from batchproof.train._evaluate import By
 from batchproof.train._fit import Fit
 from batchproof.train._folder_keeper import FolderKeeper, best_in
-from batchproof.train._history import History, State
 from batchproof.train._identity import dealt_anew, differences, identity_of_data, plain
 from batchproof.train._keeper import Checkpoint, MemoryKeeper, NoKeeper, ShardKeeper
 from batchproof.train._loggers import Loggers, named_loggers
@@ -26,7 +26,6 @@ from batchproof.train._parts import Parts
 from batchproof.train._plot import LivePlot
 from batchproof.train._progress import NoProgress, Progress, progress_on
 from batchproof.train._randomness import deterministic, seed_everything
-from batchproof.train._run_folder import RunFolder
 from batchproof.train._sanity import first_batch, model_summary
 from batchproof.train._settings import Settings, expect_positive
 from batchproof.train._signals import Signals
@@ -222,7 +221,7 @@ class Session:
             return None
         begun = keeper.run_dir.exists() and any(keeper.run_dir.iterdir())
         if resume is None or resume is False or (resume is True and not begun):
-            keeper.expect_free()
+            expect_free(keeper.run_dir)
             return None
         checkpoint = keeper.reopen()
         for notice in keeper.notices:

@@ -10,10 +10,10 @@ from torch.optim import Optimizer
 from batchproof._errors import CheckpointError
 from batchproof._files import write_sealed
 from batchproof.ranks import is_first, of_all, on_first, unwrapped
+from batchproof.runs._shards import write_shards
 from batchproof.train._checkpoint import read_checkpoint, write_checkpoint
 from batchproof.train._keeper import Checkpoint
 from batchproof.train._parts import load_into
-from batchproof.train._shards import write_shards
 
 
 def save_sharded(folder: str | PathLike[str], model: nn.Module, optimizer: Optimizer) -> None:

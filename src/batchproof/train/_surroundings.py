@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from batchproof.runs import History
 from batchproof.train._callback import Callback
 from batchproof.train._evaluate import By
-from batchproof.train._history import History
 from batchproof.train._keeper import Keeper
 from batchproof.train._progress import Progress
 from batchproof.train._signals import Signals

@@ -13,12 +13,12 @@ from torch.amp.grad_scaler import GradScaler
 from batchproof._errors import SettingError
 from batchproof.meter import Estimate
 from batchproof.ranks import unwrapped
+from batchproof.runs import History
 from batchproof.step import Step
 from batchproof.train._average import average_of
 from batchproof.train._callback import Callback
 from batchproof.train._dry_run import try_everything
 from batchproof.train._evaluate import By, evaluate
-from batchproof.train._history import History
 from batchproof.train._identity import identity_of
 from batchproof.train._loss import Loss, Precision, under_precision
 from batchproof.train._lr_finder import LrSweep, sweep

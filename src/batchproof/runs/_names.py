@@ -1,17 +1,15 @@
-"""Run folders as recipes use them: their names, and what they tell of the recipe."""
+"""The names of run folders: runs/NAME, runs/NAME-2 and so on, and none that is taken."""
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from batchproof._errors import CheckpointError, RunFolderError
+from batchproof._errors import RunFolderError
+from batchproof.runs._folder import runs_in
 
 RUNS = Path("runs")
-CONFIG = "config.json"
 CHANCES = 100
 
 
@@ -26,16 +24,17 @@ def latest_folder(name: str) -> Path:
     Raises:
         RunFolderError: if there is none.
     """
-    held = [number for number in _numbers(name) if parts(_numbered(name, number))]
+    held = [number for number in _numbers(name) if runs_in(_numbered(name, number))]
     if not held:
-        raise RunFolderError(f"there is no run {RUNS / name} to go on with; name it: --out RUN.")
+        raise RunFolderError(f"there is no run {RUNS / name} to resume; name it: --out RUN.")
     return _numbered(name, max(held))
 
 
 def _numbers(name: str) -> list[int]:
     pattern = re.compile(rf"{re.escape(name)}(?:-(\d+))?")
-    found = [pattern.fullmatch(path.name) for path in RUNS.glob(f"{name}*")]
-    return [int(match[1] or 1) for match in found if match]
+    inside = RUNS.iterdir() if RUNS.is_dir() else ()
+    matches = [pattern.fullmatch(path.name) for path in inside]
+    return [int(match[1] or 1) for match in matches if match]
 
 
 def _numbered(name: str, number: int) -> Path:
@@ -125,43 +124,6 @@ def expect_free(folder: Path) -> None:
         taken = taken or (folder.is_symlink() and not folder.exists())
     if taken:
         raise RunFolderError(
-            f"{folder} exists already and is never overwritten; give another --out, or go on with "
-            "it: --resume."
+            f"{folder} exists already and is never overwritten; choose another folder, or resume "
+            "the run: --resume in the shell, resume=True in Python."
         )
-
-
-def parts(folder: Path) -> list[Path]:
-    """Return the runs that a recipe left in a folder: itself, or one a model that it trained."""
-    if (folder / CONFIG).is_file():
-        return [folder]
-    return sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Return what a run folder tells of its recipe: "recipe", "settings" and "options".
-
-    Raises:
-        RunFolderError: if there is no such folder, or no recipe made it.
-        CheckpointError: if what it tells is damaged.
-    """
-    if not folder.is_dir():
-        raise RunFolderError(f"there is no run folder {folder}; give one that training made.")
-    found = parts(folder)
-    if not found:
-        # a run that is killed while it reads its data leaves its folder empty
-        remedy = (
-            "give a folder that training made"
-            if any(folder.iterdir())
-            else "it is empty, so train into it without --resume"
-        )
-        raise RunFolderError(f"{folder} holds no run; {remedy}.")
-    path = found[0] / CONFIG
-    try:
-        info = json.loads(path.read_text("utf-8"))["info"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); train anew.") from error
-    if not isinstance(info, dict) or not info.keys() >= {"recipe", "settings", "options"}:
-        raise RunFolderError(
-            f"{folder} was not trained by a recipe; evaluate it in Python: batchproof.evaluate."
-        )
-    return info

@@ -5,6 +5,7 @@ Tensors that are one (tied weights) are written once, with their other names not
 
 import json
 import os
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from batchproof._errors import CheckpointError
+from batchproof.runs._shards import read_shards, with_shards
 
+WEIGHTS, EXTRA = "weights.safetensors", "extra.pt"
 _ALIASES = "aliases"
 
 
@@ -82,6 +85,49 @@ def load_weights_file(path: Path) -> dict[str, Tensor]:
     for name, first in json.loads(metadata.get(_ALIASES, "{}")).items():
         state[name] = state[first]
     return state
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Return a state that save_state wrote; no code in the file is run.
+
+    Raises:
+        CheckpointError: if it is no such file, or holds what only code could load.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
+        raise CheckpointError(
+            f"{path} holds what only running code could load ({reason}); give optimiser, schedule "
+            "and modules states of tensors, numbers and strings."
+        ) from None
+    except (OSError, RuntimeError, EOFError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({str(error).splitlines()[0]}); take another checkpoint."
+        ) from None
+    assert isinstance(state, dict)
+    return state
+
+
+def local_weights(folder: Path) -> dict[str, Any]:
+    """Return a checkpoint's weights without those in shards, with the modules' extra state.
+
+    Raises:
+        CheckpointError: if they cannot be read.
+    """
+    extra = folder / EXTRA
+    return load_weights_file(folder / WEIGHTS) | (load_state(extra) if extra.exists() else {})
+
+
+def read_weights(folder: Path) -> dict[str, Any]:
+    """Return a checkpoint's weights whole, with the modules' extra state.
+
+    Raises:
+        CheckpointError: if they cannot be read.
+    """
+    shards = read_shards(folder, lambda _: None, only="weights")
+    whole: dict[str, Any] = with_shards({"weights": local_weights(folder)}, shards)
+    return dict(whole["weights"])
 
 
 def not_tensors(state: Mapping[str, Any]) -> dict[str, Any]:

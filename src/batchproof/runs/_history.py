@@ -1,26 +1,27 @@
-"""What a run has measured, and what came of it."""
+"""The records of a run, in order, and the choice of its best epoch."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from batchproof._errors import SettingError
-from batchproof.train._records import Record
+from batchproof.runs._record import Record
 
-State = Mapping[str, Tensor]
+if TYPE_CHECKING:
+    import torch
+
+State = Mapping[str, "torch.Tensor"]
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The best epoch and the next best, by the monitored mean.
+    """The best of several means and the next best: epochs of one run, or runs.
 
     Attributes:
-        best: the record of the best epoch.
-        runner_up: that of the next best, None where there was one epoch only.
+        best: the record of the best.
+        runner_up: that of the next best, None where there is only one.
     """
 
     best: Record
@@ -40,17 +41,41 @@ class Choice:
             return None
         return abs(self.best.value - self.runner_up.value) > math.hypot(errors[0], errors[1])
 
-    def __str__(self) -> str:
-        best = f"best: epoch {self.best.epoch}, {self.best.name} {_shown(self.best)}"
-        if self.runner_up is None:
-            return best
-        second = f"runner-up: epoch {self.runner_up.epoch}, {_shown(self.runner_up)}"
-        verdict = {
+    @property
+    def verdict(self) -> str:
+        """The clause that says whether the two are apart."""
+        return {
             True: "they differ by more than their standard errors",
             False: "they differ by no more than their standard errors",
-            None: "whether they differ by more than chance is unknown",
+            None: "their standard errors are not known",
         }[self.apart]
-        return f"{best}; {second}; {verdict}"
+
+    def __str__(self) -> str:
+        best = f"best: epoch {self.best.epoch}, {self.best.name} {value_with_error(self.best)}"
+        if self.runner_up is None:
+            return best
+        second = f"runner-up: epoch {self.runner_up.epoch}, {value_with_error(self.runner_up)}"
+        return f"{best}; {second}; {self.verdict}"
+
+
+def choice(records: Sequence[Record], mode: Literal["min", "max"]) -> Choice | None:
+    """Return the best of some records and the runner-up; None where no mean is finite.
+
+    Args:
+        records: of one name; of two that are equal the earlier one is the better.
+        mode: "min" or "max".
+    """
+    sign = 1.0 if mode == "min" else -1.0
+    finite = [record for record in records if math.isfinite(record.value)]
+    ranked = sorted(finite, key=lambda record: sign * record.value)
+    return Choice(ranked[0], ranked[1] if len(ranked) > 1 else None) if ranked else None
+
+
+def value_with_error(record: Record) -> str:
+    """Return a record's mean with its standard error, as far as it is known."""
+    if record.standard_error is None:
+        return f"{record.value:.6g}"
+    return f"{record.value:.6g} ± {record.standard_error:.2g}"
 
 
 @dataclass(slots=True, repr=False)
@@ -97,10 +122,7 @@ class History:
     @property
     def choice(self) -> Choice | None:
         """The best epoch and the runner-up; None where the monitored mean was not recorded."""
-        sign = 1.0 if self.mode == "min" else -1.0
-        found = [r for r in self.epochs(self.monitor) if math.isfinite(r.value)]
-        ranked = sorted(found, key=lambda record: sign * record.value)
-        return Choice(ranked[0], ranked[1] if len(ranked) > 1 else None) if ranked else None
+        return choice(self.epochs(self.monitor), self.mode)
 
     @property
     def best(self) -> Record | None:
@@ -146,9 +168,3 @@ class History:
     def _columns(self) -> list[str]:
         whole = (r for r in self.records if r.span == "epoch" and r.unit != "step")
         return list(dict.fromkeys(record.name for record in whole))
-
-
-def _shown(record: Record) -> str:
-    if record.standard_error is None:
-        return f"{record.value:.6g}"
-    return f"{record.value:.6g} ± {record.standard_error:.2g}"

@@ -1,0 +1,32 @@
+"""The record that a recipe leaves of itself in the configuration of its run."""
+
+from pathlib import Path
+from typing import Any
+
+from batchproof._errors import RunFolderError
+from batchproof.runs import RunFolder, runs_in
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what a run folder says of its recipe: "recipe", "settings" and "options".
+
+    Raises:
+        RunFolderError: if there is no such folder, no recipe made it, or it is damaged.
+    """
+    if not folder.is_dir():
+        raise RunFolderError(f"there is no run folder {folder}; give one that training made.")
+    inside = runs_in(folder)
+    if not inside:
+        # a run that is killed while it reads its data leaves its folder empty
+        remedy = (
+            "give a folder that training made"
+            if any(folder.iterdir())
+            else "it is empty, so train into it without --resume"
+        )
+        raise RunFolderError(f"{folder} holds no run; {remedy}.")
+    info = RunFolder(inside[0]).config.get("info", {})
+    if not isinstance(info, dict) or not info.keys() >= {"recipe", "settings", "options"}:
+        raise RunFolderError(
+            f"{folder} was not trained by a recipe; evaluate it in Python: batchproof.evaluate."
+        )
+    return info

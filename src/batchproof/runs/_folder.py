@@ -1,0 +1,229 @@
+"""The files of a run, and the one reader of them.
+
+RUN/config.json      settings, model, data, versions, command line, revision
+RUN/metrics.jsonl    every record: step, epoch, name, total, weight, unit
+RUN/metrics.csv      the same, as a table
+RUN/timing.jsonl     times and throughput, which differ from run to run
+RUN/best/            the best weights, and the mean they were chosen for
+RUN/last/            everything that is needed to resume
+RUN/previous/        the same, one checkpoint before
+
+A run folder may come from anybody: its files are read only where they are regular files, of the
+expected types and bounded in size, and nothing in them is run.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from batchproof._errors import CheckpointError, RunFolderError
+from batchproof._files import MEBIBYTE, broken, parse_json, read_file
+from batchproof.runs._history import History
+from batchproof.runs._record import Record
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIG, METRICS, TABLE, TIMING = "config.json", "metrics.jsonl", "metrics.csv", "timing.jsonl"
+RECORD = "record.json"
+BEST: Final = "best"
+LAST: Final = "last"
+PREVIOUS = "previous"
+FORMER_BEST = ".best.former"
+_LARGEST_LOG = 2048 * MEBIBYTE
+
+
+class RunFolder:
+    """Reads the files of a run.
+
+    Args:
+        path: the run folder.
+
+    Attributes:
+        path: the same.
+
+    Raises:
+        RunFolderError: if there is no run in it.
+
+    Example:
+        >>> RunFolder("no/such/run")
+        Traceback (most recent call last):
+        batchproof._errors.RunFolderError: no/such/run holds no run (neither config.json nor ...
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not holds_a_run(self.path):
+            raise RunFolderError(
+                f"{self.path} holds no run (neither {CONFIG} nor {METRICS} is in it); give a "
+                "folder that training made."
+            )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the run was made with; empty where the folder has no configuration.
+
+        Raises:
+            RunFolderError: if the file cannot be read.
+        """
+        path = self.path / CONFIG
+        content = _content(path, optional=True)
+        try:
+            config = parse_json(content) if content is not None else {}
+        except ValueError as error:
+            raise RunFolderError(f"{path} is no JSON ({error}); {_ANOTHER_COPY}") from None
+        if not isinstance(config, dict):
+            raise RunFolderError(f"{path} holds no JSON object; {_ANOTHER_COPY}")
+        return config
+
+    def records(self) -> list[Record]:
+        """Return every record, in order; a last line that is cut short is left out.
+
+        Raises:
+            RunFolderError: if the log is missing or cannot be read, or another line is damaged.
+        """
+        path = self.path / METRICS
+        records = []
+        for number, values in _lines(path):
+            try:
+                records.append(Record.from_json(values))
+            except ValueError as error:
+                raise RunFolderError(
+                    f"line {number} of {path} is no record ({error}); {_ANOTHER_COPY}"
+                ) from None
+        return records
+
+    def timing(self) -> list[dict[str, Any]]:
+        """Return times and throughput, one entry an epoch, and one where a run was resumed.
+
+        Raises:
+            RunFolderError: if the file cannot be read, or a line but the last is damaged.
+        """
+        return [values for _, values in _lines(self.path / TIMING, optional=True)]
+
+    def history(self) -> History:
+        """Return the records as fit returned them, with the mean that was monitored.
+
+        Raises:
+            RunFolderError: if the log or the configuration cannot be read.
+        """
+        config = self.config
+        # entries of the user's own, in "config" and "info", may have the same names
+        identity = config.get("identity")
+        settings = identity if isinstance(identity, dict) else config
+        monitor, mode = _innermost(settings, "monitor"), _innermost(settings, "mode")
+        return History(
+            monitor=monitor if isinstance(monitor, str) else "val_loss",
+            mode="max" if mode == "max" else "min",
+            records=self.records(),
+            run_dir=self.path,
+        )
+
+    def weights(self, which: Literal["best", "last"] = BEST) -> "dict[str, torch.Tensor]":
+        """Return the weights of a checkpoint, on the host.
+
+        Args:
+            which: "best" or "last".
+
+        Raises:
+            CheckpointError: if it is damaged or missing.
+        """
+        from batchproof.runs._weights import read_weights  # noqa: PLC0415 - the only use of torch
+
+        folder = self.path / which
+        if which == BEST and not folder.exists():
+            folder = self.path / FORMER_BEST
+            if not folder.exists():
+                raise CheckpointError(
+                    f"{self.path} has no best weights, for no epoch was validated to its end; "
+                    f"resume the run, or look whether {self.path / LAST} serves."
+                )
+        fault = broken(folder)
+        if fault is not None:
+            other = LAST if which == BEST else PREVIOUS
+            raise CheckpointError(f"{fault}; look whether {self.path / other} serves instead.")
+        return read_weights(folder)
+
+    def best(self) -> Record | None:
+        """Return the mean that the best weights were chosen for, None where there are none.
+
+        Raises:
+            RunFolderError: if the file that holds it cannot be read, or is damaged.
+        """
+        for folder in (BEST, FORMER_BEST):
+            path = self.path / folder / RECORD
+            content = _content(path, optional=True)
+            if content is not None:
+                try:
+                    return Record.from_json(_object(content))
+                except ValueError as error:
+                    raise RunFolderError(
+                        f"{path} is no record ({error}); {_ANOTHER_COPY}"
+                    ) from None
+        return None
+
+
+_ANOTHER_COPY = "restore it from a copy, or train again in another folder."
+
+
+def holds_a_run(folder: Path) -> bool:
+    """Return whether a folder holds a configuration or a log."""
+    return any((folder / name).is_file() for name in (CONFIG, METRICS))
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Return the runs in a folder: itself, or one for each model that a recipe trained in it."""
+    if holds_a_run(folder):
+        return [folder]
+    try:
+        return sorted(path for path in folder.iterdir() if holds_a_run(path))
+    except OSError:
+        return []
+
+
+def _lines(path: Path, *, optional: bool = False) -> list[tuple[int, dict[str, Any]]]:
+    """Return (line number, object) of each line; a last line without its newline may be cut."""
+    content = _content(path, optional=optional)
+    if content is None:
+        return []
+    objects = []
+    *whole, last = content.split(b"\n")
+    for number, line in enumerate([*whole, last] if last else whole, start=1):
+        try:
+            objects.append((number, _object(line)))
+        except ValueError as error:
+            if number > len(whole):
+                break
+            raise RunFolderError(
+                f"line {number} of {path} is no record ({error}); {_ANOTHER_COPY}"
+            ) from None
+    return objects
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    values = parse_json(content)
+    if not isinstance(values, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - the content is invalid
+    return values
+
+
+def _content(path: Path, *, optional: bool = False) -> bytes | None:
+    try:
+        return read_file(path, most=_LARGEST_LOG)
+    except FileNotFoundError:
+        if optional:
+            return None
+        raise RunFolderError(
+            f"{path.parent} has no {path.name}; give a folder that training made."
+        ) from None
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise RunFolderError(f"{path} cannot be read: {why}; {_ANOTHER_COPY}") from None
+
+
+def _innermost(config: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a key at any depth of a configuration, the outermost first."""
+    if key in config:
+        return config[key]
+    inner = (_innermost(value, key) for value in config.values() if isinstance(value, Mapping))
+    return next((value for value in inner if value is not None), None)
