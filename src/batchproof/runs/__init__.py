@@ -1,0 +1,55 @@
+"""A run folder as a file format: what training writes, and how it is read. Loads no torch.
+
+Record, COLUMNS     one line of the log: a pair with its step, epoch, name and unit
+RunFolder           reads a folder: configuration, records, times, best mean, weights
+History, Choice     the records of a run in order; the best epoch and the runner-up
+runs_in             the runs in a folder: itself, or one for each model that was trained
+reserved            makes the next free folder of runs/NAME, runs/NAME-2, ...
+latest_folder       the last of those that holds a run
+expect_free         refuses a folder that holds anything
+"""
+
+from batchproof.runs._folder import (
+    BEST,
+    CONFIG,
+    FORMER_BEST,
+    LAST,
+    METRICS,
+    PREVIOUS,
+    RECORD,
+    TABLE,
+    TIMING,
+    RunFolder,
+    holds_a_run,
+    runs_in,
+)
+from batchproof.runs._history import Choice, History, State, choice, value_with_error
+from batchproof.runs._names import expect_free, latest_folder, next_folder, reserved
+from batchproof.runs._record import COLUMNS, Record, Span
+
+__all__ = [
+    "BEST",
+    "COLUMNS",
+    "CONFIG",
+    "FORMER_BEST",
+    "LAST",
+    "METRICS",
+    "PREVIOUS",
+    "RECORD",
+    "TABLE",
+    "TIMING",
+    "Choice",
+    "History",
+    "Record",
+    "RunFolder",
+    "Span",
+    "State",
+    "choice",
+    "expect_free",
+    "holds_a_run",
+    "latest_folder",
+    "next_folder",
+    "reserved",
+    "runs_in",
+    "value_with_error",
+]
