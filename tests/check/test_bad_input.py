@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-import check_steps
+import check_cases as cases
 from batchproof import ProbeError
 from batchproof.check import check_evaluate, check_step, cut_of
 
-BUILD = check_steps.Build(check_steps.MLP)
-RUN = check_steps.exact(check_steps.of_classes)
+BUILD = cases.Build(cases.MLP)
+RUN = cases.exact(cases.of_classes)
 
 
 def check(run=RUN, samples=None, **settings):
     settings = {"build": BUILD, **settings}
-    samples = check_steps.vectors() if samples is None else samples
+    samples = cases.vectors() if samples is None else samples
     return check_step(run, samples, **settings)
 
 
@@ -25,7 +25,7 @@ def refused(match, **settings):
 
 
 def no_step(model, optimizer, batches):
-    check_steps.of_classes(model, batches[0])[0].backward()
+    cases.of_classes(model, batches[0])[0].backward()
 
 
 def no_gradient(model, optimizer, batches):
@@ -34,7 +34,7 @@ def no_gradient(model, optimizer, batches):
 
 def two_steps(model, optimizer, batches):
     for batch in batches:
-        check_steps.of_classes(model, batch)[0].backward()
+        cases.of_classes(model, batch)[0].backward()
         optimizer.step()
 
 
@@ -95,7 +95,7 @@ def test_a_build_that_differs_each_time_is_refused():
 
 
 def test_a_model_that_build_does_not_make_anew_is_refused():
-    model = check_steps.MLP()
+    model = cases.MLP()
     refused(
         "gives other parameters each time.*make the model in it",
         build=lambda: (model, torch.optim.SGD(model.parameters(), lr=0.1)),
@@ -111,7 +111,7 @@ def test_tensors_of_two_types_are_told_of_dtype():
         optimizer.step()
 
     def beside_a_model_of_its_own(model, optimizer, batches):
-        check_steps.MLP()(batches[0][0]).sum().backward()
+        cases.MLP()(batches[0][0]).sum().backward()
 
     refused("computes in torch.float64: make tensors of.*dtype=torch.float32", run=run)
     refused("computes in torch.float64", run=beside_a_model_of_its_own)
@@ -128,7 +128,7 @@ def test_samples_that_cannot_be_collated_are_named():
 
 
 def test_too_few_samples_are_refused():
-    refused("1 samples cannot be cut", samples=check_steps.vectors(1))
+    refused("1 samples cannot be cut", samples=cases.vectors(1))
 
 
 def test_unknown_cuts_are_refused_with_those_there_are():
@@ -152,7 +152,7 @@ def test_settings_that_cannot_be_meant_are_refused():
 
 def test_an_uncut_step_that_is_not_finite_is_refused():
     def run(model, optimizer, batches):
-        (check_steps.of_classes(model, batches[0])[0] * float("nan")).backward()
+        (cases.of_classes(model, batches[0])[0] * float("nan")).backward()
         optimizer.step()
 
     refused("the uncut step gives NaN", run=run)
@@ -160,7 +160,7 @@ def test_an_uncut_step_that_is_not_finite_is_refused():
 
 def test_an_evaluation_that_gives_nothing_is_refused():
     with pytest.raises(ProbeError, match="run returned None; expected the number"):
-        check_evaluate(lambda model, batches: None, check_steps.vectors(), build=BUILD)
+        check_evaluate(lambda model, batches: None, cases.vectors(), build=BUILD)
 
 
 def test_nothing_of_torch_stays_patched_after_an_error():

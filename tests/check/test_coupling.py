@@ -3,45 +3,45 @@
 import pytest
 import torch
 
-import check_steps
-from batchproof.check._coupling import interaction
-from batchproof.check._cuts import Facts
-from batchproof.check._free import free_weights
-from batchproof.check._lab import Laboratory
-from batchproof.check._search import Search
-from batchproof.check._shot import Kit
-from batchproof.check._terms import find_split
+import check_cases as cases
+from batchproof.check._findings._coupling import interaction
+from batchproof.check._laws._least_squares import free_weights
+from batchproof.check._laws._search import Search
+from batchproof.check._laws._two_terms import find_split
+from batchproof.check._measure._cuts import Facts
+from batchproof.check._measure._run import Subject
+from batchproof.check._measure._runner import Runner
 
 
-def laboratory(run, world=check_steps.TABULAR):
+def a_runner(run, world=cases.TABULAR):
     samples = tuple(world.samples())
-    kit = Kit(run, check_steps.Build(world.model), samples, world.collate)
-    return Laboratory(kit, len(samples))
+    subject = Subject(run, cases.Build(world.model), samples, world.collate)
+    return Runner(subject, len(samples))
 
 
-COUPLED = [check_steps.contrastive, check_steps.dice, check_steps.root, check_steps.against_data]
-APART = [check_steps.of_classes, check_steps.of_weighted_classes, check_steps.of_focal]
+COUPLED = [cases.contrastive, cases.dice, cases.root, cases.against_data]
+APART = [cases.of_classes, cases.of_weighted_classes, cases.of_focal]
 
 
 @pytest.mark.parametrize("loss", COUPLED)
 def test_what_hangs_on_other_samples_does_not_add_up(loss):
-    lab = laboratory(check_steps.averaged(loss, reported="none"))
-    assert interaction(lab) > 1e-4
+    runner = a_runner(cases.averaged(loss, reported="none"))
+    assert interaction(runner) > 1e-4
 
 
 @pytest.mark.parametrize("loss", APART)
 def test_sums_over_fixed_weights_add_up(loss):
-    lab = laboratory(check_steps.averaged(loss, reported="none"))
-    assert interaction(lab) < 1e-12
+    runner = a_runner(cases.averaged(loss, reported="none"))
+    assert interaction(runner) < 1e-12
 
 
 def test_several_means_of_unlike_weights_add_up_though_no_two_explain_them():
-    losses = check_steps.of_steps, check_steps.of_starts, check_steps.of_start_classes
-    run = check_steps.terms_by_means(*losses, report=False)
-    lab = laboratory(run, check_steps.PADDED)
-    assert interaction(lab) < 1e-12
-    facts = Facts(lab.count, (1,) * lab.count)
-    assert find_split(Search(lab, facts), [lab.whole()]) is None
+    losses = cases.of_steps, cases.of_starts, cases.of_start_classes
+    run = cases.terms_by_means(*losses, report=False)
+    runner = a_runner(run, cases.PADDED)
+    assert interaction(runner) < 1e-12
+    facts = Facts(runner.count, (1,) * runner.count)
+    assert find_split(Search(runner, facts), [runner.whole()]) is None
 
 
 def groups(n):

@@ -2,10 +2,10 @@
 
 import pytest
 
-import check_steps
+import check_cases as cases
 
 
-@pytest.mark.parametrize("case", check_steps.EVALUATIONS, ids=lambda case: case.title)
+@pytest.mark.parametrize("case", cases.EVALUATIONS, ids=lambda case: case.title)
 def test_an_evaluation_is_judged_rightly(case):
     report = case.probe().check()
     assert set(report.names) == set(case.mistakes), str(report)
@@ -14,5 +14,5 @@ def test_an_evaluation_is_judged_rightly(case):
 
 
 def test_every_batch_size_is_tried():
-    report = check_steps.EVALUATIONS[0].probe().check()
+    report = cases.EVALUATIONS[0].probe().check()
     assert {f"batches-of-{size}" for size in range(2, 7)} <= {cut.name for cut in report.cuts}

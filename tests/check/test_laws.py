@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchproof.check._cuts import cut_of, even_sizes, ragged_sizes, split
-from batchproof.check._laws import EXACT, WITHIN, Rule, design, ratio, recover_weights, scales
+from batchproof.check._laws._laws import EXACT, WITHIN, Rule, design, ratio, recover_weights, scales
+from batchproof.check._measure._cuts import cut_of, even_sizes, ragged_sizes, split
 
 weights = st.lists(st.integers(1, 9), min_size=3, max_size=7)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import check_steps
+import check_cases as cases
 from batchproof import ProbeError
 from batchproof.check import Heads, load_probe, run_probe, write_example
 
-RUN = check_steps.exact(check_steps.of_classes)
+RUN = cases.exact(cases.of_classes)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_the_example_says_how_to_run_it_where_it_lies(here):
     ],
 )
 def test_a_probe_that_cannot_be_meant_is_refused(unchecked, changes, match):
-    probe = check_steps.Case("", check_steps.TABULAR, RUN).probe()
+    probe = cases.Case("", cases.TABULAR, RUN).probe()
     with pytest.raises(ProbeError, match=match):
         replace(probe, **changes).check()
 

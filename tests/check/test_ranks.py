@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-import check_steps
+import check_cases as cases
 from batchproof import ProbeError
-from batchproof.check._ranks import kept_ranks
+from batchproof.check._measure._ranks import kept_ranks
 
 pytestmark = pytest.mark.ranks
 
@@ -20,32 +20,32 @@ def kept():
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.parametrize("case", check_steps.OVER_RANKS, ids=lambda case: case.title)
+@pytest.mark.parametrize("case", cases.OVER_RANKS, ids=lambda case: case.title)
 def test_a_step_over_ranks_is_judged_rightly(case):
     report = case.probe().check()
     assert set(report.names) == set(case.mistakes), str(report)
 
 
-@pytest.mark.parametrize("case", check_steps.EVALUATED_OVER_RANKS, ids=lambda case: case.title)
+@pytest.mark.parametrize("case", cases.EVALUATED_OVER_RANKS, ids=lambda case: case.title)
 def test_an_evaluation_over_ranks_is_judged_rightly(case):
     report = case.probe().check()
     assert set(report.names) == set(case.mistakes), str(report)
 
 
 def probe(run, **more):
-    settings = {**check_steps.RANKS, **more}
-    return check_steps.Case("", check_steps.SMALL, run, more=settings).probe()
+    settings = {**cases.RANKS, **more}
+    return cases.Case("", cases.SMALL, run, more=settings).probe()
 
 
 def test_a_rank_that_fails_is_named_and_no_process_is_left():
     with pytest.raises(ProbeError, match=r"rank 1 of 2 failed: KeyError: 'labels'"):
-        probe(check_steps.fails_on_rank_one).check()
+        probe(cases.fails_on_rank_one).check()
     assert not multiprocessing.active_children()
 
 
 def test_a_rank_that_dies_is_named_and_not_the_one_that_lost_it():
     with pytest.raises(ProbeError, match="rank 1 of 2 died with exit code 9: out of memory"):
-        probe(check_steps.dies_on_rank_one).check()
+        probe(cases.dies_on_rank_one).check()
     assert not multiprocessing.active_children()
 
 
@@ -53,10 +53,10 @@ def test_a_rank_that_hangs_is_named_within_the_time_limit():
     began = time.monotonic()
     match = (
         r"rank 0 of 2 gave no answer within 3 s while rank 1 was done, "
-        r"rank 0 at check_steps\.py:\d+ in hangs_on_rank_one; a collective"
+        r"rank 0 at over_ranks\.py:\d+ in hangs_on_rank_one; a collective"
     )
     with pytest.raises(ProbeError, match=match):
-        probe(check_steps.hangs_on_rank_one, wrap=None, timeout=3.0).check()
+        probe(cases.hangs_on_rank_one, wrap=None, timeout=3.0).check()
     assert time.monotonic() - began < 200
     assert not multiprocessing.active_children()
 

@@ -5,15 +5,15 @@ import re
 
 import pytest
 
-import check_steps
+import check_cases as cases
 from batchproof import CutDependenceError
 from batchproof.check import Diagnosis, check_evaluate, check_heads, check_step
-from batchproof.check._report import SCHEMA, merge
-from batchproof.check._sentences import _OF_EVALUATION, _REMEDY
+from batchproof.check._report._remedies import _OF_EVALUATION, _REMEDY
+from batchproof.check._report._report import SCHEMA, merge
 
 
 def case(title):
-    return next(c for c in [*check_steps.RIGHT, *check_steps.WRONG] if c.title == title)
+    return next(c for c in [*cases.RIGHT, *cases.WRONG] if c.title == title)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_heads_are_one_row_each_and_one_that_cannot_run_does_not_end_the_table()
     heads = {
         "good": case("gru, over steps").probe(),
         "bad": case("mlp, not divided").probe(),
-        "broken": check_steps.Case("", check_steps.TABULAR, lambda *_: None).probe(),
+        "broken": cases.Case("", cases.TABULAR, lambda *_: None).probe(),
     }
     table = check_heads(heads)
     assert not table.ok
@@ -125,9 +125,9 @@ def test_what_is_held_still_is_named():
 
 
 def test_an_evaluation_that_draws_is_told_of_eval():
-    run = check_steps.evaluation(check_steps.of_classes, "pooled")
-    build = check_steps.Build(check_steps.Dropped)
-    report = check_evaluate(run, check_steps.vectors(), build=build)
+    run = cases.evaluation(cases.of_classes, "pooled")
+    build = cases.Build(cases.Dropped)
+    report = check_evaluate(run, cases.vectors(), build=build)
     assert any(note.endswith("should call model.eval() first") for note in report.notes)
 
 
@@ -159,12 +159,12 @@ def test_a_gradient_that_nothing_explains_comes_before_the_reported_loss_and_is_
 
 def test_cuts_can_be_chosen_and_made():
     step = case("mlp, mean of means")
-    build = check_steps.Build(check_steps.MLP)
+    build = cases.Build(cases.MLP)
     mine = {"mine": [[0, 2, 4, 6], [1], [3, 5]]}
-    report = check_step(step.run, check_steps.vectors(), build=build, cuts=mine)
+    report = check_step(step.run, cases.vectors(), build=build, cuts=mine)
     assert [cut.name for cut in report.cuts] == ["whole", "mine"]
     assert report.names == ("mean-of-micro-batch-means",)
-    report = check_step(step.run, check_steps.vectors(), build=build, cuts="halves, uneven")
+    report = check_step(step.run, cases.vectors(), build=build, cuts="halves, uneven")
     assert [cut.name for cut in report.cuts] == ["whole", "halves", "uneven"]
 
 
@@ -190,8 +190,6 @@ def test_float32_is_judged_by_what_float32_can_tell():
 
     good = case("transformer, over tokens")
     assert good.probe().check().ok
-    report = (
-        check_steps.Case("", good.world, good.run, more={"dtype": torch.float32}).probe().check()
-    )
+    report = cases.Case("", good.world, good.run, more={"dtype": torch.float32}).probe().check()
     assert report.ok
     assert report.tolerance == 2e-5

@@ -2,11 +2,11 @@
 
 import pytest
 
-import check_steps
+import check_cases as cases
 from batchproof import CutDependenceError
 
 
-@pytest.mark.parametrize("case", check_steps.RIGHT, ids=lambda case: case.title)
+@pytest.mark.parametrize("case", cases.RIGHT, ids=lambda case: case.title)
 def test_a_right_step_is_not_accused(case):
     report = case.probe().check()
     assert report.ok, str(report)
@@ -15,7 +15,7 @@ def test_a_right_step_is_not_accused(case):
         assert report.unit == case.unit
 
 
-@pytest.mark.parametrize("case", check_steps.WRONG, ids=lambda case: case.title)
+@pytest.mark.parametrize("case", cases.WRONG, ids=lambda case: case.title)
 def test_a_mistake_is_found_and_named(case):
     report = case.probe().check()
     assert set(report.names) == set(case.mistakes), str(report)

@@ -46,7 +46,7 @@ def test_the_code_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeyp
 
 
 def test_every_mistake_that_check_names_has_its_page_and_is_in_the_index():
-    from batchproof.check._sentences import _REMEDY
+    from batchproof.check._report._remedies import _REMEDY
 
     pages = {page.stem for page in MISTAKES} - {"README"}
     assert pages == set(_REMEDY)

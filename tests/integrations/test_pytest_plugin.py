@@ -5,45 +5,45 @@ import sys
 
 import pytest
 
-import check_steps
+import check_cases as cases
 from batchproof import CutDependenceError
 from batchproof.integrations.pytest import CutInvariance
 
 pytest_plugins = ["pytester"]
 
-BUILD = check_steps.Build(check_steps.MLP)
-GOOD = check_steps.exact(check_steps.of_classes)
-BAD = check_steps.averaged(check_steps.of_classes)
+BUILD = cases.Build(cases.MLP)
+GOOD = cases.exact(cases.of_classes)
+BAD = cases.averaged(cases.of_classes)
 
 
 def test_the_fixture_returns_the_report_of_a_right_step(cut_invariance):
-    assert cut_invariance(GOOD, check_steps.vectors(), build=BUILD).ok
+    assert cut_invariance(GOOD, cases.vectors(), build=BUILD).ok
 
 
 def test_the_fixture_raises_the_report_of_a_wrong_step(cut_invariance):
     with pytest.raises(CutDependenceError, match="mean-of-micro-batch-means"):
-        cut_invariance(BAD, check_steps.vectors(), build=BUILD)
+        cut_invariance(BAD, cases.vectors(), build=BUILD)
 
 
 def test_the_fixture_takes_a_probe(cut_invariance):
-    case = check_steps.Case("", check_steps.TABULAR, BAD)
+    case = cases.Case("", cases.TABULAR, BAD)
     with pytest.raises(CutDependenceError, match="mean-of-micro-batch-means"):
         cut_invariance(case.probe())
 
 
 def test_the_fixture_checks_evaluations(cut_invariance):
-    run = check_steps.evaluation(check_steps.of_classes, "means")
+    run = cases.evaluation(cases.of_classes, "means")
     with pytest.raises(CutDependenceError, match="The evaluation depends on the cut"):
-        cut_invariance.evaluate(run, check_steps.vectors(), build=BUILD)
+        cut_invariance.evaluate(run, cases.vectors(), build=BUILD)
 
 
-@pytest.mark.cut_invariance(GOOD, check_steps.vectors(), build=BUILD)
+@pytest.mark.cut_invariance(GOOD, cases.vectors(), build=BUILD)
 def test_the_marker_hands_its_report_to_the_test(cut_report):
     assert cut_report.ok
     assert cut_report.unit == "sample"
 
 
-@pytest.mark.cut_invariance(GOOD, check_steps.vectors, build=BUILD)
+@pytest.mark.cut_invariance(GOOD, cases.vectors, build=BUILD)
 def test_samples_may_be_a_function_that_runs_only_with_the_test(cut_report):
     assert cut_report.ok
 
@@ -83,13 +83,13 @@ def test_a_marked_test_fails_with_the_report(pytester):
         from test_plugin_inner import *
         """,
         test_plugin_inner="""
-        import check_steps
+        import check_cases as cases
         import pytest
 
-        BUILD = check_steps.Build(check_steps.MLP)
-        BAD = check_steps.averaged(check_steps.of_classes)
+        BUILD = cases.Build(cases.MLP)
+        BAD = cases.averaged(cases.of_classes)
 
-        @pytest.mark.cut_invariance(BAD, check_steps.vectors(), build=BUILD)
+        @pytest.mark.cut_invariance(BAD, cases.vectors(), build=BUILD)
         def test_step():
             raise SystemError("the body must not run")
         """,
@@ -119,5 +119,5 @@ def test_the_plugin_loads_no_torch_and_says_nothing_unless_used(pytester):
 
 def test_one_object_serves_many_checks():
     checks = CutInvariance()
-    assert checks(GOOD, check_steps.vectors(), build=BUILD).ok
-    assert checks(GOOD, check_steps.vectors(), build=BUILD).ok
+    assert checks(GOOD, cases.vectors(), build=BUILD).ok
+    assert checks(GOOD, cases.vectors(), build=BUILD).ok

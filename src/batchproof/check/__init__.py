@@ -3,7 +3,7 @@
     check_step, check_evaluate   run the user's own code under many cuts of the same samples
     check_heads                  many probes in one call, one row each
     Report, CutResult, Diagnosis what they return
-    Cut, Piece, cut_of           cuts of one's own
+    Cut, MicroBatch, cut_of      cuts of one's own; MicroBatch is also called Piece
     Probe                        the arguments of a check as one object, for the command line
 
 The command line is a thin wrapper around two functions:
@@ -19,17 +19,20 @@ The command line is a thin wrapper around two functions:
         writes a probe file to start from; refuses to overwrite one.
 """
 
-from batchproof.check._cuts import Cut, Piece, cut_of
-from batchproof.check._heads import Heads, check_heads
+from batchproof.check._measure._cuts import Cut, MicroBatch, cut_of
 from batchproof.check._probe import Probe, load_probe, run_probe, write_example
-from batchproof.check._report import CutResult, Diagnosis, Report
+from batchproof.check._report._many import Heads, check_heads
+from batchproof.check._report._report import CutResult, Diagnosis, Report
 from batchproof.check._step import check_evaluate, check_step
+
+Piece = MicroBatch
 
 __all__ = [
     "Cut",
     "CutResult",
     "Diagnosis",
     "Heads",
+    "MicroBatch",
     "Piece",
     "Probe",
     "Report",

@@ -12,10 +12,10 @@ from torch.utils.data import default_collate
 
 from batchproof._errors import ProbeError
 from batchproof._files import write_file
-from batchproof.check._cuts import Chosen
-from batchproof.check._heads import Heads, check_heads
-from batchproof.check._report import Report
-from batchproof.check._shot import one_line
+from batchproof.check._measure._cuts import Chosen
+from batchproof.check._measure._run import one_line
+from batchproof.check._report._many import Heads, check_heads
+from batchproof.check._report._report import Report
 from batchproof.check._step import Wrap, check_evaluate, check_step
 
 

@@ -9,13 +9,13 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from batchproof._errors import ProbeError
-from batchproof.check._cuts import Chosen, choose, standard_cuts
-from batchproof.check._facts import gather_facts
-from batchproof.check._inquiry import Inquiry
-from batchproof.check._lab import Laboratory
-from batchproof.check._ranks import Ranks
-from batchproof.check._report import Report
-from batchproof.check._shot import Kit
+from batchproof.check._diagnose import Inquiry
+from batchproof.check._measure._cuts import Chosen, choose, standard_cuts
+from batchproof.check._measure._masks import gather_facts
+from batchproof.check._measure._ranks import Ranks
+from batchproof.check._measure._run import Subject
+from batchproof.check._measure._runner import Runner
+from batchproof.check._report._report import Report
 
 Wrap = Literal["ddp", "fsdp2"] | Callable[[nn.Module], nn.Module] | None
 
@@ -78,8 +78,8 @@ def check_step(
         >>> check_step(run, [(x, x[:1]) for x in torch.eye(4)], build=build).names
         ('mean-of-micro-batch-means',)
     """
-    kit = Kit(run, build, tuple(samples), collate, dtype, pad, "step", window, wrap)
-    return _check(kit, cuts, ranks, mask=mask, timeout=timeout, name=name)
+    subject = Subject(run, build, tuple(samples), collate, dtype, pad, "step", window, wrap)
+    return _check(subject, cuts, ranks, mask=mask, timeout=timeout, name=name)
 
 
 def check_evaluate(
@@ -136,14 +136,14 @@ def check_evaluate(
         >>> check_evaluate(run, samples, build=lambda: nn.Linear(3, 1)).names
         ('mean-of-micro-batch-means',)
     """
-    kit = Kit(run, build, tuple(samples), collate, dtype, pad, "evaluate", None, wrap)
+    subject = Subject(run, build, tuple(samples), collate, dtype, pad, "evaluate", None, wrap)
     return _check(
-        kit, cuts, ranks, mask=mask, timeout=timeout, name=name, own_shards=shards == "own"
+        subject, cuts, ranks, mask=mask, timeout=timeout, name=name, own_shards=shards == "own"
     )
 
 
 def _check(
-    kit: Kit,
+    subject: Subject,
     chosen: Chosen,
     worlds: Sequence[int],
     *,
@@ -152,39 +152,45 @@ def _check(
     name: str,
     own_shards: bool = False,
 ) -> Report:
-    _refuse(kit, worlds, timeout)
-    kit, facts = gather_facts(kit, window=kit.window, mask=mask)
+    _refuse(subject, worlds, timeout)
+    subject, facts = gather_facts(subject, window=subject.window, mask=mask)
     available = standard_cuts(
-        facts, worlds, every_size=kit.kind == "evaluate", own_shards=own_shards
+        facts, worlds, every_size=subject.kind == "evaluate", own_shards=own_shards
     )
     cuts = choose(chosen, available, facts.count)
-    ranks = Ranks(kit, timeout=timeout, own_shards=own_shards)
+    ranks = Ranks(subject, timeout=timeout, own_shards=own_shards)
     with closing(ranks):
         worlds = [len(cut.ranks) for cut in cuts if len(cut.ranks) > 1]
         if worlds:
             ranks.start(worlds[0])
-        lab = Laboratory(kit, facts.count, ranks.shot)
-        return Inquiry(lab, facts, cuts, name).report()
+        runner = Runner(subject, facts.count, ranks.observe)
+        return Inquiry(runner, facts, cuts, name).report()
 
 
-def _refuse(kit: Kit, worlds: Sequence[int], timeout: float) -> None:
-    if len(kit.samples) < 2:
-        raise ProbeError(f"{len(kit.samples)} samples cannot be cut; give at least 2, better 8.")
-    for label, value in (("run", kit.run), ("build", kit.build), ("collate", kit.collate)):
+def _refuse(subject: Subject, worlds: Sequence[int], timeout: float) -> None:
+    if len(subject.samples) < 2:
+        raise ProbeError(
+            f"{len(subject.samples)} samples cannot be cut; give at least 2, better 8."
+        )
+    for label, value in (
+        ("run", subject.run),
+        ("build", subject.build),
+        ("collate", subject.collate),
+    ):
         if not callable(value):
             raise ProbeError(f"{label} is {type(value).__name__}; expected a callable.")
-    if not kit.dtype.is_floating_point:
-        raise ProbeError(f"dtype is {kit.dtype}; expected a floating-point type.")
+    if not subject.dtype.is_floating_point:
+        raise ProbeError(f"dtype is {subject.dtype}; expected a floating-point type.")
     if not worlds or any(world < 1 for world in worlds):
         raise ProbeError(
             f"ranks is {tuple(worlds)}; expected numbers of processes, such as (1, 2)."
         )
-    if max(worlds) > len(kit.samples):
+    if max(worlds) > len(subject.samples):
         raise ProbeError(
-            f"ranks is {tuple(worlds)} and there are {len(kit.samples)} samples; give no more "
+            f"ranks is {tuple(worlds)} and there are {len(subject.samples)} samples; give no more "
             "ranks than samples."
         )
-    if kit.window is not None and kit.window < 1:
-        raise ProbeError(f"window is {kit.window}; expected micro-batches a window, 1 or more.")
+    if subject.window is not None and subject.window < 1:
+        raise ProbeError(f"window is {subject.window}; expected micro-batches a window, 1 or more.")
     if timeout <= 0:
         raise ProbeError(f"timeout is {timeout}; expected seconds, more than 0.")

@@ -1,0 +1,1 @@
+"""Findings: each concludes from the evidence which mistake was made, if its own."""

@@ -1,0 +1,218 @@
+"""Whether the samples of a micro-batch are coupled: positive evidence, by touching two of them.
+
+What a module makes of samples i and j is moved by a little, of each alone and of both. Sums over
+samples, and weights that do not hang on what the model says, do not mix the two:
+
+    g(i and j moved) - g(i moved) - g(j moved) + g(neither moved) = 0
+
+Labels, masks and weights stay as they are, so that no denominator of theirs is what differs. Where
+the left side is not zero, what sample i gives depends on what the model says of sample j.
+
+Where samples are compared with each other's data, and not with what the model says, the batch is
+moved: what is added to one sample's row of a tensor is taken from another's, and likewise with two
+others. What is a sum over samples adds up; weights that are sums over the tensor stay as they are.
+A tensor that holds negative numbers holds no weights: there nothing is taken from another sample.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from batchproof._errors import ProbeError
+from batchproof.check._measure._run import make_batch
+from batchproof.check._measure._runner import Runner
+from batchproof.check._measure._samples import edited, leaves
+
+# how far what is moved goes, in its own standard deviations; far too for numbers that jump
+_FAR = {"step": (1.0,), "evaluate": (1.0, 8.0)}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where samples lie in what a module returns: a module by name, and a dimension."""
+
+    module: str
+    dim: int
+
+
+def interaction(runner: Runner) -> float:
+    """Return how far two samples' parts are from adding up, relative to what moving one changes.
+
+    Args:
+        runner: runs the step.
+
+    Returns:
+        The largest share over some pairs of samples; 0 where no module's output has one part a
+        sample.
+    """
+    last = runner.count - 1
+    pairs = [
+        p for p in dict.fromkeys([(0, 1), (0, last), (runner.count // 2, last)]) if len({*p}) > 1
+    ]
+    worst = 0.0
+    for place in _places(runner):
+        for far in _FAR[runner.subject.kind]:
+            for pair in pairs:
+                worst = max(worst, _mixed(runner, place, far, pair))
+        if worst > runner.fit:
+            return worst
+    return max([worst, *(_traded(runner, *table) for table in _tables(runner))])
+
+
+@dataclass(frozen=True)
+class _Shift:
+    """Adds to one sample's row of a tensor, and takes the same from another's where it trades."""
+
+    path: str
+    trades: bool
+    pairs: tuple[tuple[int, int], ...]
+
+    def __call__(self, batch: Any) -> Any:
+        return edited(batch, self.path, self._shifted)
+
+    def _shifted(self, leaf: Tensor) -> Tensor:
+        moved, spread = leaf.clone(), leaf.std()
+        for one, other in self.pairs:
+            draw = torch.Generator().manual_seed(one)
+            step = torch.randn(leaf[0].shape, generator=draw, dtype=torch.float64).to(leaf)
+            moved[one] += step * spread
+            if self.trades:
+                moved[other] -= step * spread
+        return moved
+
+
+def _tables(runner: Runner) -> list[tuple[str, bool]]:
+    """Return the tensors of a batch whose rows can be moved, and whether they trade.
+
+    One number a sample that is never negative may be a weight beside other weights, and zeros and
+    ones a mask: those are left alone.
+    """
+    if runner.count < 4:
+        return []
+    found = []
+    for path, leaf in leaves(make_batch(runner.subject, runner.whole().pieces[0])):
+        if not leaf.is_floating_point() or leaf.ndim == 0 or len(leaf) != runner.count:
+            continue
+        trades = not bool((leaf < 0).any())
+        if not trades or (leaf.ndim > 1 and not bool(((leaf == 0) | (leaf == 1)).all())):
+            found.append((path, trades))
+    return found
+
+
+def _traded(runner: Runner, path: str, trades: bool) -> float:  # noqa: FBT001
+    whole, first, second = replace(runner.whole(), name="shifted"), (0, 1), (2, 3)
+
+    def given(*pairs: tuple[int, int]) -> Tensor:
+        return runner.vector(whole, edit=_Shift(path, trades, pairs))
+
+    try:
+        return _left(given(), given(first), given(second), given(first, second))
+    except ProbeError:
+        return 0.0
+
+
+def _left(none: Tensor, one: Tensor, other: Tensor, both: Tensor) -> float:
+    """Return what two changes together make that is no sum of what each makes, relative."""
+    size = max(float((one - none).norm()), float((other - none).norm()), 1e-12 * float(none.norm()))
+    mixed = float((both - one - other + none).norm())
+    return mixed / size if size > 0 and math.isfinite(mixed / size) else 0.0
+
+
+def _mixed(runner: Runner, place: Place, far: float, pair: tuple[int, int]) -> float:
+    whole = replace(runner.whole(), name="touched")
+
+    def moved(*samples: int) -> Tensor:
+        return runner.vector(whole, touch=_Move(place, samples, far))
+
+    try:
+        return _left(moved(), moved(pair[0]), moved(pair[1]), moved(*pair))
+    except ProbeError:
+        return 0.0
+
+
+@dataclass(frozen=True)
+class _Move:
+    """Moves what a module's first call returns for some of its samples."""
+
+    place: Place
+    samples: tuple[int, ...]
+    far: float
+
+    @contextmanager
+    def __call__(self, model: nn.Module) -> Iterator[None]:
+        done: list[bool] = []
+
+        def hook(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+            if done:
+                return output
+            done.append(True)
+            return self._moved(output)
+
+        handle = model.get_submodule(self.place.module).register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _moved(self, output: Tensor) -> Tensor:
+        draw = torch.Generator().manual_seed(0)
+        step = torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output)
+        spread = output.detach().std() if output.numel() > 1 else output.detach().abs().mean()
+        wanted = torch.zeros(output.shape[self.place.dim], dtype=output.dtype, device=output.device)
+        wanted[list(self.samples)] = self.far
+        shape = [1] * output.ndim
+        shape[self.place.dim] = -1
+        return output + step * spread * wanted.view(shape)
+
+
+@dataclass(eq=False)
+class _Look:
+    """Notes the shape of what every module's first call returns."""
+
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, model: nn.Module) -> Iterator[None]:
+        handles = [m.register_forward_hook(self._noting(n)) for n, m in model.named_modules()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _noting(self, name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.is_floating_point():
+                self.shapes.setdefault(name, tuple(output.shape))
+
+        return hook
+
+
+def _places(runner: Runner) -> list[Place]:
+    """Return where there is one part a sample: the first such module that is called, and the last.
+
+    A dimension is the samples' where it is as long as the micro-batch, whatever its size.
+    """
+    sizes = range(max(1, runner.count - 2), runner.count + 1)
+    looks = []
+    for size in sizes:
+        look = _Look()
+        try:
+            runner.observe(runner.piece(*range(size)), touch=look)
+        except ProbeError:
+            return []
+        looks.append(look.shapes)
+    found = []
+    for name, shape in looks[-1].items():
+        for dim in range(len(shape)):
+            shapes = [look.get(name, ()) for look in looks]
+            lengths = [s[dim] if dim < len(s) else 0 for s in shapes]
+            if lengths == list(sizes):
+                found.append(Place(name, dim))
+                break
+    return list(dict.fromkeys([*found[:1], *found[-1:]]))

@@ -1,0 +1,249 @@
+"""The algebra of cuts: what each mistake predicts, as a matrix on gradients of single samples.
+
+A law has two parts. What one micro-batch B gives, from the gradients m_i of its samples alone:
+
+    ratio      m(B) = sum_i w_i m_i / sum_i w_i       a mean, whose weights were measured
+    clamped    the same, with max(1, sum) below        where single samples may weigh nothing
+    sum        m(B) = sum_i m_i                       no mean at all
+    divided    m(B) = that mean / |B|                 means summed, over the number of samples
+    rows       m(B) = sum_i w_i r_i(B) / sum_i w_i    r_i(B): sample i alone, padded as in B
+    measured   m(B) as it was measured                where samples are coupled
+
+and a rule for what a window of micro-batches makes of them, G = sum_j s_j m(B_j):
+
+    exact      s_j = W_j / W        W_j: weight of micro-batch j, W = sum_j W_j
+    mean       s_j = 1 / k          the mean of k micro-batch means
+    samples    s_j = n_j / n        the same, weighted by numbers of samples
+    sum        s_j = 1              never divided
+    last, first, and over k: one micro-batch only
+
+Over R ranks the wrapper averages, so each rule within a rank meets one across ranks. A law says
+G = C A for a matrix C of cuts by atoms and atoms A (gradients that were measured), with nothing
+left free. README.md in this folder derives it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from batchproof.check._measure._cuts import Cut, MicroBatch
+
+Weigh = Callable[[MicroBatch], float]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a window makes of its micro-batches.
+
+    Attributes:
+        within: the rule within a rank.
+        across: the rule across ranks: "mean", "sum", "pooled" (by weight), "own" (rank 0's), or
+            "part" (what rank 0 adds to the pooled one).
+        factor: "", "/R" or "*R": the whole divided by or times the number of ranks.
+    """
+
+    within: str
+    across: str = "mean"
+    factor: str = ""
+
+
+WITHIN = ("exact", "mean", "samples", "sum", "last", "first", "last/k", "first/k")
+EXACT = Rule("exact", "pooled")
+ACROSS = (
+    *(("pooled", ""), ("mean", ""), ("pooled", "/R"), ("pooled", "*R"), ("sum", ""), ("own", "")),
+    *(("samples", ""), ("own", "/R"), ("part", "")),
+)
+
+
+def scales(rule: Rule, cut: Cut, weigh: Weigh) -> list[float]:
+    """Return s_j for every micro-batch of the cut, ranks in order.
+
+    Args:
+        rule: the rule.
+        cut: the cut.
+        weigh: the weight of a micro-batch.
+    """
+    world = len(cut.ranks)
+    total = sum(weigh(piece) for piece in cut.pieces)
+    number = sum(len(piece.samples) for piece in cut.pieces)
+    result = []
+    for rank, pieces in enumerate(cut.ranks):
+        own = sum((weigh(piece) for piece in pieces), 0.0)
+        size = sum(len(piece.samples) for piece in pieces)
+        share = {
+            "mean": 1 / world,
+            "sum": 1.0,
+            "pooled": _over(own, total),
+            "samples": _over(float(size), float(number)),
+            "own": float(rank == 0),
+            "part": _over(own, total) * (rank == 0),
+        }[rule.across]
+        factor = {"": 1.0, "/R": 1 / world, "*R": float(world)}[rule.factor]
+        for place, piece in enumerate(pieces):
+            within = _within(rule.within, place, pieces, piece, weigh)
+            result.append(within * share * factor)
+    return result
+
+
+def _within(
+    rule: str, place: int, pieces: Sequence[MicroBatch], piece: MicroBatch, weigh: Weigh
+) -> float:
+    k = len(pieces)
+    if rule == "exact":
+        return _over(weigh(piece), sum(weigh(other) for other in pieces))
+    if rule == "samples":
+        return len(piece.samples) / sum(len(other.samples) for other in pieces)
+    value = {"mean": 1 / k, "sum": 1.0}.get(rule)
+    if value is not None:
+        return value
+    chosen = k - 1 if rule.startswith("last") else 0
+    return float(place == chosen) / (k if rule.endswith("/k") else 1)
+
+
+def _over(part: float, total: float) -> float:
+    return part / total if total else 0.0
+
+
+@dataclass(frozen=True)
+class Micro:
+    """What one micro-batch gives, as shares of atoms, and what it weighs.
+
+    Attributes:
+        kind: "ratio", "clamped", "sum", "divided", "rows" or "measured".
+        shares: the atoms of a micro-batch with their coefficients.
+        weigh: the weight of a micro-batch.
+        label: what the weights are, in words.
+    """
+
+    kind: str
+    shares: Callable[[MicroBatch], list[tuple[int, float]]]
+    weigh: Weigh
+    label: str = ""
+
+    @property
+    def of_samples(self) -> bool:
+        """Tell whether its atoms are the samples alone."""
+        return self.kind in {"ratio", "clamped", "sum", "divided"}
+
+
+def ratio(weights: Tensor, label: str = "") -> Micro:
+    """Return the law of a mean with these weights, one a sample; atoms are the samples."""
+    values = weights.tolist()
+
+    def weigh(piece: MicroBatch) -> float:
+        return float(sum(values[i] for i in piece.samples))
+
+    def shares(piece: MicroBatch) -> list[tuple[int, float]]:
+        total = weigh(piece)
+        return [(i, _over(values[i], total)) for i in piece.samples]
+
+    return Micro("ratio", shares, weigh, label)
+
+
+def clamped(counts: Tensor, label: str = "") -> Micro:
+    """Return the law of a sum over a count that is taken for 1 where it is 0.
+
+    Args:
+        counts: one a sample, as counted.
+        label: what was counted.
+    """
+    values = counts.tolist()
+
+    def weigh(piece: MicroBatch) -> float:
+        return max(1.0, float(sum(values[i] for i in piece.samples)))
+
+    def shares(piece: MicroBatch) -> list[tuple[int, float]]:
+        return [(i, max(1.0, values[i]) / weigh(piece)) for i in piece.samples]
+
+    return Micro("clamped", shares, weigh, label)
+
+
+def summed() -> Micro:
+    """Return the law of a sum over samples. A window that only adds is exact under it."""
+    return Micro("sum", lambda piece: [(i, 1.0) for i in piece.samples], lambda _: 1.0, "sum")
+
+
+def divided(weights: Tensor, label: str = "") -> Micro:
+    """Return the law of a mean with these weights, divided by its number of samples once more."""
+    mean = ratio(weights, label)
+
+    def shares(piece: MicroBatch) -> list[tuple[int, float]]:
+        return [(i, share / len(piece.samples)) for i, share in mean.shares(piece)]
+
+    return Micro("divided", shares, lambda piece: float(len(piece.samples)), label)
+
+
+def rule_for(rule: Rule, micro: Micro) -> Rule:
+    """Return the rule as the micro-batch law needs it: sums are exact when they are added up."""
+    if micro.kind != "sum":
+        return rule
+    within = "sum" if rule.within == "exact" else rule.within
+    across = "sum" if rule.across == "pooled" else rule.across
+    return Rule(within, across, rule.factor)
+
+
+def parts_of(micro: Micro, rule: Rule, cut: Cut) -> list[float]:
+    """Return s_j for every micro-batch of the cut, as the micro-batch law needs it."""
+    return scales(rule_for(rule, micro), cut, micro.weigh)
+
+
+def design(micro: Micro, rule: Rule, cuts: Sequence[Cut], atoms: int) -> Tensor:
+    """Return the matrix C of a law: one row a cut, one column an atom."""
+    matrix = torch.zeros(len(cuts), atoms, dtype=torch.float64)
+    for row, cut in enumerate(cuts):
+        for piece, scale in zip(cut.pieces, parts_of(micro, rule, cut), strict=True):
+            for atom, share in micro.shares(piece):
+                matrix[row, atom] += scale * share
+    return matrix
+
+
+def misfit(predicted: Tensor, measured: Tensor) -> float:
+    """Return the largest relative distance of a row's prediction from what was measured."""
+    size = torch.maximum(predicted.norm(dim=1), measured.norm(dim=1))
+    size = torch.maximum(size, 1e-6 * measured.norm(dim=1).max())
+    gap = (predicted - measured).norm(dim=1)
+    worst = torch.where(gap == 0, gap, gap / size).max()
+    return float(worst) if bool(torch.isfinite(worst)) else float("inf")
+
+
+def recover_weights(
+    singles: Tensor, subsets: Sequence[tuple[Sequence[int], Tensor]]
+) -> Tensor | None:
+    """Find the weights of samples from micro-batches that hold several of them.
+
+    Where m(S) = sum_i w_i m_i / sum_i w_i, then sum_{i in S} w_i (m_i - m(S)) = 0: linear
+    equations in w, whose one solution, up to scale, is the last right singular vector.
+
+    Args:
+        singles: gradients of single samples, one a row.
+        subsets: samples and the gradient of the micro-batch of them.
+
+    Returns:
+        Weights with mean 1, or None where the equations do not determine them.
+    """
+    count = len(singles)
+    blocks = []
+    for samples, gradient in subsets:
+        block = torch.zeros(gradient.numel(), count, dtype=torch.float64)
+        index = list(samples)
+        block[:, index] = (singles[index] - gradient).T / max(float(gradient.norm()), 1e-300)
+        blocks.append(block)
+    matrix = torch.cat(blocks)
+    if matrix.shape[0] < count - 1 or not bool(torch.isfinite(matrix).all()):
+        return None
+    _, values, right = torch.linalg.svd(matrix, full_matrices=matrix.shape[0] < count)
+    if len(values) > 1 and float(values[count - 2]) < 1e-9 * float(values[0]):
+        return None
+    weights = right[-1]
+    weights = weights / weights.sum() * count
+    return weights if bool((weights > -1e-6).all()) else None
+
+
+def compress(rows: Tensor) -> Tensor:
+    """Return the rows in coordinates of their own span: the same lengths and angles."""
+    if rows.shape[1] <= rows.shape[0]:
+        return rows
+    triangle: Tensor = torch.linalg.qr(rows.T, mode="r").R
+    return triangle.T

@@ -1,0 +1,280 @@
+"""Objectives of two terms: which mean each of them is, and how a window scales it.
+
+With b_i the unknown gradient of the second term for sample i, and m_i what sample i gives alone,
+
+    G = C1 (M - B) + C2 B        so        (C2 - C1) B = G - C1 M
+
+for matrices C of one row a cut: known weights and a known rule each. Where padding counts in the
+first term, its rows are measured with the padding that they have, R, and
+
+    G = D1 R + (C2 - C1) B       C1: D1 with the rows of one sample added up
+
+B has one row a sample, and there are more equations than samples: the residual is a proof.
+
+Micro-batches alone come first and say what the weights are (a count in the batches, or, where none
+fits, weights found by _free.py). Whole windows then say the rule of each term.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations
+
+import torch
+from torch import Tensor
+
+from batchproof._errors import ProbeError
+from batchproof.check._laws._laws import Micro, Rule, compress, design, misfit, ratio, summed
+from batchproof.check._laws._least_squares import free_weights
+from batchproof.check._laws._search import Search
+from batchproof.check._measure._cuts import Cut, extra_cuts
+
+EXACT = Rule("exact", "pooled")
+RULES = tuple(Rule(w, "pooled") for w in ("exact", "mean", "samples", "sum", "last", "first"))
+_MOST_COUNTS = 8
+# equations beyond the unknowns before a fit is called a proof
+_SPARE = 3
+# of a search for weights that are no count, and a few where the other term is a less likely one
+_STARTS = 24
+
+
+@dataclass(frozen=True)
+class Split:
+    """An objective of two terms, each under its own law.
+
+    Attributes:
+        first: rule and micro-batch law of the first term.
+        second: rule and micro-batch law of the second term.
+        part: gradients of the second term for each sample, one a row.
+        residual: of the prediction.
+        right: for each term, whether its rule is right for these weights.
+    """
+
+    first: tuple[Rule, Micro]
+    second: tuple[Rule, Micro]
+    part: Tensor
+    residual: float
+    right: tuple[bool, bool] = (False, False)
+
+
+@dataclass(frozen=True)
+class Equations:
+    """Cuts, what they gave, and the matrices that laws make of them."""
+
+    search: Search
+    cuts: tuple[Cut, ...]
+    seen: Tensor
+
+    @property
+    def single(self) -> Tensor:
+        """What samples alone give."""
+        return self.search.singles[: self.search.facts.count]
+
+    def shares(self, micro: Micro, rule: Rule) -> tuple[Tensor, Tensor]:
+        """Return the known part of a term's prediction, and its matrix on samples."""
+        count = len(self.single)
+        if micro.kind != "rows":
+            matrix = design(micro, rule, self.cuts, count)
+            return matrix @ self.single, matrix
+        matrix = self.search.design(micro, rule, self.cuts)
+        owner = torch.zeros(matrix.shape[1], count, dtype=torch.float64)
+        for row, key in enumerate(self.search.atoms):
+            if isinstance(key, tuple) and key[0] < count:
+                owner[row, key[0]] = 1.0
+        return matrix @ self.search.table(micro), matrix @ owner
+
+
+def find_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
+    """Return two laws that share the objective between them, where that predicts every cut.
+
+    Args:
+        search: measures what is needed.
+        cuts: cuts whose quantity is finite.
+    """
+    n = search.facts.count
+    micro = _equations(search, _alone(search)) if n > 2 else None
+    whole = _equations(search, _windows(search, cuts)) if n > 2 else None
+    if micro is None or whole is None or _counts_only(micro.seen):
+        return None
+    found = next(_splits(whole, _pairs(micro), search.runner.fit), None)
+    if found is None and (search.facts.beside is not None or search.facts.padding):
+        found = _padded_split(search, _own(cuts))
+    if found is None and search.plain is None and search.padding is None:
+        found = next(_splits(whole, _found(micro), search.runner.fit), None)
+    return found
+
+
+def _counts_only(seen: Tensor) -> bool:
+    """Tell whether single numbers repeat, as shares of hits do: too little to tell terms by."""
+    return seen.shape[1] == 1 and len(set(seen.flatten().tolist())) < 0.75 * len(seen)
+
+
+def follows(search: Search, cuts: Sequence[Cut], split: Split) -> bool:
+    """Tell whether a quantity, such as the reported loss, has the two terms of another, so scaled.
+
+    Args:
+        search: of the quantity.
+        cuts: cuts under which it is finite.
+        split: of the other.
+    """
+    whole = _equations(search, _windows(search, cuts))
+    if whole is None:
+        return False
+    (rule, micro), second = split.first, split.second
+    if micro.kind == "rows":
+        micro = search.by_rows(search.features[micro.label], micro.label)
+    return _solve(whole, (rule, micro), second)[0] <= search.runner.fit
+
+
+def _own(cuts: Sequence[Cut]) -> list[Cut]:
+    return [c for c in cuts if c.reference == "whole" and len(c.ranks) == 1 and not c.before]
+
+
+def _alone(search: Search) -> list[Cut]:
+    return [*_plain_subsets(search), *more_subsets(search)]
+
+
+def _windows(search: Search, cuts: Sequence[Cut]) -> list[Cut]:
+    """Return micro-batches alone, cuts that pad nothing for its own sake, and random ones."""
+    plain = [c for c in _own(cuts) if not any(p.beside or p.padded for p in c.pieces)]
+    n = search.facts.count
+    return [*_alone(search), *plain, *extra_cuts(n, n + 4, search.facts.window)]
+
+
+def _padded_split(search: Search, own: Sequence[Cut]) -> Split | None:
+    """Return a term in which padding counts, and one in which it does not."""
+    more = extra_cuts(search.facts.count, 4, search.facts.window)
+    alone = _alone(search)
+    micro, whole = _equations(search, alone), _equations(search, [*alone, *own, *more])
+    if micro is None or whole is None:
+        return None
+    try:
+        return next(_splits(whole, _padded_pairs(micro), search.runner.fit), None)
+    except ProbeError:
+        return None
+
+
+def _plain_subsets(search: Search) -> list[Cut]:
+    return [cut for cut in search.subsets if search.facts.count not in cut.pieces[0].samples]
+
+
+def more_subsets(search: Search) -> list[Cut]:
+    """Return micro-batches of two, three and four samples that weights are told apart by.
+
+    Args:
+        search: knows the samples.
+    """
+    n = search.facts.count
+    steps = ((0, 2), (0, 1, 2), (0, 1, 2, 3), (0, 1, 3))
+    groups = {tuple(sorted({(i + s) % n for s in step})) for step in steps for i in range(n)}
+    return [search.runner.piece(*group) for group in sorted(groups) if len(group) > 1]
+
+
+def _equations(search: Search, cuts: Sequence[Cut]) -> Equations | None:
+    unlike = tuple({(c.ranks, c.before): c for c in cuts}.values())
+    try:
+        seen = search.rows(unlike)
+    except ProbeError:
+        if search.runner.subject.kind != "evaluate":
+            raise
+        # an evaluation whose loader takes one batch size cannot be given ragged batches
+        return None
+    return Equations(search, unlike, seen) if bool(torch.isfinite(seen).all()) else None
+
+
+def _counted(search: Search) -> list[Micro]:
+    n = search.facts.count
+    return [ratio(w[:n], label) for label, w in list(search.features.items())[:_MOST_COUNTS]]
+
+
+def _pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
+    """Yield weights of two terms that every micro-batch is as predicted by."""
+    search = equations.search
+    if search.plain is not None:
+        yield search.plain, search.plain
+        if search.plain.kind != "sum":
+            return
+    counted = _counted(search)
+    terms = [*counted, summed()]
+    fit = search.runner.fit
+    yield from (p for p in combinations(terms, 2) if _solved(equations, *p) <= fit)
+
+
+def _found(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
+    """Yield pairs in which the weights of one term, or of both, are no count in the batches."""
+    terms = [*_counted(equations.search), summed()]
+    subsets = [cut.pieces[0].samples for cut in equations.cuts]
+    stacked = compress(torch.cat([equations.seen, equations.single]))
+    seen, single = stacked[: len(subsets)], stacked[len(subsets) :]
+    for term in [terms[0], terms[-1], *terms[1:4], None]:
+        if term is None and seen.shape[1] < 4:
+            return
+        known = None if term is None else equations.shares(term, EXACT)[1]
+        starts = _STARTS if term is None or term is terms[0] else _STARTS // 4
+        found = free_weights(
+            single, subsets, seen, known, tolerance=equations.search.runner.fit, starts=starts
+        )
+        if found is not None:
+            micros = [ratio(weights, "recovered") for weights in found]
+            yield (term or micros[0], micros[-1])
+            return
+
+
+def _padded_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
+    search = equations.search
+    counted = _counted(search)
+    if search.padding is not None:
+        yield from ((search.padding, m) for m in counted if m.label == search.padding.label)
+        return
+    for micro in counted:
+        rows = search.by_rows(search.features[micro.label], micro.label)
+        for other in counted:
+            if _solved(equations, rows, other) <= search.runner.fit:
+                yield rows, other
+
+
+def _solved(equations: Equations, first: Micro, second: Micro) -> float:
+    """Return the residual of two terms, each exact, on micro-batches alone."""
+    return _solve(equations, (EXACT, first), (EXACT, second))[0]
+
+
+def _solve(
+    equations: Equations, first: tuple[Rule, Micro], second: tuple[Rule, Micro]
+) -> tuple[float, Tensor]:
+    known, left = equations.shares(first[1], first[0])
+    _, right = equations.shares(second[1], second[0])
+    delta, seen = right - left, equations.seen
+    rank = int(torch.linalg.matrix_rank(delta, rtol=1e-9))
+    if len(seen) - rank < _SPARE or rank == 0:
+        return float("inf"), known
+    part = torch.linalg.pinv(delta, rtol=1e-9) @ (seen - known)
+    return misfit(known + delta @ part, seen), part
+
+
+def _splits(
+    equations: Equations, pairs: Iterator[tuple[Micro, Micro]], fit: float
+) -> Iterator[Split]:
+    """Yield rules for two terms that every cut is as predicted by; one rule for both first."""
+    alike = [(rule, rule) for rule in RULES]
+    for first, second in pairs:
+        for left, right in (*alike, *permutations(RULES, 2)):
+            if left == right and first is second:
+                continue
+            residual, part = _solve(equations, (left, first), (right, second))
+            if residual <= fit:
+                good = tuple(_is_exact(equations, *one) for one in ((left, first), (right, second)))
+                yield Split((left, first), (right, second), part, residual, good)  # type: ignore[arg-type]
+
+
+def _is_exact(equations: Equations, rule: Rule, micro: Micro) -> bool:
+    return torch.equal(rule_matrix(equations, rule, micro), rule_matrix(equations, EXACT, micro))
+
+
+def rule_matrix(equations: Equations, rule: Rule, micro: Micro) -> Tensor:
+    """Return a law's matrix, rounded so that laws that are the same are equal.
+
+    Args:
+        equations: the cuts.
+        rule: the rule.
+        micro: the micro-batch law.
+    """
+    return equations.shares(micro, rule)[1].mul(1e9).round()

@@ -1,0 +1,1 @@
+"""Runs of the user's code over cuts, and what they gave."""

@@ -1,0 +1,337 @@
+"""One run of the user's code over one cut, and what was seen: a result.
+
+Gradients are kept as sketches: for each parameter tensor at most WIDTH numbers, each the sum of
+the gradient's entries under random signs (a count sketch). A sketch of a sum is the sum of the
+sketches, so every statement about linear combinations can be tried on it; small tensors are
+kept as they are.
+"""
+
+import copy
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from batchproof._errors import ProbeError
+from batchproof.check._measure._cuts import MicroBatch
+from batchproof.check._measure._determinism import Controls, Trace, controlled, seed_all, traced
+from batchproof.check._measure._recorder import Recorder
+from batchproof.check._measure._samples import cast, rows
+from batchproof.ranks import full
+
+WIDTH = 256
+SEED = 20_240
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The user's own parts, as given, and how to run them.
+
+    Attributes:
+        run: one step over micro-batches, or one evaluation over batches.
+        build: makes (model, optimizer); for an evaluation a model will do.
+        samples: the samples, the fully masked one last where there is one.
+        collate: makes a batch of a list of samples.
+        dtype: the floating-point type of model and samples.
+        pad: widens a batch on the right.
+        kind: what run does.
+        window: micro-batches a window, for loops that take a loader.
+        wrap: how the model is wrapped over ranks: "ddp", "fsdp2", None, or a callable.
+    """
+
+    run: Callable[..., Any]
+    build: Callable[[], Any]
+    samples: tuple[Any, ...]
+    collate: Callable[[list[Any]], Any]
+    dtype: torch.dtype = torch.float64
+    pad: Callable[[Any], Any] | None = None
+    kind: Literal["step", "evaluate"] = "step"
+    window: int | None = None
+    wrap: str | Callable[[nn.Module], nn.Module] | None = "ddp"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How one result is taken.
+
+    Attributes:
+        still: what is held still.
+        seed: seeds the run; the build has its own seed, always the same.
+        again: call run a second time on the same model, put back as it was, and keep that:
+            "kept" leaves the gradients of the first call where they are, "cleared" drops them.
+        nudge: added to the parameters, by name, before the run.
+        poison: the index of the sample whose batch makes the model's output NaN.
+        touch: watches, or moves, what a module makes of single samples.
+        edit: changes a batch before it is handed over.
+    """
+
+    controls: Controls = field(default_factory=Controls)
+    seed: int = SEED
+    again: Literal["", "kept", "cleared"] = ""
+    nudge: tuple[tuple[str, Tensor], ...] = ()
+    poison: int | None = None
+    touch: Callable[[nn.Module], AbstractContextManager[None]] | None = None
+    edit: Callable[[Any], Any] | None = None
+
+
+@dataclass
+class Observation:
+    """What one run gave.
+
+    Attributes:
+        gradients: by parameter name, at the moment of the last step.
+        change: by parameter name, how far the step moved it.
+        loss: what run returned, as a float.
+        steps: number of optimiser steps.
+        clips: the factor that each clipping by norm applied.
+        start: a fingerprint of the parameters as built.
+        clamps: for every clipping by value, its limit.
+        losses: what run returned on each rank.
+        apart: how far the ranks' gradients were from each other, relative.
+        norm: of all gradients.
+    """
+
+    gradients: dict[str, Tensor]
+    change: dict[str, Tensor]
+    loss: float | None
+    steps: int
+    clips: tuple[float, ...]
+    start: tuple[float, ...]
+    clamps: tuple[float, ...] = ()
+    losses: tuple[float | None, ...] = ()
+    apart: float = 0.0
+    norm: float = 0.0
+
+
+def make_batch(subject: Subject, piece: MicroBatch) -> Any:
+    """Collate one micro-batch, padded as it says.
+
+    Raises:
+        ProbeError: if the samples cannot be collated.
+    """
+    together = [subject.samples[i] for i in (*piece.samples, *piece.beside)]
+    try:
+        batch = cast(subject.collate(together), subject.dtype)
+        if piece.beside:
+            batch = rows(batch, range(len(piece.samples)), len(together))
+        return subject.pad(batch) if piece.padded and subject.pad is not None else batch
+    except Exception as error:
+        raise ProbeError(
+            f"samples {list(piece.samples)} cannot be collated: {one_line(error)}. "
+            "Give the collate function that your loader uses: collate=..."
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception's type and message on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def build_model(subject: Subject) -> tuple[nn.Module, Any]:
+    """Build the model, in the subject's type, and whatever came with it.
+
+    Raises:
+        ProbeError: if build fails or returns something else.
+    """
+    seed_all(SEED)
+    try:
+        built = subject.build()
+    except Exception as error:
+        raise ProbeError(f"build() failed: {one_line(error)}.") from error
+    model, optimizer = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
+    if not isinstance(model, nn.Module):
+        raise ProbeError(
+            f"build() returned {type(built).__name__}; expected (model, optimizer), "
+            "the model a torch.nn.Module, made anew in every call."
+        )
+    return model.to(subject.dtype), optimizer
+
+
+def run_once(
+    subject: Subject,
+    pieces: Sequence[MicroBatch],
+    options: RunOptions,
+    *,
+    before: Sequence[MicroBatch] = (),
+    trace: Trace | None = None,
+    wrap: Callable[[nn.Module, Any], tuple[nn.Module, Any]] | None = None,
+) -> Observation:
+    """Build, run the user's code once over these micro-batches, and record what it did.
+
+    Args:
+        subject: the user's parts.
+        pieces: the micro-batches.
+        options: how the result is taken.
+        before: a full window that comes first in the same run.
+        trace: filled with what the run draws and computes in.
+        wrap: wraps model and optimizer over ranks.
+
+    Raises:
+        ProbeError: if the user's code fails.
+    """
+    batches = [make_batch(subject, piece) for piece in (*before, *pieces)]
+    if options.edit is not None:
+        batches = [options.edit(batch) for batch in batches]
+    model, optimizer = build_model(subject)
+    start = fingerprint(model)
+    if options.nudge:
+        _nudge(model, dict(options.nudge))
+    if wrap is not None:
+        model, optimizer = wrap(model, optimizer)
+    recorder = Recorder(model, restore=subject.window is not None, trace=trace)
+    if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+        optimizer = _watched_updater(recorder, optimizer)
+    with ExitStack() as stack:
+        stack.enter_context(controlled(model, options.controls))
+        if trace is not None:
+            stack.enter_context(traced(model, trace))
+        if options.poison is not None:
+            stack.enter_context(_poisoned(model, pieces, options.poison))
+        if options.touch is not None:
+            stack.enter_context(options.touch(model))
+        state = copy.deepcopy(model.state_dict()) if options.again else {}
+        loss = _call(subject, recorder, options, (model, optimizer, batches))
+        if options.again:
+            model.load_state_dict(state)
+            if options.again == "cleared":
+                model.zero_grad(set_to_none=True)
+            recorder.steps.clear()
+            recorder.seen.clear()
+            batches = [make_batch(subject, piece) for piece in (*before, *pieces)]
+            loss = _call(subject, recorder, options, (model, optimizer, batches))
+    return _shot(recorder, model, loss, start, 2.0**options.controls.shrink)
+
+
+def _watched_updater(recorder: Recorder, optimizer: Any) -> Any:
+    step = getattr(optimizer, "step", None)
+    inner = getattr(optimizer, "optimizer", None)
+    if callable(step) and not isinstance(inner, torch.optim.Optimizer):
+        optimizer.step = recorder.wrap_updater(step)
+        return optimizer
+    return recorder.wrap_updater(optimizer) if callable(optimizer) and step is None else optimizer
+
+
+def _call(
+    subject: Subject, recorder: Recorder, options: RunOptions, given: tuple[Any, Any, Any]
+) -> float | None:
+    model, optimizer, batches = given
+    seed_all(options.seed)
+    with recorder.watching(unclipped=options.controls.clip):
+        if subject.kind == "step":
+            returned = subject.run(model, optimizer, batches)
+        else:
+            returned = subject.run(model, batches)
+    return as_number(returned)
+
+
+def as_number(returned: Any) -> float | None:
+    """Read what run returned as a float.
+
+    Raises:
+        ProbeError: if it is no number.
+    """
+    if returned is None:
+        return None
+    item = getattr(returned, "item", None)
+    try:
+        return float(item() if callable(item) else returned)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ProbeError(
+            f"run returned {type(returned).__name__}; expected the loss that it reports, one "
+            "number, or None."
+        ) from error
+
+
+def _shot(
+    recorder: Recorder,
+    model: nn.Module,
+    loss: float | None,
+    start: tuple[float, ...],
+    enlarge: float,
+) -> Observation:
+    gradients = recorder.steps[-1] if recorder.steps else {}
+    if enlarge != 1.0:
+        gradients = {name: gradient * enlarge for name, gradient in gradients.items()}
+    change = {}
+    for name, param in model.named_parameters():
+        moved = full(param.detach()) - full(recorder.start[id(param)])
+        change[name.removeprefix("module.")] = moved
+    clips, clamps = tuple(recorder.clips), tuple(recorder.clamps)
+    return Observation(gradients, change, loss, len(recorder.steps), clips, start, clamps)
+
+
+def _nudge(model: nn.Module, nudge: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, param in model.named_parameters():
+            if name in nudge:
+                param.add_(nudge[name].to(param))
+
+
+def fingerprint(model: nn.Module) -> tuple[float, ...]:
+    """Return numbers that two builds share exactly when their parameters do."""
+    numbers = []
+    for name, value in model.state_dict().items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            flat = value.detach().flatten().double()
+            signs = torch.cos(torch.arange(flat.numel(), dtype=torch.float64) + len(name))
+            numbers += [float(flat.sum()), float(flat @ signs.to(flat.device))]
+    return tuple(numbers)
+
+
+def _poisoned(model: nn.Module, pieces: Sequence[MicroBatch], sample: int) -> ExitStack:
+    """Make the model's output NaN for the batch that holds the sample."""
+    target = next(i for i, piece in enumerate(pieces) if sample in piece.samples)
+    calls = [0]
+
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        now = calls[0]
+        calls[0] += 1
+        return _all_nan(output) if now == target else output
+
+    stack = ExitStack()
+    stack.callback(model.register_forward_hook(hook).remove)
+    return stack
+
+
+def _all_nan(output: Any) -> Any:
+    from batchproof.check._measure._samples import tree_map  # noqa: PLC0415
+
+    return tree_map(lambda leaf: leaf * float("nan") if leaf.is_floating_point() else leaf, output)
+
+
+class Sketch:
+    """A linear map from gradients, by name, to one vector of float64."""
+
+    def __init__(self, gradients: dict[str, Tensor]) -> None:
+        self.shapes = {name: grad.numel() for name, grad in gradients.items()}
+        self.maps: dict[str, tuple[Tensor, Tensor]] = {}
+        self.spans: dict[str, slice] = {}
+        at = 0
+        for name, size in self.shapes.items():
+            width = min(size, WIDTH)
+            self.spans[name] = slice(at, at + width)
+            at += width
+        self.width = at
+
+    def __call__(self, gradients: dict[str, Tensor]) -> Tensor:
+        """Return the sketch; a parameter without gradient counts as zero."""
+        vector = torch.zeros(self.width, dtype=torch.float64)
+        for name, span in self.spans.items():
+            if name in gradients:
+                flat = gradients[name].detach().flatten().to("cpu", torch.float64)
+                vector[span] = flat if flat.numel() <= WIDTH else self._fold(name, flat)
+        return vector
+
+    def _fold(self, name: str, flat: Tensor) -> Tensor:
+        if name not in self.maps:
+            draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+            bucket = torch.randint(WIDTH, (flat.numel(),), generator=draw)
+            sign = torch.randint(2, (flat.numel(),), generator=draw).double() * 2 - 1
+            self.maps[name] = (bucket, sign)
+        bucket, sign = self.maps[name]
+        return torch.zeros(WIDTH, dtype=torch.float64).index_add(0, bucket, flat * sign)
