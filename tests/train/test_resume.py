@@ -15,7 +15,7 @@ import batchproof as bp
 from batchproof.train import Callback, RunFolder
 from small_runs import batches, classifier, samples, trainer
 
-SCRIPT = Path(__file__).parent.parent / "killed_run.py"
+SCRIPT = Path(__file__).parent.parent / "support" / "killed_run.py"
 
 
 def killed(*arguments):

@@ -94,7 +94,7 @@ def test_a_rank_killed_within_an_epoch_leaves_the_log_of_a_run_never_disturbed(t
 
 
 def test_a_sharded_run_is_started_again_by_torchrun_and_every_rank_leaves_in_peace(tmp_path):
-    script = [str(Path(__file__).parent.parent / "restarted_run.py")]
+    script = [str(Path(__file__).parent.parent / "support" / "restarted_run.py")]
     whole = launch(2, str(tmp_path / "whole"), script=script)
     out, err = ended(whole)
     assert whole.returncode == 0, err
