@@ -67,6 +67,8 @@ def test_the_documented_loop_is_exact():
         names = {
             "bp": bp,
             "Accelerator": accelerate.Accelerator,
+            "DataLoaderConfiguration": accelerate.DataLoaderConfiguration,
+            "epochs": 1,
             "net": net.double(),
             "optimizer": optimizer,
             "loss": lambda model, batch: criterion(model(batch[0].double()), batch[1]),

@@ -119,6 +119,7 @@ def test_the_documented_engine_and_metric_are_exact():
             "bp": bp,
             "Engine": ignite.Engine,
             "Metric": metrics.Metric,
+            "epochs": 1,
             "criterion": criterion,
             "step": bp.Step(net, optimizer),
             "loss": lambda model, batch: criterion(model(batch[0].double()), batch[1]),
