@@ -111,7 +111,7 @@ def _blocks(sequences: Sequences, batch_size: int) -> Blocks:
             rows.append(Row(label, cells, f"{n} tokens, mean loss {number(m)}"))
     shown = few(rows, lambda left_out: Row(f"... {left_out} more", ()))
     legend = (("plain", "token"), ("muted", "padding"))
-    return Blocks("sequences as they lie in their batches", tuple(shown), legend)  # type: ignore[arg-type]
+    return Blocks("sequences in their batches", tuple(shown), legend)  # type: ignore[arg-type]
 
 
 def _bars(numbers: dict[str, float], batch_size: int) -> Bars:

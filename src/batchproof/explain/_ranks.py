@@ -68,7 +68,7 @@ def _ways(numbers: dict[str, float]) -> tuple[Part, ...]:
     ways = (
         ("pairs added over the ranks", "mean"),
         ("padded sampler, mean of rank means", "duplicated"),
-        ("padded sampler, what the first rank prints", "rank_0_alone"),
+        ("padded sampler, what rank 0 prints", "rank_0_alone"),
         ("padded sampler, what the last rank prints", "last_rank_alone"),
         ("no duplicates, mean of rank means", "mean_of_rank_means"),
         ("last samples dropped", "dropped"),

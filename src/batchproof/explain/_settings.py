@@ -69,7 +69,7 @@ def equivalent_settings(
         The Settings for the multiplied loss.
 
     Raises:
-        SettingError: if the optimizer is unknown or a number cannot be meant.
+        SettingError: if the optimizer is unknown or a number is invalid.
 
     Example:
         >>> import batchproof as bp

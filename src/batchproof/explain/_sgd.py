@@ -55,7 +55,7 @@ def sgd(
             Text("Each row: loss and gradient at its w and b; from them come those of the next."),
             _picture(right, never),
             Text(
-                "zero_grad may stand before the forward pass or after the step. Between backward "
+                "zero_grad may come before the forward pass or after the step. Between backward "
                 "and step it removes the gradient, and nothing is learnt."
             ),
         ),
