@@ -1,0 +1,270 @@
+"""What a number could be, over the batches that it may be over.
+
+Of batches b with totals t, weights w, means v = t / w, samples n and elements e, m of
+them, and s the sum of the means of samples:
+
+    right    sum t / sum w     sum t / sum n     sum t / sum e     sum t     sum s / sum n
+    wrong    sum v / m         the mean of batch means
+             sum v n / sum n   batch means weighted by samples, where w is not in proportion to n
+             sum v / sum n,  sum t / m,  ... / (m - 1),  ... / (m B)    sums over a wrong count
+             sum t / D         over a data set of D samples of which sum n were seen
+             sum v / k         over a window of k batches that holds another number
+             v of the last     the last batch alone
+             ... / k           scaled for accumulation over k micro-batches
+             sum f(v) / m      a mean of roots or exponentials
+
+A reading is right or wrong together with a function of it: its root, its exponential, its value in
+bits; for accuracies in per cent, or as an error rate.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from batchproof.watch._numbers._ranges import ALL, NTH, OVER, PASS, SINCE, WINDOW, Ranges
+from batchproof.watch._numbers._series import Numbers, Series
+
+Function = Callable[[Numbers], Numbers]
+
+_OF_LOSSES: dict[str, Function] = {
+    "": lambda x: x,
+    "the root of ": np.sqrt,
+    "the exponential of ": np.exp,
+    "in bits, ": lambda x: x / np.log(2),
+}
+_OF_ACCURACIES: dict[str, Function] = {
+    "": lambda x: x,
+    "in per cent, ": lambda x: 100 * x,
+    "one less ": lambda x: 1 - x,
+    "in per cent, one less ": lambda x: 100 - 100 * x,
+}
+# the common readings, and those that are tried where they fail
+PLAIN, RARE = 1, 2
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One reading of all the lines of a slot.
+
+    Attributes:
+        name: of the mistake, or "" where the reading is right.
+        phrase: what it is: "the mean of 29 batch means of the pass".
+        values: what each line would be; nan where the reading says nothing of it.
+        series: the batches.
+        ranges: which of them.
+        tier: PLAIN or RARE.
+    """
+
+    name: str
+    phrase: str
+    values: Numbers
+    series: Series
+    ranges: Ranges
+    tier: int = PLAIN
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the run besides the batches.
+
+    Attributes:
+        scale: what a batch's loss was multiplied by for its gradient, where several batches make
+            one step; 1 otherwise.
+        coefficient: the constant that stands before the loss in the objective; 1 where none does.
+        counts: lengths of other loaders and of their data sets.
+    """
+
+    scale: float = 1.0
+    coefficient: float = 1.0
+    counts: tuple[int, ...] = ()
+
+
+Reading = tuple[str, str, Numbers, int]
+
+
+def candidates(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) -> list[Candidate]:
+    """Return every reading over some ranges of batches.
+
+    Args:
+        series: the batches.
+        ranges: which of them, for each line.
+        facts: what is known besides.
+        closing: whether each line ends a pass.
+    """
+    functions = _OF_LOSSES if series.quantity == "loss" else _OF_ACCURACIES
+    found = []
+    with np.errstate(all="ignore"):
+        for name, phrase, values, tier in _readings(series, ranges, facts, closing=closing):
+            for word, function in functions.items():
+                rare = RARE if word and "cent" not in word else tier
+                found.append(Candidate(name, word + phrase, function(values), series, ranges, rare))
+        if series.quantity == "loss":
+            found += [
+                Candidate("ratio-of-counts", phrase, values, series, ranges)
+                for phrase, values in _means_of_functions(series, ranges)
+            ]
+    return found
+
+
+def _readings(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) -> Iterator[Reading]:
+    yield from _right(series, ranges, facts)
+    yield from _means_of_means(series, ranges)
+    yield from _wrong_counts(series, ranges, facts)
+    yield from _windows(series, ranges)
+    yield from _single(series, ranges, facts, closing=closing)
+    if np.isnan(series.mean).any():
+        yield _without_nan(series, ranges)
+
+
+def _right(series: Series, ranges: Ranges, facts: Facts) -> Iterator[Reading]:
+    where = OVER[ranges.rule]
+    total = ranges.sums(series.total)
+    of = {
+        "weight": series.weight,
+        "sample": series.samples,
+        "element": series.elements,
+    }
+    for unit, weights in of.items():
+        for factor in dict.fromkeys((1.0, facts.coefficient)):
+            mean = factor * total / ranges.sums(weights)
+            yield "", f"the mean by {unit} over the batches {where}", mean, PLAIN
+    by_sample = ranges.sums(series.sample_means) / ranges.sums(series.samples)
+    yield "", f"the mean over samples of their own means {where}", by_sample, PLAIN
+    yield "", f"the sum over the batches {where}", total, PLAIN
+
+
+def _means_of_means(series: Series, ranges: Ranges) -> Iterator[Reading]:
+    where, name = OVER[ranges.rule], "mean-of-batch-means"
+    tier = PLAIN if ranges.rule in {PASS, NTH} else RARE
+    means = ranges.sums(series.mean)
+    yield name, f"the mean of the batch means {where}", means / ranges.batches, tier
+    weighted = ranges.sums(series.mean * series.samples) / ranges.sums(series.samples)
+    yield name, f"the batch means weighted by samples {where}", weighted, tier
+    yield "not-divided", f"the sum of the batch means {where}", means, RARE
+
+
+def _wrong_counts(series: Series, ranges: Ranges, facts: Facts) -> Iterator[Reading]:
+    if ranges.rule not in {PASS, NTH}:
+        return
+    where, name = OVER[ranges.rule], "wrong-divisor"
+    count, samples = ranges.batches, ranges.sums(series.samples)
+    means, total = ranges.sums(series.mean), ranges.sums(series.total)
+    sized = ranges.sums(series.mean * series.samples)
+    yield (
+        name,
+        f"the sum of the batch means over the number of samples {where}",
+        (means / samples),
+        PLAIN,
+    )
+    yield (
+        name,
+        f"the sum of the batch sums over the number of batches {where}",
+        (total / count),
+        PLAIN,
+    )
+    yield (
+        name,
+        f"the sum of the batch means over one batch too few {where}",
+        (means / (count - 1)),
+        RARE,
+    )
+    yield (
+        name,
+        f"the sum of the batch means over one batch too many {where}",
+        (means / (count + 1)),
+        RARE,
+    )
+    full = _batch_size(series, ranges)
+    for what, sums in (("sum", total), ("sum of batch means times sizes", sized)):
+        yield (
+            name,
+            f"the {what} over full batches of {full:.0f} samples {where}",
+            (sums / (count * full)),
+            RARE,
+        )
+    yield (
+        name,
+        f"the sum of the batch means over samples / {full:.0f} {where}",
+        (means * full / samples),
+        RARE,
+    )
+    yield from _other_lengths(series, ranges, facts)
+
+
+def _batch_size(series: Series, ranges: Ranges) -> float:
+    loader = series.loader_of(int(ranges.last[-1]) - 1)
+    return float((loader and loader.batch_size) or series.samples.max())
+
+
+def _other_lengths(series: Series, ranges: Ranges, facts: Facts) -> Iterator[Reading]:
+    where = OVER[ranges.rule]
+    means, total = ranges.sums(series.mean), ranges.sums(series.total)
+    sized = ranges.sums(series.mean * series.samples)
+    loader = series.loader_of(int(ranges.last[-1]) - 1)
+    own = (loader.batches, loader.dataset) if loader else (None, None)
+    for length in filter(None, dict.fromkeys((*own, *facts.counts))):
+        name = "divisor-not-seen" if length in own else "wrong-divisor"
+        tier = PLAIN if length in own else RARE
+        for what, sums in (
+            ("batch means", means),
+            ("batch sums", total),
+            ("batch means times sizes", sized),
+        ):
+            yield name, f"the sum of the {what} {where} over {length}", sums / length, tier
+
+
+def _windows(series: Series, ranges: Ranges) -> Iterator[Reading]:
+    lengths = np.diff(ranges.last)
+    if not len(lengths) or lengths.max() < 1 or ranges.rule == NTH:
+        return
+    usual = int(np.bincount(lengths[lengths > 0]).argmax())
+    passes = np.diff(np.append(series.starts, len(series)))
+    name, means = "window-average-off", ranges.sums(series.mean)
+    for count in dict.fromkeys((usual, int(passes[0]))):
+        if count > 1:
+            phrase = f"the sum of the batch means {OVER[ranges.rule]} over {count}"
+            yield name, phrase, means / count, RARE
+    if ranges.rule in {SINCE, WINDOW}:
+        for off, words in ((-1, "few"), (1, "many")):
+            phrase = f"the sum of the batch means {OVER[ranges.rule]} over one too {words}"
+            yield name, phrase, means / (ranges.batches + off), RARE
+
+
+def _single(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) -> Iterator[Reading]:
+    where, name = OVER[ranges.rule], "scaled-loss-reported"
+    last = series.mean[np.maximum(ranges.last - 1, 0)] + 0 * ranges.batches
+    of_sum = series.value[np.maximum(ranges.last - 1, 0)] + 0 * ranges.batches
+    if ranges.rule in {PASS, NTH}:
+        one = "last-batch-reported" if closing else "one-batch"
+        yield one, "the last batch alone", last, PLAIN
+        yield one, "the last batch's sum", of_sum, RARE
+    scale = facts.scale
+    if scale != 1.0 and ranges.rule != ALL:
+        shown = f"{scale:.4g} times"
+        if ranges.rule in {PASS, NTH}:
+            yield name, f"{shown} the loss of one batch", scale * last, PLAIN
+        mean = scale * ranges.sums(series.total) / ranges.sums(series.weight)
+        yield name, f"{shown} the mean over the batches {where}", mean, PLAIN
+        means = scale * ranges.sums(series.mean) / ranges.batches
+        yield name, f"{shown} the mean of the batch means {where}", means, PLAIN
+
+
+def _without_nan(series: Series, ranges: Ranges) -> Reading:
+    finite = np.isfinite(series.mean)
+    means = ranges.sums(np.where(finite, series.mean, 0.0)) / ranges.sums(finite.astype(float))
+    return "nan-batch-dropped", "the mean of the batches that are not NaN", means, PLAIN
+
+
+def _means_of_functions(series: Series, ranges: Ranges) -> Iterator[tuple[str, Numbers]]:
+    where = OVER[ranges.rule]
+    for word, function in (("roots", np.sqrt), ("exponentials", np.exp)):
+        each = function(series.mean)
+        yield (
+            f"the mean of the {word} of the batch means {where}",
+            (ranges.sums(each) / ranges.batches),
+        )
+        yield (
+            f"the {word} of the batch means, weighted by samples, {where}",
+            (ranges.sums(each * series.samples) / ranges.sums(series.samples)),
+        )

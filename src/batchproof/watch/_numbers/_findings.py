@@ -1,0 +1,147 @@
+"""Findings about numbers: one for each place and mistake, with the numbers that prove it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from batchproof.mistakes import mistake
+from batchproof.watch._events import Finding
+from batchproof.watch._numbers._identify import Reading
+from batchproof.watch._numbers._loaders import LoaderPass
+from batchproof.watch._numbers._series import Series
+
+MOST_EXAMPLES = 8
+_NAMES = {"one-batch": "last-batch-reported"}
+
+
+def findings_of(readings: Iterable[Reading]) -> list[Finding]:
+    """Return what readings show to be wrong, or worth knowing; one finding a place and name.
+
+    Args:
+        readings: of all slots.
+    """
+    found: dict[tuple[str, ...], Finding] = {}
+    for reading in readings:
+        if reading.grade == "right":
+            continue
+        one = _finding(reading)
+        key = (one.name, one.grade, one.place)
+        before = found.get(key)
+        if before is None:
+            found[key] = one
+        else:
+            numbers = [*before.evidence["numbers"], *one.evidence["numbers"]]
+            found[key] = replace(before, evidence={**before.evidence, "numbers": numbers})
+    return list(found.values())
+
+
+def _finding(reading: Reading) -> Finding:
+    name = _NAMES.get(reading.candidate.name, reading.candidate.name)
+    series = reading.candidate.series
+    remedy = mistake(name).remedy_for(evaluation=not series.training)
+    return Finding(
+        name=name,
+        grade="note" if reading.grade == "note" else "wrong",
+        place=reading.slot.place,
+        sentence=_sentence(reading),
+        remedy=remedy.code or remedy.sentence,
+        evidence={"loss": series.site, "numbers": [evidence_of(reading)]},
+    )
+
+
+def _sentence(reading: Reading) -> str:
+    slot, candidate = reading.slot, reading.candidate
+    example = _telling(reading)
+    shown = slot.lines[example].shown.text
+    lines = "line" if slot.shown == 1 else "lines"
+    what = f"{_quoted(slot.label)}{shown} ({slot.shown} {lines}) is {candidate.phrase}"
+    of = f"{'hits' if candidate.series.quantity == 'accuracy' else 'loss'} of"
+    if candidate.name == "one-batch":
+        return f"{what}, {of} {candidate.series.site}: one batch's value, not that of a pass."
+    mean = f"{reading.mean[example]:.{_digits(shown)}g}"
+    return f"{what}, {of} {candidate.series.site}; the mean is {mean}."
+
+
+def _quoted(label: str) -> str:
+    words = label.strip()
+    return f"`{words}` " if words else ""
+
+
+def _digits(shown: str) -> int:
+    return max(4, min(8, sum(c.isdigit() for c in shown.lower().partition("e")[0].lstrip("0."))))
+
+
+def _telling(reading: Reading) -> int:
+    """Return the line whose number is furthest from the mean."""
+    away = [
+        abs(line.shown.value - mean) / line.shown.tolerance
+        for line, mean in zip(reading.slot.lines, reading.mean.tolist(), strict=False)
+    ]
+    return max(range(len(away)), key=away.__getitem__)
+
+
+def evidence_of(reading: Reading) -> dict[str, Any]:
+    """Return a reading as plain values.
+
+    Args:
+        reading: of a slot.
+    """
+    slot, candidate = reading.slot, reading.candidate
+    rows = zip(slot.lines, candidate.values.tolist(), reading.mean.tolist(), strict=False)
+    return {
+        "place": slot.place,
+        "source": slot.source,
+        "label": slot.label,
+        "lines": slot.shown,
+        "is": candidate.phrase,
+        "grade": reading.grade,
+        "loss": candidate.series.site,
+        "examples": [
+            {"text": line.text, "shown": line.shown.text, "is": value, "mean": mean}
+            for line, value, mean in list(rows)[:MOST_EXAMPLES]
+        ],
+    }
+
+
+def findings_of_loaders(series: Sequence[Series]) -> list[Finding]:
+    """Return what evaluations leave out or take twice, as their loaders say.
+
+    Args:
+        series: the batches of every loss.
+    """
+    found: dict[tuple[str, str], Finding] = {}
+    for one in series:
+        if one.training or one.quantity != "loss":
+            continue
+        for number in dict.fromkeys(one.of_pass.tolist()):
+            finding = _of_loader(one.site, one.passes[number]) if number >= 0 else None
+            if finding is not None:
+                found.setdefault((finding.name, finding.place), finding)
+    return list(found.values())
+
+
+def _of_loader(site: str, loader: LoaderPass) -> Finding | None:
+    size, samples = loader.batch_size or 0, loader.samples or 0
+    left = samples - loader.yielded * size
+    if loader.whole and loader.drop_last and size and left > 0:
+        return _loader_finding(
+            "samples-left-out",
+            site,
+            f"The evaluation reads {samples - left} of {samples} samples: its "
+            f"loader drops the last batch, of {left}.",
+            {"samples": samples, "left_out": left},
+        )
+    if loader.copies and loader.whole:
+        return _loader_finding(
+            "duplicated-samples",
+            site,
+            f"The evaluation reads {loader.copies} of {loader.dataset} samples twice: "
+            "its sampler repeats them so that every rank holds as many.",
+            {"samples": loader.dataset, "copies": loader.copies},
+        )
+    return None
+
+
+def _loader_finding(name: str, site: str, sentence: str, evidence: dict[str, Any]) -> Finding:
+    remedy = mistake(name).remedy_for(evaluation=True)
+    return Finding(name, "wrong", site, sentence, remedy.code or remedy.sentence, evidence)

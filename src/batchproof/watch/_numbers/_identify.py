@@ -1,0 +1,164 @@
+"""What the numbers of a slot are: a mistake is named only where it is proved.
+
+A mistake is named where one reading of it meets every digit of every line of the slot, no right
+reading does, and agreement by chance is excluded twice over:
+
+    sum of digits shown - log10(number of readings tried)  >= FAR     against numbers that have
+                                                                      nothing to do with the loss
+    sum of log10(|shown - nearest right reading| / 2 tolerance) >= NEAR    against right readings
+                                                                      that nobody thought of
+
+and where at least two lines, or one of five digits, tell it from every right reading.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from batchproof.watch._numbers._averages import is_running_average
+from batchproof.watch._numbers._candidates import Candidate, Facts, candidates
+from batchproof.watch._numbers._ranges import ALL, SINCE, WINDOW, closes_pass, ranges_of
+from batchproof.watch._numbers._series import Numbers, Series
+from batchproof.watch._numbers._shown import Shown
+from batchproof.watch._numbers._slots import Line, Slot
+
+FAR, NEAR = 3.3, 2.5
+ENOUGH_TO_CALL_RIGHT = 3.0  # digits
+FIVE_DIGITS = 4.0  # 1.0000 and more: log10 of the number of values told apart
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the numbers of a slot are.
+
+    Attributes:
+        slot: where they were shown.
+        candidate: what they are.
+        mean: what the nearest right reading gives for each line.
+        grade: "right", "note" or "wrong".
+    """
+
+    slot: Slot
+    candidate: Candidate
+    mean: Numbers
+    grade: str
+
+
+def reading_of(slot: Slot, series: Sequence[Series], facts: Facts) -> Reading | None:
+    """Return what the numbers of a slot are, or None where nothing says it beyond doubt.
+
+    Args:
+        slot: the numbers.
+        series: the batches that they may be over.
+        facts: what is known of the run besides.
+    """
+    lines = [line for line in slot.lines if math.isfinite(line.shown.value)]
+    if not lines:
+        return None
+    tried = [c for one in series for c in _all_of(one, slot, lines, facts)]
+    met = [c for c in tried if _meets_all(c, lines)]
+    right = [c for c in met if not c.name]
+    if right:
+        return _as_right(slot, lines, right[0])
+    for candidate in sorted(met, key=lambda c: c.tier):
+        nearest = _nearest_right(candidate, tried, lines)
+        if _is_proved(candidate, tried, nearest, lines) and not is_running_average(
+            candidate.ranges, candidate.series, lines
+        ):
+            return Reading(slot, candidate, nearest, _grade(candidate))
+    return None
+
+
+def _all_of(series: Series, slot: Slot, lines: Sequence[Line], facts: Facts) -> list[Candidate]:
+    if not len(series):
+        return []
+    return [
+        candidate
+        for ranges in ranges_of(series, lines)
+        for candidate in candidates(
+            series,
+            ranges,
+            facts,
+            closing=closes_pass(series, ranges, of_epochs=slot.of_epochs),
+        )
+    ]
+
+
+def _meets_all(candidate: Candidate, lines: Sequence[Line]) -> bool:
+    pairs = zip(lines, candidate.values.tolist(), strict=True)
+    return all(line.shown.meets(value) for line, value in pairs)
+
+
+def _as_right(slot: Slot, lines: Sequence[Line], candidate: Candidate) -> Reading | None:
+    """Return a right reading, unless its few digits may agree by chance."""
+    if _digits(lines) < ENOUGH_TO_CALL_RIGHT:
+        return None
+    if _is_of_single_batches(candidate):
+        alone = replace(candidate, name="one-batch", phrase="the value of one batch")
+        return Reading(slot, alone, candidate.values, "note")
+    return Reading(slot, candidate, candidate.values, "right")
+
+
+def _is_of_single_batches(candidate: Candidate) -> bool:
+    """Tell whether each line is of one batch, in passes of more."""
+    series = candidate.series
+    passes = np.diff(np.append(series.starts, len(series)))
+    known = len(passes) > 1 or (series.of_pass >= 0).all()
+    return bool(known and passes.max() > 1 and (candidate.ranges.batches == 1).all())
+
+
+def _distinct(lines: Sequence[Line]) -> list[tuple[int, Shown]]:
+    """Return the first line of each value: one that is shown again proves nothing more."""
+    first: dict[float, tuple[int, Shown]] = {}
+    for place, line in enumerate(lines):
+        first.setdefault(line.shown.value, (place, line.shown))
+    return list(first.values())
+
+
+def _digits(lines: Sequence[Line]) -> float:
+    return sum(shown.digits for _, shown in _distinct(lines))
+
+
+def _nearest_right(
+    candidate: Candidate, tried: Sequence[Candidate], lines: Sequence[Line]
+) -> Numbers:
+    """Return for each line the right reading of the same batches that comes nearest to it."""
+    right = np.stack([c.values for c in tried if not c.name and c.series is candidate.series])
+    shown = np.array([line.shown.value for line in lines])
+    away = np.where(np.isfinite(right), np.abs(right - shown), np.inf)
+    nearest: Numbers = np.take_along_axis(right, away.argmin(axis=0)[None], axis=0)[0]
+    return nearest
+
+
+def _is_proved(
+    candidate: Candidate, tried: Sequence[Candidate], nearest: Numbers, lines: Sequence[Line]
+) -> bool:
+    as_simple = {tuple(c.values[:1].tolist()) for c in tried if c.tier <= candidate.tier and c.name}
+    if _digits(lines) - math.log10(max(1, len(as_simple))) < FAR:
+        return False
+    apart, telling = 0.0, []
+    for place, shown in _distinct(lines):
+        if not shown.meets(float(nearest[place])):
+            telling.append(shown)
+            apart += _digits_between(shown, float(nearest[place]))
+    enough = len(telling) > 1 or any(shown.digits >= FIVE_DIGITS for shown in telling)
+    return enough and apart >= NEAR
+
+
+def _digits_between(shown: Shown, right: float) -> float:
+    """Return how many digits tell what was shown from a right reading; nan is told by all."""
+    if math.isnan(right):
+        return shown.digits
+    return math.log10(max(1.0, abs(shown.value - right) / (2 * shown.tolerance)))
+
+
+def _grade(candidate: Candidate) -> str:
+    """Return "note" for readings that are honest about what they are, or no result of a pass."""
+    progress = candidate.ranges.rule in {SINCE, WINDOW, ALL} and candidate.series.training
+    if candidate.name in {"one-batch", "not-divided"}:
+        return "note"
+    if candidate.name in {"mean-of-batch-means", "ratio-of-counts"} and progress:
+        return "note"
+    return "wrong"

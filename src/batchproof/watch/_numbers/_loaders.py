@@ -1,0 +1,117 @@
+"""Passes over data: when a DataLoader begins to be read, each batch that it yields, and its end."""
+
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch.utils.data.dataloader as torch_loaders
+
+
+@dataclass(slots=True)
+class LoaderPass:
+    """One reading of a DataLoader, from its beginning to its end or to where it was left.
+
+    Attributes:
+        batch_size: the size that a batch is to have; None where a sampler decides.
+        batches: number of batches of a whole pass; None where it has no length.
+        dataset: number of samples of the data set; None where it has no length.
+        samples: number of samples that the sampler draws; None where unknown.
+        drop_last: whether a last batch that is smaller is left out.
+        copies: number of samples that a sampler repeats to fill its ranks, over all ranks.
+        yielded: number of batches read.
+        whole: whether it was read to its end.
+        end: when that was, on the clock of the events; 0 where it was left before.
+    """
+
+    batch_size: int | None
+    batches: int | None
+    dataset: int | None
+    samples: int | None
+    drop_last: bool
+    copies: int
+    yielded: int = 0
+    whole: bool = False
+    end: int = 0
+
+
+class Loaders:
+    """Every pass over a DataLoader while it is watched.
+
+    Args:
+        clock: the clock of the events.
+    """
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.passes: list[LoaderPass] = []
+        self.stamps = array("q")  # of every batch yielded
+        self.numbers = array("q")  # the pass that it belongs to
+        self._clock = clock
+        self._open: dict[int, int] = {}
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Notice every pass until the block ends."""
+        loader, reader = torch_loaders.DataLoader, torch_loaders._BaseDataLoaderIter  # noqa: SLF001
+        begin, advance = loader.__iter__, reader.__next__
+
+        def started(data: Any) -> Any:
+            iterator = begin(data)
+            self._begin(data, iterator)
+            return iterator
+
+        def advanced(iterator: Any) -> Any:
+            try:
+                batch = advance(iterator)
+            except StopIteration:
+                self._end(iterator)
+                raise
+            self._yield(iterator)
+            return batch
+
+        loader.__iter__, reader.__next__ = started, advanced  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            loader.__iter__, reader.__next__ = begin, advance  # type: ignore[method-assign]
+
+    def _begin(self, loader: Any, iterator: Any) -> None:
+        self._open[id(iterator)] = len(self.passes)
+        self.passes.append(_described(loader))
+
+    def _yield(self, iterator: Any) -> None:
+        number = self._open.get(id(iterator))
+        if number is not None:
+            self.passes[number].yielded += 1
+            self.stamps.append(self._clock())
+            self.numbers.append(number)
+
+    def _end(self, iterator: Any) -> None:
+        number = self._open.pop(id(iterator), None)
+        if number is not None:
+            self.passes[number].whole = True
+            self.passes[number].end = self._clock()
+
+
+def _described(loader: Any) -> LoaderPass:
+    dataset = _length(getattr(loader, "dataset", None))
+    sampler = getattr(loader, "sampler", None)
+    total = getattr(sampler, "total_size", 0)
+    over_ranks = hasattr(sampler, "num_replicas") and not getattr(sampler, "drop_last", False)
+    copies = total - dataset if over_ranks and dataset else 0
+    return LoaderPass(
+        batch_size=getattr(loader, "batch_size", None),
+        batches=_length(loader),
+        dataset=dataset,
+        samples=_length(sampler),
+        drop_last=bool(getattr(loader, "drop_last", False)),
+        copies=max(0, copies),
+    )
+
+
+def _length(sized: Any) -> int | None:
+    try:
+        return len(sized)
+    except (TypeError, NotImplementedError, AttributeError):
+        return None

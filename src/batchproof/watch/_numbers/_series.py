@@ -1,0 +1,154 @@
+"""The batches of one loss in order, and the passes that they form."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchproof.watch._events import LossEvent
+from batchproof.watch._numbers._loaders import LoaderPass, Loaders
+
+Numbers = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Series:
+    """What one line of code computed for each batch, in order: its loss, or its hits.
+
+    Attributes:
+        site: "file:line" of the user's code.
+        quantity: "loss" or "accuracy".
+        training: whether the batches can enter a gradient.
+        stamps: when, on the clock of the events.
+        value: the number of each batch as the script got it: a mean, or a sum.
+        total: sum of the losses, or hits, of each batch.
+        weight: what its mean divides by.
+        elements: how many losses count.
+        samples: how many samples.
+        sample_means: sum over samples of the mean of each; nan where unknown.
+        of_pass: the pass over a loader that each batch came from; -1 where there was none.
+        passes: the passes over loaders that of_pass names.
+        starts: places of the first batches of passes, increasing, the first of them 0.
+    """
+
+    site: str
+    quantity: str
+    training: bool
+    stamps: Places
+    value: Numbers
+    total: Numbers
+    weight: Numbers
+    elements: Numbers
+    samples: Numbers
+    sample_means: Numbers
+    of_pass: Places
+    passes: Sequence[LoaderPass]
+    starts: Places
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    @cached_property
+    def mean(self) -> Numbers:
+        """Return each batch's mean."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.total / self.weight
+
+    def places(self, stamps: Iterable[int]) -> Places:
+        """Return how many batches there were at each of these times."""
+        return np.searchsorted(self.stamps, np.fromiter(stamps, np.int64))
+
+    def start_before(self, places: Places) -> Places:
+        """Return for each place where the pass began that holds the batch before it."""
+        found = np.searchsorted(self.starts, places, side="left") - 1
+        return self.starts[np.maximum(found, 0)]
+
+    def loader_of(self, place: int) -> LoaderPass | None:
+        """Return the pass over a loader that a batch came from."""
+        number = int(self.of_pass[place]) if len(self) else -1
+        return self.passes[number] if number >= 0 else None
+
+
+def series_of(losses: Sequence[LossEvent], loaders: Loaders) -> list[Series]:
+    """Return the losses by line of code and mode, and their hits where classes were chosen.
+
+    Args:
+        losses: in the order in which they were computed.
+        loaders: the passes over data in the same time.
+    """
+    groups: dict[tuple[str, bool, str], list[LossEvent]] = {}
+    for event in losses:
+        if event.kind != "log_softmax":
+            groups.setdefault((event.site, event.training, event.kind), []).append(event)
+    others = np.array(sorted({e.index for e in losses}), dtype=np.int64)
+    found = []
+    for events in groups.values():
+        found.append(_series("loss", events, loaders, others))
+        if all(event.hits is not None for event in events):
+            found.append(_series("accuracy", events, loaders, others))
+    return found
+
+
+def _series(quantity: str, events: list[LossEvent], loaders: Loaders, all_stamps: Places) -> Series:
+    def column(values: Iterable[float]) -> Numbers:
+        return np.array(list(values), dtype=np.float64)
+
+    stamps = np.array([event.index for event in events], dtype=np.int64)
+    elements = column(event.elements for event in events)
+    samples = column(event.samples for event in events)
+    hits = quantity == "accuracy"
+    total = column(event.hits or 0 if hits else event.total for event in events)
+    weight = elements if hits else column(event.weight for event in events)
+    value = total if hits else column(event.value for event in events)
+    unknown = np.full(len(events), np.nan)
+    means = unknown if hits else column(_or_nan(event.sample_means) for event in events)
+    of_pass = _passes(stamps, loaders)
+    return Series(
+        site=events[0].site,
+        quantity=quantity,
+        training=events[0].training,
+        stamps=stamps,
+        value=value,
+        total=total,
+        weight=weight,
+        elements=elements,
+        samples=samples,
+        sample_means=means,
+        of_pass=of_pass,
+        passes=loaders.passes,
+        starts=_starts(stamps, of_pass, samples, all_stamps),
+    )
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _passes(stamps: Places, loaders: Loaders) -> Places:
+    if not loaders.stamps:
+        return np.full(len(stamps), -1, dtype=np.int64)
+    last = np.searchsorted(np.array(loaders.stamps, dtype=np.int64), stamps) - 1
+    numbers = np.array(loaders.numbers, dtype=np.int64)
+    return np.where(last >= 0, numbers[np.maximum(last, 0)], -1)
+
+
+def _starts(stamps: Places, of_pass: Places, samples: Numbers, all_stamps: Places) -> Places:
+    """Return where passes begin: by their loader, else after other losses or a smaller batch."""
+    if (of_pass >= 0).all():
+        changed = np.diff(of_pass) != 0
+    else:
+        ranks = np.searchsorted(all_stamps, stamps)
+        changed = np.diff(ranks) > _usual_gap(ranks)
+        smaller = samples[:-1] < samples.max()
+        if not changed.any() and 0 < smaller.sum() <= len(samples) // 2:
+            changed = smaller
+    return np.concatenate([[0], np.flatnonzero(changed) + 1]).astype(np.int64)
+
+
+def _usual_gap(ranks: Places) -> int:
+    """Return how many losses of a script there are from one of this line to its next, mostly."""
+    gaps = np.diff(ranks)
+    return int(np.bincount(gaps).argmax()) if len(gaps) else 1

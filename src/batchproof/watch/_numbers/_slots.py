@@ -1,0 +1,147 @@
+"""Where numbers are shown, and every number shown there: one line of code, one format, one place.
+
+The lines that one print writes differ in their numbers alone. What is said of a number is said of
+all that were shown in the same slot, so a chance agreement of one of them says nothing.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from batchproof.watch._numbers._shown import Shown, is_whole, numbers_in, plain
+
+MOST_SLOTS = 2000
+MOST_LINES = 256  # of a slot: the first half, and the latest half
+LONGEST = 4000  # letters of a line that are read
+
+# what stands beside numbers that are no means of losses
+_OTHER = re.compile(
+    r"(?:^|[^a-z])(?:lr|learning.?rate|epochs?|steps?|iter(?:ation)?s?|it/s|seeds?|time|secs?|"
+    r"seconds?|ms|min(?:ute)?s?|hours?|eta|elapsed|took|duration|speed|throughput|samples?/s|"
+    r"tok(?:ens)?/s|grad|norm|gnorm|mem(?:ory)?|[mg]i?b|params?|parameters|momentum|decay|wd|"
+    r"temperature|dropout|alpha|beta\d?|gamma|version|width|size|runtime|per.second|flos|"
+    r"train_runtime|mfu|device|port|batch(?:es)?|workers?|threads?|target|threshold|std|var)$"
+)
+_UNITS = re.compile(r"^ ?(?:s|sec|secs|seconds|ms|us|min|m|h|it/s|s/it|[kMG]i?B|MB/s|x)\b")
+_EPOCH = re.compile(r"epoch|pass\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One number of a slot.
+
+    Attributes:
+        stamp: when, on the clock of the events.
+        shown: the number.
+        text: the line that it was in.
+    """
+
+    stamp: int
+    shown: Shown
+    text: str
+
+
+@dataclass(slots=True)
+class Slot:
+    """Every number that one place of one format showed.
+
+    Attributes:
+        place: "file:line" of the user's code that wrote it.
+        source: how it reached a person: "stdout", "logging", "add_scalar" ...
+        label: its name, or the words before it.
+        lines: the numbers, at most MOST_LINES of them.
+        shown: how many there were.
+    """
+
+    place: str
+    source: str
+    label: str
+    lines: list[Line] = field(default_factory=list)
+    shown: int = 0
+
+    def add(self, line: Line) -> None:
+        """Add a number; of many, those in the middle are forgotten."""
+        self.shown += 1
+        self.lines.append(line)
+        if len(self.lines) > MOST_LINES:
+            del self.lines[MOST_LINES // 2]
+
+    @property
+    def of_epochs(self) -> bool:
+        """Tell whether its lines speak of epochs."""
+        return bool(_EPOCH.search(self.lines[0].text)) if self.lines else False
+
+
+def is_other(label: str, after: str) -> bool:
+    """Tell whether the words around a number say that it is no mean of losses.
+
+    Args:
+        label: the words before it.
+        after: what follows it.
+
+    Example:
+        >>> is_other("lr", ""), is_other("train loss", ""), is_other("took", " s")
+        (True, False, True)
+    """
+    return bool(_OTHER.search(label.lower().strip(" :=([")) or _UNITS.match(after))
+
+
+class Slots:
+    """The numbers seen so far, by slot; bounded whatever a script prints."""
+
+    def __init__(self) -> None:
+        self._slots: dict[tuple[str, ...], Slot] = {}
+        self.left_out = 0
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(list(self._slots.values()))
+
+    def add_line(self, text: str, stamp: int, place: str, source: str) -> None:
+        """Add the numbers of a line of text.
+
+        Args:
+            text: the line.
+            stamp: when it was written.
+            place: the user's line of code that wrote it.
+            source: how it reached a person.
+        """
+        line = plain(text[:LONGEST])
+        found = list(numbers_in(line))
+        form = _form(line, [span for _, span in found])
+        for ordinal, (shown, (_, end)) in enumerate(found):
+            if is_whole(shown) or is_other(shown.label, line[end:]):
+                continue
+            key = (place, source, form, str(ordinal))
+            self._add(key, shown.label, Line(stamp, shown, line.strip()[:200]))
+
+    def add_value(self, shown: Shown, stamp: int, place: str, source: str) -> None:
+        """Add a number that was handed over by its name.
+
+        Args:
+            shown: the number.
+            stamp: when it was handed over.
+            place: the user's line of code that did so.
+            source: how it reaches a person.
+        """
+        if is_other(shown.label, "") or shown.value == int(shown.value or 0):
+            return
+        line = Line(stamp, shown, f"{shown.label} {shown.text}")
+        self._add((place, source, shown.label), shown.label, line)
+
+    def _add(self, key: tuple[str, ...], label: str, line: Line) -> None:
+        slot = self._slots.get(key)
+        if slot is None:
+            if len(self._slots) >= MOST_SLOTS:
+                self.left_out += 1
+                return
+            slot = self._slots[key] = Slot(key[0], key[1], label)
+        slot.add(line)
+
+
+def _form(line: str, spans: list[tuple[int, int]]) -> str:
+    parts, start = [], 0
+    for left, right in spans:
+        parts.append(line[start:left])
+        start = right
+    parts.append(line[start:])
+    return " ".join("#".join(parts).split())

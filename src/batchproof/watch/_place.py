@@ -1,0 +1,82 @@
+"""The line of the user's code that led to a call.
+
+The user's code is what is neither in a folder of installed packages, nor Python's own, nor
+batchproof. The line is the innermost of the user's: where a library called torch on behalf of a
+user's line, it is that line.
+"""
+
+import sys
+import sysconfig
+from pathlib import Path
+from types import CodeType, FrameType
+
+import batchproof
+
+_PATHS = sysconfig.get_paths()
+_LIBRARIES = tuple(
+    {_PATHS["stdlib"], _PATHS["platstdlib"], _PATHS["purelib"], _PATHS["platlib"]}
+    | {str(Path(batchproof.__file__).parent), "<frozen", "<batchproof"}
+)
+_INSTALLED = ("/site-packages/", "/dist-packages/")
+_USERS: dict[CodeType, bool] = {}
+
+
+def is_users(code: CodeType) -> bool:
+    """Return whether code is the user's: in no library."""
+    known = _USERS.get(code)
+    if known is None:
+        path = code.co_filename
+        known = not path.startswith(_LIBRARIES) and not any(part in path for part in _INSTALLED)
+        if "/batchproof/recipes/" in path:
+            known = True
+        _USERS[code] = known
+    return known
+
+
+def users_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the innermost frame of the user's code, or None where there is none."""
+    while frame is not None and not is_users(frame.f_code):
+        frame = frame.f_back
+    return frame
+
+
+def user_site() -> str:
+    """Return "file:line" of the user's code that led here; "?" where there is none."""
+    return site_of(users_frame(sys._getframe(1)))  # noqa: SLF001
+
+
+def site_of(frame: FrameType | None) -> str:
+    """Return "file:line" of a frame, relative to the working folder where it is below it."""
+    if frame is None:
+        return "?"
+    return f"{_shown(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def _shown(path: str) -> str:
+    try:
+        return str(Path(path).resolve().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return path
+
+
+Occasion = tuple[object, ...]
+
+
+def occasion() -> tuple[FrameType | None, Occasion]:
+    """Return the user's frame, and what tells this call from calls by another way.
+
+    Two calls from one line are one occasion only if every line of the user's that led there is
+    the same: a helper that is called for real and for generated images has two.
+    """
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
+    users = None
+    parts: list[object] = []
+    while frame is not None:
+        code = frame.f_code
+        if is_users(code):
+            users = users or frame
+            parts += (code, frame.f_lasti)
+        elif users is None:
+            parts += (code,)
+        frame = frame.f_back
+    return users, tuple(parts)
