@@ -16,7 +16,8 @@
     ├── RunInterruptedError  KeyboardInterrupt  a run that a signal ended
     ├── RankError            RuntimeError       ranks that disagree, or one that died
     ├── ProbeError           ValueError         a probe that cannot be run
-    └── CutDependenceError   AssertionError     a step that depends on the cut
+    ├── CutDependenceError   AssertionError     a step that depends on the cut
+    └── MistakeFoundError    AssertionError     a watched run that makes a mistake
 
 Each is also the builtin it resembles, so either can be caught. Every message is one line: what was
 given, what was expected, and what to do.
@@ -97,3 +98,7 @@ class ProbeError(BatchproofError, ValueError):
 
 class CutDependenceError(BatchproofError, AssertionError):
     """A step or an evaluation depends on how its samples are cut; the text is the report."""
+
+
+class MistakeFoundError(BatchproofError, AssertionError):
+    """A watched run makes a mistake; the text is the report."""

@@ -9,7 +9,7 @@ import batchproof
 
 NAMES = """
     BatchproofError CheckpointError CriterionError CutDependenceError DataError
-    EmptyMeanError Estimate History Mean Meter MissingCountError NonFiniteError Outcome
+    EmptyMeanError Estimate History Mean Meter MissingCountError MistakeFoundError NonFiniteError Outcome
     PairError ProbeError RankError Report RunFolderError RunInterruptedError RunStoppedError
     SettingError ShapeError Step StepResult Trainer Unit UnitError accuracy check_evaluate
     check_heads check_step equivalent_settings evaluate exact linear_cross_entropy pool

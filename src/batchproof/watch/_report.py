@@ -1,0 +1,166 @@
+"""What a watched run shows: findings, what was seen to be right, and what was not followed."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batchproof._errors import MistakeFoundError
+from batchproof._files import write_file
+from batchproof.watch._document import to_page, to_text
+from batchproof.watch._events import Finding, StepEvent
+
+SCHEMA = "batchproof-watch-1"
+
+
+@dataclass(frozen=True)
+class WatchReport:
+    """What a watched run shows.
+
+    Attributes:
+        findings: what is wrong, then what is worth knowing.
+        steps: the optimiser steps, with the share of each micro-batch.
+        numbers: what reached a person, with what it is where that is certain.
+        right: sentences about what was seen to be right.
+        not_followed: sentences about what could not be followed.
+        name: what was watched.
+    """
+
+    findings: tuple[Finding, ...]
+    steps: tuple[StepEvent, ...] = ()
+    numbers: tuple[dict[str, Any], ...] = ()
+    right: tuple[str, ...] = ()
+    not_followed: tuple[str, ...] = ()
+    name: str = field(default="this run", kw_only=True)
+
+    @property
+    def wrong(self) -> tuple[Finding, ...]:
+        """Return the findings that are mistakes; the others are notes."""
+        return tuple(finding for finding in self.findings if finding.grade == "wrong")
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not self.wrong
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the mistakes, each once."""
+        return tuple(dict.fromkeys(finding.name for finding in self.wrong))
+
+    @property
+    def verdict(self) -> str:
+        """Return the report in one sentence."""
+        if not self.ok:
+            things = "1 thing is" if len(self.wrong) == 1 else f"{len(self.wrong)} things are"
+            return f"{things} wrong in {self.name}: {', '.join(self.names)}."
+        if not self.steps and not self.right and not self.numbers:
+            return f"Nothing was seen in {self.name}: it computed no loss that can be followed."
+        return f"Nothing is wrong in {self.name} as far as it was followed."
+
+    def __str__(self) -> str:
+        return to_text(self)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Return the report as JSON, and write it where a path is given.
+
+        Args:
+            path: the file to write.
+        """
+        content = {
+            "schema": SCHEMA,
+            "ok": self.ok,
+            "findings": [asdict(finding) for finding in self.findings],
+            "steps": [step.to_json() for step in self.steps],
+            "numbers": list(self.numbers),
+        }
+        return _written(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", path)
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """Return the report as one self-contained page, and write it where a path is given.
+
+        Args:
+            path: the file to write.
+        """
+        return _written(to_page(self), path)
+
+    def raise_if_failed(self) -> None:
+        """Raise the report if anything is wrong.
+
+        Raises:
+            MistakeFoundError: whose text is the report.
+        """
+        __tracebackhide__ = True  # pytest shows the line that called it
+        if not self.ok:
+            raise MistakeFoundError(str(self))
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        write_file(Path(path), text)
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: what is not finite as a word, tuples as lists."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def report_of(watcher: Any, numbers: Any = None, *, name: str = "this run") -> WatchReport:
+    """Return the report of what was seen so far.
+
+    Args:
+        watcher: of the run.
+        numbers: a Numbers of the same run, or None where none were captured.
+        name: what was watched.
+    """
+    losses, steps = watcher.losses, watcher.steps
+    findings: list[Finding] = list(watcher.findings())
+    right: list[str] = list(watcher.right())
+    missed: list[str] = list(watcher.not_followed())
+    shown: list[dict[str, Any]] = []
+    if numbers is not None:
+        readings = numbers.readings(losses, steps)
+        findings += numbers.findings(losses, steps)
+        shown = numbers.seen(readings)
+        right += _right_numbers(shown)
+        missed += _unknown_numbers(shown)
+    findings.sort(key=lambda finding: finding.grade != "wrong")
+    return WatchReport(
+        tuple(findings), tuple(steps), tuple(shown), tuple(right), tuple(missed), name=name
+    )
+
+
+def _right_numbers(shown: Sequence[dict[str, Any]]) -> list[str]:
+    return [
+        f"{one['place']}: {_called(one)} is {one['is']}, loss of {one['loss']}."
+        for one in shown
+        if one["grade"] == "right"
+    ]
+
+
+def _called(one: dict[str, Any]) -> str:
+    label = one["label"].strip()
+    example = one["examples"][0]["shown"] if one["examples"] else ""
+    return f"`{label}`" if label else example
+
+
+def _unknown_numbers(shown: Sequence[dict[str, Any]]) -> list[str]:
+    unknown = [one for one in shown if one["grade"] == "unknown"]
+    if not unknown:
+        return []
+    names = ", ".join(dict.fromkeys(_called(one) for one in unknown[:5]))
+    more = ", ..." if len(unknown) > 5 else ""
+    what = "1 kind of number" if len(unknown) == 1 else f"{len(unknown)} kinds of numbers"
+    return [f"{what} matched nothing, and nothing is said of them: {names}{more}."]
