@@ -55,7 +55,7 @@ LARGE = {
     "Meter",
     "Runner",
     "Search",
-    "Several",
+    "Many",
     "Step",
 }
 

@@ -90,9 +90,10 @@ def refuse_weight(step: int, terms: Mapping[str, Mean]) -> None:
     for name, mean in terms.items():
         if weight := mean.weight.item():
             raise SettingError(
-                f"step {step}: term {name!r} has weight {weight:g} but no gradient reached a "
-                "parameter of the optimizer; nothing would be trained. Give the loss its graph, "
-                "without detach() or no_grad(), and the optimizer the parameters of this model."
+                f"step {step}: term {name!r} has weight {weight:g} but no gradient is left in a "
+                "parameter of the optimizer. Give the loss its graph, without detach() or "
+                "no_grad(), and the optimizer the parameters of this model; hooks that consume "
+                "gradients in the backward pass have trained on sums, so take them away."
             )
 
 

@@ -6,20 +6,27 @@ The one division has three places to ride on, and takes the first that is there:
     clipping            multiplies every gradient by a factor anyway
     one foreach pass    over the gradients
 
+grad_scale is an attribute of the very object whose kernel reads it, and whatever comes between
+(a wrapper that delegates, a subclass, a hook before the step) would miss it or see gradients that
+are not divided yet. So the kernel divides only for torch's own classes, and those that declare that
+their own step does, with nothing between.
+
 An updater, which divides by the window's weight itself, is handed that weight instead. An optimiser
 that needs a closure reads the gradients more than once: there the foreach pass comes first.
 """
 
 from collections.abc import Callable, Iterable
 from inspect import Parameter, signature
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
-from torch.optim import Optimizer
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
+from torch.optim import optimizer as torch_optimizer
 
 from batchproof._errors import SettingError
+from batchproof.ranks import is_broken_collective
 from batchproof.step._closure import Evaluate, refuse_scaler, search
 from batchproof.step._gradients import gradients, scale
 from batchproof.step._number import Number
@@ -27,6 +34,8 @@ from batchproof.step._result import StepResult
 from batchproof.step._verdict import Verdict
 
 Updater = Callable[[Any], Any]
+
+_WITH_KERNELS = frozenset({SGD, Adagrad, Adam, AdamW})
 
 
 @runtime_checkable
@@ -57,11 +66,12 @@ def updating(
     """Return the Update for a torch optimiser, one with a scaler, or an updater.
 
     Raises:
-        SettingError: if the optimiser is neither, has a parameter twice, or needs a closure under
-            a scaler.
+        SettingError: if the optimiser is neither, has a parameter twice, updates parameters within
+            the backward pass, or needs a closure under a scaler.
     """
-    if isinstance(optimizer, Optimizer):
+    if isinstance(optimizer, Optimizer) or _acts_as_optimizer(optimizer):
         _expect_each_once(optimizer)
+        _refuse_release(optimizer)
         if _requires_closure(optimizer):
             refuse_scaler(optimizer, scaler)
             return ClosureUpdate(optimizer)
@@ -91,6 +101,41 @@ def _expect_each_once(optimizer: Optimizer) -> None:
                 "divided twice; a shared parameter is one parameter. Give each once: "
                 "list(dict.fromkeys(parameters))."
             )
+
+
+def _acts_as_optimizer(optimizer: object) -> TypeGuard[Optimizer]:
+    """Return whether an object that is no Optimizer delegates to one."""
+    if isinstance(optimizer, type):
+        return False
+    return all(hasattr(optimizer, name) for name in ("param_groups", "step", "state"))
+
+
+def _refuse_release(optimizer: Optimizer) -> None:
+    for group in optimizer.param_groups:
+        released = group.get("gradient_release") or any(
+            hasattr(parameter, "_in_backward_optimizers") for parameter in group["params"]
+        )
+        if released:
+            raise SettingError(
+                f"{type(optimizer).__name__} updates parameters within each backward pass, on "
+                "gradients that are not divided yet; expected one update a window. Build it "
+                "without gradient release, and do not put it in the backward pass."
+            )
+
+
+def _divides_by_grad_scale(optimizer: Optimizer) -> bool:
+    """Return whether the kernel of this very object reads grad_scale, with nothing before it."""
+    kind = type(optimizer)
+    # a class of its own that declares the flag reads grad_scale in its own step
+    if kind not in _WITH_KERNELS and vars(kind).get("_step_supports_amp_scaling") is not True:
+        return False
+    if optimizer._optimizer_step_pre_hooks or torch_optimizer._global_optimizer_pre_hooks:  # noqa: SLF001
+        return False
+    # a learning rate scheduler puts a step of its own in place, which only counts
+    own = vars(optimizer).get("step")
+    if own is not None and not hasattr(own, "_wrapped_by_lr_sched"):
+        return False
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 def _requires_closure(optimizer: Optimizer) -> bool:
@@ -127,13 +172,17 @@ class OptimizerUpdate:
     def apply(self, factor: Number | None, weight: Number, verdict: Verdict) -> None:
         """Step, dividing on the way; held back by the kernel where it can, else by the host."""
         del weight
-        on_device = not verdict.on_host and self._holds_back_on_device()
+        in_kernel = _divides_by_grad_scale(self.optimizer)
+        # without state, a held-back first step of a fused SGD would leave its momentum buffers
+        # uninitialised, so the first window is read on the host
+        on_device = in_kernel and not verdict.on_host and bool(self.optimizer.state)
         if not on_device and verdict.skipped():
             return
         settings: dict[str, Tensor] = {}
         if factor is not None:
             parameters = self.parameters()
-            if self._divides_in_kernel(parameters):
+            # grad_scale is a float32, too coarse for parameters in float64
+            if in_kernel and all(p.dtype != torch.float64 for p in parameters):
                 device = parameters[0].device
                 settings["grad_scale"] = torch.as_tensor(
                     1 / factor, dtype=torch.float32, device=device
@@ -149,21 +198,33 @@ class OptimizerUpdate:
             setattr(self.optimizer, name, value)
         try:
             self.optimizer.step()
+        except Exception as error:
+            # a collective's timeout speaks of a closure, too
+            if not is_broken_collective(error):
+                _explain(self.optimizer, error)
+            raise
         finally:
             for name in settings:
                 delattr(self.optimizer, name)
 
-    def _fused(self) -> bool:
-        return bool(getattr(self.optimizer, "_step_supports_amp_scaling", False))
 
-    def _divides_in_kernel(self, parameters: list[Tensor]) -> bool:
-        # grad_scale is a float32, too coarse for parameters in float64
-        return self._fused() and all(p.dtype != torch.float64 for p in parameters)
+def _explain(optimizer: Optimizer, error: Exception) -> None:
+    """Say what to do about an optimiser that wants more than gradients.
 
-    def _holds_back_on_device(self) -> bool:
-        # without state, a held-back first step of a fused SGD would leave its momentum buffers
-        # uninitialised, so the first window is read on the host
-        return self._fused() and bool(self.optimizer.state)
+    Raises:
+        SettingError: if it wants a closure, or second derivatives.
+    """
+    name = type(optimizer).__name__
+    if "closure" in str(error):
+        raise SettingError(
+            f"{name} wants a closure, which its step() does not ask for by its signature. Derive a "
+            "class whose step(self, closure) hands the closure on: Step then gives it one."
+        ) from error
+    if "create_graph" in str(error):
+        raise SettingError(
+            f"{name} wants gradients with a graph of their own (create_graph=True), which Step "
+            "does not make; expected an optimiser of first derivatives."
+        ) from error
 
 
 class ClosureUpdate(OptimizerUpdate):
@@ -199,7 +260,8 @@ class ScaledUpdate(OptimizerUpdate):
         """Let the scaler step or skip, and adapt its scale."""
         del weight
         flags = verdict.read()
-        if not (flags["empty"] or flags["nonfinite"] or flags["miscounted"]):
+        # a wrapper would not hand found_inf on to a fused optimiser inside it
+        if not any(flags.values()):
             if factor is not None:
                 scale(gradients(self.parameters()), factor)
             self.scaler.step(self.optimizer)

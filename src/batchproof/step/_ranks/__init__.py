@@ -1,14 +1,14 @@
 """A window over several ranks: what is sent, and how gradients come to be summed.
 
-Alone      one process: nothing to send
-Several    several: the one collective of a window, and all that surrounds it
+Single     one process: nothing to send
+Many       several: the one collective of a window, and all that surrounds it
 Wrapper    how gradients come to be summed: bare, DDP, FSDP2
 ranks_of   the one of these that fits a model
 """
 
-from batchproof.step._ranks._alone import Alone
-from batchproof.step._ranks._choice import Ranks, ranks_of
-from batchproof.step._ranks._several import Several
+from batchproof.step._ranks._create import Ranks, ranks_of
+from batchproof.step._ranks._many import Many
+from batchproof.step._ranks._single import Single
 from batchproof.step._ranks._wrappers import Wrapper
 
-__all__ = ["Alone", "Ranks", "Several", "Wrapper", "ranks_of"]
+__all__ = ["Many", "Ranks", "Single", "Wrapper", "ranks_of"]

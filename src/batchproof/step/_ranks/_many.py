@@ -26,9 +26,9 @@ from batchproof.mean import Mean, Outcome, Pairs
 from batchproof.ranks import is_broken_collective, watch_of
 from batchproof.step._number import Number, number, power_of_two_above
 from batchproof.step._objective import refuse_several
-from batchproof.step._ranks._bare import Bare
-from batchproof.step._ranks._description import compare
+from batchproof.step._ranks._agreement import compare
 from batchproof.step._ranks._layout import Layout, agreed, mark_of, pack, ranks_named
+from batchproof.step._ranks._unwrapped import Unwrapped
 from batchproof.step._ranks._wrappers import Wrapper
 from batchproof.step._tally import Tally
 from batchproof.step._update import Update
@@ -36,7 +36,7 @@ from batchproof.step._update import Update
 Loss = Callable[[Any, Any], Any]
 
 
-class Several:
+class Many:
     """Ranks that take steps together.
 
     Args:
@@ -99,7 +99,7 @@ class Several:
         Raises:
             SettingError: if the other ranks have made passes through a wrapper, which it missed.
         """
-        if not isinstance(self._wrapper, Bare):
+        if not isinstance(self._wrapper, Unwrapped):
             raise SettingError(
                 f"apply() has no window to close on rank {self._group.rank}, for which "
                 f"backward(mean) was not called; under {self._wrapper.name} every rank calls it as "

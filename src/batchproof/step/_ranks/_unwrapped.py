@@ -14,7 +14,7 @@ from batchproof.step._ranks._zero_forward import dense, probing, sparse_weights
 BUCKET_BYTES = 25 << 20
 
 
-class Bare:
+class Unwrapped:
     """A model in no wrapper: gradients are summed here, in buckets, after the last backward."""
 
     name = "a bare model"

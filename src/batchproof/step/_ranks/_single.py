@@ -9,7 +9,7 @@ from batchproof.step._number import Number
 from batchproof.step._tally import Tally
 
 
-class Alone:
+class Single:
     """The null object of ranks.
 
     Attributes:

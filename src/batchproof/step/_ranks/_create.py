@@ -16,16 +16,16 @@ from batchproof.ranks import (
     unwrapped_of_compile,
     world_size,
 )
-from batchproof.step._ranks._alone import Alone
-from batchproof.step._ranks._bare import Bare
-from batchproof.step._ranks._description import describe
+from batchproof.step._ranks._agreement import describe
+from batchproof.step._ranks._many import Many
 from batchproof.step._ranks._replicated import Replicated
-from batchproof.step._ranks._several import Several
 from batchproof.step._ranks._sharded import Sharded
+from batchproof.step._ranks._single import Single
+from batchproof.step._ranks._unwrapped import Unwrapped
 from batchproof.step._ranks._wrappers import Wrapper
 from batchproof.step._update import ClosureUpdate, Update
 
-Ranks = Alone | Several
+Ranks = Single | Many
 
 _FOREIGN = ("deepspeed", "horovod", "megatron", "fairscale", "bagua")
 
@@ -55,7 +55,7 @@ def ranks_of(
     outer = unwrapped_of_compile(model)
     _refuse_foreign(outer, update)
     if not is_initialised():
-        return Alone()
+        return Single()
     parameters = update.parameters()
     device = parameters[0].device if parameters else torch.device("cpu")
     if isinstance(outer, DistributedDataParallel):
@@ -68,12 +68,12 @@ def ranks_of(
         _refuse_inner(outer)
         members = Group(group, device)
         if members.size == 1:
-            return Alone()
-        wrapper = Bare(members, outer, parameters)
+            return Single()
+        wrapper = Unwrapped(members, outer, parameters)
     lines = [f"{name} {value}" for name, value in settings.items()]
-    bare = isinstance(wrapper, Bare)
+    bare = isinstance(wrapper, Unwrapped)
     lines += [f"wrapper {wrapper.name}", *describe(outer, parameters, values=bare)]
-    return Several(wrapper, lines, update, counts=counts, scaled=scaled)
+    return Many(wrapper, lines, update, counts=counts, scaled=scaled)
 
 
 def _shards_group(model: Any, group: ProcessGroup | None) -> ProcessGroup | None:
