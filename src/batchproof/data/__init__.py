@@ -3,6 +3,7 @@
 Batches                   batches from tensors in memory; order by seed and epoch; over ranks
 Ragged, Packed, pad       sequences of unequal length, padded or packed
 shard, ShardSampler       every sample on exactly one rank
+plan, Cost                the cheapest cut of a window into micro-batches, over ranks
 load_mnist, load_fashion_mnist, load_images, load_digits    images with labels
 normalise                 uint8 images to floats, a batch at a time
 load_japanese_vowels, generate_sequences    sequences of unequal length, with a kind each
@@ -24,6 +25,7 @@ from batchproof.data._images import (
     normalise,
     read_idx,
 )
+from batchproof.data._plan import Cost, plan
 from batchproof.data._ragged import Packed, Ragged, pad
 from batchproof.data._shards import ShardSampler, shard
 from batchproof.data._text import (
@@ -47,6 +49,7 @@ from batchproof.data._vowels import (
 __all__ = [
     "Alphabet",
     "Batches",
+    "Cost",
     "ImageData",
     "Images",
     "Packed",
@@ -73,6 +76,7 @@ __all__ = [
     "load_tiny_shakespeare",
     "normalise",
     "pad",
+    "plan",
     "read_idx",
     "shard",
     "text_of",

@@ -1,0 +1,265 @@
+"""The cut of a window that costs least: which samples share a micro-batch, and on which rank.
+
+A micro-batch of `rows` samples, padded to its longest of length `longest`, costs
+
+    cost = rows (position longest + pair longest^2) + batch
+
+positions, pairs of positions (attention) and a charge for each micro-batch. Sort the samples by
+length. Some cheapest cut is a cut of that order into runs, for a cost that grows with the longest
+sample: refill the micro-batches of any cut from the sorted samples, the one with the longest first;
+each keeps its number of rows, and none gets a longer longest. So a dynamic program over runs
+
+    best[j] = min_i best[i] + cost(j - i, length[j])
+
+is optimal among all cuts. With the cost above the start of the last run never moves back as j
+grows, since for a <= b <= c <= d
+
+    cost(a, c) + cost(b, d) <= cost(a, d) + cost(b, c)
+
+(the quadrangle inequality of F. F. Yao, "Efficient dynamic programming using quadrangle
+inequalities", 1980), and a budget does not change that. So few starts are looked at for each j.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from batchproof._errors import SettingError
+
+# above this many runs times ranks, differences take longer than they save
+DIFFERENCES = 4096
+
+CostOf = Callable[[int, int], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of a micro-batch, in units of one position.
+
+    Attributes:
+        position: cost of each position, padding included.
+        pair: cost of each pair of positions of one row, as attention has it.
+        batch: charge for each micro-batch, whatever its size.
+
+    Example:
+        >>> Cost()(rows=4, longest=10)
+        168.0
+    """
+
+    position: float = 1.0
+    pair: float = 0.0
+    batch: float = 128.0
+
+    def __post_init__(self) -> None:
+        if min(self.position, self.pair, self.batch) < 0 or self.position + self.pair <= 0:
+            raise SettingError(
+                f"the cost is {self}; expected numbers of 0 or more, and position or pair above 0."
+            )
+
+    def __call__(self, rows: int, longest: int) -> float:
+        return rows * (self.position * longest + self.pair * longest**2) + self.batch
+
+
+def plan(
+    lengths: Sequence[int],
+    *,
+    tokens: int | None = None,
+    rows: int | None = None,
+    ranks: int = 1,
+    cost: CostOf | None = None,
+) -> list[list[list[int]]]:
+    """Return the cheapest cut of samples into micro-batches, and the rank of each.
+
+    Args:
+        lengths: of each sample, 1 or more.
+        tokens: the most positions of a micro-batch, its rows times its longest sample. A sample
+            that is longer by itself gets a micro-batch of its own.
+        rows: the most samples of a micro-batch.
+        ranks: the number of ranks; their costs are balanced.
+        cost: cost(rows, longest) of a micro-batch, which must not fall where either grows; Cost()
+            without it. A Cost is planned fastest.
+
+    Returns:
+        For each rank its micro-batches, for each micro-batch the numbers of its samples, longest
+        first. Every sample is in exactly one.
+
+    Raises:
+        SettingError: if a length, a budget or the number of ranks is below 1.
+
+    Example:
+        >>> plan([3, 30, 4, 29], tokens=64)
+        [[[1, 3], [2, 0]]]
+        >>> plan([3, 30, 4, 29], tokens=64, ranks=2)
+        [[[1, 3]], [[2, 0]]]
+
+    References:
+        R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969: the longest first.
+        N. Karmarkar, R. M. Karp, "The differencing method of set partitioning", 1982.
+    """
+    _expect_positive(lengths, tokens=tokens, rows=rows, ranks=ranks)
+    if not len(lengths):
+        return [[] for _ in range(ranks)]
+    price = Cost() if cost is None else cost
+    order = np.argsort(np.asarray(lengths), kind="stable")
+    ascending = np.asarray(lengths)[order].tolist()
+    best = _Shares([], ranks)
+    for budget, most in _budgets(ascending, tokens, rows, ranks):
+        shares = _Shares(_priced(_runs(ascending, budget, most, price), ascending, price), ranks)
+        if not best.parts or shares.worst() < best.worst():
+            best = shares
+        if _balanced(best.costs):
+            break
+    places = order.tolist()
+    return [[[places[i] for i in reversed(run)] for run in runs] for runs in best.parts]
+
+
+def _expect_positive(lengths: Sequence[int], **settings: int | None) -> None:
+    for name, value in settings.items():
+        if value is not None and value < 1:
+            raise SettingError(f"{name} is {value}; expected a whole number, 1 or more.")
+    shortest = min(lengths, default=1)
+    if shortest < 1:
+        raise SettingError(
+            f"sample {list(lengths).index(shortest)} has length {shortest}; expected 1 or more. "
+            "Drop samples without a position, or give them length 1."
+        )
+
+
+def _budgets(
+    ascending: list[int], tokens: int | None, rows: int | None, ranks: int
+) -> list[tuple[int, int]]:
+    """Return the budgets to try: the given one, and smaller ones that balance ranks better."""
+    most = min(rows or len(ascending), len(ascending))
+    budget = tokens or most * ascending[-1]
+    if ranks == 1:
+        return [(budget, most)]
+    share = -(-sum(ascending) // ranks)
+    smaller = [max(ascending[-1], share // parts) for parts in (1, 2, 3, 4, 6, 8, 12, 16)]
+    fewest = max(1, min(most, len(ascending) // ranks))
+    budgets = [(budget, most), (budget, fewest), *((min(budget, s), most) for s in smaller)]
+    return list(dict.fromkeys(budgets))
+
+
+def _runs(ascending: list[int], tokens: int, rows: int, cost: CostOf) -> list[range]:
+    """Return the cheapest cut of sorted samples into runs."""
+    first = _first_starts(ascending, tokens, rows)
+    if isinstance(cost, Cost):
+        starts = _starts(ascending, first, cost)
+    else:
+        starts = _starts_of_any(ascending, first, cost)
+    runs, end = [], len(ascending)
+    while end:
+        runs.append(range(starts[end], end))
+        end = starts[end]
+    return runs
+
+
+def _first_starts(ascending: list[int], tokens: int, rows: int) -> list[int]:
+    """Return for each end the first start that its budget allows; a sample alone is allowed."""
+    return [0] + [
+        end - max(1, min(rows, tokens // longest, end))
+        for end, longest in enumerate(ascending, start=1)
+    ]
+
+
+def _starts(ascending: list[int], first: list[int], cost: Cost) -> list[int]:
+    """Return for each end the start of the last run of the cheapest cut up to there."""
+    count = len(ascending)
+    best, index = np.zeros(count + 1), np.arange(count + 1, dtype=np.float64)
+    row = cost.position * np.asarray(ascending) + cost.pair * np.square(
+        np.asarray(ascending, float)
+    )
+    starts, start = [0] * (count + 1), 0
+    for end, one in enumerate(row.tolist(), start=1):
+        low = max(start, first[end])
+        start = low + int((best[low:end] - index[low:end] * one).argmin())
+        best[end] = best[start] + (end - start) * one + cost.batch
+        starts[end] = start
+    return starts
+
+
+def _starts_of_any(ascending: list[int], first: list[int], cost: CostOf) -> list[int]:
+    """Return the same for any cost, looking at every start that the budget allows."""
+    best, starts = [0.0], [0]
+    for end, longest in enumerate(ascending, start=1):
+        price, start = min(
+            (best[start] + cost(end - start, longest), start) for start in range(first[end], end)
+        )
+        best.append(price)
+        starts.append(start)
+    return starts
+
+
+Priced = list[tuple[float, range]]
+
+
+def _priced(runs: list[range], ascending: list[int], cost: CostOf) -> Priced:
+    """Return the runs with their costs, dearest first."""
+    return sorted(((cost(len(run), ascending[run[-1]]), run) for run in runs), key=_dearest)
+
+
+def _dearest(one: tuple[float, range]) -> tuple[float, int]:
+    price, run = one
+    return -price, run.start
+
+
+def _sum(part: Priced) -> float:
+    return sum((price for price, _ in part), 0.0)
+
+
+class _Shares:
+    """Runs shared out over ranks, the rank with most first.
+
+    Args:
+        priced: the runs with their costs, dearest first.
+        ranks: the number of ranks.
+    """
+
+    def __init__(self, priced: Priced, ranks: int) -> None:
+        parts = _longest_first(priced, ranks)
+        if 1 < ranks < len(priced) <= DIFFERENCES / ranks and not _balanced(list(map(_sum, parts))):
+            parts = min(parts, _differences(priced, ranks), key=lambda ps: max(map(_sum, ps)))
+        parts.sort(key=_sum, reverse=True)
+        self.costs = list(map(_sum, parts))
+        self.parts = [[run for _, run in part] for part in parts if priced]
+
+    def worst(self) -> tuple[float, float]:
+        """Return the cost of the dearest rank, and of all."""
+        return max(self.costs), sum(self.costs)
+
+
+def _balanced(costs: list[float]) -> bool:
+    """Return whether the dearest rank costs as much as the average, within 1 %."""
+    return max(costs) <= 1.01 * sum(costs) / len(costs)
+
+
+def _longest_first(priced: Priced, ranks: int) -> list[Priced]:
+    """Give each run, dearest first, to the rank that has least."""
+    shares: list[Priced] = [[] for _ in range(ranks)]
+    waiting = [(0.0, 0, rank) for rank in range(ranks)]
+    for price, run in priced:
+        total, number, rank = heapq.heappop(waiting)
+        shares[rank].append((price, run))
+        heapq.heappush(waiting, (total + price, number + 1, rank))
+    return shares
+
+
+def _differences(priced: Priced, ranks: int) -> list[Priced]:
+    """Join the two partial shares that differ most, the dearest part of one with the cheapest."""
+    waiting: list[tuple[float, int, list[Priced]]] = []
+    for number, one in enumerate(priced):
+        shares: list[Priced] = [[one], *([] for _ in range(ranks - 1))]
+        waiting.append((-one[0], number, shares))
+    heapq.heapify(waiting)
+    number = len(priced)
+    while len(waiting) > 1:
+        _, _, left = heapq.heappop(waiting)
+        _, _, right = heapq.heappop(waiting)
+        pairs = zip(sorted(left, key=_sum, reverse=True), sorted(right, key=_sum), strict=True)
+        joined = sorted((a + b for a, b in pairs), key=_sum, reverse=True)
+        heapq.heappush(waiting, (_sum(joined[-1]) - _sum(joined[0]), number, joined))
+        number += 1
+    shares = waiting[0][2]
+    return [sorted(part, key=_dearest) for part in shares]
