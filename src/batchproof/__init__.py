@@ -54,6 +54,9 @@ _HOME = {
     "check_evaluate": "check",
     "check_heads": "check",
     "check_step": "check",
+    "WatchReport": "watch",
+    "watch": "watch",
+    "watch_loss": "watch",
     "equivalent_settings": "explain",
 }
 
@@ -106,6 +109,7 @@ __all__ = [
     "Trainer",
     "Unit",
     "UnitError",
+    "WatchReport",
     "__version__",
     "accuracy",
     "check_evaluate",
@@ -118,6 +122,8 @@ __all__ = [
     "pool",
     "reduce",
     "supervised",
+    "watch",
+    "watch_loss",
     "windows",
 ]
 
@@ -157,6 +163,7 @@ if TYPE_CHECKING:
     from batchproof.meter import Estimate, Meter
     from batchproof.step import Step, StepResult, windows
     from batchproof.train import History, Trainer, evaluate, supervised
+    from batchproof.watch import WatchReport, watch, watch_loss
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,42 @@
 """Shares of each step, and numbers that were printed, of a run that nobody changed.
 
+    with batchproof.watch() as seen:
+        ...                                  # any code that trains or evaluates
+    print(seen.report())
+
+watch                                          watches what runs inside; the package itself may be
+                                               called in its place
+watch_loss                                     marks losses that are not torch's own
+WatchReport                                    what a run shows
 LossEvent, StepEvent, Contribution, Finding    what a run leaves behind
 """
 
-from batchproof.watch._events import Contribution, Finding, LossEvent, StepEvent
+import sys
+from types import ModuleType
+from typing import Any
 
-__all__ = ["Contribution", "Finding", "LossEvent", "StepEvent"]
+from batchproof.watch._events import Contribution, Finding, LossEvent, StepEvent
+from batchproof.watch._report import WatchReport
+from batchproof.watch._watch import Watch, watch, watch_loss
+
+__all__ = [
+    "Contribution",
+    "Finding",
+    "LossEvent",
+    "StepEvent",
+    "Watch",
+    "WatchReport",
+    "watch",
+    "watch_loss",
+]
+
+
+class _Package(ModuleType):
+    """The package, which is also what `batchproof.watch` means as a name: a function."""
+
+    def __call__(self, **settings: Any) -> Watch:
+        """Return `watch(**settings)`."""
+        return watch(**settings)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,292 @@
+"""The losses of a run: every call of one, what it was worth, and what arrived at it."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from types import FunctionType
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from batchproof.mean import Mean
+from batchproof.mean._exact_specs import Spec
+from batchproof.mean._linear_cross_entropy import linear_cross_entropy
+from batchproof.watch._bodies import Body
+from batchproof.watch._events import LossEvent
+from batchproof.watch._ledger import Loss
+from batchproof.watch._losses import (
+    Arrival,
+    Call,
+    arrival_of,
+    described,
+    elements_of,
+    hits_of,
+    is_small,
+    specs,
+)
+from batchproof.watch._place import occasion, site_of
+from batchproof.watch._reads import Reads
+
+KEPT = 100_000
+PROBED = 8
+# the number of losses that are alive must grow over so many steps before it is held to grow
+GROWING = 6
+TAKES_LOG_PROBABILITIES = ("nll_loss", "kl_div", "ctc_loss")
+
+
+class Life:
+    """A mark in the graph of a loss: it is there for as long as the graph is."""
+
+    __slots__ = ("__weakref__", "loss")
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+
+
+class Calls:
+    """Every call of a loss.
+
+    Args:
+        clock: returns the next number of the order of events.
+        reads: where numbers wait.
+
+    Attributes:
+        losses: the calls, oldest first; the oldest are forgotten.
+        noise: marks of what was random or of the batch since the last loss: 1 dropout, 2 batch
+            statistics.
+        growth: by "file:line", how many losses of earlier steps were alive with their graphs when
+            their number had grown with every one of several steps.
+        suspects: "file:line" and count of losses that were given the wrong kind of number, by
+            the name of the mistake.
+    """
+
+    def __init__(self, clock: Callable[[], int], reads: Reads) -> None:
+        self.clock, self.reads = clock, reads
+        self.losses: list[Loss] = []
+        self.forgotten = 0
+        self.noise = 0
+        self.growth: dict[str, int] = {}
+        self.suspects: dict[str, dict[str, list[int]]] = {}
+        self.arrived: Callable[[Loss, Arrival], None] = _nobody
+        self.in_backward: Callable[[], bool] = bool
+        self.heard: Callable[[Loss], None] = _nobody
+        self._terms: dict[object, int] = {}
+        self._probed: dict[int, int] = {}
+        self._lives: list[ref[Life]] = []
+        self._alive: list[int] = []
+
+    def bodies(self) -> list[tuple[Any, Callable[..., Any]]]:
+        """Return the functions that are watched, and what is done with what each returns."""
+        pairs: list[tuple[Any, Callable[..., Any]]] = []
+        for function, spec in specs().items():
+            if isinstance(function, FunctionType):
+                pairs.append((function, self._loss(spec, Body(function, _nobody).names)))
+        pairs.append((F.log_softmax, self._log_probabilities))
+        pairs.append((linear_cross_entropy, self._pairs))
+        return pairs
+
+    def _loss(self, spec: Spec, names: tuple[str, ...]) -> Callable[..., None]:
+        def saw(arguments: tuple[Any, ...], out: Any) -> None:
+            if type(out) is not Tensor or self.in_backward():
+                return
+            call = described(spec, dict(zip(names, arguments, strict=True)), out)
+            self.saw(call, out)
+
+        return saw
+
+    def saw(self, call: Call, out: Tensor) -> Loss:
+        """Record a call of a loss, and listen for what arrives at it."""
+        frame, key = occasion()
+        classes = call.classes[0].shape[1:2] if call.classes is not None else ()
+        term = self._terms.setdefault((*key, call.kind, call.reduction, *classes), len(self._terms))
+        with torch.no_grad():
+            loss = Loss(
+                self.clock(),
+                site_of(frame),
+                term,
+                call.kind,
+                call.reduction,
+                out.requires_grad,
+                call.samples,
+            )
+            loss.eps = torch.finfo(out.dtype).eps
+            loss.size = out.numel()
+            loss.noisy, self.noise = self.noise, 0
+            self._read(loss, call, out)
+        if out.requires_grad:
+            self._listen(loss, call, out)
+        self._keep(loss)
+        self._probe(loss, call)
+        return loss
+
+    def _read(self, loss: Loss, call: Call, out: Tensor) -> None:
+        value = out.detach()
+        if value.ndim:
+            value = value.sum(dtype=torch.float64 if value.device.type == "cpu" else None)
+        elif value.device.type != "cpu":
+            # the script may divide it in place
+            value = value.clone()
+        self.reads.later(value, lambda x: setattr(loss, "value", x))
+        self._number(call.weight, loss, "weight")
+        self._number(elements_of(call), loss, "elements")
+        if not loss.training or is_small(call):
+            hits = hits_of(call)
+            if hits is not None:
+                self.reads.later(hits, lambda x: setattr(loss, "hits", x))
+
+    def _number(self, number: Tensor | float, loss: Loss, name: str) -> None:
+        if isinstance(number, Tensor):
+            self.reads.later(number, lambda x: setattr(loss, name, x))
+        else:
+            setattr(loss, name, number)
+
+    def _listen(self, loss: Loss, call: Call, out: Tensor) -> None:
+        counts = call.counts if out.ndim else None
+
+        def hook(gradient: Tensor) -> None:
+            loss.arrived = True
+            with torch.no_grad():
+                self.arrived(loss, arrival_of(gradient, counts))
+
+        out.register_hook(hook)  # type: ignore[no-untyped-call]
+        if out.grad_fn is not None:
+            life = Life(loss)
+            marks_of(out.grad_fn)["batchproof"] = life
+            self._lives.append(ref(life))
+
+    def _keep(self, loss: Loss) -> None:
+        self.losses.append(loss)
+        if len(self.losses) > KEPT:
+            self.forgotten += KEPT // 2
+            del self.losses[: KEPT // 2]
+        self.heard(loss)
+
+    def stepped(self) -> None:
+        """Count the losses of earlier steps that are alive with their graphs."""
+        self._lives = [life for life in self._lives if life() is not None]
+        self._alive.append(len(self._lives))
+        del self._alive[:-GROWING]
+        grows = all(a < b for a, b in pairwise(self._alive))
+        if len(self._alive) == GROWING and grows:
+            life = self._lives[0]()
+            if life is not None and life.loss.arrived:
+                self.growth[life.loss.site] = len(self._lives)
+
+    def _log_probabilities(self, arguments: tuple[Any, ...], out: Any) -> None:
+        if type(out) is not Tensor or not out.requires_grad or self.in_backward() or out.ndim < 2:
+            return
+        axis = arguments[1] if arguments[1] is not None else 1
+        frame, key = occasion()
+        term = self._terms.setdefault((*key, "log_softmax", out.shape[axis]), len(self._terms))
+        rows = out.numel() // max(out.shape[axis], 1)
+        grad = out.requires_grad
+        loss = Loss(self.clock(), site_of(frame), term, "log_softmax", "none", grad, len(out))
+        loss.weight = loss.elements = loss.size = rows
+        loss.eps = torch.finfo(out.dtype).eps
+
+        def hook(gradient: Tensor) -> None:
+            loss.arrived = True
+            if not loss.consumed:
+                with torch.no_grad():
+                    self.arrived(loss, arrival_of(-gradient.sum(axis), None))
+
+        out.register_hook(hook)  # type: ignore[no-untyped-call]
+        if out.grad_fn is not None:
+            marks_of(out.grad_fn)["batchproof_log"] = loss
+
+    def _pairs(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
+        if not isinstance(out, Mean) or self.in_backward():
+            return
+        weight = out.weight.detach()
+        counts = weight if weight.ndim else None
+        elements = int(out.weight.numel())
+        call = Call(
+            "linear_cross_entropy", "none", elements, elements, counts, weight.sum(), weight
+        )
+        self.saw(call, out.total)
+
+    def marked(self, losses: Tensor, mask: Tensor | None) -> None:
+        """Record losses that a line of the user's marks."""
+        if type(losses) is not Tensor or self.in_backward():
+            return
+        samples = int(losses.shape[0]) if losses.ndim else 1
+        reduction = "none" if losses.ndim else "mean"
+        weight = float(losses.numel()) if mask is None else mask.sum()
+        call = Call("watch_loss", reduction, samples, losses.numel(), mask, weight, losses)
+        self.saw(call, losses)
+
+    def _probe(self, loss: Loss, call: Call) -> None:
+        """Look whether a loss was given logits, probabilities or their logarithms."""
+        if call.kind != "cross_entropy" and call.kind not in TAKES_LOG_PROBABILITIES:
+            return
+        given = call.first
+        if loss.training:
+            source = source_of(given)
+            if call.kind in TAKES_LOG_PROBABILITIES:
+                consumed = marks_of(source).get("batchproof_log") if source else None
+                if consumed is not None:
+                    consumed.consumed = True
+            elif call.kind == "cross_entropy":
+                name = source.name() if source is not None else ""
+                self._suspect("softmax-before-cross-entropy", loss, name.startswith("SoftmaxBack"))
+        if call.kind == "nll_loss":
+            count = self._probed.get(loss.term, 0)
+            self._probed[loss.term] = count + 1
+            if count < PROBED and given.numel():
+                high = given.detach().amax()
+                self.reads.later(
+                    high, lambda x: self._suspect("nll-without-log-softmax", loss, x > 1e-3)
+                )
+
+    def _suspect(self, name: str, loss: Loss, is_so: bool) -> None:  # noqa: FBT001
+        counts = self.suspects.setdefault(name, {}).setdefault(loss.site, [0, 0])
+        counts[0] += is_so
+        counts[1] += 1
+
+    def events(self) -> list[LossEvent]:
+        """Return every call as a record; read the numbers first."""
+        return [_event(loss) for loss in self.losses]
+
+
+def marks_of(node: Any) -> dict[str, Any]:
+    """Return the marks in a node of a graph; they are there for as long as the node is."""
+    marks: dict[str, Any] = node.metadata
+    return marks
+
+
+def source_of(given: Tensor) -> Any:
+    """Return the node that made a tensor, before views and copies of it."""
+    node = given.grad_fn
+    for _ in range(6):
+        name = node.name() if node is not None else ""
+        plain = ("View", "Reshape", "Transpose", "Permute", "Squeeze", "Unsqueeze", "ToCopy")
+        if node is None or not name.startswith((*plain, "UnsafeView", "Clone", "TBackward")):
+            break
+        node = node.next_functions[0][0] if node.next_functions else None
+    return node
+
+
+def _event(loss: Loss) -> LossEvent:
+    total = loss.value
+    if loss.reduction in {"mean", "batchmean"}:
+        total = loss.value * loss.weight if loss.weight else 0.0
+    hits = None if loss.hits is None else int(loss.hits)
+    return LossEvent(
+        loss.index,
+        loss.site,
+        loss.kind,
+        loss.reduction,
+        loss.training,
+        loss.value,
+        total,
+        loss.weight,
+        loss.elements,
+        loss.samples,
+        hits,
+    )
+
+
+def _nobody(*_: Any) -> None:
+    return None

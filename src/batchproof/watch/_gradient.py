@@ -1,0 +1,194 @@
+"""Mistakes of the gradient, named by the pattern of masses over all windows of a run.
+
+Each law predicts every mass of every window of one term; it is named only where all of them are
+met to the level of arithmetic.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from batchproof.watch._patterns import Pattern
+from batchproof.watch._windows import Part
+
+SHOWN = 12
+
+Verdict = tuple[str, str, dict[str, Any]] | None
+Law = Callable[[Pattern], Verdict]
+
+
+def one_mass(pattern: Pattern) -> float | None:
+    """Return the mass that all micro-batches of all windows have, or None."""
+    masses = [part.mass for part in pattern.parts]
+    return masses[0] if pattern.same(masses) and masses[0] > 0 else None
+
+
+def is_one(pattern: Pattern, value: float) -> bool:
+    """Return whether a value is 1, up to arithmetic."""
+    return pattern.same((value, 1.0))
+
+
+def not_divided(pattern: Pattern) -> Verdict:
+    """Masses of 1 in windows of several micro-batches: mass_j = 1."""
+    mass = one_mass(pattern)
+    if mass is None or not is_one(pattern, mass) or not pattern.averages:
+        return None
+    sizes = sorted(set(pattern.sizes))
+    if len(sizes) == 1:
+        sentence = (
+            f"The means of {sizes[0]} micro-batches are added and not divided: the shares add up "
+            f"to {sizes[0]} in every window{_rate(pattern, sizes[0])}."
+        )
+    else:
+        sentence = (
+            f"The means of micro-batches are added and not divided: the shares add up to "
+            f"{sizes[0]} to {sizes[-1]}, the number of micro-batches of the window."
+        )
+    return "not-divided", sentence, {"sums": pattern.sums()[:SHOWN]}
+
+
+def _rate(pattern: Pattern, factor: float) -> str:
+    if "Adam" in pattern.ledger.name or "Lion" in pattern.ledger.name:
+        return f", so clipping and epsilon see {factor} times the gradient"
+    return f", so the learning rate is {factor} times what you set"
+
+
+def divided_by_a_full_window(pattern: Pattern) -> Verdict:
+    """Masses of 1/k in windows that are not all of k micro-batches: mass_j = 1/k."""
+    mass, sizes = one_mass(pattern), pattern.sizes
+    full = round(1 / mass) if mass else 0
+    if mass is None or full < 2 or full not in sizes or set(sizes) == {full}:
+        return None
+    if not pattern.averages or not is_one(pattern, mass * full):
+        return None
+    short = [size for size in sizes if size < full]
+    evidence = {"sums": pattern.sums()[:SHOWN], "sizes": sizes[:SHOWN]}
+    if any(size > full for size in sizes):
+        extra = max(sizes) - full
+        sentence = (
+            f"{extra} micro-batches after the last full window of an epoch enter the first window "
+            f"of the next: it holds {max(sizes)} where others hold {full}, and its shares add up "
+            f"to {max(sizes) / full:.4g}."
+        )
+        if sizes[0] >= full:
+            return "leftover-window", sentence, evidence
+    if sizes[0] < full:
+        sentence = (
+            f"The first window holds {sizes[0]} of the {full} micro-batches that it is divided "
+            f"by: its shares add up to {sizes[0] / full:.4g}."
+        )
+        return "first-window-short", sentence, evidence
+    sentence = (
+        f"Every micro-batch is divided by {full}, and {len(short)} of {len(sizes)} windows hold "
+        f"fewer: with {min(short)} the shares add up to {min(short) / full:.4g}, so that step is "
+        f"{min(short) / full:.4g} times as long."
+    )
+    return "fixed-window-size", sentence, evidence
+
+
+def divided_twice(pattern: Pattern) -> Verdict:
+    """Masses of 1/m^2, or of 1/(m w_j) for a mean over w_j: mass_j m w_j = 1."""
+    sizes = set(pattern.sizes)
+    mass = one_mass(pattern)
+    size = max(sizes)
+    if mass is not None and len(sizes) == 1 and size > 1 and is_one(pattern, mass * size * size):
+        sentence = (
+            f"The mean of a window of {size} micro-batches is divided by {size} twice: the shares "
+            f"add up to 1/{size} in every window."
+        )
+        return "divided-twice", sentence, {"sums": pattern.sums()[:SHOWN]}
+    if not all(part.loss.reduction == "mean" and part.weight > 1 for part in pattern.parts):
+        return None
+    weights = {part.weight for part in pattern.parts}
+    counts = [part.mass * part.weight * len(w) for w in pattern.windows for part in w]
+    undivided = [part.mass * part.weight for part in pattern.parts]
+    if len(weights) < 2 or not (
+        (pattern.same(counts) and is_one(pattern, counts[0]))
+        or (pattern.same(undivided) and is_one(pattern, undivided[0]))
+    ):
+        return None
+    low, high = min(weights), max(weights)
+    sentence = f"A mean over {low:.0f} to {high:.0f} elements is divided by their number once more."
+    return "divided-twice", sentence, {"weights": sorted(weights)[:SHOWN]}
+
+
+def mean_of_means(pattern: Pattern) -> Verdict:
+    """Equal masses where weights differ: mass_j = c / m."""
+    uneven = [w for w in pattern.windows if len(w) > 1 and not pattern.same(p.weight for p in w)]
+    if not uneven or not pattern.same_in_each(lambda part: part.mass):
+        return None
+    if not all(part.mass > 0 and part.alike for part in pattern.parts):
+        return None
+    ratio = max(max(p.weight for p in w) / max(min(p.weight for p in w), 1e-300) for w in uneven)
+    weighted = all(
+        pattern.same(part.loss.elements for part in window)
+        and any(not pattern.same((part.loss.elements, part.weight)) for part in window)
+        for window in uneven
+    )
+    evidence = {"weights": [p.weight for p in uneven[0]][:SHOWN], "ratio": ratio}
+    if weighted:
+        sentence = (
+            "Weighted losses are divided by the weights of their own micro-batch: equal samples "
+            f"count up to {ratio:.3g} times as much in one micro-batch as in another."
+        )
+        return "weight-per-micro-batch", sentence, evidence
+    sentence = (
+        f"Micro-batches of {_counts(uneven)} elements count alike, so an element counts up to "
+        f"{ratio:.3g} times as much in one as in another."
+    )
+    return "mean-of-micro-batch-means", sentence, evidence
+
+
+def _counts(windows: Sequence[Sequence[Part]]) -> str:
+    weights = [part.weight for window in windows for part in window]
+    return f"{min(weights):.6g} to {max(weights):.6g}"
+
+
+def padding_counted(pattern: Pattern) -> Verdict:
+    """Unreduced losses under a mask, divided by all: mass_j = counted_j / size_j (1/m)."""
+    parts = pattern.parts
+    if not all(part.loss.reduction == "none" and part.alike for part in parts):
+        return None
+    ignored = all(part.loss.elements <= part.loss.size for part in parts) and any(
+        part.loss.elements < part.loss.size for part in parts
+    )
+    if not ignored and not any(part.padded for part in parts):
+        return None
+    if all(part.weight == part.loss.size for part in parts):
+        return None
+    whole = [part.mass * part.loss.size / part.weight if part.weight else 0.0 for part in parts]
+    by_window = [
+        part.mass * part.loss.size / part.weight * len(window) if part.weight else 0.0
+        for window in pattern.windows
+        for part in window
+    ]
+    if not any(pattern.same(v) and is_one(pattern, v[0]) for v in (whole, by_window)):
+        return None
+    low = min(part.weight / part.loss.size for part in parts)
+    sentence = (
+        f"Masked losses are divided by all positions, padding included: down to {low:.0%} of the "
+        "positions count, and the shares add up to that."
+    )
+    return "padding-counted", sentence, {"sums": pattern.sums()[:SHOWN]}
+
+
+LAWS: tuple[Law, ...] = (
+    padding_counted,
+    not_divided,
+    divided_by_a_full_window,
+    divided_twice,
+    mean_of_means,
+)
+
+# those that a window of one micro-batch shows, too
+OF_ONE = (padding_counted, divided_twice)
+
+
+def is_unknown(pattern: Pattern) -> bool:
+    """Return whether elements of a window count differently, by no law."""
+    if not all(part.alike for part in pattern.parts):
+        return False
+    by_element = pattern.same_in_each(lambda part: part.share)
+    by_sample = all(
+        part.alike_by_sample or part.loss.samples == part.weight for part in pattern.parts
+    ) and pattern.same_in_each(lambda part: part.mass / max(part.loss.samples, 1))
+    return not by_element and not by_sample

@@ -1,0 +1,359 @@
+"""What is in the gradient of one optimiser: which micro-batches, and multiplied by what.
+
+A backward pass adds. Whatever else happens to a gradient between two passes and the step is read
+off a few small gradients, the sentinels: gone, or multiplied by 0, is zeroed; multiplied by r is
+scaled, whoever did it (a loss scaler, a division by hand); clipping, which is known by name, is
+kept apart. Where a sentinel did not change by a factor, the window is not judged.
+
+With v before and u after, of all sentinels together,
+
+    r = <v, u> / <v, v>          rest = |u - r v|^2 / |u|^2
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from weakref import ref
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from batchproof.watch._losses import Arrival
+from batchproof.watch._reads import Reads
+
+SENTINELS = 2
+LENGTH = 1024
+# a window that is never zeroed holds at most so many micro-batches here
+MOST = 1024
+# on other devices than the CPU, windows in which writes through .data are looked for
+THOROUGH = 32
+
+
+@dataclass(slots=True)
+class Loss:
+    """One call of a loss, while the run goes on; numbers are nan until they are read."""
+
+    index: int
+    site: str
+    term: int
+    kind: str
+    reduction: str
+    training: bool
+    samples: int
+    size: int = 1
+    elements: float = float("nan")
+    value: float = float("nan")
+    weight: float = float("nan")
+    hits: float | None = None
+    arrived: bool = False
+    consumed: bool = False
+    eps: float = 0.0
+    noisy: int = 0
+
+
+@dataclass(slots=True)
+class Factor:
+    """What every micro-batch in a gradient was multiplied by; nan until it is read."""
+
+    value: float = float("nan")
+    rest: float = 0.0
+    eps: float = 0.0
+
+
+@dataclass(slots=True)
+class Gift:
+    """What one loss gave to a gradient in one backward pass."""
+
+    loss: Loss
+    backward: int
+    ordinal: int
+    reached: int
+    mass: float = float("nan")
+    counted: float | None = None
+    low: float | None = None
+    high: float | None = None
+    rows_low: float | None = None
+    rows_high: float | None = None
+    padded: bool = False
+    factors: list[Factor] = field(default_factory=list)
+    steps: int = 0
+
+    def read(self, arrival: Arrival, reads: Reads) -> None:
+        """Have the numbers of an arrival read."""
+        reads.later(arrival.mass, self._set_mass)
+        if arrival.counted is not None and arrival.low is not None and arrival.high is not None:
+            reads.later(arrival.counted, lambda x: setattr(self, "counted", x))
+            reads.later(arrival.low, lambda x: setattr(self, "low", x))
+            reads.later(arrival.high, lambda x: setattr(self, "high", x))
+        if (
+            arrival.samples_low is not None
+            and arrival.samples_high is not None
+            and arrival.padded is not None
+        ):
+            reads.later(arrival.samples_low, lambda x: setattr(self, "rows_low", x))
+            reads.later(arrival.samples_high, lambda x: setattr(self, "rows_high", x))
+            reads.later(arrival.padded, lambda x: setattr(self, "padded", bool(x)))
+
+    def _set_mass(self, mass: float) -> None:
+        self.mass = mass
+
+    def factor(self, count: int) -> float:
+        """Return the product of the first so many factors."""
+        product = 1.0
+        for factor in self.factors[:count]:
+            product *= factor.value
+        return product
+
+
+@dataclass(slots=True)
+class Sentinel:
+    """A small gradient as it was: the tensor, its version and a copy of its first elements."""
+
+    parameter: Tensor
+    gradient: Tensor
+    version: int
+    copy: Tensor
+
+    def is_as_it_was(self, *, thorough: bool) -> bool:
+        """Return whether nothing wrote to the gradient.
+
+        Args:
+            thorough: also look for what was written through `.data`, which counts no version. On
+                the CPU it is always looked for.
+        """
+        gradient = self.gradient
+        if self.parameter.grad is not gradient or gradient._version != self.version:  # noqa: SLF001
+            return False
+        if gradient.device.type == "cpu":
+            return torch.equal(gradient.detach().view(-1)[:LENGTH], self.copy)
+        return not thorough
+
+
+@dataclass(slots=True)
+class Clip:
+    """One clipping call: its factor, and how many micro-batches were in the gradient."""
+
+    site: str
+    factor: Factor
+    held: int
+    before_unscale: bool
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """One optimiser step, while numbers still wait to be read."""
+
+    index: int
+    site: str
+    number: int
+    gifts: list[tuple[Gift, int, bool]]
+    dropped: list[tuple[Gift, int]]
+    clips: list[Clip]
+    closure: bool
+    moves: dict[str, list[str]]
+    rest: list[Factor]
+    scale: float | None
+
+
+class Ledger:
+    """The micro-batches in the gradient of one optimiser.
+
+    Args:
+        optimizer: the optimiser.
+        name: what it is called in reports.
+        whole: whether it was known before its first backward pass.
+        reads: where numbers wait.
+    """
+
+    def __init__(self, optimizer: Optimizer, name: str, reads: Reads, *, whole: bool) -> None:
+        self.name, self.whole, self.reads = name, whole, reads
+        self._optimizer = ref(optimizer, self._retire)
+        self.steps = 0
+        self.records: list[StepRecord] = []
+        self.forgotten = 0
+        self._gifts: list[Gift] = []
+        self._dropped: list[tuple[Gift, int]] = []
+        self._clips: list[Clip] = []
+        self._rest: list[Factor] = []
+        self._moves: dict[str, list[str]] = {}
+        self._sentinels: list[Sentinel] = []
+        self._before: list[tuple[int, int]] = []
+        self._parameters: list[Tensor] = []
+
+    def _retire(self, _: object) -> None:
+        """Let go of what belonged to an optimiser that is gone."""
+        self._sentinels, self._parameters, self._before = [], [], []
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """Return the optimiser, or None where the script let it go."""
+        return self._optimizer()
+
+    @property
+    def open(self) -> list[Gift]:
+        """Return the micro-batches that are in the gradient and in no step yet."""
+        return [gift for gift in self._gifts if not gift.steps]
+
+    def parameters(self) -> list[Tensor]:
+        """Return the optimiser's parameters, also those of groups added later."""
+        optimizer = self.optimizer
+        if optimizer is None:
+            return []
+        groups = optimizer.param_groups
+        if sum(len(group["params"]) for group in groups) != len(self._parameters):
+            self._parameters = [p for group in groups for p in group["params"]]
+        return self._parameters
+
+    def begin(self) -> None:
+        """Note the gradients before a backward pass."""
+        self.settle_changes()
+        self._before = self._prints()
+
+    def _prints(self) -> list[tuple[int, int]]:
+        return [
+            (0, 0) if (g := p.grad) is None else (id(g), g._version)  # noqa: SLF001
+            for p in self.parameters()
+        ]
+
+    def end(self, arrivals: Iterable[tuple[Loss, int, Arrival]], backward: int) -> bool:
+        """Note the gradients after a backward pass, and what it brought.
+
+        Args:
+            arrivals: each loss that took part, its number among those of its term, what arrived.
+            backward: the number of the pass.
+
+        Returns:
+            Whether any parameter of the optimiser received a gradient.
+        """
+        after = self._prints()
+        if after == self._before:
+            return False
+        reached = hash(tuple(a != b for a, b in zip(after, self._before, strict=False)))
+        if len(self._before) != len(after):
+            reached = 0
+        for loss, ordinal, arrival in arrivals:
+            gift = Gift(loss, backward, ordinal, reached)
+            gift.read(arrival, self.reads)
+            self._gifts.append(gift)
+        if len(self._gifts) > MOST:
+            del self._gifts[: MOST // 2]
+            self.forgotten += 1
+        self._before = after
+        self.place_sentinels()
+        return True
+
+    def place_sentinels(self) -> None:
+        """Remember a few small gradients as they are."""
+        chosen = []
+        for parameter in reversed(self.parameters()):
+            gradient = parameter.grad
+            if gradient is None or gradient.is_sparse or not gradient.is_contiguous():
+                continue
+            if type(gradient) is not Tensor:  # a part of one, or of another kind
+                continue
+            copy = gradient.detach().view(-1)[:LENGTH].clone()
+            chosen.append(Sentinel(parameter, gradient, gradient._version, copy))  # noqa: SLF001
+            if len(chosen) == SENTINELS:
+                break
+        self._sentinels = chosen
+
+    def settle_changes(self) -> None:
+        """Find out what happened to the gradient since it was last looked at."""
+        if not self._gifts:
+            return
+        sentinels = self._sentinels
+        if self._is_as_it_was():
+            return
+        if all(sentinel.parameter.grad is None for sentinel in sentinels):
+            self._drop()
+            return
+        self.apply(self._factor())
+        self.place_sentinels()
+        if all(gift.factors and gift.factors[-1].value == 0 for gift in self._gifts):
+            self._drop()
+
+    def _is_as_it_was(self) -> bool:
+        # a script that writes through .data does so in its first windows
+        thorough = self.steps < THOROUGH
+        return all(sentinel.is_as_it_was(thorough=thorough) for sentinel in self._sentinels)
+
+    def _drop(self) -> None:
+        self._dropped += [(g, len(g.factors)) for g in self._gifts if not g.steps]
+        self._gifts, self._sentinels = [], []
+        del self._dropped[:-MOST]
+
+    def apply(self, factor: Factor) -> None:
+        """Multiply every micro-batch in the gradient."""
+        for gift in self._gifts:
+            gift.factors.append(factor)
+        self._rest.append(factor)
+
+    def _factor(self) -> Factor:
+        factor = Factor()
+        factor.eps = max((torch.finfo(s.copy.dtype).eps for s in self._sentinels), default=0.0)
+        sums: tuple[Tensor, Tensor, Tensor] | None = None
+        for sentinel in self._sentinels:
+            gradient = sentinel.parameter.grad
+            v = sentinel.copy.double()
+            u = torch.zeros_like(v) if gradient is None else _head(gradient, v)
+            parts = v.dot(v), v.dot(u), u.dot(u)
+            if sums is not None:
+                parts = sums[0] + parts[0], sums[1] + parts[1], sums[2] + parts[2]
+            sums = parts
+        if sums is None:
+            factor.value = 1.0
+            return factor
+        vv, vu, uu = sums
+        ratio = torch.where(vv > 0, vu / vv, 1.0)
+        rest = torch.where(uu > 0, (uu - ratio * ratio * vv).abs() / uu, 0.0)
+        self.reads.later(ratio, lambda x: setattr(factor, "value", x))
+        self.reads.later(rest, lambda x: setattr(factor, "rest", x))
+        return factor
+
+    def clip_begins(self) -> None:
+        """Take in what happened before a clipping call."""
+        self.settle_changes()
+
+    def clip_ends(self, site: str, *, before_unscale: bool) -> None:
+        """Note what a clipping call multiplied the gradient by, apart from the masses."""
+        unchanged = self._is_as_it_was()
+        factor = Factor(1.0) if unchanged else self._factor()
+        self._clips.append(Clip(site, factor, len(self.open), before_unscale))
+        if not unchanged:
+            self.place_sentinels()
+
+    def moved(self, what: str, site: str) -> None:
+        """Note that a schedule or an average moved."""
+        moves = self._moves.setdefault(what, [])
+        if len(moves) < MOST:
+            moves.append(site)
+
+    def step(self, index: int, site: str, *, closure: bool, scale: float | None) -> StepRecord:
+        """Close the window: what is in the gradient is what the optimiser follows."""
+        self.settle_changes()
+        self.steps += 1
+        gifts = [(gift, len(gift.factors), gift.steps > 0) for gift in self._gifts]
+        record = StepRecord(
+            index,
+            site,
+            self.steps,
+            gifts,
+            self._dropped,
+            self._clips,
+            closure,
+            self._moves,
+            self._rest,
+            scale,
+        )
+        for gift in self._gifts:
+            gift.steps += 1
+        self._dropped, self._clips, self._moves, self._rest = [], [], {}, []
+        self.records.append(record)
+        if len(self.records) > 4 * MOST:
+            # the first windows and the latest are kept
+            del self.records[MOST : 2 * MOST]
+        return record
+
+
+def _head(gradient: Tensor, like: Tensor) -> Tensor:
+    return gradient.detach().reshape(-1)[: len(like)].double()

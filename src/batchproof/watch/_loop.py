@@ -1,0 +1,141 @@
+"""What a run shows of its loop at no cost: modes, and weights that are kept."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FunctionType
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from batchproof.watch._bodies import Caller
+from batchproof.watch._calls import Calls
+from batchproof.watch._place import user_site
+
+DROPOUT, BATCH_STATISTICS = 1, 2
+DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout)
+DEPTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Weights that were taken by reference: the first of them, as it was."""
+
+    tensor: ref[Tensor]
+    version: int
+    site: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Weights that were taken after one step and used after another.
+
+    Attributes:
+        site: where they were taken.
+        used: where they were saved or loaded.
+        taken_at: optimiser steps before they were taken.
+        used_at: optimiser steps before they were used.
+        how: "saved" or "loaded".
+    """
+
+    site: str
+    used: str
+    taken_at: int
+    used_at: int
+    how: str
+
+
+@dataclass(slots=True)
+class Loop:
+    """What was seen of a loop.
+
+    Attributes:
+        calls: the losses of the run.
+        steps: returns the number of optimiser steps so far.
+        moved: weights kept by reference.
+        random_by_wish: whether a script put dropout alone into training mode.
+    """
+
+    calls: Calls
+    steps: Callable[[], int]
+    moved: list[Moved] = field(default_factory=list)
+    random_by_wish: bool = False
+    _kept: dict[int, Kept] = field(default_factory=dict)
+    _depth: int = 0
+
+    def bodies(self) -> list[tuple[FunctionType, Callable[..., Any]]]:
+        """Return the functions that are listened to, and what hears what they return."""
+        pairs: list[tuple[Any, Callable[..., Any]]] = [(f, self.dropped) for f in DROPOUTS]
+        pairs += [
+            (F.batch_norm, self.normalised),
+            (torch.save, self.saved),
+            (nn.Module.load_state_dict, self.loaded),
+        ]
+        return pairs
+
+    def dropped(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
+        """Note that dropout was at work."""
+        if arguments[2] and arguments[1] > 0:
+            self.calls.noise |= DROPOUT
+
+    def normalised(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
+        """Note that a batch was normalised by its own statistics, though others are at hand."""
+        if arguments[5] and arguments[1] is not None:
+            self.calls.noise |= BATCH_STATISTICS
+
+    def train(self, original: Caller, arguments: tuple[Any, ...]) -> Any:
+        """Put a module into a mode, and note where it is dropout alone."""
+        module, mode = arguments
+        if mode and not self._depth and type(module).__name__.endswith(("Dropout", "Dropout2d")):
+            self.random_by_wish = True
+        self._depth += 1
+        try:
+            return original(*arguments)
+        finally:
+            self._depth -= 1
+
+    def taken(self, state: Any) -> None:
+        """Remember that a state_dict was taken now."""
+        tensor = next(_tensors(state, 1), None)
+        if tensor is None:
+            return
+        key = id(tensor)
+        self._kept[key] = Kept(
+            ref(tensor, lambda _: self._kept.pop(key, None)),
+            tensor._version,  # noqa: SLF001
+            user_site(),
+            self.steps(),
+        )
+
+    def saved(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
+        """Look whether what is saved was taken before the weights moved."""
+        self._used(arguments[0], "saved")
+
+    def loaded(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
+        """Look whether what was loaded had been taken before the weights moved."""
+        self._used(arguments[1], "loaded", before_writing=1)
+
+    def _used(self, thing: Any, how: str, *, before_writing: int = 0) -> None:
+        for tensor in _tensors(thing, DEPTH):
+            kept = self._kept.get(id(tensor))
+            if kept is None or kept.tensor() is not tensor:
+                continue
+            writes = tensor._version - kept.version  # noqa: SLF001
+            if writes > before_writing and self.steps() > kept.steps:
+                self.moved.append(Moved(kept.site, user_site(), kept.steps, self.steps(), how))
+                return
+
+
+def _tensors(thing: Any, depth: int) -> Iterator[Tensor]:
+    """Return the tensors of nested dicts and lists, without calling anything of the user's."""
+    if isinstance(thing, Tensor):
+        yield thing
+    elif depth and isinstance(thing, dict):
+        for value in thing.values():
+            yield from _tensors(value, depth - 1)
+    elif depth and isinstance(thing, list | tuple):
+        for value in thing:
+            yield from _tensors(value, depth - 1)

@@ -1,0 +1,215 @@
+"""What one call of a loss says: how many losses, what each weighs, how many classes were right.
+
+The weight is what the loss's own mean divides by, from the table behind `exact(criterion)`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from batchproof._errors import BatchproofError
+from batchproof.mean._exact_specs import BY_FUNCTION, Spec
+
+CLASSES = (F.cross_entropy, F.nll_loss)
+# with a weight of the elements, their mean divides by it
+WEIGHTED = (F.mse_loss, F.l1_loss, F.smooth_l1_loss)
+# so many logits cost less to look through than a loss does
+FEW = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a loss, described.
+
+    Attributes:
+        kind: the name of the function.
+        reduction: "mean", "sum", "none" or "batchmean".
+        samples: size of the first dimension of the input.
+        elements: number of losses, those that do not count included.
+        counts: whether each loss counts, or what it weighs; None where each counts 1.
+        weight: what a mean divides by.
+        first: the input.
+        classes: input and target, where the largest input is the class that is chosen.
+    """
+
+    kind: str
+    reduction: str
+    samples: int
+    elements: int
+    counts: Tensor | None
+    weight: Tensor | float
+    first: Tensor
+    classes: tuple[Tensor, Tensor] | None = None
+
+
+def described(spec: Spec, arguments: Mapping[str, Any], out: Tensor) -> Call:
+    """Return what a call says of itself.
+
+    Args:
+        spec: what is known of the loss.
+        arguments: the call's arguments by name, defaults included.
+        out: what it returned.
+    """
+    inputs = _inputs(spec, arguments)
+    options = {name: arguments[name] for name in spec.options if name in arguments}
+    first = inputs[0]
+    elements = out.numel() if arguments["reduction"] == "none" else _elements(spec, inputs)
+    counts = spec.counts(inputs, options) if spec.function is not F.ctc_loss else None
+    reduction = _reduction(arguments)
+    weight: Tensor | float = float(elements)
+    if counts is not None:
+        weight = counts.sum()
+    elif spec.function in WEIGHTED and arguments.get("weight") is not None:
+        weight = arguments["weight"].detach().sum()
+    elif reduction == "batchmean":
+        weight = float(first.shape[0])
+    samples = _samples(spec, inputs)
+    kind = getattr(spec.function, "__name__", "loss")
+    classes = _classes(spec, inputs)
+    return Call(kind, reduction, samples, elements, counts, weight, first, classes)
+
+
+def _inputs(spec: Spec, arguments: Mapping[str, Any]) -> Sequence[Any]:
+    names = [
+        name
+        for name in arguments
+        if name not in spec.options and name not in {"size_average", "reduce", "reduction"}
+    ]
+    return [arguments[name] for name in names if name != "weight"]
+
+
+def _reduction(arguments: Mapping[str, Any]) -> str:
+    average, reduce = arguments.get("size_average"), arguments.get("reduce")
+    if average is None and reduce is None:
+        return str(arguments["reduction"])
+    if reduce is False:
+        return "none"
+    return "sum" if average is False else "mean"
+
+
+def _elements(spec: Spec, inputs: Sequence[Any]) -> int:
+    try:
+        shape = spec.layout.losses_shape(inputs)
+    except (BatchproofError, AttributeError, TypeError, IndexError):
+        shape = None
+    if shape is None:
+        first = inputs[0]
+        tensors = [value for value in inputs if isinstance(value, Tensor)]
+        try:
+            shape = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+                *(value.shape for value in tensors)
+            )
+        except RuntimeError:
+            shape = first.shape[:1]
+    count = 1
+    for size in shape:
+        count *= int(size)
+    return count
+
+
+def _samples(spec: Spec, inputs: Sequence[Any]) -> int:
+    first = inputs[0]
+    if spec.function is F.ctc_loss:
+        return int(first.shape[1]) if first.ndim == 3 else 1
+    return int(first.shape[0]) if first.ndim > (spec.function in CLASSES) else 1
+
+
+def _classes(spec: Spec, inputs: Sequence[Any]) -> tuple[Tensor, Tensor] | None:
+    if spec.function in CLASSES:
+        logits, target = inputs[0], inputs[1]
+        return (logits, target) if target.ndim == logits.ndim - 1 and logits.ndim else None
+    if spec.function is F.binary_cross_entropy_with_logits:
+        return inputs[0], inputs[1]
+    return None
+
+
+def hits_of(call: Call) -> Tensor | None:
+    """Return how many elements have their largest logit at the target, shape ()."""
+    if call.classes is None:
+        return None
+    logits, target = call.classes
+    if logits.shape == target.shape:
+        return (logits > 0).eq(target > 0.5).sum()
+    right = logits.argmax(1 if logits.ndim > 1 else 0).eq(target)
+    return (right & call.counts.ne(0) if call.counts is not None else right).sum()
+
+
+def elements_of(call: Call) -> Tensor | float:
+    """Return how many losses count."""
+    if call.counts is None:
+        return float(call.elements)
+    if call.counts.dtype == torch.bool and isinstance(call.weight, Tensor):
+        return call.weight
+    return call.counts.ne(0).sum()
+
+
+def is_small(call: Call) -> bool:
+    """Return whether looking through the logits costs next to nothing."""
+    return call.classes is not None and call.classes[0].numel() <= FEW
+
+
+def specs() -> Mapping[Any, Spec]:
+    """Return what is known of each functional loss of torch."""
+    return BY_FUNCTION
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What arrived at one loss in one backward pass, as numbers on the device.
+
+    Attributes:
+        mass: sum over what counts of gradient times weight; shape ().
+        counted: the weight of what counts and received a gradient; None for a mean or a sum.
+        low: the smallest gradient of those, high: the largest; None for a mean or a sum.
+        samples_low: the smallest sum of gradients of a sample, samples_high: the largest.
+        padded: whether what received none is the end (or the beginning) of rows of an array.
+    """
+
+    mass: Tensor
+    counted: Tensor | None = None
+    low: Tensor | None = None
+    high: Tensor | None = None
+    samples_low: Tensor | None = None
+    samples_high: Tensor | None = None
+    padded: Tensor | None = None
+
+
+def arrival_of(gradient: Tensor, counts: Tensor | None) -> Arrival:
+    """Return what a gradient says about the shares of the elements of a loss.
+
+    Args:
+        gradient: what arrived at the loss: a scalar for a mean or a sum, else one an element.
+        counts: what each element weighs; None where each weighs 1.
+    """
+    g = gradient.detach()
+    if g.ndim == 0:
+        return Arrival(g)
+    if g.dtype in {torch.float16, torch.bfloat16}:
+        g = g.float()
+    weights = torch.ones_like(g) if counts is None or counts.shape != g.shape else counts.to(g)
+    there = g.ne(0) & weights.ne(0)
+    shares = torch.where(there, g, 0)
+    high = torch.where(there, g, -torch.inf).amax()
+    low = torch.where(there, g, torch.inf).amin()
+    rows_low = rows_high = padded = None
+    if g.ndim > 1 and g.numel():
+        rows = shares.flatten(1).sum(1)
+        some = there.flatten(1).any(1)
+        rows_low = torch.where(some, rows, torch.inf).amin()
+        rows_high = torch.where(some, rows, -torch.inf).amax()
+        padded = _is_padding(there.flatten(1))
+    counted = torch.where(there, weights, 0).sum()
+    return Arrival((shares * weights).sum(), counted, low, high, rows_low, rows_high, padded)
+
+
+def _is_padding(there: Tensor) -> Tensor:
+    """Return whether each row is missing at one end only, and not all rows alike; shape ()."""
+    rises = there[:, 1:] & ~there[:, :-1]
+    falls = ~there[:, 1:] & there[:, :-1]
+    one_end = ~rises.any() | ~falls.any()
+    lengths = there.sum(1)
+    return one_end & lengths.amax().ne(lengths.amin())

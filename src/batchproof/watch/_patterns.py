@@ -1,0 +1,84 @@
+"""Patterns: the windows of one term of an objective under one optimiser."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from batchproof.watch._ledger import Ledger
+from batchproof.watch._windows import Part, Window
+
+FINE = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """The windows of one term of an objective under one optimiser.
+
+    Attributes:
+        ledger: the optimiser.
+        windows: for each step that the term takes part in, its micro-batches.
+    """
+
+    ledger: Ledger
+    windows: tuple[tuple[Part, ...], ...]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Return the number of micro-batches of each window."""
+        return [len(window) for window in self.windows]
+
+    @property
+    def parts(self) -> list[Part]:
+        """Return every micro-batch."""
+        return [part for window in self.windows for part in window]
+
+    @property
+    def site(self) -> str:
+        """Return "file:line" of its loss."""
+        return self.windows[0][0].loss.site
+
+    @property
+    def precision(self) -> float:
+        """Return how far arithmetic alone may move a mass, relative to it."""
+        return max(part.precision for part in self.parts)
+
+    def same(self, values: Iterable[float]) -> bool:
+        """Return whether values are one value, up to arithmetic."""
+        every = list(values)
+        size = max((abs(value) for value in every), default=0.0)
+        return bool(every) and max(every) - min(every) <= max(FINE, 4 * self.precision) * size
+
+    def same_in_each(self, value: Callable[[Part], float]) -> bool:
+        """Return whether micro-batches of one window have one value."""
+        return all(self.same(value(part) for part in window) for window in self.windows)
+
+    def sums(self) -> list[float]:
+        """Return the sum of masses of each window."""
+        return [sum(part.mass for part in window) for window in self.windows]
+
+    @property
+    def averages(self) -> bool:
+        """Return whether the script makes a mean of each micro-batch.
+
+        A sum over a constant has the masses of a mean where all micro-batches weigh the same.
+        """
+        weights = [part.weight for part in self.parts]
+        return all(
+            part.loss.reduction in {"mean", "batchmean"}
+            or (part.loss.reduction == "none" and part.alike and not self.same(weights))
+            for part in self.parts
+        )
+
+
+def patterns_of(ledger: Ledger, windows: Sequence[Window]) -> list[Pattern]:
+    """Return a pattern for each term of the objective, of the windows that can be judged."""
+    by_term: dict[tuple[int, int, int], list[tuple[Part, ...]]] = {}
+    for window in windows:
+        if window.changed:
+            continue
+        parts: dict[tuple[int, int, int], list[Part]] = {}
+        for part in window.parts:
+            if part.mass == part.mass:
+                parts.setdefault(part.term, []).append(part)
+        for term, group in parts.items():
+            by_term.setdefault(term, []).append(tuple(group))
+    return [Pattern(ledger, tuple(groups)) for groups in by_term.values()]

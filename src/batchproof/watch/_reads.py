@@ -1,0 +1,46 @@
+"""Numbers on the device, read in batches.
+
+A read of one number waits for the device. Numbers are therefore kept where they are and read
+many at once, when so many are waiting or when they are asked for. On the CPU nothing has to be
+waited for, and a number is read as it comes.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+WAITING = 512
+
+
+class Reads:
+    """Numbers that wait to be read, and what is done with each."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Tensor, Callable[[float], None]]] = []
+
+    def later(self, number: Tensor, then: Callable[[float], None]) -> None:
+        """Call `then` with the number, now on the CPU, else when it is read.
+
+        Args:
+            number: shape (), without a graph. Nothing may write to it later.
+            then: called with the number as a float.
+        """
+        if number.device.type == "cpu":
+            then(float(number.item()))
+            return
+        self._waiting.append((number, then))
+        if len(self._waiting) >= WAITING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Read every number that waits."""
+        waiting, self._waiting = self._waiting, []
+        by_device: dict[torch.device, list[tuple[Tensor, Callable[[float], None]]]] = {}
+        for number, then in waiting:
+            by_device.setdefault(number.device, []).append((number, then))
+        for device, group in by_device.items():
+            dtype = torch.float32 if device.type == "mps" else torch.float64
+            values = torch.stack([number.to(dtype) for number, _ in group]).tolist()
+            for (_, then), value in zip(group, values, strict=True):
+                then(value)

@@ -1,0 +1,70 @@
+"""What was seen to be right, and what could not be seen."""
+
+from collections.abc import Iterable
+
+from batchproof.watch._calls import Calls
+from batchproof.watch._events import Finding
+from batchproof.watch._patterns import Pattern, patterns_of
+from batchproof.watch._updates import Updates
+from batchproof.watch._windows import windows_of
+
+
+def right_of(updates: Updates, findings: Iterable[Finding]) -> list[str]:
+    """Return a sentence for each term whose elements count as they do in a mean or a sum."""
+    accused = {finding.place for finding in findings}
+    sentences: list[str] = []
+    for ledger in updates.ledgers:
+        sentences += [
+            f"{pattern.site}: {said}"
+            for pattern in patterns_of(ledger, windows_of(ledger))
+            if pattern.site not in accused and (said := _said(pattern)) is not None
+        ]
+    return list(dict.fromkeys(sentences))
+
+
+def _said(pattern: Pattern) -> str | None:
+    count = len(pattern.windows)
+    steps = f"in the only step of {pattern.ledger.name}"
+    if count > 1:
+        steps = f"in each of {count} steps of {pattern.ledger.name}"
+    parts, sums = pattern.parts, pattern.sums()
+    if all(part.alike for part in parts) and pattern.same_in_each(lambda part: part.share):
+        weight = sum(part.weight for part in pattern.windows[0])
+        if pattern.same((*sums, 1.0)):
+            return f"the mean over elements, each of {weight:,.6g} counts 1/{weight:.6g}, {steps}."
+        if pattern.same(sums):
+            return f"the mean over elements times {sums[0]:.6g}, {steps}."
+        if pattern.same(part.share for part in parts):
+            return f"a sum, each element counts {parts[0].share:.6g}, {steps}."
+        return None
+    by_sample = [part.alike_by_sample for part in parts]
+    if all(by_sample) and pattern.same_in_each(lambda p: p.mass / max(p.loss.samples, 1)):
+        samples = sum(part.loss.samples for part in pattern.windows[0])
+        if pattern.same((*sums, 1.0)):
+            return f"the mean over samples, each of {samples:,} counts 1/{samples}, {steps}."
+    return None
+
+
+def missed_by(calls: Calls, updates: Updates, troubles: Iterable[str]) -> list[str]:
+    """Return a sentence for all that was not followed."""
+    followed = {loss.site for loss in calls.losses if loss.arrived}
+    sentences = []
+    if updates.unfollowed:
+        whole = len(followed) + len(updates.unfollowed)
+        places = ", ".join(sorted(updates.unfollowed)[:5])
+        sentences.append(
+            f"{len(followed)} of {whole} losses were followed. No known loss took part in the "
+            f"backward pass of {places}: mark it with batchproof.watch_loss; what torch.compile "
+            "compiled and what an autograd function of its own computes is not seen."
+        )
+    for ledger in updates.ledgers:
+        changed = sum(window.changed for window in windows_of(ledger))
+        if changed:
+            sentences.append(
+                f"In {changed} of {ledger.steps} steps of {ledger.name} the gradients were changed "
+                "otherwise than by a factor; they are not judged."
+            )
+    if calls.forgotten:
+        sentences.append(f"The first {calls.forgotten:,} losses were forgotten.")
+    sentences += [f"Not watched: {line}" for line in troubles]
+    return sentences

@@ -1,0 +1,155 @@
+"""Windows: for each optimiser step the micro-batches in its gradient, with masses and shares.
+
+mass     d(what the optimiser follows) / d(the micro-batch's mean), after all factors
+share    mass / weight: what each of its elements counts
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from batchproof.watch._events import Contribution, StepEvent
+from batchproof.watch._ledger import Gift, Ledger, Loss, StepRecord
+
+# shares within one micro-batch are alike up to so much, relative to the largest
+ALIKE = 1e-4
+# masses are read in the precision of the loss, and divided a few times there
+ROUNDINGS = 16
+LEAST = 2e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One micro-batch in a gradient.
+
+    Attributes:
+        loss: the call of the loss.
+        backward: the number of the backward pass.
+        term: which term of the objective it belongs to: the loss's own, its number in a pass, and
+            the parameters that it reached.
+        mass: the sum of its shares.
+        weight: what its mean divides by; of what received a gradient, for unreduced losses.
+        alike: whether all its elements have the same share.
+        alike_by_sample: whether the shares of each sample's elements have the same sum.
+        padded: whether what received no gradient is the end of rows.
+        precision: how far arithmetic alone may move the mass, relative to it.
+    """
+
+    loss: Loss
+    backward: int
+    term: tuple[int, int, int]
+    mass: float
+    weight: float
+    alike: bool
+    alike_by_sample: bool
+    padded: bool
+    precision: float
+
+    @property
+    def share(self) -> float:
+        """Return what each element counts; nan where elements differ."""
+        if not self.alike or not self.weight:
+            return float("nan")
+        return self.mass / self.weight
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is in the gradient of one optimiser step.
+
+    Attributes:
+        record: the step.
+        parts: micro-batches since the step before, in order.
+        stale: micro-batches of earlier steps that are still there.
+        dropped: micro-batches whose gradient was zeroed before the step.
+        changed: whether the gradient was changed otherwise than by a factor.
+    """
+
+    record: StepRecord
+    parts: tuple[Part, ...]
+    stale: tuple[Part, ...]
+    dropped: tuple[Part, ...]
+    changed: bool
+
+
+def part_of(gift: Gift, factor: float) -> Part:
+    """Return a micro-batch as it is in a gradient."""
+    weight = gift.loss.weight if gift.counted is None else gift.counted
+    return Part(
+        gift.loss,
+        gift.backward,
+        (gift.loss.term, gift.ordinal, gift.reached),
+        gift.mass * factor,
+        weight,
+        _near(gift.low, gift.high),
+        gift.rows_low is not None and _near(gift.rows_low, gift.rows_high),
+        gift.padded,
+        max(LEAST, ROUNDINGS * max([gift.loss.eps, *(f.eps for f in gift.factors)])),
+    )
+
+
+def _near(low: float | None, high: float | None) -> bool:
+    if low is None or high is None:
+        return True
+    return high - low <= ALIKE * max(abs(low), abs(high))
+
+
+def window_of(record: StepRecord) -> Window:
+    """Return the window of a step; its numbers must have been read."""
+    scale = 1.0 / record.scale if record.scale else 1.0
+    fresh: list[Part] = []
+    stale: list[Part] = []
+    dropped = [part_of(gift, gift.factor(count)) for gift, count in record.dropped]
+    for gift, count, old in record.gifts:
+        part = part_of(gift, gift.factor(count) * scale)
+        if part.mass == 0 and any(factor.value == 0 for factor in gift.factors[:count]):
+            if not old:
+                dropped.append(part)
+        else:
+            (stale if old else fresh).append(part)
+    changed = any(not _is_factor(f.rest, f.eps) for f in record.rest)
+    changed |= any(f.value != f.value for f in record.rest)
+    return Window(record, tuple(fresh), tuple(stale), tuple(dropped), changed)
+
+
+def _is_factor(rest: float, eps: float) -> bool:
+    return rest <= (ROUNDINGS * eps) ** 2
+
+
+def windows_of(ledger: Ledger) -> list[Window]:
+    """Return the windows of an optimiser that can be judged, and those that cannot."""
+    records = ledger.records if ledger.whole else ledger.records[1:]
+    return [window_of(record) for record in records]
+
+
+def steps_of(ledgers: Iterable[Ledger]) -> list[StepEvent]:
+    """Return every optimiser step as a record, in order."""
+    events = []
+    for ledger in ledgers:
+        for record in ledger.records:
+            window = window_of(record)
+            parts = tuple(_contribution(part) for part in (*window.stale, *window.parts))
+            clips = tuple(clip.factor.value for clip in record.clips)
+            events.append(
+                StepEvent(
+                    record.index,
+                    record.site,
+                    ledger.name,
+                    record.number,
+                    parts,
+                    len(window.dropped),
+                    clips,
+                )
+            )
+    return sorted(events, key=lambda event: event.index)
+
+
+def _contribution(part: Part) -> Contribution:
+    return Contribution(
+        part.loss.index,
+        part.backward,
+        part.loss.term,
+        part.mass,
+        part.weight,
+        part.share,
+        part.loss.samples,
+    )
