@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parent.parent
+SUPPORT = Path(__file__).resolve().parent.parent / "support"
 
 SCRIPT = """
 import sys
@@ -57,7 +57,7 @@ print("done")
 def test_losses_and_their_reduction_compile_as_one_graph():
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT],
-        cwd=TESTS,
+        cwd=SUPPORT,
         capture_output=True,
         text=True,
         timeout=250,

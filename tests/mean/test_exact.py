@@ -57,7 +57,7 @@ def test_any_cut_pools_to_the_whole(case, data):
     parts = data.draw(cuts(SAMPLES, allow_empty=False))
     criterion, inputs = case.criterion(), case.draw(SAMPLES, seed)
     exact = bp.exact(criterion)
-    pooled = sum(exact(*case.take(inputs, part)) for part in parts).value()
+    pooled = bp.pool(exact(*case.take(inputs, part)) for part in parts).value()
     expected = torch_value(criterion, inputs)
     expect_close(pooled, expected)
     expect_all_close(case.gradients(pooled, inputs), case.gradients(expected, inputs))
@@ -220,7 +220,9 @@ def test_float32_agrees_over_cuts(case):
     criterion = case.criterion().float()
     inputs = case.leaf([narrow(x) for x in case.draw(SAMPLES)])
     exact = bp.exact(criterion)
-    pooled = sum(exact(*case.take(inputs, part)) for part in ([0, 1, 2], [3], [4, 5, 6])).value()
+    pooled = bp.pool(
+        exact(*case.take(inputs, part)) for part in ([0, 1, 2], [3], [4, 5, 6])
+    ).value()
     expected = torch_value(criterion, inputs)
     assert pooled.dtype == torch.float32
     expect_close(pooled, expected, 2e-6)
@@ -303,7 +305,7 @@ class TestNarrowFloats:
         with torch.autocast("cpu", torch.bfloat16):
             logits = layer(x)
             assert logits.dtype == torch.bfloat16
-            pooled = (exact(logits[:3], target[:3]) + exact(logits[3:], target[3:])).value()
+            pooled = bp.pool([exact(logits[:3], target[:3]), exact(logits[3:], target[3:])]).value()
             whole = nn.functional.cross_entropy(logits, target)
         wanted = nn.functional.cross_entropy(logits.double(), target)
         assert pooled.dtype == torch.float32

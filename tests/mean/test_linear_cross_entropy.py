@@ -106,7 +106,7 @@ def test_another_ignore_index():
 def test_any_cut_pools_to_the_whole(parts, unit):
     hidden, weight, bias, target, mask = draw(tokens=4)
     whole = plain(hidden, weight, target, bias=bias, mask=mask, unit=unit).value()
-    pooled = sum(
+    pooled = bp.pool(
         bp.linear_cross_entropy(
             hidden[part], weight, target[part], bias=bias, mask=mask[part], unit=unit
         )
