@@ -106,7 +106,7 @@ def test_all_ranks_plan_the_same_from_the_same_lengths():
 
 
 def test_a_longer_sample_than_the_budget_is_alone():
-    assert plan([100, 2, 2], tokens=10) == [[[0], [2, 1]]]
+    assert plan([100, 2, 2], tokens=10) == [[[0], [1, 2]]]
 
 
 def test_nothing_to_plan_is_an_empty_share_for_each_rank():

@@ -4,6 +4,7 @@ Batches                   batches from tensors in memory; order by seed and epoc
 Ragged, Packed, pad       sequences of unequal length, padded or packed
 shard, ShardSampler       every sample on exactly one rank
 plan, Cost                the cheapest cut of a window into micro-batches, over ranks
+recut                     the samples of a window in other micro-batches, padding trimmed
 load_mnist, load_fashion_mnist, load_images, load_digits    images with labels
 normalise                 uint8 images to floats, a batch at a time
 load_japanese_vowels, generate_sequences    sequences of unequal length, with a kind each
@@ -27,6 +28,7 @@ from batchproof.data._images import (
 )
 from batchproof.data._plan import Cost, plan
 from batchproof.data._ragged import Packed, Ragged, pad
+from batchproof.data._recut import recut
 from batchproof.data._shards import ShardSampler, shard
 from batchproof.data._text import (
     Alphabet,
@@ -78,6 +80,7 @@ __all__ = [
     "pad",
     "plan",
     "read_idx",
+    "recut",
     "shard",
     "text_of",
     "words_of",

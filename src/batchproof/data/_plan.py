@@ -82,17 +82,17 @@ def plan(
             without it. A Cost is planned fastest.
 
     Returns:
-        For each rank its micro-batches, for each micro-batch the numbers of its samples, longest
-        first. Every sample is in exactly one.
+        For each rank its micro-batches, dearest first; for each micro-batch the numbers of its
+        samples, in the order given. Every sample is in exactly one.
 
     Raises:
         SettingError: if a length, a budget or the number of ranks is below 1.
 
     Example:
         >>> plan([3, 30, 4, 29], tokens=64)
-        [[[1, 3], [2, 0]]]
+        [[[1, 3], [0, 2]]]
         >>> plan([3, 30, 4, 29], tokens=64, ranks=2)
-        [[[1, 3]], [[2, 0]]]
+        [[[1, 3]], [[0, 2]]]
 
     References:
         R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969: the longest first.
@@ -112,7 +112,7 @@ def plan(
         if _balanced(best.costs):
             break
     places = order.tolist()
-    return [[[places[i] for i in reversed(run)] for run in runs] for runs in best.parts]
+    return [[sorted(places[i] for i in run) for run in runs] for runs in best.parts]
 
 
 def _expect_positive(lengths: Sequence[int], **settings: int | None) -> None:

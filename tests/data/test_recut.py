@@ -1,0 +1,219 @@
+"""A window recut: the same samples, no padding trimmed that counts, and the same gradient."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+import batchproof as bp
+from batchproof import DataError
+from batchproof.data import recut
+
+SIDES = st.sampled_from(["right", "left"])
+WINDOWS = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=4)
+
+
+def collated(sizes: list[int], side: str = "right", *, start: int = 1) -> dict[str, torch.Tensor]:
+    """A batch as transformers' collators make it; each id occurs once."""
+    ids, at = [], start
+    for size in sizes:
+        ids.append(torch.arange(at, at + size))
+        at += size
+    padded = pad_sequence(ids, batch_first=True, padding_side=side)
+    mask = (padded > 0).long()
+    return {
+        "input_ids": padded,
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
+        "labels": torch.where(padded > 0, padded % 7, -100),
+        "weight": torch.arange(start, start + len(sizes)).double(),
+    }
+
+
+def window_of(sizes: list[list[int]], side: str = "right") -> list[dict[str, torch.Tensor]]:
+    starts = [1 + sum(map(sum, sizes[:i])) for i in range(len(sizes))]
+    return [collated(s, side, start=b) for s, b in zip(sizes, starts, strict=True)]
+
+
+def samples_of(batches) -> list[tuple]:
+    """Every sample without its padding, whatever batch it is in."""
+    rows = []
+    for batch in batches:
+        for i in range(len(batch["input_ids"])):
+            kept = batch["attention_mask"][i] != 0
+            columns = ("input_ids", "position_ids", "labels")
+            rows.append((*(tuple(batch[c][i][kept].tolist()) for c in columns),))
+            assert batch["labels"][i][~kept].eq(-100).all()
+            rows[-1] += (batch["weight"][i].item(),)
+    return sorted(rows)
+
+
+@given(WINDOWS, SIDES, st.none() | st.integers(1, 40))
+def test_every_sample_is_there_once_and_whole(sizes, side, tokens):
+    window = window_of(sizes, side)
+    cut = recut(window, tokens=tokens)
+    assert samples_of(cut) == samples_of(window)
+    for batch in cut:
+        rows, width = batch["input_ids"].shape
+        assert batch["attention_mask"].any(0).all()
+        assert tokens is None or rows * width <= tokens or rows == 1
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Embedding(200, 4, dtype=torch.float64)
+        self.out = nn.Linear(4, 7, dtype=torch.float64)
+
+    def forward(self, batch):
+        return self.out(self.embed(batch["input_ids"]))
+
+
+def loss(model, batch):
+    losses = F.cross_entropy(model(batch).transpose(1, 2), batch["labels"], reduction="none")
+    return bp.reduce(losses, mask=batch["labels"] != -100)
+
+
+@given(WINDOWS, SIDES, st.integers(1, 30))
+def test_the_gradient_of_the_window_is_the_same(sizes, side, tokens):
+    window = window_of(sizes, side)
+    weights = []
+    for batches in (window, recut(window, tokens=tokens)):
+        model = Model()
+        bp.Step(model, torch.optim.SGD(model.parameters(), lr=1.0))(batches, loss)
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-12, atol=1e-12)
+
+
+def padded(sizes: list[int], features: int = 0, value: float = 0.0) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(sum(sizes))
+    shape = [(size, features) if features else (size,) for size in sizes]
+    parts = [torch.rand(s, generator=draw) + 1 for s in shape]
+    return pad_sequence(parts, batch_first=True, padding_value=value)
+
+
+def test_tuples_with_a_boolean_mask_are_trimmed():
+    x = padded([3, 1, 5], features=2)
+    mask = torch.arange(5)[None] < torch.tensor([3, 1, 5])[:, None]
+    cut = recut([(x, mask, torch.tensor([0, 1, 2]))], tokens=6)
+    assert [tuple(batch[0].shape) for batch in cut] == [(2, 3, 2), (1, 5, 2)]
+    assert [batch[2].tolist() for batch in cut] == [[0, 1], [2]]
+    assert all(isinstance(batch, tuple) for batch in cut)
+
+
+def test_named_tuples_and_dataclasses_keep_their_type():
+    class Pair(NamedTuple):
+        x: torch.Tensor
+        lengths: torch.Tensor
+
+    @dataclass
+    class Both:
+        x: torch.Tensor
+        lengths: torch.Tensor
+
+    for kind in (Pair, Both):
+        cut = recut([kind(padded([2, 4]), torch.tensor([2, 4]))], tokens=4)
+        assert [type(batch) for batch in cut] == [kind, kind]
+        assert [batch.x.shape[1] for batch in cut] == [4, 2]
+
+
+def test_a_column_of_lengths_is_read_and_held_against_the_padding():
+    batch = {"x": padded([2, 4], features=3), "lengths": torch.tensor([2, 4])}
+    assert [b["x"].shape[1] for b in recut([batch], tokens=4)] == [4, 2]
+    batch["lengths"] = torch.tensor([1, 4])
+    with pytest.raises(DataError, match="behind the lengths of lengths hold more than one value"):
+        recut([batch], tokens=4)
+
+
+def test_labels_that_are_ignored_prove_padding_only_where_the_rest_is_constant():
+    ids = torch.tensor([[5, 6, 7, 8], [9, 4, 0, 0]])
+    labels = torch.tensor([[-100, 6, 7, 8], [-100, 4, -100, -100]])
+    cut = recut([{"input_ids": ids, "labels": labels}], tokens=4)
+    assert [b["input_ids"].tolist() for b in cut] == [[[5, 6, 7, 8]], [[9, 4]]]
+    prompt = {"input_ids": torch.tensor([[5, 6, 7], [9, 4, 3]]), "labels": torch.full((2, 3), -100)}
+    with pytest.raises(DataError, match="may be no padding"):
+        recut([prompt], tokens=4)
+
+
+def test_a_masked_sample_keeps_one_position():
+    batch = {"x": padded([2, 4]), "mask": torch.tensor([[False] * 4, [True] * 4])}
+    batch["x"][0] = 0.0
+    assert [b["x"].shape for b in recut([batch], tokens=4)] == [(1, 4), (1, 1)]
+
+
+def test_lists_beside_tensors_go_with_their_samples():
+    batch = {"x": padded([1, 3]), "lengths": torch.tensor([1, 3]), "name": ["a", "b"], "k": 2}
+    assert [(b["name"], b["k"]) for b in recut([batch], tokens=3)] == [(["b"], 2), (["a"], 2)]
+
+
+def test_rows_in_order_are_views():
+    batch = {"x": padded([4, 4, 2, 2]), "lengths": torch.tensor([4, 4, 2, 2])}
+    first, second = recut([batch], tokens=8)
+    storage = batch["x"].untyped_storage().data_ptr()
+    assert first["x"].untyped_storage().data_ptr() == storage
+    assert second["x"].untyped_storage().data_ptr() == storage
+
+
+def test_lengths_can_be_handed_in():
+    x = padded([2, 5], value=-1.0)
+    cut = recut([x], tokens=5, lengths=lambda batch: (batch != -1).sum(1))
+    assert [b.shape for b in cut] == [(1, 5), (1, 2)]
+
+
+def test_nothing_is_made_of_nothing():
+    assert recut([], tokens=4) == []
+
+
+@pytest.mark.parametrize(
+    ("window", "words"),
+    [
+        ([torch.rand(2, 3)], "nothing in the batch says where its padding is"),
+        ([(torch.rand(2, 3), torch.rand(4))], r"lengths \[2, 4\]; expected one row a sample"),
+        ([{"x": torch.rand(3), "cu_seqlens": torch.tensor([0, 1, 3])}], "packed already"),
+        (
+            [{"lengths": torch.tensor([1]), "x": torch.rand(1, 2)}, {"y": torch.rand(1, 2)}],
+            "batch 1 of the window has the columns",
+        ),
+        (
+            [{"lengths": torch.tensor([5]), "x": torch.rand(1, 2)}],
+            "a sample has 5 positions, but the tensors have",
+        ),
+        (
+            [
+                {"x": torch.rand(1, 2), "lengths": torch.tensor([2]), "k": 1},
+                {"x": torch.rand(1, 2), "lengths": torch.tensor([2]), "k": 2},
+            ],
+            "k is 2 in batch 1 of the window and 1 in batch 0",
+        ),
+        (
+            [{"x": torch.rand(2, 3, 3), "mask": torch.tensor([[True, False, False], [True] * 3])}],
+            "further dimensions may be positions",
+        ),
+        (
+            [{"x": torch.rand(2, 3), "mask": torch.tensor([[True, False, False], [True] * 3])}],
+            "x holds more than one value in positions that are padding",
+        ),
+    ],
+)
+def test_a_batch_that_is_not_understood_is_refused(window, words):
+    with pytest.raises(DataError, match=words):
+        recut(window, tokens=4)
+
+
+def test_labels_that_count_under_the_mask_are_no_padding():
+    batch = collated([1, 3])
+    batch["labels"] = batch["input_ids"].clone()
+    with pytest.raises(DataError, match="labels has 2 labels where attention_mask is 0"):
+        recut([batch], tokens=4)
+
+
+def test_two_sides_in_one_window_are_refused():
+    with pytest.raises(DataError, match="padded on the left and on the right"):
+        recut([collated([1, 3]), collated([2, 3], "left", start=50)], tokens=4)
