@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 import batchproof as bp
 from cases import CASES, EVERY, Case
@@ -360,3 +361,102 @@ def test_targets_of_bytes_are_labels_and_not_a_mask():
     criterion = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 5.0]))
     logits, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 1], dtype=torch.uint8)
     expect_close(bp.exact(criterion)(logits, target).value(), criterion(logits, target), 2e-6)
+
+
+@pytest.mark.parametrize("function", [F.cross_entropy, F.nll_loss, F.multi_margin_loss])
+def test_a_weight_that_may_be_one_a_class_is_refused(function):
+    x, y, weight = torch.randn(3, 3), torch.tensor([0, 1, 1]), torch.tensor([1.0, 5.0, 2.0])
+    with pytest.raises(bp.CriterionError, match=r"may be one a class or one a sample.*partial"):
+        bp.exact(function)(x, y, weight=weight)
+    bound = bp.exact(partial(function, weight=weight))
+    torch.testing.assert_close(bound(x, y).value(), function(x, y, weight=weight))
+    assert bound(x, y, weight=weight).value().isfinite()
+    assert bp.exact(function)(x[:2], y[:2], weight=weight[:2]).value().isfinite()
+
+
+def test_the_module_takes_a_weight_of_samples_where_there_are_as_many_classes():
+    x, y, weight = torch.randn(3, 3), torch.tensor([0, 1, 1]), torch.tensor([1.0, 5.0, 2.0])
+    losses = F.cross_entropy(x, y, reduction="none")
+    ours = bp.exact(nn.CrossEntropyLoss())(x, y, weight=weight).value()
+    torch.testing.assert_close(ours, (losses * weight).sum() / weight.sum())
+
+
+@pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="of a newer torch")
+def test_a_weight_that_may_be_one_a_class_of_the_layer_is_refused():
+    hidden, layer, target = torch.randn(3, 4), torch.randn(3, 4), torch.tensor([0, 1, 2])
+    with pytest.raises(bp.CriterionError, match="may be one a class or one a sample"):
+        bp.exact(F.linear_cross_entropy)(hidden, layer, target, weight=torch.ones(3))
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_criterion_with_hooks_is_refused_also_where_they_come_later(register):
+    criterion = nn.MSELoss()
+    exact = bp.exact(criterion)
+    assert exact(torch.ones(2), torch.zeros(2)).item() == 1.0
+    handle = getattr(criterion, register)(lambda *_: None)
+    with pytest.raises(bp.CriterionError, match="MSELoss has forward hooks"):
+        exact(torch.ones(2), torch.zeros(2))
+    handle.remove()
+    assert exact(torch.ones(2), torch.zeros(2)).item() == 1.0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_scripted_criterion_is_refused():
+    scripted = torch.jit.script(nn.CrossEntropyLoss())
+    with pytest.raises(bp.CriterionError, match="CrossEntropyLoss is scripted"):
+        bp.exact(scripted)
+
+
+@pytest.mark.skipif(not hasattr(nn, "LinearCrossEntropyLoss"), reason="of a newer torch")
+def test_an_input_without_a_batch_to_the_linear_loss_is_told_to_add_the_dimension():
+    hidden, layer = torch.randn(4), torch.randn(5, 4)
+    with pytest.raises(bp.ShapeError, match=r"Add the dimension: input.unsqueeze\(0\)"):
+        bp.exact(F.linear_cross_entropy)(hidden, layer, torch.tensor(1))
+
+
+@pytest.mark.parametrize("variance", [0.7, 0.0003])
+def test_a_number_for_the_variance_is_not_rounded_to_half(variance):
+    mean, target = torch.tensor([[0.5]], dtype=torch.float16), torch.zeros(1, 1).half()
+    criterion = nn.GaussianNLLLoss(eps=1e-8)
+    ours = bp.exact(criterion)(mean, target, variance).value()
+    assert ours == criterion(mean.float(), target.float(), variance)
+
+
+def test_triplets_in_half_are_widened():
+    anchor, near, far = (torch.randn(2, 4).half() for _ in range(3))
+    criterion = nn.TripletMarginWithDistanceLoss()
+    wide = criterion(anchor.float(), near.float(), far.float())
+    assert bp.exact(criterion)(anchor, near, far).value() == wide
+
+
+def test_a_distance_with_a_layer_in_bfloat16_is_taken_as_it_is():
+    class Distance(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4, dtype=torch.bfloat16)
+
+        def forward(self, a, b):
+            return (self.layer(a) - self.layer(b)).norm(dim=-1)
+
+    triplets = [torch.randn(2, 4, dtype=torch.bfloat16) for _ in range(3)]
+    criterion = nn.TripletMarginWithDistanceLoss(distance_function=Distance())
+    losses = nn.TripletMarginWithDistanceLoss(
+        distance_function=criterion.distance_function, reduction="none"
+    )(*triplets)
+    assert bp.exact(criterion)(*triplets).value() == losses.float().mean()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_the_weight_of_what_is_ignored_enters_nothing(bad):
+    logits = torch.randn(3, 5, 4, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(5, (3, 4))
+    target[1] = -100
+    target[0, 0] = -100
+    exact = bp.exact(nn.CrossEntropyLoss())
+    for good in (torch.rand(3) + 0.5, torch.rand(3, 4) + 0.5):
+        rows = target != -100 if good.ndim == 2 else (target != -100).any(1)
+        spoiled = torch.where(rows, good, bad)
+        ours, expected = (exact(logits, target, weight=w).value() for w in (spoiled, good))
+        assert torch.equal(ours, expected)
+        ours, expected = (torch.autograd.grad(v, logits)[0] for v in (ours, expected))
+        assert torch.equal(ours, expected)

@@ -226,3 +226,43 @@ def test_a_callable_without_a_hash_is_a_function_too(criterion):
 def test_an_unknown_unit_is_refused_at_once(unchecked):
     with pytest.raises(bp.UnitError, match="unit is 'token'"):
         bp.exact(nn.MSELoss(), unit="token")
+
+
+@dataclass
+class Holder:
+    p: torch.Tensor
+
+
+PACKS = {
+    "plain": (lambda q: q, lambda a: a),
+    "list": (lambda q: [q], lambda a: a[0]),
+    "tuple": (lambda q: (1, q), lambda a: a[1]),
+    "dict": (lambda q: {"p": q}, lambda a: a["p"]),
+    "dataclass": (Holder, lambda a: a.p),
+    "deep": (lambda q: {"p": [(q,), Holder(q)]}, lambda a: a["p"][1].p),
+}
+
+
+@pytest.mark.parametrize("pack", PACKS)
+@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize("by_weight", [False, True])
+def test_a_masked_sample_takes_no_gradient_however_inputs_are_nested(pack, by_name, by_weight):
+    wrap, get = PACKS[pack]
+    chosen = torch.tensor([True, False])
+    q = torch.tensor([0.5, 0.0], requires_grad=True)
+    exact = bp.exact(lambda a: -get(a).log())
+    keywords = {"a": wrap(q)} if by_name else {}
+    keywords |= {"weight": chosen.float()} if by_weight else {"mask": chosen}
+    mean = exact(*([] if by_name else [wrap(q)]), **keywords)
+    mean.value().backward()
+    # -log q has the derivative -2 at q = 0.5
+    assert q.grad.tolist() == [-2.0, 0.0]
+    assert mean.pool().weight == 1
+
+
+@pytest.mark.parametrize("pack", PACKS)
+def test_a_masked_sample_shows_0_for_its_integers_however_inputs_are_nested(pack):
+    wrap, get = PACKS[pack]
+    labels, mask = torch.tensor([1, 10**6]), torch.tensor([True, False])
+    table = torch.tensor([3.0, 4.0])
+    assert bp.exact(lambda a: table[get(a)])(wrap(labels), mask=mask).item() == 4.0

@@ -244,13 +244,87 @@ def test_a_number_of_segments_without_segments_is_refused():
         bp.reduce(torch.ones(1, 4), num_segments=3)
 
 
-def test_the_weight_never_carries_a_graph():
-    losses = torch.ones(3, 2, requires_grad=True)
-    for weight in (torch.ones(3, requires_grad=True), torch.ones(3, 2, requires_grad=True)):
-        for unit in UNITS:
-            mean = bp.reduce(losses, unit=unit, weight=weight)
-            assert not mean.weight.requires_grad
-            assert torch.autograd.grad(mean.value(), weight, allow_unused=True) == (None,)
+@pytest.mark.parametrize("shape", [(3,), (3, 2)])
+def test_a_weight_that_wants_a_gradient_is_refused(shape):
+    losses, weight = torch.ones(3, 2, requires_grad=True), torch.ones(shape, requires_grad=True)
+    squared = bp.exact(lambda x: x**2, unit="element")
+    for make in (bp.reduce, squared, bp.exact(torch.nn.functional.softplus, unit="sample")):
+        with pytest.raises(bp.SettingError, match=r"weight carries a graph.*weight.detach\(\)"):
+            make(losses, weight=weight)
+        assert not make(losses, weight=weight.detach()).weight.requires_grad
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("of_elements", [False, True])
+def test_the_weight_of_what_is_masked_enters_neither_value_nor_gradient(unit, bad, of_elements):
+    losses = double([1, 2, 3, 4, 5, 6], 3, 2).requires_grad_()
+    mask = torch.tensor([[True, True], [False, False], [True, False]])
+    good, spoiled = double([2, 5, 3], 3), double([2, bad, 3], 3)
+    if of_elements:
+        good = good[:, None].expand(3, 2)
+        spoiled = torch.where(mask, good, bad)
+    expected = bp.reduce(losses, unit=unit, mask=mask, weight=good)
+    mean = bp.reduce(losses, unit=unit, mask=mask, weight=spoiled)
+    assert torch.equal(mean.total, expected.total)
+    assert torch.equal(mean.weight, expected.weight)
+    ours, theirs = (torch.autograd.grad(m.value(), losses)[0] for m in (mean, expected))
+    assert torch.equal(ours, theirs)
+    assert mean.weight[1] == 0
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_weight_of_a_segment_without_elements_enters_nothing(unit):
+    losses = double([1, 2, 3], 1, 3).requires_grad_()
+    segments = torch.tensor([[0, 2, -1]])
+    weight = double([1, float("nan"), 1], 3)
+    mean = bp.reduce(losses, unit=unit, segments=segments, num_segments=3, weight=weight)
+    assert mean.item() == 1.5
+    mean.value().backward()
+    assert losses.grad.tolist() == [[0.5, 0.5, 0.0]]
+
+
+def test_the_weight_of_what_counts_may_not_be_nan_unseen():
+    weight = double([1, float("nan")], 2)
+    assert bp.reduce(double([1, 2], 2), weight=weight).value().isnan()
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 2)])
+def test_complex_losses_are_refused(shape, unchecked):
+    losses = torch.full(shape, 1 + 2j)
+    for make in (bp.reduce, bp.exact(lambda z: z, unit="sample")):
+        with pytest.raises(bp.SettingError, match=r"losses has dtype torch.complex64; expected re"):
+            make(losses)
+    with pytest.raises(bp.SettingError, match=r"total has dtype torch.complex64 and weight"):
+        bp.Mean(losses.flatten(), torch.ones(losses.numel()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"losses": [1.0, 2.0]}, r"losses is list; expected a tensor.*torch.as_tensor\(losses\)"),
+        ({"weight": 1}, r"weight is int; expected a tensor.*torch.as_tensor\(weight\)"),
+        ({"weight": [1.0, 2.0]}, "weight is list; expected a tensor"),
+        ({"mask": [True, False]}, "mask is list; expected a tensor"),
+        ({"segments": [0, 1]}, "segments is list; expected a tensor"),
+    ],
+)
+def test_what_is_no_tensor_is_refused(arguments, match, unchecked):
+    with pytest.raises(bp.SettingError, match=match):
+        bp.reduce(**({"losses": torch.ones(2)} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"weight": 0.8}, "weight is float; expected a tensor"),
+        ({"mask": [True, False]}, "mask is list; expected a tensor"),
+    ],
+)
+@pytest.mark.parametrize("function", [torch.nn.functional.mse_loss, lambda x, y: (x - y) ** 2])
+def test_exact_refuses_what_is_no_tensor(function, arguments, match, unchecked):
+    with pytest.raises(bp.SettingError, match=match):
+        bp.exact(function)(torch.ones(2), torch.ones(2), **arguments)
 
 
 @pytest.mark.parametrize("unit", UNITS)

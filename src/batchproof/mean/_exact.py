@@ -17,7 +17,7 @@ from batchproof._errors import CriterionError, ShapeError
 from batchproof.mean._exact_layout import BySample
 from batchproof.mean._exact_specs import BY_FORWARD, BY_FUNCTION, Options, Spec
 from batchproof.mean._mean import Mean, Unit, check_unit
-from batchproof.mean._reduce import NARROW, expect_bool, reduce, reduce_counted
+from batchproof.mean._reduce import NARROW, expect_bool, expect_tensor, reduce, reduce_counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Criterion:
         # called for every micro-batch: what a batch does not need is not called
         spec, options = self.spec, self.bound
         if self.module is not None:
-            options = {name: getattr(self.module, name) for name in spec.options}
+            options = _options_of(self.module, spec)
         given: Sequence[Any] = inputs
         if named or len(inputs) != len(self.names):
             given = _in_order(self.names, inputs, named)
@@ -83,13 +83,41 @@ class Criterion:
         if spec.shared:
             spec.expect_shared(given, options)
         if mask is not None or weight is not None:
-            hidden = _counting(mask, weight, shape)
-            given = given if hidden is None else spec.layout.hide(hidden, given)
+            given = self._hide(given, mask, weight, shape)
         losses = spec.losses(self.function, given, options)
         if shape is None:
+            if losses.ndim == 0:
+                _refuse_a_single_loss()
             _expect_losses(losses, given, spec.module.__name__)
         counts = spec.counts(given, options)
         return reduce_counted(losses, counts, unit=self.unit, mask=mask, weight=weight)
+
+    def _hide(
+        self,
+        inputs: Sequence[Any],
+        mask: Tensor | None,
+        weight: Tensor | None,
+        shape: tuple[int, ...] | None,
+    ) -> Sequence[Any]:
+        """Return the inputs with what does not count replaced by harmless values."""
+        hidden = _counting(mask, weight, shape)
+        if weight is not None and self.module is None:
+            self._refuse_class_weights(weight, inputs)
+        return inputs if hidden is None else self.spec.layout.hide(hidden, inputs)
+
+    def _refuse_class_weights(self, weight: Tensor, inputs: Sequence[Any]) -> None:
+        """Refuse a weight that could be one a class as well as one a sample."""
+        if "weight" not in self.bound or self.bound["weight"] is not None:
+            return
+        samples, classes = len(inputs[0]), self.spec.classes(inputs)
+        if weight.shape == (samples,) and samples == classes:
+            name = _name_of(self.function)
+            raise CriterionError(
+                f"weight has shape {tuple(weight.shape)}, and {name} was given as many classes as "
+                "samples, so it may be one a class or one a sample. Weights of classes are "
+                f"settings: exact(functools.partial({name}, weight=...)); for those of samples "
+                f"take the module: exact({self.spec.module.__name__}())."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +180,8 @@ def exact(criterion: Callable[..., Any], *, unit: Unit | None = None) -> Criteri
 
     Its value is what the criterion itself gives under reduction="mean", on the whole batch, and
     however the batch is cut: class weights, ignore_index and label smoothing included. Inputs
-    narrower than float32 are widened to float32 first.
+    narrower than float32 are widened to float32 first, but for a criterion that has a layer of its
+    own, whose dtype decides: AdaptiveLogSoftmaxWithLoss, LinearCrossEntropyLoss.
 
     Args:
         criterion: a loss module of torch.nn, or its functional, with settings bound by
@@ -168,7 +197,8 @@ def exact(criterion: Callable[..., Any], *, unit: Unit | None = None) -> Criteri
         A function of the criterion's inputs that returns a Mean of shape (samples,).
 
     Raises:
-        CriterionError: if the criterion's mean does not split by samples, or is not known.
+        CriterionError: if the criterion's mean does not split by samples, or is not known; if it
+            has hooks, or is scripted.
         UnitError: if the unit is not one of the three.
 
     Example:
@@ -200,6 +230,11 @@ def exact(criterion: Callable[..., Any], *, unit: Unit | None = None) -> Criteri
 
 
 def _of_module(module: nn.Module, unit: Unit | None) -> Criterion | PlainLoss:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise CriterionError(
+            f"{module.original_name} is scripted, which hides its settings; expected the module "
+            "itself. Compile the model and its loss together, or script the model alone."
+        )
     spec = BY_FORWARD.get(type(module).forward)
     name = type(module).__name__
     reduction = getattr(module, "reduction", "mean" if spec else "none")
@@ -214,6 +249,21 @@ def _of_module(module: nn.Module, unit: Unit | None) -> Criterion | PlainLoss:
     names = tuple(signature(spec.module.forward).parameters)[1:]
     unit = unit or _unit_of(spec, reduction, name)
     return Criterion(spec, spec.function or module, module, {}, names, unit)
+
+
+def _options_of(module: nn.Module, spec: Spec) -> Options:
+    """Return the settings that a criterion has now.
+
+    Raises:
+        CriterionError: if it has forward hooks.
+    """
+    if module._forward_hooks or module._forward_pre_hooks:  # noqa: SLF001
+        raise CriterionError(
+            f"{type(module).__name__} has forward hooks, which change what it returns and would "
+            "not be run here; expected a criterion without. Take them away, or wrap it in a "
+            "function that returns one loss an element."
+        )
+    return {name: getattr(module, name) for name in spec.options}
 
 
 def _of_functional(
@@ -297,6 +347,8 @@ def _counting(
     """
     if mask is not None:
         expect_bool(mask)
+    if weight is not None:
+        expect_tensor("weight", weight)
     nonzero = None if weight is None else weight != 0
     parts = {name: part for name, part in (("mask", mask), ("weight", nonzero)) if part is not None}
     if not parts:

@@ -6,12 +6,14 @@ that the loss sums over: the classes of a cross-entropy, the features of a dista
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NoReturn, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from batchproof._errors import ShapeError
+from batchproof._trees import tree_map
 
 Likeness = Literal["input", "losses", "either"]
 
@@ -106,8 +108,8 @@ class Temporal:
 class BySample:
     """Inputs of which only the first dimension is known: that of the samples.
 
-    What is under the mask is hidden where a whole sample is: integers become 0, and the rest keeps
-    its values and takes no gradient.
+    What is under the mask is hidden where a whole sample is, in every tensor of a nested input:
+    integers become 0, and the rest keeps its values and takes no gradient.
 
     Attributes:
         shared: the inputs, by number, that are not by sample, such as a layer's weight.
@@ -122,17 +124,17 @@ class BySample:
     def hide(self, mask: Tensor, inputs: Sequence[Any]) -> list[Any]:
         """Return the inputs with the samples hidden that the mask, one a sample, leaves out."""
         return [
-            value if number in self.shared else _hide_rows(mask, value)
+            value if number in self.shared else tree_map(partial(_hide_rows, mask), value)
             for number, value in enumerate(inputs)
         ]
 
 
-def _hide_rows(kept: Tensor, value: Any) -> Any:
-    if not isinstance(value, Tensor) or value.shape[:1] != kept.shape:
-        return value
-    cover = kept.reshape(kept.shape + (1,) * (value.ndim - 1))
-    floating = value.is_floating_point() or value.is_complex()
-    return torch.where(cover, value, value.detach() if floating else 0)
+def _hide_rows(mask: Tensor, tensor: Tensor) -> Tensor:
+    if tensor.shape[:1] != mask.shape:
+        return tensor
+    cover = mask.reshape(mask.shape + (1,) * (tensor.ndim - 1))
+    floating = tensor.is_floating_point() or tensor.is_complex()
+    return torch.where(cover, tensor, tensor.detach() if floating else 0)
 
 
 def _refuse_shape(

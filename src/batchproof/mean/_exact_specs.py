@@ -62,6 +62,14 @@ class Spec:
     shared: tuple[str, ...] = ()
     widen: bool = True
 
+    def classes(self, inputs: Sequence[Any]) -> int | None:
+        """Return the number of classes; None of a loss that has none."""
+        if isinstance(self.layout, Aligned):
+            return None if self.layout.axis is None else int(inputs[0].shape[self.layout.axis])
+        # a layer whose rows are classes comes with each batch
+        shared = getattr(self.layout, "shared", ())
+        return len(inputs[shared[0]]) if shared else None
+
     def expect_shared(self, inputs: Sequence[Any], options: Options) -> None:
         """Refuse a setting that holds one row for each position of a batch.
 
@@ -106,11 +114,28 @@ def _ctc_losses(function: Callable[..., Any], inputs: Sequence[Any], options: Op
     return _losses(function, inputs, options) if log_probs.shape[1] else log_probs.sum((0, 2))
 
 
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype.itemsize < 4 else dtype
+
+
+def _triplet_losses(
+    function: Callable[..., Any], inputs: Sequence[Any], options: Options
+) -> Tensor:
+    distance = options["distance_function"]
+    if isinstance(distance, nn.Module):
+        dtypes = {p.dtype for p in distance.parameters() if p.is_floating_point()}
+        if len(dtypes) == 1 and _wide(*dtypes) not in dtypes:
+            # a layer in a narrow float takes no other
+            return _losses(function, [value.to(*dtypes) for value in inputs], options)
+    return _losses(function, inputs, options)
+
+
 def _gaussian_inputs(inputs: Sequence[Any]) -> Sequence[Any]:
     """Give the variance the input's shape, as torch broadcasts it."""
     mean, target, var = inputs
     if not isinstance(var, Tensor):
-        return mean, target, torch.full_like(mean, var)
+        # a number is not rounded to a narrow float
+        return mean, target, torch.full_like(mean, var, dtype=_wide(mean.dtype))
     if var.shape == mean.shape[:-1]:
         var = var.unsqueeze(-1)
     alike = (b in {1, a} for a, b in zip(mean.shape, var.shape, strict=False))
@@ -250,7 +275,7 @@ SPECS = (
         F.triplet_margin_with_distance_loss,
         ("distance_function", "margin", "swap"),
         BySample(),
-        widen=False,
+        losses=_triplet_losses,
     ),
     Spec(
         nn.CTCLoss,

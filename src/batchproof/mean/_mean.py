@@ -83,6 +83,7 @@ class Mean:
     Raises:
         ShapeError: if total and weight are no tensors, differ in shape, or have more than one
             dimension.
+        SettingError: if they are complex.
         UnitError: if the unit is not one of the three, or means of different units are added.
 
     Example:
@@ -104,6 +105,11 @@ class Mean:
             raise ShapeError(
                 f"total is {type(self.total).__name__} and weight {type(self.weight).__name__}; "
                 "both are tensors, of shape () or (samples,). Wrap a number: torch.tensor(number)."
+            )
+        if self.total.is_complex() or self.weight.is_complex():
+            raise SettingError(
+                f"total has dtype {self.total.dtype} and weight {self.weight.dtype}; expected real "
+                "numbers, since complex ones have no least. Take the modulus, or the real part."
             )
         if self.total.shape != self.weight.shape or self.total.ndim > 1:
             raise ShapeError(

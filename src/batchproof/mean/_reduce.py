@@ -43,7 +43,8 @@ def reduce(
             counts as masked.
         weight: one a sample, shape (samples,), or one an element, of the shape of losses. A
             sample's weight multiplies its total and its weight alike; weights of elements do
-            so within the sample.
+            so within the sample. A weight is data, without a graph; that of something masked may
+            be anything.
         segments: for packed sequences: the sample that each element belongs to, -1 for padding,
             of the shape of losses. Pairs are then one a segment.
         num_segments: the number of segments; without it the largest is read on the host.
@@ -54,7 +55,8 @@ def reduce(
     Raises:
         ShapeError: if mask, weight or segments would have to be broadcast, or a segment is
             num_segments or more.
-        SettingError: if mask is not of booleans, or num_segments is given without segments.
+        SettingError: if losses are complex, mask is not of booleans, weight takes a gradient,
+            something is no tensor, or num_segments is given without segments.
         UnitError: if the unit is not one of the three.
 
     Example:
@@ -103,6 +105,7 @@ def reduce_counted(
         ShapeError: as in `reduce`.
         SettingError: as in `reduce`.
     """
+    expect_tensor("losses", losses)
     if losses.ndim == 0:
         msg = (
             "losses have shape (); expected one loss a sample or more, shape (samples, ...). "
@@ -110,6 +113,7 @@ def reduce_counted(
         )
         raise ShapeError(msg)
     if losses.dtype in NARROW or not losses.is_floating_point():
+        refuse_complex("losses", losses)
         losses = losses.float()
     if losses.ndim == 1 and counts is not None and mask is weight is segments is None:
         return _pairs(losses, counts.to(exact_dtype(losses.device)), None, unit)
@@ -124,7 +128,8 @@ def reduce_counted(
     if weight is not None:
         of_sample, of_element = _split_weight(weight, losses, samples)
     if of_element is not None:
-        mask = of_element != 0 if mask is None else mask & (of_element != 0)
+        of_element = _of_what_counts(of_element, losses, counts, mask)
+        mask = of_element != 0
         losses = losses * of_element.to(losses.dtype)
         counts = of_element if counts is None else counts * of_element
     if mask is not None:
@@ -133,6 +138,17 @@ def reduce_counted(
     total = _sum_each(losses, segments, samples)
     count = _count_each(counts, losses, segments, samples)
     return _pairs(total, count, of_sample, unit)
+
+
+def _of_what_counts(
+    weight: Tensor, losses: Tensor, counts: Tensor | None, mask: Tensor | None
+) -> Tensor:
+    """Return the weights of elements with 0 for those that do not count, whose own may be NaN."""
+    if mask is not None:
+        weight = torch.where(mask, weight, 0)
+    if counts is not None:
+        weight = torch.where((counts == 0) & (losses == 0), 0, weight)
+    return weight
 
 
 def _pairs(
@@ -147,6 +163,8 @@ def _pairs(
     if unit == "sample":
         total = total / torch.where(count == 0, 1, count).to(total.dtype)
     if of_sample is not None:
+        # that of a sample in which nothing counts may be NaN, too
+        of_sample = torch.where((count == 0) & (total == 0), 0, of_sample)
         total = torch.where(of_sample == 0, 0, total * of_sample.to(total.dtype))
         weight = weight * of_sample
     return Mean(total, weight, unit)
@@ -194,7 +212,9 @@ def _split_weight(
     weight: Tensor, losses: Tensor, samples: int
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the weight as (one a sample, one an element), one of which is None."""
-    weight = weight.detach().to(exact_dtype(losses.device))
+    expect_tensor("weight", weight)
+    refuse_graph(weight)
+    weight = weight.to(exact_dtype(losses.device))
     if weight.shape == (samples,):
         return weight, None
     if weight.shape == losses.shape:
@@ -212,6 +232,7 @@ def expect_bool(mask: Tensor) -> None:
     Raises:
         SettingError: if it is not.
     """
+    expect_tensor("mask", mask)
     if mask.dtype != torch.bool:
         raise SettingError(
             f"mask has dtype {mask.dtype}; expected torch.bool, True where an element counts. "
@@ -219,7 +240,49 @@ def expect_bool(mask: Tensor) -> None:
         )
 
 
+def refuse_complex(name: str, tensor: Tensor) -> None:
+    """Refuse complex numbers, of which no least one can be found.
+
+    Raises:
+        SettingError: if the tensor holds such.
+    """
+    if tensor.is_complex():
+        raise SettingError(
+            f"{name} has dtype {tensor.dtype}; expected real numbers, since complex ones have no "
+            "least. Take the modulus, or real and imaginary parts as two elements: "
+            "torch.view_as_real."
+        )
+
+
+def refuse_graph(weight: Tensor) -> None:
+    """Refuse a weight that wants a gradient, which a weight never takes.
+
+    Raises:
+        SettingError: if it does.
+    """
+    if weight.requires_grad:
+        raise SettingError(
+            "weight carries a graph, but a weight is data: no gradient would reach it. Give "
+            "weight.detach(); of weights that are learned, multiply the losses, and make the pair "
+            "yourself: Mean(total, weight)."
+        )
+
+
+def expect_tensor(name: str, value: object) -> None:
+    """Refuse a list or a number where a tensor is expected.
+
+    Raises:
+        SettingError: if it is one.
+    """
+    if not isinstance(value, Tensor):
+        raise SettingError(
+            f"{name} is {type(value).__name__}; expected a tensor, one number a sample or an "
+            f"element. Convert it yourself: torch.as_tensor({name})."
+        )
+
+
 def _expect_shape(name: str, given: Tensor, losses: Tensor) -> None:
+    expect_tensor(name, given)
     if given.shape != losses.shape:
         raise ShapeError(
             f"{name} has shape {tuple(given.shape)} but losses have shape {tuple(losses.shape)}; "
