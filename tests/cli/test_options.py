@@ -9,6 +9,11 @@ OPTIONS = {
     "train": [],
     "evaluate": ["RUN", "--data", "--script"],
     "check": ["MODULE:NAME", "--cuts", "--ranks", "--dtype", "--json", "--html", "--example"],
+    "audit": [
+        "PATH...", "--output-format", "--select", "--ignore", "--extend-select", "--likely",
+        "--fix", "--unsafe-fixes", "--diff", "--exit-zero", "--statistics", "--explain",
+        "--show-files", "--no-cache", "--baseline", "--write-baseline", "--stdin-filename", "--lsp",
+    ],
     "explain": [],
     "report": ["RUN...", "--out"],
     "recipe": [],

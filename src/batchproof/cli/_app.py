@@ -7,10 +7,10 @@ import typer
 from typer.core import TyperGroup
 
 from batchproof import __version__
-from batchproof.cli import _check, _demo, _evaluate, _explain, _recipe, _report, _train
+from batchproof.cli import _audit, _check, _demo, _evaluate, _explain, _recipe, _report, _train
 from batchproof.recipes import guarded
 
-ORDER = ("demo", "train", "evaluate", "check", "explain", "report", "recipe")
+ORDER = ("demo", "train", "evaluate", "check", "audit", "explain", "report", "recipe")
 
 
 class _Ordered(TyperGroup):
@@ -25,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="The loss you meant, however the data is cut: train, evaluate, check and explain.",
+    help="The loss you meant, however the data is cut: train, evaluate, check, audit and explain.",
 )
 
 
@@ -48,6 +48,7 @@ app.command("demo")(_demo.demo)
 app.add_typer(_train.app, name="train", short_help="Train a recipe.")
 app.command("evaluate", short_help="Evaluate a run's best weights again.")(_evaluate.evaluate)
 app.command("check")(_check.check)
+app.command("audit")(_audit.audit)
 app.add_typer(_explain.app, name="explain")
 app.command("report")(_report.report)
 app.add_typer(_recipe.app, name="recipe")

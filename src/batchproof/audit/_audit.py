@@ -1,0 +1,140 @@
+"""An audit of files and folders: in this process, or in several where there are many files."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+
+from batchproof.audit._auditor import Analyse, Audited, Auditor, Located, Notice
+from batchproof.audit._cache import Cache, cache_place
+from batchproof.audit._discover import discover
+from batchproof.audit._fingerprint import fingerprints, read_baseline
+from batchproof.audit._settings import Settings
+
+MANY = 256  # files from which several processes are worth their start
+PROCESSES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an audit came to.
+
+    Attributes:
+        files: what there is to say of each file, in the order in which they were found.
+        settings: what was reported.
+        known: how many findings a baseline kept back.
+    """
+
+    files: tuple[Audited, ...]
+    settings: Settings
+    known: int = 0
+
+    @property
+    def findings(self) -> list[Located]:
+        """Return every finding, by file and line."""
+        return [located for audited in self.files for located in audited.findings]
+
+    @property
+    def notices(self) -> list[Notice]:
+        """Return every notice, by file."""
+        return [notice for audited in self.files for notice in audited.notices]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Return how many findings there are of each name."""
+        return Counter(located.finding.name for located in self.findings)
+
+    @property
+    def status(self) -> int:
+        """Return the exit status: 1 for findings, 2 where nothing could be read, else 0."""
+        if self.findings:
+            return 1
+        return 2 if self.files and all(audited.lost for audited in self.files) else 0
+
+
+def audit_paths(
+    paths: Sequence[Path],
+    settings: Settings,
+    *,
+    analyse: Analyse | None = None,
+    cached: bool = True,
+    processes: int | None = None,
+) -> Report:
+    """Audit files and folders.
+
+    Args:
+        paths: files and notebooks, and folders to look for them in.
+        settings: what is reported.
+        analyse: from a source to its findings; by default every rule of batchproof.
+        cached: whether findings of files that did not change are taken from the last audit.
+        processes: how many work at a time; by default one for each core, where files are many.
+
+    Returns:
+        The report.
+
+    Raises:
+        SettingError: if the baseline cannot be read.
+    """
+    found = discover(paths, settings.root, excluded=settings.excluded)
+    lost = [
+        Audited(path.as_posix(), notices=(Notice(path.as_posix(), 0, reason),))
+        for path, reason in found.unreadable
+    ]
+    cache = Cache(cache_place(settings.root) if cached else None)
+    run = analyse or all_rules()
+    wanted = processes or min(os.cpu_count() or 1, PROCESSES, len(found.files) // MANY + 1)
+    if wanted > 1:
+        from batchproof.audit._pool import in_processes  # noqa: PLC0415  # few runs need it
+
+        audited = list(in_processes(found.files, run, settings, cache, wanted))
+    else:
+        auditor = Auditor(run, settings, cache)
+        audited = [auditor.file(path) for path in found.files]
+    cache.write()
+    return without_known(Report((*lost, *audited), settings))
+
+
+def audit_text(
+    path: Path, content: bytes | str, settings: Settings, *, analyse: Analyse | None = None
+) -> Report:
+    """Audit what a file holds, or is to hold: an editor's buffer, the standard input.
+
+    Args:
+        path: the file's name, by which its imports are followed.
+        content: its bytes, or its text where it is decoded already.
+        settings: what is reported.
+        analyse: from a source to its findings; by default every rule of batchproof.
+    """
+    auditor = Auditor(analyse or all_rules(), settings, Cache(None))
+    if isinstance(content, str):
+        audited = auditor.text(path, content)
+    else:
+        audited = auditor.file(path, content=content)
+    return without_known(Report((audited,), settings))
+
+
+def all_rules() -> Analyse:
+    """Return the analysis by every rule of batchproof."""
+    rules: Analyse = import_module("batchproof.audit._analyse").analyse
+    return rules
+
+
+def without_known(report: Report) -> Report:
+    """Return a report without the findings of the baseline that its settings name.
+
+    Raises:
+        SettingError: if the baseline cannot be read.
+    """
+    place = report.settings.baseline
+    if place is None:
+        return report
+    baseline = read_baseline(place)
+    prints = fingerprints(report.files, report.settings.root)
+    files = tuple(
+        replace(file, findings=tuple(f for f in file.findings if prints[id(f)] not in baseline))
+        for file in report.files
+    )
+    known = sum(map(len, (f.findings for f in report.files))) - sum(len(f.findings) for f in files)
+    return Report(files, report.settings, known)

@@ -1,0 +1,250 @@
+"""One file at a time: read, analysed within a time limit, held against its comments.
+
+Whatever a file holds, an audit of it ends, and ends in findings or in a notice of one line.
+"""
+
+import ast
+import hashlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from batchproof.audit._allowances import UNUSED, allowances, split, unused_allowance
+from batchproof.audit._cache import Cache, Kept
+from batchproof.audit._document import Document, Place, read_content, read_document
+from batchproof.audit._finding import Finding
+from batchproof.audit._project import Project, Source
+from batchproof.audit._reading import Text, UnreadableError
+from batchproof.audit._settings import CODES, Settings
+from batchproof.mistakes import CATALOGUE
+
+SECONDS = 20.0  # for one file
+
+WATCHED = frozenset({"gradient", "number"})  # groups of mistakes that a watched run shows
+
+Analyse = Callable[[Source, str, Project], list[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A finding where the reader of the file sees it.
+
+    Attributes:
+        finding: the finding.
+        place: its line, and cell.
+        end_line: its last line, in the file.
+        excerpt: the text of its first line.
+        proof: how to see the mistake happen, "" where no command shows it.
+    """
+
+    finding: Finding
+    place: Place
+    end_line: int
+    excerpt: str
+    proof: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What could not be read, or not audited.
+
+    Attributes:
+        path: the file or folder.
+        line: where in it, from 1; 0 where it is no single line.
+        reason: why, in lower case.
+        lost: whether nothing of the file was audited.
+    """
+
+    path: str
+    line: int
+    reason: str
+    lost: bool = True
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        return f"{place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What an audit of one file came to.
+
+    Attributes:
+        path: the file, as it was named.
+        findings: what is to be reported.
+        notices: what could not be read.
+        unasked: how many more findings there are of the grade that was not asked for.
+    """
+
+    path: str
+    findings: tuple[Located, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    unasked: int = 0
+
+    @property
+    def lost(self) -> bool:
+        """Return whether nothing of the file was audited."""
+        return any(notice.lost for notice in self.notices)
+
+
+class _LateError(BaseException):
+    """The time for a file is over; no handler of a rule catches it."""
+
+
+class Auditor:
+    """Audits files of one project.
+
+    Args:
+        analyse: from a source to its findings.
+        settings: what is reported.
+        cache: of earlier audits.
+        seconds: the most that one file may take.
+    """
+
+    def __init__(
+        self, analyse: Analyse, settings: Settings, cache: Cache, *, seconds: float = SECONDS
+    ) -> None:
+        self._analyse = analyse
+        self._settings = settings
+        self._cache = cache
+        self._seconds = seconds
+        self._project = Project(settings.root)
+
+    def file(self, path: Path, *, content: bytes | None = None) -> Audited:
+        """Return what there is to say of a file.
+
+        Args:
+            path: the file, as its findings are to name it.
+            content: what it holds, or is to hold; read where that is None.
+        """
+        shown = path.as_posix()
+        try:
+            content = read_content(path) if content is None else content
+            kept, document = self._known(path, content) or self._anew(path, content)
+            return self._reported(shown, kept, document)
+        except UnreadableError as error:
+            return Audited(shown, notices=(Notice(shown, error.line, error.reason),))
+
+    def text(self, path: Path, text: str) -> Audited:
+        """Return what there is to say of Python text that is decoded already.
+
+        Args:
+            path: the file that it is, or is to be, in.
+            text: the text; what its coding line says does not count.
+        """
+        shown = path.as_posix()
+        document = Document(path, Text(text, "utf-8"), None)
+        try:
+            return self._reported(shown, self._analysed(document), document)
+        except UnreadableError as error:
+            return Audited(shown, notices=(Notice(shown, error.line, error.reason),))
+
+    def _known(self, path: Path, content: bytes) -> tuple[Kept, Document | None] | None:
+        entry = self._cache.get(str(path.absolute()), hashlib.sha256(content).hexdigest())
+        if entry is None or not self._project.still(entry[1]):
+            return None
+        kept = entry[0]
+        if any(finding.path != path.as_posix() for finding in kept.findings):
+            return None
+        speaks = kept.findings or b"batchproof:" in content or b"noqa" in content.lower()
+        return kept, read_document(path, content=content) if speaks else None
+
+    def _anew(self, path: Path, content: bytes) -> tuple[Kept, Document]:
+        document = read_document(path, content=content)
+        kept = self._analysed(document)
+        digest, followed = hashlib.sha256(content).hexdigest(), self._project.followed(path)
+        self._cache.put(str(path.absolute()), digest, kept, followed)
+        return kept, document
+
+    def _analysed(self, document: Document) -> Kept:
+        """Return every finding of a document, and which of its cells are no Python."""
+        path = document.path
+        findings, script = list[Finding](), False
+        try:
+            with _time_limit(self._seconds):
+                source = document.source()
+                script = path.suffix == ".py" and _is_script(source.tree)
+                findings = self._analyse(source, path.as_posix(), self._project)
+        except _LateError:
+            raise UnreadableError(f"took longer than {self._seconds:g} seconds to audit") from None
+        except (RecursionError, MemoryError):
+            raise UnreadableError("is nested too deeply") from None
+        except UnreadableError:
+            raise
+        except Exception as error:  # a rule that fails on one file must not keep the rest unread
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = f"a rule failed here, which is a bug of batchproof: {what}"
+            raise UnreadableError(reason) from error
+        notices = [
+            (cell.places[0], f"cell {cell.number}: {cell.wrong}") for cell in document.broken_cells
+        ]
+        return Kept(tuple(findings), tuple(notices), script)
+
+    def _reported(self, shown: str, kept: Kept, document: Document | None) -> Audited:
+        notices = tuple(Notice(shown, line, reason, lost=False) for line, reason in kept.notices)
+        if document is None:
+            return Audited(shown, (), notices)
+        settings = self._settings
+        wanted = [finding for finding in kept.findings if settings.covers(finding.name, shown)]
+        comments = allowances(document.text)
+        left, unused = split(wanted, comments)
+        findings = [finding for finding in left if settings.reports(finding)]
+        unasked = len(left) - len(findings)
+        if settings.covers(UNUSED, shown):
+            findings += [
+                unused_allowance(comment, shown, document.lines[comment.line - 1])
+                for comment in unused
+                if self._could_be_used(comment.rule, shown)
+            ]
+        findings.sort(key=lambda finding: (finding.line, finding.column, finding.code))
+        proof = f"batchproof watch {shown}" if kept.script else ""
+        located = tuple(_located(document, finding, proof) for finding in findings)
+        return Audited(shown, located, notices, unasked)
+
+    def _could_be_used(self, rule: str, shown: str) -> bool:
+        """Return whether findings that a comment names would be looked for, or cannot exist."""
+        names = [name for name, code in CODES.items() if rule == name or rule.upper() == code]
+        return all(self._settings.covers(name, shown) for name in names)
+
+
+def _located(document: Document, finding: Finding, proof: str) -> Located:
+    line = min(finding.line, len(document.lines))
+    end = min(max(line, finding.end_line), len(document.lines))
+    shown = proof if finding.name in CATALOGUE and CATALOGUE[finding.name].group in WATCHED else ""
+    return Located(
+        finding, document.place(line), document.place(end).line, document.lines[line - 1], shown
+    )
+
+
+def _is_script(tree: ast.Module) -> bool:
+    """Return whether a file does something when it is run: it asks whether it is __main__."""
+    return any(
+        isinstance(node, ast.If)
+        and any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test))
+        for node in tree.body
+    )
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """End what runs within after some seconds, on a main thread that has alarms."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def late(_signal: int, _frame: FrameType | None) -> None:
+        raise _LateError
+
+    former = signal.signal(signal.SIGALRM, late)
+    alarm = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+        signal.setitimer(signal.ITIMER_REAL, *alarm)

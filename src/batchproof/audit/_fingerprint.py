@@ -1,0 +1,98 @@
+"""What a finding is known by when the lines above it move, and files of findings known before."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from batchproof._errors import SettingError
+from batchproof._files import write_file
+from batchproof.audit._auditor import Audited, Located
+
+SCHEMA = "batchproof-audit-baseline-1"
+
+
+def fingerprints(files: Iterable[Audited], root: Path) -> dict[int, str]:
+    """Return a fingerprint for each finding, by the id of its value.
+
+    It is made of the mistake's name, the file's path below the root, the text of the line, and
+    which of the findings that agree in those it is: a line that moves keeps it.
+
+    Args:
+        files: what was audited.
+        root: the project's folder.
+    """
+    seen: Counter[str] = Counter()
+    known = {}
+    for audited in files:
+        path = below(audited.path, root)
+        for located in audited.findings:
+            stem = _stem(path, located)
+            known[id(located)] = hashlib.sha256(f"{stem}\0{seen[stem]}".encode()).hexdigest()[:32]
+            seen[stem] += 1
+    return known
+
+
+def below(path: str, root: Path) -> str:
+    """Return a path relative to a folder, with slashes; as it is where it is not in it."""
+    real = os.path.realpath(path)
+    inside = Path(real).is_relative_to(root)
+    return (os.path.relpath(real, root) if inside else path).replace(os.sep, "/")
+
+
+def _stem(path: str, located: Located) -> str:
+    text = " ".join(located.excerpt.split())
+    return f"{located.finding.name}\0{path}\0{text}".encode(errors="replace").decode()
+
+
+def write_baseline(place: Path, files: Iterable[Audited], root: Path) -> int:
+    """Write down findings, so that later audits report new ones alone.
+
+    Args:
+        place: the file.
+        files: what was audited.
+        root: the project's folder.
+
+    Returns:
+        How many there are.
+    """
+    files = list(files)
+    prints = fingerprints(files, root)
+    entries = [
+        {
+            "fingerprint": prints[id(located)],
+            "name": located.finding.name,
+            "path": below(audited.path, root),
+            "line": located.place.line,
+        }
+        for audited in files
+        for located in audited.findings
+    ]
+    content = {"schema": SCHEMA, "findings": entries}
+    write_file(place, json.dumps(content, indent=1) + "\n")
+    return len(entries)
+
+
+def read_baseline(place: Path) -> frozenset[str]:
+    """Return the fingerprints of a baseline.
+
+    Args:
+        place: a file of write_baseline's.
+
+    Raises:
+        SettingError: if it is missing or none.
+    """
+    try:
+        content = json.loads(place.read_bytes())
+        known = {SCHEMA: content["findings"]}[content["schema"]]
+        return frozenset(str(entry["fingerprint"]) for entry in known)
+    except FileNotFoundError:
+        remedy = f"make it with --write-baseline {place}"
+        raise SettingError(f"the baseline {place} is missing; {remedy}.") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingError(
+            f"{place} is no baseline ({reason}); make it anew with --write-baseline {place}."
+        ) from None

@@ -1,0 +1,163 @@
+"""Fixes applied to files: edits that keep everything else, and that leave the mistake gone.
+
+A fix counts only if the file that it leaves still parses and has fewer findings of that name than
+before; else it is taken back. Rounds follow until nothing more can be fixed.
+"""
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from batchproof._files import write_file
+from batchproof.audit._audit import Report, all_rules, without_known
+from batchproof.audit._auditor import Analyse, Audited, Auditor
+from batchproof.audit._cache import Cache
+from batchproof.audit._document import OverlapError, read_content, read_document
+from batchproof.audit._finding import Finding
+from batchproof.audit._reading import UnreadableError
+
+ROUNDS = 20
+
+Again = Callable[[Path, bytes], Audited]
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What fixes made of a file.
+
+    Attributes:
+        path: the file.
+        before: its bytes as they were.
+        after: its bytes with every fix.
+        messages: what was fixed, a line each.
+        left: the audit of what the file holds now.
+    """
+
+    path: Path
+    before: bytes
+    after: bytes
+    messages: tuple[str, ...]
+    left: Audited
+
+    def diff(self) -> str:
+        """Return the change as a unified diff."""
+        name = self.path.as_posix()
+        old, new = (read_document(self.path, content=c).raw.text for c in (self.before, self.after))
+        lines = difflib.unified_diff(
+            old.splitlines(keepends=True), new.splitlines(keepends=True), name, name
+        )
+        note = "\n\\ No newline at end of file\n"
+        return "".join(line if line.endswith("\n") else f"{line}{note}" for line in lines)
+
+    def write(self) -> None:
+        """Write the file whole, with the mode that it had; a link stays a link.
+
+        Raises:
+            OSError: if it cannot be written; it is then as it was.
+        """
+        target = self.path.resolve()
+        mode = target.stat().st_mode
+        write_file(target, self.after)
+        target.chmod(mode & 0o7777)
+
+
+def fix_report(
+    report: Report, *, unsafe: bool, content: bytes | None = None, analyse: Analyse | None = None
+) -> tuple[Report, list[Fixed]]:
+    """Return what is left of a report once its files are fixed, and those files.
+
+    Args:
+        report: the report.
+        unsafe: whether to apply fixes that change more than the mistake.
+        content: what its only file holds, where that is on no disk.
+        analyse: from a source to its findings; by default every rule of batchproof.
+    """
+    auditor = Auditor(analyse or all_rules(), report.settings, Cache(None))
+
+    def again(path: Path, held: bytes) -> Audited:
+        (file,) = without_known(Report((auditor.file(path, content=held),), report.settings)).files
+        return file
+
+    files, fixed = list[Audited](), list[Fixed]()
+    for audited in report.files:
+        fixable = any(located.finding.fix for located in audited.findings)
+        one = fix_file(audited.path, again, unsafe=unsafe, content=content) if fixable else None
+        files.append(one.left if one else audited)
+        fixed += [one] if one else []
+    return replace(report, files=tuple(files)), fixed
+
+
+def fix_file(
+    name: str, again: Again, *, unsafe: bool, content: bytes | None = None
+) -> Fixed | None:
+    """Return a file with its findings fixed, None where nothing can be.
+
+    Args:
+        name: the file, as it was named.
+        again: audits what it holds.
+        unsafe: whether to apply fixes that change more than the mistake.
+        content: what it holds; read where that is None.
+    """
+    path = Path(name)
+    try:
+        before = read_content(path) if content is None else content
+    except UnreadableError:
+        return None
+    after, audited, messages = before, again(path, before), list[str]()
+    for _ in range(ROUNDS):
+        step = _round(path, after, audited, again, unsafe=unsafe)
+        if step is None:
+            break
+        after, audited, done = step
+        messages += done
+    return Fixed(path, before, after, tuple(messages), audited) if messages else None
+
+
+def _round(
+    path: Path, content: bytes, audited: Audited, again: Again, *, unsafe: bool
+) -> tuple[bytes, Audited, list[str]] | None:
+    """Return what one round of fixes leaves: all that can be applied together, else one alone."""
+    found = [located.finding for located in audited.findings]
+    fixable = [f for f in found if f.fix is not None and (unsafe or f.fix.safe)]
+    together: list[Finding] = []
+    for finding in fixable:
+        if _edited(path, content, [*together, finding]) is not None:
+            together.append(finding)
+    for chosen in (together, *([finding] for finding in fixable)):
+        after = _edited(path, content, chosen) if chosen else None
+        if after is None or after == content:
+            continue
+        left = again(path, after)
+        if _fewer(audited, left, chosen):
+            return after, left, [_message(audited, finding) for finding in chosen]
+    return None
+
+
+def _edited(path: Path, content: bytes, findings: Sequence[Finding]) -> bytes | None:
+    """Return a file's bytes with the fixes of findings, None where they clash or do not parse."""
+    edits = [edit for finding in findings if finding.fix for edit in finding.fix.edits]
+    try:
+        document = read_document(path, content=content)
+        after = document.edited(list(dict.fromkeys(edits)))
+        again = read_document(path, content=after)
+        again.source()
+    except (OverlapError, UnreadableError, UnicodeEncodeError):
+        return None
+    return None if len(again.broken_cells) > len(document.broken_cells) else after
+
+
+def _fewer(before: Audited, after: Audited, chosen: Sequence[Finding]) -> bool:
+    """Return whether the findings that were fixed are gone, and no other came."""
+    if after.lost:
+        return False
+    count = Counter(f.finding.name for f in before.findings)
+    count.subtract(Counter(finding.name for finding in chosen))
+    left = Counter(f.finding.name for f in after.findings)
+    return all(left[name] <= count[name] for name in left)
+
+
+def _message(audited: Audited, finding: Finding) -> str:
+    message = finding.fix.message if finding.fix else ""
+    return f"{audited.path}:{finding.line}: {finding.name}: {message}"

@@ -1,0 +1,128 @@
+"""Findings as a person reads them: the line, a caret, the formulas, the evidence, the remedy."""
+
+import unicodedata
+from collections.abc import Callable, Iterator
+
+from batchproof.audit._allowances import UNUSED
+from batchproof.audit._audit import Report
+from batchproof.audit._auditor import Located
+
+Paint = Callable[[str, str], str]
+_COLOURS = {"code": "1;31", "likely": "1;33", "place": "1", "bar": "34", "dim": "2"}
+
+
+def plain(_part: str, text: str) -> str:
+    """Return a text as it is."""
+    return text
+
+
+def coloured(part: str, text: str) -> str:
+    """Return a text in the colour of its part, as terminals take it."""
+    return f"\x1b[{_COLOURS[part]}m{text}\x1b[0m" if text else text
+
+
+def as_text(report: Report, paint: Paint = plain) -> str:
+    """Return a report with each finding's line and a caret, and a last line that sums it up.
+
+    Args:
+        report: the report.
+        paint: colours a part of it.
+    """
+    blocks = ["\n".join(_block(located, paint)) for located in report.findings]
+    return "\n\n".join([*blocks, summary(report)]) + "\n"
+
+
+def as_lines(report: Report, paint: Paint = plain) -> str:
+    """Return a report with one line for each finding, and a last line that sums it up."""
+    lines = [_headline(located, paint) for located in report.findings]
+    return "\n".join([*lines, summary(report)]) + "\n"
+
+
+def summary(report: Report) -> str:
+    """Return one line: how many findings, how many can be fixed, what was not asked for."""
+    findings, files = report.findings, len(report.files)
+    of_files = f"{files} file{'s' * (files != 1)}"
+    if not files:
+        return "No Python file and no notebook was found."
+    if not findings:
+        parts = [f"No mistake found in {of_files}"]
+    else:
+        plural = "s" * (len(findings) != 1)
+        parts = [f"Found {len(findings)} mistake{plural} in {of_files}"]
+    safe = sum(f.finding.fix is not None and f.finding.fix.safe for f in findings)
+    unsafe = sum(f.finding.fix is not None for f in findings) - safe
+    if safe:
+        parts.append(f"{safe} can be fixed with --fix")
+    if unsafe:
+        parts.append(f"{unsafe} with --fix --unsafe-fixes")
+    unasked = sum(audited.unasked for audited in report.files)
+    if unasked:
+        parts.append(f"{unasked} more {'are' if unasked > 1 else 'is'} likely: --likely shows them")
+    if report.known:
+        parts.append(f"{report.known} known to the baseline")
+    return "; ".join(parts) + "."
+
+
+def statistics(report: Report) -> list[dict[str, object]]:
+    """Return for each name how often it was found, most often first."""
+    rows = []
+    for name, count in report.counts.most_common():
+        same = [f.finding for f in report.findings if f.finding.name == name]
+        fixable = sum(finding.fix is not None for finding in same)
+        rows.append({"count": count, "code": same[0].code, "name": name, "fixable": fixable})
+    return rows
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that steer a terminal; a tab is four blanks."""
+    text = text.replace("\t", "    ")
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _headline(located: Located, paint: Paint) -> str:
+    finding, place = located.finding, located.place
+    cell = f"cell {place.cell}:{place.cell_line}" if place.cell else str(place.line)
+    where = paint("place", f"{printable(finding.path)}:{cell}:{finding.column}:")
+    grade = paint("likely", " (likely)") if finding.grade == "likely" else ""
+    star = " [*]" if finding.fix is not None and finding.fix.safe else ""
+    label = paint("code", finding.code)
+    return f"{where} {label} {finding.name}{grade}:{star} {printable(finding.sentence)}"
+
+
+def _block(located: Located, paint: Paint) -> Iterator[str]:
+    finding = located.finding
+    yield _headline(located, paint)
+    number = str(located.place.cell_line or located.place.line)
+    bar = paint("bar", f"{' ' * len(number)} |")
+    yield bar
+    yield f"{paint('bar', f'{number} |')} {printable(located.excerpt)}"
+    yield f"{bar} {_caret(located, paint)}"
+    facts = [
+        ("computes", finding.computes),
+        ("meant", finding.meant),
+        *(("because", fact) for fact in finding.evidence),
+        ("remedy", finding.remedy),
+        ("see it", located.proof),
+        ("explain", "" if finding.name == UNUSED else f"batchproof audit --explain {finding.name}"),
+    ]
+    for label, fact in facts:
+        lines = fact.splitlines()
+        for i, line in enumerate(lines):
+            shown = f"{label}:" if i == 0 else ""
+            yield f"{bar} {paint('dim', f'{shown:9}')} {printable(line)}"
+
+
+def _caret(located: Located, paint: Paint) -> str:
+    finding, text = located.finding, located.excerpt
+    start = finding.column - 1
+    end = finding.end_column - 1 if finding.end_line == finding.line else len(text.rstrip())
+    width = max(1, _width(text[start:end]))
+    kind = "likely" if finding.grade == "likely" else "code"
+    return " " * _width(text[:start]) + paint(kind, "^" * width)
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    wide = sum(unicodedata.east_asian_width(c) in {"W", "F"} for c in text)
+    joined = sum(unicodedata.combining(c) > 0 for c in text)
+    return len(printable(text)) + wide - joined
