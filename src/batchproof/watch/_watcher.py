@@ -7,7 +7,7 @@ from functools import cache, wraps
 from itertools import count
 from threading import local
 from types import FunctionType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ from batchproof.watch._updates import Updates
 from batchproof.watch._windows import steps_of
 
 
+@runtime_checkable
 class Observer(Protocol):
     """What watches beside the losses: the numbers that reach a person."""
 
