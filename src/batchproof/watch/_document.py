@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console, Group, RenderableType
 
@@ -17,6 +17,7 @@ _SAME = 1e-6  # relative; shares that arithmetic alone tells apart are equal
 Section = tuple[str, Sequence[Part]]
 
 
+@runtime_checkable
 class Reported(Protocol):
     """What a report shows of a run."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from batchproof.mistakes import mistake
 from batchproof.watch import _evaluation, _gradient, _timing, _zeroing
+from batchproof.watch._between import Between
 from batchproof.watch._calls import Calls
 from batchproof.watch._events import Finding, Grade
 from batchproof.watch._ledger import Ledger
@@ -30,17 +31,17 @@ def finding(
     return Finding(name, grade, place, sentence, remedy.code or remedy.sentence, evidence or {})
 
 
-def of_updates(updates: Updates, *, ended: bool) -> Iterable[Finding]:
+def of_updates(updates: Updates, between: Between, *, ended: bool) -> Iterable[Finding]:
     """Return what is wrong with the gradients that the optimisers follow."""
     for ledger in updates.ledgers:
         windows = windows_of(ledger)
-        yield from _of_ledger(ledger, windows, ended=ended and not updates.scaler_used)
+        yield from _of_ledger(ledger, windows, ended=ended and not between.scaler_used)
         patterns = patterns_of(ledger, windows)
         for pattern in patterns:
             yield from of_pattern(pattern)
         yield from terms_apart(patterns)
-    first = _timing.schedule_first(updates.schedules)
-    if first is not None and not updates.scaler_used:
+    first = _timing.schedule_first(between.schedules)
+    if first is not None and not between.scaler_used:
         sentence = (
             "The schedule steps before the optimiser, so its first learning rate is never used."
         )

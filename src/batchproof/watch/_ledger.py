@@ -1,28 +1,20 @@
 """What is in the gradient of one optimiser: which micro-batches, and multiplied by what.
 
-A backward pass adds. Whatever else happens to a gradient between two passes and the step is read
-off a few small gradients, the sentinels: gone, or multiplied by 0, is zeroed; multiplied by r is
-scaled, whoever did it (a loss scaler, a division by hand); clipping, which is known by name, is
-kept apart. Where a sentinel did not change by a factor, the window is not judged.
-
-With v before and u after, of all sentinels together,
-
-    r = <v, u> / <v, v>          rest = |u - r v|^2 / |u|^2
+A backward pass adds. What else happens to the gradient between two passes, and before the step,
+multiplies all that is in it by a factor; 0 is zeroing.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from weakref import ref
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from batchproof.watch._losses import Arrival
 from batchproof.watch._reads import Reads
+from batchproof.watch._sentinels import Factor, Sentinels
 
-SENTINELS = 2
-LENGTH = 1024
 # a window that is never zeroed holds at most so many micro-batches here
 MOST = 1024
 # on other devices than the CPU, windows in which writes through .data are looked for
@@ -49,15 +41,6 @@ class Loss:
     consumed: bool = False
     eps: float = 0.0
     noisy: int = 0
-
-
-@dataclass(slots=True)
-class Factor:
-    """What every micro-batch in a gradient was multiplied by; nan until it is read."""
-
-    value: float = float("nan")
-    rest: float = 0.0
-    eps: float = 0.0
 
 
 @dataclass(slots=True)
@@ -103,30 +86,6 @@ class Gift:
         for factor in self.factors[:count]:
             product *= factor.value
         return product
-
-
-@dataclass(slots=True)
-class Sentinel:
-    """A small gradient as it was: the tensor, its version and a copy of its first elements."""
-
-    parameter: Tensor
-    gradient: Tensor
-    version: int
-    copy: Tensor
-
-    def is_as_it_was(self, *, thorough: bool) -> bool:
-        """Return whether nothing wrote to the gradient.
-
-        Args:
-            thorough: also look for what was written through `.data`, which counts no version. On
-                the CPU it is always looked for.
-        """
-        gradient = self.gradient
-        if self.parameter.grad is not gradient or gradient._version != self.version:  # noqa: SLF001
-            return False
-        if gradient.device.type == "cpu":
-            return torch.equal(gradient.detach().view(-1)[:LENGTH], self.copy)
-        return not thorough
 
 
 @dataclass(slots=True)
@@ -176,13 +135,14 @@ class Ledger:
         self._clips: list[Clip] = []
         self._rest: list[Factor] = []
         self._moves: dict[str, list[str]] = {}
-        self._sentinels: list[Sentinel] = []
+        self._sentinels = Sentinels(reads)
         self._before: list[tuple[int, int]] = []
         self._parameters: list[Tensor] = []
 
     def _retire(self, _: object) -> None:
         """Let go of what belonged to an optimiser that is gone."""
-        self._sentinels, self._parameters, self._before = [], [], []
+        self._sentinels.forget()
+        self._parameters, self._before = [], []
 
     @property
     def optimizer(self) -> Optimizer | None:
@@ -239,88 +199,43 @@ class Ledger:
             del self._gifts[: MOST // 2]
             self.forgotten += 1
         self._before = after
-        self.place_sentinels()
+        self._sentinels.place(self.parameters())
         return True
-
-    def place_sentinels(self) -> None:
-        """Remember a few small gradients as they are."""
-        chosen = []
-        for parameter in reversed(self.parameters()):
-            gradient = parameter.grad
-            if gradient is None or gradient.is_sparse or not gradient.is_contiguous():
-                continue
-            if type(gradient) is not Tensor:  # a part of one, or of another kind
-                continue
-            copy = gradient.detach().view(-1)[:LENGTH].clone()
-            chosen.append(Sentinel(parameter, gradient, gradient._version, copy))  # noqa: SLF001
-            if len(chosen) == SENTINELS:
-                break
-        self._sentinels = chosen
 
     def settle_changes(self) -> None:
         """Find out what happened to the gradient since it was last looked at."""
-        if not self._gifts:
-            return
-        sentinels = self._sentinels
-        if self._is_as_it_was():
-            return
-        if all(sentinel.parameter.grad is None for sentinel in sentinels):
-            self._drop()
-            return
-        self.apply(self._factor())
-        self.place_sentinels()
-        if all(gift.factors and gift.factors[-1].value == 0 for gift in self._gifts):
-            self._drop()
-
-    def _is_as_it_was(self) -> bool:
         # a script that writes through .data does so in its first windows
-        thorough = self.steps < THOROUGH
-        return all(sentinel.is_as_it_was(thorough=thorough) for sentinel in self._sentinels)
-
-    def _drop(self) -> None:
-        self._dropped += [(g, len(g.factors)) for g in self._gifts if not g.steps]
-        self._gifts, self._sentinels = [], []
-        del self._dropped[:-MOST]
-
-    def apply(self, factor: Factor) -> None:
-        """Multiply every micro-batch in the gradient."""
+        if not self._gifts or self._sentinels.are_as_they_were(thorough=self.steps < THOROUGH):
+            return
+        if self._sentinels.are_gone():
+            self._drop()
+            return
+        factor = self._sentinels.factor()
         for gift in self._gifts:
             gift.factors.append(factor)
         self._rest.append(factor)
+        self._sentinels.place(self.parameters())
+        if factor.value == 0:
+            self._drop()
 
-    def _factor(self) -> Factor:
-        factor = Factor()
-        factor.eps = max((torch.finfo(s.copy.dtype).eps for s in self._sentinels), default=0.0)
-        sums: tuple[Tensor, Tensor, Tensor] | None = None
-        for sentinel in self._sentinels:
-            gradient = sentinel.parameter.grad
-            v = sentinel.copy.double()
-            u = torch.zeros_like(v) if gradient is None else _head(gradient, v)
-            parts = v.dot(v), v.dot(u), u.dot(u)
-            if sums is not None:
-                parts = sums[0] + parts[0], sums[1] + parts[1], sums[2] + parts[2]
-            sums = parts
-        if sums is None:
-            factor.value = 1.0
-            return factor
-        vv, vu, uu = sums
-        ratio = torch.where(vv > 0, vu / vv, 1.0)
-        rest = torch.where(uu > 0, (uu - ratio * ratio * vv).abs() / uu, 0.0)
-        self.reads.later(ratio, lambda x: setattr(factor, "value", x))
-        self.reads.later(rest, lambda x: setattr(factor, "rest", x))
-        return factor
+    def _drop(self) -> None:
+        self._dropped += [(g, len(g.factors)) for g in self._gifts if not g.steps]
+        self._gifts = []
+        self._sentinels.forget()
+        del self._dropped[:-MOST]
 
-    def clip_begins(self) -> None:
-        """Take in what happened before a clipping call."""
-        self.settle_changes()
+    def clipped(self, site: str, *, before_unscale: bool) -> None:
+        """Note what a clipping call multiplied the gradient by, apart from the masses.
 
-    def clip_ends(self, site: str, *, before_unscale: bool) -> None:
-        """Note what a clipping call multiplied the gradient by, apart from the masses."""
-        unchanged = self._is_as_it_was()
-        factor = Factor(1.0) if unchanged else self._factor()
+        Args:
+            site: where it was called.
+            before_unscale: whether the gradient carries a loss scale.
+        """
+        unchanged = self._sentinels.are_as_they_were(thorough=True)
+        factor = Factor(1.0) if unchanged else self._sentinels.factor()
         self._clips.append(Clip(site, factor, len(self.open), before_unscale))
         if not unchanged:
-            self.place_sentinels()
+            self._sentinels.place(self.parameters())
 
     def moved(self, what: str, site: str) -> None:
         """Note that a schedule or an average moved."""
@@ -353,7 +268,3 @@ class Ledger:
             # the first windows and the latest are kept
             del self.records[MOST : 2 * MOST]
         return record
-
-
-def _head(gradient: Tensor, like: Tensor) -> Tensor:
-    return gradient.detach().reshape(-1)[: len(like)].double()

@@ -1,7 +1,6 @@
 """The run that is watched, as a context: `with watch() as seen`."""
 
 from types import TracebackType
-from typing import Self
 
 from torch import Tensor
 
@@ -31,7 +30,7 @@ class Watch:
         if self.numbers is not None:
             self.watcher.attach(self.numbers)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Watch":  # noqa: PYI034
         self.watcher.start()
         return self
 

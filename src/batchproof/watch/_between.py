@@ -1,0 +1,106 @@
+"""What a script does between its backward passes and its steps.
+
+Clipping, loss scaling, schedules of the learning rate, and averages of the weights.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+from torch.optim.lr_scheduler import LRScheduler
+
+from batchproof.watch._bodies import Caller
+from batchproof.watch._ledger import Ledger, StepRecord
+from batchproof.watch._place import user_site
+from batchproof.watch._updates import Updates
+
+
+class Between:
+    """Clipping, scaling, schedules and averages.
+
+    Args:
+        updates: the optimisers.
+
+    Attributes:
+        schedules: for each schedule, in order, its steps and those of optimisers: who, and where.
+        scaler_used: whether a loss scaler was at work.
+    """
+
+    def __init__(self, updates: Updates) -> None:
+        self.updates = updates
+        self.schedules: dict[int, list[tuple[str, str]]] = {}
+        self.scaler_used = False
+        self._scalers: WeakSet[GradScaler] = WeakSet()
+
+    def closed(self, record: StepRecord) -> None:
+        """Note that an optimiser stepped."""
+        for calls in self.schedules.values():
+            calls.append(("optimizer", record.site))
+
+    def clip(self, original: Caller, arguments: tuple[Any, ...]) -> Any:
+        """Clip gradients, and note the factor apart from what the script does itself."""
+        parameters = arguments[0]
+        if not isinstance(parameters, Tensor):
+            parameters = list(parameters)
+            arguments = (parameters, *arguments[1:])
+        owners = self._owners([parameters] if isinstance(parameters, Tensor) else parameters)
+        with torch.no_grad():
+            for ledger in owners:
+                ledger.settle_changes()
+        try:
+            return original(*arguments)
+        finally:
+            site = user_site()
+            with torch.no_grad():
+                for ledger in owners:
+                    ledger.clipped(site, before_unscale=self._is_scaled(ledger))
+
+    def _owners(self, parameters: Iterable[Tensor]) -> list[Ledger]:
+        clipped = {id(parameter) for parameter in parameters}
+        return [
+            ledger
+            for ledger in self.updates.living
+            if any(id(parameter) in clipped for parameter in ledger.parameters())
+        ]
+
+    def _is_scaled(self, ledger: Ledger) -> bool:
+        for scaler in self._scalers:
+            states = scaler._per_optimizer_states  # noqa: SLF001
+            state = states.get(id(ledger.optimizer), {}) if states else {}
+            stage = getattr(state.get("stage"), "name", "READY")
+            if stage == "READY" and any(gift for gift in ledger.open):
+                return True
+        return False
+
+    def scaled(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
+        """Note that a scaler multiplies losses."""
+        scaler = arguments[0]
+        if scaler.is_enabled():
+            self.scaler_used = True
+            self._scalers.add(scaler)
+
+    def scheduled(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
+        """Note that a schedule stepped."""
+        scheduler: LRScheduler = arguments[0]
+        if getattr(scheduler, "_is_initial", False):
+            return
+        site = user_site()
+        optimizer = getattr(scheduler, "optimizer", None)
+        ledger = self.updates.ledger_of(optimizer)
+        if ledger is not None:
+            ledger.moved(f"{type(scheduler).__name__} {id(scheduler)}", site)
+        calls = self.schedules.setdefault(id(scheduler), [])
+        if not calls and ledger is not None:
+            calls += [("optimizer", "")] * min(ledger.steps, 2)
+        calls.append(("scheduler", site))
+        # the beginning and the end say in which order the two take turns
+        del calls[64:-64]
+
+    def averaged(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
+        """Note that an average of weights moved."""
+        site = user_site()
+        for ledger in self.updates.living:
+            ledger.moved(f"{type(arguments[0]).__name__} {id(arguments[0])}", site)

@@ -1,0 +1,102 @@
+"""What is put in place of torch's functions while a run is watched, and taken away after it."""
+
+from collections.abc import Callable
+from functools import wraps
+from threading import local
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import nn
+
+from batchproof.watch._bodies import Around, Body, Caller
+
+LINES = 64
+
+
+class Patches:
+    """Everything that is put in place.
+
+    Attributes:
+        undo: takes each thing away again, in reverse order.
+        troubles: what failed in a listener, one line each; it never reaches the script.
+    """
+
+    def __init__(self) -> None:
+        self.undo: list[Callable[[], None]] = []
+        self.troubles: list[str] = []
+        self._inside = local()
+
+    def replace(self, function: Any, around: Around) -> None:
+        """Run `around` in place of a function of torch."""
+        while hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        if not isinstance(function, FunctionType):
+            return
+        body = Body(function, around)
+        body.replace(torch.compiler.is_compiling)
+        self.undo.append(body.restore)
+
+    def listen(self, function: Any, saw: Callable[[tuple[Any, ...], Any], None]) -> None:
+        """Call `saw` with the arguments and the result of every outer call of a function."""
+        inside = self._inside
+
+        def around(original: Caller, arguments: tuple[Any, ...]) -> Any:
+            if getattr(inside, "deep", False):
+                return original(*arguments)
+            inside.deep = True
+            try:
+                out = original(*arguments)
+            finally:
+                inside.deep = False
+            self.safely(saw, arguments, out)
+            return out
+
+        self.replace(function, around)
+
+    def listen_to_state_dicts(self, saw: Callable[[Any], None]) -> None:
+        """Call `saw` with every state_dict that is taken."""
+        original = nn.Module.state_dict
+        depth = local()
+
+        @wraps(original)
+        def state_dict(module: nn.Module, *args: Any, **named: Any) -> Any:
+            outer = not getattr(depth, "deep", False)
+            depth.deep = True
+            try:
+                state = original(module, *args, **named)
+            finally:
+                depth.deep = not outer
+            if outer:
+                self.safely(saw, state)
+            return state
+
+        def restore() -> None:
+            if nn.Module.state_dict is state_dict:
+                nn.Module.state_dict = original  # type: ignore[method-assign]
+
+        nn.Module.state_dict = state_dict  # type: ignore[method-assign, assignment]
+        self.undo.append(restore)
+
+    def guarded(self, hook: Callable[..., None]) -> Callable[..., None]:
+        """Return a hook whose errors do not reach the script."""
+
+        def run(*arguments: Any) -> None:
+            self.safely(hook, *arguments)
+
+        return run
+
+    def safely(self, do: Callable[..., Any], *arguments: Any) -> None:
+        """Run something of our own; what fails in it must not reach the script."""
+        try:
+            do(*arguments)
+        except Exception as error:
+            line = f"{getattr(do, '__name__', do)}: {type(error).__name__}: {error}"
+            if line not in self.troubles and len(self.troubles) < LINES:
+                self.troubles.append(line)
+
+    def remove(self) -> None:
+        """Take everything away."""
+        for undo in reversed(self.undo):
+            undo()
+        self.undo = []

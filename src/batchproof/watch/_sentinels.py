@@ -1,0 +1,124 @@
+"""What happened to a gradient between two looks, read off a few of its numbers.
+
+The sentinels are the first numbers of a few gradients. Gone, or multiplied by 0, is zeroed;
+multiplied by r is scaled, whoever did it: a loss scaler, a division by hand, clipping. With v
+before and u after, of all sentinels together,
+
+    r = <v, u> / <v, v>          rest = |u - r v|^2 / |u|^2
+
+and a rest above arithmetic says that it was no factor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from batchproof.watch._reads import Reads
+
+MOST = 2
+LENGTH = 1024
+
+
+@dataclass(slots=True)
+class Factor:
+    """What every micro-batch in a gradient was multiplied by; nan until it is read."""
+
+    value: float = float("nan")
+    rest: float = 0.0
+    eps: float = 0.0
+
+
+@dataclass(slots=True)
+class Sentinel:
+    """A small gradient as it was: the tensor, its version and a copy of its first elements."""
+
+    parameter: Tensor
+    gradient: Tensor
+    version: int
+    copy: Tensor
+
+    def is_as_it_was(self, *, thorough: bool) -> bool:
+        """Return whether nothing wrote to the gradient.
+
+        Args:
+            thorough: also look for what was written through `.data`, which counts no version. On
+                the CPU it is always looked for.
+        """
+        gradient = self.gradient
+        if self.parameter.grad is not gradient or gradient._version != self.version:  # noqa: SLF001
+            return False
+        if gradient.device.type == "cpu":
+            return torch.equal(gradient.detach().view(-1)[:LENGTH], self.copy)
+        return not thorough
+
+
+class Sentinels:
+    """A few gradients as they were.
+
+    Args:
+        reads: where numbers wait.
+    """
+
+    def __init__(self, reads: Reads) -> None:
+        self.reads = reads
+        self._sentinels: list[Sentinel] = []
+
+    def place(self, parameters: Sequence[Tensor]) -> None:
+        """Remember a few gradients as they are, those of the last parameters that have one."""
+        chosen = []
+        for parameter in reversed(parameters):
+            gradient = parameter.grad
+            if gradient is None or gradient.is_sparse or not gradient.is_contiguous():
+                continue
+            if type(gradient) is not Tensor:  # a part of one, or of another kind
+                continue
+            copy = gradient.detach().view(-1)[:LENGTH].clone()
+            chosen.append(Sentinel(parameter, gradient, gradient._version, copy))  # noqa: SLF001
+            if len(chosen) == MOST:
+                break
+        self._sentinels = chosen
+
+    def forget(self) -> None:
+        """Let go of the gradients."""
+        self._sentinels = []
+
+    def are_gone(self) -> bool:
+        """Return whether every gradient is None."""
+        return all(sentinel.parameter.grad is None for sentinel in self._sentinels)
+
+    def are_as_they_were(self, *, thorough: bool) -> bool:
+        """Return whether nothing wrote to any of them.
+
+        Args:
+            thorough: also look for what was written through `.data`.
+        """
+        return all(sentinel.is_as_it_was(thorough=thorough) for sentinel in self._sentinels)
+
+    def factor(self) -> Factor:
+        """Return what the gradients were multiplied by since they were placed."""
+        factor = Factor()
+        factor.eps = max((torch.finfo(s.copy.dtype).eps for s in self._sentinels), default=0.0)
+        sums: tuple[Tensor, Tensor, Tensor] | None = None
+        for sentinel in self._sentinels:
+            gradient = sentinel.parameter.grad
+            v = sentinel.copy.double()
+            u = torch.zeros_like(v) if gradient is None else _head(gradient, v)
+            parts = v.dot(v), v.dot(u), u.dot(u)
+            if sums is not None:
+                parts = sums[0] + parts[0], sums[1] + parts[1], sums[2] + parts[2]
+            sums = parts
+        if sums is None:
+            factor.value = 1.0
+            return factor
+        vv, vu, uu = sums
+        ratio = torch.where(vv > 0, vu / vv, 1.0)
+        rest = torch.where(uu > 0, (uu - ratio * ratio * vv).abs() / uu, 0.0)
+        self.reads.later(ratio, lambda x: setattr(factor, "value", x))
+        self.reads.later(rest, lambda x: setattr(factor, "rest", x))
+        return factor
+
+
+def _head(gradient: Tensor, like: Tensor) -> Tensor:
+    return gradient.detach().reshape(-1)[: len(like)].double()
