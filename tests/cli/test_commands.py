@@ -93,7 +93,7 @@ def test_a_run_is_trained_evaluated_gone_on_with_and_reported(batchproof, tmp_pa
     assert batchproof("evaluate", "runs/tabular_weighted").out.strip() == table
     further = batchproof("train", "tabular_weighted", "--resume", "--max-steps", 50)
     assert further.status == 0
-    assert "going on with runs/tabular_weighted from step 40" in further.err
+    assert "resuming runs/tabular_weighted from step 40" in further.err
     # an end that is given when a run goes on stands in place of both that it was begun with
     further = batchproof("train", "tabular_weighted", "--resume", "--epochs", 2)
     assert "from step 50" in further.err

@@ -41,16 +41,9 @@ CIRCLES = [
     "check/_report/_page.py",
     "check/_report/_report.py",
     "check/_report/_table.py",
-    "train/_live.py",
-    "train/_progress.py",
 ]
-SMALL = [
-    "train/_evenly.py",
-    "train/_lock.py",
-]
+SMALL = []
 LARGE = {
-    "Fit",
-    "FolderKeeper",
     "Inquiry",
     "Meter",
     "Runner",

@@ -12,7 +12,8 @@ import batchproof as bp
 import rank_cases
 import rank_training
 from batchproof.step import distributed_group
-from batchproof.train import Callback, _keeper, _signals
+from batchproof.train import Callback, _signals
+from batchproof.train._checkpoints import _folder
 
 LOSS = rank_training.LOSS
 SHARED = ("ddp", "fsdp")
@@ -196,13 +197,13 @@ def killed(folder: Path, where: str) -> dict:
     if where == "step":
         at = [At(5, 1, kill)]
     elif os.environ["RANK"] == "1":
-        written, write = [], _keeper.write_shards
+        written, write = [], _folder.write_shards
 
         def write_and_die(*arguments) -> dict:
             written.append(arguments)
             return kill() if len(written) == 5 else write(*arguments)
 
-        _keeper.write_shards = write_and_die
+        _folder.write_shards = write_and_die
     with distributed_group("cpu"):
         return fit(folder / where, "fsdp", checkpoint_every_steps=2, callbacks=at)
 

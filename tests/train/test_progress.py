@@ -5,8 +5,9 @@ import re
 import torch
 from rich.console import Console
 
-from batchproof.train import LiveProgress, NoProgress, PlainProgress, Position, Record, _live
-from batchproof.train._progress import progress_on
+from batchproof.train import LiveProgress, NoProgress, PlainProgress, Position, Record
+from batchproof.train._outputs import _progress
+from batchproof.train._outputs._progress import progress_on
 from small_runs import batches, trainer
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
@@ -44,7 +45,7 @@ def test_a_line_every_so_many_steps():
 
 def test_on_a_terminal_the_line_is_redrawn_at_most_ten_times_a_second(monkeypatch):
     now, reads = [0.0], []
-    monkeypatch.setattr(_live.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: now[0])
     progress = LiveProgress(console(terminal=True))
     progress.begin_epoch(1, 2, 100)
 

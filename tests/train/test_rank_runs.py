@@ -135,7 +135,7 @@ def test_one_process_goes_on_with_what_two_sharded(sharded):
         assert torch.equal(found[name], seen[name])
     assert found["estimate"] == pytest.approx(seen["estimate"], rel=1e-12)
     assert found["notices"] == [
-        "2 ranks made the checkpoint and 1 go on: with generators drawn anew."
+        "2 ranks made the checkpoint and 1 resume it: with generators drawn anew."
     ]
     longer = [rank_runs.fit(run, "bare", epochs=3) for _ in range(2)]
     assert [len(each["notices"]) for each in longer] == [1, 0]
@@ -177,4 +177,4 @@ def test_a_damaged_shard_is_named_and_the_checkpoint_before_is_used(sharded, dam
         shard.unlink()
     notices = rank_runs.fit(run, "bare", epochs=2)["notices"]
     assert notices[0].startswith(str(shard))
-    assert f"; going on from {run / 'previous'}, made at step 3." in notices[0]
+    assert f"; resuming from {run / 'previous'}, made at step 3." in notices[0]

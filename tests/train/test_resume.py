@@ -210,7 +210,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, dama
     history = trainer(run_dir=run).fit(batches(16), batches(9), max_epochs=3, resume=True)
     assert len(history.notices) == 1
     assert str(run / "last") in history.notices[0]
-    assert "going on from" in history.notices[0]
+    assert "resuming from" in history.notices[0]
     expect_alike(tmp_path / "whole", run)
 
 
@@ -356,7 +356,7 @@ def test_a_run_that_another_process_writes_to_is_refused(tmp_path):
 
 
 def test_resume_names_what_cannot_be_gone_on_with(tmp_path):
-    with pytest.raises(bp.RunFolderError, match="there is nothing to go on with"):
+    with pytest.raises(bp.RunFolderError, match="there is nothing to resume"):
         trainer().fit(batches(), max_epochs=1, resume=tmp_path / "nowhere")
     with pytest.raises(bp.SettingError, match="run_dir, but it is None"):
         trainer().fit(batches(), max_epochs=1, resume=True)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import batchproof as bp
-from batchproof.train import Callback, _best, _keeper
+from batchproof.train import Callback, _state
+from batchproof.train._checkpoints import _folder
 from small_runs import batches, classifier, criterion, samples, trainer
 from strategies import cuts
 
@@ -98,7 +99,7 @@ def test_the_best_weights_are_a_copy_of_those_with_the_lowest_validation_mean():
 
 
 def test_a_reference_in_place_of_a_copy_would_be_noticed(monkeypatch):
-    monkeypatch.setattr(_keeper, "copied", dict)
+    monkeypatch.setattr(_folder, "on_host", dict)
     with pytest.raises(AssertionError):
         expect_the_third_epoch(falling_then_rising())
 
@@ -107,7 +108,7 @@ def test_a_minimum_that_is_never_updated_would_be_noticed(monkeypatch):
     def forgetful(self, value, epoch):
         return value < (1e9 if self.value is None else self.value)
 
-    monkeypatch.setattr(_best.Best, "update", forgetful)
+    monkeypatch.setattr(_state.Best, "update", forgetful)
     with pytest.raises(AssertionError):
         expect_the_third_epoch(falling_then_rising())
 
@@ -358,7 +359,7 @@ def test_batches_of_every_shape_are_brought_to_the_device():
     from typing import NamedTuple
 
     from batchproof import _trees
-    from batchproof.train import _place
+    from batchproof.train import _batches
 
     class Pair(NamedTuple):
         x: torch.Tensor
@@ -376,7 +377,7 @@ def test_batches_of_every_shape_are_brought_to_the_device():
     assert isinstance(moved["a"][1], Pair)
     assert (moved["b"][0].name, moved["b"][1:]) == ("n", ("text", 3))
     loader = [samples(2)]
-    assert _place.placed(loader, cpu) is loader
+    assert _batches.placed(loader, cpu) is loader
 
 
 def test_a_device_that_is_not_there_is_refused():

@@ -85,8 +85,8 @@ def _interrupted(stopped: KeyboardInterrupt, out: Path | None, command: str) -> 
     number = stopped.signal if isinstance(stopped, RunInterruptedError) else signal.SIGINT
     if out is None or not runs_in(out):
         return RunInterruptedError("interrupted; nothing was kept.", number)
-    at, _, goes_on = str(stopped).partition("; go on")
-    if not goes_on:
+    at, _, resumes = str(stopped).partition("; resume with")
+    if not resumes:
         at = f"interrupted by {signal.Signals(number).name}; what was saved is whole in {out}"
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
     how = "go on" if alone else "go on, under the same launcher"

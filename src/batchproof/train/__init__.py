@@ -3,11 +3,13 @@
 evaluate      a model's mean loss over a data set, with its standard error
 supervised    a criterion as a loss function for batches (input, target)
 Trainer       fits and evaluates with one function for a batch's Mean
+Steps, Compute, Stopping, Limits, Saving, Reporting, Breakdown
+              the options of a Trainer, those together that belong together
 History       what a run measured; the best epoch and the runner-up
 Record        one of its pairs
-RunFolder     reads what a run has left: configuration, records, weights
+RunFolder     reads the files of a run: configuration, records, weights
 LrSweep       losses by learning rate, of Trainer.find_lr
-Callback      is told of a run as it goes
+Callback      hears what happens in a run
 LivePlot      draws its curves
 Progress      shows it: on a terminal, as plain lines, or not at all
 save_sharded, load_sharded    a checkpoint in shards, for any number of ranks
@@ -15,23 +17,38 @@ model_summary, first_batch    what is looked at before training
 """
 
 from batchproof.runs import Choice, History, Record, RunFolder
-from batchproof.train._callback import Callback
+from batchproof.train._checkpoints._sharded import load_sharded, save_sharded
 from batchproof.train._evaluate import evaluate
-from batchproof.train._live import LiveProgress
-from batchproof.train._loss import Loss, Precision
-from batchproof.train._lr_finder import LrSweep
-from batchproof.train._plot import LivePlot, draw_curves
+from batchproof.train._first_batch import first_batch, model_summary
+from batchproof.train._loss import Loss, Precision, Supervised, supervised
+from batchproof.train._options import (
+    Breakdown,
+    Compute,
+    Limits,
+    Reporting,
+    Saving,
+    Steps,
+    Stopping,
+)
+from batchproof.train._outputs._callback import Callback
+from batchproof.train._outputs._plot import LivePlot, draw_curves
+from batchproof.train._outputs._progress import (
+    LiveProgress,
+    NoProgress,
+    PlainProgress,
+    Progress,
+)
 from batchproof.train._position import Position
-from batchproof.train._progress import NoProgress, PlainProgress, Progress
-from batchproof.train._sanity import first_batch, model_summary
-from batchproof.train._sharded import load_sharded, save_sharded
-from batchproof.train._supervised import Supervised, supervised
 from batchproof.train._trainer import Trainer
+from batchproof.train._trials import LrSweep
 
 __all__ = [
+    "Breakdown",
     "Callback",
     "Choice",
+    "Compute",
     "History",
+    "Limits",
     "LivePlot",
     "LiveProgress",
     "Loss",
@@ -42,7 +59,11 @@ __all__ = [
     "Precision",
     "Progress",
     "Record",
+    "Reporting",
     "RunFolder",
+    "Saving",
+    "Steps",
+    "Stopping",
     "Supervised",
     "Trainer",
     "draw_curves",

@@ -1,4 +1,7 @@
-"""An exponential moving average of the weights, beside the model and at times in its place."""
+"""The weights that are evaluated, where they are not those in training.
+
+An exponential moving average beside the model, or what an optimiser keeps for evaluation itself.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -6,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from batchproof._errors import SettingError
 from batchproof.ranks import is_sharded, local, unwrapped
@@ -18,6 +22,9 @@ class NoAverage:
     """The model's own weights."""
 
     kept = False
+
+    def begin(self) -> None:
+        """Do nothing."""
 
     def update(self) -> None:
         """Do nothing."""
@@ -39,7 +46,7 @@ class NoAverage:
         return None
 
     def load_state_dict(self, state: Mapping[str, Tensor] | None) -> None:
-        """Take nothing."""
+        """Load nothing."""
 
 
 class MovingAverage:
@@ -48,19 +55,14 @@ class MovingAverage:
     The first step copies the weights. Buffers (running statistics) are the model's own. Of a model
     in shards each rank averages its own.
 
-    Raises:
-        SettingError: if the decay is not between 0 and 1, or the model is no torch.nn.Module.
+    Args:
+        model: whose weights are averaged.
+        decay: between 0 and 1.
     """
 
     kept = True
 
-    def __init__(self, model: Any, decay: float) -> None:
-        if not 0 < decay < 1:
-            raise SettingError(f"ema is {decay}; expected a decay between 0 and 1, such as 0.999.")
-        if not isinstance(model, nn.Module):
-            raise SettingError(
-                f"ema needs a torch.nn.Module, not {type(model).__name__}; leave ema out."
-            )
+    def __init__(self, model: nn.Module, decay: float) -> None:
         self._model = model
         self._decay = decay
         self._count = 0
@@ -72,9 +74,12 @@ class MovingAverage:
         self._averages = {name: copies[p] for name, p in self._parameters.items()}
         self._pairs = [(local(average), p) for p, average in copies.items()]
 
+    def begin(self) -> None:
+        """Do nothing."""
+
     @torch.no_grad()
     def update(self) -> None:
-        """Take the model's weights into the average."""
+        """Add the model's weights to the average."""
         averages = [average for average, _ in self._pairs]
         weights = [local(p) for _, p in self._pairs]
         if self._count:
@@ -89,7 +94,7 @@ class MovingAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Put the average in the place of the model's weights, and these back afterwards."""
+        """Give the model the averaged weights in the body, and its own afterwards."""
         self._exchange()
         try:
             yield
@@ -125,7 +130,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor] | None) -> None:
-        """Take the average of a checkpoint."""
+        """Load the average of a checkpoint."""
         if state is None:
             return
         for name, average in self._averages.items():
@@ -133,6 +138,89 @@ class MovingAverage:
         self._count = int(state[_COUNT])
 
 
-def average_of(model: Any, decay: float | None) -> NoAverage | MovingAverage:
-    """Return the moving average with a decay, or the model's own weights where it is None."""
-    return NoAverage() if decay is None else MovingAverage(model, decay)
+class OwnAverage:
+    """What an optimiser keeps for evaluation itself, as a schedule-free one does.
+
+    Its eval() puts those weights in the place of the ones in training, and its train() undoes that.
+    """
+
+    kept = False
+
+    def __init__(self, model: nn.Module, optimizer: Any) -> None:
+        self._model, self._optimizer = model, optimizer
+        self._evaluates = False
+
+    def begin(self) -> None:
+        """Have the optimiser train."""
+        self._switch(evaluate=False)
+
+    def update(self) -> None:
+        """Do nothing; the optimiser has averaged."""
+
+    def restart(self) -> None:
+        """Have the optimiser evaluate the weights that the model is given next."""
+        self._switch(evaluate=True)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Give the model the weights to evaluate in the body, and those in training afterwards."""
+        if self._evaluating:
+            yield
+            return
+        trained = {p: p.detach().clone() for p in self._model.parameters()}
+        self._switch(evaluate=True)
+        try:
+            yield
+        finally:
+            self._switch(evaluate=False)
+            # there and back is rounded
+            with torch.no_grad():
+                for parameter, weight in trained.items():
+                    parameter.copy_(weight)
+
+    @property
+    def _evaluating(self) -> bool:
+        mode = self._optimizer.param_groups[0].get("train_mode")
+        return self._evaluates if mode is None else not mode
+
+    def _switch(self, *, evaluate: bool) -> None:
+        self._optimizer.eval() if evaluate else self._optimizer.train()
+        self._evaluates = evaluate
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of the weights to evaluate by the names of the model's state."""
+        named = unwrapped(self._model).named_parameters(remove_duplicate=False)
+        with self.in_place():
+            return {name: parameter.detach().clone() for name, parameter in named}
+
+    def state_dict(self) -> dict[str, Tensor] | None:
+        """Return nothing; the optimiser's state has it."""
+        return None
+
+    def load_state_dict(self, state: Mapping[str, Tensor] | None) -> None:
+        """Load nothing."""
+
+
+Average = NoAverage | MovingAverage | OwnAverage
+
+
+def average_of(model: nn.Module, optimizer: Any, decay: float | None) -> Average:
+    """Return what gives the weights that are evaluated.
+
+    Args:
+        model: that is trained.
+        optimizer: that trains it.
+        decay: of a moving average, or None.
+
+    Raises:
+        SettingError: if a moving average is asked for beside an optimiser that has its own.
+    """
+    own = all(callable(getattr(optimizer, name, None)) for name in ("eval", "train"))
+    if not own or not isinstance(optimizer, Optimizer):
+        return NoAverage() if decay is None else MovingAverage(model, decay)
+    if decay is not None:
+        raise SettingError(
+            f"ema is {decay} beside {type(optimizer).__name__}, which averages the weights itself; "
+            "leave ema out."
+        )
+    return OwnAverage(model, optimizer)

@@ -14,16 +14,26 @@ from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
 from batchproof._errors import NonFiniteError
+from batchproof._trees import first_nonfinite, to_device
 from batchproof.meter import Estimate
-from batchproof.ranks import in_a_group, unwrapped
-from batchproof.train._evenly import evenly
-from batchproof.train._loss import Loss
-from batchproof.train._place import device_of, placed
-from batchproof.train._sums import Groups, Sums, unpooled
-from batchproof.train._supervised import refuse_criterion
+from batchproof.ranks import (
+    from_rank,
+    group_or_default,
+    in_a_group,
+    is_sharded,
+    of_all,
+    unwrapped,
+    watch_of,
+)
+from batchproof.step import windows
+from batchproof.train._batches import device_of, placed
+from batchproof.train._loss import Loss, refuse_criterion
+from batchproof.train._pass_means import Groups, PassMeans, unpooled
 
 By = Callable[[Any], Int[Tensor, " samples"]]
 _FOLD = 1024
+# more batches than a rank evaluates: the place that a rank has come to when it has done its own
+_DONE = 2**40
 
 
 def evaluate(
@@ -39,10 +49,10 @@ def evaluate(
 ) -> Estimate:
     """Return the mean loss of a model over a data set, with its standard error and metrics.
 
-    The model is put in evaluation mode and back, each module as it was; no gradient is kept.
+    The model is evaluated in evaluation mode, and each module's mode restored; no gradient is kept.
 
     Args:
-        model: handed to loss; batches are brought to where its parameters lie.
+        model: handed to loss; batches are moved to the device of its parameters.
         loader: any iterable of batches.
         loss: called as loss(model, batch); returns a Mean, a dict of Means or an Outcome.
         by: called as by(batch): the group of each sample, shape (samples,), for a breakdown.
@@ -93,7 +103,7 @@ def measure(
     group: Any = None,
     left: Callable[[bool], bool] | None = None,
     over: Callable[[], None] | None = None,
-) -> Sums:
+) -> PassMeans:
     """Return the sums of an evaluation, from which evaluate makes its Estimate.
 
     Args:
@@ -114,28 +124,47 @@ def measure(
     """
     # ranks draw unequal numbers of batches, so none may wait for another in a forward pass
     model = unwrapped(model)
-    sums = Sums(coefficients=coefficients, groups=groups)
-    watch = _Watch()
-    with evaluating(model):
-        for batch, counts in evenly(model, placed(loader, device_of(model)), group):
+    sums = PassMeans(coefficients=coefficients, groups=groups)
+    finite = _FiniteCheck()
+    with evaluating(model), _counted(group) as count:
+        for batch, counts in _evenly(model, placed(loader, device_of(model)), group):
+            count()
             terms, metrics = unpooled(loss(model, batch))
             if counts:
                 sums.add(terms, metrics, by=None if by is None else by(batch))
-                watch.add({name: mean.total.sum() for name, mean in terms.items()})
+                finite.add({name: mean.total.sum() for name, mean in terms.items()})
+            count()
             if left is not None and left(counts):
                 break
     if over is not None:
         over()
     if nonfinite == "raise":
-        watch.check(loader)
+        finite.check(loader)
     if in_a_group(group):
         sums.sync(group)
     return sums
 
 
 @contextmanager
+def _counted(group: Any) -> Iterator[Callable[[], None]]:
+    """Give a function that counts a step of the evaluation, by which a rank that hangs is found."""
+    if not in_a_group(group):
+        yield lambda: None
+        return
+    watch = watch_of(group_or_default(group))
+    begin = watch.place
+
+    def count() -> None:
+        watch.place += 1
+
+    yield count
+    # ranks evaluate unequal numbers of batches, and wait for each other only when all are done
+    watch.place = begin + _DONE
+
+
+@contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Put a model in evaluation mode without gradient, and every module of it back as it was."""
+    """Put a model in evaluation mode without gradient, and restore the mode of every module."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     training = [module.training for module in modules]
     for module in modules:
@@ -148,8 +177,8 @@ def evaluating(model: Any) -> Iterator[None]:
             module.training = was
 
 
-class _Watch:
-    """Which batches had a loss that is not finite; read on the host only at the end."""
+class _FiniteCheck:
+    """The batches whose loss is not finite; read on the host only at the end."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
@@ -179,7 +208,7 @@ class _Watch:
         batches = len(finite) // len(self._names)
         raise NonFiniteError(
             f"the loss is not finite: term {self._names[term]!r} in batch {index + 1} of "
-            f"{batches}{_blame(loader, index)}. Mend the data or the model; "
+            f"{batches}{_blame(loader, index)}. Fix the data or the model; "
             "evaluate(nonfinite='keep') returns such a mean as it is."
         )
 
@@ -189,20 +218,34 @@ def _blame(loader: Iterable[Any], index: int) -> str:
     shuffled = isinstance(getattr(loader, "sampler", None), RandomSampler)
     if isinstance(loader, Iterator) or shuffled:
         return ""
-    batch = next(islice(iter(loader), index, None), None)
-    sample = nonfinite_sample(batch)
-    return "" if sample is None else f", whose sample {sample} (from 0) holds NaN or infinity"
+    nonfinite = first_nonfinite(next(islice(iter(loader), index, None), None))
+    if nonfinite is None:
+        return ""
+    return f", whose sample {nonfinite[0]} (from 0) holds NaN or infinity"
 
 
-def nonfinite_sample(batch: Any) -> int | None:
-    """Return the index of the first sample of a batch that holds NaN or infinity, or None."""
-    if isinstance(batch, Tensor):
-        if batch.ndim == 0 or not batch.is_floating_point():
-            return None
-        bad = ~batch.isfinite().flatten(1).all(1) if batch.ndim > 1 else ~batch.isfinite()
-        return int(bad.nonzero()[0]) if bool(bad.any()) else None
-    parts = batch.values() if isinstance(batch, Mapping) else batch
-    if not isinstance(parts, Iterable) or isinstance(parts, str | bytes):
-        return None
-    found = [sample for part in parts if (sample := nonfinite_sample(part)) is not None]
-    return min(found, default=None)
+def _evenly(model: Any, loader: Iterable[Any], group: Any) -> Iterator[tuple[Any, bool]]:
+    """Yield batches, and whether each counts: the ranks of a sharded model run it equally often.
+
+    A rank with fewer batches runs its last one again, and one without any runs one that it is
+    sent; these do not count.
+    """
+    if not (is_sharded(model) and in_a_group(group)):
+        for batch in loader:
+            yield batch, True
+        return
+    last = None
+    for number, window in enumerate(windows(loader, 1, group=group)):
+        last = window[0] if window else last
+        if number == 0:
+            last = _one_for_all(last, model, group, there=bool(window))
+        yield last, bool(window)
+
+
+def _one_for_all(batch: Any, model: Any, group: Any, *, there: bool) -> Any:
+    """Return this rank's batch, or one of a rank that has one; every rank calls it."""
+    have = of_all(there, group)
+    if all(have):
+        return batch
+    sent = from_rank(have.index(True), batch, group)
+    return batch if there else to_device(sent, device_of(model))

@@ -1,4 +1,4 @@
-"""Where a run stands."""
+"""The position of a run: epochs, steps and batches done."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class Position:
-    """A place between two optimiser steps.
+    """A position between two optimiser steps.
 
     Attributes:
         epoch: epochs completed.
@@ -33,5 +33,5 @@ class Position:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Take the counters of a checkpoint."""
+        """Load the counters of a checkpoint."""
         self.epoch, self.step, self.batch = state["epoch"], state["step"], state["batch"]

@@ -6,28 +6,28 @@ from batchproof._errors import EmptyMeanError
 from batchproof.mean import LOSS
 from batchproof.meter import Estimate, Meter
 from batchproof.runs import Record, Span
+from batchproof.train._pass_means import PassMeans
 from batchproof.train._position import Position
-from batchproof.train._sums import Sums
 
 
-def records_of(sums: Sums, prefix: str, position: Position, span: Span) -> list[Record]:
+def records_of(sums: PassMeans, prefix: str, position: Position, span: Span) -> list[Record]:
     """Return the objective, its terms and the metrics of a pass as records.
 
     Args:
-        sums: of the pass.
+        sums: those of the pass.
         prefix: "train" or "val".
-        position: where the run stands; an epoch under way counts as the next.
+        position: of the run; an epoch under way counts as the next.
         span: what the sums were taken over.
     """
     at = (position.step, position.epoch + 1)
-    found: list[Record] = []
+    records: list[Record] = []
     if set(sums.terms) != {LOSS} or sums.weighted:
-        found += _objective(sums, f"{prefix}_{LOSS}", at, span)
+        records += _objective(sums, f"{prefix}_{LOSS}", at, span)
         named = {f"{LOSS}_term" if n == LOSS else n: meter for n, meter in sums.terms.items()}
-        found += _each(named, prefix, at, span)
+        records += _each(named, prefix, at, span)
     else:
-        found += _each(sums.terms, prefix, at, span)
-    return [*found, *_each(sums.metrics, prefix, at, span)]
+        records += _each(sums.terms, prefix, at, span)
+    return [*records, *_each(sums.metrics, prefix, at, span)]
 
 
 def setting(name: str, value: float, position: Position, span: Span) -> Record:
@@ -35,7 +35,7 @@ def setting(name: str, value: float, position: Position, span: Span) -> Record:
     return Record(position.step, position.epoch + 1, name, value, 1.0, "step", span)
 
 
-def _objective(sums: Sums, name: str, at: tuple[int, int], span: Span) -> list[Record]:
+def _objective(sums: PassMeans, name: str, at: tuple[int, int], span: Span) -> list[Record]:
     try:
         found = sums.estimate()
     except EmptyMeanError:

@@ -1,12 +1,9 @@
 """The trainer: model, loss and optimiser put together once, then fitted and evaluated."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from os import PathLike
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Unpack
 
 import torch
-from rich.console import Console
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
@@ -16,69 +13,56 @@ from batchproof.ranks import unwrapped
 from batchproof.runs import History
 from batchproof.step import Step
 from batchproof.train._average import average_of
-from batchproof.train._callback import Callback
-from batchproof.train._dry_run import try_everything
+from batchproof.train._batches import Epochs, find_device
 from batchproof.train._evaluate import By, evaluate
-from batchproof.train._identity import identity_of
-from batchproof.train._loss import Loss, Precision, under_precision
-from batchproof.train._lr_finder import LrSweep, sweep
-from batchproof.train._parts import Parts
-from batchproof.train._place import find_device
-from batchproof.train._progress import Progress
-from batchproof.train._scheduling import schedule_of
-from batchproof.train._session import Outlets, Resume, Session
-from batchproof.train._settings import Settings
-from batchproof.train._sums import Groups
-from batchproof.train._supervised import refuse_criterion
-from batchproof.train._walk import Walk
+from batchproof.train._fingerprint import fingerprint_of
+from batchproof.train._loop import Ends
+from batchproof.train._loss import Loss, refuse_criterion, under_precision
+from batchproof.train._options import (
+    Breakdown,
+    Compute,
+    Keywords,
+    Limits,
+    Options,
+    Reporting,
+    Saving,
+    Steps,
+    Stopping,
+    options_of,
+)
+from batchproof.train._pass_means import Groups
+from batchproof.train._schedule import schedule_of
+from batchproof.train._start import Resume, Setup, running
+from batchproof.train._state import Parts
+from batchproof.train._trials import LrSweep, sweep, try_everything
 
 
 class Trainer:
     """Trains a model so that neither gradient nor number depends on how the data is cut.
 
+    Options are given by their own names, or as values that hold those that belong together, which
+    say what each means: Trainer(..., patience=3) is Trainer(..., stopping=Stopping(patience=3)).
+
     Args:
         model: moved to the device at once.
         loss: called as loss(model, batch); returns a Mean, a dict of Means or an Outcome.
         optimizer: any torch optimiser, or a callable updater(batch_weight).
-        scheduler: one of torch's learning rate schedules, or None.
-        scheduler_per: "epoch" or "step": when the schedule moves on. ReduceLROnPlateau gets the
-            monitored mean.
-        accumulate: micro-batches an optimiser step.
-        max_grad_norm: the norm that gradients are clipped to, or None.
-        coefficients: what each term of an objective is multiplied by; 1 where not given.
-        count: for several terms over several micro-batches: weights before the backward pass.
-        nonfinite: "raise", or "skip" for steps whose loss or gradient is not finite.
-        precision: "fp32", or autocast in "bf16" or "fp16".
-        device: "auto" is the machine's accelerator, else the CPU.
-        compile: whether the model's forward is compiled.
-        ema: decay of a moving average of the weights, which is then what is evaluated and kept as
-            the best.
-        by: called as by(batch): the group of each sample, for a breakdown of validations.
-        groups: the number of groups, or their names.
-        run_dir: a folder to make for records and checkpoints; None writes nothing.
-        monitor: the mean that chooses the best epoch.
-        mode: "min" or "max": which is better.
-        patience: epochs to wait for a better one before stopping, or None.
-        min_delta: how much better it must be.
-        seed: of every random generator when training begins, or None to leave them.
-        deterministic: whether operations that vary from run to run are refused.
-        limit_train_batches: batches an epoch at most, or None.
-        limit_val_batches: batches of a validation at most, or None.
-        overfit_batches: train and validate on the first few batches, or None.
-        log_every: optimiser steps between two records of the training loss.
-        checkpoint_every_steps: steps between checkpoints within an epoch, besides the one at its
-            end; None for that one only.
-        loggers: objects with .log(dict, step=), such as a W&B run; or "tensorboard".
-        callbacks: told of everything, in order.
-        progress: True to show it on the standard error, a rich Console to show it there, False
-            for none.
-        plot: True to draw curves in a notebook, a window or RUN/curves.png; or the PNG's path.
-        config: further settings, recorded in config.json and compared on resume.
-        info: recorded in config.json only.
+        steps: how optimiser steps are taken: accumulate, max_grad_norm, coefficients, count,
+            nonfinite, scheduler, scheduler_per, ema.
+        compute: where and how numbers are computed: precision, device, compile, seed,
+            deterministic.
+        stopping: which epoch is the best, and when to stop: monitor, mode, patience, min_delta.
+        limits: how much of the data is used: limit_train_batches, limit_val_batches,
+            overfit_batches.
+        saving: what is kept on disk: run_dir, checkpoint_every_steps, config, info.
+        reporting: who hears of a run: log_every, loggers, callbacks, progress, plot.
+        breakdown: the groups whose means a validation gives as well: by, groups.
         group: the process group whose ranks train together.
+        **options: single options by their own names.
 
     Raises:
-        SettingError: if a setting cannot be meant.
+        SettingError: if an option is invalid, or given twice.
+        TypeError: if there is no option of a name.
 
     Example:
         >>> import torch
@@ -90,6 +74,8 @@ class Trainer:
         >>> history = trainer.fit([(x[:5], 2 * x[:5]), (x[5:], 2 * x[5:])], max_epochs=20)
         >>> history.values("train_loss")[-1] < 0.1
         True
+        >>> trainer
+        Trainer(Linear, supervised(MSELoss()), SGD, progress=False)
     """
 
     def __init__(
@@ -98,81 +84,40 @@ class Trainer:
         loss: Loss,
         optimizer: Any,
         *,
-        scheduler: Any = None,
-        scheduler_per: Literal["epoch", "step"] = "epoch",
-        accumulate: int = 1,
-        max_grad_norm: float | None = None,
-        coefficients: Mapping[str, float] | None = None,
-        count: Any = None,
-        nonfinite: Literal["raise", "skip"] = "raise",
-        precision: Precision = "fp32",
-        device: str | torch.device = "auto",
-        compile: bool = False,  # noqa: A002
-        ema: float | None = None,
-        by: By | None = None,
-        groups: Groups | None = None,
-        run_dir: str | PathLike[str] | None = None,
-        monitor: str = "val_loss",
-        mode: Literal["min", "max"] = "min",
-        patience: int | None = None,
-        min_delta: float = 0.0,
-        seed: int | None = None,
-        deterministic: bool = False,
-        limit_train_batches: int | None = None,
-        limit_val_batches: int | None = None,
-        overfit_batches: int | None = None,
-        log_every: int = 100,
-        checkpoint_every_steps: int | None = None,
-        loggers: Sequence[Any] = (),
-        callbacks: Sequence[Callback] = (),
-        progress: bool | Console | Progress = True,
-        plot: bool | str | PathLike[str] = False,
-        config: Mapping[str, Any] | None = None,
-        info: Mapping[str, Any] | None = None,
+        steps: Steps | None = None,
+        compute: Compute | None = None,
+        stopping: Stopping | None = None,
+        limits: Limits | None = None,
+        saving: Saving | None = None,
+        reporting: Reporting | None = None,
+        breakdown: Breakdown | None = None,
         group: Any = None,
+        **options: Unpack[Keywords],
     ) -> None:
-        given = locals()
-        # every option is named after the field it fills
-        self.settings = Settings(**{field.name: given[field.name] for field in fields(Settings)})
-        self._outlets = Outlets(**{field.name: given[field.name] for field in fields(Outlets)})
-        self.device = find_device(device)
-        self._loss = loss
-        self._parts = self._assemble(model, loss, optimizer, scheduler, count)
-        self._made_with = identity_of(self._parts, self.settings, config)
-        if compile:
+        values = {
+            "steps": steps,
+            "compute": compute,
+            "stopping": stopping,
+            "limits": limits,
+            "saving": saving,
+            "reporting": reporting,
+            "breakdown": breakdown,
+        }
+        self.options = options_of(values, options, group)
+        self.device = find_device(self.options.compute.device)
+        self._parts = _assembled(model, loss, optimizer, self.options, self.device)
+        made_with = fingerprint_of(self._parts, self.options)
+        self._setup = Setup(self._parts, self.options, self.device, made_with, loss)
+        if self.options.compute.compile:
             _compile(model)
 
-    def _assemble(
-        self, model: nn.Module, loss: Loss, optimizer: Any, scheduler: Any, count: Any
-    ) -> Parts:
-        settings = self.settings
-        if not isinstance(model, nn.Module):
-            raise SettingError(
-                f"model is {type(model).__name__}; expected a torch.nn.Module, which can hold "
-                "parameters made by hand as well."
-            )
-        refuse_criterion(loss)
-        _refuse_stranger(model, optimizer)
-        model.to(self.device)
-        scaler = GradScaler(self.device.type) if settings.precision == "fp16" else None
-        return Parts(
-            model,
-            under_precision(loss, settings.precision, self.device),
-            optimizer,
-            Step(
-                model,
-                optimizer,
-                coefficients=settings.coefficients,
-                max_grad_norm=settings.max_grad_norm,
-                scaler=scaler,
-                group=self._outlets.group,
-                count=count,
-                nonfinite=settings.nonfinite,
-            ),
-            schedule_of(scheduler, settings.scheduler_per, optimizer),
-            average_of(model, settings.ema),
-            scaler,
-        )
+    def __repr__(self) -> str:
+        made_of = (unwrapped(self.model), self._parts.optimizer)
+        model, optimizer = (getattr(each, "__name__", type(each).__name__) for each in made_of)
+        loss = self._setup.criterion
+        named = getattr(loss, "__name__", None) or repr(loss)
+        changed = [f"{name}={value!r}" for name, value in self.options.changed().items()]
+        return f"Trainer({', '.join([model, named, optimizer, *changed])})"
 
     @property
     def model(self) -> nn.Module:
@@ -180,13 +125,13 @@ class Trainer:
         return self._parts.model
 
     def load_weights(self, weights: Mapping[str, Any]) -> None:
-        """Take weights into the model, as evaluate then measures them; an average begins anew.
+        """Load weights into the model, as evaluate then measures them; an average begins anew.
 
         Args:
-            weights: such as History.best_state() or RunFolder.weights() give.
+            weights: such as History.best_state() or RunFolder.weights() return.
         """
-        unwrapped(self.model).load_state_dict(self._parts.as_in_model(weights))
         self._parts.average.restart()
+        unwrapped(self.model).load_state_dict(self._parts.as_in_model(weights))
 
     def fit(
         self,
@@ -204,28 +149,28 @@ class Trainer:
             val: the same for validation, or None.
             max_epochs: epochs to train in all.
             max_steps: optimiser steps to take in all; the epoch under way is then closed early.
-            resume: True to go on with run_dir, which is begun where it is not there yet; or the
-                folder of a run to go on with.
+            resume: True to resume run_dir, which is begun where it is not there yet; or the
+                folder of a run to resume.
 
         Returns:
             What was measured, and the best epoch.
 
         Raises:
-            SettingError: if neither end is given, or a setting cannot be meant.
+            SettingError: if neither end is given, an option is invalid, or the data could not be
+                drawn again for a run in run_dir.
             DataError: if the first batch has labels out of range or values that are not finite.
             NonFiniteError: if a loss or gradient is NaN or infinite.
             RunFolderError: if the run folder exists already, or cannot be written.
-            CheckpointError: if the run to go on with is damaged, or was made otherwise.
+            CheckpointError: if the run to resume is damaged, or was made otherwise.
             RunInterruptedError: if SIGINT or SIGTERM ended the run between two steps.
         """
-        return self._session().run(
-            train, val, max_epochs=max_epochs, max_steps=max_steps, resume=resume
-        )
+        with running(self._setup, train, val, Ends(max_epochs, max_steps), resume) as loop:
+            return loop.run()
 
     def dry_run(self, train: Iterable[Any], val: Iterable[Any] | None = None) -> str:
         """Try one step, one batch of validation, saving and loading; keep nothing.
 
-        Weights, states, random generators and training flags are put back as they were.
+        Weights, states, random generators and training flags are restored.
 
         Args:
             train: as for fit.
@@ -234,14 +179,14 @@ class Trainer:
         Returns:
             What was done, as one line.
         """
-        return try_everything(self._session(), train, val)
+        return try_everything(self._setup, train, val)
 
     def find_lr(
         self, train: Iterable[Any], *, low: float = 1e-6, high: float = 10.0, steps: int = 100
     ) -> LrSweep:
         """Raise the learning rate step by step, and see what the loss does.
 
-        Weights, states, random generators and training flags are put back as they were.
+        Weights, states, random generators and training flags are restored.
 
         Args:
             train: any iterable of batches that starts anew each epoch.
@@ -254,17 +199,12 @@ class Trainer:
         """
         return sweep(
             self._parts,
-            Walk(train),
+            Epochs(train),
             self.device,
-            self.settings.accumulate,
+            self.options.steps.accumulate,
             low=low,
             high=high,
             steps=steps,
-        )
-
-    def _session(self) -> Session:
-        return Session(
-            self._parts, self.settings, self._outlets, self.device, self._made_with, self._loss
         )
 
     def evaluate(
@@ -286,11 +226,44 @@ class Trainer:
                 self._parts.model,
                 loader,
                 self._parts.loss,
-                by=by or self._outlets.by,
-                groups=groups or self._outlets.groups,
-                coefficients=self.settings.coefficients,
-                group=self._outlets.group,
+                by=by or self.options.breakdown.by,
+                groups=groups or self.options.breakdown.groups,
+                coefficients=self.options.steps.coefficients,
+                group=self.options.group,
             )
+
+
+def _assembled(
+    model: nn.Module, loss: Loss, optimizer: Any, options: Options, device: torch.device
+) -> Parts:
+    if not isinstance(model, nn.Module):
+        raise SettingError(
+            f"model is {type(model).__name__}; expected a torch.nn.Module, which can hold "
+            "parameters made by hand as well."
+        )
+    refuse_criterion(loss)
+    _refuse_stranger(model, optimizer)
+    model.to(device)
+    steps, precision = options.steps, options.compute.precision
+    scaler = GradScaler(device.type) if precision == "fp16" else None
+    return Parts(
+        model,
+        under_precision(loss, precision, device),
+        optimizer,
+        Step(
+            model,
+            optimizer,
+            coefficients=steps.coefficients,
+            max_grad_norm=steps.max_grad_norm,
+            scaler=scaler,
+            group=options.group,
+            count=steps.count,
+            nonfinite=steps.nonfinite,
+        ),
+        schedule_of(steps.scheduler, steps.scheduler_per, optimizer),
+        average_of(model, optimizer, steps.ema),
+        scaler,
+    )
 
 
 def _refuse_stranger(model: nn.Module, optimizer: Any) -> None:

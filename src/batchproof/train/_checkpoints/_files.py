@@ -1,6 +1,6 @@
-"""Checkpoints on disk: weights that hold no code, and the rest loadable with weights_only=True.
+"""The files of a checkpoint: weights that hold no code, the rest loadable with weights_only=True.
 
-Of a model in shards what lies on one rank is not whole, and stands beside: see _shards.
+The tensors of a model in shards are beside: see runs/_shards.
 """
 
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from batchproof._errors import CheckpointError
-from batchproof._files import broken
+from batchproof._files import broken, follow_umask
 from batchproof.runs import RECORD, Record
 from batchproof.runs._shards import SHARDS
 from batchproof.runs._weights import (
@@ -22,14 +22,14 @@ from batchproof.runs._weights import (
     save_state,
     save_weights,
 )
-from batchproof.train._keeper import Checkpoint
+from batchproof.train._checkpoints._checkpoint import Checkpoint
 
 AVERAGED, STATE = "averaged.safetensors", "state.pt"
 FORMAT = 1
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a checkpoint's files to a folder; of one in shards, the rest.
+    """Write a checkpoint's files to a folder, but for what is in shards.
 
     Raises:
         CheckpointError: if a state holds objects that only code could load again.
@@ -37,6 +37,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     _write_weights(checkpoint.weights, folder)
     if checkpoint.averaged is not None:
         save_weights(checkpoint.averaged, folder / AVERAGED)
+        follow_umask(folder / AVERAGED)
     save_state({"format": FORMAT, **checkpoint.rest}, folder / STATE)
 
 
@@ -83,5 +84,7 @@ def write_best(weights: Mapping[str, Any], record: Record, folder: Path) -> None
 
 def _write_weights(weights: Mapping[str, Any], folder: Path) -> None:
     save_weights(weights, folder / WEIGHTS)
+    # safetensors makes its files for their owner alone
+    follow_umask(folder / WEIGHTS)
     if extra := not_tensors(weights):
         save_state(extra, folder / EXTRA)

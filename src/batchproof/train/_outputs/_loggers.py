@@ -1,4 +1,4 @@
-"""Loggers of other makers, handed in as they are.
+"""Loggers of other makers, used as they are.
 
 One that raises is reported once; training goes on.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from batchproof._errors import SettingError
 from batchproof.runs import History, Record
-from batchproof.train._callback import Callback
+from batchproof.train._outputs._callback import Callback
 
 # what W&B, Trackio and others; MLflow; Aim call it
 _METHODS = ("log", "log_metrics", "track")
@@ -103,11 +103,22 @@ def named_loggers(loggers: Sequence[Any], run_dir: Path | None) -> list[Any]:
     return [_made(each, run_dir) if isinstance(each, str) else each for each in loggers]
 
 
-def _made(name: str, run_dir: Path | None) -> TensorBoardLogger:
-    if name != "tensorboard":
+def expect_logger(logger: Any) -> None:
+    """Refuse a logger that cannot be called, or a name that is not known.
+
+    Raises:
+        SettingError: if it is one.
+    """
+    if not isinstance(logger, str):
+        _method(logger)
+    elif logger != "tensorboard":
         raise SettingError(
-            f"logger is {name!r}; expected 'tensorboard', or an object with .log(dict, step=)."
+            f"logger is {logger!r}; expected 'tensorboard', or an object with .log(dict, step=)."
         )
+
+
+def _made(name: str, run_dir: Path | None) -> TensorBoardLogger:
+    expect_logger(name)
     if run_dir is None:
         msg = "logger 'tensorboard' writes to the run folder, but run_dir is None; pass run_dir."
         raise SettingError(msg)

@@ -17,7 +17,7 @@ from batchproof.meter import Estimate, Meter, sync_all
 Groups = int | Sequence[str]
 
 
-class Sums:
+class PassMeans:
     """Running means of terms and metrics, by name.
 
     Attributes:
@@ -48,7 +48,7 @@ class Sums:
                     meter = meters[name] = Meter(by=self._groups)
                 meter.add(mean, by=by)
 
-    def merge(self, other: "Sums") -> None:
+    def merge(self, other: "PassMeans") -> None:
         """Add another pass's sums."""
         for mine, others in ((self.terms, other.terms), (self.metrics, other.metrics)):
             for name, meter in others.items():
@@ -121,7 +121,7 @@ class Sums:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the sums of a checkpoint."""
+        """Load the sums of a checkpoint."""
         self.reset()
         for meters, kept in ((self.terms, state["terms"]), (self.metrics, state["metrics"])):
             for name, sums in kept.items():

@@ -1,4 +1,4 @@
-"""When the learning rate's schedule moves: after every optimiser step, or after every epoch."""
+"""The learning rate's schedule, which moves after every optimiser step or after every epoch."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -31,7 +31,7 @@ class NoSchedule:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take nothing."""
+        """Load nothing."""
 
 
 class TorchSchedule:
@@ -43,12 +43,12 @@ class TorchSchedule:
         self._plateau = isinstance(scheduler, ReduceLROnPlateau)
 
     def after_step(self) -> None:
-        """Move on after an optimiser step, where the schedule counts steps."""
+        """Move after an optimiser step, where the schedule counts steps."""
         if self.per_step:
             self.scheduler.step()
 
     def after_epoch(self, monitored: float | None) -> None:
-        """Move on after an epoch, where the schedule counts epochs.
+        """Move after an epoch, where the schedule counts epochs.
 
         Raises:
             SettingError: if the schedule waits for a plateau and nothing is monitored.
@@ -71,7 +71,7 @@ class TorchSchedule:
         return dict(self.scheduler.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the state of a checkpoint."""
+        """Load the state of a checkpoint."""
         self.scheduler.load_state_dict(dict(state))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from batchproof._errors import SettingError
 from batchproof.runs import History, Record
-from batchproof.train._callback import Callback
+from batchproof.train._outputs._callback import Callback
 from batchproof.train._position import Position
 
 CURVES = "curves.png"

@@ -11,9 +11,8 @@ from batchproof._errors import CheckpointError
 from batchproof._files import write_sealed
 from batchproof.ranks import is_first, of_all, on_first, unwrapped
 from batchproof.runs._shards import write_shards
-from batchproof.train._checkpoint import read_checkpoint, write_checkpoint
-from batchproof.train._keeper import Checkpoint
-from batchproof.train._parts import load_into
+from batchproof.train._checkpoints._checkpoint import Checkpoint, load_into
+from batchproof.train._checkpoints._files import read_checkpoint, write_checkpoint
 
 
 def save_sharded(folder: str | PathLike[str], model: nn.Module, optimizer: Optimizer) -> None:
@@ -30,7 +29,7 @@ def save_sharded(folder: str | PathLike[str], model: nn.Module, optimizer: Optim
     place = Path(folder)
     weights: Any = unwrapped(model).state_dict()
     whole = Checkpoint(weights, None, {"parts": {"optimizer": optimizer.state_dict()}})
-    rest, shards = whole.apart()
+    rest, shards = whole.split()
 
     def fill(draft: Path) -> dict[str, str]:
         write_checkpoint(rest, draft)

@@ -1,4 +1,4 @@
-"""What must be the same for a run to go on: settings, model, optimiser, schedule and data."""
+"""The fingerprint of a run: settings, model, optimiser, schedule and data, the same on resume."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from batchproof.ranks import is_sharded, unwrapped
-from batchproof.train._parts import Parts
-from batchproof.train._settings import Settings
-from batchproof.train._walk import Walk
+from batchproof.train._batches import Epochs
+from batchproof.train._options import Options
+from batchproof.train._state import Parts
 
 # what a schedule's state counts, as against what it was made with
 _MOVING = {
@@ -24,23 +24,23 @@ _MOVING = {
     "T_i",
     "base_lrs",
 }
+# what of a parameter group says how it is used, and not how it was made
+_MODE = {"params", "initial_lr", "train_mode"}
 _ABSENT = object()
 
 
-def identity_of(
-    parts: Parts, settings: Settings, config: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def fingerprint_of(parts: Parts, options: Options) -> dict[str, Any]:
     """Return what tells a trainer from another before it trains, as plain values."""
     return {
-        "settings": settings.to_json(),
-        "config": plain(dict(config or {})),
+        "settings": options.compared(),
+        "config": plain(dict(options.saving.config or {})),
         "model": _model(unwrapped(parts.model)),
         "optimizer": _optimizer(parts.optimizer),
         "scheduler": _schedule(parts),
     }
 
 
-def identity_of_data(train: Walk, val: Walk | None) -> dict[str, Any]:
+def fingerprint_of_data(train: Epochs, val: Epochs | None) -> dict[str, Any]:
     """Return what tells data sets from others, as plain values."""
     return {
         "training data": _data(train),
@@ -48,9 +48,9 @@ def identity_of_data(train: Walk, val: Walk | None) -> dict[str, Any]:
     }
 
 
-def dealt_anew(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an identity without what says how samples are dealt out, to ranks or to batches."""
-    kept = {name: value for name, value in identity.items() if name != "first batch"}
+def dealt_anew(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a fingerprint without what says how samples are dealt out, to ranks or to batches."""
+    kept = {name: value for name, value in fingerprint.items() if name != "first batch"}
     for name in ("training data", "validation data"):
         data = kept[name] or {}
         kept[name] = {key: data[key] for key in ("samples", "digest") if key in data}
@@ -60,7 +60,7 @@ def dealt_anew(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(then: Any, now: Any, name: str = "") -> list[str]:
-    """Return where two identities differ, one line each: what it was, and what it is."""
+    """Return the differences of two fingerprints, one line each: what it was, and what it is."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         keys = [*then, *(key for key in now if key not in then)]
         return [
@@ -76,7 +76,7 @@ def differences(then: Any, now: Any, name: str = "") -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON holds it; what JSON cannot hold is left by the name of its type."""
+    """Return a value as JSON holds it; what JSON cannot hold is given by the name of its type."""
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, tuple | list):
@@ -108,7 +108,7 @@ def _optimizer(optimizer: Any) -> dict[str, Any]:
 
 def _group(group: Mapping[str, Any]) -> dict[str, Any]:
     # a schedule moves lr; initial_lr is what it began with
-    made_with = {k: v for k, v in group.items() if k not in ("params", "initial_lr")}
+    made_with = {k: v for k, v in group.items() if k not in _MODE}
     made_with["lr"] = group.get("initial_lr", group.get("lr"))
     return {"parameters": len(group["params"]), **plain(made_with)}
 
@@ -126,14 +126,14 @@ def _made_with(state: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain(kept), **({"schedules": [_made_with(s) for s in nested]} if nested else {})}
 
 
-def _data(walk: Walk) -> dict[str, Any]:
-    loader = walk.loader
+def _data(epochs: Epochs) -> dict[str, Any]:
+    loader = epochs.loader
     samples = getattr(loader, "samples", None)
     dataset: Any = getattr(loader, "dataset", None)
     if samples is None and hasattr(dataset, "__len__"):
         samples = len(dataset)
     return {
-        "batches": walk.batches,
+        "batches": epochs.batches,
         "samples": samples,
         "batch size": getattr(loader, "batch_size", None),
         "digest": plain(getattr(loader, "digest", None)),

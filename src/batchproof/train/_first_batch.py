@@ -1,22 +1,22 @@
-"""What is looked at before training: the model, and the first batch."""
+"""The look before training: at the model, and at the first batch."""
 
+import copy
 import math
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from batchproof._errors import BatchproofError, DataError
+from batchproof._trees import first_nonfinite, tensors, tree_map
 from batchproof.mean import Pairs
 from batchproof.train._evaluate import evaluating
-from batchproof.train._loss import Loss
-from batchproof.train._randomness import undisturbed
-from batchproof.train._supervised import Supervised
+from batchproof.train._loss import Loss, Supervised
+from batchproof.train._random import undisturbed
 
 
 def model_summary(model: nn.Module) -> str:
-    """Return what a model is made of: its layers, parameters and their types, as one line.
+    """Return a model's layers, parameters and their types as one line.
 
     Args:
         model: whose submodules without submodules count as layers.
@@ -41,9 +41,9 @@ def model_summary(model: nn.Module) -> str:
 
 
 def first_batch(model: nn.Module, loss: Loss, batch: Any, *, criterion: Any = None) -> str:
-    """Return what the first batch says before training, as one line; the model is left as it was.
+    """Return a line about the first batch, before training; model and batch are left as they are.
 
-    The loss at the start stands beside log(classes), which a classifier that knows nothing yet
+    The loss at the start is given beside log(classes), which a classifier that knows nothing yet
     has; labels are checked against the classes; the share of padding is counted.
 
     Args:
@@ -59,11 +59,11 @@ def first_batch(model: nn.Module, loss: Loss, batch: Any, *, criterion: Any = No
     known = criterion if isinstance(criterion, Supervised) else loss
     parts = [f"first batch {_shapes(batch)}"]
     with undisturbed(), evaluating(model):
-        classes = _classes(model, known, batch)
-        terms = Pairs.of(loss(model, batch)).terms
+        classes = _classes(model, known, _copied(batch))
+        terms = Pairs.of(loss(model, _copied(batch))).terms
     starts = {name: float(mean.value()) for name, mean in terms.items()}
     if not all(map(math.isfinite, starts.values())):
-        # what stands under a mask may be anything, so the loss is asked before the batch
+        # what is under a mask may be anything, so the loss is asked before the batch
         expect_finite(batch)
     parts += [f"{name} at the start {value:.4g}" for name, value in starts.items()]
     if classes is not None and len(terms) == 1:
@@ -80,15 +80,13 @@ def expect_finite(batch: Any) -> None:
     Raises:
         DataError: if it does; the sample is named.
     """
-    for tensor in _tensors(batch):
-        if tensor.ndim == 0 or not tensor.is_floating_point():
-            continue
-        bad = ~tensor.isfinite().reshape(len(tensor), -1).all(1)
-        if bool(bad.any()):
-            raise DataError(
-                f"the first batch holds NaN or infinity in sample {int(bad.nonzero()[0])} (from "
-                f"0) of a tensor of shape {tuple(tensor.shape)}; mend or drop that sample."
-            )
+    nonfinite = first_nonfinite(batch)
+    if nonfinite is not None:
+        sample, tensor = nonfinite
+        raise DataError(
+            f"the first batch holds NaN or infinity in sample {sample} (from 0) of a tensor of "
+            f"shape {tuple(tensor.shape)}; fix or drop that sample."
+        )
 
 
 def padding_share(batch: Any) -> float | None:
@@ -98,9 +96,9 @@ def padding_share(batch: Any) -> float | None:
     Without one, an integer tensor does whose only negative value, such as -1 or ignore_index, fills
     up rows on the right.
     """
-    tensors = [t for t in _tensors(batch) if t.ndim >= 2 and t.numel()]
-    masks = [t for t in tensors if t.dtype == torch.bool]
-    padded = (~mask for mask in masks) if masks else map(_filled_up, tensors)
+    grids = [t for t in tensors(batch) if t.ndim >= 2 and t.numel()]
+    masks = [t for t in grids if t.dtype == torch.bool]
+    padded = (~mask for mask in masks) if masks else map(_filled_up, grids)
     found = next((where for where in padded if where is not None), None)
     return None if found is None else float(found.float().mean())
 
@@ -128,16 +126,11 @@ def _classes(model: nn.Module, known: Any, batch: Any) -> int | None:
 
 
 def _shapes(batch: Any) -> str:
-    shapes = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in _tensors(batch)]
+    shapes = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors(batch)]
     return ", ".join(shapes) if shapes else type(batch).__name__
 
 
-def _tensors(batch: Any) -> Iterable[Tensor]:
-    if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, Mapping):
-        for part in batch.values():
-            yield from _tensors(part)
-    elif isinstance(batch, tuple | list):
-        for part in batch:
-            yield from _tensors(part)
+def _copied(batch: Any) -> Any:
+    """Return a copy for a loss to change, as one does that pops the labels off a mapping."""
+    copied = tree_map(torch.clone, batch)
+    return copy.copy(batch) if copied is batch else copied

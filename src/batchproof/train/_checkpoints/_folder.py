@@ -1,0 +1,257 @@
+"""The checkpoints of a run: in its folder, whole at every moment, or in memory without one."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from batchproof._errors import CheckpointError
+from batchproof._files import seal, to_disk, write_sealed
+from batchproof.ranks import is_first
+from batchproof.runs import (
+    BEST,
+    CONFIG,
+    FORMER_BEST,
+    LAST,
+    METRICS,
+    PREVIOUS,
+    TABLE,
+    TIMING,
+    Record,
+    RunFolder,
+    expect_free,
+)
+from batchproof.runs._shards import write_shards
+from batchproof.train._checkpoints._checkpoint import Checkpoint, on_host
+from batchproof.train._checkpoints._files import (
+    check_loadable,
+    read_checkpoint,
+    write_best,
+    write_checkpoint,
+)
+from batchproof.train._outputs._log import LogFiles, header, locked
+from batchproof.train._outputs._refusals import explaining
+
+# what a checkpoint holds of the log at its moment
+LOGGED, LOG_DIGEST = "logged", "log digest"
+_DAMAGED = "damaged"
+
+
+class Checkpoints:
+    """Keeps the last and the best state of a run.
+
+    Rank 0 alone writes, and of a model in shards every rank its own. Without a run folder, and on
+    the other ranks of a model that is whole on each, the best weights are kept in memory.
+
+    Args:
+        run_dir: the run folder, or None.
+        group: the process group.
+        sharded: whether the model is in shards.
+
+    Attributes:
+        run_dir: the run folder, or None.
+        log: the files of the log, on the rank that writes them; None on others.
+        notices: damage that was found and passed over, one line each.
+    """
+
+    def __init__(self, run_dir: Path | None, group: Any = None, *, sharded: bool = False) -> None:
+        self.run_dir = run_dir
+        self.log = LogFiles(run_dir) if run_dir is not None and is_first() else None
+        self.notices: list[str] = []
+        self._group = group
+        self._in_folder = self.log is not None or (run_dir is not None and sharded)
+        self._best: Mapping[str, Tensor] | None = None
+        self._verified = False
+
+    def begin(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
+        """Make the run folder with a configuration and a first checkpoint, in one rename.
+
+        Args:
+            checkpoint: the state before the first step.
+            config: written to config.json.
+        """
+        if self.log is None:
+            self._write_shards(checkpoint)
+            return
+        run_dir = self.log.run_dir
+        expect_free(run_dir)
+        draft = run_dir.with_name(f".{run_dir.name}.{os.getpid()}.draft")
+        with explaining("make", run_dir):
+            _remove_drafts(run_dir)
+            self.log.folder = draft
+            try:
+                draft.mkdir(parents=True)
+                self.log.open()
+                self._fill(draft, checkpoint, config)
+                _put_in_place(draft, run_dir)
+                self.log.folder = run_dir
+                to_disk(run_dir.parent)
+            except BaseException:
+                self.log.on_close()
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+        self.log.saved_step = checkpoint.rest["position"]["step"]
+
+    def _fill(self, draft: Path, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
+        assert self.log is not None
+        (draft / LAST).mkdir()
+        identity = checkpoint.rest["identity"]
+        text = json.dumps({**config, "identity": identity}, indent=1)
+        (draft / CONFIG).write_text(text, encoding="utf-8")
+        (draft / TABLE).write_text(header(), encoding="utf-8")
+        for name in (METRICS, TIMING):
+            (draft / name).touch()
+        sealed = self._sealed(checkpoint, self.log.seal())
+        seal(draft / LAST, self._write(sealed, draft / LAST))
+        for name in (CONFIG, METRICS):
+            to_disk(draft / name)
+
+    def reopen(self) -> tuple[Checkpoint, list[Record]]:
+        """Return the newest whole checkpoint, and the records up to it, to which the log is cut.
+
+        Raises:
+            RunFolderError: if there is no run, or another process writes to it.
+            CheckpointError: if no checkpoint is whole, or the log is not what was written.
+        """
+        assert self.log is not None
+        RunFolder(self.log.run_dir)
+        with explaining("resume in", self.log.run_dir):
+            self.log.open()
+            checkpoint = self._newest(self.log.run_dir)
+            rest = checkpoint.rest
+            records = self.log.resume(rest[LOGGED], rest.get(LOG_DIGEST))
+            _recover_best(self.log.run_dir)
+        self.log.saved_step = rest["position"]["step"]
+        return checkpoint, records
+
+    def _newest(self, run_dir: Path) -> Checkpoint:
+        faults: list[str] = []
+        for name in (LAST, PREVIOUS):
+            folder = run_dir / name
+            if not folder.exists():
+                continue
+            try:
+                checkpoint = read_checkpoint(folder)
+            except CheckpointError as error:
+                faults.append(str(error).partition(";")[0])
+                continue
+            if faults:
+                _set_aside(run_dir)
+                step = checkpoint.rest["position"]["step"]
+                self.notices.append(f"{faults[0]}; resuming from {folder}, made at step {step}.")
+            return checkpoint
+        said = "; ".join(faults) or f"{run_dir} has none"
+        raise CheckpointError(f"no whole checkpoint: {said}. Start a new run in another folder.")
+
+    def save_last(self, checkpoint: Checkpoint) -> None:
+        """Write the state to resume from; the one before is kept as well."""
+        if self.log is None:
+            self._write_shards(checkpoint)
+            return
+        run_dir = self.log.run_dir
+        with explaining("save to", run_dir, self.log.saved_step):
+            sealed = self._sealed(checkpoint, self.log.seal())
+            write_sealed(
+                run_dir / LAST,
+                lambda folder: self._write(sealed, folder),
+                former=run_dir / PREVIOUS,
+                keep_former=True,
+            )
+        self.log.saved_step = checkpoint.rest["position"]["step"]
+
+    def save_best(self, weights: Mapping[str, Any], record: Record) -> None:
+        """Write the best weights in the place of those before."""
+        if not self._in_folder:
+            self._best = on_host(weights)
+            return
+        checkpoint = Checkpoint(weights, None, {})
+        if self.log is None:
+            self._write_shards(checkpoint)
+            return
+        run_dir = self.log.run_dir
+        with explaining("save to", run_dir, self.log.saved_step):
+            write_sealed(
+                run_dir / BEST,
+                lambda folder: self._write_best(checkpoint, record, folder),
+                former=run_dir / FORMER_BEST,
+                keep_former=False,
+            )
+
+    def best_state(self) -> Mapping[str, Tensor] | None:
+        """Return the best weights; None before the first."""
+        if not self._in_folder:
+            return self._best
+        assert self.run_dir is not None
+        return RunFolder(self.run_dir).weights(BEST) if (self.run_dir / BEST).exists() else None
+
+    def share_best(self, best: Mapping[str, Tensor] | None) -> None:
+        """Take the best weights that rank 0 has read, where they are kept in memory."""
+        if not self._in_folder:
+            self._best = None if best is None else dict(best)
+
+    def _sealed(self, checkpoint: Checkpoint, log: tuple[int, str]) -> Checkpoint:
+        length, digest = log
+        rest = {**checkpoint.rest, LOGGED: length, LOG_DIGEST: digest}
+        return Checkpoint(checkpoint.weights, checkpoint.averaged, rest)
+
+    def _write(self, checkpoint: Checkpoint, folder: Path) -> Mapping[str, str]:
+        whole, shards = checkpoint.split()
+        write_checkpoint(whole, folder)
+        if not self._verified:
+            check_loadable(folder)
+            self._verified = True
+        return write_shards(shards, folder, self._group) if shards else {}
+
+    def _write_best(
+        self, checkpoint: Checkpoint, record: Record, folder: Path
+    ) -> Mapping[str, str]:
+        whole, shards = checkpoint.split()
+        write_best(whole.weights, record, folder)
+        return write_shards(shards, folder, self._group) if shards else {}
+
+    def _write_shards(self, checkpoint: Checkpoint) -> None:
+        """Write this rank's shards into the folder that rank 0 fills."""
+        if self._in_folder:
+            write_shards(checkpoint.split()[1], None, self._group)
+
+
+def _put_in_place(draft: Path, run_dir: Path) -> None:
+    try:
+        draft.rename(run_dir)
+    except OSError:
+        # another run may have been begun there a moment ago
+        expect_free(run_dir)
+        raise
+
+
+def _remove_drafts(run_dir: Path) -> None:
+    """Remove what a run that was killed while it began has left beside its place."""
+    name = re.compile(rf"\.{re.escape(run_dir.name)}\.\d+\.draft")
+    with suppress(OSError):
+        for draft in list(run_dir.parent.iterdir()):
+            if name.fullmatch(draft.name) and not draft.is_symlink():
+                _remove_if_abandoned(draft)
+
+
+def _remove_if_abandoned(draft: Path) -> None:
+    lock = locked(draft)
+    if lock is not None:
+        shutil.rmtree(draft, ignore_errors=True)
+        lock.release()
+
+
+def _set_aside(run_dir: Path) -> None:
+    shutil.rmtree(run_dir / _DAMAGED, ignore_errors=True)
+    (run_dir / LAST).rename(run_dir / _DAMAGED)
+
+
+def _recover_best(run_dir: Path) -> None:
+    former = run_dir / FORMER_BEST
+    if former.exists() and not (run_dir / BEST).exists():
+        former.rename(run_dir / BEST)

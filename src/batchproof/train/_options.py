@@ -1,0 +1,392 @@
+"""The options of a Trainer, each written once with its meaning and its check.
+
+What belongs together is one frozen value, as a user may hold and share it:
+
+    Trainer(model, loss, optimizer, stopping=Stopping(patience=3), saving=Saving(run_dir="run"))
+
+Each option may as well be given to Trainer by its own name: Trainer(..., patience=3).
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from os import PathLike
+from typing import Any, Literal, TypedDict, get_args
+
+import torch
+from rich.console import Console
+
+from batchproof._errors import SettingError
+from batchproof.train._evaluate import By
+from batchproof.train._loss import Precision
+from batchproof.train._outputs._callback import Callback
+from batchproof.train._outputs._loggers import expect_logger
+from batchproof.train._outputs._progress import Progress
+from batchproof.train._pass_means import Groups
+
+# an option that the numbers of a run depend on; a run is resumed with the same
+_COMPARED = {"compared": True}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """How optimiser steps are taken.
+
+    Attributes:
+        accumulate: micro-batches an optimiser step.
+        max_grad_norm: the norm that gradients are clipped to, or None.
+        coefficients: what each term of an objective is multiplied by; 1 where not given.
+        count: for several terms over several micro-batches: called as count(batch), the weights
+            of a batch's terms before the backward pass; or "forward".
+        nonfinite: "raise", or "skip" for steps whose loss or gradient is not finite.
+        scheduler: one of torch's learning rate schedules, or None.
+        scheduler_per: "epoch" or "step": when the schedule moves. ReduceLROnPlateau gets the
+            monitored mean.
+        ema: decay of a moving average of the weights, which is then what is evaluated and kept as
+            the best; or None.
+
+    Raises:
+        SettingError: if a value is invalid.
+    """
+
+    accumulate: int = field(default=1, metadata=_COMPARED)
+    max_grad_norm: float | None = field(default=None, metadata=_COMPARED)
+    coefficients: Mapping[str, float] | None = field(default=None, metadata=_COMPARED)
+    count: Any = None
+    nonfinite: Literal["raise", "skip"] = field(default="raise", metadata=_COMPARED)
+    scheduler: Any = None
+    scheduler_per: Literal["epoch", "step"] = field(default="epoch", metadata=_COMPARED)
+    ema: float | None = field(default=None, metadata=_COMPARED)
+
+    def __post_init__(self) -> None:
+        expect_positive("accumulate", self.accumulate)
+        if self.ema is not None and not (_is_number(self.ema) and 0 < self.ema < 1):
+            raise SettingError(
+                f"ema is {self.ema!r}; expected a decay between 0 and 1, such as 0.999."
+            )
+        if self.count is not None and self.count != "forward" and not callable(self.count):
+            raise SettingError(
+                f'count is {self.count!r}; expected a function count(batch), "forward", or None.'
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """Where and how numbers are computed.
+
+    Attributes:
+        precision: "fp32", or autocast in "bf16" or "fp16".
+        device: "auto" is the machine's accelerator, else the CPU.
+        compile: whether the model's forward is compiled.
+        seed: of every random generator when training begins, or None to leave them.
+        deterministic: whether operations that vary from run to run are refused.
+
+    Raises:
+        SettingError: if a value is invalid.
+    """
+
+    precision: Precision = field(default="fp32", metadata=_COMPARED)
+    device: str | torch.device = "auto"
+    compile: bool = False
+    seed: int | None = field(default=None, metadata=_COMPARED)
+    deterministic: bool = field(default=False, metadata=_COMPARED)
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            known = ", ".join(map(repr, get_args(Precision)))
+            raise SettingError(f"precision is {self.precision!r}; it is one of {known}.")
+        if self.seed is not None and not _is_integer(self.seed):
+            raise SettingError(f"seed is {self.seed!r}; expected a whole number, or None.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """Which epoch is the best, and when to stop waiting for a better one.
+
+    Attributes:
+        monitor: the mean that chooses the best epoch.
+        mode: "min" or "max": which is better.
+        patience: epochs to wait for a better one before stopping, or None.
+        min_delta: how much better it must be.
+
+    Raises:
+        SettingError: if a value is invalid.
+
+    Example:
+        >>> Stopping(patience=3).monitor
+        'val_loss'
+    """
+
+    monitor: str = field(default="val_loss", metadata=_COMPARED)
+    mode: Literal["min", "max"] = field(default="min", metadata=_COMPARED)
+    patience: int | None = field(default=None, metadata=_COMPARED)
+    min_delta: float = field(default=0.0, metadata=_COMPARED)
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("min", "max"):
+            raise SettingError(f"mode is {self.mode!r}; expected 'min' or 'max'.")
+        if self.patience is not None and not (_is_integer(self.patience) and self.patience >= 1):
+            raise SettingError(f"patience is {self.patience!r}; expected 1 epoch or more, or None.")
+        if not (_is_number(self.min_delta) and self.min_delta >= 0):
+            raise SettingError(f"min_delta is {self.min_delta!r}; expected 0 or more.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much of the data is used.
+
+    Attributes:
+        limit_train_batches: batches an epoch at most, or None.
+        limit_val_batches: batches of a validation at most, or None.
+        overfit_batches: train and validate on the first few batches, or None.
+
+    Raises:
+        SettingError: if a value is invalid.
+    """
+
+    limit_train_batches: int | None = field(default=None, metadata=_COMPARED)
+    limit_val_batches: int | None = field(default=None, metadata=_COMPARED)
+    overfit_batches: int | None = field(default=None, metadata=_COMPARED)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if getattr(self, each.name) is not None:
+                expect_positive(each.name, getattr(self, each.name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """What is kept on disk.
+
+    Attributes:
+        run_dir: a folder to make for records and checkpoints; None writes nothing.
+        checkpoint_every_steps: steps between checkpoints within an epoch, besides the one at its
+            end; None for that one only.
+        config: further settings, recorded in config.json and compared on resume.
+        info: recorded in config.json only.
+
+    Raises:
+        SettingError: if a value is invalid.
+    """
+
+    run_dir: str | PathLike[str] | None = None
+    checkpoint_every_steps: int | None = None
+    config: Mapping[str, Any] | None = None
+    info: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_every_steps is not None:
+            expect_positive("checkpoint_every_steps", self.checkpoint_every_steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reporting:
+    """Who hears of a run.
+
+    Attributes:
+        log_every: optimiser steps between two records of the training loss.
+        loggers: objects with .log(dict, step=), such as a W&B run; or "tensorboard".
+        callbacks: notified of every event, in order.
+        progress: True to show it on the standard error, a rich Console to show it there, False
+            for none.
+        plot: True to draw curves in a notebook, a window or RUN/curves.png; or the PNG's path.
+
+    Raises:
+        SettingError: if a value is invalid.
+    """
+
+    log_every: int = field(default=100, metadata=_COMPARED)
+    loggers: Sequence[Any] = ()
+    callbacks: Sequence[Callback] = ()
+    progress: bool | Console | Progress = True
+    plot: bool | str | PathLike[str] = False
+
+    def __post_init__(self) -> None:
+        expect_positive("log_every", self.log_every)
+        for name in ("loggers", "callbacks"):
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple):
+                raise SettingError(f"{name} is {value!r}; expected a list, such as [{value!r}].")
+        for logger in self.loggers:
+            expect_logger(logger)
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise SettingError(
+                    f"callbacks holds {callback!r}; expected objects of batchproof.train.Callback. "
+                    "Derive a class from it and override what you need."
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """The groups of samples whose means a validation gives as well.
+
+    Attributes:
+        by: called as by(batch): the group of each sample, shape (samples,).
+        groups: the number of groups, or their names.
+
+    Raises:
+        SettingError: if a value is invalid.
+    """
+
+    by: By | None = None
+    groups: Groups | None = None
+
+    def __post_init__(self) -> None:
+        if self.by is not None and not callable(self.by):
+            raise SettingError(
+                f"by is {self.by!r}; expected a function by(batch) that returns the group of each "
+                "sample, such as lambda batch: batch[1]."
+            )
+
+
+class Keywords(TypedDict, total=False):
+    """The options that Trainer takes by their own names; their meaning is in the values above."""
+
+    accumulate: int
+    max_grad_norm: float | None
+    coefficients: Mapping[str, float] | None
+    count: Any
+    nonfinite: Literal["raise", "skip"]
+    scheduler: Any
+    scheduler_per: Literal["epoch", "step"]
+    ema: float | None
+    precision: Precision
+    device: str | torch.device
+    compile: bool
+    seed: int | None
+    deterministic: bool
+    monitor: str
+    mode: Literal["min", "max"]
+    patience: int | None
+    min_delta: float
+    limit_train_batches: int | None
+    limit_val_batches: int | None
+    overfit_batches: int | None
+    run_dir: str | PathLike[str] | None
+    checkpoint_every_steps: int | None
+    config: Mapping[str, Any] | None
+    info: Mapping[str, Any] | None
+    log_every: int
+    loggers: Sequence[Any]
+    callbacks: Sequence[Callback]
+    progress: bool | Console | Progress
+    plot: bool | str | PathLike[str]
+    by: By | None
+    groups: Groups | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """All options of a Trainer.
+
+    Attributes:
+        steps: how optimiser steps are taken.
+        compute: where and how numbers are computed.
+        stopping: which epoch is the best.
+        limits: how much of the data is used.
+        saving: what is kept on disk.
+        reporting: who hears of the run.
+        breakdown: the groups of samples.
+        group: the process group whose ranks train together.
+    """
+
+    steps: Steps = field(default_factory=Steps)
+    compute: Compute = field(default_factory=Compute)
+    stopping: Stopping = field(default_factory=Stopping)
+    limits: Limits = field(default_factory=Limits)
+    saving: Saving = field(default_factory=Saving)
+    reporting: Reporting = field(default_factory=Reporting)
+    breakdown: Breakdown = field(default_factory=Breakdown)
+    group: Any = None
+
+    def compared(self) -> dict[str, Any]:
+        """Return the options that a run's numbers depend on, as plain values."""
+        values = {
+            each.name: getattr(value, each.name)
+            for value in self._values()
+            for each in fields(value)
+            if each.metadata == _COMPARED
+        }
+        return {**values, "coefficients": dict(self.steps.coefficients or {}) or None}
+
+    def changed(self) -> dict[str, Any]:
+        """Return the options that are not at their defaults, by name."""
+        return {
+            each.name: getattr(value, each.name)
+            for value in self._values()
+            for each in fields(value)
+            if getattr(value, each.name) != each.default
+        }
+
+    def _values(self) -> list[Any]:
+        return [getattr(self, name) for name in VALUES]
+
+
+VALUES: Mapping[str, Callable[..., Any]] = {
+    "steps": Steps,
+    "compute": Compute,
+    "stopping": Stopping,
+    "limits": Limits,
+    "saving": Saving,
+    "reporting": Reporting,
+    "breakdown": Breakdown,
+}
+_HOME = {each.name: name for name, kind in VALUES.items() for each in fields(kind)}  # type: ignore[arg-type]
+
+
+def options_of(values: Mapping[str, Any], keywords: Mapping[str, Any], group: Any) -> Options:
+    """Return the options that are given as values, by their own names, or not at all.
+
+    Args:
+        values: Steps, Compute and so on by the name of Options' field; None where not given.
+        keywords: single options by name.
+        group: the process group.
+
+    Raises:
+        SettingError: if an option is given twice, or is invalid.
+        TypeError: if there is no option of a name.
+    """
+    single: dict[str, dict[str, Any]] = {name: {} for name in VALUES}
+    for name, value in keywords.items():
+        if name not in _HOME:
+            raise TypeError(f"Trainer has no option {name!r}{_nearest(name)}")
+        single[_HOME[name]][name] = value
+    made = {name: _value(name, values.get(name), single[name]) for name in VALUES}
+    return Options(**made, group=group)
+
+
+def _value(name: str, value: Any, single: Mapping[str, Any]) -> Any:
+    kind: Any = VALUES[name]
+    if value is None:
+        return kind(**single)
+    if not isinstance(value, kind):
+        raise SettingError(f"{name} is {value!r}; expected a batchproof.train.{kind.__name__}.")
+    if single:
+        raise SettingError(
+            f"{next(iter(single))} is given beside {name}={kind.__name__}(...); give it in there."
+        )
+    return value
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, [*_HOME, *VALUES], n=1)
+    return f"; did you mean {near[0]}?" if near else "; help(batchproof.Trainer) lists them."
+
+
+def expect_positive(name: str, value: Any) -> None:
+    """Refuse a count that is no whole number of 1 or more.
+
+    Raises:
+        SettingError: if it is not.
+    """
+    if not _is_integer(value) or value < 1:
+        raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_integer(value) or isinstance(value, float)

@@ -1,0 +1,344 @@
+"""The start of a run, new or resumed, and what surrounds it until it ends.
+
+A run is resumed with what it was begun with: fingerprints are compared, and what differs is named.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from batchproof._errors import CheckpointError, DataError, RunFolderError, SettingError
+from batchproof._trees import digest
+from batchproof.ranks import blaming, in_a_group, is_first, is_sharded, on_first, rank, world_size
+from batchproof.runs import History, Record, expect_free
+from batchproof.runs import State as Weights
+from batchproof.train._batches import Epochs
+from batchproof.train._checkpoints._checkpoint import Checkpoint
+from batchproof.train._checkpoints._folder import Checkpoints
+from batchproof.train._environment import describe_environment
+from batchproof.train._fingerprint import dealt_anew, differences, fingerprint_of_data, plain
+from batchproof.train._first_batch import first_batch, model_summary
+from batchproof.train._loop import Ends, Loop, Windows
+from batchproof.train._options import Limits, Options, expect_positive
+from batchproof.train._outputs._callback import Callback, Outputs
+from batchproof.train._outputs._loggers import Loggers, named_loggers
+from batchproof.train._outputs._plot import LivePlot
+from batchproof.train._outputs._progress import Display, NoProgress, Progress, progress_on
+from batchproof.train._outputs._refusals import explaining
+from batchproof.train._random import deterministic, seed_everything
+from batchproof.train._signals import Signals
+from batchproof.train._state import Parts, State
+
+Resume = bool | str | PathLike[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a trainer is made of.
+
+    Attributes:
+        parts: what is trained and by what.
+        options: the trainer's.
+        device: where it runs.
+        made_with: what tells it from other trainers, as plain values.
+        criterion: the loss as the user gave it.
+    """
+
+    parts: Parts
+    options: Options
+    device: torch.device
+    made_with: Mapping[str, Any]
+    criterion: Any
+
+
+@contextmanager
+def running(
+    setup: Setup, train: Iterable[Any], val: Iterable[Any] | None, ends: Ends, resume: Resume
+) -> Iterator[Loop]:
+    """Give a run that is begun or resumed, and close its files and outputs whatever happens.
+
+    Args:
+        setup: what the trainer is made of.
+        train: the training data.
+        val: the validation data, or None.
+        ends: where training ends.
+        resume: False or None to begin, True to resume run_dir, or the folder of a run to resume.
+    """
+    options, parts = setup.options, setup.parts
+    _expect_an_end(options, ends, val)
+    run_dir = _run_dir(options.saving.run_dir, resume)
+    loggers = named_loggers(options.reporting.loggers, run_dir)
+    if options.compute.seed is not None:
+        # ranks draw apart, so that no two drop the same units
+        seed_everything(options.compute.seed + rank(options.group))
+    state = State(parts, *_epochs(train, val, options.limits), options)
+    checkpoints = Checkpoints(run_dir, options.group, sharded=is_sharded(parts.model))
+    history = History(
+        options.stopping.monitor,
+        options.stopping.mode,
+        run_dir=run_dir,
+        _best_state=_best_of(checkpoints, parts),
+    )
+    outputs = Outputs(_outputs(options, loggers, state, history, checkpoints))
+    signals = Signals(options.group)
+    with deterministic(asked=options.compute.deterministic), signals.watched():
+        try:
+            # a launcher signals the ranks that survive; the signal is held until they have named
+            # the rank that failed
+            with blaming(options.group):
+                _begin_training(parts)
+                loop = Loop(
+                    state, options, ends, setup.device, outputs, checkpoints, signals, history
+                )
+                _notify_of_data(loop)
+                loop.first = _started(loop, setup, resume)
+                yield loop
+        finally:
+            outputs.on_close()
+
+
+def _begin_training(parts: Parts) -> None:
+    if not parts.model.training:
+        parts.model.train()
+    parts.average.begin()
+
+
+def _expect_an_end(options: Options, ends: Ends, val: Iterable[Any] | None) -> None:
+    if ends.max_epochs is None and ends.max_steps is None:
+        msg = "fit was given no end; pass max_epochs or max_steps."
+        raise SettingError(msg)
+    for name, value in (("max_epochs", ends.max_epochs), ("max_steps", ends.max_steps)):
+        if value is not None:
+            expect_positive(name, value)
+    stopping = options.stopping
+    watches_val = stopping.monitor.startswith("val_") and options.limits.overfit_batches is None
+    if stopping.patience is not None and val is None and watches_val:
+        raise SettingError(
+            f"patience waits for {stopping.monitor}, but no validation data were given; "
+            'pass val, or monitor="train_loss".'
+        )
+
+
+def _run_dir(chosen: str | PathLike[str] | None, resume: Resume) -> Path | None:
+    run_dir = None if chosen is None else Path(chosen)
+    if resume is True and run_dir is None:
+        msg = "resume=True resumes run_dir, but it is None; pass run_dir to Trainer."
+        raise SettingError(msg)
+    if not isinstance(resume, bool) and resume is not None:
+        named = Path(resume)
+        if run_dir is not None and run_dir.resolve() != named.resolve():
+            raise SettingError(
+                f"resume names {named} but run_dir is {run_dir}; leave one of them out."
+            )
+        if not named.is_dir():
+            raise RunFolderError(f"{named} is no run folder; there is nothing to resume.")
+        run_dir = named
+    if run_dir is not None:
+        _expect_readable_name(run_dir)
+    return run_dir
+
+
+def _expect_readable_name(run_dir: Path) -> None:
+    try:
+        str(run_dir.absolute()).encode()
+    except UnicodeEncodeError:
+        raise SettingError(
+            f"run_dir is {str(run_dir)!r}, whose name is not UTF-8, in which weights cannot be "
+            "read; choose another name."
+        ) from None
+
+
+def _epochs(
+    train: Iterable[Any], val: Iterable[Any] | None, limits: Limits
+) -> tuple[Epochs, Epochs | None]:
+    if limits.overfit_batches is not None:
+        train = val = list(islice(iter(train), limits.overfit_batches))
+    return (
+        Epochs(train, limit=limits.limit_train_batches),
+        None if val is None else Epochs(val, limit=limits.limit_val_batches),
+    )
+
+
+def _best_of(checkpoints: Checkpoints, parts: Parts) -> Callable[[], Weights | None]:
+    """Return what reads the best weights as the model's load_state_dict takes them."""
+
+    def best_state() -> Weights | None:
+        best = checkpoints.best_state()
+        return None if best is None else parts.as_in_model(best)
+
+    return best_state
+
+
+def _outputs(
+    options: Options,
+    loggers: Sequence[Any],
+    state: State,
+    history: History,
+    checkpoints: Checkpoints,
+) -> list[Callback]:
+    """Return what hears of the run, in order; what shows or writes is on rank 0 alone."""
+    reporting = options.reporting
+    log = [] if checkpoints.log is None else [checkpoints.log]
+    if not is_first():
+        return [*log, *reporting.callbacks]
+    display = Display(shown(reporting.progress), state.position, state.running_means, state.so_far)
+
+    def notice(text: str) -> None:
+        history.notices.append(text)
+        display.on_notice(text)
+
+    plot = reporting.plot
+    drawn = [LivePlot(None if plot is True else Path(plot))] if plot else []
+    logged = [Loggers(loggers, notice)] if loggers else []
+    return [*log, *reporting.callbacks, *logged, *drawn, display]
+
+
+def shown(progress: bool | Console | Progress) -> Progress:  # noqa: FBT001
+    """Return what shows progress, for what was asked."""
+    if progress is False:
+        return NoProgress()
+    if progress is True:
+        return progress_on(Console(stderr=True))
+    return progress_on(progress) if isinstance(progress, Console) else progress
+
+
+def _notice(loop: Loop, text: str) -> None:
+    loop.history.notices.append(text)
+    loop.outputs.on_notice(text)
+
+
+def _notify_of_data(loop: Loop) -> None:
+    """Say what of the data is otherwise than the user may expect."""
+    state = loop.state
+    if state.train.renews_workers:
+        loop.outputs.on_notice(
+            "persistent_workers: they begin anew with every epoch, so that a resumed run draws "
+            "what the run would have drawn."
+        )
+    if state.val is not None and state.train.batches is None and loop.ends.max_epochs is None:
+        _notice(
+            loop,
+            "the training loader does not say where an epoch ends: validation comes when it ends, "
+            f"or after {loop.ends.max_steps} steps, and patience counts nothing before. "
+            "limit_train_batches=N makes an epoch of N batches.",
+        )
+
+
+def _started(loop: Loop, setup: Setup, resume: Resume) -> Windows | None:
+    checkpoint = _shared_checkpoint(loop, setup, resume)
+    return _begin(loop, setup) if checkpoint is None else _resume(loop, checkpoint)
+
+
+def _begin(loop: Loop, setup: Setup) -> Windows:
+    state = loop.state
+    if loop.checkpoints.run_dir is not None:
+        state.train.expect_repeatable()
+    checkpoint = state.checkpoint()
+    state.first_generators = checkpoint.rest["generators"] = state.train.generators()
+    drawn = loop.windows(state.train.begin(0))
+    first = next(drawn, None)
+    if first is None:
+        msg = "the training loader gave no batch; expected one or more."
+        raise DataError(msg)
+    if first:
+        # of several ranks one may have no data
+        state.fingerprint["first batch"] = digest(first[0])
+        line = first_batch(setup.parts.model, setup.parts.loss, first[0], criterion=setup.criterion)
+        loop.outputs.on_notice(f"{model_summary(setup.parts.model)}; on {setup.device}")
+        loop.outputs.on_notice(line)
+    loop.checkpoints.begin(checkpoint, _config(setup) if loop.checkpoints.log else {})
+    return chain([first], drawn)
+
+
+def _config(setup: Setup) -> dict[str, Any]:
+    options = setup.options
+    return {
+        "config": plain(options.saving.config),
+        "info": plain(options.saving.info),
+        "seed": options.compute.seed,
+        "initial seed": torch.initial_seed(),
+        "environment": describe_environment(setup.device),
+    }
+
+
+def _resume(loop: Loop, checkpoint: Checkpoint) -> Windows | None:
+    state = loop.state
+    walk, notice = state.load(checkpoint)
+    if notice:
+        _notice(loop, notice)
+    at = state.position
+    if not at.batch:
+        return None
+    return loop.windows(state.train.resume(at.epoch, at.batch, walk), at.batch)
+
+
+def _shared_checkpoint(loop: Loop, setup: Setup, resume: Resume) -> Checkpoint | None:
+    """Return the checkpoint that rank 0 has read for every rank, None to begin."""
+    fingerprint = loop.state.fingerprint
+    fingerprint |= {**setup.made_with, **fingerprint_of_data(loop.state.train, loop.state.val)}
+    if not in_a_group(loop.options.group):
+        return _checkpoint(loop, setup, resume)
+
+    def read() -> tuple[Checkpoint | None, Any]:
+        checkpoint = _checkpoint(loop, setup, resume)
+        shared = checkpoint is not None and not is_sharded(setup.parts.model)
+        return checkpoint, loop.checkpoints.best_state() if shared else None
+
+    checkpoint, best = on_first(read, loop.options.group)
+    if loop.checkpoints.log is None:
+        loop.checkpoints.share_best(best)
+    return checkpoint
+
+
+def _checkpoint(loop: Loop, setup: Setup, resume: Resume) -> Checkpoint | None:
+    """Return the checkpoint to resume from, None to begin; refuse another run's."""
+    checkpoints, log = loop.checkpoints, loop.checkpoints.log
+    if log is None:
+        return None
+    with explaining("resume in" if resume else "make", log.run_dir):
+        begun = log.run_dir.exists() and any(log.run_dir.iterdir())
+    if resume is None or resume is False or (resume is True and not begun):
+        expect_free(log.run_dir)
+        return None
+    checkpoint, records = checkpoints.reopen()
+    for text in checkpoints.notices:
+        _notice(loop, text)
+    _expect_same(loop, checkpoint, log.run_dir)
+    return _resumed_from(loop, checkpoint, records, setup.device)
+
+
+def _resumed_from(
+    loop: Loop, checkpoint: Checkpoint, records: list[Record], device: torch.device
+) -> Checkpoint:
+    log = loop.checkpoints.log
+    assert log is not None
+    loop.history.records += records
+    step = checkpoint.rest["position"]["step"]
+    loop.outputs.on_notice(f"resuming {log.run_dir} from step {step}")
+    log.on_times({"resumed at step": step, **describe_environment(device)})
+    return checkpoint
+
+
+def _expect_same(loop: Loop, checkpoint: Checkpoint, run_dir: Path) -> None:
+    """Refuse a checkpoint of a run that was made with something else than this one."""
+    then, now = checkpoint.rest["identity"], loop.state.fingerprint
+    now["first batch"] = then["first batch"]
+    as_many = len(checkpoint.rest["ranks"]) == world_size(loop.options.group)
+    compared = (lambda whole: whole) if as_many else dealt_anew
+    different = differences(compared(then), compared(now))
+    if not different:
+        now["first batch"] = loop.state.train.fingerprint(checkpoint.rest["generators"])
+        different = differences(compared(then), compared(now))
+    if different:
+        more = f" (and {len(different) - 3} more)" if len(different) > 3 else ""
+        raise CheckpointError(
+            f"{run_dir} was made otherwise: {'; '.join(different[:3])}{more}. Resume "
+            "with what it was made with, or start a new run in another folder."
+        )

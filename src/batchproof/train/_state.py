@@ -1,0 +1,298 @@
+"""The state of a run: everything that a checkpoint saves and a resumed run loads.
+
+A run is a function of its position, of what is trained and by what, of the sums over the epoch so
+far, of the best epoch and of its random generators.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+
+from batchproof.mean import Mean
+from batchproof.ranks import of_all, rank, unwrapped, world_size
+from batchproof.runs import Record, Span
+from batchproof.step import Step
+from batchproof.train._average import Average
+from batchproof.train._batches import Epochs
+from batchproof.train._checkpoints._checkpoint import (
+    Checkpoint,
+    has_state,
+    laid_out_as,
+    load_into,
+)
+from batchproof.train._loss import Loss
+from batchproof.train._options import Options, Stopping
+from batchproof.train._pass_means import PassMeans
+from batchproof.train._position import Position
+from batchproof.train._random import (
+    capture,
+    generators_in,
+    restore,
+    restore_states,
+    seed_everything,
+    states_of,
+)
+from batchproof.train._records import records_of, setting
+from batchproof.train._schedule import NoSchedule, TorchSchedule
+
+
+@dataclass(slots=True)
+class Parts:
+    """The model and what changes it.
+
+    Attributes:
+        model: what is trained.
+        loss: the one function that gives a batch's Mean.
+        optimizer: a torch optimiser, or an updater.
+        step: takes optimiser steps.
+        schedule: of the learning rate.
+        average: the weights that are evaluated.
+        scaler: for float16, or None.
+    """
+
+    model: nn.Module
+    loss: Loss
+    optimizer: Any
+    step: Step
+    schedule: NoSchedule | TorchSchedule
+    average: Average
+    scaler: GradScaler | None
+
+    def weights(self) -> dict[str, Any]:
+        """Return the model's state, which shares its tensors."""
+        state: dict[str, Any] = unwrapped(self.model).state_dict()
+        return state
+
+    def weights_to_evaluate(self) -> dict[str, Any]:
+        """Return the state that is evaluated."""
+        return {**self.weights(), **self.average.weights()}
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Return the buffers of the model's state, such as running means, sharing them.
+
+        Only DistributedDataParallel makes them alike on all ranks.
+        """
+        names = {name for name, _ in unwrapped(self.model).named_buffers()}
+        return {name: value for name, value in self.weights().items() if name in names}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of all but the weights."""
+        return {
+            "optimizer": self.optimizer.state_dict() if has_state(self.optimizer) else None,
+            "schedule": self.schedule.state_dict(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "step": self.step.state_dict(),
+        }
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Load the weights and states of a checkpoint."""
+        averaged = load_into(checkpoint, self.model, self.optimizer)
+        self.average.load_state_dict(averaged)
+        state = checkpoint.rest["parts"]
+        self.schedule.load_state_dict(state["schedule"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+        self.step.load_state_dict(state["step"])
+
+    def as_in_model(self, weights: Mapping[str, Any]) -> dict[str, Any]:
+        """Return weights as the model's load_state_dict takes them: in shards where it is."""
+        return laid_out_as(self.weights(), weights)
+
+    def learning_rates(self) -> list[float]:
+        """Return the learning rate of each parameter group."""
+        groups = getattr(self.optimizer, "param_groups", None) or []
+        return [float(group["lr"]) for group in groups if "lr" in group]
+
+
+class Best:
+    """The best epoch so far by one monitored mean, and how long ago it was.
+
+    An epoch is better when it beats the best by more than min_delta. Training stops once
+    `patience` epochs in a row were not better.
+
+    Args:
+        stopping: which is better, and by how much; how long to wait.
+
+    Attributes:
+        value: the best mean so far, None before the first epoch.
+        epoch: the epoch it was reached in, from 1.
+        waited: epochs since.
+    """
+
+    def __init__(self, stopping: Stopping) -> None:
+        self._sign = 1.0 if stopping.mode == "min" else -1.0
+        self._patience = stopping.patience
+        self._min_delta = stopping.min_delta
+        self.value: float | None = None
+        self.epoch = 0
+        self.waited = 0
+
+    def update(self, value: float, epoch: int) -> bool:
+        """Hear of an epoch's mean; return whether it is the best so far."""
+        best = math.inf if self.value is None else self._sign * self.value
+        if self._sign * value < best - self._min_delta:
+            self.value, self.epoch, self.waited = value, epoch, 0
+            return True
+        self.waited += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return self._patience is not None and self.waited >= self._patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was seen, for a checkpoint."""
+        return {"value": self.value, "epoch": self.epoch, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load what a checkpoint had seen."""
+        self.value, self.epoch, self.waited = state["value"], state["epoch"], state["waited"]
+
+
+class State:
+    """What of a run changes from step to step.
+
+    Args:
+        parts: what is trained and by what.
+        train: the training data.
+        val: the validation data, or None.
+        options: of the trainer.
+
+    Attributes:
+        position: epochs, steps and batches done.
+        best: the best epoch so far.
+        fingerprint: what must be the same when the run is resumed, as plain values.
+        first_generators: the generators that the first epoch was begun with.
+    """
+
+    def __init__(self, parts: Parts, train: Epochs, val: Epochs | None, options: Options) -> None:
+        self.parts, self.train, self.val, self.group = parts, train, val, options.group
+        self.position = Position()
+        self.best = Best(options.stopping)
+        self.fingerprint: dict[str, Any] = {}
+        self.first_generators: Mapping[str, Any] = {}
+        # of the epoch up to the last record of steps, and since
+        self._logged = PassMeans(coefficients=options.steps.coefficients)
+        self._recent = PassMeans(coefficients=options.steps.coefficients)
+        self._own = generators_in(parts.loss, parts.model)
+
+    def add(self, result: Any, micro_batches: int) -> None:
+        """Add a step's pairs to the sums, and count it."""
+        self._recent.add(result.terms, result.metrics)
+        self.position.advance(micro_batches)
+
+    def recent_records(self) -> list[Record]:
+        """Return the records of the steps since the last, which are then counted as logged."""
+        records = self.records(self._recent, "train", "steps")
+        self._logged.merge(self._recent)
+        self._recent.reset()
+        return records
+
+    def epoch_records(self) -> list[Record]:
+        """Return the records of the epoch so far, all of its steps then counted as logged."""
+        self._logged.merge(self._recent)
+        self._recent.reset()
+        return self.records(self._logged, "train", "epoch")
+
+    def so_far(self) -> list[Record]:
+        """Return the records of the epoch up to the last record of steps."""
+        return self.records(self._logged, "train", "epoch")
+
+    def next_epoch(self) -> None:
+        """Count an epoch, and begin the sums of the next."""
+        self.position.next_epoch()
+        self._logged.reset()
+
+    def running_means(self) -> dict[str, float]:
+        """Return the means of the epoch so far, which waits for the device."""
+        logged, recent = self._logged.means(), self._recent.means()
+        pairs: dict[str, Mean] = {**logged, **recent}
+        both = {name: logged[name] + recent[name] for name in logged.keys() & recent.keys()}
+        return {f"train_{name}": float(pair.value()) for name, pair in {**pairs, **both}.items()}
+
+    def records(self, sums: PassMeans, prefix: str, span: Span) -> list[Record]:
+        """Return the records of a pass; of one over training data, the learning rates too."""
+        records = records_of(sums, prefix, self.position, span)
+        rates = self.parts.learning_rates() if prefix == "train" else []
+        names = ["lr", *(f"lr/{index}" for index in range(1, len(rates)))]
+        rows = zip(names, rates, strict=False)
+        return [*records, *(setting(name, rate, self.position, span) for name, rate in rows)]
+
+    def checkpoint(self, random: Mapping[str, Any] | None = None) -> Checkpoint:
+        """Return all that the run needs to be resumed, sharing tensors; every rank calls it.
+
+        Args:
+            random: the global generators' states, where they are not those of now.
+        """
+        rest = {
+            "position": self.position.state_dict(),
+            "parts": self.parts.state_dict(),
+            "sums": self._logged.state_dict(),
+            "recent": self._recent.state_dict(),
+            "best": self.best.state_dict(),
+            "ranks": of_all(self._of_this_rank(random), self.group),
+            "generators": self.first_generators,
+            "identity": self.fingerprint,
+        }
+        return Checkpoint(self.parts.weights(), self.parts.average.state_dict(), rest)
+
+    def _of_this_rank(self, random: Mapping[str, Any] | None) -> dict[str, Any]:
+        statistics = self.parts.statistics() if world_size(self.group) > 1 else {}
+        return {
+            "statistics": {name: value.cpu() for name, value in statistics.items()},
+            "random": capture() if random is None else random,
+            "own": self.train.own_states(),
+            "own of validation": [] if self.val is None else self.val.own_states(),
+            "own of loss": states_of(self._own),
+            "walk": self.train.state_dict(),
+        }
+
+    def load(self, checkpoint: Checkpoint) -> tuple[Mapping[str, Any], str]:
+        """Load a checkpoint.
+
+        Where another number of ranks made it, samples are dealt out anew: generators are drawn
+        from rank 0's, apart for each rank, and an epoch that was under way begins again.
+
+        Returns:
+            The generators that the epoch under way was begun with, and a sentence for the user
+            where the run is not resumed exactly.
+        """
+        state = checkpoint.rest
+        self.parts.load(checkpoint)
+        self.position.load_state_dict(state["position"])
+        self._logged.load_state_dict(state["sums"])
+        self._recent.load_state_dict(state["recent"])
+        self.best.load_state_dict(state["best"])
+        self.first_generators = state["generators"]
+        ranks: Sequence[Mapping[str, Any]] = state["ranks"]
+        own, size = rank(self.group), world_size(self.group)
+        mine = ranks[own if size == len(ranks) else 0]
+        restore(mine["random"])
+        self.train.restore(mine["own"])
+        if self.val is not None:
+            self.val.restore(mine.get("own of validation", []))
+        restore_states(self._own, mine.get("own of loss", []))
+        if size == len(ranks):
+            statistics = self.parts.statistics()
+            for name, value in mine["statistics"].items():
+                statistics[name].copy_(value)
+            return mine["walk"], ""
+        return mine["walk"], self._deal_anew(len(ranks), size)
+
+    def _deal_anew(self, before: int, now: int) -> str:
+        seed_everything(int(torch.randint(2**31, ())) + rank(self.group))
+        again = f", and epoch {self.position.epoch + 1} from its beginning"
+        again = again if self.position.batch else ""
+        self.position.batch = 0
+        self._logged.reset()
+        self._recent.reset()
+        return (
+            f"{before} ranks made the checkpoint and {now} resume it: with generators drawn anew"
+            f"{again}."
+        )
