@@ -3,6 +3,7 @@ import json
 import pytest
 
 from batchproof import __version__
+from batchproof.recipes import names
 from command_line import shell
 
 
@@ -47,7 +48,7 @@ def test_nothing_to_do_shows_the_help(batchproof, arguments):
         (["evaluate"], "Missing argument 'RUN'. Try: batchproof evaluate --help"),
         (["recipe", "copy", "lenet5"], "Missing argument 'FILE'. Try: batchproof recipe copy"),
         (["explain", "love"], "there is no topic 'love'; the topics are mean, cross-entropy"),
-        (["explain", "sgd", "--lr", "fast"], "expected a number"),
+        (["explain", "sgd", "--lr", "fast"], "Invalid value for '--lr'"),
         (["check"], "no probe was given; give MODULE:NAME, or --example"),
         (["check", "nowhere:probe"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
@@ -174,3 +175,31 @@ def test_the_demo_breaks_its_lines_between_words_on_a_narrow_terminal(batchproof
     assert ended.status == 0
     words = ended.out[ended.out.index("The usual loop divides") :].splitlines()
     assert max(map(len, words)) <= 80
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["train", "lenet5"], ["explain", "mean"]])
+def test_a_letter_asks_for_help_everywhere(batchproof, command):
+    assert batchproof(*command, "-h").out == batchproof(*command, "--help").out != ""
+
+
+def test_a_shell_is_told_what_may_come_next(tmp_path, monkeypatch):
+    monkeypatch.setenv("_BATCHPROOF_COMPLETE", "complete_bash")
+    for line, answer in {
+        "batchproof ex": "explain",
+        "batchproof train le": "lenet5",
+        "batchproof train lenet5 --mo": "--momentum",
+        "batchproof explain padding --le": "--lengths",
+    }.items():
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+        ended = shell("-m", "batchproof", cwd=tmp_path)
+        assert (ended.out.split(), ended.err) == ([answer], "")
+
+
+@pytest.mark.parametrize("recipe", names())
+def test_the_help_of_a_recipe_keeps_its_lines_and_fits_80_columns(batchproof, recipe):
+    lines = batchproof("train", recipe, "--help").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    commands = [line.strip() for line in lines if line.strip().startswith("batchproof train")]
+    assert commands
+    assert all(line.startswith(f"batchproof train {recipe}") for line in commands)

@@ -7,7 +7,7 @@ from batchproof.cli import app
 OPTIONS = {
     "demo": [],
     "train": [],
-    "evaluate": ["RUN", "--data", "--script"],
+    "evaluate": ["RUN", "--data", "--device", "--script"],
     "check": ["MODULE:NAME", "--cuts", "--ranks", "--dtype", "--json", "--html", "--example"],
     "audit": [
         "PATH...", "--output-format", "--select", "--ignore", "--extend-select", "--likely",
@@ -15,7 +15,7 @@ OPTIONS = {
         "--show-files", "--no-cache", "--baseline", "--write-baseline", "--stdin-filename", "--lsp",
     ],
     "explain": [],
-    "report": ["RUN...", "--out"],
+    "report": ["RUN", "--out"],
     "recipe": [],
     "recipe list": [],
     "recipe copy": ["NAME", "FILE"],
@@ -43,7 +43,7 @@ def shown(command) -> list[str]:
 
 def commands():
     root = typer.main.get_command(app)
-    assert shown(root) == ["--version"]
+    assert shown(root) == ["--version", "--install-completion", "--show-completion"]
     found = {name: root.commands[name] for name in root.list_commands(None)}
     recipe = found["recipe"]
     return found | {f"recipe {name}": recipe.commands[name] for name in recipe.commands}

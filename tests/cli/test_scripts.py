@@ -22,6 +22,9 @@ def test_a_copy_runs_from_another_folder_and_gives_the_same_numbers(tmp_path):
         "-m", "batchproof", "recipe", "copy", "tabular_weighted", here / "mine.py", cwd=tmp_path
     )
     assert copied.status == 0
+    told = shell(here / "mine.py", "--help", cwd=there).out
+    assert f"python {here / 'mine.py'}" in told
+    assert "batchproof train" not in told
     mine = shell(here / "mine.py", *SHORT, cwd=there)
     assert mine.status == 0, mine.err
     theirs = shell("-m", "batchproof", "train", "tabular_weighted", *SHORT, cwd=there)

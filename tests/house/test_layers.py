@@ -30,7 +30,7 @@ LEVEL = {
     "recipes": 5,
     "explain": 5,
     "report": 5,
-    "shell": 5,
+    "shell": 2,
     "cli": 6,
     "__main__": 7,
 }

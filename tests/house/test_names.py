@@ -44,7 +44,7 @@ def test_a_package_is_there_without_an_import_of_its_own() -> None:
 
 def test_the_packages_are_those_of_the_house() -> None:
     found = {path.parent.name for path in Path(batchproof.__file__).parent.glob("*/__init__.py")}
-    assert found - {"cli", "page"} == batchproof._PACKAGES
+    assert found - {"cli", "page", "shell"} == batchproof._PACKAGES
 
 
 def test_every_error_is_also_the_builtin_it_resembles() -> None:

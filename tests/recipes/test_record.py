@@ -13,7 +13,7 @@ def config(folder, text):
     (folder / "config.json").write_text(text)
 
 
-RECORD = {"recipe": "lenet5", "settings": {}, "options": {}}
+RECORD = {"recipe": "lenet5", "settings": {}, "options": {}, "loggers": []}
 
 
 def test_a_run_folder_tells_its_recipe_also_where_it_has_several_models(tmp_path):

@@ -111,8 +111,43 @@ def test_runs_monitored_for_different_means_are_not_ranked(tmp_path):
     one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two")
     (two / "config.json").write_text(json.dumps({"monitor": "val_accuracy", "mode": "max"}))
     told = words(report(tmp_path, one, two))
-    assert "They were monitored for different means." in told
+    assert "They were monitored for different means, so they are not ranked." in told
     assert "Of these runs" not in told
+
+
+def on_data(run, *, name=None, samples=None, digest=None):
+    config = json.loads((run / "config.json").read_text())
+    config["info"] = {"data": name}
+    config["identity"] = {"validation data": {"samples": samples, "digest": digest}}
+    (run / "config.json").write_text(json.dumps(config))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "sentence"),
+    [
+        (
+            {"name": "MNIST", "samples": 6000},
+            {"name": "digits", "samples": 143},
+            "one: MNIST, 6,000 samples; two: digits, 143 samples.",
+        ),
+        ({"name": "MNIST"}, {"name": "Fashion-MNIST"}, "one: MNIST; two: Fashion-MNIST."),
+        ({"samples": 5}, {"samples": 6}, "one: 5 samples; two: 6 samples."),
+        ({"digest": "a"}, {"digest": "b"}, "one: unknown; two: unknown."),
+    ],
+)
+def test_runs_of_different_data_are_not_ranked(tmp_path, one, other, sentence):
+    runs = on_data(make_run(tmp_path / "one"), **one), on_data(make_run(tmp_path / "two"), **other)
+    told = words(report(tmp_path, *runs))
+    assert f"measured on different data, so they are not ranked. {sentence}" in told
+    assert "Of these runs" not in told
+
+
+def test_runs_of_the_same_data_or_of_unknown_data_are_ranked(tmp_path):
+    known = on_data(make_run(tmp_path / "one"), name="MNIST", samples=6000)
+    same = on_data(make_run(tmp_path / "two"), name="MNIST", samples=6000)
+    assert "Of these runs" in report(tmp_path, known, same)
+    assert "Of these runs" in report(tmp_path, known, make_run(tmp_path / "three"))
 
 
 def test_folders_of_one_name_are_told_apart_by_their_path(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from batchproof.cli import app
-from batchproof.recipes import guarded
+from batchproof.shell import guarded
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,30 @@ The command line is a thin wrapper around two functions:
         or 1; str(report), report.to_json(path), report.to_html(path) write it.
     write_example(path) -> Path
         writes a probe file to start from; refuses to overwrite one.
+
+The names are bound when first used, so that writing an example loads no torch.
 """
 
-from batchproof.check._measure._cuts import Cut, MicroBatch, cut_of
-from batchproof.check._probe import Probe, load_probe, run_probe, write_example
-from batchproof.check._report._many import Heads, check_heads
-from batchproof.check._report._report import CutResult, Diagnosis, Report
-from batchproof.check._step import check_evaluate, check_step
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-Piece = MicroBatch
+if TYPE_CHECKING:
+    from batchproof.check._example import write_example
+    from batchproof.check._measure._cuts import Cut, MicroBatch, cut_of
+    from batchproof.check._measure._cuts import MicroBatch as Piece
+    from batchproof.check._probe import Probe, load_probe, run_probe
+    from batchproof.check._report._many import Heads, check_heads
+    from batchproof.check._report._report import CutResult, Diagnosis, Report
+    from batchproof.check._step import check_evaluate, check_step
+
+_HOME = {
+    "write_example": "_example",
+    **dict.fromkeys(("Cut", "MicroBatch", "cut_of"), "_measure._cuts"),
+    **dict.fromkeys(("Probe", "load_probe", "run_probe"), "_probe"),
+    **dict.fromkeys(("Heads", "check_heads"), "_report._many"),
+    **dict.fromkeys(("CutResult", "Diagnosis", "Report"), "_report._report"),
+    **dict.fromkeys(("check_evaluate", "check_step"), "_step"),
+}
 
 __all__ = [
     "Cut",
@@ -44,3 +59,14 @@ __all__ = [
     "run_probe",
     "write_example",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Piece":
+        name = "MicroBatch"
+    if name not in _HOME:
+        message = f"module 'batchproof.check' has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(f"batchproof.check.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,5 +1,6 @@
 """The application: every command under its name, and the one way in and out."""
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -8,8 +9,9 @@ from typer.core import TyperGroup
 
 from batchproof import __version__
 from batchproof.cli import _audit, _check, _demo, _evaluate, _explain, _recipe, _report, _train
-from batchproof.recipes import guarded
+from batchproof.shell import CONTEXT, Command, guarded
 
+COMPLETE = "_BATCHPROOF_COMPLETE"
 ORDER = ("demo", "train", "evaluate", "check", "audit", "explain", "report", "recipe")
 
 
@@ -22,7 +24,7 @@ class _Ordered(TyperGroup):
 
 app = typer.Typer(
     cls=_Ordered,
-    add_completion=False,
+    context_settings=CONTEXT,
     rich_markup_mode=None,
     no_args_is_help=True,
     help="The loss you meant, however the data is cut: train, evaluate, check, audit and explain.",
@@ -44,16 +46,24 @@ def _options(
     pass
 
 
-app.command("demo")(_demo.demo)
+app.command("demo", cls=Command)(_demo.demo)
 app.add_typer(_train.app, name="train", short_help="Train a recipe.")
-app.command("evaluate", short_help="Evaluate a run's best weights again.")(_evaluate.evaluate)
-app.command("check")(_check.check)
-app.command("audit", short_help="Read training code, and find what is wrong.")(_audit.audit)
+app.command("evaluate", short_help="Evaluate a run's best weights again.", cls=Command)(
+    _evaluate.evaluate
+)
+app.command("check", cls=Command)(_check.check)
+app.command("audit", short_help="Read training code, and find what is wrong.", cls=Command)(
+    _audit.audit
+)
 app.add_typer(_explain.app, name="explain")
-app.command("report")(_report.report)
+app.command("report", cls=Command)(_report.report)
 app.add_typer(_recipe.app, name="recipe")
 
 
 def main() -> None:
     """Run the command line, and exit with its status."""
-    sys.exit(guarded(typer.main.get_command(app), None, "batchproof"))
+    command = typer.main.get_command(app)
+    if COMPLETE in os.environ:
+        # a shell asks what may come next; typer answers, and exits
+        command(prog_name="batchproof")
+    sys.exit(guarded(command, None, "batchproof"))

@@ -44,16 +44,18 @@ def check(
 
     Exit status: 0 where nothing depends on the cut, 1 where something does, 2 for wrong use.
     """
-    from batchproof._files import refuse_file
-    from batchproof.check import run_probe, write_example
-
     if example:
+        from batchproof.check import write_example
+
         written = write_example(probe or "probe.py")
         typer.echo(f"wrote {written}; run it: batchproof check {written}:step")
         return
     if probe is None:
         msg = "no probe was given; give MODULE:NAME, or --example for a file to start from."
         raise SettingError(msg)
+    from batchproof._files import refuse_file
+    from batchproof.check import run_probe
+
     for file in filter(None, (json, html)):
         refuse_file(file)
     report = run_probe(probe, cuts=cuts, ranks=ranks, dtype=dtype)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,6 +18,9 @@ NAME = "demo"
 
 def demo() -> None:
     """Train LeNet-5 on embedded digits, in seconds."""
+    for module in ("torch", "sklearn"):
+        if find_spec(module) is None:
+            raise ModuleNotFoundError(name=module)
     typer.echo("LeNet-5 on the 1,797 handwritten digits of scikit-learn; loading torch ...")
     from batchproof.cli._bar import bar_on
     from batchproof.recipes import terminal, train_recipe

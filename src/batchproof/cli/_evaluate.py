@@ -12,6 +12,9 @@ def evaluate(
         Path | None,
         typer.Option("--data", metavar="DIR", help="data folder; without it, the run's own"),
     ] = None,
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps, ...")
+    ] = "auto",
     script: Annotated[
         Path | None,
         typer.Option("--script", metavar="FILE", help="your script, where one trained the run"),
@@ -21,4 +24,4 @@ def evaluate(
     from batchproof.recipes import evaluate_run, read_record, show, terminal
 
     read_record(run)
-    show(evaluate_run(run, data, script), terminal())
+    show(evaluate_run(run, data, script, device=device), terminal())

@@ -1,6 +1,5 @@
 """`batchproof explain TOPIC`: the numbers of one loss, worked out from values of one's own."""
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,48 +50,18 @@ def _explain() -> None:
 
 
 def _command(topic: "Topic") -> Any:
-    def callback(typer_context: Any, *, html: Path | None, **texts: str) -> None:
-        sources = {name: typer_context.get_parameter_source(name) for name in texts}
-        given = {
-            name: text
-            for name, text in texts.items()
-            if (source := sources[name]) is not None and source.name != "DEFAULT"
-        }
-        _show(topic, given, html)
+    from batchproof.shell import Metavar, Option, command
 
-    context = inspect.Parameter(
-        "typer_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
-    )
-    page = _option("html", "write a page to FILE instead", None, Path | None, "FILE")
-    own = [
-        _option(
-            option.name,
-            option.help,
-            option.text() or None,
-            str,
-            "|".join(option.choices) or option.kind.upper(),
-        )
-        for option in topic.options
-    ]
-    # typer reads the signature, and would take annotations before it
-    callback.__annotations__ = {}
-    callback.__signature__ = inspect.Signature([context, *own, page])  # type: ignore[attr-defined]
-    single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(topic.name, help=topic.summary)(callback)
-    return typer.main.get_command(single)
+    hint = Annotated[Path | None, Metavar("FILE"), "write a page to FILE instead"]
+    page = Option.of("html", hint, None)
+
+    def call(values: dict[str, Any], given: set[str]) -> None:
+        _show(topic, {name: values[name] for name in given - {"html"}}, values["html"])
+
+    return command(topic.name, [*topic.options, page], call, text=topic.summary)
 
 
-def _option(name: str, text: str, default: Any, kind: Any, metavar: str) -> inspect.Parameter:
-    option = typer.Option(f"--{name.replace('_', '-')}", help=text, metavar=metavar)
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=default,
-        annotation=Annotated[kind | None if default is None else kind, option],
-    )
-
-
-def _show(topic: "Topic", given: dict[str, str], html: Path | None) -> None:
+def _show(topic: "Topic", given: dict[str, Any], html: Path | None) -> None:
     from rich.console import Console
 
     from batchproof._files import write_file

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from batchproof.recipes import copy, names, summary
+from batchproof.shell import Command
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -14,7 +15,7 @@ app = typer.Typer(
 )
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_recipes() -> None:
     """List the recipes, a line each."""
     width = max(map(len, names()))
@@ -22,7 +23,7 @@ def list_recipes() -> None:
         typer.echo(f"{name:{width}}  {summary(name)}")
 
 
-@app.command("copy")
+@app.command("copy", cls=Command, short_help="Copy a recipe as a script of your own.")
 def copy_recipe(
     name: Annotated[str, typer.Argument(metavar="NAME", help="the recipe, as `list` names it")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="the script to write")],

@@ -7,7 +7,7 @@ import typer
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders to compare")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="run folders to compare")],
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="the page; without it RUN/report.html"),

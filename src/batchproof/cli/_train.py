@@ -19,10 +19,10 @@ class _Recipes(TyperGroup):
         # a short help is shown whole, a help would be cut
         return TyperCommand(cmd_name, short_help=summary(cmd_name)) if cmd_name in names() else None
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ARG002
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, *rest = args
         source(name)
-        if sys.stderr.isatty() and "--help" not in rest:
+        if sys.stderr.isatty() and not ctx.resilient_parsing and not {"-h", "--help"} & set(rest):
             typer.echo("loading torch ...", err=True)
         from batchproof.recipes import recipe_command
 

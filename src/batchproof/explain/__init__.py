@@ -32,7 +32,7 @@ from batchproof.explain._ranks import ranks
 from batchproof.explain._settings import Settings, equivalent_settings
 from batchproof.explain._sgd import sgd
 from batchproof.explain._sum_or_mean import sum_or_mean
-from batchproof.explain._topic import Option, Topic
+from batchproof.explain._topic import Topic
 
 _FUNCTIONS: tuple[Callable[..., Explanation], ...] = (
     mean,
@@ -60,7 +60,6 @@ def topics() -> dict[str, Topic]:
 
 __all__ = [
     "Explanation",
-    "Option",
     "Settings",
     "Topic",
     "accumulation",

@@ -8,6 +8,7 @@ to_rich                        a part for the terminal, pictures made of charact
 to_html                        a part as HTML, pictures as inline SVG
 page                           a whole page: no network, no script, light and dark, wide and narrow
 number                         a number as people read it
+printable                      a text whose control codes are escaped
 
 Standard library and rich only: no torch is loaded here.
 """
@@ -29,6 +30,7 @@ from batchproof.page._parts import (
     Text,
     Tone,
     number,
+    printable,
 )
 from batchproof.page._terminal import to_rich
 
@@ -49,6 +51,7 @@ __all__ = [
     "Tone",
     "number",
     "page",
+    "printable",
     "to_html",
     "to_rich",
 ]

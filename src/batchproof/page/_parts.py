@@ -23,6 +23,16 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
+def printable(text: str) -> str:
+    r"""Return a text whose control codes, which could drive a terminal, are escaped.
+
+    Example:
+        >>> printable("red \x1b[31m")
+        'red \\x1b[31m'
+    """
+    return "".join(c if c.isprintable() or c in "\n\xa0" else repr(c)[1:-1] for c in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A paragraph.

@@ -1,12 +1,11 @@
 """Recipes: scripts one reads top to bottom, and what runs them.
 
-AtLeast              the least number that a recipe's own option takes
+AtLeast, Between     the limits of a recipe's own option
 Settings, Results    what every recipe's main takes first, and what it returns
 run                  a recipe's main as the script it is
 names, summary, source, copy    the recipes that are here
 recipe_command, train_recipe, evaluate_run, read_record, show, terminal
                      for the command line
-guarded              exit status and one-line errors of any command
 
 Importing this loads no torch; the recipes and Settings do when first used.
 """
@@ -15,17 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from batchproof.recipes._catalogue import copy, names, source, summary
-from batchproof.recipes._guard import guarded
 from batchproof.recipes._record import read_record
+from batchproof.shell import AtLeast, Between
 
 if TYPE_CHECKING:
     from batchproof.recipes._results import Results, show
     from batchproof.recipes._script import recipe_command, run, terminal
     from batchproof.recipes._session import evaluate_run, train_recipe
-    from batchproof.recipes._settings import AtLeast, Settings
+    from batchproof.recipes._settings import Settings
 
 _HOME = {
-    "AtLeast": "_settings",
     "Settings": "_settings",
     "Results": "_results",
     "show": "_results",
@@ -38,11 +36,11 @@ _HOME = {
 
 __all__ = [
     "AtLeast",
+    "Between",
     "Results",
     "Settings",
     "copy",
     "evaluate_run",
-    "guarded",
     "names",
     "read_record",
     "recipe_command",

@@ -8,7 +8,7 @@ from batchproof.runs import RunFolder, runs_in
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what a run folder says of its recipe: "recipe", "settings" and "options".
+    """Return what a run folder says of its recipe: "recipe", "settings", "options", "loggers".
 
     Raises:
         RunFolderError: if there is no such folder, no recipe made it, or it is damaged.
@@ -24,9 +24,13 @@ def read_record(folder: Path) -> dict[str, Any]:
             else "it is empty, so train into it without --resume"
         )
         raise RunFolderError(f"{folder} holds no run; {remedy}.")
-    info = RunFolder(inside[0]).config.get("info", {})
-    if not isinstance(info, dict) or not info.keys() >= {"recipe", "settings", "options"}:
+    info = RunFolder(inside[0]).config.get("info")
+    parts = {"recipe": str, "settings": dict, "options": dict}
+    if not isinstance(info, dict) or not all(isinstance(info.get(n), k) for n, k in parts.items()):
         raise RunFolderError(
             f"{folder} was not trained by a recipe; evaluate it in Python: batchproof.evaluate."
         )
-    return info
+    loggers = info.get("loggers", [])
+    if not isinstance(loggers, list) or not all(isinstance(name, str) for name in loggers):
+        loggers = []
+    return info | {"loggers": loggers}

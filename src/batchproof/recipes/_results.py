@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from batchproof.meter import Estimate
+from batchproof.page import printable
 from batchproof.train import History
 
 
@@ -17,23 +19,26 @@ class Results:
     Attributes:
         history: of the training; None where a run was only evaluated.
         estimates: the means over the data sets that it was measured on, by name.
+        data: the name of the data that was read.
     """
 
     history: History | None
     estimates: Mapping[str, Estimate]
+    data: str = ""
 
 
 def show(results: Results, console: Console) -> None:
     """Write one row for each data set and each group in it: loss, metrics, samples."""
+    console.print(f"data: {printable(results.data)}", markup=False, highlight=False)
     rows = [row for name, found in results.estimates.items() for row in _rows(name, found)]
     metrics = list(dict.fromkeys(name for _, found in rows for name in found.metrics))
-    table = Table("", "loss", *metrics, "samples", box=None, pad_edge=False, header_style="bold")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table("", box=None, pad_edge=False, header_style="bold")
+    for heading in ("loss", *metrics, "samples"):
+        table.add_column(Text(printable(heading)), justify="right")
     for name, found in rows:
         cells = [_shown(found.metrics.get(metric)) for metric in metrics]
         samples = "" if found.samples is None else f"{found.samples:,}"
-        table.add_row(name, _shown(found), *cells, samples)
+        table.add_row(Text(printable(name)), _shown(found), *cells, samples)
     console.print(table)
 
 

@@ -1,6 +1,7 @@
 """A recipe's main from the shell: as `batchproof train NAME`, and as a script of one's own."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,10 +12,9 @@ from rich.console import Console
 
 from batchproof.ranks import distributed_group
 from batchproof.recipes._catalogue import HERE, load
-from batchproof.recipes._command import command
-from batchproof.recipes._guard import guarded
 from batchproof.recipes._results import Results, show
-from batchproof.recipes._session import train
+from batchproof.recipes._session import options_by_name, train
+from batchproof.shell import command, guarded
 
 
 def run(main: Callable[..., Results], arguments: Sequence[str] | None = None) -> None:
@@ -48,7 +48,9 @@ def _trained(main: Callable[..., Results], recipe: str, name: str, shown: str) -
                 error.add_note(f"the run is whole, see it again: batchproof evaluate {folder}")
             raise
 
-    return command(main, name, call)
+    # the help of a copy names the copy
+    text = re.sub(r"batchproof train \w+", lambda _: shown, inspect.getmodule(main).__doc__ or "")
+    return command(name, options_by_name(main).values(), call, text=text)
 
 
 def _report(results: Results, folder: Path | None) -> None:

@@ -1,33 +1,27 @@
 """A recipe run from the command line: trained, gone on with, or evaluated from its folder."""
 
+import inspect
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from batchproof._errors import CheckpointError, RunInterruptedError, SettingError
+import typer
+
+from batchproof._errors import CheckpointError, RunFolderError, RunInterruptedError, SettingError
+from batchproof.page import printable
 from batchproof.ranks import on_first
 from batchproof.recipes._catalogue import load, load_script, names
-from batchproof.recipes._command import default_settings, own_options, typed
 from batchproof.recipes._record import read_record
 from batchproof.recipes._results import Results
-from batchproof.recipes._settings import Settings
+from batchproof.recipes._settings import Role, Settings
 from batchproof.runs import latest_folder, reserved, runs_in
+from batchproof.shell import Option, options_of
 from batchproof.train import Progress
-
-# what a run may be gone on with otherwise than it was begun
-FREE = {"data", "out", "epochs", "max_steps", "device", "resume", "plot", "logger", "download"}
-# where training ends
-ENDS = {"epochs", "max_steps"}
-# what says how a command is run, and not what the run is
-UNRECORDED = {
-    *("out", "resume", "dry_run", "evaluate", "record", "progress", "download", "plot"),
-    "begun_with",
-}
 
 Values = dict[str, Any]
 
@@ -99,9 +93,10 @@ def _prepared(
     """Return the options with the run folder made, or with those that the run was begun with."""
     name = Path(recipe).stem
     values = dict(values)
-    if len(given & ENDS) == 1:
+    limits = {name for name, option in options_by_name(main).items() if role(option) is Role.LIMIT}
+    if len(given & limits) == 1:
         # the one that is given stands in place of the other
-        values |= dict.fromkeys(ENDS - given)
+        values |= dict.fromkeys(limits - given)
     if _restarted() and values["out"] is not None and runs_in(values["out"]):
         values["resume"] = True
     if values["resume"]:
@@ -131,13 +126,16 @@ def train_recipe(name: str, out: Path, *, progress: bool | Progress = True) -> R
     return train(main, name, values, set(), command)[0]
 
 
-def evaluate_run(run: Path, data: Path | None = None, script: Path | None = None) -> Results:
+def evaluate_run(
+    run: Path, data: Path | None = None, script: Path | None = None, *, device: str = "auto"
+) -> Results:
     """Return what a run's recipe finds with the run's best weights.
 
     Args:
         run: the run folder.
         data: the data folder, where it is another than the run was trained on.
         script: the script that trained the run, where no recipe of batchproof did; it is run.
+        device: where it is computed.
 
     Raises:
         SettingError: if the run was trained by a script and none is given.
@@ -154,8 +152,8 @@ def evaluate_run(run: Path, data: Path | None = None, script: Path | None = None
         raise SettingError(
             f"{run} was trained by the script {recipe}; name it to have it run: --script {recipe}"
         )
-    values = _defaults(module.main) | _recorded(module.main, record)
-    values |= {"out": run, "evaluate": True}
+    values = _defaults(module.main) | _recorded(module.main, record, run)
+    values |= {"out": run, "evaluate": True, "device": device}
     if data is not None:
         values["data"] = data
     settings, options = _split(module.main, recipe, values)
@@ -169,50 +167,101 @@ def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: 
     record = read_record(folder)
     if record["recipe"] != recipe:
         raise CheckpointError(
-            f"the run in {folder} was trained by {record['recipe']}, not by {recipe}; go on with "
-            "that, or train anew with another --out."
+            f"the run in {folder} was trained by {record['recipe']}, not by {recipe}; resume it "
+            "with that, or train anew with another --out."
         )
-    recorded = _recorded(main, record)
-    chosen = given | (ENDS if given & ENDS else set())
+    options = options_by_name(main)
+    recorded = _recorded(main, record, folder)
+    limits = {name: value for name, value in recorded.items() if role(options[name]) is Role.LIMIT}
+    chosen = given | (limits.keys() if given & limits.keys() else set())
     kept = {name: value for name, value in recorded.items() if name not in chosen}
-    for name in sorted(given - FREE):
-        if name in recorded and values[name] != recorded[name]:
-            flag = f"--{name.replace('_', '-')}"
+    for name in sorted(given & recorded.keys()):
+        if role(options[name]) is Role.NUMBERS and values[name] != recorded[name]:
+            flag = options[name].flag
             raise CheckpointError(
                 f"{flag} is {values[name]} but the run in {folder} was begun with "
                 f"{recorded[name]}; leave {flag} out, or train anew with another --out."
             )
-    return values | kept | {"begun_with": {name: recorded[name] for name in ENDS}}
+    if record["loggers"] and not values["logger"]:
+        loggers = " ".join(f"--logger {name}" for name in record["loggers"])
+        typer.echo(
+            printable(f"the run was begun with {loggers}; give it again to log there"), err=True
+        )
+    return values | kept | {"begun_with": limits}
 
 
-def _recorded(main: Callable[..., Results], record: Mapping[str, Any]) -> Values:
-    known = _defaults(main)
-    found = {**record["settings"], **record["options"]}
-    return {name: typed(main, name, value) for name, value in found.items() if name in known}
+def role(option: Option) -> Role:
+    """Return what a run folder records of an option."""
+    return next((note for note in option.notes if isinstance(note, Role)), Role.NUMBERS)
+
+
+def options_by_name(main: Callable[..., Results]) -> dict[str, Option]:
+    """Return the options of a recipe: its own, and those of Settings with its defaults."""
+    settings = _default_settings(main)
+    shared = {
+        name: replace(option, default=getattr(settings, name))
+        for name, option in options_of(Settings).items()
+    }
+    return options_of(main) | shared
+
+
+def _default_settings(main: Callable[..., Results]) -> Settings:
+    """Return the Settings that a recipe's main has by default."""
+    first = next(iter(inspect.signature(main).parameters.values()))
+    settings = first.default
+    assert isinstance(settings, Settings)
+    return settings
+
+
+def _recorded(main: Callable[..., Results], record: Mapping[str, Any], folder: Path) -> Values:
+    """Return what a record says of the options that decide the numbers, each in its type.
+
+    Raises:
+        RunFolderError: if a value is of another type.
+    """
+    options, own = options_by_name(main), options_of(main)
+    values: Values = {}
+    for name, option in options.items():
+        place = record["options"] if name in own else record["settings"]
+        if name not in place or role(option) is Role.COMMAND:
+            continue
+        try:
+            values[name] = option.checked(place[name])
+        except ValueError as error:
+            raise RunFolderError(
+                f"{folder} cannot be used: in the record of its recipe {error}; {_ALTERED}"
+            ) from None
+    return values
+
+
+_ALTERED = "its config.json was altered, or written by another version."
 
 
 def _defaults(main: Callable[..., Results]) -> Values:
-    settings = default_settings(main)
+    settings = _default_settings(main)
     shared = {field.name: getattr(settings, field.name) for field in fields(Settings)}
-    return shared | {name: option.default for name, option in own_options(main).items()}
+    return shared | {name: option.default for name, option in options_of(main).items()}
 
 
 def _split(
     main: Callable[..., Results], recipe: str, values: Values
 ) -> tuple[Settings, dict[str, Any]]:
     """Return the Settings, which hold the record of them, and the recipe's own options."""
-    own = own_options(main)
-    options = {name: value for name, value in values.items() if name in own}
+    own, options = options_of(main), options_by_name(main)
     shared = {name: value for name, value in values.items() if name not in own}
     shared["logger"] = tuple(shared["logger"])
     if shared["data"] is not None:
         shared["data"] = shared["data"].expanduser().resolve()
-    recorded = {name: value for name, value in shared.items() if name not in UNRECORDED}
-    record = {"recipe": recipe, "settings": _plain(recorded), "options": _plain(options)}
-    return Settings(**shared | {"record": record}), options
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: str(value) if isinstance(value, Path) else value for name, value in values.items()
+    mine = {name: value for name, value in values.items() if name in own}
+    recorded = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in (shared | mine).items()
+        if name in options and role(options[name]) is not Role.COMMAND
     }
+    record = {
+        "recipe": recipe,
+        "settings": {name: value for name, value in recorded.items() if name not in own},
+        "options": {name: value for name, value in recorded.items() if name in own},
+        "loggers": list(shared["logger"]),
+    }
+    return Settings(**shared | {"record": record}), mine

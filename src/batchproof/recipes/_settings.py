@@ -11,29 +11,31 @@ numbers by one way.
 
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
+from enum import Enum
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from batchproof._errors import CheckpointError, SettingError
 from batchproof.data import Batches
 from batchproof.ranks import of_all
+from batchproof.shell import Metavar
 from batchproof.train import History, Progress, RunFolder, Trainer
 
 SEEDS = 2**63
 
 
-class Shown(NamedTuple):
-    """How the command line shows an option."""
+class Role(Enum):
+    """What a run folder records of an option, and whether it may change when a run is resumed.
 
-    metavar: str
-    help: str
+    Nothing that a record says names what is imported, where is written, or whether the network is
+    used: those options are the command line's alone.
+    """
 
-
-class AtLeast(NamedTuple):
-    """How a recipe's own option says the least number that can be meant."""
-
-    least: int
+    NUMBERS = "recorded; decides the numbers, so a resumed run keeps it"
+    LIMIT = "recorded; where training ends"
+    PLACE = "recorded; where the data is read"
+    COMMAND = "not recorded; given by the command line alone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class Settings:
         download: whether missing files are fetched from their public mirrors.
         evaluate: whether the best weights of the run in `out` are loaded in place of training.
         record: what the run folder is to tell of the recipe, so that it can be run again.
-        begun_with: epochs and max_steps that a run which goes on was begun with.
+        begun_with: epochs and max_steps that a resumed run was begun with.
         progress: what is shown while training.
 
     Raises:
@@ -69,33 +71,48 @@ class Settings:
     """
 
     data: Annotated[
-        Path | None, Shown("DIR", "folder that holds the data files; without it, none are needed")
+        Path | None,
+        Metavar("DIR"),
+        Role.PLACE,
+        "folder that holds the data files; without it, none are needed",
     ] = None
     out: Annotated[
         Path | None,
-        Shown("RUN", "run folder, made anew; without it runs/RECIPE, runs/RECIPE-2 ..."),
+        Metavar("RUN"),
+        Role.COMMAND,
+        "run folder, made anew; without it runs/RECIPE, runs/RECIPE-2 ...",
     ] = None
-    epochs: Annotated[int | None, Shown("N", "passes over the training data")] = None
-    max_steps: Annotated[int | None, Shown("N", "optimiser steps, in place of epochs")] = None
-    batch_size: Annotated[int, Shown("N", "samples a micro-batch")] = 64
-    accumulate: Annotated[int, Shown("N", "micro-batches an optimiser step")] = 1
-    lr: Annotated[float, Shown("RATE", "learning rate: step size over gradient of the mean")] = 0.01
-    seed: Annotated[int, Shown("N", "seed of weights, order of data and draws")] = 0
-    device: Annotated[str, Shown("NAME", "auto, cpu, cuda, cuda:1, mps, ...")] = "auto"
-    precision: Annotated[
-        Literal["fp32", "bf16", "fp16"],
-        Shown("fp32|bf16|fp16", "number format of the forward pass"),
-    ] = "fp32"
-    compile: Annotated[bool, Shown("", "compile the model with torch.compile")] = False
-    resume: Annotated[bool, Shown("", "go on with RUN, or with the recipe's latest run")] = False
-    dry_run: Annotated[bool, Shown("", "one batch of everything; keep nothing")] = False
-    overfit_batches: Annotated[int, Shown("N", "train on the first N batches only; 0: all")] = 0
-    limit_train_batches: Annotated[int, Shown("N", "batches an epoch; 0: all")] = 0
-    plot: Annotated[bool, Shown("", "draw the curves while training")] = False
+    epochs: Annotated[int | None, Metavar("N"), Role.LIMIT, "passes over the training data"] = None
+    max_steps: Annotated[
+        int | None, Metavar("N"), Role.LIMIT, "optimiser steps, in place of epochs"
+    ] = None
+    batch_size: Annotated[int, Metavar("N"), "samples a micro-batch"] = 64
+    accumulate: Annotated[int, Metavar("N"), "micro-batches an optimiser step"] = 1
+    lr: Annotated[float, Metavar("RATE"), "learning rate: step size over gradient of the mean"] = (
+        0.01
+    )
+    seed: Annotated[int, Metavar("N"), "seed of weights, order of data and draws"] = 0
+    device: Annotated[str, Metavar("NAME"), Role.COMMAND, "auto, cpu, cuda, cuda:1, mps, ..."] = (
+        "auto"
+    )
+    precision: Annotated[Literal["fp32", "bf16", "fp16"], "number format of the forward pass"] = (
+        "fp32"
+    )
+    compile: Annotated[bool, "compile the model with torch.compile"] = False
+    resume: Annotated[bool, Role.COMMAND, "resume RUN, or the recipe's latest run"] = False
+    dry_run: Annotated[bool, Role.COMMAND, "one batch of everything; keep nothing"] = False
+    overfit_batches: Annotated[int, Metavar("N"), "train on the first N batches only; 0: all"] = 0
+    limit_train_batches: Annotated[int, Metavar("N"), "batches an epoch; 0: all"] = 0
+    plot: Annotated[bool, Role.COMMAND, "draw the curves while training"] = False
     logger: Annotated[
-        tuple[str, ...], Shown("NAME", "tensorboard, or MODULE:OBJECT with .log; may be repeated")
+        tuple[str, ...],
+        Metavar("NAME"),
+        Role.COMMAND,
+        "tensorboard, or MODULE:OBJECT with .log; may be repeated",
     ] = ()
-    download: Annotated[bool, Shown("", "fetch missing files of DIR from public mirrors")] = False
+    download: Annotated[bool, Role.COMMAND, "fetch missing files of DIR from public mirrors"] = (
+        False
+    )
     evaluate: bool = False
     record: Mapping[str, Any] | None = None
     begun_with: Mapping[str, int | None] | None = None
@@ -184,7 +201,14 @@ class Settings:
         return scheduled
 
     def trainer(
-        self, model: Any, loss: Any, optimizer: Any, *, part: str | None = None, **more: Any
+        self,
+        model: Any,
+        loss: Any,
+        optimizer: Any,
+        *,
+        data: str = "",
+        part: str | None = None,
+        **more: Any,
     ) -> Trainer:
         """Return a Trainer with these settings.
 
@@ -192,6 +216,7 @@ class Settings:
             model: what is trained.
             loss: called as loss(model, batch).
             optimizer: a torch optimiser, or an updater.
+            data: the name of the data, for the record in the run folder.
             part: the subfolder of the run folder, where a recipe trains several models.
             more: further arguments of Trainer.
         """
@@ -211,7 +236,7 @@ class Settings:
             loggers=[_logger(name) for name in self.logger],
             plot=self.plot,
             progress=self.progress,
-            info=self.record if part is None else {**(self.record or {}), "part": part},
+            info={**(self.record or {}), "data": data} | ({} if part is None else {"part": part}),
             **more,
         )
         if self.evaluate:

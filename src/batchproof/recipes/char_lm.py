@@ -1,7 +1,7 @@
 """A small transformer predicts the next character.
 
-    batchproof train char_lm --data DIR     names.txt, or tiny-shakespeare's input.txt
-    batchproof train char_lm                generated words, no files needed
+    batchproof train char_lm --data DIR  names.txt, or tiny-shakespeare
+    batchproof train char_lm             generated words; no files
 
 The loss is the mean over characters, however long the names are, in nats and in bits. The logits
 of a batch are never held at once.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import batchproof as bp
 from batchproof import data
-from batchproof.recipes import AtLeast, Results, Settings, run
+from batchproof.recipes import Between, Results, Settings, run
 
 PADDING = -100
 HEADS = 4
@@ -38,16 +38,17 @@ def generated(words: int = 5000) -> data.Words:
     return data.words_of(["".join(word) for word in syllables])
 
 
-def read(settings: Settings, context: int) -> tuple[data.Ragged, data.Ragged, data.Alphabet]:
-    """Return texts to train on, texts held out, and their characters."""
+def read(settings: Settings, context: int) -> tuple[str, data.Ragged, data.Ragged, data.Alphabet]:
+    """Return the name of the data, texts to train on, texts held out, and their characters."""
     if settings.data is None:
         words = generated()
-        return words.train, words.test, words.alphabet
+        return words.name, words.train, words.test, words.alphabet
     text = data.load_text(settings.folder("https://github.com/karpathy: makemore, char-rnn"))
     if isinstance(text, data.Words):
-        return text.train, text.test, text.alphabet
+        return text.name, text.train, text.test, text.alphabet
     known, unseen = (data.cut_windows(part, context) for part in (text.train, text.test))
-    return data.Ragged.of(list(known)), data.Ragged.of(list(unseen)), text.alphabet
+    train, test = (data.Ragged.of(list(windows)) for windows in (known, unseen))
+    return text.name, train, test, text.alphabet
 
 
 def shifted(batch: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
@@ -96,14 +97,14 @@ def loss(model: Transformer, batch: tuple[Tensor, Tensor]) -> bp.Outcome:
 def main(
     settings: Settings = Settings(epochs=2, batch_size=32, lr=2e-3),
     *,
-    context: Annotated[int, AtLeast(1), "characters a window, of a running text"] = 64,
-    width: Annotated[int, "features a character inside the model"] = 64,
-    layers: Annotated[int, AtLeast(1), "transformer layers"] = 2,
+    context: Annotated[int, Between(1, 4096), "characters a window, of a running text"] = 64,
+    width: Annotated[int, Between(HEADS, 4096), "features a character inside the model"] = 64,
+    layers: Annotated[int, Between(1, 64), "transformer layers"] = 2,
 ) -> Results:
     """Train the transformer, and measure it on texts that it has not seen."""
-    if width < HEADS or width % HEADS:
+    if width % HEADS:
         raise bp.SettingError(f"width is {width}; expected a multiple of {HEADS}, for the heads.")
-    known, unseen, alphabet = read(settings, context)
+    name, known, unseen, alphabet = read(settings, context)
     held_out = torch.arange(len(known)) % 10 == 0
     train = settings.batches(known[~held_out], shuffle=True, transform=shifted)
     val = settings.batches(known[held_out], transform=shifted)
@@ -113,9 +114,10 @@ def main(
     longest = max(known.shape[1], unseen.shape[1]) - 1
     model = Transformer(len(alphabet), longest, width, layers)
     optimizer = torch.optim.AdamW(model.parameters(), settings.lr)
-    trainer = settings.trainer(model, loss, optimizer)
+    trainer = settings.trainer(model, loss, optimizer, data=name)
     history = settings.fit(trainer, train, val)
-    return Results(history, {"validation": trainer.evaluate(val), "test": trainer.evaluate(test)})
+    estimates = {"validation": trainer.evaluate(val), "test": trainer.evaluate(test)}
+    return Results(history, estimates, name)
 
 
 if __name__ == "__main__":

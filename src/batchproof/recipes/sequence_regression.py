@@ -1,7 +1,7 @@
 """Regression on sequences of unequal length, with two heads.
 
-    batchproof train sequence_regression --data DIR    Japanese Vowels
-    batchproof train sequence_regression               generated waves, no files needed
+    batchproof train sequence_regression --data DIR  Japanese Vowels
+    batchproof train sequence_regression             generated waves; no files
 
 At every step the first channel's next value is predicted, by the head of the sequence's kind. The
 loss is the mean absolute error over steps, or with --unit sample over sequences; both are measured
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import batchproof as bp
 from batchproof import data
-from batchproof.recipes import AtLeast, Results, Settings, run
+from batchproof.recipes import Between, Results, Settings, run
 
 
 class Rows(NamedTuple):
@@ -83,7 +83,7 @@ def main(
     unit: Annotated[Literal["element", "sample"], "mean over steps, or over sequences"] = "element",
     layout: Annotated[Literal["padded", "packed"], "how a batch holds sequences"] = "padded",
     focus: Annotated[float, "weigh each sequence by its own error to this power; 0: evenly"] = 0.0,
-    width: Annotated[int, AtLeast(1), "features a step inside the model"] = 32,
+    width: Annotated[int, Between(1, 4096), "features a step inside the model"] = 32,
 ) -> Results:
     """Train both heads, and measure the error by kind on the test sequences."""
     if settings.data is None:
@@ -117,10 +117,16 @@ def main(
     model = TwoHeads(sequences.train.inputs.shape[2], longest, width)
     optimizer = torch.optim.AdamW(model.parameters(), settings.lr)
     trainer = settings.trainer(
-        model, loss, optimizer, by=lambda rows: rows.kinds, groups=("kind 0", "kind 1")
+        model,
+        loss,
+        optimizer,
+        data=sequences.name,
+        by=lambda rows: rows.kinds,
+        groups=("kind 0", "kind 1"),
     )
     history = settings.fit(trainer, train, val)
-    return Results(history, {"validation": trainer.evaluate(val), "test": trainer.evaluate(test)})
+    estimates = {"validation": trainer.evaluate(val), "test": trainer.evaluate(test)}
+    return Results(history, estimates, sequences.name)
 
 
 if __name__ == "__main__":

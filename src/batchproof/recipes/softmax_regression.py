@@ -1,7 +1,7 @@
 """Softmax regression from scratch and concise, side by side.
 
-    batchproof train softmax_regression --data DIR    Fashion-MNIST, or MNIST where DIR has that
-    batchproof train softmax_regression               scikit-learn's digits, no files needed
+    batchproof train softmax_regression --data DIR  Fashion-MNIST, or MNIST
+    batchproof train softmax_regression             scikit-learn's digits
 
 Both forms start from the same parameters and draw the same batches, so their losses agree to 1e-6
 at every step. There is no validation set: the test images are measured after every epoch, and the
@@ -96,18 +96,20 @@ def main(
             bp.supervised(vector, metrics=metrics),
             Updater(list(scratch.parameters()), settings.lr),
             part="scratch",
+            data=images.name,
         ),
         "concise": settings.trainer(
             plain,
             bp.supervised(nn.CrossEntropyLoss(), metrics=metrics),
             torch.optim.SGD(plain.parameters(), settings.lr),
             part="concise",
+            data=images.name,
         ),
     }
     histories = {name: settings.fit(trainer, train, test) for name, trainer in forms.items()}
     found = {f"{name} train": trainer.evaluate(train) for name, trainer in forms.items()}
     found |= {f"{name} test": trainer.evaluate(test) for name, trainer in forms.items()}
-    return Results(histories["concise"], found)
+    return Results(histories["concise"], found, images.name)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A table whose rows count unevenly, by survey weights.
 
-    batchproof train tabular_weighted --data DIR    UCI Adult, weighted by fnlwgt
-    batchproof train tabular_weighted               a generated survey, no files needed
+    batchproof train tabular_weighted --data DIR  UCI Adult, by fnlwgt
+    batchproof train tabular_weighted             a generated survey; no files
 
 A row of the census speaks for fnlwgt people, from 12,000 to 1.5 million, so loss and accuracy are
 means over people, not over rows; the breakdown by --by recombines to the total exactly.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import batchproof as bp
 from batchproof import data
-from batchproof.recipes import AtLeast, Results, Settings, run
+from batchproof.recipes import Between, Results, Settings, run
 
 
 def generated(samples: int = 6000) -> data.TableData:
@@ -54,7 +54,7 @@ def main(
     settings: Settings = Settings(epochs=5, batch_size=128, lr=0.002),
     *,
     by: Annotated[str | None, "category of the breakdown; without it sex, or region"] = None,
-    width: Annotated[int, AtLeast(1), "features in the hidden layer"] = 64,
+    width: Annotated[int, Between(1, 4096), "features in the hidden layer"] = 64,
 ) -> Results:
     """Train on people, and measure loss and accuracy over all of them and by group."""
     if settings.data is None:
@@ -76,9 +76,12 @@ def main(
     model = network(known[0].shape[1], width)
     optimizer = torch.optim.AdamW(model.parameters(), settings.lr)
     groups = table.categories[category]
-    trainer = settings.trainer(model, loss, optimizer, by=lambda batch: batch[3], groups=groups)
+    trainer = settings.trainer(
+        model, loss, optimizer, data=table.name, by=lambda batch: batch[3], groups=groups
+    )
     history = settings.fit(trainer, train, val)
-    return Results(history, {"validation": trainer.evaluate(val), "test": trainer.evaluate(test)})
+    estimates = {"validation": trainer.evaluate(val), "test": trainer.evaluate(test)}
+    return Results(history, estimates, table.name)
 
 
 if __name__ == "__main__":

@@ -50,9 +50,30 @@ class Run:
         return next((n for n in ("val_loss", "train_loss") if n in names), names[0])
 
     @property
+    def data(self) -> Mapping[str, Any]:
+        """What is known of the data that the monitored mean is over: name, samples, digest."""
+        info, identity = (self.config.get(part) for part in ("info", "identity"))
+        part = "training data" if self.monitor.startswith("train") else "validation data"
+        about = identity.get(part) if isinstance(identity, Mapping) else None
+        known = dict(about) if isinstance(about, Mapping) else {}
+        name = info.get("data") if isinstance(info, Mapping) else None
+        values = {"name": name or None, "samples": known.get("samples")}
+        values["digest"] = known.get("digest")
+        return {key: value for key, value in values.items() if value is not None}
+
+    @property
     def choice(self) -> Choice | None:
         """The best epoch and the runner-up; None where no monitored mean is finite."""
         return choice(self.epochs(self.monitor), self.history.mode)
+
+
+def same_data(runs: Sequence[Run]) -> bool:
+    """Return whether nothing that is known of two of the runs' data differs."""
+    for key in ("name", "samples", "digest"):
+        values = [json.dumps(run.data[key]) for run in runs if key in run.data]
+        if len(set(values)) > 1:
+            return False
+    return True
 
 
 def read_run(folder: Path) -> Run:

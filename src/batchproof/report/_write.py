@@ -20,7 +20,7 @@ from batchproof.page import (
     page,
 )
 from batchproof.report._curves import beside, curves, tone
-from batchproof.report._run import Run, flat, read_run
+from batchproof.report._run import Run, flat, read_run, same_data
 from batchproof.runs import Choice, Record, runs_in, value_with_error
 
 Section = tuple[str, Sequence[Part]]
@@ -91,8 +91,9 @@ def _replace(out: Path, text: str) -> Path:
 
 def _lede(runs: Sequence[Run]) -> str:
     many = f"{len(runs)} runs compared. " if len(runs) > 1 else ""
-    if len({run.monitor for run in runs}) > 1:
-        return f"{many}They were monitored for different means."
+    reason = _not_ranked(runs)
+    if reason:
+        return f"{many}{reason}"
     ranked = _ranked(runs)
     if not ranked:
         return f"{many}No finite {runs[0].monitor} in any epoch."
@@ -101,12 +102,29 @@ def _lede(runs: Sequence[Run]) -> str:
     return f"{many}Best: {of}epoch {best.epoch}, {best.name} {value_with_error(best)}."
 
 
+def _not_ranked(runs: Sequence[Run]) -> str:
+    """Return why runs are not ranked, or "" where they are."""
+    if len({run.monitor for run in runs}) > 1:
+        return "They were monitored for different means, so they are not ranked."
+    if same_data(runs):
+        return ""
+    data = "; ".join(f"{run.name}: {_data_of(run)}" for run in runs)
+    return f"They were measured on different data, so they are not ranked. {data}."
+
+
+def _data_of(run: Run) -> str:
+    samples = run.data.get("samples")
+    parts = [str(run.data.get("name", ""))]
+    parts.append(f"{samples:,} samples" if isinstance(samples, int) else "")
+    return ", ".join(part for part in parts if part) or "unknown"
+
+
 def _ranked(runs: Sequence[Run]) -> list[tuple[Run, Record]]:
     """Return each run with the record of its best epoch, the best run first.
 
-    Nothing where the runs were monitored for different means.
+    Nothing where the runs cannot be compared.
     """
-    if len({run.monitor for run in runs}) > 1:
+    if _not_ranked(runs):
         return []
     best = [(run, run.choice.best) for run in runs if run.choice]
     return sorted(best, key=lambda pair: pair[1].value, reverse=runs[0].history.mode == "max")

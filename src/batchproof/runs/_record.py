@@ -108,7 +108,7 @@ def _count(values: Mapping[str, Any], name: str) -> int:
 def _text(values: Mapping[str, Any], name: str) -> str:
     text = _value(values, name)
     if not isinstance(text, str):
-        raise ValueError(f"{name} is {_short(text)}; expected a string")
+        raise ValueError(f"{name} is {_short(text)}; expected a string")  # noqa: TRY004 - the file is invalid
     return text
 
 
@@ -119,7 +119,7 @@ def _number(values: Mapping[str, Any], name: str, *, required: bool = False) -> 
         return None
     expected = "expected a number that float64 holds, or null"
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise ValueError(f"{name} is {_short(number)}; {expected}")
+        raise ValueError(f"{name} is {_short(number)}; {expected}")  # noqa: TRY004
     try:
         number = float(number)
     except OverflowError:

@@ -12,7 +12,7 @@ from batchproof import (
     RunStoppedError,
     SettingError,
 )
-from batchproof.recipes import guarded
+from batchproof.shell import guarded
 
 
 def failing(error: BaseException):

@@ -25,11 +25,18 @@ from batchproof._errors import (
     RunInterruptedError,
     RunStoppedError,
 )
+from batchproof.page import printable
 
 FAILED = (NonFiniteError, RankError, CutDependenceError, RunStoppedError)
 INTERRUPTED = 130
 OUTPUT = "the standard output"
 
+# what each extra of the package brings, of which a command may be the first to need something
+_EXTRAS = {
+    **dict.fromkeys(("torch", "numpy", "safetensors", "jaxtyping"), "torch"),
+    "sklearn": "demo",
+    "matplotlib": "plot",
+}
 _REMEDIES = {
     errno.ENOSPC: "free some space, or choose another folder",
     errno.EACCES: "choose a place that you may read and write",
@@ -65,11 +72,36 @@ def _status(command: Any, given: list[str], program: str) -> int:
     except (BatchproofError, OSError, KeyboardInterrupt, typer.Abort) as error:
         with redirect_stderr(io.StringIO()) if _said_by_the_first(error) else nullcontext():
             return _ended(program, error)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRAS:
+            raise
+        return _not_installed(program, given, error)
     except Exception as error:
+        if _is_out_of_memory(error):
+            return _say(program, "out of memory; free some, or ask for less at once.", 1)
         if not hasattr(error, "format_message"):
             raise
         return _misused(program, error)
     return 0
+
+
+def _not_installed(program: str, given: list[str], error: ModuleNotFoundError) -> int:
+    """Say which extra of the package a command needs."""
+    module = (error.name or "").partition(".")[0]
+    name = next((part for part in given if not part.startswith("-")), "")
+    extra = "demo" if name == "demo" else _EXTRAS[module]
+    needs = f"{name} needs {module}, which" if name and program == "batchproof" else module
+    sentence = f'{needs} is not installed: pip install "batchproof[{extra}]"'
+    return _say(program, sentence, 2)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has an error of its own for devices, and a RuntimeError for the host
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 class _Output(io.FileIO):
@@ -177,5 +209,6 @@ def _of_system(error: OSError) -> str:
 
 
 def _say(program: str, sentence: str, status: int) -> int:
-    typer.echo(f"{program.partition(' ')[0]}: {' '.join(sentence.split())}", err=True)
+    line = printable(" ".join(sentence.split()))
+    typer.echo(f"{program.partition(' ')[0]}: {line}", err=True)
     return status

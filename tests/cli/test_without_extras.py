@@ -1,0 +1,47 @@
+"""The wheel alone, with none of its extras: each command works, or says which extra it needs."""
+
+import pytest
+
+from command_line import shell
+
+HIDING = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "numpy", "safetensors", "jaxtyping", "sklearn"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+from batchproof.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["demo"], "demo"),
+        (["train", "lenet5"], "torch"),
+        (["train", "lenet5", "--help"], "torch"),
+        (["evaluate", "run"], "torch"),
+        (["check", "probe.py:step"], "torch"),
+    ],
+)
+def test_a_command_that_needs_an_extra_says_so_in_one_line(tmp_path, arguments, extra):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(
+        '{"info": {"recipe": "lenet5", "settings": {}, "options": {}}}'
+    )
+    ended = shell("-c", HIDING, *arguments, cwd=tmp_path)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith(f"batchproof: {arguments[0]} needs ")
+    assert ended.err.endswith(f'is not installed: pip install "batchproof[{extra}]"\n')
+    assert ended.err.count("\n") == 1
+
+
+def test_what_needs_no_extra_works_without(tmp_path):
+    for arguments in (["--help"], ["recipe", "list"], ["explain", "mean"], ["check", "--example"]):
+        ended = shell("-c", HIDING, *arguments, cwd=tmp_path)
+        assert (ended.status, ended.err) == (0, "")
+    assert (tmp_path / "probe.py").is_file()
