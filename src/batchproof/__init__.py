@@ -179,5 +179,16 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """Give a notebook the magic `%%watch`; what `%load_ext batchproof` calls.
+
+    Args:
+        shell: IPython's.
+    """
+    from batchproof.integrations import ipython  # noqa: PLC0415
+
+    ipython.load(shell)
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME, *_PACKAGES})

@@ -9,6 +9,7 @@ OPTIONS = {
     "train": [],
     "evaluate": ["RUN", "--data", "--device", "--script"],
     "check": ["MODULE:NAME", "--cuts", "--ranks", "--dtype", "--json", "--html", "--example"],
+    "watch": ["SCRIPT [ARG]...", "-m", "--json", "--html", "--steps", "--live"],
     "audit": [
         "PATH...", "--output-format", "--select", "--ignore", "--extend-select", "--likely",
         "--fix", "--unsafe-fixes", "--diff", "--exit-zero", "--statistics", "--explain",

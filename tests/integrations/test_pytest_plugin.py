@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import check_cases as cases
-from batchproof import CutDependenceError
+from batchproof import CutDependenceError, MistakeFoundError
 from batchproof.integrations.pytest import CutInvariance
 
 pytest_plugins = ["pytester"]
@@ -121,3 +122,26 @@ def test_one_object_serves_many_checks():
     checks = CutInvariance()
     assert checks(GOOD, cases.vectors(), build=BUILD).ok
     assert checks(GOOD, cases.vectors(), build=BUILD).ok
+
+
+def test_the_fixture_watched_fails_with_the_report_of_its_block(watched):
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def train():
+        with watched():
+            for _ in range(2):
+                for size in (3, 1):
+                    output = model(torch.ones(size, 2))
+                    (torch.nn.functional.mse_loss(output, torch.ones(size, 1)) / 2).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+    with pytest.raises(MistakeFoundError, match="mean-of-micro-batch-means"):
+        train()
+
+
+def test_the_fixture_watched_lets_a_right_block_pass(watched):
+    with watched(steps=1) as seen:
+        pass
+    assert seen.report().ok

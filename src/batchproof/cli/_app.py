@@ -8,11 +8,21 @@ import typer
 from typer.core import TyperGroup
 
 from batchproof import __version__
-from batchproof.cli import _audit, _check, _demo, _evaluate, _explain, _recipe, _report, _train
+from batchproof.cli import (
+    _audit,
+    _check,
+    _demo,
+    _evaluate,
+    _explain,
+    _recipe,
+    _report,
+    _train,
+    _watch,
+)
 from batchproof.shell import CONTEXT, Command, guarded
 
 COMPLETE = "_BATCHPROOF_COMPLETE"
-ORDER = ("demo", "train", "evaluate", "check", "audit", "explain", "report", "recipe")
+ORDER = ("demo", "train", "evaluate", "check", "watch", "audit", "explain", "report", "recipe")
 
 
 class _Ordered(TyperGroup):
@@ -52,6 +62,7 @@ app.command("evaluate", short_help="Evaluate a run's best weights again.", cls=C
     _evaluate.evaluate
 )
 app.command("check", cls=Command)(_check.check)
+app.command("watch", cls=Command, context_settings=_watch.SETTINGS)(_watch.watch)
 app.command("audit", short_help="Read training code, and find what is wrong.", cls=Command)(
     _audit.audit
 )

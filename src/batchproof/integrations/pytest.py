@@ -1,4 +1,4 @@
-"""The pytest plugin: a fixture and a marker that hold a training step to every cut.
+"""The pytest plugin: a training step held to every cut, and any training watched.
 
     def test_our_step(cut_invariance):
         cut_invariance(run, samples, build=build, collate=collate)
@@ -9,16 +9,25 @@
 The fixture takes the arguments of `check_step` (or a Probe), raises the report as an assertion
 where the step depends on the cut, and returns the report where it does not;
 `cut_invariance.evaluate` does the same with `check_evaluate`. The marker checks before the body of
-the test runs, and hands the report to a test that asks for `cut_report`. Nothing is imported and
-nothing is said unless one of them is used.
+the test runs, and hands the report to a test that asks for `cut_report`.
+
+    def test_our_training(watched):
+        with watched():
+            train(epochs=1)
+
+The fixture `watched` fails a test with the report of `batchproof watch` where its block shows a
+mistake. Nothing is imported and nothing is said unless one of them is used.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 if TYPE_CHECKING:
     from batchproof.check import Report
+    from batchproof.watch import Watch
 
 _MARKER = "cut_invariance"
 _KEY: "pytest.StashKey[Any]" = pytest.StashKey()
@@ -84,6 +93,33 @@ def cut_invariance() -> CutInvariance:
 def cut_report(request: pytest.FixtureRequest) -> Any:
     """The report of the cut_invariance marker of this test."""
     return request.node.stash.get(_KEY, None)
+
+
+class Watched:
+    """Watches a block of a test, and raises its report where it shows a mistake."""
+
+    @contextmanager
+    def __call__(self, *, steps: int | None = None) -> "Iterator[Watch]":
+        """Watch what trains or evaluates inside the block.
+
+        Args:
+            steps: stop after so many optimiser steps; None to watch to the end.
+
+        Yields:
+            The run, whose `report()` says what was seen so far.
+        """
+        __tracebackhide__ = True
+        from batchproof.watch import watch  # noqa: PLC0415
+
+        with watch(steps=steps) as seen:
+            yield seen
+        seen.report(name="this test").raise_if_failed()
+
+
+@pytest.fixture
+def watched() -> Watched:
+    """Watch a block that trains or evaluates, and fail where it shows a mistake."""
+    return Watched()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,7 +1,7 @@
 """The processes that train together: the one room that asks torch.distributed who this one is.
 
 distributed_group   join the process group that the environment describes, and leave it
-Place               this process's rank, local rank and world size
+Place, place_of     this process's rank, local rank and world size; read off an environment
 rank, world_size    this process's rank, and the number of ranks; 0 and 1 without ranks
 in_a_group          whether several ranks work together
 is_first            whether this process is rank 0, which writes what all ranks share
@@ -30,7 +30,7 @@ from batchproof.ranks._group import (
     rank,
     world_size,
 )
-from batchproof.ranks._launch import Place, blaming, distributed_group
+from batchproof.ranks._launch import Place, blaming, distributed_group, place_of
 from batchproof.ranks._watch import Watch, end_all, first_line, is_broken_collective, watch_of
 from batchproof.ranks._wrapped import (
     full,
@@ -65,6 +65,7 @@ __all__ = [
     "local",
     "of_all",
     "on_first",
+    "place_of",
     "rank",
     "reshard",
     "unwrapped",

@@ -9,6 +9,7 @@ watch                                          watches what runs inside; the pac
 watch_loss                                     marks losses that are not torch's own
 WatchReport                                    what a run shows
 LossEvent, StepEvent, Contribution, Finding    what a run leaves behind
+Program, run_watched                           a script, run as Python runs it, and watched
 """
 
 import sys
@@ -17,15 +18,18 @@ from typing import Any
 
 from batchproof.watch._events import Contribution, Finding, LossEvent, StepEvent
 from batchproof.watch._report import WatchReport
+from batchproof.watch._script import Program, run_watched
 from batchproof.watch._watch import Watch, watch, watch_loss
 
 __all__ = [
     "Contribution",
     "Finding",
     "LossEvent",
+    "Program",
     "StepEvent",
     "Watch",
     "WatchReport",
+    "run_watched",
     "watch",
     "watch_loss",
 ]

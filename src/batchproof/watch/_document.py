@@ -2,9 +2,10 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.text import Text as Line
 
 from batchproof.mistakes import CATALOGUE
 from batchproof.page import Bar, Bars, Code, Part, Table, Text, number, page, to_rich
@@ -17,43 +18,21 @@ _SAME = 1e-6  # relative; shares that arithmetic alone tells apart are equal
 Section = tuple[str, Sequence[Part]]
 
 
-@runtime_checkable
-class Reported(Protocol):
-    """What a report shows of a run."""
-
-    @property
-    def ok(self) -> bool:
-        """Tell whether nothing is wrong."""
-
-    @property
-    def verdict(self) -> str:
-        """Return the report in one sentence."""
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Return what is wrong or worth knowing."""
-
-    @property
-    def right(self) -> tuple[str, ...]:
-        """Return what was seen to be right."""
-
-    @property
-    def not_followed(self) -> tuple[str, ...]:
-        """Return what could not be followed."""
-
-
-def sections_of(report: Reported) -> list[Section]:
-    """Return the report section by section: verdict, findings, what is right, what was missed.
+def sections_of(
+    findings: Sequence[Finding], right: Sequence[str], not_followed: Sequence[str]
+) -> list[Section]:
+    """Return a report section by section: findings, what is right, what was missed.
 
     Args:
-        report: of a run.
+        findings: what is wrong, or worth knowing.
+        right: sentences about what was seen to be right.
+        not_followed: sentences about what could not be followed.
     """
-    found: list[Section] = [("", [Text(report.verdict, tone="exact" if report.ok else "wrong")])]
-    found += [(_heading(finding), _parts(finding)) for finding in report.findings]
-    if report.right:
-        found.append(("Seen to be right", [Text(sentence) for sentence in report.right]))
-    if report.not_followed:
-        found.append(("Not followed", [Text(sentence) for sentence in report.not_followed]))
+    found: list[Section] = [(_heading(finding), _parts(finding)) for finding in findings]
+    if right:
+        found.append(("Seen to be right", [Text(sentence) for sentence in right]))
+    if not_followed:
+        found.append(("Not followed", [Text(sentence) for sentence in not_followed]))
     return found
 
 
@@ -107,41 +86,39 @@ def _numbers(one: dict[str, Any]) -> Table:
     return Table((label, "as predicted", "the mean"), tuple(rows))
 
 
-def to_text(report: Reported) -> str:
-    """Return the report as text of 80 columns, without colour or control codes.
+def to_terminal(verdict: Text, sections: Sequence[Section]) -> RenderableType:
+    """Return a report for a terminal.
 
     Args:
-        report: of a run.
+        verdict: its first sentence.
+        sections: the rest.
+    """
+    lines: list[RenderableType] = [to_rich(verdict)]
+    for heading, parts in sections:
+        lines += ["", Line(heading, style="bold")]
+        lines += [to_rich(part) for part in parts]
+    return Group(*lines)
+
+
+def to_text(shown: RenderableType) -> str:
+    """Return a report as text of 80 columns, without colour or control codes.
+
+    Args:
+        shown: the report for a terminal.
     """
     file = io.StringIO()
     console = Console(
         file=file, width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False
     )
-    console.print(to_rich_group(report))
+    console.print(shown)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
-def to_rich_group(report: Reported) -> RenderableType:
-    """Return the report for a terminal.
+def to_page(verdict: str, sections: Sequence[Section]) -> str:
+    """Return a report as a page of its own: no network, no script.
 
     Args:
-        report: of a run.
+        verdict: its first sentence.
+        sections: the rest.
     """
-    lines: list[RenderableType] = []
-    for heading, parts in sections_of(report):
-        if lines:
-            lines.append("")
-        if heading:
-            lines.append(to_rich(Text("", heading=heading)))
-        lines += [to_rich(part) for part in parts]
-    return Group(*lines)
-
-
-def to_page(report: Reported) -> str:
-    """Return the report as a page of its own: no network, no script.
-
-    Args:
-        report: of a run.
-    """
-    _, *others = sections_of(report)
-    return page("batchproof watch", report.verdict, others)
+    return page("batchproof watch", verdict, sections)

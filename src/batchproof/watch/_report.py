@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import RenderableType
+
 from batchproof._errors import MistakeFoundError
 from batchproof._files import write_file
-from batchproof.watch._document import to_page, to_text
+from batchproof.page import Text
+from batchproof.watch._document import Section, sections_of, to_page, to_terminal, to_text
 from batchproof.watch._events import Finding, StepEvent
 
 SCHEMA = "batchproof-watch-1"
@@ -61,7 +64,14 @@ class WatchReport:
         return f"Nothing is wrong in {self.name} as far as it was followed."
 
     def __str__(self) -> str:
-        return to_text(self)
+        return to_text(self.__rich__())
+
+    def __rich__(self) -> RenderableType:
+        verdict = Text(self.verdict, tone="exact" if self.ok else "wrong")
+        return to_terminal(verdict, self._sections())
+
+    def _sections(self) -> list[Section]:
+        return sections_of(self.findings, self.right, self.not_followed)
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -87,7 +97,7 @@ class WatchReport:
         Args:
             path: the file to write.
         """
-        return _written(to_page(self), path)
+        return _written(to_page(self.verdict, self._sections()), path)
 
     def raise_if_failed(self) -> None:
         """Raise the report if anything is wrong.
@@ -122,29 +132,33 @@ def report_of(watcher: Any, numbers: Any = None, *, name: str = "this run") -> W
 
     Args:
         watcher: of the run.
-        numbers: a Numbers of the same run, or None where none were captured.
+        numbers: the Numbers of the same run, or None where none were captured.
         name: what was watched.
     """
-    losses, steps = watcher.losses, watcher.steps
-    findings: list[Finding] = list(watcher.findings())
+    found: list[Finding] = [*watcher.findings(), *(numbers.findings() if numbers else ())]
+    once: dict[tuple[str, str], Finding] = {}
+    for one in sorted(found, key=lambda finding: finding.grade != "wrong"):
+        once.setdefault((one.name, one.place), one)
     right: list[str] = list(watcher.right())
     missed: list[str] = list(watcher.not_followed())
     shown: list[dict[str, Any]] = []
     if numbers is not None:
-        readings = numbers.readings(losses, steps)
-        findings += numbers.findings(losses, steps)
-        shown = numbers.seen(readings)
+        shown = numbers.seen()
         right += _right_numbers(shown)
         missed += _unknown_numbers(shown)
-    findings.sort(key=lambda finding: finding.grade != "wrong")
     return WatchReport(
-        tuple(findings), tuple(steps), tuple(shown), tuple(right), tuple(missed), name=name
+        tuple(once.values()),
+        tuple(watcher.steps),
+        tuple(shown),
+        tuple(right),
+        tuple(missed),
+        name=name,
     )
 
 
 def _right_numbers(shown: Sequence[dict[str, Any]]) -> list[str]:
     return [
-        f"{one['place']}: {_called(one)} is {one['is']}, loss of {one['loss']}."
+        f"{one['place']}: {_called(one)} is {one['is']}, {one['of']} of {one['loss']}."
         for one in shown
         if one["grade"] == "right"
     ]

@@ -55,11 +55,15 @@ def _sentence(reading: Reading) -> str:
     shown = slot.lines[example].shown.text
     lines = "line" if slot.shown == 1 else "lines"
     what = f"{_quoted(slot.label)}{shown} ({slot.shown} {lines}) is {candidate.phrase}"
-    of = f"{'hits' if candidate.series.quantity == 'accuracy' else 'loss'} of"
+    of = f"{_of(candidate.series)} of"
     if candidate.name == "one-batch":
         return f"{what}, {of} {candidate.series.site}: one batch's value, not that of a pass."
     mean = f"{reading.mean[example]:.{_digits(shown)}g}"
     return f"{what}, {of} {candidate.series.site}; the mean is {mean}."
+
+
+def _of(series: Series) -> str:
+    return "hits" if series.quantity == "accuracy" else "loss"
 
 
 def _quoted(label: str) -> str:
@@ -95,6 +99,7 @@ def evidence_of(reading: Reading) -> dict[str, Any]:
         "lines": slot.shown,
         "is": candidate.phrase,
         "grade": reading.grade,
+        "of": _of(candidate.series),
         "loss": candidate.series.site,
         "examples": [
             {"text": line.text, "shown": line.shown.text, "is": value, "mean": mean}

@@ -64,6 +64,8 @@ def reading_of(slot: Slot, series: Sequence[Series], facts: Facts) -> Reading | 
         return _as_right(slot, lines, right[0])
     for candidate in sorted(met, key=lambda c: c.tier):
         nearest = _nearest_right(candidate, tried, lines)
+        if candidate.name == "one-batch" and not _has_passes(candidate.series):
+            continue
         if _is_proved(candidate, tried, nearest, lines) and not is_running_average(
             candidate.ranges, candidate.series, lines
         ):
@@ -103,10 +105,14 @@ def _as_right(slot: Slot, lines: Sequence[Line], candidate: Candidate) -> Readin
 
 def _is_of_single_batches(candidate: Candidate) -> bool:
     """Tell whether each line is of one batch, in passes of more."""
-    series = candidate.series
+    return _has_passes(candidate.series) and bool((candidate.ranges.batches == 1).all())
+
+
+def _has_passes(series: Series) -> bool:
+    """Tell whether the batches are known to form passes of more than one batch."""
     passes = np.diff(np.append(series.starts, len(series)))
     known = len(passes) > 1 or (series.of_pass >= 0).all()
-    return bool(known and passes.max() > 1 and (candidate.ranges.batches == 1).all())
+    return bool(known and passes.max() > 1)
 
 
 def _distinct(lines: Sequence[Line]) -> list[tuple[int, Shown]]:

@@ -21,11 +21,14 @@ class Recorder:
 
     Args:
         clock: the clock of the events.
+        after_line: called when a line was taken.
     """
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, clock: Callable[[], int], after_line: Callable[[], None] | None = None
+    ) -> None:
         self.slots = Slots()
-        self.after_line: Callable[[], None] = lambda: None
+        self._after_line = after_line
         self._clock = clock
         self._open: dict[str, tuple[str, str]] = {}
         self._busy = False
@@ -49,7 +52,7 @@ class Recorder:
             for line in whole:
                 self._line(line, place, source)
         if whole:
-            self.after_line()
+            self._tell()
 
     def line(self, text: str, source: str, place: str = "") -> None:
         """Take a whole line.
@@ -63,7 +66,7 @@ class Recorder:
             return
         with self.muted():
             self._line(text, place or user_site(), source)
-        self.after_line()
+        self._tell()
 
     def values(self, values: Mapping[Any, Any], source: str) -> None:
         """Take numbers that are handed over by their names.
@@ -80,7 +83,7 @@ class Recorder:
                 shown = of_value(value, str(name))
                 if shown is not None:
                     self.slots.add_value(shown, stamp, place, source)
-        self.after_line()
+        self._tell()
 
     def end_lines(self) -> None:
         """Take the lines that were begun and never ended."""
@@ -96,6 +99,11 @@ class Recorder:
             yield
         finally:
             self._busy = before
+
+    def _tell(self) -> None:
+        if self._after_line is not None:
+            with self.muted():
+                self._after_line()
 
     def _line(self, text: str, place: str, source: str) -> None:
         if self._process == os.getpid() and _DIGIT.search(text) and not _BAR.search(text):

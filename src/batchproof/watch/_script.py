@@ -1,0 +1,246 @@
+"""A script run as `python SCRIPT` or `python -m MODULE` runs it, within this process.
+
+argv, `__main__`, `__file__`, the first place of sys.path, exit status and traceback are those that
+the script would have alone; a process that multiprocessing starts imports the script, not this.
+"""
+
+import io
+import os
+import runpy
+import signal
+import sys
+import time
+import types
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+from typing import Any, NoReturn
+
+from batchproof._errors import SettingError
+from batchproof.ranks import place_of
+from batchproof.watch._events import Finding
+from batchproof.watch._numbers import Numbers
+from batchproof.watch._report import WatchReport, report_of
+from batchproof.watch._watcher import Watcher
+
+INTERRUPTED = 128 + signal.SIGINT
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A script or a module, and what it is given.
+
+    Attributes:
+        target: the path of a script, or the name of a module.
+        arguments: what follows it on the command line.
+        is_module: whether it is a module.
+    """
+
+    target: str
+    arguments: tuple[str, ...] = ()
+    is_module: bool = False
+
+    def __post_init__(self) -> None:
+        if self.is_module:
+            return
+        path = Path(self.target)
+        if path.is_dir():
+            raise SettingError(f"{path} is a folder; expected a Python script. Name a file in it.")
+        if not path.is_file():
+            raise SettingError(f"there is no script {path}; expected the path of a Python file.")
+
+    def run(self) -> int:
+        """Run it, and return its exit status; its own traceback is shown where it fails."""
+        try:
+            code = self._prepare()
+            exec(code, vars(sys.modules["__main__"]))
+        except SystemExit as left:
+            return _status_of(left)
+        except BaseException as error:
+            sys.excepthook(type(error), error, _of_user(error.__traceback__))
+            return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+        return 0
+
+    def _prepare(self) -> CodeType:
+        main = types.ModuleType("__main__")
+        if self.is_module:
+            sys.path[0] = str(Path.cwd())
+            sys.argv[:] = ["-m", *self.arguments]
+            code = _module_code(self.target, main)
+            sys.argv[0] = str(main.__file__)
+        else:
+            if not sys.flags.safe_path:
+                sys.path[0] = str(Path(self.target).resolve().parent)
+            sys.argv[:] = [self.target, *self.arguments]
+            main.__file__ = self.target
+            vars(main)["__builtins__"] = __builtins__
+            with io.open_code(str(Path(self.target).resolve())) as file:
+                code = compile(file.read(), self.target, "exec", dont_inherit=True)
+        sys.modules["__main__"] = main
+        return code
+
+
+def _module_code(name: str, main: types.ModuleType) -> CodeType:
+    """Return the code of a module, or of the __main__ of a package, and name it in main."""
+    details: Any = runpy._get_module_details  # type: ignore[attr-defined]  # noqa: SLF001
+    try:
+        _, spec, code = details(name)
+    except ImportError as error:
+        raise SettingError(f"no module can be run as {name}: {error}.") from None
+    vars(main).update(
+        __file__=spec.origin,
+        __cached__=spec.cached,
+        __loader__=spec.loader,
+        __package__=spec.parent,
+        __spec__=spec,
+        __builtins__=__builtins__,
+    )
+    found: CodeType = code
+    return found
+
+
+def _status_of(left: SystemExit) -> int:
+    if left.code is None:
+        return 0
+    if isinstance(left.code, int):
+        return left.code & 0xFF
+    sys.stderr.write(f"{left.code}\n")
+    return 1
+
+
+def _of_user(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback below this file, whole where nothing is below it."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+        traceback = traceback.tb_next
+    return traceback
+
+
+@contextmanager
+def before_sudden_ends(finish: Callable[[], None]) -> Iterator[None]:
+    """Call a function where the script would end this process without a chance to say anything.
+
+    That is os._exit, and SIGTERM where nothing else handles it. Processes that the script forks
+    end as they would.
+
+    Args:
+        finish: what is to be done first.
+
+    Yields:
+        None, while the script runs.
+    """
+    process, leave = os.getpid(), os._exit
+
+    def left(status: int) -> NoReturn:
+        if os.getpid() == process:
+            finish()
+            _flush()
+        leave(status)
+
+    def ended(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() == process:
+            finish()
+            _flush()
+        os.kill(os.getpid(), number)
+
+    default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if default:
+        signal.signal(signal.SIGTERM, ended)
+    os._exit = left
+    try:
+        yield
+    finally:
+        os._exit = leave
+        if signal.getsignal(signal.SIGTERM) is ended:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+
+
+def run_watched(
+    program: Program,
+    show: Callable[[WatchReport], None],
+    *,
+    steps: int | None = None,
+    say: Callable[[str], None] | None = None,
+) -> int:
+    """Run a program, and show once what was seen of it, however it ends.
+
+    Args:
+        program: what to run.
+        show: takes the report, in the process that was begun and on rank 0 alone.
+        steps: stop watching after so many optimiser steps; None to watch to the end.
+        say: takes a sentence when something wrong is first certain, while the program runs.
+
+    Returns:
+        The program's own exit status where it failed, else 1 where something is wrong, else 0.
+    """
+    process = os.getpid()
+    watcher = Watcher(steps=steps)
+    live = Live(say) if say else None
+    numbers = Numbers(live and live.look)
+    watcher.attach(numbers)
+    if live is not None:
+        live.watches = lambda: [*watcher.findings(), *numbers.findings()]
+    reports: list[WatchReport] = []
+
+    def finish() -> None:
+        if os.getpid() == process and not reports:
+            watcher.stop()
+            reports.append(report_of(watcher, numbers, name=program.target))
+            if _is_rank_0():
+                show(reports[0])
+
+    watcher.start()
+    with before_sudden_ends(finish):
+        status = program.run()
+        watcher.failed = status != 0
+        finish()
+    wrong = bool(reports) and _is_rank_0() and not reports[0].ok
+    return status or int(wrong)
+
+
+class Live:
+    """Says what is wrong while a run goes on, each mistake of each place once.
+
+    Args:
+        say: takes a sentence.
+
+    Attributes:
+        watches: what gives the findings of now.
+    """
+
+    SHARE = 0.05  # of the time at most that looking takes
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.watches: Callable[[], Iterable[Finding]] = tuple
+        self._say = say
+        self._said: set[tuple[str, str]] = set()
+        self._next = 0.0
+
+    def look(self) -> None:
+        """Look whether something is wrong now, unless the last look is too recent."""
+        begun = time.monotonic()
+        if begun < self._next:
+            return
+        for finding in self.watches():
+            key = (finding.name, finding.place)
+            if finding.grade == "wrong" and key not in self._said:
+                self._said.add(key)
+                self._say(f"{finding.place}: {finding.name}: {finding.sentence}")
+        now = time.monotonic()
+        self._next = now + (now - begun) / self.SHARE
+
+
+def _is_rank_0() -> bool:
+    with suppress(SettingError):
+        return place_of(os.environ).rank == 0
+    return True

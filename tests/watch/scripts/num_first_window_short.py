@@ -1,0 +1,32 @@
+# expects: window-average-off
+"""A running loss shown at i % 5 == 0: the first window holds one batch."""
+
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+images, labels = load_digits(return_X_y=True)
+x = torch.tensor(images, dtype=torch.float32) / 16
+y = torch.tensor(labels)
+train_set = TensorDataset(x[:1000], y[:1000])
+test_set = TensorDataset(x[1000:1450], y[1000:1450])
+
+train_loader = DataLoader(train_set, batch_size=50, shuffle=True)
+test_loader = DataLoader(test_set, batch_size=64)
+model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+criterion = nn.CrossEntropyLoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+
+for epoch in range(3):
+    running_loss = 0.0
+    for i, (inputs, targets) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = criterion(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        running_loss += loss.item()
+        if i % 5 == 0:
+            print(f"epoch {epoch} batch {i} loss {running_loss / 5:.4f}")
+            running_loss = 0.0

@@ -1,0 +1,29 @@
+# right
+"""Random batches without epochs: each line shows the batch of its step."""
+
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+images, labels = load_digits(return_X_y=True)
+x = torch.tensor(images, dtype=torch.float32) / 16
+y = torch.tensor(labels)
+train_set = TensorDataset(x[:1000], y[:1000])
+test_set = TensorDataset(x[1000:1450], y[1000:1450])
+
+train_loader = DataLoader(train_set, batch_size=64, shuffle=True)
+test_loader = DataLoader(test_set, batch_size=64)
+model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+criterion = nn.CrossEntropyLoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+
+for step in range(60):
+    rows = torch.randint(0, 1000, (32,))
+    optimizer.zero_grad()
+    loss = criterion(model(x[rows]), y[rows])
+    loss.backward()
+    optimizer.step()
+    if step % 10 == 0:
+        print(f"step {step} loss {loss.item():.4f}")
