@@ -186,7 +186,7 @@ def run_watched(
     process = os.getpid()
     watcher = Watcher(steps=steps)
     live = Live(say) if say else None
-    numbers = Numbers(live and live.look)
+    numbers = Numbers(None if live is None else live.look)
     watcher.attach(numbers)
     if live is not None:
         live.watches = lambda: [*watcher.findings(), *numbers.findings()]

@@ -1,0 +1,30 @@
+"""A process that runs scripts under watch, one after the other, and prints what was found.
+
+python watched_scripts.py SCRIPT...     prints {script: {"status", "names", "report"}} as JSON
+"""
+
+import contextlib
+import io
+import json
+import sys
+import warnings
+
+from batchproof.watch import Program, run_watched
+
+
+def found_in(script):
+    """Run one script, and return what was found; what it changes of this process is set back."""
+    argv, path, main = list(sys.argv), list(sys.path), sys.modules["__main__"]
+    reports = []
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            status = run_watched(Program(script), reports.append)
+    finally:
+        sys.argv[:], sys.path[:], sys.modules["__main__"] = argv, path, main
+    (report,) = reports
+    return {"status": status, "names": sorted(report.names), "report": str(report)}
+
+
+if __name__ == "__main__":
+    print(json.dumps({script: found_in(script) for script in sys.argv[1:]}))
