@@ -17,6 +17,7 @@ from framework_docs import blocks, run
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning",
     "ignore:.*isinstance.treespec, LeafSpec.*:DeprecationWarning",
+    "ignore:.*torch.jit.script.*:DeprecationWarning",
 )
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"

@@ -126,7 +126,7 @@ def one_is_not_finite(rank: int, wrapper: str) -> None:
 
 
 def one_accumulates_otherwise(rank: int, _: str) -> None:
-    next(bp.windows([BATCH] * 4, 2 if rank == 1 else 3))
+    next(iter(bp.windows([BATCH] * 4, 2 if rank == 1 else 3)))
 
 
 def several_terms_uncounted(rank: int, _: str) -> None:

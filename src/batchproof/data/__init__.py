@@ -28,7 +28,7 @@ from batchproof.data._images import (
 )
 from batchproof.data._plan import Cost, plan
 from batchproof.data._ragged import Packed, Ragged, pad
-from batchproof.data._recut import recut
+from batchproof.data._recut import Lengths, recut
 from batchproof.data._shards import ShardSampler, shard
 from batchproof.data._text import (
     Alphabet,
@@ -54,6 +54,7 @@ __all__ = [
     "Cost",
     "ImageData",
     "Images",
+    "Lengths",
     "Packed",
     "Ragged",
     "Rows",

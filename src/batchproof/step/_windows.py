@@ -4,14 +4,16 @@ Over several ranks every rank takes the same number of steps, so a rank that ran
 yields windows without micro-batches until the last one is done.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
-from typing import SupportsIndex, TypeVar
+from typing import Generic, SupportsIndex, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from batchproof._errors import RankError, SettingError
+from batchproof.data import Lengths, recut
 from batchproof.ranks import device_of, in_a_group, of_all
 
 Batch = TypeVar("Batch")
@@ -27,12 +29,71 @@ class Window(list[Batch]):
     longest: int | None = None
 
 
+class Windows(Generic[Batch]):
+    """A loader cut into accumulation windows; each pass over it begins the loader anew.
+
+    It has a length where the loader has one: the number of windows of this rank's own batches.
+
+    Args:
+        loader: any iterable of batches.
+        accumulate: micro-batches in a full window.
+        cut: what each window is recut by, or None.
+        group: the ranks that take steps together.
+    """
+
+    def __init__(
+        self,
+        loader: Iterable[Batch],
+        accumulate: int,
+        cut: Callable[[list[Batch]], list[Batch]] | None,
+        group: distributed.ProcessGroup | None,
+    ) -> None:
+        self._loader, self._accumulate = loader, accumulate
+        self._cut, self._group = cut, group
+        self._used_up = False
+
+    def __len__(self) -> int:
+        batches = len(self._loader)  # type: ignore[arg-type]
+        return (batches + self._accumulate - 1) // self._accumulate
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        batches = iter(self._loader)
+        if self._used_up and batches is self._loader:
+            raise SettingError(
+                f"the loader is a {type(self._loader).__name__}, which gives its batches once, and "
+                "was drawn from already; give windows a loader that begins anew, such as a "
+                "DataLoader or a list."
+            )
+        self._used_up = True
+        drawn = self._draw(batches)
+        return drawn if self._cut is None else map(self._recut, drawn)
+
+    def _draw(self, batches: Iterator[Batch]) -> Iterator[list[Batch]]:
+        if not in_a_group(self._group):
+            while window := list(islice(batches, self._accumulate)):
+                yield window
+            return
+        lengths = _agreed(_length(self._loader), self._accumulate, self._group)
+        known = [each for each in lengths if each is not None]
+        if len(known) == len(lengths):
+            yield from _counted(batches, self._accumulate, known)
+        else:
+            yield from _asking(batches, self._accumulate, self._group)
+
+    def _recut(self, window: list[Batch]) -> list[Batch]:
+        # ranks may then have other numbers of micro-batches than the longest that was agreed on
+        assert self._cut is not None
+        return Window(self._cut(window))
+
+
 def windows(
     loader: Iterable[Batch],
     accumulate: int = 1,
     *,
+    tokens: int | None = None,
+    lengths: Lengths | None = None,
     group: distributed.ProcessGroup | None = None,
-) -> Iterator[list[Batch]]:
+) -> Windows[Batch]:
     """Cut a loader into lists of at most `accumulate` micro-batches; the last may be shorter.
 
     Over several ranks all yield the same number of windows, the last ones without micro-batches
@@ -41,36 +102,41 @@ def windows(
 
     Args:
         loader: any iterable of batches.
-        accumulate: micro-batches in a full window.
+        accumulate: the loader's batches in a full window.
+        tokens: the most positions of a micro-batch. With it the samples of each window are recut
+            into the cheapest micro-batches under that budget and their padding is trimmed, as
+            batchproof.data.recut does it. Which samples make a window does not change, and neither
+            does its gradient.
+        lengths: lengths(batch) -> one number a sample, where recut cannot read them.
         group: the ranks that take steps together; torch.distributed's default group without it,
             where one is initialised.
 
-    Yields:
-        Lists of 1 to `accumulate` micro-batches, in order, each batch once; empty ones only on
-        ranks that ran out of data.
+    Returns:
+        An iterable of lists of micro-batches, in the order of the loader; lists are empty only on
+        ranks that ran out of data. It can be iterated once an epoch, and has a length where the
+        loader has one.
 
     Raises:
-        SettingError: if accumulate is no whole number of at least 1, or a loader is longer than it
-            says.
-        RankError: if ranks differ in accumulate.
+        SettingError: if accumulate or tokens is no whole number of at least 1, lengths come without
+            tokens, or, while it is iterated, a loader is longer than it says or used up.
+        DataError: while it is iterated, if a batch cannot be recut.
+        RankError: while it is iterated, if ranks differ in accumulate.
 
     Example:
         >>> [len(window) for window in windows(range(10), accumulate=4)]
         [4, 4, 2]
+        >>> len(windows(range(10), accumulate=4))
+        3
     """
     if not isinstance(accumulate, SupportsIndex) or accumulate < 1:
         raise SettingError(f"accumulate is {accumulate!r}; expected a whole number, 1 or more.")
-    batches = iter(loader)
-    if not in_a_group(group):
-        while window := list(islice(batches, accumulate)):
-            yield window
-        return
-    lengths = _agreed(_length(loader), accumulate, group)
-    known = [each for each in lengths if each is not None]
-    if len(known) == len(lengths):
-        yield from _counted(batches, accumulate, known)
-    else:
-        yield from _asking(batches, accumulate, group)
+    if tokens is None:
+        if lengths is not None:
+            raise SettingError("lengths were given without tokens; give the budget, too.")
+        return Windows(loader, accumulate, None, group)
+    if not isinstance(tokens, SupportsIndex) or tokens < 1:
+        raise SettingError(f"tokens is {tokens!r}; expected a whole number, 1 or more.")
+    return Windows(loader, accumulate, partial(recut, tokens=tokens, lengths=lengths), group)
 
 
 def micro_batches_of(window: Iterable[Batch]) -> list[Batch]:
@@ -112,7 +178,7 @@ def _counted(
     if next(batches, None) is not None:
         raise SettingError(
             f"the loader gave more batches than its length; the longest of all ranks says "
-            f"{longest}. Mend __len__, or leave it out."
+            f"{longest}. Fix __len__, or leave it out."
         )
 
 
