@@ -17,7 +17,6 @@ from framework_docs import blocks, run
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning",
     "ignore:.*isinstance.treespec, LeafSpec.*:DeprecationWarning",
-    "ignore:.*torch.jit.script.*:DeprecationWarning",
 )
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
@@ -120,6 +119,7 @@ def test_lightning_resumes_from_its_checkpoint(tmp_path):
     torch.testing.assert_close(again.net.weight.detach(), expected, rtol=2e-6, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_ignite_trains_every_epoch():
     needs("ignite")
     from ignite.engine import Engine, Events
