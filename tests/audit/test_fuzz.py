@@ -50,7 +50,8 @@ baseline = "known.json"
 """
 PIECES = [
     b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\t", b"\x0c", b"'", b'"""', b"(", b"[",
-    b"{", b"}", b"\\", b"# noqa: BP401", b"# batchproof: allow[", b"# coding: latin-1\n", b"%", b"!",
+    b"{", b"}", b"\\", b"# noqa: BP401", b"# batchproof: allow[", b"# coding: latin-1\n", b"%",
+    b"!",
     b"wrong(1)", b"torn(1)", b"lambda: ", b"if x:\n", b"\xe2\x80\xa8", b"\\ud800", b'["a", 1]',
     b"null", b"1e999", b"[tool.batchproof]\n", b"select = 1\n", b"\xf0\x9f\x98\x80", b"async ",
     b"\\\n", b";", b"x = ",

@@ -249,9 +249,7 @@ def _show_files(named: Sequence[Path], settings: "Settings") -> None:
 
 
 def _show_page(rule: str) -> None:
-    from batchproof.audit._pages import page_of
-
-    text = page_of(rule)
+    text = _page_of(rule)
     if not sys.stdout.isatty():
         _write_out(text)
         return
@@ -259,6 +257,26 @@ def _show_page(rule: str) -> None:
     from rich.markdown import Markdown
 
     Console().print(Markdown(text))
+
+
+def _page_of(rule: str) -> str:
+    """Return a rule's page in Markdown; without one, what the catalogue says of the mistake."""
+    from batchproof.audit import __file__ as package
+    from batchproof.audit._settings import CODES, names_of
+    from batchproof.mistakes import mistake
+
+    names = sorted(names_of([rule]))
+    if len(names) != 1:
+        raise SettingError(f"{rule} is {len(names)} rules; name one: {', '.join(names[:3])} ...")
+    (name,) = names
+    folder = Path(package).parent
+    for place in (folder / "rules" / f"{name}.md", folder / f"{name}.md"):
+        if place.is_file():
+            return place.read_text(encoding="utf-8")
+    about = mistake(name)
+    code = f"\n```python\n{about.remedy.code}\n```\n" if about.remedy.code else ""
+    head = f"# {name} ({CODES[name]})\n\n{about.sentence}\n\n{about.remedy.sentence}\n"
+    return f"{head}{code}\nMore: {about.page}\n"
 
 
 def _serve() -> None:
