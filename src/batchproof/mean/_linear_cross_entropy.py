@@ -2,58 +2,93 @@
 
 With 128,000 classes the logits are by far the largest tensor of a language model, and plain
 cross-entropy holds them several times over. Here they exist for one chunk of tokens at a time. With
-p = softmax(logits), and scale s_n of token n in the total,
+z = logits, p = softmax(z), and scale s_n of token n in the total,
 
-    total         = sum_n s_n * (logsumexp(logits_n) - logits_n[target_n])
-    d total / d logits_n = s_n * (p_n - onehot(target_n))
+    total         = sum_n s_n * (logsumexp(z_n) - z_n[target_n])
+    d total / d z_n = s_n * (p_n - onehot(target_n))
 
 so the gradients of hidden and weight are made in the same sweep as the losses, while a chunk's
 logits are at hand. Gradients are linear in the incoming gradient: one number for all samples
 multiplies them on the way back; where samples differ in it, the sweep is run once more.
+
+With class weights w, smoothing e over C classes, z-loss v and a softcap c, a token of class y has
+
+    z     = c * tanh(logits / c)
+    loss  = (1 - e) w_y (lse - z_y)  +  e / C * sum_k w_k (lse - z_k)  +  v w_y lse**2
+    slope = p * ((1 - e) w_y + e / C * sum_k w_k + 2 v w_y lse) - (1 - e) w_y onehot(y) - e / C * w
+    d loss / d logits = slope * (1 - (z / c)**2),    lse = logsumexp(z)
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from batchproof._errors import SettingError, ShapeError
 from batchproof.mean._mean import Mean, Unit, check_unit, exact_dtype
-from batchproof.mean._reduce import expect_bool
+from batchproof.mean._reduce import (
+    expect_bool,
+    expect_shape,
+    expect_tensor,
+    number_of_samples,
+    refuse_graph,
+    split_weight,
+    sum_each,
+)
 
 Wants = tuple[bool, bool, bool]
 
 
 def linear_cross_entropy(
-    hidden: Float[Tensor, "samples *elements width"],
+    hidden: Float[Tensor, "*samples_and_elements width"],
     weight: Float[Tensor, "classes width"],
-    target: Int[Tensor, "samples *elements"],
+    target: Int[Tensor, "*samples_and_elements"],
     *,
     bias: Float[Tensor, " classes"] | None = None,
     ignore_index: int = -100,
-    mask: Bool[Tensor, "samples *elements"] | None = None,
+    mask: Bool[Tensor, "*samples_and_elements"] | None = None,
     unit: Unit = "element",
+    class_weight: Float[Tensor, " classes"] | None = None,
+    label_smoothing: float = 0.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    sample_weight: Num[Tensor, "..."] | None = None,
+    segments: Int[Tensor, "*samples_and_elements"] | None = None,
+    num_segments: int | None = None,
 ) -> Mean:
     """Return the cross-entropy of `hidden @ weight.T + bias` without holding those logits.
 
     The same pair as `exact(F.cross_entropy)` of the product, in the memory of one chunk of logits.
 
     Args:
-        hidden: what the last linear layer takes, shape (samples, *elements, width).
+        hidden: what the last linear layer takes, shape (samples, *elements, width), or (width,)
+            for a single token without a dimension of samples.
         weight: the linear layer's weight, shape (classes, width).
         target: class indices, one a token.
         bias: the linear layer's bias.
         ignore_index: a target that does not count.
         mask: True where a token counts, of the shape of target.
         unit: what the mean is a mean of.
+        class_weight: one a class: a token's loss and what it adds to the weight are multiplied
+            by that of its target, as in torch's cross-entropy.
+        label_smoothing: the share of each target that is spread over all classes, from 0 to 1.
+        softcap: logits are bent to softcap * tanh(logits / softcap) first; None leaves them.
+        z_loss: adds z_loss * logsumexp(logits)**2 to each token's cross-entropy.
+        sample_weight: one a sample or one a token, as `weight` of `reduce`.
+        segments: for packed sequences: the sample that each token belongs to, -1 for padding, of
+            the shape of target. Pairs are then one a segment.
+        num_segments: the number of segments; without it the largest is read on the host.
 
     Returns:
-        Pairs of shape (samples,).
+        Pairs of shape (samples,); (num_segments,) for packed sequences; () for a single token
+        without a dimension of samples.
 
     Raises:
         ShapeError: if the shapes disagree.
-        SettingError: if the mask is not of booleans.
+        SettingError: if the mask is not of booleans, targets are no integers, a weight takes a
+            gradient, or a number is out of its range.
         UnitError: if the unit is not one of the three.
 
     Example:
@@ -67,37 +102,172 @@ def linear_cross_entropy(
 
     References:
         Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024.
+        Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016, section 7:
+        label smoothing. Chowdhery et al., PaLM, 2022, section 5: the z-loss. Gemma Team, Gemma 2,
+        2024, section 2: the softcap.
     """
     check_unit(unit)
-    _expect_shapes(hidden, weight, target, bias, mask)
-    counted = target != ignore_index
-    if mask is not None:
-        counted = counted & mask
+    _expect_shapes(hidden, weight, target, bias, mask, class_weight)
+    form = _form(class_weight, label_smoothing, softcap, z_loss)
+    if target.ndim == 0:
+        one = (None if t is None else t.unsqueeze(0) for t in (mask, sample_weight, segments))
+        mask, sample_weight, segments = one
+        hidden, target, alone = hidden.unsqueeze(0), target.unsqueeze(0), segments is None
+    else:
+        alone = False
+    counted, of_token, of_sample, samples = _counting(
+        target, ignore_index, mask, sample_weight, segments, num_segments
+    )
+    target = torch.where(counted, target, 0).long()
+    counts = of_token if class_weight is None else of_token * class_weight[target]
+    scale, of_mean = _scale_and_weight(counts, of_token, of_sample, segments, samples, unit)
     hidden = torch.where(counted.unsqueeze(-1), hidden, 0)
     hidden, weight, bias = _under_autocast(hidden, weight, bias)
-    scale, of_mean = _scale_and_weight(counted, unit)
     total: Tensor = _Sweep.apply(  # type: ignore[no-untyped-call]
         hidden.reshape(-1, hidden.shape[-1]),
         weight,
         bias,
-        torch.where(counted, target, 0).reshape(-1, 1).long(),
+        form.class_weight,
+        target.reshape(-1, 1),
         scale.to(_wide(hidden.dtype)).reshape(-1, 1),
-        hidden.shape[0],
+        None if segments is None else torch.where(segments < 0, 0, segments + 1).flatten(),
+        samples,
+        (form.smoothing, form.softcap, form.z_loss),
         torch.is_grad_enabled(),
     )
-    return Mean(total, of_mean, unit)
+    return Mean(total[0], of_mean[0], unit) if alone else Mean(total, of_mean, unit)
 
 
-def _scale_and_weight(counted: Tensor, unit: Unit) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Form:
+    """What a token's loss is made of besides the log-probability of its target.
+
+    Attributes:
+        class_weight: one a class; None for 1 each.
+        smoothing: what is spread over all classes.
+        softcap: what logits are bent to; 0 leaves them.
+        z_loss: what the squared logsumexp is multiplied by.
+    """
+
+    class_weight: Tensor | None
+    smoothing: float
+    softcap: float
+    z_loss: float
+
+    def bend(self, logits: Tensor) -> Tensor | None:
+        """Bend logits in place to the softcap; return the slope of that, or None without one."""
+        if not self.softcap:
+            return None
+        logits.div_(self.softcap).tanh_()
+        slope = 1 - logits.square()
+        logits.mul_(self.softcap)
+        return slope
+
+    def of_targets(self, target: Tensor, dtype: torch.dtype) -> Tensor | float:
+        """Return the weight of each token's target."""
+        return 1.0 if self.class_weight is None else self.class_weight.to(dtype)[target]
+
+    def whole(self, classes: int) -> Tensor | float:
+        """Return the sum of the weights of all classes."""
+        return float(classes) if self.class_weight is None else self.class_weight.sum()
+
+    def over_classes(self, logits: Tensor) -> Tensor | float:
+        """Return sum_k w_k logits_k of each token; 0 where nothing is smoothed."""
+        if not self.smoothing:
+            return 0.0
+        if self.class_weight is None:
+            return logits.sum(1, keepdim=True)
+        return torch.mv(logits, self.class_weight.to(logits.dtype)).unsqueeze(1)
+
+    def smooth(self, slopes: Tensor, scale: Tensor) -> None:
+        """Take e / C * w off slopes, in place, times each token's scale."""
+        if not self.smoothing:
+            return
+        share = -self.smoothing / slopes.shape[1]
+        if self.class_weight is None:
+            slopes.add_(scale, alpha=share)
+        else:
+            slopes.addr_(scale.squeeze(1), self.class_weight.to(slopes.dtype), alpha=share)
+
+
+def _form(
+    class_weight: Tensor | None, label_smoothing: float, softcap: float | None, z_loss: float
+) -> _Form:
+    for name, number, fits, expected in (
+        ("label_smoothing", label_smoothing, 0 <= label_smoothing <= 1, "a share from 0 to 1"),
+        ("softcap", softcap, softcap is None or softcap > 0, "a number above 0, or None"),
+        ("z_loss", z_loss, z_loss >= 0, "a number of at least 0"),
+    ):
+        if not fits:
+            raise SettingError(f"{name} is {number}; expected {expected}.")
+    if class_weight is not None:
+        refuse_graph("class_weight", class_weight)
+    return _Form(class_weight, float(label_smoothing), float(softcap or 0.0), float(z_loss))
+
+
+def _counting(
+    target: Tensor,
+    ignore_index: int,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    segments: Tensor | None,
+    num_segments: int | None,
+) -> tuple[Tensor, Tensor, Tensor | None, int]:
+    """Return which tokens count, the weight of each, that of each sample, and their number."""
+    counted = target != ignore_index
+    if mask is not None:
+        counted = counted & mask
+    if segments is not None:
+        expect_shape("segments", segments, target)
+        counted = counted & (segments >= 0)
+    samples = number_of_samples(target, segments, num_segments)
+    of_sample = of_token = None
+    if sample_weight is not None:
+        expect_tensor("sample_weight", sample_weight)
+        refuse_graph("sample_weight", sample_weight)
+        of_sample, of_token = split_weight(sample_weight, target, samples)
+    if of_token is None:
+        return counted, counted.to(exact_dtype(counted.device)), of_sample, samples
+    of_token = torch.where(counted, of_token, 0)
+    return of_token != 0, of_token, of_sample, samples
+
+
+def _scale_and_weight(
+    counts: Tensor,
+    of_token: Tensor,
+    of_sample: Tensor | None,
+    segments: Tensor | None,
+    samples: int,
+    unit: Unit,
+) -> tuple[Tensor, Tensor]:
     """Return what each token's loss is multiplied by in the total, and each sample's weight."""
-    scale = counted.to(exact_dtype(counted.device))
-    counts = scale.flatten(1).sum(1) if scale.ndim > 1 else scale
-    if unit == "element":
-        return scale, counts
-    if unit == "sample":
-        divisor = torch.where(counts == 0, 1, counts)
-        scale = scale / divisor.reshape(divisor.shape + (1,) * (scale.ndim - 1))
-    return scale, (counts != 0).to(counts.dtype)
+    of_mean = sum_each(counts, segments, samples)
+    if unit == "element" and of_sample is None:
+        return of_token, of_mean
+    factor = torch.ones_like(of_mean)
+    if unit != "element":
+        some = of_mean != 0
+        factor = some.to(of_mean.dtype)
+        if unit == "sample":
+            factor = factor / torch.where(some, of_mean, 1)
+        of_mean = some.to(of_mean.dtype)
+    if of_sample is not None:
+        # the weight of a sample in which nothing counts may be NaN
+        nothing = sum_each(of_token != 0, segments, samples) == 0
+        of_sample = torch.where(nothing, 0, of_sample)
+        factor, of_mean = factor * of_sample, of_mean * of_sample
+    return of_token * _over_tokens(factor, segments, of_token), of_mean
+
+
+def _over_tokens(of_samples: Tensor, segments: Tensor | None, tokens: Tensor) -> Tensor:
+    if segments is not None:
+        return _of_owners(of_samples, torch.where(segments < 0, 0, segments + 1))
+    return of_samples.reshape(of_samples.shape + (1,) * (tokens.ndim - 1))
+
+
+def _of_owners(of_samples: Tensor, owners: Tensor) -> Tensor:
+    """Return each token's own of the numbers, one a sample; owner 0 is nobody, and has 0."""
+    return torch.cat([of_samples.new_zeros(1), of_samples])[owners]
 
 
 class _Sweep(torch.autograd.Function):
@@ -109,19 +279,26 @@ class _Sweep(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor | None,
+        class_weight: Tensor | None,
         target: Tensor,
         scale: Tensor,
+        owners: Tensor | None,
         samples: int,
+        settings: tuple[float, float, float],
         graph: bool,  # noqa: FBT001
     ) -> Tensor:
         # float16 waits for the incoming gradient, which holds the loss scale; a compiled graph
         # waits since it cannot choose by that gradient's values
         now = graph and hidden.dtype != torch.float16 and not torch.compiler.is_compiling()
         wants = ctx.needs_input_grad[:3] if now else (False, False, False)
-        losses, gradients = _sweep(hidden, weight, bias, target, scale, wants)
-        ctx.now, ctx.samples = now, samples
-        ctx.save_for_backward(hidden, weight, bias, target, scale, *gradients)
-        return (losses * scale).reshape(samples, len(losses) // max(samples, 1)).sum(1)
+        form = _Form(class_weight, *settings)
+        losses, gradients = _sweep(hidden, weight, bias, target, scale, form, wants)
+        ctx.now, ctx.samples, ctx.settings = now, samples, settings
+        ctx.save_for_backward(hidden, weight, bias, class_weight, target, scale, owners, *gradients)
+        losses = losses * scale
+        if owners is None:
+            return losses.reshape(samples, len(losses) // max(samples, 1)).sum(1)
+        return losses.new_zeros(samples + 1).index_add(0, owners, losses.squeeze(1))[1:]
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
@@ -131,17 +308,23 @@ class _Sweep(torch.autograd.Function):
                 "derivative. Use exact(F.cross_entropy) on the logits."
             )
             raise SettingError(msg)
-        hidden, weight, bias, target, scale, *ready = ctx.saved_tensors
+        hidden, weight, bias, class_weight, target, scale, owners, *ready = ctx.saved_tensors
         if ctx.now and _is_uniform(incoming):
             factor = incoming[0] if ctx.samples else incoming.sum()
+            # of nothing that counts the value is 0 / 0, and comes back as infinity
+            factor = torch.where((scale != 0).any(), factor, 0)
             gradients = [None if g is None else g.to(factor.dtype) * factor for g in ready]
         else:
-            tokens = len(hidden) // max(ctx.samples, 1)
-            scale = scale * incoming.repeat_interleave(tokens).unsqueeze(1).to(scale.dtype)
+            form = _Form(class_weight, *ctx.settings)
+            if owners is None:
+                incoming = incoming.repeat_interleave(len(hidden) // max(ctx.samples, 1))
+            else:
+                incoming = _of_owners(incoming, owners)
+            scale = torch.where(scale == 0, 0, scale * incoming.unsqueeze(1).to(scale.dtype))
             wants = ctx.needs_input_grad[:3]
-            gradients = _sweep(hidden, weight, bias, target, scale, wants)[1]
+            gradients = _sweep(hidden, weight, bias, target, scale, form, wants)[1]
         of_inputs = zip(gradients, (hidden, weight, bias), strict=True)
-        return (*(None if g is None else g.to(x.dtype) for g, x in of_inputs), *[None] * 4)
+        return (*(None if g is None else g.to(x.dtype) for g, x in of_inputs), *[None] * 7)
 
 
 def _sweep(
@@ -150,6 +333,7 @@ def _sweep(
     bias: Tensor | None,
     target: Tensor,
     scale: Tensor,
+    form: _Form,
     wants: Wants,
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Return the losses, and gradients of sum(scale * losses) to hidden, weight and bias."""
@@ -165,13 +349,11 @@ def _sweep(
         logits = torch.mm(hidden[rows], weight.t(), out=buffer[: tokens - start]).to(wide)
         if bias is not None:
             logits += bias
-        losses[rows], exps, sums = _losses(logits, target[rows])
-        if not any(wants):
-            continue
-        # d (scale * loss) / d logits = scale * (exps / sums - onehot)
-        slopes = exps.mul_(scale[rows] / sums).scatter_add_(1, target[rows], -scale[rows])
+        losses[rows], slopes = _losses(logits, target[rows], scale[rows], form, wanted=any(wants))
         if of_bias is not None:
             of_bias += slopes.sum(0)
+        if of_hidden is None and of_weight is None:
+            continue
         slopes = slopes.to(hidden.dtype)
         if of_hidden is not None:
             torch.mm(slopes, weight, out=of_hidden[rows])
@@ -180,13 +362,32 @@ def _sweep(
     return losses, [of_hidden, of_weight, of_bias]
 
 
-def _losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return losses, and exp(logits - max) in place of the logits, with its sums."""
+def _losses(
+    logits: Tensor, target: Tensor, scale: Tensor, form: _Form, *, wanted: bool
+) -> tuple[Tensor, Tensor]:
+    """Return losses and, where wanted, the slopes of scale * loss in place of the logits."""
+    bent = form.bend(logits)
     peak = logits.amax(1, keepdim=True)
     picked = logits.gather(1, target) - peak
-    exps = logits.sub_(peak).exp_()
+    over_classes = form.over_classes(logits.sub_(peak))
+    exps = logits.exp_()
     sums = exps.sum(1, keepdim=True)
-    return sums.log() - picked, exps, sums
+    lse = sums.log()
+    own = form.of_targets(target, lse.dtype)
+    hard = (1 - form.smoothing) * own
+    losses, pull = hard * (lse - picked), hard
+    if form.smoothing:
+        share, whole = form.smoothing / logits.shape[1], form.whole(logits.shape[1])
+        losses, pull = losses + share * (whole * lse - over_classes), pull + share * whole
+    if form.z_loss:
+        lse = lse + peak
+        losses = losses + form.z_loss * own * lse.square()
+        pull = pull + 2 * form.z_loss * own * lse
+    if not wanted:
+        return losses, exps
+    slopes = exps.mul_(scale * pull / sums).scatter_add_(1, target, -scale * hard)
+    form.smooth(slopes, scale)
+    return losses, slopes if bent is None else slopes.mul_(bent)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
@@ -234,9 +435,16 @@ def _under_autocast(
 
 
 def _expect_shapes(
-    hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, mask: Tensor | None
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    class_weight: Tensor | None,
 ) -> None:
-    if hidden.ndim < 2 or weight.ndim != 2 or hidden.shape[-1] != weight.shape[1]:
+    alone = hidden.ndim == 1 and target.ndim == 0
+    fits = (hidden.ndim > 1 or alone) and weight.ndim == 2 and hidden.shape[-1] == weight.shape[1]
+    if not fits:
         raise ShapeError(
             f"hidden has shape {tuple(hidden.shape)} and weight {tuple(weight.shape)}; expected "
             "(samples, ..., width) and (classes, width). Pass the last layer's input and weight."
@@ -245,6 +453,7 @@ def _expect_shapes(
         ("target", target, hidden.shape[:-1]),
         ("mask", mask, hidden.shape[:-1]),
         ("bias", bias, weight.shape[:1]),
+        ("class_weight", class_weight, weight.shape[:1]),
     ):
         if tensor is not None and tensor.shape != expected:
             raise ShapeError(
@@ -252,5 +461,10 @@ def _expect_shapes(
                 f"{tuple(hidden.shape)} and weight {tuple(weight.shape)}; expected "
                 f"{tuple(expected)}. Nothing is broadcast."
             )
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise SettingError(
+            f"target has dtype {target.dtype}; expected class indices, which are integers. Convert "
+            "them yourself: target.long()."
+        )
     if mask is not None:
         expect_bool(mask)

@@ -118,15 +118,15 @@ def reduce_counted(
     if losses.ndim == 1 and counts is not None and mask is weight is segments is None:
         return _pairs(losses, counts.to(exact_dtype(losses.device)), None, unit)
     if mask is not None:
-        _expect_shape("mask", mask, losses)
+        expect_shape("mask", mask, losses)
         expect_bool(mask)
     if segments is not None:
-        _expect_shape("segments", segments, losses)
+        expect_shape("segments", segments, losses)
         mask = segments >= 0 if mask is None else mask & (segments >= 0)
-    samples = _number_of_samples(losses, segments, num_segments)
+    samples = number_of_samples(losses, segments, num_segments)
     of_sample = of_element = None
     if weight is not None:
-        of_sample, of_element = _split_weight(weight, losses, samples)
+        of_sample, of_element = split_weight(weight, losses, samples)
     if of_element is not None:
         of_element = _of_what_counts(of_element, losses, counts, mask)
         mask = of_element != 0
@@ -135,7 +135,7 @@ def reduce_counted(
     if mask is not None:
         losses = torch.where(mask, losses, 0)
         counts = mask if counts is None else torch.where(mask, counts, 0)
-    total = _sum_each(losses, segments, samples)
+    total = sum_each(losses, segments, samples)
     count = _count_each(counts, losses, segments, samples)
     return _pairs(total, count, of_sample, unit)
 
@@ -170,7 +170,8 @@ def _pairs(
     return Mean(total, weight, unit)
 
 
-def _sum_each(values: Tensor, segments: Tensor | None, samples: int) -> Tensor:
+def sum_each(values: Tensor, segments: Tensor | None, samples: int) -> Tensor:
+    """Return the sum of each sample's values, or of each segment's."""
     if segments is None:
         return values if values.ndim == 1 else values.flatten(1).sum(1)
     # the first bucket takes the padding, and is dropped; index_add refuses one past the last
@@ -178,8 +179,13 @@ def _sum_each(values: Tensor, segments: Tensor | None, samples: int) -> Tensor:
     return values.new_zeros(samples + 1).index_add(0, bucket, values.flatten())[1:]
 
 
-def _number_of_samples(losses: Tensor, segments: Tensor | None, given: int | None) -> int:
-    """Return the number of samples, or of segments; where reading is free, hold those to it."""
+def number_of_samples(losses: Tensor, segments: Tensor | None, given: int | None) -> int:
+    """Return the number of samples, or of segments; where reading is free, hold those to it.
+
+    Raises:
+        SettingError: if a number is given without segments.
+        ShapeError: if a segment is past it.
+    """
     if segments is None:
         if given is not None:
             raise SettingError(
@@ -205,15 +211,20 @@ def _count_each(
     if counts is None:
         elements = losses[0].numel() if samples else 0
         return torch.full((samples,), elements, dtype=dtype, device=losses.device)
-    return _sum_each(counts.to(dtype), segments, samples)
+    return sum_each(counts.to(dtype), segments, samples)
 
 
-def _split_weight(
+def split_weight(
     weight: Tensor, losses: Tensor, samples: int
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return the weight as (one a sample, one an element), one of which is None."""
+    """Return the weight as (one a sample, one an element), one of which is None.
+
+    Raises:
+        ShapeError: if it is neither.
+        SettingError: if it wants a gradient, or is no tensor.
+    """
     expect_tensor("weight", weight)
-    refuse_graph(weight)
+    refuse_graph("weight", weight)
     weight = weight.to(exact_dtype(losses.device))
     if weight.shape == (samples,):
         return weight, None
@@ -254,7 +265,7 @@ def refuse_complex(name: str, tensor: Tensor) -> None:
         )
 
 
-def refuse_graph(weight: Tensor) -> None:
+def refuse_graph(name: str, weight: Tensor) -> None:
     """Refuse a weight that wants a gradient, which a weight never takes.
 
     Raises:
@@ -262,8 +273,8 @@ def refuse_graph(weight: Tensor) -> None:
     """
     if weight.requires_grad:
         raise SettingError(
-            "weight carries a graph, but a weight is data: no gradient would reach it. Give "
-            "weight.detach(); of weights that are learned, multiply the losses, and make the pair "
+            f"{name} carries a graph, but a weight is data: no gradient would reach it. Give "
+            f"{name}.detach(); of weights that are learned, multiply the losses, and make the pair "
             "yourself: Mean(total, weight)."
         )
 
@@ -281,7 +292,13 @@ def expect_tensor(name: str, value: object) -> None:
         )
 
 
-def _expect_shape(name: str, given: Tensor, losses: Tensor) -> None:
+def expect_shape(name: str, given: Tensor, losses: Tensor) -> None:
+    """Refuse what has another shape than the losses.
+
+    Raises:
+        ShapeError: if it has.
+        SettingError: if it is no tensor.
+    """
     expect_tensor(name, given)
     if given.shape != losses.shape:
         raise ShapeError(
