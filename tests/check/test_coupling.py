@@ -6,7 +6,8 @@ import torch
 import check_cases as cases
 from batchproof.check._findings._coupling import interaction
 from batchproof.check._laws._least_squares import free_weights
-from batchproof.check._laws._search import Search
+from batchproof.check._laws._quantity import Quantity
+from batchproof.check._laws._search import search_for
 from batchproof.check._laws._two_terms import find_split
 from batchproof.check._measure._cuts import Facts
 from batchproof.check._measure._run import Subject
@@ -41,7 +42,7 @@ def test_several_means_of_unlike_weights_add_up_though_no_two_explain_them():
     runner = a_runner(run, cases.PADDED)
     assert interaction(runner) < 1e-12
     facts = Facts(runner.count, (1,) * runner.count)
-    assert find_split(Search(runner, facts), [runner.whole()]) is None
+    assert find_split(search_for(Quantity(runner, facts), []), [runner.whole()]) is None
 
 
 def groups(n):

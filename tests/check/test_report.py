@@ -8,8 +8,9 @@ import pytest
 import check_cases as cases
 from batchproof import CutDependenceError
 from batchproof.check import Diagnosis, check_evaluate, check_heads, check_step
-from batchproof.check._report._remedies import _OF_EVALUATION, _REMEDY
-from batchproof.check._report._report import SCHEMA, merge
+from batchproof.check._report._report import SCHEMA
+from batchproof.check._report._results import merge
+from batchproof.mistakes import CATALOGUE
 
 
 def case(title):
@@ -37,7 +38,7 @@ def test_the_text_says_first_what_is_wrong_and_then_what_to_write(wrong):
 
 def test_the_text_of_a_right_step_says_what_it_is_a_mean_over(right):
     assert str(right).startswith("The step gives the same under all")
-    assert "Mean over: elements: unmasked elements of mask" in str(right)
+    assert "Mean over: unmasked elements of mask" in str(right)
     assert "DEPENDS" not in str(right)
 
 
@@ -68,8 +69,8 @@ def test_the_page_needs_nothing_from_elsewhere_and_draws_every_cut(wrong, tmp_pa
     text = wrong.to_html(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text() == text
     assert not re.search(r"(src|href)=|<script|@import|url\(", text)
-    # a bar a cut, and one where the error of arithmetic ends
-    assert text.count("<rect") == len(wrong.cuts) + 1
+    # a bar a cut for the gradient, and one for the reported loss, which differs too
+    assert text.count("<rect") == 2 * len(wrong.cuts)
 
 
 def test_raise_if_failed_raises_the_report_itself(wrong, right):
@@ -169,7 +170,8 @@ def test_cuts_can_be_chosen_and_made():
 
 
 def test_the_lines_to_write_fit_a_terminal():
-    shown = [code for table in (_REMEDY, _OF_EVALUATION) for _, code in table.values()]
+    remedies = (r for m in CATALOGUE.values() for r in (m.remedy, m.evaluation) if r)
+    shown = [remedy.code for remedy in remedies]
     assert max(len(line) for code in shown for line in code.splitlines()) <= 74
 
 

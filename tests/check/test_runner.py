@@ -1,4 +1,4 @@
-"""The runner: what was asked before is not run again, and nothing is taken for it."""
+"""What was asked before is not run again, and nothing is taken for it."""
 
 import torch
 
@@ -17,7 +17,7 @@ def a_runner():
 def test_a_cut_is_run_once():
     runner = a_runner()
     assert runner.observe(runner.piece(0, 1)) is runner.observe(runner.piece(0, 1))
-    assert runner.runs == 1
+    assert runner.record.runs == 1
 
 
 def test_parameters_moved_otherwise_are_another_shot():

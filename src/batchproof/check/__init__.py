@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from batchproof.check._measure._cuts import MicroBatch as Piece
     from batchproof.check._probe import Probe, load_probe, run_probe
     from batchproof.check._report._many import Heads, check_heads
-    from batchproof.check._report._report import CutResult, Diagnosis, Report
+    from batchproof.check._report._report import Report
+    from batchproof.check._report._results import CutResult, Diagnosis
     from batchproof.check._step import check_evaluate, check_step
 
 _HOME = {
@@ -38,7 +39,8 @@ _HOME = {
     **dict.fromkeys(("Cut", "MicroBatch", "cut_of"), "_measure._cuts"),
     **dict.fromkeys(("Probe", "load_probe", "run_probe"), "_probe"),
     **dict.fromkeys(("Heads", "check_heads"), "_report._many"),
-    **dict.fromkeys(("CutResult", "Diagnosis", "Report"), "_report._report"),
+    "Report": "_report._report",
+    **dict.fromkeys(("CutResult", "Diagnosis"), "_report._results"),
     **dict.fromkeys(("check_evaluate", "check_step"), "_step"),
 }
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from batchproof._errors import ProbeError
-from batchproof.check._diagnose import Inquiry
+from batchproof.check._diagnose import diagnose
 from batchproof.check._measure._cuts import Chosen, choose, standard_cuts
 from batchproof.check._measure._masks import gather_facts
 from batchproof.check._measure._ranks import Ranks
@@ -164,7 +164,7 @@ def _check(
         if worlds:
             ranks.start(worlds[0])
         runner = Runner(subject, facts.count, ranks.observe)
-        return Inquiry(runner, facts, cuts, name).report()
+        return diagnose(runner, facts, cuts, name=name)
 
 
 def _refuse(subject: Subject, worlds: Sequence[int], timeout: float) -> None:

@@ -7,39 +7,50 @@ clipping after every backward pass predicts
     G_0 = 0,   G_j = c_j(G_(j-1) + a_j)       or, clipped apart,   G = sum_j c_j(a_j)
 
 Clipping by value is looked at in the small tensors alone, whose gradients are kept as they are.
-
-Clipping by code of the step's own is found by making every gradient smaller by a power of two
-before it reaches the parameters. What only scales and adds then gives as much less, exactly. Where
-it does not, and two such powers agree with each other, it is a limit that is now not reached:
-clipping, left out of what is measured next. Where they disagree too, gradients are normalised,
-rounded or decayed by hand: nothing is then concluded from their not adding up.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from batchproof._errors import ProbeError
+from batchproof.check._findings._evidence import Evidence
 from batchproof.check._laws._laws import misfit, parts_of
 from batchproof.check._laws._search import Law, Search
+from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import Cut
-from batchproof.check._measure._determinism import Controls
-from batchproof.check._measure._runner import Runner, relative
-from batchproof.check._report._remedies import diagnosis
-from batchproof.check._report._report import Diagnosis
+from batchproof.check._measure._runner import Runner
+from batchproof.check._report._results import Diagnosis, diagnosis
 
-_POWERS = (40, 47)
 # what code adds to a norm before it divides by it
 _ADDED = (1e-6, 0.0, 1e-8)
-
-EACH = (
+_EACH = (
     "The gradient is clipped after every micro-batch, so how much is cut off depends on how many "
     "there are."
 )
+
+
+def clipping(evidence: Evidence) -> list[Diagnosis]:
+    """Return a diagnosis if clipping that is not done once, at the end, makes cuts differ."""
+    before = evidence.clipping.before
+    if before is None:
+        return []
+    clipped = evidence.runner.holding(before)
+    return (_own if evidence.clipping.own else _of_torch)(evidence, clipped)
+
+
+def notes_on_clipping(evidence: Evidence) -> list[str]:
+    """Return whether the gradients that are shown are those before clipping."""
+    if evidence.clipping.before is None:
+        return []
+    who = " by code of its own" if evidence.clipping.own else ""
+    shown = "as clipped: before clipping they are the same under every cut"
+    if evidence.shows_held:
+        shown = "and compared before clipping, which would hide their scale"
+    return [f"the step clips gradients{who}; they are shown {shown}"]
 
 
 @dataclass(frozen=True)
@@ -64,22 +75,12 @@ class Clipped:
         return gradient.clamp(-amount, amount) if self.by_value else amount * gradient
 
 
-def clip_cause(
-    runner: Runner, search: Search, law: Law | None, cuts: Sequence[Cut], how: Controls
-) -> list[Diagnosis]:
-    """Return a diagnosis if clipping each micro-batch is what makes cuts differ.
-
-    Args:
-        runner: runs the step; clipping is off in it.
-        search: what was measured without clipping.
-        law: the law without clipping.
-        cuts: the cuts.
-        how: what was held still when clipping was on.
-    """
-    off, runner.controls = runner.controls, how
-    seen = [_clipped(runner, cut) for cut in cuts if len(cut.ranks) == 1 and not cut.before]
-    runner.controls = off
-    many = [one for one in seen if 1 < len(one.cut.pieces) <= len(one.calls)]
+def _of_torch(evidence: Evidence, clipped: Runner) -> list[Diagnosis]:
+    """Judge torch's clipping, whose factors are known."""
+    runner, law = evidence.runner, evidence.laws.law
+    own = [cut for cut in evidence.cuts if len(cut.ranks) == 1 and not cut.before]
+    results = [_clipped(clipped, cut) for cut in own]
+    many = [one for one in results if 1 < len(one.cut.pieces) <= len(one.calls)]
     many = [one for one in many if bool(torch.isfinite(one.gradient).all())]
     keep = _followed(runner, by_value=any(one.by_value for one in many))
     last = [one.apply(len(one.calls), runner.vector(one.cut)[keep]) for one in many]
@@ -91,11 +92,12 @@ def clip_cause(
         return [diagnosis("unknown", text)]
     for running in (True, False):
         predicted = [
-            predict_clipped(search, law, one.cut, one.apply, running=running)[keep] for one in many
+            predict_clipped(evidence.laws.search, law, one.cut, one.apply, running=running)[keep]
+            for one in many
         ]
         residual = misfit(torch.stack(predicted), torch.stack([one.gradient for one in many]))
         if residual <= runner.fit:
-            return [diagnosis("clipped-per-micro-batch", EACH, residual)]
+            return [diagnosis("clipped-per-micro-batch", _EACH, residual)]
     text = "Gradients are clipped once a micro-batch, in a way that is not understood."
     return [diagnosis("unknown", text)]
 
@@ -108,8 +110,8 @@ def _clipped(runner: Runner, cut: Cut) -> Clipped:
 
 
 def _followed(runner: Runner, *, by_value: bool) -> Tensor:
-    kept = runner.kept()
-    return kept if by_value else torch.ones_like(kept)
+    exact = runner.record.sketch.exact
+    return exact if by_value else torch.ones_like(exact)
 
 
 def predict_clipped(
@@ -135,142 +137,67 @@ def predict_clipped(
 
 
 @dataclass(frozen=True)
-class Clipping:
-    """What a step does to gradients besides adding them.
-
-    Attributes:
-        how: what was held still while clipping acted; None where none acts.
-        own: whether the step's own code clips, not torch's.
-        scales: whether the step otherwise only scales and adds gradients.
-    """
-
-    how: Controls | None = None
-    own: bool = False
-    scales: bool = True
-
-
-def settle_clipping(runner: Runner, cuts: Sequence[Cut], notes: list[str]) -> Clipping:
-    """Leave clipping out of what is measured next.
-
-    Args:
-        runner: runs the step.
-        cuts: cuts that gave a result.
-        notes: told of clipping that acts.
-    """
-    results = [runner.observe(cut) for cut in cuts]
-    if not any(result.clamps or result.clips for result in results):
-        return _own(runner, [cut for cut in cuts if len(cut.ranks) == 1], notes)
-    clipped = runner.controls
-    runner.controls = replace(clipped, clip=True)
-    if not any(result.clamps or any(f < 1.0 for f in result.clips) for result in results):
-        # it acts under no cut, but may on single samples, whose gradients are larger
-        return Clipping()
-    notes.append("gradients are compared before clipping, which would hide their scale")
-    return Clipping(clipped)
-
-
-def _own(runner: Runner, cuts: Sequence[Cut], notes: list[str]) -> Clipping:
-    alone = [runner.piece(i) for i in range(runner.count)]
-    largest = max([*cuts, *alone], key=lambda cut: _norm(runner, cut))
-    if _norm(runner, largest) <= 0 or runner.subject.dtype == torch.float16:
-        return Clipping()
-    clipped, seen, found = runner.controls, runner.vector(largest), []
-    for power in _POWERS:
-        runner.controls = replace(clipped, shrink=power)
-        found.append(_vector(runner, largest))
-        runner.controls = clipped
-        if relative(found[0], seen) <= runner.fit:
-            return Clipping()
-    if relative(found[1], found[0]) > runner.fit or found[0].norm() <= seen.norm():
-        return Clipping(scales=False)
-    runner.controls = replace(clipped, shrink=_POWERS[0])
-    notes.append(
-        "the step clips gradients by code of its own; they are compared before that, which would "
-        "hide their scale"
-    )
-    return Clipping(clipped, own=True)
-
-
-def _norm(runner: Runner, cut: Cut) -> float:
-    try:
-        norm = runner.observe(cut).norm
-    except ProbeError:
-        return 0.0
-    return norm if math.isfinite(norm) else 0.0
-
-
-def _vector(runner: Runner, cut: Cut) -> Tensor:
-    try:
-        return runner.vector(cut)
-    except ProbeError:
-        return torch.full((1,), math.nan)
-
-
-@dataclass(frozen=True)
 class _Both:
     """A cut's gradient without the step's clipping and with it; sketches, and norms in full."""
 
     cut: Cut
     free: Tensor
     size: float
-    seen: Tensor
+    clipped: Tensor
     left: float
 
     def once(self, limit: float, fit: float) -> bool:
         """Tell whether one clipping at the end makes the one of the other."""
         along = self.free * (self.left / self.size if self.size else 0.0)
-        kept = abs(self.left - self.size) <= fit * self.size
-        return relative(self.seen, along) <= fit and (kept or self.left >= 0.999 * limit)
+        same = abs(self.left - self.size) <= fit * self.size
+        return relative(self.clipped, along) <= fit and (same or self.left >= 0.999 * limit)
 
 
-def own_clip_cause(
-    runner: Runner, search: Search, law: Law | None, cuts: Sequence[Cut], how: Controls
-) -> list[Diagnosis]:
-    """Return a diagnosis if the step's own clipping is not done once, at the end.
-
-    Clipping once is a function of the gradient: what is the same before it is the same behind it.
-
-    Args:
-        runner: runs the step; no limit is reached in it.
-        search: what was measured without clipping.
-        law: the law without clipping.
-        cuts: the cuts.
-        how: what was held still when clipping was on.
-    """
-    both = [
-        b for b in _compared(runner, cuts, how) if math.isfinite(b.size) and math.isfinite(b.left)
-    ]
+def _own(evidence: Evidence, clipped: Runner) -> list[Diagnosis]:
+    """Judge clipping by code of the step's own: equal gradients stay equal after clipping."""
+    runner, law = evidence.runner, evidence.laws.law
+    cuts = [cut for cut in evidence.cuts if len(cut.ranks) == 1]
+    pairs = [_both(runner, clipped, cut) for cut in cuts]
+    both = [b for b in pairs if math.isfinite(b.size) and math.isfinite(b.left)]
     limit, whole = max(b.left for b in both), both[0]
     if all(b.once(limit, runner.fit) for b in both):
         return []
-    if law is not None and bool(runner.kept().all()):
-        each = [b for b in both if not b.cut.before]
-        seen = torch.stack([b.seen for b in each])
-        for added in _ADDED:
-            for running in (True, False):
-                apply = partial(_limited, _limit(both, added), added)
-                rows = [predict_clipped(search, law, b.cut, apply, running=running) for b in each]
-                residual = misfit(torch.stack(rows), seen)
-                if residual <= runner.fit:
-                    return [diagnosis("clipped-per-micro-batch", EACH, residual)]
+    if law is not None and bool(runner.record.sketch.exact.all()):
+        residual = _each(evidence.laws.search, law, both)
+        if residual <= runner.fit:
+            return [diagnosis("clipped-per-micro-batch", _EACH, residual)]
     alike = [b for b in both if relative(b.free, whole.free) <= runner.fit]
-    if all(relative(b.seen, whole.seen) <= runner.fit for b in alike):
+    if all(relative(b.clipped, whole.clipped) <= runner.fit for b in alike):
         return []
     text = "Gradients are limited by code of the step's own, in a way that is not understood."
     return [diagnosis("unknown", text)]
 
 
-def _compared(runner: Runner, cuts: Sequence[Cut], how: Controls) -> list[_Both]:
-    cuts = [cut for cut in cuts if len(cut.ranks) == 1]
-    free = [(runner.vector(cut), runner.observe(cut).norm) for cut in cuts]
-    off, runner.controls = runner.controls, how
-    seen = [(runner.vector(cut), runner.observe(cut).norm) for cut in cuts]
-    runner.controls = off
-    return [_Both(c, *f, *s) for c, f, s in zip(cuts, free, seen, strict=True)]
+def _each(search: Search, law: Law, both: Sequence[_Both]) -> float:
+    """Return how far clipping after every micro-batch is from what was measured."""
+    windows = [b for b in both if not b.cut.before]
+    measured = torch.stack([b.clipped for b in windows])
+    residuals = []
+    for added in _ADDED:
+        apply = partial(_limited, _limit(both, added), added)
+        for running in (True, False):
+            rows = [predict_clipped(search, law, b.cut, apply, running=running) for b in windows]
+            residuals.append(misfit(torch.stack(rows), measured))
+    return min(residuals)
+
+
+def _both(runner: Runner, clipped: Runner, cut: Cut) -> _Both:
+    return _Both(
+        cut,
+        runner.vector(cut),
+        runner.observe(cut).norm,
+        clipped.vector(cut),
+        clipped.observe(cut).norm,
+    )
 
 
 def _limit(both: Sequence[_Both], added: float) -> float:
-    """Return the limit that a cut of one micro-batch was clipped to, or the largest norm seen."""
+    """Return the limit that a cut of one micro-batch was clipped to, or the largest norm."""
     for one in both:
         if len(one.cut.pieces) == 1 and one.left < one.size:
             return one.left * (one.size + added) / one.size

@@ -1,4 +1,4 @@
-"""Whether the samples of a micro-batch are coupled: positive evidence, by touching two of them.
+"""Coupled samples of a micro-batch: positive evidence, by touching two of them.
 
 What a module makes of samples i and j is moved by a little, of each alone and of both. Sums over
 samples, and weights that do not hang on what the model says, do not mix the two:
@@ -24,17 +24,55 @@ import torch
 from torch import Tensor, nn
 
 from batchproof._errors import ProbeError
+from batchproof.check._findings._evidence import Evidence
+from batchproof.check._findings._windows import RULE, mistakes_of, words
+from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._measure._run import make_batch
 from batchproof.check._measure._runner import Runner
-from batchproof.check._measure._samples import edited, leaves
+from batchproof.check._measure._samples import edited, leaves, shape_of
+from batchproof.check._report._results import Diagnosis, diagnosis
 
 # how far what is moved goes, in its own standard deviations; far too for numbers that jump
 _FAR = {"step": (1.0,), "evaluate": (1.0, 8.0)}
 
 
+def coupling(evidence: Evidence) -> list[Diagnosis]:
+    """Return what a law means of which micro-batches are measured as windows of their own.
+
+    That alone is said only where touching two samples shows that they are coupled; and sums of
+    means divided by the number of samples are no mean of samples either.
+    """
+    laws, search = evidence.laws, evidence.laws.search
+    if search.plain is not None:
+        return []
+    shrunk = laws.over(search.divided, laws.single) if search.divided is not None else None
+    if shrunk is not None and shrunk.rule.within == "exact":
+        return mistakes_of(shrunk, evidence)
+    if not _comparable(evidence):
+        return []
+    law = laws.over(search.as_measured(), laws.finite, laws.single)
+    runner = evidence.runner
+    if law is None or not evidence.clipping.scales or interaction(runner) <= runner.fit:
+        return []
+    what, part = words(evidence)
+    text = (
+        f"The {what} of a {part} is no one mean over its samples: each sample's share depends on "
+        f"the others in the {part}, and the whole is "
+        f"{RULE[law.rule.within].replace('micro-batch', part)}."
+    )
+    return [diagnosis("coupled-samples", text, law.residual, evaluation=evidence.evaluation)]
+
+
+def _comparable(evidence: Evidence) -> bool:
+    """Tell whether padding cannot be what makes a micro-batch no mean of its samples."""
+    subject, every = evidence.runner.subject, range(evidence.facts.count)
+    shapes = {shape_of(make_batch(subject, MicroBatch((i,)))) for i in every}
+    return len(shapes) == 1 or evidence.facts.beside is not None
+
+
 @dataclass(frozen=True)
 class Place:
-    """Where samples lie in what a module returns: a module by name, and a dimension."""
+    """The samples' place in what a module returns: a module by name, and a dimension."""
 
     module: str
     dim: int

@@ -2,66 +2,81 @@
 
 from collections.abc import Sequence
 
-import torch
-
-from batchproof.check._findings._windows import reported_cause
+from batchproof.check._findings._evidence import Evidence
+from batchproof.check._findings._terms import follows_terms
+from batchproof.check._findings._units import unit_of_gradient
+from batchproof.check._findings._windows import RULE
 from batchproof.check._laws._search import Law, Search
-from batchproof.check._laws._two_terms import Split, follows
+from batchproof.check._laws._two_terms import follows
+from batchproof.check._laws._units import unit_of
 from batchproof.check._measure._cuts import Cut
-from batchproof.check._measure._run import Observation
-from batchproof.check._measure._runner import relative
-from batchproof.check._report._remedies import diagnosis
-from batchproof.check._report._report import Diagnosis
+from batchproof.check._report._results import Diagnosis, diagnosis
 
 _LIKEWISE = "the reported loss makes the same mistake as the gradient"
+# what makes the reported loss depend on the cut as it does the gradient
+_ENOUGH = {"coupled-samples", "leaking-state"}
 
 
-def judge_reported(
-    search: Search,
-    cuts: Sequence[Cut],
-    off: Sequence[Cut],
-    *,
-    gradient: Law | Split | None,
-    named: bool,
-) -> Diagnosis | str:
-    """Return what is wrong with a reported loss that depends on the cut, or a note on it.
+def reported(evidence: Evidence) -> list[Diagnosis]:
+    """Return what is wrong with a reported loss that depends on the cut in its own way."""
+    judged = _judge(evidence)
+    return [judged] if isinstance(judged, Diagnosis) else []
 
-    Args:
-        search: of the reported loss.
-        cuts: cuts under which it is finite.
-        off: those under which it is not what the uncut step reports.
-        gradient: what the gradient follows, where that was found.
-        named: whether the gradient has a mistake of its own, also one that is not understood.
-    """
-    if isinstance(gradient, Split):
-        if follows(search, cuts, gradient):
-            return _LIKEWISE
-        gradient = None
-    law = _law(search, cuts)
-    if law is not None and gradient is not None and law.rule == gradient.rule and named:
+
+def notes_on_reported(evidence: Evidence) -> list[str]:
+    """Return what else is to be said of the reported loss."""
+    optimised, other = unit_of_gradient(evidence)[0], reported_unit(evidence)
+    notes = []
+    if other not in {None, optimised} and not {"unknown", "several terms"} & {optimised, other}:
+        notes.append(
+            f"the reported loss is a mean over {other!r}, the optimised one over {optimised!r}"
+        )
+    judged = _judge(evidence)
+    return [*notes, judged] if isinstance(judged, str) else notes
+
+
+def reported_unit(evidence: Evidence) -> str | None:
+    """Return what the reported loss is a mean over; None where none is reported."""
+    if evidence.evaluation or evidence.runner.observe(evidence.runner.whole()).loss is None:
+        return None
+    search = evidence.laws.loss
+    return unit_of(search, search.plain, None)[0]
+
+
+def _judge(evidence: Evidence) -> Diagnosis | str | None:
+    """Return what is wrong with a reported loss that depends on the cut, or a note on it."""
+    off = _off(evidence)
+    if not off or _ENOUGH & {d.name for d in evidence.cause} or evidence.unsteady:
+        return None
+    search, laws = evidence.laws.loss, evidence.laws
+    cuts = search.quantity.finite(laws.finite)
+    if not follows_terms(evidence) or laws.split is None:
+        return _judged(evidence, off, laws.law)
+    return _LIKEWISE if follows(search, cuts, laws.split) else _judged(evidence, off, None)
+
+
+def _judged(evidence: Evidence, off: Sequence[Cut], gradient: Law | None) -> Diagnosis | str:
+    cuts = evidence.laws.loss.quantity.finite(evidence.laws.finite)
+    law = _law(evidence.laws.loss, cuts)
+    if law is not None and gradient is not None and law.rule == gradient.rule and evidence.wrong:
         return _LIKEWISE
     if law is not None:
-        right = not named and (gradient is None or gradient.exact)
-        return reported_cause(law, gradient=right)
+        return _cause(law, gradient=not evidence.wrong and (gradient is None or gradient.exact))
     names = ", ".join(cut.name for cut in off)
-    if named:
+    if evidence.wrong:
         return f"the reported loss depends on the cut too ({names})"
     text = f"The reported loss differs under {names}, and no known mistake predicts how."
     return diagnosis("unknown", text)
 
 
-def reported_error(result: Observation, reference: Observation) -> float | None:
-    """Return how far what is reported, on any rank, is from what the reference reports, relative.
-
-    Args:
-        result: of a cut.
-        reference: of the cut that it is compared with.
-    """
-    if result.loss is None or reference.loss is None:
-        return None
-    values = [loss for loss in (result.loss, *result.losses) if loss is not None]
-    want = torch.tensor(reference.loss, dtype=torch.float64)
-    return max(relative(torch.tensor(v, dtype=torch.float64), want) for v in values)
+def _off(evidence: Evidence) -> list[Cut]:
+    """Return the cuts under which another loss is reported, though gradient and loss are finite."""
+    if evidence.evaluation or evidence.runner.observe(evidence.runner.whole()).loss is None:
+        return []
+    runner = evidence.runner
+    cuts = evidence.laws.loss.quantity.finite(evidence.laws.finite)
+    errors = {c: runner.observe(c).loss_error(runner.observe(runner.reference(c))) for c in cuts}
+    return [cut for cut, error in errors.items() if (error or 0.0) > runner.tolerance]
 
 
 def _law(search: Search, cuts: Sequence[Cut]) -> Law | None:
@@ -71,3 +86,26 @@ def _law(search: Search, cuts: Sequence[Cut]) -> Law | None:
         if law is not None:
             return law
     return None
+
+
+def _cause(law: Law, *, gradient: bool) -> Diagnosis:
+    """Return the diagnosis of a reported loss that follows a wrong law.
+
+    Args:
+        law: of the reported loss.
+        gradient: whether the gradient itself is right.
+    """
+    within, micro = law.rule.within, law.micro
+    text = f"The reported loss is {RULE[within]}"
+    if micro.kind == "divided":
+        text = "The reported loss is the sum of the micro-batches' means over the number of samples"
+    if law.rule.across == "part":
+        text = "Each rank reports its part of the loss, and parts are not added over ranks"
+    elif law.rule.across == "own":
+        text += ", and each rank reports its own"
+    elif law.rule.across in {"mean", "sum"} and within == "exact":
+        text = f"The reported loss is the {law.rule.across} of the ranks' losses"
+    if "padded" in micro.label or micro.kind == "rows":
+        text += ", padding counted"
+    right = "; the gradient is right" if gradient else ""
+    return diagnosis("reported-loss", f"{text}, not the mean over all{right}.", law.residual)

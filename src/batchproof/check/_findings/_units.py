@@ -1,61 +1,56 @@
-"""Sample or sample-sum: whether a sample is the mean or the sum over its elements.
+"""The unit of the uncut step: what its gradient, or an evaluation's number, is a mean over."""
 
-Both weigh every sample the same, so weights cannot tell them apart. Masking part of a sample's
-elements can: for parts of c1 and c2 elements with gradients g1 and g2,
-
-    sum    g = g1 + g2            mean    g = (c1 g1 + c2 g2) / (c1 + c2)
-"""
-
-from dataclasses import replace
-
-import torch
-from torch import Tensor
-
-from batchproof._errors import ProbeError
-from batchproof.check._measure._cuts import Facts, MicroBatch
-from batchproof.check._measure._run import RunOptions, run_once
-from batchproof.check._measure._runner import Runner, relative
+from batchproof.check._findings._evidence import Evidence
+from batchproof.check._findings._terms import follows_terms, words_of
 
 
-def tell_sum_from_mean(runner: Runner, facts: Facts) -> str | None:
-    """Return "sample-sum" or "sample" by masking parts of one sample; None where that is open.
-
-    Args:
-        runner: runs the step.
-        facts: what is known about the samples.
-    """
-    mask = facts.mask
-    if mask is None or not mask.parts:
-        return None
-    sizes = [mask.count(sample) for sample in runner.subject.samples[: facts.count]]
-    index = max(range(facts.count), key=sizes.__getitem__)
-    size = sizes[index]
-    if size < 3:
-        return None
-    first = size // 3
-    counts = (first, size - first)
-    try:
-        parts = [
-            _gradient(runner, mask.narrowed(runner.subject.samples[index], keep))
-            for keep in (
-                lambda m: m & (m.cumsum(-1) <= first),
-                lambda m: m & (m.cumsum(-1) > first),
-            )
-        ]
-    except ProbeError:
-        return None
-    runner.runs += 2
-    whole = runner.sketch(runner.observe(runner.piece(index)))
-    mean = (counts[0] * parts[0] + counts[1] * parts[1]) / size
-    if relative(parts[0] + parts[1], whole) <= runner.fit:
-        return "sample-sum"
-    return "sample" if relative(mean, whole) <= runner.fit else None
+def unit_of_gradient(evidence: Evidence) -> tuple[str, str]:
+    """Return the unit, and the same in words."""
+    laws = evidence.laws
+    if follows_terms(evidence) and laws.split is not None:
+        return "several terms", words_of(laws.search, laws.split)
+    if laws.search.plain or laws.search.padding or _depends(evidence):
+        return laws.unit
+    if evidence.evaluation:
+        return "unknown", "no mean over samples, but the same always"
+    if _alike(evidence):
+        return "unknown", ""
+    return "several terms", "several terms over different weights"
 
 
-def _gradient(runner: Runner, sample: object) -> Tensor:
-    subject = replace(runner.subject, samples=(sample,))
-    try:
-        result = run_once(subject, (MicroBatch((0,)),), RunOptions(controls=runner.controls))
-    except (RuntimeError, ValueError, IndexError, torch.OutOfMemoryError) as error:
-        raise ProbeError(str(error)) from error
-    return runner.sketch(result)
+def notes_on_unit(evidence: Evidence) -> list[str]:
+    """Return why the unit of a right step could not be seen, where it could not."""
+    laws = evidence.laws
+    if evidence.evaluation or laws.search.plain or laws.search.padding or _depends(evidence):
+        return []
+    if not _alike(evidence):
+        return []
+    norm = max(_norms(evidence))
+    if norm == 0:
+        note = (
+            "no sample has a gradient alone, as in losses that compare samples with each other; "
+            "what the step is a mean over cannot be told from single samples"
+        )
+    else:
+        note = (
+            f"every sample's gradient has the norm {norm:.3g}, as after clipping or normalisation "
+            "by the step's own code, behind which errors of scale cannot be seen; raise its limit "
+            "for the check"
+        )
+    return [note]
+
+
+def _depends(evidence: Evidence) -> bool:
+    tolerance = evidence.runner.tolerance
+    return any(r.error > tolerance for r in evidence.held if not r.failure)
+
+
+def _alike(evidence: Evidence) -> bool:
+    norms = _norms(evidence)
+    return max(norms) - min(norms) <= evidence.runner.fit * max(norms)
+
+
+def _norms(evidence: Evidence) -> list[float]:
+    """Return the norms of the samples' gradients."""
+    runner = evidence.runner
+    return [runner.observe(runner.piece(i)).norm for i in range(evidence.facts.count)]

@@ -1,17 +1,13 @@
-"""From a law to the mistakes that it means."""
-
-import torch
+"""Windows and ranks: what the law of the gradient, or of a number, makes of their micro-batches."""
 
 from batchproof._errors import ProbeError
-from batchproof.check._laws._laws import Micro, Rule
-from batchproof.check._laws._search import Law, Search
-from batchproof.check._laws._two_terms import Split
-from batchproof.check._measure._cuts import MicroBatch
+from batchproof.check._findings._evidence import Evidence
+from batchproof.check._laws._laws import Rule
+from batchproof.check._laws._search import Law
 from batchproof.check._measure._runner import Runner
-from batchproof.check._report._remedies import diagnosis
-from batchproof.check._report._report import Diagnosis
+from batchproof.check._report._results import Diagnosis, diagnosis
 
-_RULE = {
+RULE = {
     "exact": "divided by the weight of all micro-batches",
     "mean": "averaged over micro-batches",
     "samples": "averaged over micro-batches by their numbers of samples",
@@ -23,111 +19,63 @@ _RULE = {
 }
 
 
-def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str, str]:
-    """Name the mean that a micro-batch law is: a unit, and the same in words.
-
-    Args:
-        search: holds what could be counted.
-        micro: the law, or None where none was found.
-        edit: "sample" or "sample-sum" where masking half a sample told them apart.
-    """
-    if micro is None:
-        return "unknown", ""
-    named = _BY_KIND.get(micro.kind)
-    if named is not None:
-        return named
-    if micro.kind == "clamped":
-        unit = "weighted" if micro.label.startswith("sum of") else "element"
-        return unit, f"{micro.label}, taken for 1 where there is none"
-    weights = _weights(search, micro)
-    phrase = _phrase(search, weights)
-    if phrase == "samples":
-        return _equal_weights(search, edit)
-    if phrase is not None and not phrase.startswith("sum of"):
-        return "element", f"elements: {phrase}"
-    shown = phrase or ", ".join(f"{value:.3g}" for value in weights.tolist())
-    return "weighted", f"weights: {shown}"
+def windows(evidence: Evidence) -> list[Diagnosis]:
+    """Return the mistakes that the law means, where one predicts every cut on one process."""
+    law = evidence.laws.law
+    if law is None or law.exact:
+        return []
+    return [*mistakes_of(law, evidence), *_left_over(law, evidence)]
 
 
-_BY_KIND = {
-    "sum": ("sum", "no mean at all: a sum over samples"),
-    "measured": ("coupled", "samples that are coupled: no mean over samples"),
-    "rows": ("sample", "samples, each with the padding that it happens to have"),
-}
-
-
-def _weights(search: Search, micro: Micro) -> torch.Tensor:
-    return torch.tensor([micro.weigh(MicroBatch((i,))) for i in range(search.facts.count)])
-
-
-def _phrase(search: Search, weights: torch.Tensor) -> str | None:
-    """Return which count in the batches the weights are, if they are one; "samples" if equal."""
-    # weights recovered from a step that computes in float32 are known no better than that
-    near = max(1e-5, search.runner.fit)
-    counts = ((name, values[: len(weights)]) for name, values in search.features.items())
-    return next((name for name, values in counts if _same(weights, values, near)), None)
-
-
-def _same(left: torch.Tensor, right: torch.Tensor, near: float = 1e-5) -> bool:
-    if not bool((right >= 0).all()) or float(right.sum()) == 0:
-        return False
-    left, right = left.double() / left.double().mean(), right.double() / right.double().mean()
-    return bool(torch.allclose(left, right, rtol=near, atol=near / 10))
-
-
-def _equal_weights(search: Search, edit: str | None) -> tuple[str, str]:
-    if edit == "sample-sum":
-        return "sample-sum", "samples, each the sum over its elements"
-    if edit == "sample":
-        return "sample", "samples, each the mean over its elements"
-    counted = [values[: search.facts.count] for values in search.features.values()]
-    if all(_same(values, torch.ones(len(values))) for values in counted):
-        return "sample", "samples, each with as many elements as the others"
-    return "sample", "samples, each of the same weight"
-
-
-def causes(law: Law, unit: str, *, evaluation: bool, window: int | None) -> list[Diagnosis]:
+def mistakes_of(law: Law, evidence: Evidence) -> list[Diagnosis]:
     """Return the mistakes that a law means.
 
     Args:
         law: the law of the gradient, or of an evaluation's number.
-        unit: what the uncut step is a mean over.
-        evaluation: whether it is an evaluation.
-        window: the loop's micro-batches a window, where it is known or was measured.
+        evidence: what was measured.
     """
-    found: list[Diagnosis] = []
-
-    def add(name: str, sentence: str) -> None:
-        found.append(diagnosis(name, sentence, law.residual, evaluation=evaluation))
-
-    what = "number" if evaluation else "gradient"
-    part = "batch" if evaluation else "micro-batch"
+    what, part = words(evidence)
+    mistakes = []
     if law.micro.kind == "rows" or "padded" in law.micro.label:
-        add(
-            "padding-counted",
+        text = (
             f"The {what} of a sample changes with the padding beside it: padding enters the "
-            "denominator, the loss or the model.",
+            "denominator, the loss or the model."
         )
-    if law.micro.kind == "measured":
-        add(
-            "coupled-samples",
-            f"The {what} of a {part} is no one mean over its samples: each sample's share "
-            f"depends on the others in the {part}, and the whole is "
-            f"{_RULE[law.rule.within].replace('micro-batch', part)}.",
-        )
-        return found
+        mistakes.append(("padding-counted", text))
     if law.micro.kind == "divided":
-        add(
-            "mean-of-micro-batch-means",
+        text = (
             f"Means of {part}es are added and divided by the number of samples: the {what} "
-            f"shrinks as {part}es grow.",
+            f"shrinks as {part}es grow."
         )
+        mistakes.append(("mean-of-micro-batch-means", text))
     else:
-        for name, sentence in _of_window(law, unit, what, part, window):
-            add(name, sentence)
-    for name, sentence in _of_ranks(law.rule, what):
-        add(name, sentence)
-    return found
+        unit, window = evidence.laws.unit[0], None
+        if law.rule.within == "sum":
+            window = window_of(evidence)
+        mistakes += _of_window(law, unit, what, part, window)
+    mistakes += _of_ranks(law.rule, what)
+    evaluation = evidence.evaluation
+    return [diagnosis(name, text, law.residual, evaluation=evaluation) for name, text in mistakes]
+
+
+def words(evidence: Evidence) -> tuple[str, str]:
+    """Return what the law is of, and what a window is made of, in words."""
+    return ("number", "batch") if evidence.evaluation else ("gradient", "micro-batch")
+
+
+def window_of(evidence: Evidence) -> int | None:
+    """Return the loop's micro-batches a window, as given or measured."""
+    window = evidence.runner.subject.window
+    return window_size(evidence.runner) if window is None and not evidence.evaluation else window
+
+
+def _left_over(law: Law, evidence: Evidence) -> list[Diagnosis]:
+    """Say so where ranks depend in a way that the law of one process does not predict."""
+    over = [cut for cut in evidence.off if len(cut.ranks) > 1]
+    if evidence.evaluation or not over or evidence.laws.search.law(law.micro, over) is not None:
+        return []
+    names = ", ".join(cut.name for cut in over)
+    return [diagnosis("unknown", f"Over ranks ({names}) something else is wrong, cause unknown.")]
 
 
 def _of_window(
@@ -183,141 +131,28 @@ def _undivided(what: str, part: str, window: int | None) -> tuple[str, str]:
 
 
 def _of_ranks(rule: Rule, what: str) -> list[tuple[str, str]]:
-    found = []
+    mistakes = []
     if rule.factor == "/R" and rule.across == "pooled":
         text = (
             f"The {what} is right but divided by the number of ranks: global weights are divided "
             "by, and the wrapper averages once more."
         )
-        found.append(("world-size-factor", text))
+        mistakes.append(("world-size-factor", text))
     if rule.factor == "*R" or rule.across == "sum":
-        found.append(("world-size-factor", f"The {what} grows with the number of ranks."))
+        mistakes.append(("world-size-factor", f"The {what} grows with the number of ranks."))
     if rule.across in {"mean", "sum"} and rule.within not in {"mean", "sum"}:
         text = (
             f"Ranks are averaged as if each held as much: the {what} is the mean of the ranks' "
             "means."
         )
-        found.append(("mean-of-micro-batch-means", text))
+        mistakes.append(("mean-of-micro-batch-means", text))
     if rule.across == "part":
         text = f"The {what} of rank 0 is its part of the whole: parts are not added over ranks."
-        found.append(("one-micro-batch-only", text))
+        mistakes.append(("one-micro-batch-only", text))
     if rule.across == "own":
         text = f"The {what} of rank 0 is its own: nothing crosses ranks."
-        found.append(("one-micro-batch-only", text))
-    return found
-
-
-def split_cause(
-    search: Search, split: Split, *, evaluation: bool, window: int | None
-) -> list[Diagnosis]:
-    """Return what an objective of two terms means, of which one at least is scaled wrongly.
-
-    Args:
-        search: holds the gradients of single samples.
-        split: the two laws and the second term's gradients.
-        evaluation: whether it is an evaluation.
-        window: the loop's micro-batches a window, where it is known or was measured.
-    """
-
-    def add(name: str, text: str) -> None:
-        text = text.replace("micro-batch", "batch") if evaluation else text
-        found.append(diagnosis(name, text, split.residual, evaluation=evaluation))
-
-    (rule_a, micro_a), (rule_b, micro_b) = split.first, split.second
-    found: list[Diagnosis] = []
-    if micro_a.kind == "rows":
-        text = (
-            "Padding counts in one term of the objective: what it gives for a sample changes with "
-            "the padding beside it."
-        )
-        add("padding-counted", text)
-    if rule_a == rule_b:
-        sides = zip((micro_a, micro_b), split.right, strict=True)
-        wrong = [micro for micro, right in sides if not right]
-        for name in sorted({_named(search, rule_a, micro, window) for micro in wrong}):
-            alike = [m for m in wrong if _named(search, rule_a, m, window) == name]
-            over = "; ".join(_over(search, m) for m in alike)
-            text = f"A term of the objective ({over}) is {_RULE[rule_a.within]}"
-            add(name, f"{text}, and not pooled first.")
-        return found
-    second = split.part
-    first = search.singles[: len(second)] - second
-    said = []
-    for rule, micro, share in ((rule_a, micro_a, first), (rule_b, micro_b, second)):
-        how = _RULE[rule.within] if rule.within != "exact" else "right"
-        over = f" ({_over(search, micro)})" if micro.label else ""
-        said.append(f"the term{_where(search, share, first, second)}{over} is {how}")
-    text = f"The objective has two terms that are scaled otherwise: {said[0]}, {said[1]}."
-    add("term-scaled-apart", text)
-    return found
-
-
-def terms_in_words(search: Search, split: Split) -> str:
-    """Say what the two terms of an objective are means over.
-
-    Args:
-        search: holds what could be counted.
-        split: the objective.
-    """
-    first, second = (_over(search, micro) for _, micro in (split.first, split.second))
-    return f"two terms, each {first}" if first == second else f"two terms, {first} and {second}"
-
-
-def _over(search: Search, micro: Micro) -> str:
-    if micro.kind == "sum":
-        return "a sum over samples"
-    label: str | None = micro.label
-    if label == "recovered":
-        label = _phrase(search, _weights(search, micro))
-    return f"a mean over {label or 'weights that no count in the batches is'}"
-
-
-def _named(search: Search, rule: Rule, micro: Micro, window: int | None) -> str:
-    """Name what a rule does to a term."""
-    if rule.within == "sum":
-        return "fixed-window-size" if window is not None and window > 1 else "not-divided"
-    if rule.within in {"last", "first"}:
-        return "one-micro-batch-only"
-    weighted = micro.kind == "ratio" and unit_of(search, micro, None)[0] == "weighted"
-    return "weight-per-micro-batch" if weighted else "mean-of-micro-batch-means"
-
-
-def _where(search: Search, share: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> str:
-    """Name the parameters that only this term reaches."""
-    names = []
-    other = second if share is first else first
-    for name, span in search.runner.spans().items():
-        here, there = float(share[:, span].norm()), float(other[:, span].norm())
-        if here > 0 and there <= 1e-6 * here:
-            names.append(name)
-    if not names:
-        smaller = float(share.norm()) < float(other.norm())
-        return " of the smaller gradient" if smaller else " of the larger gradient"
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f" that alone reaches {shown}"
-
-
-def reported_cause(law: Law, *, gradient: bool) -> Diagnosis:
-    """Return the diagnosis of a reported loss that follows a wrong law.
-
-    Args:
-        law: of the reported loss.
-        gradient: whether the gradient itself is right.
-    """
-    within, micro = law.rule.within, law.micro
-    text = f"The reported loss is {_RULE[within]}"
-    if micro.kind == "divided":
-        text = "The reported loss is the sum of the micro-batches' means over the number of samples"
-    if law.rule.across == "part":
-        text = "Each rank reports its part of the loss, and parts are not added over ranks"
-    elif law.rule.across == "own":
-        text += ", and each rank reports its own"
-    elif law.rule.across in {"mean", "sum"} and within == "exact":
-        text = f"The reported loss is the {law.rule.across} of the ranks' losses"
-    if "padded" in micro.label or micro.kind == "rows":
-        text += ", padding counted"
-    right = "; the gradient is right" if gradient else ""
-    return diagnosis("reported-loss", f"{text}, not the mean over all{right}.", law.residual)
+        mistakes.append(("one-micro-batch-only", text))
+    return mistakes
 
 
 def window_size(runner: Runner) -> int | None:

@@ -1,10 +1,6 @@
-"""The search for a law that predicts every cut: see _laws.py for what a law is.
+"""The search for a law that predicts every cut: see _laws.py for what a law is."""
 
-It works on any quantity that a result gives, the gradient as well as the reported number, and
-measures what it needs: samples alone, neighbours in pairs, samples padded as in a micro-batch.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -15,6 +11,7 @@ from torch import Tensor
 from batchproof._errors import ProbeError
 from batchproof.check._laws._laws import (
     ACROSS,
+    EXACT,
     WITHIN,
     Micro,
     Rule,
@@ -26,10 +23,15 @@ from batchproof.check._laws._laws import (
     recover_weights,
     summed,
 )
-from batchproof.check._measure._cuts import Cut, Facts, MicroBatch
+from batchproof.check._laws._quantity import Quantity
+from batchproof.check._measure._cuts import Cut, MicroBatch
 from batchproof.check._measure._run import make_batch
-from batchproof.check._measure._runner import Runner
-from batchproof.check._measure._samples import counts, leaves
+from batchproof.check._measure._samples import leaves, shape_of
+
+# the relative distance that arithmetic can leave between a true law and what was measured
+_LIMIT = {torch.float64: 1e-7, torch.float32: 1e-4}
+# the most of what the cuts change that a law may leave unpredicted
+_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -50,142 +52,65 @@ class Law:
     def exact(self) -> bool:
         """Tell whether the law does not depend on the cut."""
         plain = self.micro.kind in {"ratio", "sum"} and "padded" not in self.micro.label
-        return (
-            plain
-            and self.rule.within == "exact"
-            and self.rule.across == "pooled"
-            and (not self.rule.factor)
-        )
+        return plain and self.rule == EXACT
 
 
 @dataclass
 class Search:
-    """Finds the law of one quantity.
+    """A search for the law of one quantity.
 
     Attributes:
-        runner: runs the step.
-        facts: what is known about the samples.
-        loss: look at the reported number in place of the gradient.
-        undo: what makes a mean of the number, such as the logarithm of a perplexity.
+        quantity: what the law is of.
+        limit: the relative distance from what was measured that a law may have.
         atoms: measured so far, by what they are of.
     """
 
-    runner: Runner
-    facts: Facts
-    loss: bool = False
-    undo: Callable[[Tensor], Tensor] | None = None
+    quantity: Quantity
+    limit: float
     atoms: dict[object, Tensor] = field(default_factory=dict)
-
-    def of(self, cut: Cut) -> Tensor:
-        """Return the quantity under a cut, as a vector."""
-        if self.loss:
-            value = self.runner.observe(cut).loss
-            return torch.tensor([float("nan") if value is None else value], dtype=torch.float64)
-        vector = self.runner.vector(cut)
-        return vector if self.undo is None else self.undo(vector)
-
-    def rows(self, cuts: Sequence[Cut]) -> Tensor:
-        """Return the quantity under many cuts, one a row."""
-        return torch.stack([self.of(cut) for cut in cuts])
-
-    @cached_property
-    def singles(self) -> Tensor:
-        """The quantity of every sample alone; zero for one with nothing that counts."""
-        found = [self._single(i) for i in range(self.facts.count + self.facts.masked)]
-        return torch.stack(found)
-
-    def _single(self, index: int) -> Tensor:
-        return self._alone(self.runner.piece(index))
-
-    def _alone(self, cut: Cut) -> Tensor:
-        """Return the quantity of one micro-batch alone; zero where nothing in it counts."""
-        try:
-            vector = self.of(cut)
-        except ProbeError:
-            vector = torch.full_like(self.of(self.runner.whole()), float("nan"))
-        return vector if bool(torch.isfinite(vector).all()) else torch.zeros_like(vector)
-
-    @cached_property
-    def subsets(self) -> list[Cut]:
-        """Neighbours in pairs, and all: what weights are recovered from."""
-        n = self.facts.count
-        pairs = [self.runner.piece(i, i + 1) for i in range(n - 1)] if n > 2 else []
-        cuts = [*pairs, self.runner.whole()]
-        if self.facts.masked:
-            cuts += [self.runner.piece(0, n), self.runner.whole(masked=True)]
-        return [cut for cut in cuts if bool(torch.isfinite(self.of(cut)).all())]
+    _sizes: dict[MicroBatch, float] = field(default_factory=dict)
 
     @cached_property
     def plain(self) -> Micro | None:
         """The law of a micro-batch where padding does not matter and samples are not coupled."""
-        seen = self.rows(self.subsets)
-        total = summed()
-        if self._meets(total, self.subsets, seen):
-            return total
-        means = (ratio(weights, label) for label, weights in self._weights(seen))
-        some = (clamped(n, label) for label, n in self.counted.items() if bool((n == 0).any()))
-        return next((m for m in chain(means, some) if self._meets(m, self.subsets, seen)), None)
+        subsets, counted = self.quantity.subsets, self.quantity.counted
+        measured = self.quantity.rows(subsets)
+        means = (ratio(weights, label) for label, weights in self._weights(measured))
+        some = (clamped(n, label) for label, n in counted.items() if bool((n == 0).any()))
+        micros = chain([summed()], means, some)
+        return next((m for m in micros if self._meets(m, subsets, measured)), None)
 
     @cached_property
     def divided(self) -> Micro | None:
         """The law of a micro-batch whose mean is divided by its number of samples once more."""
-        seen = self.rows(self.subsets)
-        sizes = torch.tensor([[len(cut.pieces[0].samples)] for cut in self.subsets])
-        shrunk = (divided(weights, label) for label, weights in self._weights(seen * sizes))
-        return next((m for m in shrunk if self._meets(m, self.subsets, seen)), None)
+        subsets = self.quantity.subsets
+        measured = self.quantity.rows(subsets)
+        sizes = torch.tensor([[len(cut.pieces[0].samples)] for cut in subsets])
+        shrunk = (divided(weights, label) for label, weights in self._weights(measured * sizes))
+        return next((m for m in shrunk if self._meets(m, subsets, measured)), None)
 
     def _weights(self, means: Tensor) -> Iterator[tuple[str, Tensor]]:
-        recovered = recover_weights(
-            self.singles,
-            [(c.pieces[0].samples, row) for c, row in zip(self.subsets, means, strict=True)],
-        )
+        samples = [cut.pieces[0].samples for cut in self.quantity.subsets]
+        pairs = list(zip(samples, means, strict=True))
+        recovered = recover_weights(self.quantity.singles, pairs)
         if recovered is not None:
             yield "recovered", recovered.clamp(min=0)
-        yield from self.features.items()
+        yield from self.quantity.features.items()
 
-    @cached_property
-    def counted(self) -> dict[str, Tensor]:
-        """What was counted in the samples' batches, one number a sample, by what it is."""
-        total = self.facts.count + self.facts.masked
-        tables = [counts(make_batch(self.runner.subject, MicroBatch((i,)))) for i in range(total)]
-        return {
-            phrase: torch.tensor([t.get(phrase, 0.0) for t in tables], dtype=torch.float64)
-            for phrase in tables[0]
-        }
-
-    @cached_property
-    def features(self) -> dict[str, Tensor]:
-        """What the samples' batches hold that weights could be: 1 each, and counts."""
-        found = {"samples": torch.ones(len(self.singles), dtype=torch.float64)}
-        if self.facts.masked:
-            found["samples"][-1] = float(self.singles[-1].norm() > 0)
-        for phrase, values in self.counted.items():
-            if bool((values >= 0).all()) and float(values.sum()) > 0:
-                shares = values / values.mean()
-                if not any(torch.allclose(shares, other) for other in found.values()):
-                    found[phrase] = shares
-        return found
-
-    def _meets(self, micro: Micro, cuts: Sequence[Cut], seen: Tensor) -> bool:
-        exact = Rule("exact", "pooled")
-        predicted = design(micro, exact, cuts, len(self.singles)) @ self.singles
-        return misfit(predicted, seen) <= self.runner.fit
-
-    @cached_property
-    def sizes(self) -> dict[MicroBatch, float]:
-        """Elements of a micro-batch with its padding, by micro-batch."""
-        return {}
+    def _meets(self, micro: Micro, cuts: Sequence[Cut], measured: Tensor) -> bool:
+        singles = self.quantity.singles
+        return misfit(design(micro, EXACT, cuts, len(singles)) @ singles, measured) <= self.limit
 
     def padded_size(self, piece: MicroBatch) -> float:
         """Return the elements of the largest tensor of a micro-batch, padding counted."""
-        if piece not in self.sizes:
-            batch = make_batch(self.runner.subject, piece)
-            self.sizes[piece] = float(max((leaf.numel() for _, leaf in leaves(batch)), default=0))
-        return self.sizes[piece]
+        if piece not in self._sizes:
+            batch = make_batch(self.quantity.runner.subject, piece)
+            self._sizes[piece] = float(max((leaf.numel() for _, leaf in leaves(batch)), default=0))
+        return self._sizes[piece]
 
     def _atom(self, key: object, cut: Cut) -> int:
         if key not in self.atoms:
-            self.atoms[key] = self._alone(cut)
+            self.atoms[key] = self.quantity.alone(cut)
         return list(self.atoms).index(key)
 
     def by_rows(self, weights: Tensor, label: str) -> Micro:
@@ -196,14 +121,14 @@ class Search:
             return float(sum(values[i] for i in piece.samples))
 
         def shares(piece: MicroBatch) -> list[tuple[int, float]]:
-            shape = self.runner.shape(piece)
-            found = []
+            shape = shape_of(make_batch(self.quantity.runner.subject, piece))
+            parts = []
             for i in piece.samples:
                 rest = tuple(j for j in (*piece.samples, *piece.beside) if j != i)
                 alone = Cut("row", ((MicroBatch((i,), rest, padded=piece.padded),),))
                 atom = self._atom((i, shape), alone)
-                found.append((atom, values[i] / max(weigh(piece), 1e-300)))
-            return found
+                parts.append((atom, values[i] / max(weigh(piece), 1e-300)))
+            return parts
 
         return Micro("rows", shares, weigh, label)
 
@@ -218,17 +143,18 @@ class Search:
     @cached_property
     def padding(self) -> Micro | None:
         """The law of a micro-batch whose padding counts."""
-        if self.facts.beside is None and not self.facts.padding:
+        facts = self.quantity.facts
+        if facts.beside is None and not facts.padding:
             return None
-        cuts = [cut for cut in self.subsets if self.facts.count not in cut.pieces[0].samples]
-        seen = self.rows(cuts)
-        for label, weights in self.features.items():
+        cuts = [c for c in self.quantity.subsets if facts.count not in c.pieces[0].samples]
+        measured = self.quantity.rows(cuts)
+        for label, weights in self.quantity.features.items():
             micro = self.by_rows(weights, label)
             try:
-                matrix = self.design(micro, Rule("exact", "pooled"), cuts)
+                matrix = self.design(micro, EXACT, cuts)
             except ProbeError:
                 return None
-            if misfit(matrix @ self.table(micro), seen) <= self.runner.fit:
+            if misfit(matrix @ self.table(micro), measured) <= self.limit:
                 return micro
         return None
 
@@ -241,7 +167,7 @@ class Search:
             cuts: the cuts.
         """
         if micro.of_samples:
-            return design(micro, rule, cuts, len(self.singles))
+            return design(micro, rule, cuts, len(self.quantity.singles))
         for cut in cuts:
             for piece in cut.pieces:
                 micro.shares(piece)
@@ -250,51 +176,51 @@ class Search:
     def table(self, micro: Micro) -> Tensor:
         """Return the atoms of a law, one a row."""
         if micro.of_samples:
-            return self.singles
+            return self.quantity.singles
         return torch.stack(list(self.atoms.values()))
 
     def law(self, micro: Micro, cuts: Sequence[Cut]) -> Law | None:
-        """Return the first rule under which the micro-batch law predicts every cut.
+        """Return the rule under which the micro-batch law predicts every cut.
+
+        The first that is as near as arithmetic allows is taken; of those that are only within the
+        limit, the nearest.
 
         Args:
             micro: what a micro-batch gives.
             cuts: cuts whose quantity is finite.
         """
-        seen = self.rows(cuts)
+        measured, nearest = self.quantity.rows(cuts), None
+        for variant, rule in self._candidates(micro, cuts):
+            residual = misfit(self.design(variant, rule, cuts) @ self.table(variant), measured)
+            if residual <= self.limit and (nearest is None or residual < nearest.residual / 10):
+                nearest = Law(variant, rule, residual)
+            if nearest is not None and nearest.residual <= self.limit / 100:
+                break
+        return nearest
+
+    def _candidates(self, micro: Micro, cuts: Sequence[Cut]) -> Iterator[tuple[Micro, Rule]]:
         variants = [micro]
-        if micro.kind in {"ratio", "rows"} and self.facts.beside is not None:
+        if micro.kind in {"ratio", "rows"} and self.quantity.facts.beside is not None:
             label = f"{micro.label}, padded elements a micro-batch"
             variants.append(Micro(micro.kind, micro.shares, self.padded_size, label))
         across = ACROSS if any(len(cut.ranks) > 1 for cut in cuts) else ACROSS[:1]
         for within in WITHIN:
             for variant in variants:
-                for share, factor in across:
-                    rule = Rule(within, share, factor)
-                    matrix = self.design(variant, rule, cuts)
-                    residual = misfit(matrix @ self.table(variant), seen)
-                    if residual <= self.runner.fit:
-                        return Law(variant, rule, residual)
-        return None
+                yield from ((variant, Rule(within, share, factor)) for share, factor in across)
 
 
-def search_for_number(
-    runner: Runner, facts: Facts, finite: Callable[[Search], list[Cut]], notes: list[str]
-) -> Search:
-    """Return the search for the law of an evaluation's number, or of the mean that it is made of.
+def search_for(quantity: Quantity, cuts: Sequence[Cut]) -> Search:
+    """Return the search for a quantity's law, as sharp as what the cuts change allows.
+
+    A law has to predict what a cut changes, not the whole: where a cut changes little, a law that
+    is near to the whole may still be the wrong one.
 
     Args:
-        runner: runs the step.
-        facts: what is known about the samples.
-        finite: gives the cuts whose number is finite.
-        notes: told of a number that is the exponential or the root of a mean.
+        quantity: what the law is of.
+        cuts: cuts that gave a result.
     """
-    search = Search(runner, facts)
-    if search.plain is not None or search.padding is not None:
-        return search
-    for undo, words in ((torch.log, "exponential"), (torch.square, "square root")):
-        of_mean = Search(runner, facts, undo=undo)
-        cuts = [cut for cut in finite(of_mean) if len(cut.ranks) == 1]
-        if cuts and of_mean.plain is not None and of_mean.law(of_mean.plain, cuts) is not None:
-            notes.append(f"the number is the {words} of a mean, and judged as that mean")
-            return of_mean
-    return search
+    runner, change = quantity.runner, quantity.change(quantity.finite(cuts))
+    limit = _LIMIT.get(runner.record.trace.narrowest, 2 * runner.tolerance)
+    if change > runner.tolerance:
+        limit = min(limit, max(runner.tolerance / 10, _SHARE * change))
+    return Search(quantity, limit)

@@ -23,12 +23,11 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import ProbeError
-from batchproof.check._laws._laws import Micro, Rule, compress, design, misfit, ratio, summed
+from batchproof.check._laws._laws import EXACT, Micro, Rule, compress, design, misfit, ratio, summed
 from batchproof.check._laws._least_squares import free_weights
 from batchproof.check._laws._search import Search
 from batchproof.check._measure._cuts import Cut, extra_cuts
 
-EXACT = Rule("exact", "pooled")
 RULES = tuple(Rule(w, "pooled") for w in ("exact", "mean", "samples", "sum", "last", "first"))
 _MOST_COUNTS = 8
 # equations beyond the unknowns before a fit is called a proof
@@ -67,7 +66,7 @@ class Equations:
     @property
     def single(self) -> Tensor:
         """What samples alone give."""
-        return self.search.singles[: self.search.facts.count]
+        return self.search.quantity.singles[: self.search.quantity.facts.count]
 
     def shares(self, micro: Micro, rule: Rule) -> tuple[Tensor, Tensor]:
         """Return the known part of a term's prediction, and its matrix on samples."""
@@ -90,16 +89,17 @@ def find_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
         search: measures what is needed.
         cuts: cuts whose quantity is finite.
     """
-    n = search.facts.count
+    n = search.quantity.facts.count
     micro = _equations(search, _alone(search)) if n > 2 else None
     whole = _equations(search, _windows(search, cuts)) if n > 2 else None
     if micro is None or whole is None or _counts_only(micro.seen):
         return None
-    found = next(_splits(whole, _pairs(micro), search.runner.fit), None)
-    if found is None and (search.facts.beside is not None or search.facts.padding):
+    found = next(_splits(whole, _pairs(micro), search.limit), None)
+    facts = search.quantity.facts
+    if found is None and (facts.beside is not None or facts.padding):
         found = _padded_split(search, _own(cuts))
     if found is None and search.plain is None and search.padding is None:
-        found = next(_splits(whole, _found(micro), search.runner.fit), None)
+        found = next(_splits(whole, _found(micro), search.limit), None)
     return found
 
 
@@ -121,8 +121,8 @@ def follows(search: Search, cuts: Sequence[Cut], split: Split) -> bool:
         return False
     (rule, micro), second = split.first, split.second
     if micro.kind == "rows":
-        micro = search.by_rows(search.features[micro.label], micro.label)
-    return _solve(whole, (rule, micro), second)[0] <= search.runner.fit
+        micro = search.by_rows(search.quantity.features[micro.label], micro.label)
+    return _solve(whole, (rule, micro), second)[0] <= search.limit
 
 
 def _own(cuts: Sequence[Cut]) -> list[Cut]:
@@ -136,25 +136,26 @@ def _alone(search: Search) -> list[Cut]:
 def _windows(search: Search, cuts: Sequence[Cut]) -> list[Cut]:
     """Return micro-batches alone, cuts that pad nothing for its own sake, and random ones."""
     plain = [c for c in _own(cuts) if not any(p.beside or p.padded for p in c.pieces)]
-    n = search.facts.count
-    return [*_alone(search), *plain, *extra_cuts(n, n + 4, search.facts.window)]
+    n = search.quantity.facts.count
+    return [*_alone(search), *plain, *extra_cuts(n, n + 4, search.quantity.facts.window)]
 
 
 def _padded_split(search: Search, own: Sequence[Cut]) -> Split | None:
     """Return a term in which padding counts, and one in which it does not."""
-    more = extra_cuts(search.facts.count, 4, search.facts.window)
+    more = extra_cuts(search.quantity.facts.count, 4, search.quantity.facts.window)
     alone = _alone(search)
     micro, whole = _equations(search, alone), _equations(search, [*alone, *own, *more])
     if micro is None or whole is None:
         return None
     try:
-        return next(_splits(whole, _padded_pairs(micro), search.runner.fit), None)
+        return next(_splits(whole, _padded_pairs(micro), search.limit), None)
     except ProbeError:
         return None
 
 
 def _plain_subsets(search: Search) -> list[Cut]:
-    return [cut for cut in search.subsets if search.facts.count not in cut.pieces[0].samples]
+    quantity = search.quantity
+    return [c for c in quantity.subsets if quantity.facts.count not in c.pieces[0].samples]
 
 
 def more_subsets(search: Search) -> list[Cut]:
@@ -163,18 +164,18 @@ def more_subsets(search: Search) -> list[Cut]:
     Args:
         search: knows the samples.
     """
-    n = search.facts.count
+    n = search.quantity.facts.count
     steps = ((0, 2), (0, 1, 2), (0, 1, 2, 3), (0, 1, 3))
     groups = {tuple(sorted({(i + s) % n for s in step})) for step in steps for i in range(n)}
-    return [search.runner.piece(*group) for group in sorted(groups) if len(group) > 1]
+    return [search.quantity.runner.piece(*group) for group in sorted(groups) if len(group) > 1]
 
 
 def _equations(search: Search, cuts: Sequence[Cut]) -> Equations | None:
     unlike = tuple({(c.ranks, c.before): c for c in cuts}.values())
     try:
-        seen = search.rows(unlike)
+        seen = search.quantity.rows(unlike)
     except ProbeError:
-        if search.runner.subject.kind != "evaluate":
+        if search.quantity.runner.subject.kind != "evaluate":
             raise
         # an evaluation whose loader takes one batch size cannot be given ragged batches
         return None
@@ -182,8 +183,9 @@ def _equations(search: Search, cuts: Sequence[Cut]) -> Equations | None:
 
 
 def _counted(search: Search) -> list[Micro]:
-    n = search.facts.count
-    return [ratio(w[:n], label) for label, w in list(search.features.items())[:_MOST_COUNTS]]
+    quantity = search.quantity
+    counts = list(quantity.features.items())[:_MOST_COUNTS]
+    return [ratio(weights[: quantity.facts.count], label) for label, weights in counts]
 
 
 def _pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
@@ -195,7 +197,7 @@ def _pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
             return
     counted = _counted(search)
     terms = [*counted, summed()]
-    fit = search.runner.fit
+    fit = search.limit
     yield from (p for p in combinations(terms, 2) if _solved(equations, *p) <= fit)
 
 
@@ -211,7 +213,7 @@ def _found(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
         known = None if term is None else equations.shares(term, EXACT)[1]
         starts = _STARTS if term is None or term is terms[0] else _STARTS // 4
         found = free_weights(
-            single, subsets, seen, known, tolerance=equations.search.runner.fit, starts=starts
+            single, subsets, seen, known, tolerance=equations.search.limit, starts=starts
         )
         if found is not None:
             micros = [ratio(weights, "recovered") for weights in found]
@@ -226,9 +228,9 @@ def _padded_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
         yield from ((search.padding, m) for m in counted if m.label == search.padding.label)
         return
     for micro in counted:
-        rows = search.by_rows(search.features[micro.label], micro.label)
+        rows = search.by_rows(search.quantity.features[micro.label], micro.label)
         for other in counted:
-            if _solved(equations, rows, other) <= search.runner.fit:
+            if _solved(equations, rows, other) <= search.limit:
                 yield rows, other
 
 

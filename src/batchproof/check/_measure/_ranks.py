@@ -29,7 +29,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from batchproof._errors import ProbeError
 from batchproof.check._measure._cuts import Cut, MicroBatch
@@ -272,15 +272,10 @@ def _main_hidden(*, unless: bool) -> Iterator[None]:
 
 
 def _merged(results: list[dict[str, Any]]) -> Observation:
-    """Return rank 0's result, with every rank's loss and how far the ranks' gradients are apart."""
+    """Return what rank 0 gave, with every rank's loss."""
     first = results[0]
-    base = {name: torch.from_numpy(value) for name, value in first["gradients"].items()}
-    apart = 0.0
-    for other in results[1:]:
-        gradients = {name: torch.from_numpy(v) for name, v in other["gradients"].items()}
-        apart = max(apart, _apart(base, gradients))
     return Observation(
-        base,
+        {name: torch.from_numpy(value) for name, value in first["gradients"].items()},
         {name: torch.from_numpy(value) for name, value in first["change"].items()},
         first["loss"],
         max(result["steps"] for result in results),
@@ -288,17 +283,7 @@ def _merged(results: list[dict[str, Any]]) -> Observation:
         tuple(first["start"]),
         tuple(first["clamps"]),
         tuple(result["loss"] for result in results),
-        apart,
     )
-
-
-def _apart(left: dict[str, Tensor], right: dict[str, Tensor]) -> float:
-    gaps = [float((left[n] - right[n]).norm()) for n in left if n in right]
-    missing = [
-        float(v.norm()) for n, v in [*left.items(), *right.items()] if (n in left) != (n in right)
-    ]
-    size = sum(float(value.norm()) ** 2 for value in left.values()) ** 0.5
-    return sum(gaps + missing) / size if size else 0.0
 
 
 def _serve(rank: int, world: int, port: int, pipe: Connection, payload: bytes) -> None:

@@ -1,13 +1,6 @@
-"""One run of the user's code over one cut, and what was seen: a result.
-
-Gradients are kept as sketches: for each parameter tensor at most WIDTH numbers, each the sum of
-the gradient's entries under random signs (a count sketch). A sketch of a sum is the sum of the
-sketches, so every statement about linear combinations can be tried on it; small tensors are
-kept as they are.
-"""
+"""One run of the user's code over one cut, and what it did."""
 
 import copy
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -17,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from batchproof._errors import ProbeError
+from batchproof.check._measure._compare import Difference, relative
 from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._measure._determinism import Controls, Trace, controlled, seed_all, traced
 from batchproof.check._measure._recorder import Recorder
 from batchproof.check._measure._samples import cast, rows
 from batchproof.ranks import full
 
-WIDTH = 256
 SEED = 20_240
 
 
@@ -56,13 +49,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How one result is taken.
+    """The options of one run.
 
     Attributes:
-        still: what is held still.
+        controls: what is held still.
         seed: seeds the run; the build has its own seed, always the same.
-        again: call run a second time on the same model, put back as it was, and keep that:
-            "kept" leaves the gradients of the first call where they are, "cleared" drops them.
+        again: call run a second time on the same model, restored, and return that: "kept" leaves
+            the gradients of the first call where they are, "cleared" drops them.
         nudge: added to the parameters, by name, before the run.
         poison: the index of the sample whose batch makes the model's output NaN.
         touch: watches, or moves, what a module makes of single samples.
@@ -91,8 +84,10 @@ class Observation:
         start: a fingerprint of the parameters as built.
         clamps: for every clipping by value, its limit.
         losses: what run returned on each rank.
-        apart: how far the ranks' gradients were from each other, relative.
         norm: of all gradients.
+        sketch: of the gradients.
+        differences: from the gradients of the uncut step, where the cut is compared with it.
+        moved: relative error of the parameters' change, likewise.
     """
 
     gradients: dict[str, Tensor]
@@ -103,8 +98,18 @@ class Observation:
     start: tuple[float, ...]
     clamps: tuple[float, ...] = ()
     losses: tuple[float | None, ...] = ()
-    apart: float = 0.0
     norm: float = 0.0
+    sketch: Tensor | None = None
+    differences: tuple[Difference, ...] = ()
+    moved: float = 0.0
+
+    def loss_error(self, reference: "Observation") -> float | None:
+        """Return how far the number furthest off, on any rank, is from another run's, relative."""
+        if self.loss is None or reference.loss is None:
+            return None
+        values = [loss for loss in (self.loss, *self.losses) if loss is not None]
+        expected = torch.tensor(reference.loss, dtype=torch.float64)
+        return max(relative(torch.tensor(v, dtype=torch.float64), expected) for v in values)
 
 
 def make_batch(subject: Subject, piece: MicroBatch) -> Any:
@@ -302,36 +307,3 @@ def _all_nan(output: Any) -> Any:
     from batchproof.check._measure._samples import tree_map  # noqa: PLC0415
 
     return tree_map(lambda leaf: leaf * float("nan") if leaf.is_floating_point() else leaf, output)
-
-
-class Sketch:
-    """A linear map from gradients, by name, to one vector of float64."""
-
-    def __init__(self, gradients: dict[str, Tensor]) -> None:
-        self.shapes = {name: grad.numel() for name, grad in gradients.items()}
-        self.maps: dict[str, tuple[Tensor, Tensor]] = {}
-        self.spans: dict[str, slice] = {}
-        at = 0
-        for name, size in self.shapes.items():
-            width = min(size, WIDTH)
-            self.spans[name] = slice(at, at + width)
-            at += width
-        self.width = at
-
-    def __call__(self, gradients: dict[str, Tensor]) -> Tensor:
-        """Return the sketch; a parameter without gradient counts as zero."""
-        vector = torch.zeros(self.width, dtype=torch.float64)
-        for name, span in self.spans.items():
-            if name in gradients:
-                flat = gradients[name].detach().flatten().to("cpu", torch.float64)
-                vector[span] = flat if flat.numel() <= WIDTH else self._fold(name, flat)
-        return vector
-
-    def _fold(self, name: str, flat: Tensor) -> Tensor:
-        if name not in self.maps:
-            draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-            bucket = torch.randint(WIDTH, (flat.numel(),), generator=draw)
-            sign = torch.randint(2, (flat.numel(),), generator=draw).double() * 2 - 1
-            self.maps[name] = (bucket, sign)
-        bucket, sign = self.maps[name]
-        return torch.zeros(WIDTH, dtype=torch.float64).index_add(0, bucket, flat * sign)

@@ -112,7 +112,7 @@ def counts(batch: Any) -> dict[str, float]:
                 found[f"sum of {path}"] = float(leaf.double().sum())
             found[f"entries of {path} that are not 0"] = float((leaf != 0).sum())
         else:
-            _count_in(found, "elements of {} but for -100", path, leaf != IGNORED)
+            _count_in(found, "elements of {} other than -100", path, leaf != IGNORED)
             _count_in(found, "entries of {} that are not 0", path, leaf != 0)
             _count_in(found, "entries of {} that are not -1", path, leaf != -1)
             found[f"sum of {path}"] = float(leaf.double().sum())

@@ -1,20 +1,28 @@
 """Several probes in one call, one row each: for those who maintain a library of models."""
 
-import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.console import RenderableType
 
 from batchproof._errors import CutDependenceError, ProbeError
 from batchproof.check._measure._ranks import kept_ranks
+from batchproof.check._report._document import (
+    Section,
+    as_page,
+    as_rich,
+    as_text,
+    error_of,
+    number,
+    tone_of,
+)
 from batchproof.check._report._report import SCHEMA, Report, written
-from batchproof.check._report._table import number
+from batchproof.page import Table, Text, Tone
+
+_WIDTH = 110
 
 
 @runtime_checkable
@@ -51,31 +59,36 @@ class Heads:
         total = len(self.reports) + len(self.failures)
         return f"{len(bad)} of {total} depend on the cut{failed}."
 
-    def __str__(self) -> str:
-        file = io.StringIO()
-        console = Console(
-            file=file,
-            width=110,
-            color_system=None,
-            highlight=False,
-            markup=False,
-            force_terminal=False,
-        )
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for title in ("head", "verdict", "largest error", "gradient, x uncut", "mean over", "why"):
-            table.add_column(title, overflow="fold")
+    @property
+    def table(self) -> Table:
+        """Return one row a head."""
+        rows: list[tuple[str, ...]] = []
+        tones: list[Tone] = []
         for name, report in self.reports.items():
-            worst = max(report.cuts, key=lambda cut: 0.0 if cut.failure else cut.error)
-            scales = sorted(cut.scale for cut in report.cuts if not cut.failure)
+            step = report.kind == "step"
+            ran = [cut for cut in report.cuts if not cut.failure]
+            error = max((error_of(cut, step=step) for cut in ran), default=0.0)
+            scales = sorted(cut.scale for cut in ran)
             spread = f"{number(scales[0])} to {number(scales[-1])}" if scales else "-"
-            verdict = "same" if report.ok else "DEPENDS"
-            why = ", ".join(report.names)
-            table.add_row(name, verdict, number(worst.error, 2), spread, report.unit, why)
+            verdict, why = ("same" if report.ok else "DEPENDS"), ", ".join(report.names)
+            rows.append((name, verdict, number(error, 2), spread, report.unit, why))
+            tones.append(tone_of(wrong=not report.ok))
         for name, reason in self.failures.items():
-            table.add_row(name, "not run", "-", "-", "-", reason)
-        console.print(self.verdict)
-        console.print(table)
-        return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+            rows.append((name, "not run", "-", "-", "-", reason))
+            tones.append("muted")
+        columns = ("head", "verdict", "largest error", "x uncut", "mean over", "why")
+        return Table(columns, tuple(rows), tuple(tones))
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Return the document: the table, which is all that terminal and text show."""
+        return (Section("", (Text(self.verdict, tone=tone_of(wrong=not self.ok)), self.table)),)
+
+    def __str__(self) -> str:
+        return as_text(as_rich(self.sections), _WIDTH)
+
+    def __rich__(self) -> RenderableType:
+        return as_rich(self.sections)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return schema 1: {"schema", "kind": "heads", "ok", "verdict", "heads", "failures"}.
@@ -100,9 +113,12 @@ class Heads:
         Args:
             path: the file to write.
         """
-        from batchproof.check._report._page import pages  # noqa: PLC0415
-
-        return written(pages(self), path)
+        each = [
+            replace(section, heading=f"{name}: {section.heading}" if section.heading else name)
+            for name, report in self.reports.items()
+            for section in report.sections
+        ]
+        return written(as_page("batchproof check", self.verdict, [*self.sections, *each]), path)
 
     def raise_if_failed(self) -> None:
         """Raise the table if any head depends on the cut or could not be run.

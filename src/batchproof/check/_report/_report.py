@@ -3,106 +3,48 @@
 `to_json` writes schema 1:
 
     {"schema": 1, "kind": "step" | "evaluate", "ok": bool, "verdict": str, "name": str,
-     "unit": str, "reported_unit": str | null, "tolerance": float, "noise": float,
-     "samples": int, "runs": int, "notes": [str],
+     "unit": str, "unit_text": str, "reported_unit": str | null, "tolerance": float,
+     "noise": float, "samples": int, "runs": int, "notes": [str],
      "cuts": [{"name", "sizes", "ranks", "dependent", "error", "scale", "cosine", "change",
                "loss", "loss_error", "worst", "failure"}],
-     "diagnoses": [{"name", "sentence", "remedy", "code", "residual"}]}
+     "diagnoses": [{"name", "sentence", "remedy", "code", "residual", "page"}]}
 
 Numbers that are not finite are written as the strings "nan", "inf" and "-inf".
 """
 
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.console import RenderableType
+
 from batchproof._errors import CutDependenceError
 from batchproof._files import write_file
+from batchproof.check._report._document import (
+    Section,
+    as_page,
+    as_rich,
+    as_text,
+    number,
+    pictures_of,
+    section_of,
+    table_of,
+    tone_of,
+)
+from batchproof.check._report._results import CutResult, Diagnosis
+from batchproof.page import Text
 
 SCHEMA = 1
 # what a report begins with only if nothing else was found
 _LATE = {"unknown": 1, "reported-loss": 2}
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """A mistake that the measurements prove.
-
-    Attributes:
-        name: its name in the catalogue of mistakes, or "unknown".
-        sentence: what is wrong.
-        remedy: what to do.
-        code: lines of code to write.
-        residual: the largest relative distance between what the mistake predicts for a cut and
-            what was measured; None for "unknown", which predicts nothing.
-    """
-
-    name: str
-    sentence: str
-    remedy: str
-    code: str = ""
-    residual: float | None = None
-
-
-@dataclass(frozen=True)
-class CutResult:
-    """What one cut gave, beside the uncut step.
-
-    Attributes:
-        name: the cut.
-        sizes: sizes of its micro-batches; ranks are parted by a bar.
-        ranks: number of processes.
-        dependent: whether gradient or reported number differ from the uncut one's.
-        error: the largest relative error of a parameter tensor's gradient (of the number, for
-            an evaluation).
-        scale: the number that makes the uncut gradient closest to this one.
-        cosine: of the angle between this gradient and the uncut one.
-        change: relative error of the parameters' change.
-        loss: the number that was reported.
-        loss_error: its relative error.
-        worst: the parameter whose gradient is furthest off.
-        failure: why the cut gave no result, if it gave none.
-    """
-
-    name: str
-    sizes: str
-    ranks: int
-    dependent: bool
-    error: float
-    scale: float
-    cosine: float
-    change: float
-    loss: float | None
-    loss_error: float | None
-    worst: str = ""
-    failure: str | None = None
-
-    @classmethod
-    def not_run(cls, name: str, sizes: str, ranks: int, failure: str) -> "CutResult":
-        """Return the result of a cut that gave none.
-
-        Args:
-            name: the cut.
-            sizes: of its micro-batches.
-            ranks: number of processes.
-            failure: why.
-        """
-        none = math.nan
-        return cls(
-            name,
-            sizes,
-            ranks,
-            dependent=False,
-            error=none,
-            scale=none,
-            cosine=none,
-            change=none,
-            loss=None,
-            loss_error=None,
-            failure=failure,
-        )
+# what is wrong whatever the cut
+_NOT_THE_CUT = {
+    "nan-batch-dropped": "The {what} gives the same under every cut, but drops a batch of NaN",
+    "random-draws": "The {what} gives another result in every run, whatever the cut",
+    "leaking-state": "The {what} depends on what was run before it",
+}
 
 
 @dataclass(frozen=True)
@@ -140,7 +82,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing depends on the cut."""
+        """Tell whether nothing is wrong."""
         return not self.diagnoses
 
     @property
@@ -160,12 +102,44 @@ class Report:
         first = min(self.diagnoses, key=lambda d: _LATE.get(d.name, 0))
         more = f" ({len(self.diagnoses) - 1} more below)" if len(self.diagnoses) > 1 else ""
         cause = ", cause unknown." if first.name == "unknown" else f": {first.name}."
-        return f"The {what} depends on the cut{cause} {first.sentence}{more}"
+        return f"{self._headline(first, what)}{cause} {first.sentence}{more}"
+
+    def _headline(self, first: Diagnosis, what: str) -> str:
+        """Return what the report says first: that it is the cut, unless it is not."""
+        dependent = any(cut.dependent for cut in self.cuts)
+        if first.name in _NOT_THE_CUT and not (dependent and first.name == "nan-batch-dropped"):
+            return _NOT_THE_CUT[first.name].format(what=what)
+        return f"The {what} depends on the cut"
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Return the document that terminal, text and page are drawn from."""
+        step = self.kind == "step"
+        pictures = pictures_of(self.cuts, step=step, tolerance=self.tolerance)
+        notes = (Text(f"Note: {note}") for note in self.notes)
+        return (
+            Section("", (Text(self.verdict, tone=tone_of(wrong=not self.ok)),)),
+            Section("Cuts", (table_of(self.cuts, step=step), *pictures)),
+            *(section_of(diagnosis) for diagnosis in self.diagnoses),
+            Section("Measured", (self._unit(), *notes, Text(self.lede))),
+        )
+
+    def _unit(self) -> Text:
+        return Text(f"Mean over: {self.unit_text or self.unit}")
+
+    @property
+    def lede(self) -> str:
+        """Return how much was run, and which errors count."""
+        return (
+            f"{self.samples} samples, {self.runs} runs. The same cut twice: error "
+            f"{number(self.noise, 1)}. Errors up to {number(self.tolerance, 1)} are rounding."
+        )
 
     def __str__(self) -> str:
-        from batchproof.check._report._table import render  # noqa: PLC0415
+        return as_text(as_rich(self.sections))
 
-        return render(self)
+    def __rich__(self) -> RenderableType:
+        return as_rich(self.sections)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return the report as JSON, schema 1, and write it where a path is given.
@@ -174,6 +148,7 @@ class Report:
             path: the file to write.
         """
         content = {"schema": SCHEMA, "ok": self.ok, "verdict": self.verdict, **asdict(self)}
+        content["diagnoses"] = [{**asdict(one), "page": one.page} for one in self.diagnoses]
         text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
         return written(text, path)
 
@@ -183,9 +158,7 @@ class Report:
         Args:
             path: the file to write.
         """
-        from batchproof.check._report._page import page  # noqa: PLC0415
-
-        return written(page(self), path)
+        return written(as_page(self.name or "batchproof check", self.lede, self.sections), path)
 
     def raise_if_failed(self) -> None:
         """Raise the report if anything depends on the cut.
@@ -196,27 +169,6 @@ class Report:
         __tracebackhide__ = True  # pytest shows the line that called it
         if not self.ok:
             raise CutDependenceError(str(self))
-
-
-def merge(found: list[Diagnosis]) -> list[Diagnosis]:
-    """Return the diagnoses with those of one name made one: all sentences, the worst residual.
-
-    Args:
-        found: diagnoses, in the order in which they are shown.
-    """
-    merged: dict[str, Diagnosis] = {}
-    for one in found:
-        before = merged.get(one.name)
-        if before is None:
-            merged[one.name] = one
-        elif one.sentence not in before.sentence:
-            residuals = [r for r in (before.residual, one.residual) if r is not None]
-            merged[one.name] = replace(
-                before,
-                sentence=f"{before.sentence} {one.sentence}",
-                residual=max(residuals, default=None),
-            )
-    return list(merged.values())
 
 
 def _finite(value: Any) -> Any:

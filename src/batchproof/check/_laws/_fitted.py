@@ -1,0 +1,102 @@
+"""The laws of one quantity that predict every cut, each searched for when it is first asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from batchproof.check._laws._laws import Micro
+from batchproof.check._laws._quantity import Quantity
+from batchproof.check._laws._search import Law, Search, search_for
+from batchproof.check._laws._two_terms import Split, find_split
+from batchproof.check._laws._units import tell_sum_from_mean, unit_of
+from batchproof.check._measure._cuts import Cut, Facts
+from batchproof.check._measure._runner import Runner
+
+_FUNCTIONS = ((torch.log, "exponential"), (torch.square, "square root"))
+
+
+@dataclass(eq=False)
+class Laws:
+    """The laws of the gradient, or of an evaluation's number.
+
+    Attributes:
+        runner: runs the step, with everything held still that has to be.
+        facts: what is known about the samples.
+        cuts: cuts that gave a result.
+    """
+
+    runner: Runner
+    facts: Facts
+    cuts: Sequence[Cut]
+
+    @property
+    def evaluation(self) -> bool:
+        """Tell whether it is the number of an evaluation."""
+        return self.runner.subject.kind == "evaluate"
+
+    @cached_property
+    def search(self) -> Search:
+        """The search for the law, of a number's logarithm or square where that is a mean."""
+        return self._of_a_function[0]
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What was found to be the exponential or the root of a mean."""
+        words = self._of_a_function[1]
+        return [f"the number is the {words} of a mean, and judged as that mean"] if words else []
+
+    @cached_property
+    def _of_a_function(self) -> tuple[Search, str]:
+        search = search_for(Quantity(self.runner, self.facts), self.cuts)
+        if not self.evaluation or search.plain is not None or search.padding is not None:
+            return search, ""
+        for undo, words in _FUNCTIONS:
+            mean = search_for(Quantity(self.runner, self.facts, undo=undo), self.cuts)
+            cuts = [cut for cut in mean.quantity.finite(self.cuts) if len(cut.ranks) == 1]
+            if cuts and mean.plain is not None and mean.law(mean.plain, cuts) is not None:
+                return mean, words
+        return search, ""
+
+    @cached_property
+    def loss(self) -> Search:
+        """The search for the law of the loss that a step reports."""
+        return search_for(Quantity(self.runner, self.facts, loss=True), self.cuts)
+
+    @cached_property
+    def finite(self) -> list[Cut]:
+        """The cuts under which it is finite."""
+        return self.search.quantity.finite(self.cuts)
+
+    @cached_property
+    def single(self) -> list[Cut]:
+        """Those of them on one process."""
+        return [cut for cut in self.finite if len(cut.ranks) == 1]
+
+    @cached_property
+    def law(self) -> Law | None:
+        """The law that predicts every cut, or every cut on one process, if one does."""
+        for micro in (self.search.plain, self.search.padding):
+            law = self.over(micro, self.finite, self.single) if micro is not None else None
+            if law is not None:
+                return law
+        return None
+
+    def over(self, micro: Micro, *cuts: Sequence[Cut]) -> Law | None:
+        """Return the law of a micro-batch over the first of these lists of cuts that has one."""
+        laws = (self.search.law(micro, some) for some in cuts)
+        return next((law for law in laws if law is not None), None)
+
+    @cached_property
+    def split(self) -> Split | None:
+        """Two laws that share the quantity between them, if no single law does."""
+        return find_split(self.search, self.finite) if self.law is None else None
+
+    @cached_property
+    def unit(self) -> tuple[str, str]:
+        """What a single micro-batch is a mean over, and the same in words."""
+        micro = self.search.plain or self.search.padding
+        asked = micro is not None and not self.evaluation
+        edit = tell_sum_from_mean(self.search.quantity) if asked else None
+        return unit_of(self.search, micro, edit)

@@ -1,0 +1,101 @@
+"""Steadiness of a step that is not cut: whether runs differ by draws or by state that is kept."""
+
+from dataclasses import dataclass
+
+from batchproof._errors import ProbeError
+from batchproof.check._measure._compare import relative
+from batchproof.check._measure._determinism import Controls
+from batchproof.check._measure._run import SEED
+from batchproof.check._measure._runner import Runner
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    """How far runs of the uncut step differ.
+
+    Attributes:
+        controls: what has to be held still.
+        draws: where random numbers are drawn that cannot be held still.
+        noise: relative error between two runs of the same cut.
+        apart: the same between two runs of which the second has another seed.
+        second: relative error of a second call on the same model, restored in between.
+        erratic: whether runs differ so that nothing can be compared.
+        notes: what was held still, and what could not be tried.
+    """
+
+    controls: Controls
+    draws: tuple[str, ...]
+    noise: float
+    apart: float
+    second: float
+    erratic: bool
+    notes: tuple[str, ...]
+
+    def kept(self, tolerance: float) -> bool:
+        """Tell whether something outlives the first of two calls."""
+        return self.second > max(tolerance, 10 * self.noise)
+
+
+def measure_steadiness(runner: Runner) -> Steadiness:
+    """Run the uncut step several times and return how far the results differ.
+
+    Args:
+        runner: holds nothing still yet.
+
+    Raises:
+        ProbeError: if its gradient or number is not finite.
+    """
+    controls, draws, notes = _hold_draws(runner)
+    runner, whole = runner.holding(controls), runner.whole()
+    first = runner.vector(whole)
+    if not bool(first.isfinite().all()):
+        msg = (
+            "the uncut step gives NaN or infinite gradients; give samples and a build on "
+            "which it is finite."
+        )
+        raise ProbeError(msg)
+    narrow = runner.record.trace.narrowest
+    if narrow.itemsize < runner.subject.dtype.itemsize:
+        notes.append(f"computes in {narrow}: errors below {runner.tolerance:.0e} are not seen")
+    noise = relative(runner.vector_of(runner.repeat(whole)), first)
+    other = relative(runner.vector(whole, seed=SEED + 1), first) if draws else 0.0
+    apart = max(noise, other)
+    if apart > runner.tolerance:
+        return Steadiness(controls, draws, noise, apart, 0.0, erratic=True, notes=tuple(notes))
+    second = _second_call(runner, notes)
+    return Steadiness(controls, draws, noise, apart, second, erratic=False, notes=tuple(notes))
+
+
+def _hold_draws(runner: Runner) -> tuple[Controls, tuple[str, ...], list[str]]:
+    """Hold dropout still where something draws; return also the draws that are left."""
+    runner.trace()
+    draws = runner.record.trace.draws
+    if not draws:
+        return Controls(), (), []
+    controls = Controls(dropout=True)
+    runner.holding(controls).trace()
+    left = runner.record.trace.draws
+    stilled = [where for where in draws if where not in left]
+    if not stilled:
+        return controls, tuple(left), []
+    evaluation = runner.subject.kind == "evaluate"
+    advice = "; an evaluation should call model.eval() first" if evaluation else ""
+    return controls, tuple(left), [f"random draws held still: {', '.join(stilled[:6])}{advice}"]
+
+
+def _second_call(runner: Runner, notes: list[str]) -> float:
+    """Return how far a second call on the same model, restored in between, is from the first."""
+    whole = runner.whole()
+    first = runner.vector(whole)
+    try:
+        second = runner.vector(whole, again="kept")
+        if relative(second, 2 * first) <= runner.fit and runner.subject.kind == "step":
+            notes.append(
+                "run leaves its gradients behind for the next call; the loop around it must "
+                "call optimizer.zero_grad()"
+            )
+            second = runner.vector(whole, again="cleared")
+    except ProbeError:
+        notes.append("run cannot be called twice on the same model; not tried further")
+        return 0.0
+    return relative(second, first)

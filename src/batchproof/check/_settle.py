@@ -1,0 +1,165 @@
+"""Measurement of a step or an evaluation, in its order, settled into one evidence.
+
+First what differs without any cut (draws, state that outlives a call), so that it is held still or
+named. Then every cut, as the step is, and again with batch statistics and clipping held still.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from batchproof._errors import ProbeError
+from batchproof.check._findings._evidence import Evidence, Norms
+from batchproof.check._laws._fitted import Laws
+from batchproof.check._laws._quantity import Quantity
+from batchproof.check._laws._search import search_for
+from batchproof.check._measure._clipping import Clipping, measure_clipping
+from batchproof.check._measure._compare import relative
+from batchproof.check._measure._cuts import Cut, Facts
+from batchproof.check._measure._poisoned import measure_poisoned
+from batchproof.check._measure._runner import Runner
+from batchproof.check._measure._steadiness import measure_steadiness
+from batchproof.check._report._results import CutResult
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What was run so far.
+
+    Attributes:
+        runner: runs the step.
+        facts: what is known about the samples.
+        failures: cuts that gave no result, and why.
+    """
+
+    runner: Runner
+    facts: Facts
+    failures: dict[str, str]
+
+    def cuts(self, cuts: Iterable[Cut]) -> tuple[Cut, ...]:
+        """Return the cuts that gave a result."""
+        return tuple(cut for cut in cuts if cut.name not in self.failures)
+
+    def results(self, cuts: Iterable[Cut]) -> tuple[CutResult, ...]:
+        """Return what each cut gave."""
+        return tuple(
+            CutResult.not_run(cut.name, cut.describe(), len(cut.ranks), self.failures[cut.name])
+            if cut.name in self.failures
+            else _result(self.runner, cut)
+            for cut in cuts
+        )
+
+
+def settle(runner: Runner, facts: Facts, cuts: Sequence[Cut]) -> Evidence:
+    """Measure everything that conclusions are drawn from.
+
+    Args:
+        runner: runs the step; holds nothing still yet.
+        facts: what is known about the samples.
+        cuts: the cuts to try, the whole first.
+
+    Raises:
+        ProbeError: if the user's code cannot be run.
+    """
+    runner.record.compared = {cut.name: cut.reference for cut in cuts}
+    steadiness = measure_steadiness(runner)
+    plain = held = _try(_Run(runner.holding(steadiness.controls), facts, {}), cuts)
+    norms, clipping = None, Clipping(steadiness.controls)
+    if not steadiness.erratic:
+        if held.runner.record.trace.norms:
+            held, norms = _hold_norms(plain, cuts)
+        if runner.subject.kind == "step":
+            clipping = measure_clipping(held.runner, held.cuts(cuts))
+            held = replace(held, runner=held.runner.holding(clipping.controls))
+    ran = held.cuts(cuts)
+    evaluation = runner.subject.kind == "evaluate" and not steadiness.erratic
+    return Evidence(
+        held.runner,
+        held.facts,
+        ran,
+        steadiness,
+        norms,
+        clipping,
+        plain.results(cuts),
+        held.results(cuts),
+        Laws(held.runner, held.facts, ran),
+        measure_poisoned(held.runner) if evaluation else None,
+    )
+
+
+def _try(run: _Run, cuts: Iterable[Cut]) -> _Run:
+    """Run the cuts, and record one that fails where failure is expected.
+
+    Raises:
+        ProbeError: if another one fails.
+    """
+    facts, failures, runner = run.facts, dict(run.failures), run.runner
+    for cut in cuts:
+        if cut.reference == "whole+masked":
+            try:
+                runner.observe(runner.reference(cut))
+            except ProbeError as error:
+                facts = replace(facts, masked=False)
+                failures[cut.name] = _reason(cut, error)
+                continue
+        try:
+            runner.observe(cut)
+        except ProbeError as error:
+            normed = runner.record.trace.norms and "more than 1 value per channel" in str(error)
+            if not cut.name.endswith("-empty") and not normed:
+                raise
+            failures[cut.name] = _reason(cut, error)
+    return _Run(runner, facts, failures)
+
+
+def _reason(cut: Cut, error: ProbeError) -> str:
+    return str(error).removeprefix(f"under cut {cut.name!r}: ")
+
+
+def _hold_norms(run: _Run, cuts: Sequence[Cut]) -> tuple[_Run, Norms | None]:
+    """Put batch normalisation on its running statistics where cuts depend or failed."""
+    runner, facts = run.runner, run.facts
+    ran = run.cuts(cuts)
+    if not run.failures and not any(_error(runner, c)[0] > runner.tolerance for c in ran):
+        return run, None
+    own = [cut for cut in ran if cut.reference == "whole" and len(cut.ranks) == 1]
+    search = search_for(Quantity(runner, facts), own)
+    law = search.law(search.as_measured(), own) if own else None
+    still = runner.holding(replace(runner.controls, norm=True))
+    held = _try(_Run(still, facts, {}), cuts)
+    both = [cut for cut in held.cuts(cuts) if cut in ran]
+    gaps = (relative(runner.vector(cut), still.vector(cut)) for cut in both)
+    if law is None or max(gaps, default=0.0) <= runner.tolerance:
+        return held, None
+    return held, Norms(tuple(runner.record.trace.norms[:5]), law.residual)
+
+
+def _error(runner: Runner, cut: Cut) -> tuple[float, str]:
+    """Return the largest relative error of a tensor's gradient and its name, or a number's."""
+    if runner.subject.kind == "evaluate":
+        return relative(runner.vector(cut), runner.vector(runner.reference(cut))), ""
+    worst = max(runner.observe(cut).differences, key=lambda d: d.error)
+    return worst.error, worst.name
+
+
+def _result(runner: Runner, cut: Cut) -> CutResult:
+    result, reference = runner.observe(cut), runner.observe(runner.reference(cut))
+    error, worst = _error(runner, cut)
+    loss_error = result.loss_error(reference)
+    scale, cosine = 1.0, 1.0
+    if runner.subject.kind == "step":
+        scale, cosine = result.differences[0].scale, result.differences[0].cosine
+    elif reference.loss:
+        scale = (result.loss or 0.0) / reference.loss
+    return CutResult(
+        cut.name,
+        cut.describe(),
+        len(cut.ranks),
+        dependent=max(error, loss_error or 0.0) > runner.tolerance,
+        error=error,
+        scale=scale,
+        cosine=cosine,
+        change=result.moved,
+        loss=result.loss,
+        loss_error=loss_error,
+        worst=worst,
+    )
