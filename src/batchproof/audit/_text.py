@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Callable, Iterator
 
+from batchproof import page
 from batchproof.audit._allowances import UNUSED
 from batchproof.audit._audit import Report
 from batchproof.audit._auditor import Located
@@ -74,9 +75,8 @@ def statistics(report: Report) -> list[dict[str, object]]:
 
 
 def printable(text: str) -> str:
-    """Return a text without characters that steer a terminal; a tab is four blanks."""
-    text = text.replace("\t", "    ")
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """Return a text on one line without characters that steer a terminal; a tab is four blanks."""
+    return page.printable(text.replace("\t", "    ")).replace("\n", "\\n")
 
 
 def _headline(located: Located, paint: Paint) -> str:

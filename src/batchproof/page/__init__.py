@@ -10,8 +10,10 @@ page                           a whole page: no network, no script, light and da
 number                         a number as people read it
 printable                      a text whose control codes are escaped
 
-Standard library and rich only: no torch is loaded here.
+Standard library and rich only: no torch is loaded here, and rich where to_rich is first used.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from batchproof.page._html import page, to_html
 from batchproof.page._parts import (
@@ -32,7 +34,9 @@ from batchproof.page._parts import (
     number,
     printable,
 )
-from batchproof.page._terminal import to_rich
+
+if TYPE_CHECKING:
+    from batchproof.page._terminal import to_rich
 
 __all__ = [
     "Bar",
@@ -55,3 +59,11 @@ __all__ = [
     "to_html",
     "to_rich",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "to_rich":
+        from batchproof.page._terminal import to_rich  # noqa: PLC0415  # rich takes 50 ms
+
+        return to_rich
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
