@@ -17,6 +17,12 @@ With class weights w, smoothing e over C classes, z-loss v and a softcap c, a to
     loss  = (1 - e) w_y (lse - z_y)  +  e / C * sum_k w_k (lse - z_k)  +  v w_y lse**2
     slope = p * ((1 - e) w_y + e / C * sum_k w_k + 2 v w_y lse) - (1 - e) w_y onehot(y) - e / C * w
     d loss / d logits = slope * (1 - (z / c)**2),    lse = logsumexp(z)
+
+References:
+    Wijmans et al. (2024): Cut Your Losses in Large-Vocabulary Language Models.
+    Szegedy et al. (2016): Rethinking the Inception Architecture for Computer Vision, section 7,
+    label smoothing. Chowdhery et al. (2022): PaLM, section 5, the z-loss. Gemma Team (2024):
+    Gemma 2, section 2, the softcap.
 """
 
 from dataclasses import dataclass
@@ -63,79 +69,159 @@ def linear_cross_entropy(
     The same pair as `exact(F.cross_entropy)` of the product, in the memory of one chunk of logits.
 
     Args:
-        hidden: what the last linear layer takes, shape (samples, *elements, width), or (width,)
-            for a single token without a dimension of samples.
+        hidden: the last linear layer's input, (samples, *elements, width), or (width,) of a token.
         weight: the linear layer's weight, shape (classes, width).
         target: class indices, one a token.
         bias: the linear layer's bias.
         ignore_index: a target that does not count.
         mask: True where a token counts, of the shape of target.
         unit: what the mean is a mean of.
-        class_weight: one a class: a token's loss and what it adds to the weight are multiplied
-            by that of its target, as in torch's cross-entropy.
+        class_weight: by class, what a token's loss and its weight are multiplied by, as in torch.
         label_smoothing: the share of each target that is spread over all classes, from 0 to 1.
         softcap: logits are bent to softcap * tanh(logits / softcap) first; None leaves them.
         z_loss: adds z_loss * logsumexp(logits)**2 to each token's cross-entropy.
         sample_weight: one a sample or one a token, as `weight` of `reduce`.
-        segments: for packed sequences: the sample that each token belongs to, -1 for padding, of
-            the shape of target. Pairs are then one a segment.
+        segments: as in `reduce`, of the shape of target; pairs are then one a segment.
         num_segments: the number of segments; without it the largest is read on the host.
 
     Returns:
-        Pairs of shape (samples,); (num_segments,) for packed sequences; () for a single token
-        without a dimension of samples.
+        Pairs of shape (samples,) or (num_segments,); () of a token without a dimension of samples.
 
     Raises:
         ShapeError: if the shapes disagree.
-        SettingError: if the mask is not of booleans, targets are no integers, a weight takes a
-            gradient, or a number is out of its range.
+        SettingError: if a dtype or a number is out of range, or a weight takes a gradient.
         UnitError: if the unit is not one of the three.
 
     Example:
         >>> import torch
-        >>> hidden, layer = torch.ones(2, 3, 4), torch.nn.Linear(4, 5)
+        >>> hidden, layer = torch.ones(2, 3, 4), torch.nn.Linear(4, 5, bias=False)
         >>> target = torch.tensor([[0, 1, 2], [3, -100, -100]])
-        >>> loss = linear_cross_entropy(hidden, layer.weight, target, bias=layer.bias)
         >>> plain = torch.nn.functional.cross_entropy(layer(hidden).transpose(1, 2), target)
-        >>> torch.allclose(loss.value(), plain)
+        >>> torch.allclose(linear_cross_entropy(hidden, layer.weight, target).value(), plain)
         True
-
-    References:
-        Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024.
-        Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016, section 7:
-        label smoothing. Chowdhery et al., PaLM, 2022, section 5: the z-loss. Gemma Team, Gemma 2,
-        2024, section 2: the softcap.
     """
     check_unit(unit)
     _expect_shapes(hidden, weight, target, bias, mask, class_weight)
     form = _form(class_weight, label_smoothing, softcap, z_loss)
-    if target.ndim == 0:
-        one = (None if t is None else t.unsqueeze(0) for t in (mask, sample_weight, segments))
-        mask, sample_weight, segments = one
-        hidden, target, alone = hidden.unsqueeze(0), target.unsqueeze(0), segments is None
+    tokens = _tokens(target, ignore_index, mask, sample_weight, segments, num_segments)
+    return _mean(hidden, weight, bias, tokens, form, unit)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tokens:
+    """Which tokens count, and how much.
+
+    Attributes:
+        target: the class of each, 0 where it does not count.
+        counted: whether it counts.
+        weight: the weight of each, 0 where it does not count.
+        of_sample: the weight of each sample; None for 1 each.
+        segments: the sample of each, where they are packed.
+        samples: the number of samples.
+        alone: whether it is one token, without a dimension of samples.
+    """
+
+    target: Tensor
+    counted: Tensor
+    weight: Tensor
+    of_sample: Tensor | None
+    segments: Tensor | None
+    samples: int
+    alone: bool
+
+    def owners(self) -> Tensor | None:
+        """Return each packed token's sample, from 1; 0 is nobody."""
+        if self.segments is None:
+            return None
+        return torch.where(self.segments < 0, 0, self.segments + 1)
+
+    def sum_each(self, values: Tensor) -> Tensor:
+        """Return the sum over each sample's tokens."""
+        return sum_each(values, self.segments, self.samples)
+
+    def spread(self, of_samples: Tensor) -> Tensor:
+        """Return each token's own of the numbers, one a sample."""
+        owners = self.owners()
+        if owners is not None:
+            return _of_owners(of_samples, owners)
+        return of_samples.reshape(of_samples.shape + (1,) * (self.target.ndim - 1))
+
+    def scale_and_weight(self, counts: Tensor, unit: Unit) -> tuple[Tensor, Tensor]:
+        """Return what each token's loss is multiplied by in the total, and each sample's weight."""
+        of_mean = self.sum_each(counts)
+        if unit == "element" and self.of_sample is None:
+            return self.weight, of_mean
+        factor = torch.ones_like(of_mean)
+        if unit != "element":
+            some = of_mean != 0
+            factor = some.to(of_mean.dtype)
+            if unit == "sample":
+                factor = factor / torch.where(some, of_mean, 1)
+            of_mean = some.to(of_mean.dtype)
+        if self.of_sample is not None:
+            # the weight of a sample in which nothing counts may be NaN
+            nothing = self.sum_each(self.weight != 0) == 0
+            of_sample = torch.where(nothing, 0, self.of_sample)
+            factor, of_mean = factor * of_sample, of_mean * of_sample
+        return self.weight * self.spread(factor), of_mean
+
+
+def _tokens(
+    target: Tensor,
+    ignore_index: int,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    segments: Tensor | None,
+    num_segments: int | None,
+) -> _Tokens:
+    counted = _as_samples(target != ignore_index)
+    if mask is not None:
+        counted = counted & mask
+    if segments is not None:
+        expect_shape("segments", segments, target)
+        segments = _as_samples(segments)
+        counted = counted & (segments >= 0)
+    samples = number_of_samples(counted, segments, num_segments)
+    of_sample = of_token = None
+    if sample_weight is not None:
+        expect_tensor("sample_weight", sample_weight)
+        refuse_graph("sample_weight", sample_weight)
+        of_sample, of_token = split_weight(_as_samples(sample_weight), counted, samples)
+    if of_token is None:
+        weight = counted.to(exact_dtype(counted.device))
     else:
-        alone = False
-    counted, of_token, of_sample, samples = _counting(
-        target, ignore_index, mask, sample_weight, segments, num_segments
-    )
+        weight = torch.where(counted, of_token, 0)
+        counted = weight != 0
+    alone = target.ndim == 0 and segments is None
     target = torch.where(counted, target, 0).long()
-    counts = of_token if class_weight is None else of_token * class_weight[target]
-    scale, of_mean = _scale_and_weight(counts, of_token, of_sample, segments, samples, unit)
-    hidden = torch.where(counted.unsqueeze(-1), hidden, 0)
+    return _Tokens(target, counted, weight, of_sample, segments, samples, alone)
+
+
+def _as_samples(tensor: Tensor) -> Tensor:
+    return tensor if tensor.ndim else tensor.unsqueeze(0)
+
+
+def _mean(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: _Tokens, form: "_Form", unit: Unit
+) -> Mean:
+    own = form.of_targets(tokens.target, tokens.weight.dtype)
+    scale, of_mean = tokens.scale_and_weight(tokens.weight * own, unit)
+    owners = tokens.owners()
+    hidden = torch.where(tokens.counted.unsqueeze(-1), hidden, 0)
     hidden, weight, bias = _under_autocast(hidden, weight, bias)
     total: Tensor = _Sweep.apply(  # type: ignore[no-untyped-call]
         hidden.reshape(-1, hidden.shape[-1]),
         weight,
         bias,
         form.class_weight,
-        target.reshape(-1, 1),
+        tokens.target.reshape(-1, 1),
         scale.to(_wide(hidden.dtype)).reshape(-1, 1),
-        None if segments is None else torch.where(segments < 0, 0, segments + 1).flatten(),
-        samples,
+        None if owners is None else owners.flatten(),
+        tokens.samples,
         (form.smoothing, form.softcap, form.z_loss),
         torch.is_grad_enabled(),
     )
-    return Mean(total[0], of_mean[0], unit) if alone else Mean(total, of_mean, unit)
+    return Mean(total[0], of_mean[0], unit) if tokens.alone else Mean(total, of_mean, unit)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,66 +289,6 @@ def _form(
     if class_weight is not None:
         refuse_graph("class_weight", class_weight)
     return _Form(class_weight, float(label_smoothing), float(softcap or 0.0), float(z_loss))
-
-
-def _counting(
-    target: Tensor,
-    ignore_index: int,
-    mask: Tensor | None,
-    sample_weight: Tensor | None,
-    segments: Tensor | None,
-    num_segments: int | None,
-) -> tuple[Tensor, Tensor, Tensor | None, int]:
-    """Return which tokens count, the weight of each, that of each sample, and their number."""
-    counted = target != ignore_index
-    if mask is not None:
-        counted = counted & mask
-    if segments is not None:
-        expect_shape("segments", segments, target)
-        counted = counted & (segments >= 0)
-    samples = number_of_samples(target, segments, num_segments)
-    of_sample = of_token = None
-    if sample_weight is not None:
-        expect_tensor("sample_weight", sample_weight)
-        refuse_graph("sample_weight", sample_weight)
-        of_sample, of_token = split_weight(sample_weight, target, samples)
-    if of_token is None:
-        return counted, counted.to(exact_dtype(counted.device)), of_sample, samples
-    of_token = torch.where(counted, of_token, 0)
-    return of_token != 0, of_token, of_sample, samples
-
-
-def _scale_and_weight(
-    counts: Tensor,
-    of_token: Tensor,
-    of_sample: Tensor | None,
-    segments: Tensor | None,
-    samples: int,
-    unit: Unit,
-) -> tuple[Tensor, Tensor]:
-    """Return what each token's loss is multiplied by in the total, and each sample's weight."""
-    of_mean = sum_each(counts, segments, samples)
-    if unit == "element" and of_sample is None:
-        return of_token, of_mean
-    factor = torch.ones_like(of_mean)
-    if unit != "element":
-        some = of_mean != 0
-        factor = some.to(of_mean.dtype)
-        if unit == "sample":
-            factor = factor / torch.where(some, of_mean, 1)
-        of_mean = some.to(of_mean.dtype)
-    if of_sample is not None:
-        # the weight of a sample in which nothing counts may be NaN
-        nothing = sum_each(of_token != 0, segments, samples) == 0
-        of_sample = torch.where(nothing, 0, of_sample)
-        factor, of_mean = factor * of_sample, of_mean * of_sample
-    return of_token * _over_tokens(factor, segments, of_token), of_mean
-
-
-def _over_tokens(of_samples: Tensor, segments: Tensor | None, tokens: Tensor) -> Tensor:
-    if segments is not None:
-        return _of_owners(of_samples, torch.where(segments < 0, 0, segments + 1))
-    return of_samples.reshape(of_samples.shape + (1,) * (tokens.ndim - 1))
 
 
 def _of_owners(of_samples: Tensor, owners: Tensor) -> Tensor:
