@@ -24,7 +24,7 @@ from batchproof.mistakes import CATALOGUE
 
 SECONDS = 20.0  # for one file
 
-WATCHED = frozenset({"gradient", "number"})  # groups of mistakes that a watched run shows
+WATCHED = frozenset({"gradient", "number", "loop"})  # groups of mistakes that a watched run shows
 
 Analyse = Callable[[Source, str, Project], list[Finding]]
 

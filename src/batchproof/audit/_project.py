@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchproof.audit._reading import UnreadableError, decode, lines_of, parse, read_bytes
 
-HELD = 64  # parsed files kept at a time
+HELD = 2**20  # characters of parsed files kept; a syntax tree takes forty times as many bytes
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class Project:
 
     Args:
         root: the folder; nothing outside it is followed.
-        held: how many parsed files are kept at a time.
+        held: of how many characters parsed files are kept, the ones used last.
     """
 
     def __init__(self, root: Path, held: int = HELD) -> None:
         self.root = root.resolve()
-        self._held = held
+        self._room = held
         self._sources: OrderedDict[Path, Source | None] = OrderedDict()
         self._digests: dict[Path, str] = {}
         self._imports: dict[Path, dict[str, Path | None]] = {}
@@ -185,6 +185,8 @@ class Project:
         except UnreadableError as error:
             self._digests.setdefault(path, error.reason)
         self._sources[path] = source
-        if len(self._sources) > self._held:
-            self._sources.popitem(last=False)
+        self._room -= len(source.text) if source else 0
+        while self._room < 0 and len(self._sources) > 1:
+            _, oldest = self._sources.popitem(last=False)
+            self._room += len(oldest.text) if oldest else 0
         return source

@@ -15,7 +15,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-LARGEST = 2**20  # bytes of Python text; its syntax tree takes about a hundred times as much
+LARGEST = 2**20  # bytes of Python text; its syntax tree takes about forty times as much
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 

@@ -59,6 +59,9 @@ def summary(report: Report) -> str:
     unasked = sum(audited.unasked for audited in report.files)
     if unasked:
         parts.append(f"{unasked} more {'are' if unasked > 1 else 'is'} likely: --likely shows them")
+    lost = sum(audited.lost for audited in report.files)
+    if lost:
+        parts.append(f"{lost} could not be read")
     if report.known:
         parts.append(f"{report.known} known to the baseline")
     return "; ".join(parts) + "."
