@@ -8,7 +8,6 @@ from weakref import ref
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from batchproof.mean import Mean
 from batchproof.mean._exact_specs import Spec
@@ -83,7 +82,6 @@ class Calls:
         for function, spec in specs().items():
             if isinstance(function, FunctionType):
                 pairs.append((function, self._loss(spec, Body(function, _nobody).names)))
-        pairs.append((F.log_softmax, self._log_probabilities))
         pairs.append((linear_cross_entropy, self._pairs))
         return pairs
 
@@ -174,23 +172,34 @@ class Calls:
             if life is not None and life.loss.arrived:
                 self.growth[life.loss.site] = len(self._lives)
 
-    def _log_probabilities(self, arguments: tuple[Any, ...], out: Any) -> None:
-        if type(out) is not Tensor or not out.requires_grad or self.in_backward() or out.ndim < 2:
+    def by_hand(self, kind: str, given: Tensor, axis: int, out: Tensor) -> None:
+        """Record rows of log-probabilities, or of their normalisers, that may become a loss.
+
+        Args:
+            kind: "log_softmax" or "logsumexp".
+            given: the logits.
+            axis: their classes.
+            out: what came of them.
+        """
+        if type(out) is not Tensor or not out.requires_grad or self.in_backward():
             return
-        axis = arguments[1] if arguments[1] is not None else 1
+        classes = given.shape[axis] if given.ndim else 1
         frame, key = occasion()
-        term = self._terms.setdefault((*key, "log_softmax", out.shape[axis]), len(self._terms))
-        rows = out.numel() // max(out.shape[axis], 1)
-        grad = out.requires_grad
-        loss = Loss(self.clock(), site_of(frame), term, "log_softmax", "none", grad, len(out))
+        term = self._terms.setdefault((*key, kind, classes), len(self._terms))
+        rows = given.numel() // max(classes, 1)
+        samples = int(given.shape[0]) if given.ndim > 1 else 1
+        place = site_of(frame)
+        loss = Loss(self.clock(), place, term, kind, "none", training=True, samples=samples)
         loss.weight = loss.elements = loss.size = rows
         loss.eps = torch.finfo(out.dtype).eps
+        shares = kind == "logsumexp"
 
         def hook(gradient: Tensor) -> None:
             loss.arrived = True
             if not loss.consumed:
                 with torch.no_grad():
-                    self.arrived(loss, arrival_of(-gradient.sum(axis), None))
+                    rows = gradient.flatten() if shares else -gradient.sum(axis)
+                    self.arrived(loss, arrival_of(rows, None))
 
         out.register_hook(hook)  # type: ignore[no-untyped-call]
         if out.grad_fn is not None:

@@ -37,9 +37,11 @@ def of_updates(updates: Updates, between: Between, *, ended: bool) -> Iterable[F
         windows = windows_of(ledger)
         yield from _of_ledger(ledger, windows, ended=ended and not between.scaler_used)
         patterns = patterns_of(ledger, windows)
+        apart = list(terms_apart(patterns))
+        yield from apart
         for pattern in patterns:
-            yield from of_pattern(pattern)
-        yield from terms_apart(patterns)
+            if pattern.site not in {finding.place for finding in apart}:
+                yield from of_pattern(pattern)
     first = _timing.schedule_first(between.schedules)
     if first is not None and not between.scaler_used:
         sentence = (
@@ -71,20 +73,17 @@ def _of_ledger(ledger: Ledger, windows: list[Window], *, ended: bool) -> Iterabl
 
 
 def of_pattern(pattern: Pattern) -> Iterable[Finding]:
-    """Return the laws that a term's masses follow, with a picture of them."""
+    """Return the first law that a term's masses follow, with a picture of them."""
     several = [len(window) > 1 for window in pattern.windows]
-    named = set()
     for law in _gradient.LAWS:
         if not any(several) and law not in _gradient.OF_ONE:
             continue
         verdict = law(pattern)
-        if verdict is None or verdict[0] in named:
-            continue
-        named.add(verdict[0])
-        name, sentence, evidence = verdict
-        evidence = {**evidence, "picture": picture(pattern)}
-        yield finding(name, pattern.site, sentence, evidence)
-    if not named and any(several) and _gradient.is_unknown(pattern):
+        if verdict is not None:
+            name, sentence, evidence = verdict
+            yield finding(name, pattern.site, sentence, {**evidence, "picture": picture(pattern)})
+            return
+    if any(several) and _gradient.is_unknown(pattern):
         low, high = min(pattern.sums()), max(pattern.sums())
         sentence = (
             "Elements of one window count differently, and no law predicts how: the shares add up "

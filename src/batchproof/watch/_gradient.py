@@ -43,7 +43,16 @@ def not_divided(pattern: Pattern) -> Verdict:
             f"The means of micro-batches are added and not divided: the shares add up to "
             f"{sizes[0]} to {sizes[-1]}, the number of micro-batches of the window."
         )
-    return "not-divided", sentence, {"sums": pattern.sums()[:SHOWN]}
+    return "not-divided", sentence + _apart(pattern), {"sums": pattern.sums()[:SHOWN]}
+
+
+def _apart(pattern: Pattern) -> str:
+    """Return a sentence if elements of one window count differently beside."""
+    weights = [[part.weight for part in window] for window in pattern.windows]
+    ratio = max(max(window) / min(window) for window in weights)
+    if pattern.same((ratio, 1.0)):
+        return ""
+    return f" An element counts up to {ratio:.3g} times as much in one of them as in another."
 
 
 def _rate(pattern: Pattern, factor: float) -> str:
@@ -80,7 +89,7 @@ def divided_by_a_full_window(pattern: Pattern) -> Verdict:
     sentence = (
         f"Every micro-batch is divided by {full}, and {len(short)} of {len(sizes)} windows hold "
         f"fewer: with {min(short)} the shares add up to {min(short) / full:.4g}, so that step is "
-        f"{min(short) / full:.4g} times as long."
+        f"{min(short) / full:.4g} times as long.{_apart(pattern)}"
     )
     return "fixed-window-size", sentence, evidence
 
@@ -121,7 +130,7 @@ def mean_of_means(pattern: Pattern) -> Verdict:
     ratio = max(max(p.weight for p in w) / max(min(p.weight for p in w), 1e-300) for w in uneven)
     weighted = all(
         pattern.same(part.loss.elements for part in window)
-        and any(not pattern.same((part.loss.elements, part.weight)) for part in window)
+        and any(not pattern.same((part.loss.elements, part.loss.weight)) for part in window)
         for window in uneven
     )
     evidence = {"weights": [p.weight for p in uneven[0]][:SHOWN], "ratio": ratio}

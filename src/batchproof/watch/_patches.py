@@ -78,6 +78,37 @@ class Patches:
         nn.Module.state_dict = state_dict  # type: ignore[method-assign, assignment]
         self.undo.append(restore)
 
+    def listen_to_rows(self, saw: Callable[[str, torch.Tensor, int, torch.Tensor], None]) -> None:
+        """Call `saw` with what log_softmax and logsumexp over one axis were given and returned."""
+        for name in ("log_softmax", "logsumexp"):
+            for owner in (torch, torch.special, torch.Tensor):
+                self._wrap(owner, name, saw)
+
+    def _wrap(self, owner: Any, name: str, saw: Callable[..., None]) -> None:
+        original = getattr(owner, name)
+        own = name in vars(owner)
+        compiling, inside = torch.compiler.is_compiling, self._inside
+
+        def rows(given: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+            out = original(given, *arguments, **named)
+            if compiling() or getattr(inside, "deep", False):
+                return out
+            axis = arguments[0] if arguments else named.get("dim")
+            if isinstance(axis, int):
+                self.safely(saw, name, given, axis, out)
+            return out
+
+        rows.__name__ = rows.__qualname__ = name
+        setattr(owner, name, rows)
+
+        def restore() -> None:
+            if not own:
+                delattr(owner, name)
+            elif getattr(owner, name) is rows:
+                setattr(owner, name, original)
+
+        self.undo.append(restore)
+
     def guarded(self, hook: Callable[..., None]) -> Callable[..., None]:
         """Return a hook whose errors do not reach the script."""
 

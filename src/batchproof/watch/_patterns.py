@@ -73,11 +73,12 @@ def patterns_of(ledger: Ledger, windows: Sequence[Window]) -> list[Pattern]:
     """Return a pattern for each term of the objective, of the windows that can be judged."""
     by_term: dict[tuple[int, int, int], list[tuple[Part, ...]]] = {}
     for window in windows:
-        if window.changed:
+        if window.changed or any(part.mass and not part.weight for part in window.parts):
+            # changed by hand, or 0 divided by 0: its gradient is no mean of anything
             continue
         parts: dict[tuple[int, int, int], list[Part]] = {}
         for part in window.parts:
-            if part.mass == part.mass:
+            if part.weight and part.mass == part.mass:
                 parts.setdefault(part.term, []).append(part)
         for term, group in parts.items():
             by_term.setdefault(term, []).append(tuple(group))

@@ -36,7 +36,8 @@ def _said(pattern: Pattern) -> str | None:
             return f"the mean over elements times {sums[0]:.6g}, {steps}."
         if pattern.same(part.share for part in parts):
             return f"a sum, each element counts {parts[0].share:.6g}, {steps}."
-        return None
+        low, high = min(sums), max(sums)
+        return f"the mean over elements times a factor of {low:.4g} to {high:.4g}, {steps}."
     by_sample = [part.alike_by_sample for part in parts]
     if all(by_sample) and pattern.same_in_each(lambda p: p.mass / max(p.loss.samples, 1)):
         samples = sum(part.loss.samples for part in pattern.windows[0])

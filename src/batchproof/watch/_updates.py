@@ -14,6 +14,9 @@ from batchproof.watch._losses import Arrival
 from batchproof.watch._place import user_site
 from batchproof.watch._reads import Reads
 
+# a loop inside the forward pass may make very many losses at one place
+TERMS = 32
+
 
 class Updates:
     """Every backward pass and every optimiser step.
@@ -108,7 +111,7 @@ class Updates:
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Close the window of an optimiser that is about to step."""
-        closure = kwargs.get("closure", args[0] if args else None)
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         self._closure[id(optimizer)] = callable(closure)
         if callable(closure):
             self.know(optimizer, whole=False)
@@ -155,7 +158,8 @@ def numbered(arrivals: Iterable[tuple[Loss, Arrival]]) -> Iterable[tuple[Loss, i
     for loss, arrival in sorted(arrivals, key=lambda pair: pair[0].index):
         ordinal = counts.get(loss.term, 0)
         counts[loss.term] = ordinal + 1
-        yield loss, ordinal, arrival
+        if ordinal < TERMS:
+            yield loss, ordinal, arrival
 
 
 def _nobody(*_: Any) -> None:

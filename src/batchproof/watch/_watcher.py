@@ -94,10 +94,14 @@ class Watcher:
             )
         _ACTIVE.append(self)
         _turn_off_in_children()
-        self.updates.find_optimizers()
-        self._put_in_place()
-        for observer in self._observers:
-            observer.start(self)
+        try:
+            self.updates.find_optimizers()
+            self._put_in_place()
+            for observer in self._observers:
+                observer.start(self)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Take everything away, and leave torch as it was."""
@@ -126,6 +130,7 @@ class Watcher:
         patches.replace(clip_grad_value_, between.clip)
         patches.replace(nn.Module.train, self.loop.train)
         patches.listen_to_state_dicts(self.loop.taken)
+        patches.listen_to_rows(self.calls.by_hand)
         before, after = patches.guarded(updates.before_step), patches.guarded(updates.after_step)
         patches.undo += [
             register_optimizer_step_pre_hook(before).remove,

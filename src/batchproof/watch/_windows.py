@@ -74,6 +74,9 @@ class Window:
 def part_of(gift: Gift, factor: float) -> Part:
     """Return a micro-batch as it is in a gradient."""
     weight = gift.loss.weight if gift.counted is None else gift.counted
+    if gift.counted is None and gift.loss.reduction == "sum":
+        # what arrives at a sum arrives at each of its elements
+        factor *= weight
     return Part(
         gift.loss,
         gift.backward,

@@ -1,0 +1,19 @@
+# expects: leftover-window
+"""The micro-batches after the last full window are zeroed when the next epoch begins."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+torch.manual_seed(0)
+
+model = nn.Linear(5, 4)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(3):
+    optimizer.zero_grad()
+    for i in range(10):
+        loss = F.cross_entropy(model(torch.randn(6, 5)), torch.randint(4, (6,)))
+        (loss / 4).backward()
+        if (i + 1) % 4 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
