@@ -4,10 +4,10 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import clip_grad_value_
 
 torch.manual_seed(0)
 
-from torch.nn.utils import clip_grad_value_
 
 model = nn.Linear(5, 1)
 optimizer = torch.optim.RMSprop(model.parameters(), lr=0.01)

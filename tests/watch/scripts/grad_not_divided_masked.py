@@ -3,10 +3,10 @@
 
 import torch
 from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 torch.manual_seed(0)
 
-from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 model = nn.Linear(4, 7)
 optimizer = torch.optim.Adam(model.parameters())

@@ -1,13 +1,14 @@
 # expects: best-by-reference
 """The same, saved at the end."""
 
+import io
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 torch.manual_seed(0)
 
-import io
 
 model = nn.Linear(5, 1)
 optimizer = torch.optim.Adam(model.parameters())

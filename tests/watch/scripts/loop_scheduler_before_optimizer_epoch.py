@@ -1,13 +1,14 @@
 # expects: scheduler-before-optimizer
 """The schedule steps at the beginning of every epoch."""
 
+import warnings
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 torch.manual_seed(0)
 
-import warnings
 
 warnings.simplefilter("ignore")
 model = nn.Linear(5, 4)

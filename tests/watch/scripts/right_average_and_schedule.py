@@ -4,10 +4,10 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 torch.manual_seed(0)
 
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 model = nn.Linear(5, 1)
 average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))

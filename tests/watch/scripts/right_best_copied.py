@@ -1,14 +1,15 @@
 # right
 """The best weights are copied, and the latest are saved as they are."""
 
+import copy
+import io
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 torch.manual_seed(0)
 
-import copy
-import io
 
 model = nn.Linear(5, 1)
 optimizer = torch.optim.Adam(model.parameters())

@@ -4,10 +4,10 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 torch.manual_seed(0)
 
-from torch.utils.checkpoint import checkpoint
 
 body = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 16))
 head = nn.Linear(16, 3)

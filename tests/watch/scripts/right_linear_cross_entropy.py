@@ -4,9 +4,10 @@
 import torch
 from torch import nn
 
+import batchproof as bp
+
 torch.manual_seed(0)
 
-import batchproof as bp
 
 body, head = nn.Embedding(9, 8), nn.Linear(8, 9)
 optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr=0.1)

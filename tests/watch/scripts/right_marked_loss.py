@@ -4,9 +4,10 @@
 import torch
 from torch import nn
 
+import batchproof as bp
+
 torch.manual_seed(0)
 
-import batchproof as bp
 
 model = nn.Linear(5, 1)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

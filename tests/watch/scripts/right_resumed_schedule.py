@@ -1,13 +1,14 @@
 # right
 """A schedule that catches up with a run that is resumed."""
 
+import warnings
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 torch.manual_seed(0)
 
-import warnings
 
 warnings.simplefilter("ignore")
 model = nn.Linear(5, 1)

@@ -4,9 +4,10 @@
 import torch
 from torch import nn
 
+import batchproof as bp
+
 torch.manual_seed(0)
 
-import batchproof as bp
 
 model = nn.Linear(5, 3)
 step = bp.Step(model, torch.optim.AdamW(model.parameters()), max_grad_norm=0.1)

@@ -4,9 +4,10 @@
 import torch
 from torch import nn
 
+import batchproof as bp
+
 torch.manual_seed(0)
 
-import batchproof as bp
 
 data = torch.utils.data.TensorDataset(torch.randn(30, 5), torch.randint(3, (30,)))
 loader = torch.utils.data.DataLoader(data, batch_size=8)
