@@ -19,24 +19,24 @@ from typing import Any
 
 DIGESTS = "digests.json"
 MEBIBYTE = 2**20
-# neither a link is followed nor a pipe waited for; where the system has no such flag, none is asked
-_AS_IT_IS = os.O_RDONLY | sum(
-    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
-)
+# a flag that the system lacks is not asked for
+_READ = os.O_RDONLY | sum(getattr(os, n, 0) for n in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
-def read_file(path: Path, *, most: int = 64 * MEBIBYTE) -> bytes:
-    """Return what a regular file holds; no link is followed, and no pipe or device is waited for.
+def read_file(path: Path, *, most: int = 64 * MEBIBYTE, links: bool = False) -> bytes:
+    """Return what a regular file holds; no pipe or device is waited for.
 
     Args:
         path: the file.
         most: the most bytes that it may hold.
+        links: whether a link is followed.
 
     Raises:
         OSError: if it is missing, cannot be read, is no regular file, or holds more.
     """
     try:
-        handle = os.open(path, _AS_IT_IS)
+        handle = os.open(path, _READ if links else _READ | _NO_LINK)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "is a link; expected a regular file", str(path)) from None

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import struct
+import tracemalloc
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -267,3 +268,59 @@ def test_the_embedded_digits_are_split_the_same_each_time():
     assert digits.train.labels[:6].tolist() == [1, 2, 3, 4, 6, 7]
     assert digits.test.labels[:3].tolist() == [0, 5, 0]
     assert (digits.train.labels.bincount() > 130).all()
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "sizes", "sentence"),
+    [
+        (3, (0, 2**32 - 1, 2**32 - 1), "which no tensor can have"),
+        (3, (2**32 - 1,) * 3, "which no tensor can have"),
+        (255, (1,) * 255, "has 255 dimensions; expected at most 8"),
+    ],
+)
+def test_a_header_that_no_tensor_can_have_is_refused(tmp_path, dimensions, sizes, sentence):
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(bytes([0, 0, 8, dimensions]) + struct.pack(f">{len(sizes)}I", *sizes))
+    with pytest.raises(bp.DataError, match=sentence) as refused:
+        read_idx(path)
+    assert len(str(refused.value)) < 400
+
+
+def test_an_archive_is_unpacked_no_further_than_published_files_go(tmp_path):
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(16):
+            file.write(bytes(2**24))
+    assert path.stat().st_size < 2**22
+    tracemalloc.start()
+    with pytest.raises(bp.DataError, match="unpacks to more than 64 MiB"):
+        load_mnist(one_of_four(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * 2**20
+
+
+def one_of_four(path):
+    for name in _images.FILES[1:]:
+        (path.parent / name).write_bytes(b"")
+    return path.parent
+
+
+def test_a_file_larger_than_any_published_one_is_not_read(tmp_path):
+    path = tmp_path / _images.FILES[0]
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(bp.DataError, match="cannot be read: holds more than 64 MiB"):
+        load_mnist(one_of_four(path))
+
+
+def test_an_endless_answer_is_not_read_to_its_end(tmp_path, monkeypatch):
+    class Endless(io.RawIOBase):
+        def read(self, size=-1):
+            assert size >= 0
+            return bytes(size)
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: Endless())
+    with pytest.raises(bp.DataError, match="gave more than 64 MiB"):
+        load_mnist(tmp_path, download=True)
+    assert not list(tmp_path.rglob("*ubyte*"))

@@ -3,14 +3,18 @@
 import gzip
 import hashlib
 import http.client
+import io
 import urllib.request
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from batchproof import _files
 from batchproof._errors import DataError
-from batchproof._files import write_file
+from batchproof._files import MEBIBYTE, write_file
 
 TIMEOUT_S = 30
+LARGEST = 64 * MEBIBYTE  # of the published files the largest has 45
 
 
 def find_folder(
@@ -50,24 +54,48 @@ def find_file(folder: Path, name: str) -> Path | None:
     return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
 
 
-def read_file(path: Path) -> bytes:
-    """Return a file's bytes, un-gzipped where its name ends in .gz.
+def read_raw(path: Path, most: int = LARGEST) -> bytes:
+    """Return a file's bytes as they are.
 
     Raises:
-        DataError: if it cannot be read, or is no whole gzip file.
+        DataError: if it cannot be read, is no regular file, or holds more than `most` bytes.
     """
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (EOFError, gzip.BadGzipFile, ValueError) as error:
-        raise damaged(path, f"is truncated or no gzip file ({error})") from error
+        return _files.read_file(path, most=most, links=True)
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror}. Look at the path and its permissions."
         ) from error
-    except Exception as error:
-        # zlib.error is no subclass of anything narrower
+
+
+def read_file(path: Path, most: int = LARGEST) -> bytes:
+    """Return a file's bytes, un-gzipped where its name ends in .gz.
+
+    Args:
+        path: the file.
+        most: the most bytes that it may hold, before and after; no more than that is unpacked.
+
+    Raises:
+        DataError: if it cannot be read, holds more, or is no whole gzip file.
+    """
+    raw = read_raw(path, most)
+    if path.suffix != ".gz":
+        return raw
+    try:
+        content = _unzipped(raw, most)
+    except (EOFError, gzip.BadGzipFile, ValueError) as error:
+        raise damaged(path, f"is truncated or no gzip file ({error})") from error
+    except zlib.error as error:
         raise damaged(path, f"is no gzip file ({error})") from error
+    if len(content) > most:
+        raise damaged(path, f"unpacks to more than {most / MEBIBYTE:g} MiB")
+    return content
+
+
+def _unzipped(raw: bytes, most: int) -> bytes:
+    """Return what a gzip file holds, at most one byte more than `most`."""
+    with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
+        return file.read(most + 1)
 
 
 def damaged(path: Path, how: str) -> DataError:
@@ -128,12 +156,17 @@ def fetch(url: str, target: Path, expected: str, *, unzipped: bool) -> None:
     """
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            content = answer.read()
+            content = answer.read(LARGEST + 1)
     except (OSError, http.client.HTTPException) as error:
         raise DataError(
             f"{url} cannot be fetched: {error}. "
             f"Look at the network, or put the file at {target} yourself."
         ) from error
+    if len(content) > LARGEST:
+        raise DataError(
+            f"{url} gave more than {LARGEST / MEBIBYTE:g} MiB, which is not the published file. "
+            f"Put that at {target} yourself."
+        )
     found = md5(_unzip(url, content) if unzipped else content)
     if found != expected:
         raise DataError(
@@ -151,6 +184,6 @@ def fetch(url: str, target: Path, expected: str, *, unzipped: bool) -> None:
 
 def _unzip(url: str, content: bytes) -> bytes:
     try:
-        return gzip.decompress(content)
-    except (EOFError, gzip.BadGzipFile) as error:
+        return _unzipped(content, LARGEST)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{url} gave no gzip file ({error}). Try again later.") from error

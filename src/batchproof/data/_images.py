@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.types import Number
 
 from batchproof._errors import DataError
+from batchproof._files import MEBIBYTE
 from batchproof.data._checks import check_labels
 from batchproof.data._files import (
     check_digest,
@@ -31,6 +32,7 @@ from batchproof.data._files import (
     find_folder,
     md5,
     read_file,
+    read_raw,
 )
 
 # the md5 of each file as it is published: MNIST's un-gzipped, Fashion-MNIST's gzipped
@@ -53,6 +55,8 @@ DIGESTS = {
     ),
 }
 FILES = tuple(DIGESTS)
+LARGEST_IDX = 1024 * MEBIBYTE
+MOST_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +259,7 @@ def _read(folder: Path, name: str, digest: str, published: _Published) -> Tensor
     path = find_file(folder, name)
     assert path is not None
     if not published.unzipped and path.suffix == ".gz":
-        check_digest(path, path.read_bytes(), digest)
+        check_digest(path, read_raw(path), digest)
     content = read_file(path)
     values = read_idx(path, content)
     if published.unzipped:
@@ -286,15 +290,19 @@ def read_idx(path: Path, content: bytes | None = None) -> UInt8[Tensor, "..."]:
         content: its bytes, un-gzipped, where they were read already.
 
     Raises:
-        DataError: if it is truncated or no IDX file of uint8.
+        DataError: if it is truncated, larger than 1 GiB, or no IDX file of uint8.
     """
-    content = read_file(path) if content is None else content
+    content = read_file(path, LARGEST_IDX) if content is None else content
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != 8:
         raise damaged(path, f"begins with {content[:4].hex() or 'nothing'}, no IDX file of uint8")
+    if content[3] > MOST_DIMENSIONS:
+        raise damaged(path, f"has {content[3]} dimensions; expected at most {MOST_DIMENSIONS}")
     header = 4 + 4 * content[3]
     if len(content) < header:
         raise damaged(path, f"is truncated: {len(content)} bytes, its header alone has {header}")
     shape = struct.unpack(f">{content[3]}I", content[4:header])
+    if math.prod(max(size, 1) for size in shape) >= 2**63:
+        raise damaged(path, f"has shape {shape}, which no tensor can have")
     expected = header + math.prod(shape)
     if len(content) != expected:
         how = "is truncated" if len(content) < expected else "is too long"
