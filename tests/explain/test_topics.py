@@ -47,7 +47,7 @@ def test_every_topic_is_told_in_the_terminal_and_as_a_page(name):
     page = told.to_html()
     assert page.startswith("<!doctype html>")
     assert "<svg" in page
-    assert "http" not in page
+    assert "://" not in page
     assert "<script" not in page
 
 
@@ -299,3 +299,11 @@ def test_long_data_are_told_on_one_screen_or_two(name, options):
     text = TOPICS[name].explain(**options).to_text()
     assert "more" in text
     assert len(text.splitlines()) < 100
+
+
+@pytest.mark.parametrize("width", [40, 50, 65])
+@pytest.mark.parametrize("name", explain.topics())
+def test_nothing_is_cut_off_on_a_narrow_terminal(name, width):
+    told = explain.topics()[name].explain().to_text(width)
+    assert max(map(len, told.splitlines())) <= width
+    assert "…" not in told

@@ -23,18 +23,19 @@ from batchproof.page import (
     Text,
     number,
     page,
+    printable,
     to_html,
     to_rich,
 )
+from batchproof.page._parts import labels
 from batchproof.page._svg import ticks
 
 NASTY = '<script>alert("1 & 2")</script>'
 
 
-def drawn(part) -> str:
-    console = Console(width=100, no_color=True, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+def drawn(part, width=100) -> str:
+    console = Console(width=width, no_color=True, record=True, file=io.StringIO())
     console.print(to_rich(part))
-    console.file.close()
     return console.export_text()
 
 
@@ -156,3 +157,81 @@ def test_ticks_are_few_increasing_and_inside(low, width):
 )
 def test_numbers_are_written_as_people_read_them(value, text):
     assert number(value) == text
+
+
+ENDS = [0.0, -0.0, 5e-324, -5e-324, 2.3e-308, 1e-300, 1e-160, 1e16, 1e300, 1e308, -1.7e308]
+FLOATS = st.sampled_from([*ENDS, math.nan, math.inf, 1.0, 1.0 + 2**-52]) | st.floats()
+
+
+@given(st.lists(st.tuples(FLOATS, FLOATS, FLOATS), max_size=6), st.lists(FLOATS, max_size=6))
+def test_numbers_at_the_ends_of_float64_are_drawn_or_left_out(points, lengths):
+    columns = tuple(zip(*points, strict=True)) or ((), (), ())
+    parts = [
+        Curves("c", "x", "y", (Series("s", *columns),)),
+        Bars("b", tuple(Bar("name", length) for length in lengths)),
+    ]
+    for part in parts:
+        assert not re.search(r' (cx|cy|x|y|d|width|height)="[^"]*(nan|inf)', to_html(part))
+        drawn(part)
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=6))
+def test_ticks_that_differ_have_labels_that_differ(values):
+    assert len(set(labels(values))) == len(set(values))
+
+
+def test_the_labels_of_a_narrow_axis_differ():
+    series = Series("train_loss", (1.0, 2.0), (1.65692, 1.65699))
+    written = to_html(Curves("train_loss", "epoch", "mean", (series,)))
+    ticks = re.findall(r'text-anchor="end">([^<]*)<', written)
+    assert len(ticks) > 2
+    assert len(set(ticks)) == len(ticks)
+
+
+CODES = "\x1b[31mred\x07\u202eabc\x9b2J"
+
+
+def test_control_codes_never_reach_a_terminal():
+    series = Series(CODES, (0.0, 1.0), (1.0, 2.0))
+    parts = [
+        Text(CODES, CODES),
+        Code(CODES),
+        Table((CODES, "b"), ((CODES, CODES),)),
+        Bars(CODES, (Bar(CODES, 1.0, note=CODES),)),
+        Blocks(CODES, (Row(CODES, (Cell("wrong", "a"),), CODES),), (("wrong", CODES),)),
+        Curves(CODES, CODES, CODES, (series,), (Mark(0.0, 1.0, CODES),)),
+    ]
+    for part in parts:
+        for width in (30, 100):
+            assert drawn(part, width).replace("\n", "").isprintable()
+    assert printable("two\nlines, a\ttab") == "two\nlines, a\ttab"
+
+
+def test_a_page_may_load_send_and_run_nothing():
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page("a", "b", []))
+    assert policy
+    rules = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
+    assert rules == {
+        "default-src": "'none'",
+        "style-src": "'unsafe-inline'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+
+
+def test_a_table_whose_numbers_would_be_cut_has_its_rows_apart():
+    table = Table(("step", "loss", "weight"), (("0", "27.67123", "0.00123"),))
+    assert drawn(table, 40).split() == ["step", "loss", "weight", "0", "27.67123", "0.00123"]
+    assert [line.split() for line in drawn(table, 20).splitlines()] == [
+        ["step", "0"],
+        ["loss", "27.67123"],
+        ["weight", "0.00123"],
+    ]
+
+
+def test_a_chart_is_as_wide_as_the_terminal_allows():
+    part = Curves("c", "step", "loss", (Series("s", (0.0, 1.0), (1.0, 2.0)),))
+    for width in (24, 40, 60, 100):
+        lines = drawn(part, width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert sum(line.count("●") for line in lines) >= 2

@@ -1,10 +1,10 @@
 """What a topic returns: a verdict, the steps to it, and the numbers, in any of three forms."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.panel import Panel
 from rich.text import Text as Line
 
@@ -34,12 +34,21 @@ class Explanation:
     parts: tuple[Part, ...]
     numbers: Mapping[str, float]
 
-    def __rich__(self) -> RenderableType:
-        head = Panel(Line(self.verdict), title=Line(self.title), title_align="left", expand=False)
-        spaced: list[RenderableType] = [head]
-        for part in self.parts:
-            spaced += [to_rich(part), ""]
-        return Group(*spaced[:-1])
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        verdict, title = Line(self.verdict), Line(self.title)
+        if len(self.title) + 6 > options.max_width:
+            yield Line(self.title, style="bold")
+            yield Panel(verdict, expand=False)
+        else:
+            least = len(self.title) + 6
+            width = None if len(self.verdict) + 4 >= least else least
+            yield Panel(verdict, title=title, title_align="left", expand=False, width=width)
+        for index, part in enumerate(self.parts):
+            if index:
+                yield ""
+            yield to_rich(part)
 
     def to_text(self, width: int = 100) -> str:
         """Return the explanation as plain text, without colours."""

@@ -10,6 +10,8 @@ from importlib.resources import files
 from batchproof.page import _svg
 from batchproof.page._parts import Bars, Blocks, Code, Curves, Formula, Part, Table, Text, Tone
 
+# nothing is loaded, sent or run, whatever gets into a page; its own style is all that it may use
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _LONG = 24  # letters of a cell beyond which it is a text that wraps
 
 
@@ -62,6 +64,7 @@ def page(title: str, lede: str, sections: Sequence[tuple[str, Sequence[Part]]]) 
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         f'<header><h1>{escape(title)}</h1>\n<p class="lede">{escape(lede)}</p></header>\n'
         f"{body}\n</main>\n</body>\n</html>\n"

@@ -5,9 +5,11 @@ is meant, "wrong" the one that depends on the cut, "muted" what does not count.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+_LARGEST, _SMALLEST = 1e300, 1e-290
 Tone = Literal["plain", "exact", "wrong", "muted", "amber", "violet", "teal"]
 
 
@@ -23,6 +25,25 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
+def labels(values: Sequence[float]) -> list[str]:
+    """Return numbers with as few digits as tell those apart that differ, four or more.
+
+    Example:
+        >>> labels([1.65692, 1.65694, 1.65696])
+        ['1.65692', '1.65694', '1.65696']
+    """
+    for digits in range(4, 17):
+        written = [number(value, digits) for value in values]
+        if len(set(written)) == len(set(values)):
+            return written
+    return [repr(value) for value in values]
+
+
+def can_be_drawn(value: float) -> bool:
+    """Return whether a value is a number from which the ends of a scale can be computed."""
+    return abs(value) <= _LARGEST
+
+
 def printable(text: str) -> str:
     r"""Return a text whose control codes, which could drive a terminal, are escaped.
 
@@ -30,7 +51,7 @@ def printable(text: str) -> str:
         >>> printable("red \x1b[31m")
         'red \\x1b[31m'
     """
-    return "".join(c if c.isprintable() or c in "\n\xa0" else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or c in "\n\t\xa0" else repr(c)[1:-1] for c in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +145,7 @@ class Bars:
 
     def reach(self) -> tuple[float, float]:
         """Return how far the bars go left and right of zero; never both 0."""
-        values = [bar.value for bar in self.bars if math.isfinite(bar.value)]
+        values = [bar.value for bar in self.bars if can_be_drawn(bar.value)]
         left, right = max(0.0, -min(values, default=0.0)), max(0.0, max(values, default=0.0))
         # of less no share can be drawn: a scale that is its inverse would be infinite
         return (left, right) if left + right > 1e-300 else (0.0, 1.0)
@@ -197,7 +218,7 @@ class Series:
     Attributes:
         label: its name.
         x: increasing.
-        y: as long as x; what is not finite is left out.
+        y: as long as x; what is not finite, or beyond 1e300, is left out.
         error: half the height of its band at each point; none where empty or not finite.
         tone: its colour.
     """
@@ -209,12 +230,12 @@ class Series:
     tone: Tone = "plain"
 
     def points(self) -> list[tuple[float, float, float]]:
-        """Return (x, y, error) where y is finite; an error that is not is 0."""
+        """Return (x, y, error) where x and y can be drawn; an error that cannot be is 0."""
         errors = self.error or (0.0,) * len(self.x)
         return [
-            (x, y, e if math.isfinite(e) else 0.0)
+            (x, y, e if can_be_drawn(e) and e > 0 else 0.0)
             for x, y, e in zip(self.x, self.y, errors, strict=True)
-            if math.isfinite(y)
+            if can_be_drawn(x) and can_be_drawn(y)
         ]
 
 
@@ -248,9 +269,11 @@ class Curves:
 
 
 def _spread(low: float, high: float) -> tuple[float, float]:
-    if high > low:
+    size = max(abs(low), abs(high))
+    # a smaller range has no ticks that float64 tells apart
+    if high - low > max(1e-12 * size, _SMALLEST):
         return low, high
-    room = abs(low) / 2 or 0.5
+    room = size / 2 if size > _SMALLEST else 0.5
     return low - room, high + room
 
 

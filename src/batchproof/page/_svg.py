@@ -7,7 +7,17 @@ import math
 from collections.abc import Callable
 from html import escape
 
-from batchproof.page._parts import Bars, Blocks, Curves, Mark, Row, Series, number
+from batchproof.page._parts import (
+    Bars,
+    Blocks,
+    Curves,
+    Mark,
+    Row,
+    Series,
+    can_be_drawn,
+    labels,
+    number,
+)
 
 WIDTH = 360
 PLOT_HEIGHT = 216
@@ -40,7 +50,7 @@ def curves(part: Curves) -> str:
     room = (top - bottom) * 0.05
     bottom, top = bottom - room, top + room
     y_ticks = ticks(bottom, top)
-    margin = 27 + LETTER * max(len(number(tick)) for tick in y_ticks)
+    margin = 27 + LETTER * max(map(len, labels(y_ticks)))
 
     def x_at(x: float) -> float:
         return margin + (x - left) / (right - left) * (WIDTH - RIGHT - margin)
@@ -73,13 +83,13 @@ def _axes(
     floor, end = PLOT_HEIGHT - BOTTOM, WIDTH - RIGHT
     lines = [
         f'<path class="grid" d="M{margin:.1f} {y_at(y):.1f}H{end}"/>'
-        + _words(number(y), margin - 5, y_at(y) + 4, "end")
-        for y in y_ticks
+        + _words(label, margin - 5, y_at(y) + 4, "end")
+        for y, label in zip(y_ticks, labels(y_ticks), strict=True)
     ]
-    for x in x_ticks:
+    for x, label in zip(x_ticks, labels(x_ticks), strict=True):
         # moved to the left where the picture would end within it
-        at = min(x_at(x), WIDTH - LETTER * len(number(x)) / 2)
-        lines.append(_words(number(x), at, floor + 15.0, "middle"))
+        at = min(x_at(x), WIDTH - LETTER * len(label) / 2)
+        lines.append(_words(label, at, floor + 15.0, "middle"))
     lines.append(f'<path class="axis" d="M{margin:.1f} {TOP}V{floor}H{end}"/>')
     lines.append(_words(part.x_label, (margin + end) / 2, PLOT_HEIGHT - 6.0, "middle"))
     centre = (TOP + floor) / 2
@@ -128,7 +138,7 @@ def bars(part: Bars) -> str:
     body = []
     for index, bar in enumerate(part.bars):
         y = 36.0 * index
-        length = abs(bar.value) * scale if math.isfinite(bar.value) else 0.0
+        length = abs(bar.value) * scale if can_be_drawn(bar.value) else 0.0
         start = zero - length if bar.value < 0 else zero
         beside = (start - 5, "end") if bar.value < 0 else (zero + length + 5, "start")
         body.append(_words(bar.label, 0.0, y + 13, "start"))

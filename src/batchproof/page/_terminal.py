@@ -1,8 +1,11 @@
 """Parts for the terminal: pictures made of characters, legible without colour."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Literal
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text as Line
@@ -19,7 +22,9 @@ from batchproof.page._parts import (
     Table,
     Text,
     Tone,
-    number,
+    can_be_drawn,
+    labels,
+    printable,
 )
 
 STYLES: dict[Tone, str] = {
@@ -33,10 +38,26 @@ STYLES: dict[Tone, str] = {
 }
 BLOCKS: dict[Tone, str] = {"muted": "□", "wrong": "◆"}
 POINTS, MARKS = "●◇○+△▪", "◆▲"
-BAR_WIDTH = 36
 LOOSE = 16  # blocks in a row up to which a space parts them
-PLOT_WIDTH, PLOT_HEIGHT = 56, 12
+BAR_WIDTH, PLOT_WIDTH, PLOT_HEIGHT = 36, 56, 12
+GAP, INDENT = 2, 2
 EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """What is drawn for the width that it is given.
+
+    Attributes:
+        draw: called with the width in characters.
+    """
+
+    draw: Callable[[int], RenderableType]
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        yield self.draw(options.max_width)
 
 
 def to_rich(part: Part) -> RenderableType:
@@ -54,45 +75,87 @@ def to_rich(part: Part) -> RenderableType:
             return _text(part)
         case Formula() | Code():
             # too long a line goes on below: what is cut off cannot be copied
-            return Padding(Line(part.text, style="bold", overflow="fold"), (0, 0, 0, 4))
+            return Padding(_line(part.text, style="bold", overflow="fold"), (0, 0, 0, 4))
         case Table():
-            return _table(part)
+            return _Fitted(lambda width: _table(part, width))
         case Bars():
-            return _bars(part)
+            return _Fitted(lambda width: _bars(part, width))
         case Blocks():
-            return _blocks(part)
+            return _Fitted(lambda width: _blocks(part, width))
         case Curves():
-            return _curves(part)
+            return _Fitted(lambda width: _curves(part, width))
+
+
+def _line(text: str, style: str = "", **more: Any) -> Line:
+    return Line(printable(text), style=style, **more)
 
 
 def _text(part: Text) -> RenderableType:
     style = "" if part.tone == "plain" else f"bold {STYLES[part.tone]}"
-    body = Line(part.text, style=style)
-    return Group(Line(part.heading, style="bold underline"), body) if part.heading else body
+    body = _line(part.text, style=style)
+    return Group(_line(part.heading, "bold underline"), body) if part.heading else body
 
 
-def _table(part: Table) -> RenderableType:
-    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+def _table(part: Table, width: int) -> RenderableType:
+    """Return a table whose words wrap; where its numbers would be cut, one row below the other."""
+    columns = list(zip(part.columns, *part.rows, strict=True))
+    first = max(_longest_word(cell) for cell in columns[0])
+    others = [max(_longest_word(head), *map(len, cells)) for head, *cells in columns[1:] if cells]
+    if INDENT + first + sum(others) + GAP * len(others) > width:
+        return _rows_apart(part)
+    grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for index, column in enumerate(part.columns):
-        grid.add_column(column, justify="left" if index == 0 else "right")
+        least = None if not others else [first, *others][index]
+        justify: Literal["left", "right"] = "left" if index == 0 else "right"
+        grid.add_column(_line(column), justify=justify, min_width=least)
     for index, row in enumerate(part.rows):
-        tone = part.tone(index)
-        grid.add_row(*(Line(cell) for cell in row), style="" if tone == "plain" else STYLES[tone])
+        grid.add_row(*map(_line, row), style=_style(part.tone(index)))
     return _indent(grid)
 
 
-def _bars(part: Bars) -> RenderableType:
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()), default=0)
+
+
+def _rows_apart(part: Table) -> RenderableType:
+    """Return each row as lines of its own, a column and its value in each."""
+    lines: list[RenderableType] = []
+    for index, (first, *others) in enumerate(part.rows):
+        style = _style(part.tone(index))
+        lines.append(_line(f"{part.columns[0]} {first}".strip(), f"bold {style}".strip()))
+        grid = _grid(2)
+        for column, cell in zip(part.columns[1:], others, strict=True):
+            grid.add_row(_line(column), _line(cell, style))
+        lines.append(_indent(grid))
+    return Group(*lines)
+
+
+def _style(tone: Tone) -> str:
+    return "" if tone == "plain" else STYLES[tone]
+
+
+def _bars(part: Bars, width: int) -> RenderableType:
     left, right = part.reach()
-    scale = BAR_WIDTH / (left + right)
-    room = round(left * scale)
-    grid = _grid(wraps=0)
+    names = max((len(bar.label) for bar in part.bars), default=0)
+    notes = max((len(bar.text()) for bar in part.bars), default=0)
+    beside = INDENT + names + 2 * GAP + BAR_WIDTH + notes <= width
+    room = BAR_WIDTH if beside else max(8, min(BAR_WIDTH, width - INDENT - GAP - notes - 1))
+    scale = room / (left + right)
+    if beside:
+        grid = _grid(3)
+        for bar in part.bars:
+            grid.add_row(_line(bar.label), _bar(bar, scale, round(left * scale)), _line(bar.text()))
+        return Group(_line(part.title, "bold"), _indent(grid))
+    lines: list[RenderableType] = [_line(part.title, "bold")]
     for bar in part.bars:
-        grid.add_row(Line(bar.label), _bar(bar, scale, room), Line(bar.text()))
-    return Group(Line(part.title, style="bold"), _indent(grid))
+        grid = _grid(2)
+        grid.add_row(_bar(bar, scale, round(left * scale)), _line(bar.text()))
+        lines += [Padding(_line(bar.label), (0, 0, 0, INDENT)), _indent(grid)]
+    return Group(*lines)
 
 
 def _bar(bar: Bar, scale: float, room: int) -> Line:
-    length = abs(bar.value) * scale
+    length = abs(bar.value) * scale if can_be_drawn(bar.value) else 0.0
     if bar.value < 0:
         drawn = "█" * max(1, round(length))
         text = drawn.rjust(room) + "│"
@@ -103,18 +166,33 @@ def _bar(bar: Bar, scale: float, room: int) -> Line:
     return Line(text, style=STYLES[bar.tone], no_wrap=True)
 
 
-def _blocks(part: Blocks) -> RenderableType:
-    grid = _grid(wraps=1)
-    width = max((len(cell.text) for row in part.rows for cell in row.cells), default=0)
+def _blocks(part: Blocks, width: int) -> RenderableType:
+    letters = max((len(cell.text) for row in part.rows for cell in row.cells), default=0)
     close = max((len(row.cells) for row in part.rows), default=0) > LOOSE
-    for row in part.rows:
-        cells = _cells(row, width, "" if close and not width else " ")
-        grid.add_row(Line(row.label), cells, Line(row.note))
-    legend = Line("  ")
+    gap = "" if close and not letters else " "
+    rows = [(row, _cells(row, letters, gap)) for row in part.rows]
+    words = max((len(row.label) + len(row.note) for row in part.rows), default=0)
+    # below this the blocks would be a column of one or two
+    beside = INDENT + words + 2 * GAP + LOOSE <= width
+    lines: list[RenderableType] = [_line(part.title, "bold")]
+    if beside:
+        grid = _grid(3, wraps=1)
+        for row, cells in rows:
+            grid.add_row(_line(row.label), cells, _line(row.note))
+        lines.append(_indent(grid))
+    else:
+        for row, cells in rows:
+            told = f"{row.label}: {row.note}" if row.note else row.label
+            lines += [
+                Padding(_line(told), (0, 0, 0, INDENT)),
+                Padding(cells, (0, 0, 0, 2 * INDENT)),
+            ]
+    legend = Line(" " * INDENT)
     for tone, meaning in part.legend:
-        legend.append(f"{BLOCKS.get(tone, '■')} ", style=STYLES[tone]).append(f"{meaning}   ")
-    parts: list[RenderableType] = [Line(part.title, style="bold"), _indent(grid)]
-    return Group(*parts, legend) if part.legend else Group(*parts)
+        legend.append(f"{BLOCKS.get(tone, '■')} ", style=STYLES[tone]).append(
+            f"{printable(meaning)}   "
+        )
+    return Group(*lines, legend) if part.legend else Group(*lines)
 
 
 def _cells(row: Row, width: int, gap: str) -> Line:
@@ -126,31 +204,40 @@ def _cells(row: Row, width: int, gap: str) -> Line:
     return line
 
 
-def _curves(part: Curves) -> RenderableType:
-    _, _, bottom, top = part.bounds()
-    cells = _plot(part)
-    rows: list[RenderableType] = [Line(part.title, style="bold"), Line(f"  {part.y_label}")]
-    edge = max(len(number(top)), len(number(bottom)))
-    for index, cell_row in enumerate(cells):
-        value = number(top) if index == 0 else number(bottom) if index == PLOT_HEIGHT - 1 else ""
-        rows.append(Line.assemble(f"  {value:>{edge}} │", *cell_row, no_wrap=True))
-    return Group(*rows, *_foot(part, edge), _key(part))
+def _curves(part: Curves, width: int) -> RenderableType:
+    left, right, bottom, top = part.bounds()
+    highest, lowest = labels((top, bottom))
+    edge = max(len(highest), len(lowest))
+    room = max(8, min(PLOT_WIDTH, width - edge - INDENT - 3))
+    rows: list[RenderableType] = [_line(part.title, "bold"), _line(f"  {part.y_label}")]
+    for index, cells in enumerate(_plot(part, room)):
+        value = highest if index == 0 else lowest if index == PLOT_HEIGHT - 1 else ""
+        rows.append(Line.assemble(f"  {value:>{edge}} │", *cells, no_wrap=True))
+    first, last = labels((left, right))
+    axis = f"{first}{last:>{max(1, room - len(first))}}"
+    rows.append(Line(f"  {'':>{edge}} └{'─' * room}", no_wrap=True))
+    under = f"  {'':>{edge}}  {axis}"
+    beside = len(under) + GAP + len(part.x_label) <= width
+    rows.append(_line(f"{under}  {part.x_label}" if beside else under, no_wrap=True))
+    if not beside:
+        rows.append(_line(f"  {'':>{edge}}  {part.x_label}"))
+    return Group(*rows, _key(part))
 
 
-def _plot(part: Curves) -> list[list[tuple[str, str]]]:
+def _plot(part: Curves, room: int) -> list[list[tuple[str, str]]]:
     """Return a grid of (glyph, style); the first series lies on top, marks above all."""
     left, right, bottom, top = part.bounds()
-    cells = [[(" ", "")] * PLOT_WIDTH for _ in range(PLOT_HEIGHT)]
+    cells = [[(" ", "")] * room for _ in range(PLOT_HEIGHT)]
 
     def put(x: float, y: float, glyph: str, tone: Tone) -> None:
-        column = round((x - left) / (right - left) * (PLOT_WIDTH - 1))
+        column = round((x - left) / (right - left) * (room - 1))
         line = round((top - y) / (top - bottom) * (PLOT_HEIGHT - 1))
         cells[line][column] = (glyph, STYLES[tone])
 
     for place, series in reversed(list(enumerate(part.series))):
         points = series.points()
         for (x0, y0, _), (x1, y1, _) in pairwise(points):
-            steps = round((x1 - x0) / (right - left) * PLOT_WIDTH)
+            steps = round((x1 - x0) / (right - left) * room)
             for step in range(1, steps):
                 share = step / steps
                 put(x0 + share * (x1 - x0), y0 + share * (y1 - y0), "·", series.tone)
@@ -161,34 +248,25 @@ def _plot(part: Curves) -> list[list[tuple[str, str]]]:
     return cells
 
 
-def _foot(part: Curves, edge: int) -> list[Line]:
-    left, right, _, _ = part.bounds()
-    axis = f"{number(left)}{number(right):>{PLOT_WIDTH - len(number(left))}}"
-    return [
-        Line(f"  {'':>{edge}} └{'─' * PLOT_WIDTH}", no_wrap=True),
-        Line(f"  {'':>{edge}}  {axis}  {part.x_label}", no_wrap=True),
-    ]
-
-
 def _key(part: Curves) -> Line:
     key = Line("  ")
     for place, series in enumerate(part.series):
         glyph = POINTS[place % len(POINTS)]
-        key.append(f"{glyph} ", style=STYLES[series.tone]).append(f"{series.label}   ")
+        key.append(f"{glyph} ", style=STYLES[series.tone]).append(f"{printable(series.label)}   ")
     for place, mark in enumerate(part.marks):
         key.append(f"{MARKS[place % len(MARKS)]} ", style=STYLES[mark.tone]).append(
-            f"{mark.label}   "
+            f"{printable(mark.label)}   "
         )
     return key
 
 
-def _grid(*, wraps: int) -> Grid:
-    """Return a grid of label, picture and note, of which one may take several lines."""
-    grid = Grid.grid(padding=(0, 2, 0, 0))
-    for column in range(3):
+def _grid(columns: int, wraps: int | None = None) -> Grid:
+    """Return a grid without lines, of which one column may take several lines."""
+    grid = Grid.grid(padding=(0, GAP, 0, 0))
+    for column in range(columns):
         grid.add_column(no_wrap=column != wraps)
     return grid
 
 
 def _indent(grid: Grid) -> Padding:
-    return Padding(grid, (0, 0, 0, 2), expand=False)
+    return Padding(grid, (0, 0, 0, INDENT), expand=False)

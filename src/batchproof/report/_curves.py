@@ -5,7 +5,7 @@ a picture can show, and each is the exact mean over its steps.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from batchproof.page import Curves, Part, Series, Tone
 from batchproof.report._run import Run
@@ -98,9 +98,17 @@ def _pooled(points: Sequence[Record]) -> list[Record]:
     for start in range(0, len(points), each):
         some = points[start : start + each]
         last = some[-1]
-        total, weight = math.fsum(p.total for p in some), math.fsum(p.weight for p in some)
+        total, weight = _sum(p.total for p in some), _sum(p.weight for p in some)
         pooled.append(Record(last.step, last.epoch, last.name, total, weight, last.unit, last.span))
     return pooled
+
+
+def _sum(values: Iterable[float]) -> float:
+    """Return the exact sum of finite values; NaN where it is beyond float64."""
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        return math.nan
 
 
 def _settings(runs: Sequence[Run]) -> list[Part]:

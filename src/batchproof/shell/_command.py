@@ -34,7 +34,8 @@ class Command(TyperCommand):
                 name, text = record
                 is_argument = parameter.param_type_name == "argument"
                 shown = name.partition(" <")[0] if is_argument else name
-                records[parameter.param_type_name].append((shown, text))
+                # some versions of typer escape brackets for a renderer that is not used here
+                records[parameter.param_type_name].append((shown, text.replace("\\[", "[")))
         for title, rows in (("Arguments", records["argument"]), ("Options", records["option"])):
             if rows:
                 with formatter.section(title):
