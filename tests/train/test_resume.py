@@ -1,3 +1,5 @@
+import errno
+import hashlib
 import json
 import os
 import resource
@@ -12,7 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import batchproof as bp
+import killed_with_worker
 from batchproof.train import Callback, RunFolder
+from batchproof.train._outputs import _log
 from small_runs import batches, classifier, samples, trainer
 
 SCRIPT = Path(__file__).parent.parent / "support" / "killed_run.py"
@@ -392,3 +396,206 @@ def test_times_are_kept_apart_from_the_log(tmp_path):
     assert 0 < sum(parts) <= entries[0]["seconds"]
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert all("seconds" not in json.loads(line) for line in lines)
+
+
+def test_a_run_is_resumed_at_once_while_a_worker_of_the_killed_process_lives(tmp_path):
+    run, note = tmp_path / "run", tmp_path / "worker"
+    script = SCRIPT.with_name("killed_with_worker.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(run), str(note)], timeout=120, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    worker = int(note.read_text())
+    try:
+        os.kill(worker, 0)
+        killed_with_worker.train(run, note, 0, [])
+        os.kill(worker, 0)
+    finally:
+        os.kill(worker, signal.SIGKILL)
+    assert [r.epoch for r in RunFolder(run).records() if r.name == "train_loss"] == [1, 2, 3]
+    assert not (run / ".lock").exists()
+
+
+def resumed(run, **options):
+    return trainer(run_dir=run, **options).fit(batches(16), batches(9), max_epochs=3, resume=True)
+
+
+def with_other_digits(text):
+    return text.replace('"samples": 9', '"samples": 8', 1)
+
+
+def with_a_bit_flipped(text):
+    return text.replace('"total"', '"tot`l"', 1)
+
+
+@pytest.mark.parametrize(
+    ("alter", "line"),
+    [
+        (with_other_digits, 4),
+        (with_a_bit_flipped, 1),
+        (lambda text: text.replace("\n", "\n\n", 2), 2),
+        (lambda text: "[1, 2]" + " " * 100 + text, 1),
+        (lambda text: "[" * 1_500 + "\n" + text, 1),
+    ],
+    ids=["digits", "a bit", "empty lines", "a list", "deep"],
+)
+def test_a_log_that_was_altered_is_refused_by_its_line(tmp_path, alter, line):
+    run = tmp_path / "run"
+    begun(run)
+    log = run / "metrics.jsonl"
+    whole = log.read_text()
+    log.write_text(alter(whole))
+    with pytest.raises(bp.CheckpointError, match=rf"^line {line} of {log} (was altered|is no rec)"):
+        resumed(run)
+    log.write_text(whole)
+    resumed(run)
+
+
+def test_a_log_that_is_no_text_or_ends_within_a_line_is_refused(tmp_path):
+    run = tmp_path / "run"
+    begun(run)
+    log = run / "metrics.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(b"\xff" + whole[1:])
+    with pytest.raises(bp.CheckpointError, match=rf"^line 1 of {log} is no record"):
+        resumed(run)
+    lines = whole.count(b"\n")
+    log.write_bytes(whole[:-1] + b"\0")
+    with pytest.raises(bp.CheckpointError, match=rf"^line {lines} of {log} was cut short"):
+        resumed(run)
+
+
+def test_a_log_that_was_altered_along_with_its_table_is_refused(tmp_path):
+    run = tmp_path / "run"
+    begun(run)
+    for name, old, new in (
+        ("metrics.jsonl", '"samples": 9', '"samples": 8'),
+        ("metrics.csv", ",9,", ",8,"),
+    ):
+        path = run / name
+        path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(
+        bp.CheckpointError, match=r"^a line of the first \d+ of .*jsonl was altered"
+    ):
+        resumed(run)
+
+
+def test_a_checkpoint_of_an_older_version_has_no_digest_of_the_log_and_is_resumed(tmp_path):
+    run = tmp_path / "run"
+    begun(run)
+    path = run / "last" / "state.pt"
+    state = torch.load(path, weights_only=True)
+    del state["log digest"]
+    for rank in state["ranks"]:
+        del rank["own of validation"], rank["own of loss"]
+    torch.save(state, path)
+    digests = json.loads((run / "last" / "digests.json").read_text())
+    digests["state.pt"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (run / "last" / "digests.json").write_text(json.dumps(digests))
+    history = resumed(run)
+    assert not history.notices
+    assert len(history.epochs("val_loss")) == 3
+
+
+def test_a_log_that_is_emptied_while_the_run_writes_to_it_stops_the_run(tmp_path):
+    run = tmp_path / "run"
+
+    class Empty(Callback):
+        def on_epoch(self, position, history):
+            (run / "metrics.jsonl").write_text("")
+
+    with pytest.raises(bp.RunStoppedError, match="was altered while the run was writing to it"):
+        trainer(run_dir=run, callbacks=[Empty()]).fit(batches(16), max_epochs=3)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timing.jsonl"])
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path, name, kind):
+    run = tmp_path / "run"
+    begun(run)
+    victim = (run / name).rename(tmp_path / "elsewhere")
+    before = victim.read_bytes()
+    os.mkfifo(run / name) if kind == "pipe" else (run / name).symlink_to(victim)
+    with pytest.raises(bp.CheckpointError, match=rf"{name} cannot be read: is "):
+        resumed(run)
+    assert victim.read_bytes() == before
+
+
+def test_the_table_is_not_written_through_a_link(tmp_path):
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    begun(run)
+    victim.write_text("mine")
+    (run / "metrics.csv").unlink()
+    (run / "metrics.csv").symlink_to(victim)
+    resumed(run)
+    assert victim.read_text() == "mine"
+    assert not (run / "metrics.csv").is_symlink()
+    assert (run / "metrics.csv").read_text().count("\n") == len(RunFolder(run).records()) + 1
+
+
+def test_a_link_that_is_put_in_the_place_of_the_table_stops_the_run(tmp_path):
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    victim.write_text("mine")
+
+    class Link(Callback):
+        def on_epoch(self, position, history):
+            (run / "metrics.csv").unlink()
+            (run / "metrics.csv").symlink_to(victim)
+
+    with pytest.raises(bp.RunStoppedError, match="remove the link that is in the place of a file"):
+        trainer(run_dir=run, callbacks=[Link()]).fit(batches(16), max_epochs=3)
+    assert victim.read_text() == "mine"
+
+
+def refusing(number):
+    """A write of the log that the system refuses."""
+
+    def refuse(self, name, text):
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "make it writable"),
+        (errno.EROFS, "make it writable"),
+        (errno.EMFILE, r"raise the limit of open files \(ulimit -n\)"),
+        (errno.EIO, "find out what the system refuses"),
+    ],
+    ids=errno.errorcode.get,
+)
+def test_the_remedy_is_that_of_what_the_system_refuses(tmp_path, monkeypatch, number, remedy):
+    class Refuse(Callback):
+        def on_epoch(self, position, history):
+            monkeypatch.setattr(_log.LogFiles, "_append", refusing(number))
+
+    text = rf"cannot write to .*; step 2 is safe in .*last; {remedy} and resume: resume=True"
+    with pytest.raises(bp.RunStoppedError, match=text):
+        trainer(run_dir=tmp_path / "run", callbacks=[Refuse()]).fit(batches(16), max_epochs=3)
+
+
+def test_a_run_that_may_not_be_written_names_no_step_that_it_has_not_read(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    begun(run)
+
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(_log, "locked", refuse)
+    text = r"cannot resume in .*: permission denied; .*last is as it was; make it writable and res"
+    with pytest.raises(bp.RunStoppedError, match=text):
+        resumed(run)
+
+
+def test_a_run_whose_folder_is_deleted_ends_with_what_can_be_done(tmp_path):
+    run = tmp_path / "run"
+
+    class Delete(Callback):
+        def on_epoch(self, position, history):
+            run.rename(tmp_path / "moved")
+
+    with pytest.raises(bp.RunFolderError, match=r"no such file.*; move it back to its place, or"):
+        trainer(run_dir=run, callbacks=[Delete()]).fit(batches(16), max_epochs=3)

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from torch import nn
 
 import batchproof as bp
 from batchproof.train import RunFolder
+from batchproof.train._checkpoints import _folder
+from batchproof.train._outputs import _log
 from small_runs import batches, classifier, criterion, samples, trainer
 
 
@@ -149,3 +152,66 @@ def test_a_run_without_validation_has_no_best(tmp_path):
     assert RunFolder(tmp_path / "run").best() is None
     with pytest.raises(bp.CheckpointError, match=r"run has no best weights, .*run/last serves"):
         RunFolder(tmp_path / "run").weights("best")
+
+
+def test_files_are_readable_by_whom_the_umask_lets_read_them(tmp_path):
+    before = os.umask(0o027)
+    try:
+        trainer(run_dir=tmp_path / "run", ema=0.5).fit(batches(), batches(), max_epochs=1)
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {"weights.safetensors", "averaged.safetensors"} <= {path.name for path in files}
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o640"}
+
+
+def abandoned(folder):
+    folder.mkdir()
+    (folder / "config.json").touch()
+    (folder / ".lock").touch()
+    return folder
+
+
+def test_what_a_killed_start_left_is_removed_by_the_next(tmp_path):
+    left = [abandoned(tmp_path / ".run.123.draft"), tmp_path / ".run.124.draft"]
+    left[1].mkdir()
+    others = [abandoned(tmp_path / ".other.123.draft"), abandoned(tmp_path / ".run.x.draft")]
+    trainer(run_dir=tmp_path / "run").fit(batches(), max_epochs=1)
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "run", *others])
+
+
+def test_the_draft_of_a_run_that_begins_is_left_alone(tmp_path):
+    draft = abandoned(tmp_path / ".run.123.draft")
+    lock = _log.locked(draft)
+    trainer(run_dir=tmp_path / "run").fit(batches(), max_epochs=1)
+    assert (draft / "config.json").exists()
+    lock.release()
+
+
+def test_of_two_runs_that_begin_at_once_the_later_one_says_that_the_folder_is_taken(tmp_path):
+    run = tmp_path / "run"
+
+    real = _folder.expect_free
+    calls = []
+
+    def only_before(folder):
+        calls.append(folder)
+        if len(calls) == 1:
+            # another run takes the folder after the last look at it
+            trainer(run_dir=run).fit(batches(), max_epochs=1)
+        else:
+            real(folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_folder, "expect_free", only_before)
+        with pytest.raises(bp.RunFolderError, match="run exists already and is never overwritten"):
+            trainer(run_dir=run).fit(batches(), max_epochs=1)
+    assert RunFolder(run).records()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused_before_training(tmp_path):
+    run = tmp_path / os.fsdecode(b"run-\xff")
+    with pytest.raises(bp.SettingError, match="whose name is not UTF-8"):
+        trainer(run_dir=run).fit(batches(), max_epochs=1)
+    assert not list(tmp_path.iterdir())

@@ -189,14 +189,15 @@ def _content(path: Path) -> bytes:
 
 def _records(path: Path, content: bytes) -> Iterator[tuple[int, Record]]:
     """Yield the records of a log with the numbers of their lines, from 1."""
-    lines = content.split(b"\n")
-    if lines.pop():
-        raise CheckpointError(f"line {len(lines) + 1} of {path} was cut short; {_RESTORE}")
+    *lines, rest = content.split(b"\n")
     for number, line in enumerate(lines, 1):
         try:
-            yield number, _record(line)
+            record = _record(line)
         except ValueError:
             raise CheckpointError(f"line {number} of {path} is no record; {_RESTORE}") from None
+        yield number, record
+    if rest:
+        raise CheckpointError(f"line {len(lines) + 1} of {path} was cut short; {_RESTORE}")
 
 
 def _record(line: bytes) -> Record:
