@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -130,8 +131,13 @@ def _feed(running: Any, part: Any) -> None:
     elif isinstance(part, tuple | list):
         for each in part:
             _feed(running, each)
+    elif isinstance(part, np.ndarray):
+        _feed(running, [str(part.dtype), *part.shape])
+        running.update(str(part.tolist()).encode() if part.dtype.hasobject else part.tobytes())
     elif hasattr(part, "__dict__") and vars(part):
         _feed(running, vars(part))
+    elif is_branch(part):  # a dataclass with slots
+        _feed(running, dict(items(part)))
     else:
         running.update(type(part).__name__.encode())
         running.update(repr(part).encode() if isinstance(part, str | int | float) else b"")

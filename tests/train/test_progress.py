@@ -2,13 +2,16 @@ import io
 import itertools
 import re
 
+import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
+import batchproof as bp
 from batchproof.train import LiveProgress, NoProgress, PlainProgress, Position, Record
 from batchproof.train._outputs import _progress
 from batchproof.train._outputs._progress import progress_on
-from small_runs import batches, trainer
+from small_runs import batches, samples, trainer
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
@@ -105,3 +108,95 @@ def test_progress_of_ones_own_is_told():
     trainer(progress=Own()).fit(batches(16), max_epochs=1)
     assert len(heard) == 2
     assert all(torch.isfinite(torch.tensor(heard)))
+
+
+def lines_drawn(width, names, *, validation=False):
+    """The last line that a terminal of a width shows."""
+    out = console(terminal=True, width=width)
+    progress = LiveProgress(out)
+    progress.begin_epoch(1, 12, 1949)
+    if validation:
+        progress.begin_validation(143)
+    progress._next = 0.0
+    progress.tick(Position(0, 5, 1200), lambda: dict.fromkeys(names, 0.31771))
+    drawn = re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.file.getvalue()))
+    progress.close()
+    return [line for line in drawn if line.strip()][-1]
+
+
+MEANS = ["train_loss", "train_accuracy", "train_accuracy_of_rows"]
+
+
+@pytest.mark.parametrize("width", [140, 100, 80, 60, 40])
+@pytest.mark.parametrize("validation", [False, True])
+def test_the_means_are_what_is_shortened_where_the_terminal_is_narrow(width, validation):
+    line = lines_drawn(width, MEANS, validation=validation)
+    assert len(line.rstrip()) <= width
+    label = "epoch 1/12  validation" if validation else "epoch 1/12"
+    assert line.startswith(f"{label} ━")
+    assert ("1200/143" if validation else "1200/1949") in line
+    assert ("train_accuracy_of_rows 0.3177" in line) == (width == 140)
+    if width == 80 and not validation:
+        assert line.rstrip().endswith("train_loss 0.3177  …")
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are():
+    assert "[/acc] 0.3177" in lines_drawn(120, ["[/acc]"])
+
+
+class Told(NoProgress):
+    def __init__(self):
+        self.ticked, self.recorded = [], []
+
+    def tick(self, position, read):
+        self.ticked.append(read()["train_loss"])
+
+    def records(self, records):
+        self.recorded.append(next(r.value for r in records if r.name == "train_loss"))
+
+
+def test_a_mean_under_one_name_is_the_epochs_so_far_and_at_its_end():
+    def loss(model, batch):
+        return bp.reduce(batch + 0 * model(torch.ones(1, 4)).sum())
+
+    def fit(progress):
+        model = nn.Linear(4, 1)
+        return trainer(model, loss=loss, progress=progress, log_every=4).fit(
+            [torch.full((1,), float(value)) for value in range(1, 11)], max_epochs=2
+        )
+
+    told = Told()
+    history = fit(told)
+    so_far = [sum(range(1, n + 1)) / n for n in range(1, 11)]
+    assert told.ticked == pytest.approx(so_far * 2)
+    assert told.recorded == pytest.approx([so_far[3], so_far[7], so_far[1], so_far[5], so_far[9]])
+    # the log's records are over the last steps, and say so
+    steps = [r.value for r in history.records if r.span == "steps" and r.name == "train_loss"]
+    assert steps[:2] == [2.5, 6.5]
+    out = console(terminal=False)
+    fit(out)
+    shown = [float(value) for value in re.findall(r"train_loss ([0-9.]+)", out.file.getvalue())]
+    assert shown[:3] == pytest.approx([2.5, 4.5, 5.5])
+
+
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        while True:
+            yield from zip(*samples(8), strict=True)
+
+
+def test_it_is_said_when_validation_never_comes_on_a_stream():
+    out = console(terminal=False, width=400)
+    loader = torch.utils.data.DataLoader(Endless(), batch_size=4)
+    history = trainer(patience=2, progress=out).fit(loader, batches(9), max_steps=5)
+    assert len(history.epochs("val_loss")) == 1
+    (notice,) = history.notices
+    assert "validation comes when it ends, or after 5 steps" in notice
+    assert "limit_train_batches=N makes an epoch of N batches" in out.file.getvalue()
+    limited = trainer(limit_train_batches=2).fit(loader, batches(9), max_steps=5)
+    assert len(limited.epochs("val_loss")) == 3
+
+
+def test_nothing_is_said_of_a_loader_that_says_where_an_epoch_ends():
+    assert not trainer().fit(batches(16), batches(9), max_steps=3).notices
+    assert not trainer().fit(list(batches(16)), max_steps=3).notices

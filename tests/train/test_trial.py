@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CyclicLR, ReduceLROnPlateau, StepLR
 
 import batchproof as bp
-from batchproof.train import first_batch, model_summary
+from batchproof.train import LrSweep, _trials, first_batch, model_summary
 from small_runs import batches, classifier, criterion, samples, trainer
 
 
@@ -212,3 +213,98 @@ def test_a_schedule_that_cannot_count_what_it_is_asked_to_is_refused(unchecked):
         trainer(model, optimizer=optimizer, scheduler=plateau).fit(batches(), max_epochs=1)
     with pytest.raises(bp.SettingError, match="scheduler_per is 'batch'"):
         trainer(model, optimizer=optimizer, scheduler=plateau, scheduler_per="batch")
+
+
+def popping(model, batch):
+    labels = batch.pop("labels")
+    return criterion()(model, (batch.pop("inputs"), labels))
+
+
+def test_a_loss_that_takes_its_batch_apart_is_looked_at_in_a_copy():
+    x, y = samples(16)
+    loader = [{"inputs": x[:8], "labels": y[:8]}, {"inputs": x[8:], "labels": y[8:]}]
+    plain = trainer(classifier()).fit([(x[:8], y[:8]), (x[8:], y[8:])], max_epochs=1)
+    popped = trainer(classifier(), loss=popping).fit(loader, max_epochs=1)
+    assert popped.values("train_loss") == plain.values("train_loss")
+    nested = [{"all": each} for each in ({"inputs": x, "labels": y},)]
+    trainer(loss=lambda model, batch: popping(model, batch["all"])).fit(nested, max_epochs=1)
+
+
+def test_a_loss_that_changes_its_batch_in_place_changes_it_once():
+    seen = []
+
+    def loss(model, batch):
+        seen.append(batch[0].mean().item())
+        return criterion()(model, (batch[0].add_(1.0), batch[1]))
+
+    x, y = samples(8)
+    trainer(loss=loss).fit([(x.clone(), y)], max_epochs=1)
+    assert seen[0] == seen[1]
+
+
+@dataclass
+class Both:
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+@dataclass(slots=True)
+class Slotted:
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+def of_fields(model, batch):
+    return criterion()(model, (batch.x, batch.y))
+
+
+@pytest.mark.parametrize("kind", [Both, Slotted])
+def test_dataclass_batches_are_looked_at_for_nan_and_told_apart(tmp_path, kind):
+    x, y = samples(16)
+    loader = [kind(x[:8], y[:8]), kind(x[8:], y[8:])]
+    trainer(loss=of_fields, run_dir=tmp_path / "run").fit(loader, max_epochs=1)
+    other = [kind(x[:8] + 1, y[:8]), kind(x[8:], y[8:])]
+    with pytest.raises(bp.CheckpointError, match="first batch was"):
+        trainer(loss=of_fields, run_dir=tmp_path / "run").fit(other, max_epochs=2, resume=True)
+    x[11] = float("nan")
+    with pytest.raises(bp.NonFiniteError, match=r"sample 3 \(from 0\) holds NaN"):
+        trainer(loss=of_fields).fit(loader, max_epochs=1)
+    with pytest.raises(bp.DataError, match=r"NaN or infinity in sample 3 \(from 0\)"):
+        trainer(loss=of_fields).fit(loader[1:], max_epochs=1)
+    with pytest.raises(bp.NonFiniteError, match=r"batch 2 of 2, whose sample 3 \(from 0\)"):
+        bp.evaluate(classifier(), loader, of_fields)
+
+
+def noisy(count, seed, fall=0.0):
+    """Losses that vary by 0.1 about 1, and fall by so much in the middle third."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = 0.1 * torch.randn(count, generator=generator, dtype=torch.float64)
+    ramp = torch.linspace(-1, 2, count, dtype=torch.float64).clamp(0, 1)
+    losses = (1 - fall * ramp + noise).tolist()
+    rates = tuple(10 ** (6 * i / (count - 1) - 6) for i in range(count))
+    return LrSweep(rates, tuple(losses), tuple(_trials._smoothed(losses)))
+
+
+def test_noise_is_no_fall():
+    suggested = [noisy(100, seed).suggestion for seed in range(200)]
+    assert sum(rate is not None for rate in suggested) <= 4
+    assert "no fall beyond the noise is seen" in str(noisy(100, 0))
+
+
+def test_a_fall_is_suggested_where_it_is_and_not_among_the_first_steps():
+    for seed in range(50):
+        rate = noisy(100, seed, fall=1.0).suggestion
+        assert 1e-5 < rate < 1e-1
+
+
+def test_no_rate_is_suggested_for_a_model_that_is_trained():
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    fitted = trainer(model, optimizer=optimizer)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4000, 4, generator=generator)
+    y = torch.randint(0, 3, (4000,), generator=generator)
+    loader = [(x[i : i + 16], y[i : i + 16]) for i in range(0, 4000, 16)]
+    fitted.fit(loader, max_epochs=3)
+    found = fitted.find_lr(loader)
+    assert found.suggestion is None

@@ -37,7 +37,7 @@ from batchproof.train._state import Parts
 _SMOOTHING = 0.9
 _BLOWN_UP = 4.0
 # steps that are not looked at in the beginning, and how far noise carries the smoothed loss
-_SKIPPED, _RANGE = 10, 6.0
+_SKIPPED, _RANGE = 10, 8.0
 
 
 @contextmanager
@@ -146,9 +146,9 @@ class LrSweep:
         """Return the largest fall of the smoothed loss that noise alone is likely to give.
 
         Steps' losses that vary by sigma differ from step to step by sqrt(2) sigma, in the median
-        by 0.954 sigma; few large ones, where the loss does fall, do not move the median. The
-        smoothed loss then varies by sqrt((1 - s) / (1 + s)) sigma = 0.23 sigma, from its highest to
-        its lowest by some 6 times that.
+        by 0.954 sigma; few large changes, where the loss does fall, do not move the median. The
+        smoothed loss then varies by sqrt((1 - s) / (1 + s)) sigma = 0.23 sigma, and by 8 times
+        that between two of some 100 steps in one sweep of 200.
         """
         changes = [abs(b - a) for a, b in itertools.pairwise(self.losses[: lowest + 1])]
         sigma = statistics.median(changes) / 0.954
