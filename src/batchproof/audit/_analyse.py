@@ -1,0 +1,98 @@
+"""The audit of one file: its code is interpreted, and every rule looks at what happens in it."""
+
+import pkgutil
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import import_module
+
+from batchproof.audit import rules
+from batchproof.audit._dimensions._interpreter import interpret
+from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._finding import Finding
+from batchproof.audit._project import Project, Source
+from batchproof.audit._reports import Report
+from batchproof.mistakes import mistake
+
+Rule = Callable[[Trace], Iterator[Report]]
+
+# a file in which a rule can find something has one of these
+_WORTH = re.compile(
+    r"\.backward\(|for\b.*\b\w*(?:loader|dl|iter\w*|batches)\b|(?:[lL]oss|criterion|entropy)\w*\("
+    r"|(?:masked?|pad|valid)\w*\)?\)\.mean\(|_batch\("
+)
+_TORCH = re.compile(
+    r"\b(torch|lightning|accelerate|transformers|fastai|ignite|optimizer|backward|criterion)\b|loader|_loss|losses"
+)
+
+
+@cache
+def all_rules() -> dict[str, Rule]:
+    """Return the rules by the name of the mistake they find."""
+    names = sorted(
+        m.name for m in pkgutil.iter_modules(rules.__path__) if not m.name.startswith("_")
+    )
+    package = rules.__name__
+    return {n.replace("_", "-"): import_module(f"{package}.{n}").find for n in names}
+
+
+def analyse(source: Source, path: str, project: Project | None = None) -> list[Finding]:
+    """Return the mistakes in a file, in the order of its lines.
+
+    Args:
+        source: its text and its syntax tree.
+        path: the file, as findings name it.
+        project: what follows imports into files of the same project; None follows none.
+
+    Example:
+        >>> text = '''
+        ... import torch.nn.functional as F
+        ... from torch.utils.data import DataLoader
+        ... def validate(model, data):
+        ...     loader = DataLoader(data, batch_size=64)
+        ...     total = 0.0
+        ...     for x, y in loader:
+        ...         total += F.cross_entropy(model(x), y).item()
+        ...     return total / len(loader)
+        ... '''
+        >>> source = Source(Path("validate.py"), text, ast.parse(text))
+        >>> [(f.line, f.name, f.grade) for f in analyse(source, "validate.py")]
+        [(9, 'mean-of-batch-means', 'sure')]
+    """
+    text = source.text
+    if not (_WORTH.search(text) and _TORCH.search(text)):
+        return []
+    traces = interpret(source.path, source.tree, project, text)
+    found: dict[tuple[str, int, int], Finding] = {}
+    for trace in traces:
+        for name, find in all_rules().items():
+            for report in find(trace):
+                if report.event.module is not trace.module:
+                    continue
+                finding = _finding(name, report, source, path)
+                key = name, finding.line, finding.column
+                if key not in found or (found[key].grade, finding.grade) == ("likely", "sure"):
+                    found[key] = finding
+    return sorted(found.values(), key=lambda f: (f.line, f.column, f.name))
+
+
+def _finding(name: str, report: Report, file: Source, path: str) -> Finding:
+    known = mistake(name)
+    node = report.node or report.event.node
+    line, column, end_line, end_column = file.span(node)
+    return Finding(
+        name,
+        known.code,
+        report.grade,
+        path,
+        line,
+        column,
+        end_line,
+        end_column,
+        known.sentence,
+        report.computes,
+        report.meant,
+        report.evidence,
+        report.remedy or known.remedy.code,
+        report.fix,
+    )

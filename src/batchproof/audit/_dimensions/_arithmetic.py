@@ -1,0 +1,294 @@
+"""Sums, products and quotients of dimensions."""
+
+import ast
+from dataclasses import replace
+
+from batchproof.audit._dimensions._lattice import (
+    UNKNOWN,
+    Base,
+    Constant,
+    Count,
+    Listing,
+    Loader,
+    Option,
+    Quantity,
+    Tensor,
+    Unknown,
+    Value,
+)
+from batchproof.audit._dimensions._names import words_of
+
+SAMPLES = {"batch", "elements", "mask"}
+_MASKS = ("mask", "pad", "valid", "bound")
+
+
+def is_mask(value: Value) -> str:
+    """Return the name of a mask, where a value is one, or ""."""
+    if isinstance(value, Tensor) and value.form == "mask":
+        return value.text or "mask"
+    text = value.text if isinstance(value, Tensor | Unknown) else ""
+    if any(word in words_of(text) for word in _MASKS) and not (
+        isinstance(value, Tensor) and value.output
+    ):
+        return text
+    return ""
+
+
+def name_of(value: Value) -> str:
+    """Return how the code writes a plain divisor or factor, or ""."""
+    if isinstance(value, Constant):
+        return str(value.value)
+    return value.text if isinstance(value, Option | Unknown | Count) else ""
+
+
+def multiply(first: Value, second: Value) -> Value:
+    """Return the dimension of a product."""
+    if isinstance(second, Quantity) and not isinstance(first, Quantity):
+        first, second = second, first
+    if isinstance(first, Quantity):
+        return _scale(first, second)
+    if isinstance(first, Tensor) or isinstance(second, Tensor):
+        return blend(first, second)
+    if isinstance(first, Constant) and isinstance(second, Constant):
+        return _fold(ast.Mult(), first, second)
+    return UNKNOWN
+
+
+def _scale(quantity: Quantity, by: Value) -> Value:
+    mask = is_mask(by)
+    if mask and quantity.base == "elements":
+        return replace(quantity, masked=mask)
+    if isinstance(by, Count):
+        if by.unit in SAMPLES and quantity.base == "mean" and not quantity.over:
+            if f"/{by.unit}" in quantity.scales:
+                return replace(quantity, scales=_without(quantity.scales, f"/{by.unit}"))
+            unit = "sample" if by.unit == "batch" else by.unit
+            return replace(quantity, base="sum", unit=unit, graph=quantity.graph)
+        return _scaled(quantity, f"*{by.text or by.unit}")
+    if isinstance(by, Option | Unknown):
+        inverse = f"/{by.text}"
+        if by.text and inverse in quantity.scales:
+            return replace(quantity, scales=_without(quantity.scales, inverse))
+        return _scaled(quantity, f"*{by.text}")
+    if isinstance(by, Constant):
+        return replace(quantity, scales=_without(quantity.scales, f"/{by.value}"))
+    if isinstance(by, Tensor):
+        graph = True if by.graph else quantity.graph
+        return replace(quantity, sure=quantity.base == "elements" and quantity.sure, graph=graph)
+    return replace(quantity, base="unknown", sure=False)
+
+
+def _scaled(quantity: Quantity, scale: str) -> Quantity:
+    return replace(quantity, scales=(*quantity.scales, scale)[-4:])
+
+
+def _without(scales: tuple[str, ...], scale: str) -> tuple[str, ...]:
+    if scale not in scales:
+        return scales
+    place = scales.index(scale)
+    return scales[:place] + scales[place + 1 :]
+
+
+def divide(first: Value, second: Value) -> Value:
+    """Return the dimension of a quotient."""
+    if isinstance(first, Quantity):
+        return _quotient(first, second)
+    if isinstance(first, Tensor) or isinstance(second, Tensor):
+        return blend(first, second)
+    if isinstance(first, Constant) and isinstance(second, Constant):
+        return _fold(ast.Div(), first, second)
+    if isinstance(first, Unknown | Option | Constant) and isinstance(
+        second, Unknown | Option | Constant
+    ):
+        over = name_of(second)
+        return Unknown(f"{name_of(first)}/{over}") if name_of(first) and over else UNKNOWN
+    return UNKNOWN
+
+
+def _quotient(quantity: Quantity, by: Value) -> Value:
+    if isinstance(by, Quantity):
+        return replace(quantity, base="coupled", sure=False)
+    if quantity.over and quantity.divided is None:
+        if isinstance(by, Count):
+            return replace(quantity, divided=by)
+        return replace(quantity, divided=Count("items", "", text=name_of(by)))
+    if isinstance(by, Count) and by.unit in SAMPLES and quantity.base == "sum":
+        unit = "" if by.unit == "batch" else by.unit
+        return replace(quantity, base="mean", unit=unit)
+    text = by.unit if isinstance(by, Count) else name_of(by)
+    if f"*{text}" in quantity.scales:
+        return replace(quantity, scales=_without(quantity.scales, f"*{text}"))
+    return _scaled(quantity, f"/{text}")
+
+
+def add(first: Value, second: Value) -> Value:
+    """Return the dimension of a sum or a difference of two terms."""
+    if isinstance(second, Quantity) and not isinstance(first, Quantity):
+        first, second = second, first
+    if isinstance(first, Quantity):
+        return _with_term(first, second) if isinstance(second, Quantity) else first
+    if isinstance(first, Tensor) or isinstance(second, Tensor):
+        return blend(first, second)
+    if isinstance(second, Count) and not isinstance(first, Count):
+        first, second = second, first
+    if isinstance(first, Count):
+        return _more(first, second)
+    if isinstance(first, Constant) and isinstance(second, Constant):
+        return _fold(ast.Add(), first, second)
+    return UNKNOWN
+
+
+def _more(count: Count, second: Value) -> Value:
+    if isinstance(second, Constant):
+        if isinstance(second.value, float):
+            return replace(count, guarded=True)
+        if isinstance(second.value, int):
+            return replace(count, plus=count.plus + second.value)
+    if isinstance(second, Unknown | Option) and "eps" in second.text.lower():
+        return replace(count, guarded=True)
+    return UNKNOWN
+
+
+def subtract(first: Value, second: Value) -> Value:
+    """Return the dimension of a difference."""
+    if isinstance(first, Count) and isinstance(second, Constant) and isinstance(second.value, int):
+        return replace(first, plus=first.plus - second.value)
+    if isinstance(first, Constant) and isinstance(second, Constant):
+        return _fold(ast.Sub(), first, second)
+    if isinstance(first, Count) or isinstance(second, Count):
+        return UNKNOWN
+    return add(first, second)
+
+
+def _with_term(first: Quantity, second: Quantity) -> Quantity:
+    base: Base = first.base if first.base == second.base else "unknown"
+    if first.over != second.over or first.divided != second.divided:
+        return replace(first, base="unknown", sure=False)
+    if "coupled" in {first.base, second.base} and base == "unknown":
+        base = "mean" if "mean" in {first.base, second.base} else "unknown"
+    return replace(
+        first,
+        base=base,
+        graph=True if True in (first.graph, second.graph) else first.graph,
+        sure=first.sure and second.sure,
+        scales=first.scales
+        if first.scales == second.scales
+        else max(first.scales, second.scales, key=len),
+        masked=first.masked or second.masked,
+        loop=first.loop or second.loop,
+        ignores=first.ignores or second.ignores,
+        classes=first.classes or second.classes,
+        conditional=first.conditional or second.conditional,
+    )
+
+
+def blend(first: Value, second: Value) -> Tensor:
+    """Return what an operation on tensors gives: where it comes from is known, and no more."""
+    tensors = [v for v in (first, second) if isinstance(v, Tensor)]
+    graphs = [t.graph for t in tensors]
+    graph = True if True in graphs else (None if None in graphs else False)
+    output = any(t.output for t in tensors)
+    loop = next((t.loop for t in tensors if t.loop), "")
+    return Tensor(loop, "", graph, output, rows=tensors[0].rows if tensors else None)
+
+
+def _fold(operator: ast.operator, first: Constant, second: Constant) -> Value:
+    a, b = first.value, second.value
+    if (
+        not (isinstance(a, int | float) and isinstance(b, int | float))
+        or max(abs(a), abs(b)) > 1e15
+    ):
+        return UNKNOWN
+    try:
+        match operator:
+            case ast.Add():
+                return Constant(a + b)
+            case ast.Sub():
+                return Constant(a - b)
+            case ast.Mult():
+                return Constant(a * b)
+            case ast.Div():
+                return Constant(a / b)
+            case ast.FloorDiv():
+                return Constant(a // b)
+            case ast.Mod():
+                return Constant(a % b)
+    except (ZeroDivisionError, OverflowError):
+        return UNKNOWN
+    return UNKNOWN
+
+
+def operate(operator: ast.operator, first: Value, second: Value) -> Value:
+    """Return the dimension of `first operator second`."""
+    match operator:
+        case ast.Mult():
+            return multiply(first, second)
+        case ast.Div():
+            return divide(first, second)
+        case ast.Add():
+            return add(first, second)
+        case ast.Sub():
+            return subtract(first, second)
+    if isinstance(first, Constant) and isinstance(second, Constant):
+        return _fold(operator, first, second)
+    if isinstance(first, Count) and isinstance(operator, ast.Mod):
+        return first
+    if isinstance(first, Quantity) and isinstance(operator, ast.Pow):
+        return replace(first, base="elements" if first.base == "elements" else "coupled")
+    if isinstance(first, Tensor) or isinstance(second, Tensor):
+        masks = all(isinstance(v, Tensor) and v.form == "mask" for v in (first, second))
+        return replace(blend(first, second), form="mask") if masks else blend(first, second)
+    return UNKNOWN
+
+
+def join(first: Value, second: Value) -> Value:
+    """Return what is known after either of two branches."""
+    if first == second:
+        return first
+    for one, other in ((first, second), (second, first)):
+        if isinstance(one, Constant) and one.value is None:
+            return other
+    if isinstance(first, Quantity) and isinstance(second, Quantity):
+        return _join_quantities(first, second)
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        form = first.form if first.form == second.form else ""
+        graph = first.graph if first.graph == second.graph else None
+        output = first.output or second.output
+        return Tensor(first.loop or second.loop, form, graph, output)
+    if isinstance(first, Listing) and isinstance(second, Listing):
+        return first if first.over else second
+    return _join_unlike(first, second)
+
+
+def _join_unlike(first: Value, second: Value) -> Value:
+    """Return what is known after two branches of which one says more than the other."""
+    for one, other in ((first, second), (second, first)):
+        if isinstance(one, Quantity) and isinstance(other, Constant | Unknown):
+            return replace(one, conditional=True) if one.over else one
+        if isinstance(one, Loader) and isinstance(other, Unknown):
+            return replace(one, line=0, drop_last=None)
+        if isinstance(one, Count) and isinstance(other, Constant) and other.value == one.plus:
+            return replace(one, conditional=True)
+    if isinstance(first, Count) and isinstance(second, Count):
+        same = (first.unit, first.key) == (second.unit, second.key)
+        return replace(first, conditional=True) if same else UNKNOWN
+    return UNKNOWN
+
+
+def _join_quantities(first: Quantity, second: Quantity) -> Quantity:
+    base: Base = first.base if first.base == second.base else "unknown"
+    if (first.over, first.divided) != (second.over, second.divided):
+        known = first if len(first.over) + bool(first.divided) >= len(second.over) else second
+        ranks = first.ranks or second.ranks
+        return replace(known, conditional=True, sure=known.sure and base == known.base, ranks=ranks)
+    return replace(
+        first,
+        base=base,
+        sure=first.sure and second.sure,
+        scales=max(first.scales, second.scales, key=len),
+        graph=first.graph if first.graph == second.graph else None,
+        masked=first.masked or second.masked,
+        number=first.number and second.number,
+        ranks=first.ranks or second.ranks,
+        conditional=first.conditional or second.conditional,
+    )

@@ -1,0 +1,297 @@
+"""Assignments: what a name is after them, and what a loop adds up in it."""
+
+import ast
+from dataclasses import replace
+
+from batchproof.audit._dimensions._arithmetic import add, operate
+from batchproof.audit._dimensions._calls import call
+from batchproof.audit._dimensions._expressions import combine
+from batchproof.audit._dimensions._lattice import (
+    UNKNOWN,
+    Constant,
+    Count,
+    Instance,
+    Listing,
+    Loader,
+    Quantity,
+    Several,
+    Tensor,
+    Unknown,
+    Value,
+)
+from batchproof.audit._dimensions._machine import Frame, Machine
+from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._trace import Loop
+
+_ADDED = {"batch", "elements", "mask"}
+
+
+def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> None:
+    """Follow an assignment."""
+    if node.value is None:
+        return
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    name = dotted(targets[0]) if len(targets) == 1 else ""
+    if name and _adds_to_itself(node.value, name) and isinstance(node.value, ast.BinOp):
+        left = dotted(node.value.left) == name
+        term = node.value.right if left else node.value.left
+        accumulate(machine, node, targets[0], term, frame)
+        return
+    if isinstance(node.value, ast.Call):
+        value = call(machine, node.value, frame, name)
+        unclear = value == UNKNOWN or (isinstance(value, Tensor) and not value.output)
+        if unclear and "loss" in words_of(name).split():
+            value = Tensor(machine.batch_loop, "", None, output=True)
+    else:
+        value = machine.evaluate(node.value, frame)
+    for target in targets:
+        store(machine, node, target, value, frame)
+
+
+def _adds_to_itself(value: ast.expr, name: str) -> bool:
+    if not (isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add)):
+        return False
+    return name in {dotted(value.left), dotted(value.right)}
+
+
+def store(machine: Machine, node: ast.AST, target: ast.expr, value: Value, frame: Frame) -> None:
+    """Give a target a value.
+
+    Args:
+        machine: the interpretation.
+        node: the statement.
+        target: a name, an attribute, an item or a tuple of them.
+        value: its new value.
+        frame: the names around it.
+    """
+    if isinstance(target, ast.Tuple | ast.List):
+        _unpack(machine, node, target, value, frame)
+        return
+    if isinstance(target, ast.Starred):
+        target = target.value
+    name = dotted(target)
+    if not name:
+        machine.evaluate(target, frame)
+        return
+    if isinstance(target, ast.Subscript) and _fills(machine, target, value, frame):
+        return
+    if isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant):
+        value = UNKNOWN
+    value = _named(machine, node, value, name)
+    machine.emit("assign", node, frame, value, text=name)
+    write(frame, name, value)
+    frame.born[name] = len(machine.loops)
+
+
+def write(frame: Frame, name: str, value: Value) -> None:
+    """Set a name, an attribute of self or an item, and forget what was known of its parts."""
+    if frame.parts:
+        for known in [k for k in frame.parts if k.startswith((f"{name}.", f"{name}["))]:
+            frame.names.pop(known, None)
+            frame.parts.discard(known)
+    if name.startswith("self.") and isinstance(frame.owner, Instance) and "[" not in name:
+        attribute = name.removeprefix("self.")
+        if "." not in attribute:
+            frame.owner.attributes[attribute] = value
+            return
+    if "." in name or "[" in name:
+        frame.parts.add(name)
+    frame.names[name] = value
+
+
+def _named(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
+    """Give a value the name that it is assigned to, and a loss out of sight its usual dimension."""
+    words = words_of(name).split()
+    match value:
+        case Tensor() if {"loss", "losses"} & set(words[-2:]) and value.output and value.form == "":
+            return Quantity(
+                "mean", value.loop or machine.batch_loop, graph=value.graph, sure=False, text=name,
+                line=getattr(node, "lineno", 0), name="a call out of sight",
+            )  # fmt: skip
+        case Quantity():
+            return replace(value, text=name)
+        case Tensor() if value.form == "mask" or not value.text:
+            return replace(value, text=name)
+        case Loader() if not value.text:
+            return replace(value, text=name)
+    return value
+
+
+def _unpack(
+    machine: Machine, node: ast.AST, target: ast.Tuple | ast.List, value: Value, frame: Frame
+) -> None:
+    parts: list[Value] = []
+    if isinstance(value, Several) and len(value.items) == len(target.elts) and not value.names:
+        parts = list(value.items)
+    for place, inner in enumerate(target.elts):
+        part: Value = parts[place] if parts else UNKNOWN
+        if not parts and isinstance(value, Tensor):
+            form = (
+                "classes" if value.form == "" and place == 1 and _is_maximum(node) else value.form
+            )
+            part = replace(value, text=dotted(inner), form=form)
+        elif not parts and isinstance(value, Quantity):
+            words = words_of(dotted(inner)).split()
+            part = (
+                value
+                if "loss" in words or place == 0
+                else Tensor(value.loop, "", value.graph, output=True)
+            )
+        elif not parts and isinstance(value, Loader):
+            part = Tensor(machine.batch_loop, text=dotted(inner))
+        store(machine, node, inner, part, frame)
+
+
+def _is_maximum(node: ast.AST) -> bool:
+    value = getattr(node, "value", None)
+    return isinstance(value, ast.Call) and dotted(value.func).endswith((".max", ".topk"))
+
+
+def _fills(machine: Machine, target: ast.Subscript, value: Value, frame: Frame) -> bool:
+    """Return whether losses[i] = loss fills a list or a tensor of losses, and note it."""
+    if not isinstance(value, Quantity) or isinstance(target.slice, ast.Constant):
+        return False
+    name = dotted(target.value)
+    known = frame.names.get(name)
+    if not isinstance(known, Listing) or not machine.loops:
+        return False
+    loop = next((lp for lp in reversed(machine.loops) if lp.loader is not None), machine.loops[-1])
+    frame.names[name] = Listing(value, loop.key, len(machine.conditions) > loop.outer)
+    return True
+
+
+def assign_with(machine: Machine, node: ast.AugAssign, frame: Frame) -> None:
+    """Follow `target += value` and its like."""
+    if isinstance(node.op, ast.Add):
+        accumulate(machine, node, node.target, node.value, frame)
+        return
+    first, second = machine.evaluate(node.target, frame), machine.evaluate(node.value, frame)
+    combine(machine, node, node.op, first, second, frame)
+    name = dotted(node.target)
+    if name:
+        machine.emit("assign", node, frame, first, text=name)
+        write(frame, name, operate(node.op, first, second))
+
+
+def accumulate(
+    machine: Machine, node: ast.AST, target: ast.expr, term: ast.expr, frame: Frame
+) -> None:
+    """Follow the addition of a term to a target: a running sum of a loop, or one more term.
+
+    Args:
+        machine: the interpretation.
+        node: the statement.
+        target: what is added to.
+        term: what is added.
+        frame: the names around it.
+    """
+    current, value = machine.evaluate(target, frame), machine.evaluate(term, frame)
+    name = dotted(target)
+    if not name:
+        return
+    loop = _summing(machine, name, value, frame)
+    if loop is None:
+        if isinstance(current, Quantity) and isinstance(value, Quantity):
+            machine.emit("add", node, frame, current, value)
+        machine.emit("assign", node, frame, current, text=name)
+        write(frame, name, _named(machine, node, add(current, value), name))
+        return
+    machine.emit("accumulate", node, frame, value, current, name)
+    total = _total(machine, frame, name, current, value, loop)
+    if isinstance(value, Quantity):
+        total = _named(machine, node, total, name)
+    write(frame, name, total)
+
+
+def _summing(machine: Machine, name: str, value: Value, frame: Frame) -> Loop | None:
+    """Return the loop over which a name is summed: the innermost over batches since it began."""
+    around = machine.loops[frame.born.get(name, 0) :]
+    if not around:
+        return None
+    batches = [loop for loop in around if loop.loader is not None]
+    loop = batches[-1] if batches else around[-1]
+    outer = {other.key for other in machine.loops if other is not loop}
+    if isinstance(value, Quantity) and loop.loader is None and value.loop in outer:
+        return None  # one more term of the same batch
+    return loop
+
+
+def _total(
+    machine: Machine, frame: Frame, name: str, current: Value, value: Value, loop: Loop
+) -> Value:
+    """Return what a target is after a term of a loop was added to it."""
+    around = machine.loops[frame.born.get(name, 0) :]
+    spans = len(around) > 1 and around[0] is not loop
+    conditional = any(not c.by for c in machine.conditions[loop.outer :])
+    if isinstance(value, Quantity):
+        if value.over:
+            return _total_of_totals(current, value, loop)
+        begun = isinstance(current, Constant) and current.value not in (0, 0.0)
+        summed = replace(
+            value,
+            over=loop.key,
+            conditional=value.conditional or conditional,
+            sure=value.sure and not spans and not begun,
+        )
+        more = isinstance(current, Quantity) and current.over == loop.key
+        return add(current, summed) if more else summed
+    if isinstance(value, Count) and value.unit in _ADDED and not spans:
+        start = current.value if isinstance(current, Constant) and type(current.value) is int else 0
+        return Count("seen", loop.key, start, value.unit, conditional)
+    return _more_of(current, value)
+
+
+def _total_of_totals(current: Value, value: Quantity, loop: Loop) -> Value:
+    """Return the sum over a loop of what an inner loop summed."""
+    if current == value or value.over == loop.key:
+        return replace(value, base="unknown", sure=False)
+    summed = replace(value, over=loop.key, loop=loop.key, divided=None, sure=False)
+    known = value.divided is not None or not value.loop
+    return summed if known else replace(summed, base="unknown")
+
+
+def _more_of(current: Value, value: Value) -> Value:
+    if isinstance(value, Constant) and type(value.value) is int and isinstance(current, Count):
+        one_more = current.unit == "batches"
+        return replace(current, plus=current.plus + value.value) if one_more else current
+    if isinstance(value, Unknown | Tensor) and isinstance(current, Quantity):
+        return current
+    if isinstance(current, Count | Tensor) and isinstance(value, Count | Tensor | Quantity):
+        return add(current, value)
+    return UNKNOWN
+
+
+def begin_counters(machine: Machine, body: list[ast.stmt], loop: Loop, frame: Frame) -> None:
+    """Give the counters that a loop raises by one for each batch their values at its start.
+
+    Args:
+        machine: the interpretation, already inside the loop.
+        body: the statements of the loop.
+        loop: the loop.
+        frame: the names around it.
+    """
+    for node, conditional in _increments(body, conditional=False):
+        name = dotted(node.target)
+        start = frame.names.get(name)
+        outside = len(machine.loops) - 1
+        if not (isinstance(start, Constant) and type(start.value) is int):
+            continue
+        if frame.born.get(name, 0) < outside:
+            frame.names[name] = Unknown(name)
+        elif conditional:
+            frame.names[name] = Count("some batches", loop.key, start.value, name, conditional=True)
+        else:
+            frame.names[name] = Count("batches", loop.key, start.value - 1, name)
+
+
+def _increments(body: list[ast.stmt], *, conditional: bool) -> list[tuple[ast.AugAssign, bool]]:
+    found: list[tuple[ast.AugAssign, bool]] = []
+    for node in body:
+        if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
+            if isinstance(node.value, ast.Constant) and node.value.value == 1:
+                found.append((node, conditional))
+        elif isinstance(node, ast.If | ast.Try):
+            found += _increments([*node.body, *node.orelse], conditional=True)
+        elif isinstance(node, ast.With):
+            found += _increments(node.body, conditional=conditional)
+    return found

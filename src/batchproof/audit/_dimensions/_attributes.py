@@ -1,0 +1,221 @@
+"""Attributes of values: self.criterion, loader.dataset, batch.y, outputs.loss."""
+
+import ast
+from dataclasses import replace
+
+from batchproof.audit._dimensions._functions import bases, method
+from batchproof.audit._dimensions._lattice import (
+    UNKNOWN,
+    Class,
+    Count,
+    Dataset,
+    Function,
+    Instance,
+    Listing,
+    Loader,
+    Meter,
+    Model,
+    Option,
+    Quantity,
+    Reference,
+    Shape,
+    Tensor,
+    Unknown,
+    Value,
+)
+from batchproof.audit._dimensions._machine import Frame, Machine
+from batchproof.audit._dimensions._names import Module, dotted, methods_of
+
+_SIZES = {"num_graphs", "batch_size", "num_nodes", "num_events"}
+_NAMESPACES = {
+    "args",
+    "opt",
+    "opts",
+    "hparams",
+    "flags",
+    "config",
+    "cfg",
+    "options",
+    "parsed",
+    "params",
+    "argv",
+}
+
+
+def attribute(machine: Machine, value: Value, node: ast.Attribute, frame: Frame) -> Value:
+    """Return the value of an attribute.
+
+    Args:
+        machine: the interpretation.
+        value: what it is an attribute of.
+        node: the expression.
+        frame: the names around it.
+    """
+    name = node.attr
+    match value:
+        case Reference():
+            return _of_reference(machine, value, name, frame)
+        case Instance():
+            return of_instance(machine, value, name)
+        case Loader():
+            return _of_loader(value, name, node)
+        case Tensor():
+            return _of_tensor(machine, value, name)
+        case Quantity():
+            return replace(value, graph=False) if name == "data" else value
+        case Model() if name == "module":
+            return value
+        case Meter() if name in {"avg", "global_avg", "mean"}:
+            return Unknown(dotted(node))
+        case Listing():
+            return Unknown(dotted(node))
+        case Unknown():
+            return _of_unknown(machine, value, node, frame)
+    return Unknown(dotted(node))
+
+
+def _of_reference(machine: Machine, value: Reference, name: str, frame: Frame) -> Value:
+    module = machine.file(value.name, frame.module)
+    if module is not None:
+        inner = member(module, name)
+        if inner is not None:
+            return inner
+    return Reference(f"{value.name}.{name}")
+
+
+def member(module: Module, name: str) -> Value | None:
+    """Return what a name of another file of the project is, where that is a function or a class."""
+    if name in module.functions:
+        return Function(module.functions[name], module)
+    if name in module.classes:
+        return Class(module.classes[name], module)
+    return module.variables.get(name)
+
+
+def _of_loader(loader: Loader, name: str, node: ast.Attribute) -> Value:
+    if name == "dataset":
+        if isinstance(loader.dataset, Dataset):
+            return loader.dataset
+        return Dataset(f"{loader.key}.dataset")
+    if name == "batch_size":
+        return Count("nominal", loader.key, text=dotted(node))
+    if name == "sampler":
+        return Dataset(f"{loader.key}.sampler")
+    return Unknown(dotted(node))
+
+
+def _of_tensor(machine: Machine, tensor: Tensor, name: str) -> Value:
+    if name == "shape":
+        return Shape(tensor)
+    if name == "data":
+        return replace(tensor, graph=False)
+    if name == "loss" and tensor.output:
+        loop = tensor.loop or machine.batch_loop
+        return Quantity(
+            "mean", loop, graph=tensor.graph, sure=False, name="outputs.loss", text="loss"
+        )
+    if name == "logits":
+        return replace(tensor, form="")
+    if name in _SIZES and not tensor.output:
+        return Count("batch", tensor.loop, text=name)
+    return Tensor(tensor.loop, "", tensor.graph, tensor.output, f"{tensor.text}.{name}")
+
+
+def _of_unknown(machine: Machine, value: Unknown, node: ast.Attribute, frame: Frame) -> Value:
+    text = dotted(node)
+    options = frame.module.options
+    if node.attr in options and value.text.rsplit(".", 1)[-1].lower() in _NAMESPACES:
+        return Option(text, options[node.attr].default)
+    if node.attr == "loss" and "out" in value.text.lower():
+        return Quantity("mean", machine.batch_loop, sure=False, name="outputs.loss", text="loss")
+    if node.attr == "dataset" and _is_loader_name(value.text):
+        return Dataset(f"{value.text}.dataset")
+    if node.attr == "sampler" and _is_loader_name(value.text):
+        return Dataset(f"{value.text}.sampler")
+    if node.attr == "batch_size" and _is_loader_name(value.text):
+        return Count("nominal", value.text, text=text)
+    return Unknown(text)
+
+
+def _is_loader_name(text: str) -> bool:
+    return "loader" in text.lower()
+
+
+def of_instance(machine: Machine, instance: Instance, name: str) -> Value:
+    """Return an attribute of an object, set by a method, or a method itself."""
+    if name in instance.attributes:
+        return instance.attributes[name]
+    inner = method(machine, instance.kind, name, instance)
+    if inner is not None:
+        if any(dotted(d) == "property" for d in getattr(inner.node, "decorator_list", [])):
+            return Unknown(f"self.{name}")
+        return inner
+    value = _set_somewhere(machine, instance, name)
+    value = Unknown(f"self.{name}") if value == UNKNOWN else value
+    instance.attributes[name] = value
+    return value
+
+
+def _set_somewhere(machine: Machine, instance: Instance, name: str) -> Value:
+    """Return what the only assignment to self.name in the class gives."""
+    instance.attributes[name] = Unknown(f"self.{name}")
+    kinds, found = [instance.kind], list[tuple[ast.expr, Module]]()
+    while kinds:
+        kind = kinds.pop(0)
+        if isinstance(kind.module, Module):
+            found += [(v, kind.module) for v in assigned(kind.node).get(name, [])]
+            kinds += bases(machine, kind) if not found and len(kinds) < 8 else []
+    given = [
+        pair for pair in found if not (isinstance(pair[0], ast.Constant) and pair[0].value is None)
+    ]
+    if len(given) != 1:
+        return UNKNOWN
+    expression, module = given[0]
+    events, loops, conditions = len(machine.trace.events), machine.loops, machine.conditions
+    machine.loops, machine.conditions = [], []
+    try:
+        return machine.evaluate(expression, Frame(module, "", {"self": instance}, owner=instance))
+    finally:
+        machine.loops, machine.conditions = loops, conditions
+        del machine.trace.events[events:]
+
+
+_ASSIGNED: dict[int, tuple[ast.ClassDef, dict[str, list[ast.expr]]]] = {}
+
+
+def assigned(kind: ast.ClassDef) -> dict[str, list[ast.expr]]:
+    """Return the expressions that the methods of a class assign to each attribute of self."""
+    known = _ASSIGNED.get(id(kind))
+    if known is not None and known[0] is kind:
+        return known[1]
+    found: dict[str, list[ast.expr]] = {}
+    for body in methods_of(kind).values():
+        for node in ast.walk(body):
+            if isinstance(node, ast.Assign):
+                for target in node.targets:
+                    _note(target, node.value, found)
+            elif isinstance(node, ast.AnnAssign) and node.value is not None:
+                _note(node.target, node.value, found)
+    if len(_ASSIGNED) > 64:
+        _ASSIGNED.clear()
+    _ASSIGNED[id(kind)] = kind, found
+    return found
+
+
+def _note(target: ast.expr, value: ast.expr, found: dict[str, list[ast.expr]]) -> None:
+    if (
+        isinstance(target, ast.Tuple)
+        and isinstance(value, ast.Tuple)
+        and len(target.elts) == len(value.elts)
+    ):
+        for inner, part in zip(target.elts, value.elts, strict=True):
+            _note(inner, part, found)
+    elif isinstance(target, ast.Tuple):
+        for inner in target.elts:
+            _note(inner, ast.Constant(...), found)
+    elif (
+        isinstance(target, ast.Attribute)
+        and isinstance(target.value, ast.Name)
+        and target.value.id == "self"
+    ):
+        found.setdefault(target.attr, []).append(value)

@@ -1,0 +1,171 @@
+"""Criteria of torch: what one call of them is a mean or a sum of."""
+
+import ast
+from collections.abc import Mapping
+
+from batchproof.audit._dimensions._arithmetic import name_of
+from batchproof.audit._dimensions._lattice import (
+    Base,
+    Constant,
+    Criterion,
+    Quantity,
+    Tensor,
+    Unknown,
+    Value,
+)
+
+CLASSES = {
+    f"torch.nn.{name}": name
+    for name in [
+        "CrossEntropyLoss",
+        "NLLLoss",
+        "MSELoss",
+        "L1Loss",
+        "SmoothL1Loss",
+        "HuberLoss",
+        "BCELoss",
+        "BCEWithLogitsLoss",
+        "KLDivLoss",
+        "PoissonNLLLoss",
+        "GaussianNLLLoss",
+        "SoftMarginLoss",
+        "MultiMarginLoss",
+        "MultiLabelMarginLoss",
+        "MultiLabelSoftMarginLoss",
+        "MarginRankingLoss",
+        "HingeEmbeddingLoss",
+        "CosineEmbeddingLoss",
+        "TripletMarginLoss",
+        "TripletMarginWithDistanceLoss",
+        "CTCLoss",
+    ]
+}
+FUNCTIONS = {
+    f"torch.nn.functional.{name}": name
+    for name in [
+        "cross_entropy",
+        "nll_loss",
+        "mse_loss",
+        "l1_loss",
+        "smooth_l1_loss",
+        "huber_loss",
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "kl_div",
+        "poisson_nll_loss",
+        "gaussian_nll_loss",
+        "soft_margin_loss",
+        "multi_margin_loss",
+        "multilabel_margin_loss",
+        "multilabel_soft_margin_loss",
+        "margin_ranking_loss",
+        "hinge_embedding_loss",
+        "cosine_embedding_loss",
+        "triplet_margin_loss",
+        "ctc_loss",
+    ]
+}
+CROSS_ENTROPY = {"CrossEntropyLoss", "cross_entropy"}
+NLL = {"NLLLoss", "nll_loss"}
+_WEIGHTED = CROSS_ENTROPY | NLL
+
+
+def reduction_of(
+    keywords: Mapping[str, Value], positional: Value | None = None
+) -> tuple[Base, bool]:
+    """Return the reduction that keywords choose, and whether they show it.
+
+    Args:
+        keywords: the keywords of a criterion; size_average and reduce are the old names.
+        positional: a reduction that is given by position.
+    """
+    chosen = keywords.get("reduction", positional)
+    if keywords.get("reduce") == Constant(value=False):
+        return "elements", True
+    if keywords.get("size_average") == Constant(value=False):
+        return "sum", True
+    if chosen is None:
+        return "mean", True
+    if isinstance(chosen, Constant):
+        bases: dict[object, Base] = {
+            "mean": "mean",
+            "batchmean": "mean",
+            "sum": "sum",
+            "none": "elements",
+        }
+        return bases.get(chosen.value, "unknown"), chosen.value in bases
+    return "unknown", False
+
+
+def ignored(keywords: Mapping[str, Value]) -> str:
+    """Return which targets a criterion ignores, as the code writes it, or ""."""
+    value = keywords.get("ignore_index", Constant(-100))
+    if value == Constant(-100):
+        return ""
+    return name_of(value) or "some"
+
+
+def build_criterion(
+    name: str, args: list[Value], keywords: Mapping[str, Value], *, open_: bool
+) -> Criterion:
+    """Return the criterion that a class makes.
+
+    Args:
+        name: the class, without its package.
+        args: the values of its positional arguments.
+        keywords: the values of its keywords.
+        open_: whether it has a `**` argument.
+    """
+    base, shown = reduction_of(keywords)
+    weight = keywords.get("weight", args[0] if args and name in _WEIGHTED else None)
+    weighted = name in _WEIGHTED and weight not in (None, Constant(None))
+    ignores = ignored(keywords)
+    return Criterion(name, base, shown and not open_, ignores, weighted)
+
+
+def call_criterion(
+    criterion: Criterion,
+    node: ast.Call,
+    args: list[Value],
+    keywords: Mapping[str, Value],
+    loop: str,
+) -> Quantity:
+    """Return the loss that a call of a criterion gives.
+
+    Args:
+        criterion: what is called.
+        node: the call.
+        args: the values of its positional arguments.
+        keywords: the values of its keywords.
+        loop: the key of the loop over batches around it.
+    """
+    tensors = [a for a in (*args, *keywords.values()) if isinstance(a, Tensor)]
+    graphs = [t.graph for t in tensors]
+    graph = (
+        True
+        if True in graphs
+        else (None if None in graphs or len(tensors) < len(args[:2]) else False)
+    )
+    first = args[0] if args else keywords.get("input", Unknown())
+    if isinstance(first, Tensor) and first.output and first.graph is False:
+        graph = False
+    return Quantity(
+        criterion.base,
+        loop,
+        graph=graph,
+        sure=criterion.sure,
+        line=node.lineno,
+        ignores=criterion.ignores,
+        classes=criterion.classes,
+        name=criterion.name,
+    )
+
+
+def function_criterion(name: str, args: list[Value], keywords: Mapping[str, Value]) -> Criterion:
+    """Return the criterion that a call of a function of torch.nn.functional chooses."""
+    short = FUNCTIONS[name]
+    base, shown = reduction_of(keywords)
+    weight = keywords.get("weight", args[2] if len(args) > 2 else None)
+    weighted = short in _WEIGHTED and weight not in (None, Constant(None))
+    ignores = ignored(keywords)
+    return Criterion(short, base, shown, ignores, weighted)

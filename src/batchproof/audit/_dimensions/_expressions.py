@@ -1,0 +1,367 @@
+"""Expressions: names, operators, subscripts, comparisons and what else has a value."""
+
+import ast
+from collections.abc import Callable
+from dataclasses import replace
+
+from batchproof.audit._dimensions._arithmetic import is_mask, join, operate
+from batchproof.audit._dimensions._attributes import attribute, member
+from batchproof.audit._dimensions._calls import call
+from batchproof.audit._dimensions._lattice import (
+    UNKNOWN,
+    Class,
+    Constant,
+    Count,
+    Function,
+    Listing,
+    Loader,
+    Quantity,
+    Reference,
+    Several,
+    Shape,
+    Tensor,
+    Unknown,
+    Value,
+)
+from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
+from batchproof.audit._dimensions._methods import compared, sized
+from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._trace import Condition, Loop
+
+_BUILTINS = {
+    "len",
+    "float",
+    "int",
+    "round",
+    "sum",
+    "max",
+    "min",
+    "abs",
+    "list",
+    "tuple",
+    "iter",
+    "next",
+    "print",
+    "range",
+    "enumerate",
+    "zip",
+    "reversed",
+}
+
+
+# what a cell or a fragment that imports nothing means by these names
+_USUAL = {"np": "numpy", "torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional"}
+
+
+def evaluate(machine: Machine, node: ast.expr | None, frame: Frame) -> Value:
+    """Return the value of an expression, and write down what happens in it."""
+    machine.spend()
+    rule = _RULES.get(type(node))
+    if node is None or machine.depth > DEEPEST:
+        return UNKNOWN
+    machine.depth += 1
+    try:
+        if rule is None:
+            return _parts(machine, node, frame)
+        return rule(machine, node, frame)
+    finally:
+        machine.depth -= 1
+
+
+def _parts(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            machine.evaluate(child, frame)
+    return UNKNOWN
+
+
+def _name(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.Name)
+    name, module = node.id, frame.module
+    if name in frame.names:
+        value = frame.names[name]
+        return Unknown(name) if value == UNKNOWN else value
+    if name in module.variables and frame.names is not module.variables:
+        value = module.variables[name]
+        return Unknown(name) if value == UNKNOWN else value
+    if name in module.functions:
+        return Function(module.functions[name], module)
+    if name in module.classes:
+        return Class(module.classes[name], module)
+    if name in module.imports:
+        return _imported(machine, module.imports[name], frame)
+    if name in _USUAL:
+        return Reference(_USUAL[name])
+    return Reference(name) if name in _BUILTINS else Unknown(name)
+
+
+def _imported(machine: Machine, name: str, frame: Frame) -> Value:
+    parent, _, last = name.rpartition(".")
+    if parent:
+        file = machine.file(parent, frame.module)
+        inner = member(file, last) if file is not None else None
+        if inner is not None:
+            return inner
+    return Reference(name)
+
+
+def _attribute(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.Attribute)
+    known = frame.names.get(dotted(node))
+    if known is not None:
+        return known
+    return attribute(machine, machine.evaluate(node.value, frame), node, frame)
+
+
+def _constant(_machine: Machine, node: ast.expr, _frame: Frame) -> Value:
+    assert isinstance(node, ast.Constant)
+    return (
+        Constant(node.value) if isinstance(node.value, int | float | str | bool | None) else UNKNOWN
+    )
+
+
+def _call(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.Call)
+    return call(machine, node, frame)
+
+
+def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.BinOp)
+    first, second = machine.evaluate(node.left, frame), machine.evaluate(node.right, frame)
+    combine(machine, node, node.op, first, second, frame)
+    if (
+        isinstance(node.op, ast.Mod)
+        and isinstance(first, Constant)
+        and isinstance(first.value, str)
+    ):
+        return second if isinstance(second, Several) else Several((second,))
+    return operate(node.op, first, second)
+
+
+def combine(
+    machine: Machine,
+    node: ast.AST,
+    operator: ast.operator,
+    first: Value,
+    second: Value,
+    frame: Frame,
+) -> None:
+    """Write down that a quantity is divided, or that terms are added."""
+    counted = isinstance(first, Quantity) or (isinstance(second, Count) and second.unit == "seen")
+    if isinstance(operator, ast.Div | ast.FloorDiv) and counted:
+        name = first.text if isinstance(first, Quantity) else ""
+        machine.emit("divide", node, frame, first, second, name)
+    elif (
+        isinstance(operator, ast.Add)
+        and isinstance(first, Quantity)
+        and isinstance(second, Quantity)
+    ):
+        machine.emit("add", node, frame, first, second)
+
+
+def _unary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.UnaryOp)
+    value = machine.evaluate(node.operand, frame)
+    if (
+        isinstance(node.op, ast.USub)
+        and isinstance(value, Constant)
+        and isinstance(value.value, int | float)
+    ):
+        return Constant(-value.value)
+    if isinstance(node.op, ast.Not):
+        return Constant(not value.value) if isinstance(value, Constant) else UNKNOWN
+    if isinstance(node.op, ast.Invert) and isinstance(value, Tensor | Unknown):
+        mask = is_mask(value)
+        text = mask or (value.text if isinstance(value, Tensor) else "")
+        loop = value.loop if isinstance(value, Tensor) else machine.batch_loop
+        return Tensor(loop, "mask", graph=False, text=text)
+    return value
+
+
+def _compare(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.Compare)
+    first = machine.evaluate(node.left, frame)
+    others = [machine.evaluate(other, frame) for other in node.comparators]
+    machine.emit("compare", node, frame, first, others[0], dotted(node.left))
+    second = others[0]
+    if isinstance(first, Tensor) or isinstance(second, Tensor):
+        if isinstance(node.ops[0], ast.Is | ast.IsNot | ast.In | ast.NotIn):
+            return UNKNOWN
+        return compared(first, second)
+    if isinstance(first, Constant) and isinstance(second, Constant) and len(others) == 1:
+        return _decide(node.ops[0], first.value, second.value)
+    return UNKNOWN
+
+
+def _decide(operator: ast.cmpop, first: object, second: object) -> Value:
+    if isinstance(operator, ast.Eq | ast.Is):
+        return Constant(first == second)
+    if isinstance(operator, ast.NotEq | ast.IsNot):
+        return Constant(first != second)
+    return UNKNOWN
+
+
+def _logic(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.BoolOp)
+    values = [machine.evaluate(part, frame) for part in node.values]
+    if all(isinstance(v, Constant) for v in values):
+        truths = [bool(getattr(v, "value", False)) for v in values]
+        return Constant(all(truths) if isinstance(node.op, ast.And) else any(truths))
+    if isinstance(node.op, ast.And) and any(v == Constant(value=False) for v in values):
+        return Constant(value=False)
+    return values[0] if isinstance(values[0], Loader | Quantity) else UNKNOWN
+
+
+def _choice(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.IfExp)
+    test = machine.evaluate(node.test, frame)
+    if isinstance(test, Constant):
+        return machine.evaluate(node.body if test.value else node.orelse, frame)
+    with machine.under(Condition(node.test, branch=True)):
+        first = machine.evaluate(node.body, frame)
+    with machine.under(Condition(node.test, branch=False)):
+        second = machine.evaluate(node.orelse, frame)
+    return join(first, second)
+
+
+def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.Subscript)
+    known = frame.names.get(dotted(node))
+    if known is not None:
+        return known
+    value, place = machine.evaluate(node.value, frame), machine.evaluate(node.slice, frame)
+    match value:
+        case Shape():
+            return sized(value.tensor, place)
+        case Several():
+            return _item(value, place)
+        case Tensor() if place == Constant("loss") and value.output:
+            return Quantity(
+                "mean", value.loop, graph=value.graph, sure=False, name="outputs.loss", text="loss"
+            )
+        case Tensor():
+            key = place.value if isinstance(place, Constant) else ""
+            text = f"{key}" if isinstance(key, str) and key else value.text
+            form = value.form if isinstance(key, str) and not key else ""
+            return replace(value, text=text, form=form, rows=None)
+        case Quantity() if value.base == "elements" or isinstance(
+            node.slice, ast.Tuple | ast.Slice
+        ):
+            return value
+        case Loader() | Listing():
+            return value if isinstance(value, Loader) else UNKNOWN
+    if isinstance(value, Unknown) and "loader" in value.text.lower():
+        return Unknown(dotted(node))
+    return Unknown(dotted(node))
+
+
+def _item(value: Several, place: Value) -> Value:
+    if not isinstance(place, Constant):
+        loaders = [v for v in value.items if isinstance(v, Loader)]
+        if loaders and len(loaders) == len(value.items):
+            alike = all(
+                (v.drop_last, v.batch_size, v.sampler)
+                == (loaders[0].drop_last, loaders[0].batch_size, loaders[0].sampler)
+                for v in loaders
+            )
+            if alike:
+                return replace(loaders[0], dataset=UNKNOWN, text="")
+        return UNKNOWN
+    if value.names:
+        return (
+            value.items[value.names.index(place.value)] if place.value in value.names else UNKNOWN
+        )
+    if type(place.value) is int and -len(value.items) <= place.value < len(value.items):
+        return value.items[place.value]
+    return UNKNOWN
+
+
+def _tuple(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.Tuple | ast.List | ast.Set)
+    values = tuple(machine.evaluate(part, frame) for part in node.elts)
+    if isinstance(node, ast.List) and not values:
+        return Constant("list")
+    return Several(values)
+
+
+def _dict(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.Dict)
+    names, values = list[object](), list[Value]()
+    for key, part in zip(node.keys, node.values, strict=True):
+        value = machine.evaluate(part, frame)
+        if key is not None:
+            name = machine.evaluate(key, frame)
+            names.append(name.value if isinstance(name, Constant) else ...)
+            values.append(value)
+    return Several(tuple(values), tuple(names))
+
+
+def _comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.ListComp | ast.GeneratorExp | ast.SetComp)
+    first = node.generators[0]
+    source = machine.evaluate(first.iter, frame)
+    inner = Frame(frame.module, frame.name, dict(frame.names), dict(frame.born), frame.owner)
+    loader = source if isinstance(source, Loader) else None
+    loop = Loop(machine.loop_key(node), node, loader)
+    with machine.in_loop(loop):
+        names = [n.id for n in ast.walk(first.target) if isinstance(n, ast.Name)]
+        for name in names:
+            item: Value = Tensor(loop.key, text=name) if loader is not None else UNKNOWN
+            if isinstance(source, Listing) and isinstance(source.item, Quantity):
+                item = source.item
+            inner.names[name] = Unknown(name) if item == UNKNOWN else item
+        value = machine.evaluate(node.elt, inner)
+    over = source.over if isinstance(source, Listing) and source.over else loop.key
+    if isinstance(value, Quantity) and loader is None and not isinstance(source, Listing):
+        return UNKNOWN
+    return (
+        Listing(value, over, conditional=bool(first.ifs))
+        if isinstance(value, Quantity)
+        else UNKNOWN
+    )
+
+
+def _text(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.JoinedStr)
+    values = [
+        machine.evaluate(p.value, frame) for p in node.values if isinstance(p, ast.FormattedValue)
+    ]
+    return Several(tuple(values)) if values else Constant("")
+
+
+def _lambda(_machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.Lambda)
+    return Function(node, frame.module, around=frame.names)
+
+
+def _assigned_here(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.NamedExpr)
+    value = machine.evaluate(node.value, frame)
+    frame.names[node.target.id] = value
+    return value
+
+
+_RULES: dict[type, Callable[[Machine, ast.expr, Frame], Value]] = {
+    ast.Name: _name,
+    ast.Attribute: _attribute,
+    ast.Constant: _constant,
+    ast.Call: _call,
+    ast.BinOp: _binary,
+    ast.UnaryOp: _unary,
+    ast.Compare: _compare,
+    ast.BoolOp: _logic,
+    ast.IfExp: _choice,
+    ast.Subscript: _subscript,
+    ast.Tuple: _tuple,
+    ast.List: _tuple,
+    ast.Set: _tuple,
+    ast.Dict: _dict,
+    ast.ListComp: _comprehension,
+    ast.GeneratorExp: _comprehension,
+    ast.SetComp: _comprehension,
+    ast.JoinedStr: _text,
+    ast.Lambda: _lambda,
+    ast.NamedExpr: _assigned_here,
+    ast.Await: lambda machine, node, frame: machine.evaluate(getattr(node, "value", None), frame),
+    ast.Starred: lambda machine, node, frame: machine.evaluate(getattr(node, "value", None), frame),
+}

@@ -1,0 +1,250 @@
+"""Calls of functions and methods that are in sight: followed with the values they are given."""
+
+import ast
+from collections.abc import Mapping
+
+from batchproof.audit._dimensions._arithmetic import join
+from batchproof.audit._dimensions._lattice import (
+    UNKNOWN,
+    Class,
+    Function,
+    Instance,
+    Quantity,
+    Several,
+    Tensor,
+    Unknown,
+    Value,
+)
+from batchproof.audit._dimensions._machine import CALLS, Frame, Machine
+from batchproof.audit._dimensions._names import FunctionNode, Module, dotted, methods_of, tells
+
+NO_GRAD = {"torch.no_grad", "torch.inference_mode", "torch.autograd.no_grad"}
+
+
+def follow(
+    machine: Machine,
+    function: Function,
+    node: ast.AST,
+    args: list[Value],
+    keywords: Mapping[str, Value],
+) -> Value:
+    """Return what a call of a function in sight gives, and write down what happens in it.
+
+    Args:
+        machine: the interpretation.
+        function: what is called.
+        node: the call.
+        args: the values of its positional arguments.
+        keywords: the values of its keywords.
+    """
+    body, module = function.node, function.module
+    if body in machine.running or len(machine.calls) >= CALLS or not isinstance(module, Module):
+        return UNKNOWN
+    if not isinstance(body, ast.Lambda) and not tells(module, body):
+        machine.reached.add(body)
+        return UNKNOWN
+    names = bind(machine, function, args, keywords)
+    frame = Frame(module, getattr(body, "name", ""), names, owner=function.owner)
+    frame.born = dict.fromkeys(names, len(machine.loops))
+    if isinstance(body, ast.Lambda):
+        return machine.evaluate(body.body, frame)
+    machine.reached.add(body)
+    if _yields(body):
+        return UNKNOWN
+    grad, machine.grad = machine.grad, _grad_inside(machine, body, module)
+    machine.running.append(body)
+    machine.calls.append(node)
+    try:
+        machine.execute(body.body, frame)
+    finally:
+        machine.running.pop()
+        machine.calls.pop()
+        machine.grad = grad
+    results = frame.results
+    value = results[0] if results else UNKNOWN
+    for other in results[1:]:
+        value = join(value, other)
+    return value
+
+
+def _yields(body: FunctionNode) -> bool:
+    """Return whether a function is a generator."""
+    waiting: list[ast.stmt] = list(body.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, FunctionNode | ast.ClassDef):
+            continue
+        value = node.value if isinstance(node, ast.Expr | ast.Assign) else None
+        if isinstance(value, ast.Yield | ast.YieldFrom):
+            return True
+        for name in ("body", "orelse", "finalbody"):
+            waiting += getattr(node, name, [])
+    return False
+
+
+def _grad_inside(machine: Machine, body: FunctionNode, module: Module) -> bool | None:
+    return False if no_grad_decorator(body, module) else machine.grad
+
+
+def no_grad_decorator(body: FunctionNode, module: Module) -> bool:
+    """Return whether a decorator of a function switches autograd off."""
+    for decorator in body.decorator_list:
+        call = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if resolve(dotted(call), module) in NO_GRAD:
+            return True
+    return False
+
+
+def resolve(text: str, module: Module) -> str:
+    """Return a dotted name with its first part replaced by what the import says."""
+    head, _, rest = text.partition(".")
+    origin = module.imports.get(head, head)
+    return f"{origin}.{rest}" if rest else origin
+
+
+def bind(
+    machine: Machine, function: Function, args: list[Value], keywords: Mapping[str, Value]
+) -> dict[str, Value]:
+    """Return the parameters of a function with the values they are given."""
+    names = dict(function.around or {})
+    parameters = function.node.args
+    plain = [*parameters.posonlyargs, *parameters.args]
+    decorators = getattr(function.node, "decorator_list", [])
+    static = any(dotted(d) == "staticmethod" for d in decorators)
+    if function.owner is not None and plain and not static:
+        names[plain.pop(0).arg] = function.owner
+    module = function.module
+    scope = Frame(module) if isinstance(module, Module) else None
+    defaults: dict[str, ast.expr | None] = dict(
+        zip([p.arg for p in plain][::-1], parameters.defaults[::-1], strict=False)
+    )
+    defaults |= {
+        p.arg: d for p, d in zip(parameters.kwonlyargs, parameters.kw_defaults, strict=True)
+    }
+    for place, parameter in enumerate([*plain, *parameters.kwonlyargs]):
+        name = parameter.arg
+        value: Value = Unknown(name)
+        if place < len(args) and place < len(plain):
+            value = args[place]
+        elif name in keywords:
+            value = keywords[name]
+        elif defaults.get(name) is not None and scope is not None:
+            value = machine.evaluate(defaults[name], scope)
+        names[name] = Unknown(name) if value == UNKNOWN else value
+    for rest in (parameters.vararg, parameters.kwarg):
+        if rest is not None:
+            names[rest.arg] = Unknown(rest.arg)
+    return names
+
+
+def enter(machine: Machine, function: Function) -> Frame:
+    """Return the names with which a function begins whose callers are out of sight."""
+    names = bind(machine, function, [], {})
+    for parameter in (*function.node.args.args, *function.node.args.kwonlyargs):
+        if names.get(parameter.arg) is not function.owner:
+            names[parameter.arg] = Unknown(parameter.arg)
+    module = function.module
+    if not isinstance(module, Module):
+        raise TypeError("a function has no file")
+    return Frame(module, getattr(function.node, "name", ""), names, owner=function.owner)
+
+
+def create(
+    machine: Machine,
+    kind: Class,
+    node: ast.AST,
+    args: list[Value],
+    keywords: Mapping[str, Value],
+    text: str,
+) -> Instance:
+    """Return an object of a class in sight, after its __init__ has run."""
+    instance = Instance(kind, text, {})
+    start = method(machine, kind, "__init__", instance)
+    if start is not None:
+        follow(machine, start, node, args, keywords)
+    return instance
+
+
+def method(machine: Machine, kind: Class, name: str, owner: Instance | None) -> Function | None:
+    """Return the method of a class, its own or inherited from a class in sight."""
+    seen: set[ast.ClassDef] = set()
+    waiting = [kind]
+    while waiting:
+        current = waiting.pop(0)
+        if current.node in seen or not isinstance(current.module, Module):
+            continue
+        seen.add(current.node)
+        body = methods_of(current.node).get(name)
+        if body is not None:
+            return Function(body, current.module, owner)
+        waiting += bases(machine, current)
+    return None
+
+
+def bases(machine: Machine, kind: Class) -> list[Class]:
+    """Return the classes in sight that a class inherits from."""
+    module = kind.module
+    found: list[Class] = []
+    if not isinstance(module, Module):
+        return found
+    for base in kind.node.bases:
+        value = machine.evaluate(base, Frame(module))
+        if isinstance(value, Class):
+            found.append(value)
+    return found
+
+
+def is_module(machine: Machine, kind: Class) -> bool:
+    """Return whether a class is a module of torch, as far as its bases show."""
+    waiting, seen = [kind], set[ast.ClassDef]()
+    while waiting:
+        current = waiting.pop()
+        if current.node in seen or not isinstance(current.module, Module):
+            continue
+        seen.add(current.node)
+        for base in current.node.bases:
+            if resolve(dotted(base), current.module) in {
+                "torch.nn.Module",
+                "torch.nn.modules.Module",
+            }:
+                return True
+        waiting += bases(machine, current)
+    return False
+
+
+def forward(
+    machine: Machine,
+    instance: Instance,
+    node: ast.AST,
+    args: list[Value],
+    keywords: Mapping[str, Value],
+) -> Value:
+    """Return what calling an object gives: through forward where it is a module of torch."""
+    name = "forward" if is_module(machine, instance.kind) else "__call__"
+    inner = method(machine, instance.kind, name, instance)
+    if inner is None:
+        return Tensor(machine.batch_loop, "", _graph(machine), output=True)
+    module, key = instance.kind.module, inner.node
+    if isinstance(module, Module) and name == "forward" and key in module.forms:
+        value = module.forms[key]
+    else:
+        value = follow(machine, inner, node, args, keywords)
+        if isinstance(module, Module) and not isinstance(value, Quantity | Several):
+            module.forms[key] = value
+    if name == "__call__":
+        return value
+    if isinstance(value, Tensor):
+        return Tensor(
+            value.loop or machine.batch_loop,
+            value.form,
+            _graph(machine),
+            output=True,
+            text=value.text,
+        )
+    return (
+        Tensor(machine.batch_loop, "", _graph(machine), output=True) if value == UNKNOWN else value
+    )
+
+
+def _graph(machine: Machine) -> bool | None:
+    return machine.grad

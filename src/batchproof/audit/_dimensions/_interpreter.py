@@ -1,0 +1,121 @@
+"""The interpretation of a file: its statements, then functions that nothing in sight calls."""
+
+import ast
+import re
+from functools import partial
+from pathlib import Path
+
+from batchproof.audit._dimensions._expressions import evaluate
+from batchproof.audit._dimensions._functions import enter, method, no_grad_decorator
+from batchproof.audit._dimensions._lattice import Class, Function, Instance
+from batchproof.audit._dimensions._machine import EFFORT, ExhaustedError, Frame, Machine
+from batchproof.audit._dimensions._names import (
+    FunctionNode,
+    Module,
+    methods_of,
+    read_module,
+    tells,
+)
+from batchproof.audit._dimensions._statements import execute
+from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._project import Project
+
+
+def interpret(
+    path: Path, tree: ast.Module, project: Project | None = None, text: str = ""
+) -> list[Trace]:
+    """Return what happens from each entry into a file.
+
+    Args:
+        path: the file.
+        tree: its syntax tree.
+        project: what follows imports into files of the same project.
+        text: its text.
+    """
+    module = read_module(path, tree, text)
+    run = _Run(module, project)
+    run.start("", lambda machine: execute(machine, tree.body, Frame(module, "", module.variables)))
+    called = _called(text)
+    bodies = _entries(module)
+    for later in (False, True):
+        for kind, body in bodies:
+            if body not in run.reached and (body.name in called) is later and tells(module, body):
+                run.enter(kind, body)
+    return run.traces
+
+
+def _called(text: str) -> set[str]:
+    """Return the names that are called anywhere in a file, and some that only look like it."""
+    return set(re.findall(r"(?<!def )\b(\w+)\(", text))
+
+
+def _entries(module: Module) -> list[tuple[ast.ClassDef | None, FunctionNode]]:
+    found: list[tuple[ast.ClassDef | None, FunctionNode]] = []
+    for kind in module.classes.values():
+        found += [(kind, body) for body in methods_of(kind).values()]
+    found += [(None, node) for node in module.functions.values()]
+    return found
+
+
+class _Run:
+    """The entries of one file, which share one effort.
+
+    Args:
+        module: the file.
+        project: what follows imports.
+    """
+
+    def __init__(self, module: Module, project: Project | None) -> None:
+        self._module = module
+        self._project = project
+        self._effort = EFFORT
+        self._objects: dict[ast.ClassDef, Instance] = {}
+        self._files: dict[str, Module | None] = {f"{module.path}": module}
+        self.reached: set[ast.AST] = set()
+        self.traces: list[Trace] = []
+
+    def start(self, name: str, body: object) -> None:
+        """Interpret from one entry, until its end or the end of the effort."""
+        trace = Trace(self._module, name)
+        machine = Machine(trace, self._project, self._effort)
+        machine.reached = self.reached
+        machine.files = self._files
+        machine.evaluate = partial(evaluate, machine)
+        machine.execute = partial(execute, machine)
+        machine.grad = None if name else True
+        self.traces.append(trace)
+        try:
+            if callable(body):
+                body(machine)
+        except (ExhaustedError, RecursionError):
+            pass
+        self._effort = max(0, machine.effort)
+
+    def enter(self, kind: ast.ClassDef | None, body: FunctionNode) -> None:
+        """Interpret from a function whose callers are out of sight."""
+        if self._effort <= 0:
+            return
+        self.reached.add(body)
+
+        def follow(machine: Machine) -> None:
+            owner = None if kind is None else self._object(machine, kind)
+            del machine.trace.events[:]
+            frame = enter(machine, Function(body, self._module, owner))
+            machine.running.append(body)
+            if no_grad_decorator(body, self._module):
+                machine.grad = False
+            machine.execute(body.body, frame)
+
+        self.start(body.name, follow)
+
+    def _object(self, machine: Machine, kind: ast.ClassDef) -> Instance:
+        if kind not in self._objects:
+            blank = Instance(Class(kind, self._module), "self", {})
+            self._objects[kind] = blank
+            start = method(machine, blank.kind, "__init__", blank)
+            if start is not None and not isinstance(start.node, ast.Lambda):
+                machine.running.append(start.node)
+                machine.execute(start.node.body, enter(machine, start))
+                machine.running.pop()
+        known = self._objects[kind]
+        return Instance(known.kind, "self", dict(known.attributes))

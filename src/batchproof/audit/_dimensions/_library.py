@@ -1,0 +1,470 @@
+"""What functions and classes of torch, numpy and Python give: their transfer functions."""
+
+import ast
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from batchproof.audit._dimensions._arithmetic import add, is_mask
+from batchproof.audit._dimensions._criteria import (
+    CLASSES,
+    FUNCTIONS,
+    build_criterion,
+    call_criterion,
+    function_criterion,
+)
+from batchproof.audit._dimensions._lattice import (
+    NOTHING,
+    UNKNOWN,
+    Constant,
+    Count,
+    Criterion,
+    Dataset,
+    Form,
+    Listing,
+    Loader,
+    Meter,
+    Model,
+    Option,
+    Quantity,
+    Several,
+    StateDict,
+    Tensor,
+    Tool,
+    Unknown,
+    Value,
+)
+from batchproof.audit._dimensions._loaders import (
+    LOADERS,
+    RAGGED,
+    SAMPLERS,
+    build_dataset,
+    build_loader,
+    build_sampler,
+    build_split,
+    build_subset,
+)
+from batchproof.audit._dimensions._machine import Machine
+from batchproof.audit._dimensions._methods import Call, call_method, compared, gathered
+from batchproof.audit._dimensions._names import dotted
+
+Transfer = Callable[[Machine, Call, str], Value]
+
+
+def _first(call: Call) -> Value:
+    return call.args[0] if call.args else next(iter(call.keywords.values()), UNKNOWN)
+
+
+def _loader(_machine: Machine, call: Call, name: str) -> Value:
+    return build_loader(name, call.node, call.args, call.keywords, call.target, open_=call.starred)
+
+
+def _sampler(_machine: Machine, call: Call, name: str) -> Value:
+    return build_sampler(name, call.node, call.keywords, call.args)
+
+
+def _criterion_class(_machine: Machine, call: Call, name: str) -> Value:
+    return build_criterion(CLASSES[name], call.args, call.keywords, open_=call.starred)
+
+
+def _criterion_call(machine: Machine, call: Call, name: str) -> Value:
+    chosen = function_criterion(name, call.args, call.keywords)
+    return use_criterion(machine, call, chosen)
+
+
+def use_criterion(machine: Machine, call: Call, criterion: Criterion) -> Value:
+    """Return the loss of a criterion that is called, and write the call down."""
+    loss = call_criterion(criterion, call.node, call.args, call.keywords, machine.batch_loop)
+    if machine.grad is False:
+        loss = replace(loss, graph=False)
+    machine.emit("criterion", call.node, call.frame, loss, _first(call), criterion.name)
+    return loss
+
+
+def _optimizer(_machine: Machine, call: Call, _name: str) -> Value:
+    return Tool("optimizer", call.target)
+
+
+def _scheduler(_machine: Machine, call: Call, name: str) -> Value:
+    return Tool("plateau" if name.endswith("ReduceLROnPlateau") else "scheduler", call.target)
+
+
+def _scaler(_machine: Machine, call: Call, _name: str) -> Value:
+    enabled = call.keywords.get("enabled")
+    return Tool("scaler", call.target, enabled != Constant(value=False))
+
+
+def _tool(kind: str) -> Transfer:
+    def build(_machine: Machine, call: Call, _name: str) -> Value:
+        return Tool("fabric" if kind == "fabric" else "accelerator", call.target)
+
+    return build
+
+
+def _same(_machine: Machine, call: Call, _name: str) -> Value:
+    return _first(call)
+
+
+def _deepcopy(_machine: Machine, call: Call, _name: str) -> Value:
+    value = _first(call)
+    if isinstance(value, StateDict):
+        return replace(value, copied=True)
+    return (
+        StateDict(dotted(call.node.args[0]) if call.node.args else "", copied=True)
+        if not isinstance(value, Quantity | Count | Constant)
+        else value
+    )
+
+
+def _save(machine: Machine, call: Call, _name: str) -> Value:
+    machine.emit(
+        "save",
+        call.node,
+        call.frame,
+        _first(call),
+        text=dotted(call.node.args[0]) if call.node.args else "",
+    )
+    return NOTHING
+
+
+def _report(machine: Machine, call: Call, name: str) -> Value:
+    for value in (*call.args, *call.keywords.values()):
+        for inner in flat(value):
+            if isinstance(inner, Quantity):
+                machine.emit("report", call.node, call.frame, inner, text=name)
+    return NOTHING
+
+
+def flat(value: Value) -> list[Value]:
+    """Return the values inside a tuple or dict."""
+    if isinstance(value, Several):
+        return [inner for item in value.items for inner in flat(item)]
+    return [value]
+
+
+def _mean(machine: Machine, call: Call, name: str) -> Value:
+    value = _first(call)
+    if isinstance(value, Listing):
+        if "weights" in call.keywords or len(call.args) > 2:
+            return UNKNOWN
+        return gathered(machine, value, call, mean=True)
+    if isinstance(value, Quantity) and name.startswith(("numpy", "statistics")):
+        machine.emit("average", call.node, call.frame, value, UNKNOWN, dotted(call.node.args[0]))
+        return value
+    return _as_method(machine, call, name)
+
+
+def _sum(machine: Machine, call: Call, name: str) -> Value:
+    value = _first(call)
+    if isinstance(value, Listing):
+        return gathered(machine, value, call, mean=False)
+    if name == "sum" and isinstance(value, Several) and value.items:
+        total = value.items[0]
+        for item in value.items[1:]:
+            total = add(total, item)
+        return total
+    if name == "sum" and isinstance(value, Tensor) and not value.output:
+        return Count("elements", value.loop, text=value.text)
+    return _as_method(machine, call, name)
+
+
+def _as_method(machine: Machine, call: Call, _name: str) -> Value:
+    if not call.args:
+        return UNKNOWN
+    value, rest = call.args[0], call.args[1:]
+    inner = Call(call.node, call.name, "", rest, call.keywords, call.frame)
+    if isinstance(value, Tensor | Quantity | Count | Listing):
+        return call_method(machine, value, inner) or UNKNOWN
+    return UNKNOWN
+
+
+def _where(_machine: Machine, call: Call, _name: str) -> Value:
+    if len(call.args) < 3:
+        return UNKNOWN
+    mask, first, second = call.args[:3]
+    for loss, other in ((first, second), (second, first)):
+        zero = other in (Constant(0), Constant(0.0)) or (
+            isinstance(other, Unknown) and "zero" in other.text
+        )
+        if isinstance(loss, Quantity) and loss.base == "elements" and zero:
+            return replace(loss, masked=is_mask(mask) or "mask")
+    if isinstance(first, Tensor):
+        return Tensor(first.loop, "", first.graph, first.output)
+    return UNKNOWN
+
+
+def _zeros(_machine: Machine, call: Call, _name: str) -> Value:
+    first = _first(call)
+    if not call.args or first in (Constant(1), Constant(0), Several(()), Several((Constant(1),))):
+        return Constant(0)
+    if len(call.args) == 1 and isinstance(first, Count | Unknown | Option | Constant):
+        return Listing(UNKNOWN)
+    return _random(_machine, call, _name)
+
+
+def _random(_machine: Machine, call: Call, _name: str) -> Value:
+    first = _first(call)
+    if isinstance(first, Several) and first.items:
+        first = first.items[0]
+    if len(call.args) > 1 and _name.endswith("randint") and isinstance(call.args[-1], Several):
+        first = call.args[-1].items[0] if call.args[-1].items else UNKNOWN
+    rows = first.value if isinstance(first, Constant) and type(first.value) is int else None
+    return Tensor(graph=False, rows=rows)
+
+
+def _tensor(_machine: Machine, call: Call, _name: str) -> Value:
+    value = _first(call)
+    return value.items[0] if isinstance(value, Several) and len(value.items) == 1 else value
+
+
+def _length(_machine: Machine, call: Call, _name: str) -> Value:
+    value = _first(call)
+    text = f"len({dotted(call.node.args[0])})" if call.node.args else ""
+    match value:
+        case Loader():
+            return Count("batches", value.key, text=text)
+        case Dataset():
+            return Count("data set", value.key, text=text)
+        case Listing():
+            return Count("batches", value.over, conditional=value.conditional, text=text)
+        case Tensor() if value.output:
+            return Unknown(text)
+        case Tensor():
+            return (
+                Count("batch", value.loop, text="batch")
+                if value.loop
+                else Constant(value.rows)
+                if value.rows
+                else Unknown(text)
+            )
+        case Quantity():
+            return Count("batch", value.loop, text=text)
+        case Several():
+            return Constant(len(value.items))
+    named = value.text if isinstance(value, Unknown) else ""
+    if "loader" in named.lower():
+        return Count("batches", named, text=text)
+    if "dataset" in named.lower() or named.lower().endswith(("_data", "_set", "data", "ds")):
+        return Count("data set", named, text=text)
+    return Unknown(text)
+
+
+def _next(machine: Machine, call: Call, _name: str) -> Value:
+    value = _first(call)
+    loop = machine.batch_loop
+    if isinstance(value, Loader) and machine.loops and machine.loops[-1].loader is None:
+        machine.loops[-1].draws = True
+    return Tensor(loop, text="batch") if isinstance(value, Loader | Unknown) else UNKNOWN
+
+
+def _model(_machine: Machine, call: Call, name: str) -> Value:
+    short = name.rsplit(".", 1)[-1]
+    if short in {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel"}:
+        return _first(call)
+    forms: dict[str, Form] = {
+        "Softmax": "probabilities",
+        "LogSoftmax": "log-probabilities",
+        "Linear": "logits",
+    }
+    form: Form = forms.get(short, "")
+    if short == "Sequential" and call.args and isinstance(call.args[-1], Model):
+        form = call.args[-1].form
+    moody = short.startswith(("Dropout", "BatchNorm"))
+    if short == "Sequential":
+        moody = any(isinstance(a, Model) and bool(a.moody) for a in call.args)
+    return Model(call.target or short, form, moody)
+
+
+def _softmax(_machine: Machine, call: Call, name: str) -> Value:
+    value = _first(call)
+    if isinstance(value, Tensor):
+        return replace(
+            value, form="probabilities" if name.endswith(".softmax") else "log-probabilities"
+        )
+    form: Form = "probabilities" if name.endswith(".softmax") else "log-probabilities"
+    return Tensor("", form, None, output=True)
+
+
+def _linear(_machine: Machine, call: Call, _name: str) -> Value:
+    value = _first(call)
+    return (
+        replace(value, form="logits")
+        if isinstance(value, Tensor)
+        else Tensor("", "logits", None, output=True)
+    )
+
+
+def _all_reduce(machine: Machine, call: Call, _name: str) -> Value:
+    value, target = _first(call), call.node.args[0] if call.node.args else None
+    op = next((ast.unparse(k.value) for k in call.node.keywords if k.arg == "op"), "")
+    op = op or (ast.unparse(call.node.args[1]) if len(call.node.args) > 1 else "SUM")
+    how = "average" if "AVG" in op else "sum"
+    machine.emit("reduce", call.node, call.frame, value, text=how)
+    if isinstance(value, Quantity) and isinstance(target, ast.Name):
+        call.frame.names[target.id] = replace(value, ranks=how)
+    return value
+
+
+def _ranks(_machine: Machine, _call: Call, _name: str) -> Value:
+    return Count("ranks", "", text="world size")
+
+
+def _root(_machine: Machine, call: Call, _name: str) -> Value:
+    value = _first(call)
+    return (
+        replace(value, base="coupled")
+        if isinstance(value, Quantity) and value.base != "elements"
+        else value
+    )
+
+
+def _number(_machine: Machine, call: Call, _name: str) -> Value:
+    value = _first(call)
+    return replace(value, graph=False, number=True) if isinstance(value, Quantity) else value
+
+
+def _largest(_machine: Machine, call: Call, _name: str) -> Value:
+    for value in call.args:
+        if isinstance(value, Count):
+            return replace(value, guarded=True)
+    return UNKNOWN
+
+
+def _dataset(_machine: Machine, call: Call, name: str) -> Value:
+    return build_dataset(name, call.node, call.args, call.keywords, call.target)
+
+
+def _subset(_machine: Machine, call: Call, _name: str) -> Value:
+    return build_subset(call.node, call.args, call.target)
+
+
+def _split(_machine: Machine, call: Call, _name: str) -> Value:
+    return build_split(call.node, call.args)
+
+
+def _compare(_machine: Machine, call: Call, _name: str) -> Value:
+    return compared(call.args[0], call.args[1]) if len(call.args) > 1 else UNKNOWN
+
+
+def _meter(machine: Machine, call: Call, _name: str) -> Value:
+    return Meter(call.target, machine.loop_key(call.node))
+
+
+def _set_grad(machine: Machine, call: Call, _name: str) -> Value:
+    value = _first(call)
+    machine.grad = bool(value.value) if isinstance(value, Constant) else None
+    return NOTHING
+
+
+def _collection(_machine: Machine, call: Call, _name: str) -> Value:
+    return _first(call) if call.args else Constant("list")
+
+
+_TORCH = "torch."
+EXACT: dict[str, Transfer] = {
+    **dict.fromkeys((*LOADERS, *RAGGED), _loader),
+    **dict.fromkeys(SAMPLERS, _sampler),
+    **dict.fromkeys(CLASSES, _criterion_class),
+    **dict.fromkeys(FUNCTIONS, _criterion_call),
+    **dict.fromkeys(
+        ("torch.cuda.amp.GradScaler", "torch.amp.GradScaler", "torch.GradScaler"), _scaler
+    ),
+    "accelerate.Accelerator": _tool("accelerator"),
+    "lightning.Fabric": _tool("fabric"),
+    "lightning.fabric.Fabric": _tool("fabric"),
+    "lightning_fabric.Fabric": _tool("fabric"),
+    "lightning.pytorch.Fabric": _tool("fabric"),
+    **dict.fromkeys(("copy.deepcopy", "copy.copy"), _deepcopy),
+    "copy.copy": _same,
+    "torch.save": _save,
+    **dict.fromkeys(
+        ("print", "wandb.log", "tqdm.tqdm.write", "mlflow.log_metric", "mlflow.log_metrics"),
+        _report,
+    ),
+    **dict.fromkeys(
+        (
+            "numpy.mean",
+            "numpy.average",
+            "statistics.mean",
+            "statistics.fmean",
+            "torch.mean",
+            "numpy.nanmean",
+        ),
+        _mean,
+    ),
+    **dict.fromkeys(("numpy.sum", "torch.sum", "sum", "math.fsum"), _sum),
+    "torch.where": _where,
+    **dict.fromkeys(("torch.zeros", "numpy.zeros", "torch.empty", "numpy.empty"), _zeros),
+    **dict.fromkeys(
+        ("torch.rand", "torch.randn", "torch.ones", "torch.randint", "torch.full"), _random
+    ),
+    **dict.fromkeys(
+        ("torch.tensor", "torch.as_tensor", "torch.Tensor", "torch.FloatTensor", "numpy.array"),
+        _tensor,
+    ),
+    **dict.fromkeys(
+        ("torch.stack", "torch.cat", "numpy.asarray", "torch.from_numpy", "numpy.concatenate"),
+        _same,
+    ),
+    "len": _length,
+    "next": _next,
+    **dict.fromkeys(("torch.nn.functional.softmax", "torch.softmax"), _softmax),
+    **dict.fromkeys(("torch.nn.functional.log_softmax", "torch.log_softmax"), _softmax),
+    "torch.nn.functional.linear": _linear,
+    **dict.fromkeys(("torch.distributed.all_reduce", "torch.distributed.reduce"), _all_reduce),
+    "torch.distributed.get_world_size": _ranks,
+    **dict.fromkeys(
+        ("math.sqrt", "numpy.sqrt", "torch.sqrt", "math.exp", "numpy.exp", "torch.exp"), _root
+    ),
+    **dict.fromkeys(("float", "int", "round", "numpy.round", "numpy.around"), _number),
+    **dict.fromkeys(("max", "min"), _largest),
+    "torch.utils.data.Subset": _subset,
+    "torch.utils.data.random_split": _split,
+    "torch.utils.data.TensorDataset": _dataset,
+    **dict.fromkeys(
+        ("torch.eq", "torch.ne", "torch.gt", "torch.ge", "torch.lt", "torch.le"), _compare
+    ),
+    **dict.fromkeys(("torch.set_grad_enabled", "torch.autograd.set_grad_enabled"), _set_grad),
+    **dict.fromkeys(
+        ("list", "tuple", "iter", "reversed", "abs", "torch.compile", "torch.jit.script"),
+        _collection,
+    ),
+    **dict.fromkeys(
+        (
+            "tqdm.tqdm",
+            "tqdm.auto.tqdm",
+            "tqdm.notebook.tqdm",
+            "tqdm.trange",
+            "rich.progress.track",
+            "fastprogress.progress_bar",
+        ),
+        _same,
+    ),
+    "itertools.islice": lambda _m, _c, _n: UNKNOWN,
+    **dict.fromkeys(
+        ("timm.utils.AverageMeter", "torcheval.metrics.Mean", "utils.AverageMeter"), _meter
+    ),
+}
+_PATTERNS: tuple[tuple[re.Pattern[str], Transfer], ...] = (
+    (re.compile(r"torch\.optim\.lr_scheduler\.\w+"), _scheduler),
+    (re.compile(r"torch\.optim\.[A-Z]\w+"), _optimizer),
+    (re.compile(r"(torch\.optim|transformers|timm)\..*(AdamW|SGD|Adam)$"), _optimizer),
+    (re.compile(r"torchvision\.datasets\.\w+"), _dataset),
+    (re.compile(r"torch\.nn\.([A-Z]\w+|parallel\.\w+)"), _model),
+    (re.compile(r"torch\.distributed\.fsdp\.\w+"), _model),
+    (re.compile(r"torchvision\.models\.[\w.]+"), _model),
+    (re.compile(r"(logging|logger|wandb|mlflow)\.(info|debug|warning|log|log_metrics?)"), _report),
+    (re.compile(r"(torch|numpy)\.\w+"), _as_method),
+    (re.compile(r"torch\.nn\.functional\.\w+"), _as_method),
+)
+
+
+def transfer_of(name: str) -> Transfer | None:
+    """Return the transfer function of a name outside the file, as imports resolve it."""
+    known = EXACT.get(name)
+    if known is not None:
+        return known
+    for pattern, transfer in _PATTERNS:
+        if pattern.fullmatch(name):
+            return transfer
+    return None

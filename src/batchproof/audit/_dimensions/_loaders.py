@@ -1,0 +1,244 @@
+"""Loaders, samplers and data sets: what their construction proves about the sizes of batches."""
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from batchproof.audit._dimensions._lattice import (
+    UNKNOWN,
+    Constant,
+    Dataset,
+    Loader,
+    Option,
+    Sampler,
+    Several,
+    Tensor,
+    Unknown,
+    Value,
+)
+from batchproof.audit._dimensions._names import words_of
+
+# training and test samples, as torchvision documents them
+SIZES = {
+    "MNIST": (60000, 10000),
+    "FashionMNIST": (60000, 10000),
+    "KMNIST": (60000, 10000),
+    "CIFAR10": (50000, 10000),
+    "CIFAR100": (50000, 10000),
+}
+_SPLITS = {"SVHN": {"train": 73257, "test": 26032}, "STL10": {"train": 5000, "test": 8000}}
+LOADERS = {
+    "torch.utils.data.DataLoader",
+    "torch_geometric.loader.DataLoader",
+    "torch_geometric.data.DataLoader",
+    "torch_geometric.loader.NeighborLoader",
+    "torch_geometric.loader.DenseDataLoader",
+    "torchdata.stateful_dataloader.StatefulDataLoader",
+}
+RAGGED = {
+    "torch_geometric.loader.ClusterLoader": "its subgraphs differ in size",
+    "torch_geometric.data.ClusterLoader": "its subgraphs differ in size",
+    "torch_geometric.loader.GraphSAINTRandomWalkSampler": "its subgraphs differ in size",
+    "torch_geometric.loader.GraphSAINTNodeSampler": "its subgraphs differ in size",
+    "torch_geometric.loader.GraphSAINTEdgeSampler": "its subgraphs differ in size",
+    "torch_geometric.data.GraphSAINTRandomWalkSampler": "its subgraphs differ in size",
+    "torch_geometric.data.GraphSAINTNodeSampler": "its subgraphs differ in size",
+    "torch_geometric.data.GraphSAINTEdgeSampler": "its subgraphs differ in size",
+}
+_DATA = "torch.utils.data."
+SAMPLERS: dict[str, Literal["all", "part", "ranks", "batches"]] = {
+    f"{_DATA}SubsetRandomSampler": "part",
+    f"{_DATA}DistributedSampler": "ranks",
+    f"{_DATA}SequentialSampler": "all",
+    f"{_DATA}RandomSampler": "all",
+    f"{_DATA}BatchSampler": "batches",
+}
+_POSITIONS = ("dataset", "batch_size", "shuffle", "sampler", "batch_sampler")
+
+
+def number(value: Value) -> int | None:
+    """Return the whole number that a value is known to be."""
+    if isinstance(value, Constant) and type(value.value) is int:
+        return value.value
+    return None
+
+
+def build_loader(
+    name: str,
+    node: ast.Call,
+    args: list[Value],
+    keywords: Mapping[str, Value],
+    text: str,
+    *,
+    open_: bool,
+) -> Loader:
+    """Return the loader that a call builds.
+
+    Args:
+        name: the class, as imports resolve it.
+        node: the call.
+        args: the values of its positional arguments.
+        keywords: the values of its keywords.
+        text: the variable that it is assigned to.
+        open_: whether it has a `**` or `*` argument.
+    """
+    found = dict(zip(_POSITIONS, args, strict=False)) if name in LOADERS else {}
+    found |= keywords
+    dataset = found.get("dataset", args[0] if args else UNKNOWN)
+    drop = found.get("drop_last", UNKNOWN if open_ else Constant(value=False))
+    sampler = found.get("sampler")
+    grouped = found.get("batch_sampler")
+    if isinstance(grouped, Sampler):
+        sampler, drop = grouped, Constant(value=True) if grouped.drop_last else drop
+    elif grouped not in (None, Constant(None)):
+        sampler, drop = Sampler("batches"), UNKNOWN
+    kind = sampler if isinstance(sampler, Sampler) else None
+    if kind is None and sampler not in (None, Constant(None)):
+        kind = Sampler("unknown")
+    if kind is not None and kind.kind == "batches" and not kind.drop_last:
+        drop = UNKNOWN
+    size = found.get("batch_size", UNKNOWN if open_ else Constant(1))
+    return Loader(
+        f"{node.lineno}:{node.col_offset}",
+        text,
+        node.lineno,
+        size,
+        bool(drop.value) if isinstance(drop, Constant) else None,
+        kind,
+        dataset,
+        RAGGED.get(name, ""),
+    )
+
+
+def build_sampler(
+    name: str, node: ast.Call, keywords: Mapping[str, Value], args: list[Value]
+) -> Sampler:
+    """Return the sampler that a call builds."""
+    drop = keywords.get("drop_last", args[2] if len(args) > 2 else UNKNOWN)
+    kind = SAMPLERS[name]
+    return Sampler(kind, node.lineno, isinstance(drop, Constant) and drop.value is True)
+
+
+def build_dataset(
+    name: str, node: ast.Call, args: list[Value], keywords: Mapping[str, Value], text: str
+) -> Dataset:
+    """Return the data set that a call builds.
+
+    Args:
+        name: the class or function, as imports resolve it.
+        node: the call.
+        args: the values of its positional arguments.
+        keywords: the values of its keywords.
+        text: the variable that it is assigned to.
+    """
+    short = name.rsplit(".", 1)[-1]
+    size = None
+    if short in SIZES:
+        train = keywords.get("train", args[1] if len(args) > 1 else Constant(value=True))
+        if isinstance(train, Constant):
+            size = SIZES[short][0 if train.value else 1]
+    elif short in _SPLITS:
+        split = keywords.get("split", args[1] if len(args) > 1 else Constant("train"))
+        if isinstance(split, Constant):
+            size = _SPLITS[short].get(str(split.value))
+    elif short == "TensorDataset" and args and isinstance(args[0], Tensor):
+        size = args[0].rows
+    words = words_of(
+        f"{text} {' '.join(str(v.value) for v in keywords.values() if isinstance(v, Constant))}"
+    )
+    return Dataset(f"{node.lineno}:{node.col_offset}", size, words=words)
+
+
+def build_subset(node: ast.Call, args: list[Value], text: str) -> Value:
+    """Return the part of a data set that Subset(...) is."""
+    whole = args[0].key if args and isinstance(args[0], Dataset) else "?"
+    return Dataset(f"{node.lineno}:{node.col_offset}", None, whole, words_of(text))
+
+
+def build_split(node: ast.Call, args: list[Value]) -> Value:
+    """Return the parts of a data set that random_split(...) gives."""
+    if len(args) < 2 or not isinstance(args[1], Several):
+        return UNKNOWN
+    whole = args[0] if isinstance(args[0], Dataset) else Dataset("?")
+    parts: list[Value] = []
+    for place, share in enumerate(args[1].items):
+        size = number(share)
+        parts.append(Dataset(f"{node.lineno}:{node.col_offset}:{place}", size, whole.key))
+    return Several(tuple(parts))
+
+
+def wrap(loader: Loader) -> Loader:
+    """Return a loader that accelerate or fabric prepared, so that each rank sees a share."""
+    return replace(loader, wrapped=True)
+
+
+def length_of(value: Value) -> int | None:
+    """Return the number of samples of a data set, where it is known."""
+    if isinstance(value, Dataset):
+        return value.size
+    if isinstance(value, Tensor):
+        return value.rows
+    return None
+
+
+def equal_batches(loader: Loader) -> tuple[bool | None, str]:
+    """Return whether all batches of a loader have one size, and why.
+
+    Args:
+        loader: what yields them.
+
+    Returns:
+        True, False where one may be smaller, None where that is not known; and a sentence.
+    """
+    size, samples = number(loader.batch_size), length_of(loader.dataset)
+    if loader.ragged:
+        return False, f"{loader.ragged} (line {loader.line})"
+    if not loader.line:
+        return None, f"where {loader.text or 'the loader'} is built is out of sight"
+    if loader.drop_last:
+        return True, "drop_last=True"
+    if size == 1 or (isinstance(loader.batch_size, Option) and loader.batch_size.default == 1):
+        return True, "the batch size is 1"
+    if loader.batch_size == Constant(None) or loader.drop_last is None or loader.wrapped:
+        return None, "its batches are formed out of sight"
+    if loader.sampler is not None and loader.sampler.kind in {"batches", "unknown"}:
+        return None, "its sampler is out of sight"
+    if _whole(loader):
+        return True, "one batch holds the whole data set"
+    if size and samples and loader.sampler is None:
+        return _by_numbers(loader, size, samples)
+    return (
+        False,
+        f"the loader at line {loader.line} has no drop_last: its last batch may be smaller",
+    )
+
+
+def _whole(loader: Loader) -> bool:
+    size = loader.batch_size
+    return (
+        isinstance(size, Unknown)
+        and size.text.startswith("len(")
+        and length_text(loader.dataset) == size.text
+    )
+
+
+def length_text(value: Value) -> str:
+    """Return how a file writes the length of a data set, or ""."""
+    return f"len({value.key})" if isinstance(value, Dataset) else ""
+
+
+def _by_numbers(loader: Loader, size: int, samples: int) -> tuple[bool, str]:
+    rest = samples % size
+    if samples <= size:
+        return True, f"one batch of {size} holds all {samples} samples"
+    if not rest:
+        return True, f"{samples} is a multiple of {size}"
+    times = size / rest
+    return False, (
+        f"the loader at line {loader.line} has no drop_last and {samples} is no multiple "
+        f"of {size}: the last batch holds {rest} and weighs {times:.3g} times too much"
+    )
+
+
+Resolve = Callable[[ast.expr], Value]

@@ -1,0 +1,156 @@
+"""The state of an interpretation: where it is, what it has seen, how much it may still do."""
+
+import ast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from batchproof.audit._dimensions._lattice import UNKNOWN, Instance, Value
+from batchproof.audit._dimensions._names import Module, read_module
+from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
+from batchproof.audit._project import Project
+
+EFFORT = 40_000  # expressions that are evaluated for one file
+DEEPEST = 120  # nested expressions and statements
+CALLS = 5  # calls inside calls that are followed
+
+
+class ExhaustedError(Exception):
+    """The effort for one file is spent; what was seen until then stands."""
+
+
+@dataclass(eq=False)
+class Frame:
+    """The names of one call.
+
+    Attributes:
+        module: the file of the function.
+        name: the function, "" for a file's own statements.
+        names: the values of its names.
+        born: how many loops were around the last plain assignment of a name.
+        owner: the object whose method it is.
+        results: what it returns.
+        parts: its names that are attributes or items of others.
+    """
+
+    module: Module
+    name: str = ""
+    names: dict[str, Value] = field(default_factory=dict)
+    born: dict[str, int] = field(default_factory=dict)
+    owner: Instance | None = None
+    results: list[Value] = field(default_factory=list)
+    parts: set[str] = field(default_factory=set)
+
+
+class Machine:
+    """An interpretation of one file from one entry.
+
+    Args:
+        trace: where its events are written.
+        project: what follows imports.
+        effort: how many expressions may be evaluated.
+    """
+
+    def __init__(self, trace: Trace, project: Project | None, effort: int = EFFORT) -> None:
+        self.trace = trace
+        self.project = project
+        self.effort = effort
+        self.loops: list[Loop] = []
+        self.conditions: list[Condition] = []
+        self.calls: list[ast.AST] = []
+        self.running: list[ast.AST] = []
+        self.reached: set[ast.AST] = set()
+        self.grad: bool | None = True
+        self.depth = 0
+        self.files: dict[str, Module | None] = {}
+        self.evaluate: Callable[[ast.expr | None, Frame], Value] = lambda _node, _frame: UNKNOWN
+        self.execute: Callable[[list[ast.stmt], Frame], str] = lambda _body, _frame: ""
+
+    def spend(self) -> None:
+        """Count one evaluation.
+
+        Raises:
+            ExhaustedError: if the effort is spent.
+        """
+        self.effort -= 1
+        if self.effort < 0:
+            raise ExhaustedError
+
+    def emit(
+        self,
+        kind: str,
+        node: ast.AST,
+        frame: Frame,
+        value: Value = UNKNOWN,
+        other: Value = UNKNOWN,
+        text: str = "",
+    ) -> None:
+        """Write an event down."""
+        self.trace.events.append(
+            Event(
+                kind,
+                node,
+                len(self.trace.events),
+                tuple(self.loops),
+                tuple(self.conditions),
+                self.grad,
+                frame.module,
+                frame.name,
+                value,
+                other,
+                text,
+                tuple(self.calls),
+            )
+        )
+
+    @contextmanager
+    def under(self, condition: Condition) -> Iterator[None]:
+        """Hold a condition for a block."""
+        self.conditions.append(condition)
+        try:
+            yield
+        finally:
+            self.conditions.pop()
+
+    @contextmanager
+    def in_loop(self, loop: Loop) -> Iterator[None]:
+        """Be inside a loop for a block."""
+        loop.outer = len(self.conditions)
+        self.trace.loops[loop.key] = loop
+        self.loops.append(loop)
+        try:
+            yield
+        finally:
+            self.loops.pop()
+
+    def loop_key(self, node: ast.AST) -> str:
+        """Return the key of a loop that begins here."""
+        return (
+            f"{getattr(node, 'lineno', 0)}:{getattr(node, 'col_offset', 0)}#{len(self.trace.loops)}"
+        )
+
+    @property
+    def batch_loop(self) -> str:
+        """Return the key of the innermost loop over batches, or ""."""
+        return next((loop.key for loop in reversed(self.loops) if loop.loader is not None), "")
+
+    def file(self, name: str, module: Module) -> Module | None:
+        """Return the file of the same project that a dotted name leads to.
+
+        Args:
+            name: as imports resolve it.
+            module: the file that imports it.
+        """
+        if self.project is None or name.startswith(("torch", "numpy", "os", "sys")):
+            return None
+        key = f"{module.path}\n{name}"
+        if key not in self.files:
+            source = self.project.module(name, module.path)
+            known = None if source is None else f"{source.path}"
+            if source is None or known is None:
+                self.files[key] = None
+            else:
+                if known not in self.files:
+                    self.files[known] = read_module(source.path, source.tree, source.text)
+                self.files[key] = self.files[known]
+        return self.files[key]

@@ -1,0 +1,553 @@
+"""Methods of values: x.size(0), loss.item(), losses.append(v), optimizer.step()."""
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from batchproof.audit._dimensions._arithmetic import is_mask
+from batchproof.audit._dimensions._functions import is_module, method
+from batchproof.audit._dimensions._lattice import (
+    NOTHING,
+    UNKNOWN,
+    Base,
+    Constant,
+    Count,
+    Form,
+    Instance,
+    Listing,
+    Loader,
+    Meter,
+    Model,
+    Option,
+    Quantity,
+    Several,
+    Shape,
+    StateDict,
+    Tensor,
+    Tool,
+    Unknown,
+    Value,
+)
+from batchproof.audit._dimensions._loaders import wrap
+from batchproof.audit._dimensions._machine import Frame, Machine
+from batchproof.audit._dimensions._names import dotted, words_of
+
+PASSING = {
+    "to",
+    "cuda",
+    "cpu",
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "long",
+    "int",
+    "bool",
+    "view",
+    "reshape",
+    "squeeze",
+    "unsqueeze",
+    "permute",
+    "transpose",
+    "contiguous",
+    "clone",
+    "flatten",
+    "expand",
+    "repeat",
+    "type",
+    "view_as",
+    "type_as",
+    "t",
+    "requires_grad_",
+    "pin_memory",
+    "expand_as",
+    "unsqueeze_",
+    "squeeze_",
+    "astype",
+    "ravel",
+    "copy",
+    "mul_",
+    "div_",
+    "add_",
+    "sub_",
+    "clamp",
+    "clip",
+    "abs",
+    "clamp_min",
+    "chunk",
+    "split",
+}
+_OUT = {"item", "detach", "numpy", "tolist", "detach_"}
+_COMPARISONS = {"eq", "ne", "gt", "ge", "lt", "le"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A call with its parts evaluated.
+
+    Attributes:
+        node: the call.
+        name: the last part of what is called.
+        text: what the method is called on.
+        args: the values of its positional arguments.
+        keywords: the values of its keywords.
+        frame: the names around it.
+        starred: whether it has a `*` or `**` argument.
+        target: the variable that its result is assigned to.
+    """
+
+    node: ast.Call
+    name: str
+    text: str
+    args: list[Value]
+    keywords: Mapping[str, Value]
+    frame: Frame
+    starred: bool = False
+    target: str = ""
+
+    def argument(self, place: int, name: str) -> Value | None:
+        """Return an argument, by position or by keyword."""
+        if place < len(self.args):
+            return self.args[place]
+        return self.keywords.get(name)
+
+
+def call_method(machine: Machine, value: Value, call: Call) -> Value | None:
+    """Return what a method of a value gives, None where the value has no such method.
+
+    Args:
+        machine: the interpretation.
+        value: what the method is called on.
+        call: the call.
+    """
+    special = ANY.get(call.name)
+    if special is not None:
+        result = special(machine, value, call)
+        if result is not None:
+            return result
+    kind = KINDS.get(type(value))
+    return None if kind is None else kind(machine, value, call)
+
+
+def _of_tensor(machine: Machine, value: Value, call: Call) -> Value:
+    assert isinstance(value, Tensor)
+    name = call.name
+    if name in {"mean", "sum"}:
+        return reduce_tensor(value, name, call, machine)
+    if name in _COMPARISONS:
+        return compared(value, call.args[0] if call.args else UNKNOWN)
+    if name == "size":
+        return Shape(value) if not call.args else sized(value, call.args[0])
+    if name == "numel":
+        return Count("elements", value.loop, text="elements")
+    if name in {"max", "min", "topk"}:
+        best = replace(value, form="confidence" if value.form == "probabilities" else "")
+        classes = replace(value, form="classes", graph=False)
+        return Several((best, classes)) if call.args or call.keywords else best
+    return _changed(value, name)
+
+
+_FORMS: dict[str, Form] = {
+    "softmax": "probabilities",
+    "log_softmax": "log-probabilities",
+    "argmax": "classes",
+    "argsort": "classes",
+}
+
+
+def _changed(value: Tensor, name: str) -> Tensor:
+    """Return a tensor after a method that gives one like it."""
+    if name in _FORMS:
+        graph = False if name.startswith("arg") else value.graph
+        return replace(value, form=_FORMS[name], graph=graph)
+    if name in _OUT:
+        return replace(value, graph=False)
+    if name in PASSING:
+        return value
+    return Tensor(value.loop, "", value.graph, value.output, f"{value.text}.{name}")
+
+
+def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Value:
+    """Return what mean or sum of a tensor gives.
+
+    Args:
+        value: the tensor.
+        name: mean or sum.
+        call: the call.
+        machine: the interpretation.
+    """
+    line, loop = call.node.lineno, value.loop or machine.batch_loop
+    dims = [a for a in call.args if not isinstance(a, Tensor)] or call.keywords.keys() & {
+        "dim",
+        "axis",
+    }
+    if value.form == "mask":
+        return Count("mask", loop, text=value.text) if not dims else Tensor(loop, text=value.text)
+    if value.form == "hits":
+        base: Literal["mean", "sum"] = "mean" if name == "mean" else "sum"
+        if dims:
+            return Tensor(loop)
+        return Quantity(
+            base, loop, graph=False, metric=True, line=line, name="accuracy", text="hits"
+        )
+    if not value.output or dims:
+        return Tensor(loop, "", value.graph, value.output, value.text)
+    return Quantity(
+        "mean" if name == "mean" else "sum", loop, graph=value.graph, line=line, name=f"{name}()"
+    )
+
+
+def sized(value: Tensor, place: Value) -> Value:
+    """Return what size(place), or shape[place], of a tensor counts."""
+    if place == Constant(0):
+        return (
+            Constant(value.rows)
+            if value.rows and not value.loop
+            else Count("batch", value.loop, text="batch")
+        )
+    return Unknown(f"{value.text}.size({getattr(place, 'value', '')})")
+
+
+def compared(first: Value, second: Value) -> Value:
+    """Return what a comparison of tensors gives: hits of a prediction, or a mask."""
+    tensors = [v for v in (first, second) if isinstance(v, Tensor)]
+    loop = next((t.loop for t in tensors if t.loop), "")
+    if any(t.output for t in tensors):
+        if any(t.form in {"confidence", "probabilities"} for t in tensors) and len(tensors) == 1:
+            return Tensor(loop, "confidence")
+        hits = any(t.form == "classes" for t in tensors) and len(tensors) == 2
+        return Tensor(loop, "hits" if hits else "", output=True)
+    text = next((t.text for t in tensors if t.text), "")
+    if any(t.form == "confidence" for t in tensors):
+        return Tensor(loop, "confidence")
+    return Tensor(loop, "mask", text=text)
+
+
+_REDUCED: dict[str, dict[str, Base]] = {
+    "mean": {"mean": "mean", "elements": "mean"},
+    "sum": {"elements": "sum", "sum": "sum"},
+}
+
+
+def _of_quantity(machine: Machine, value: Value, call: Call) -> Value:
+    assert isinstance(value, Quantity)
+    name = call.name
+    if name in _OUT:
+        return replace(value, graph=False, number=name in {"item", "tolist"})
+    if name in {"mean", "sum"}:
+        return _reduced(machine, value, call)
+    if name in {"size", "numel"}:
+        return Count("elements" if name == "numel" else "batch", value.loop, text=name)
+    if name in {"masked_fill", "masked_fill_"}:
+        return _filled(value, call)
+    if name in {"sqrt", "exp", "sqrt_", "pow", "square"}:
+        return value if value.base == "elements" else replace(value, base="coupled")
+    if name == "masked_select":
+        return replace(value, base="elements")
+    return value if name in PASSING else UNKNOWN
+
+
+def _reduced(machine: Machine, value: Quantity, call: Call) -> Value:
+    if call.name == "mean":
+        machine.emit("mean", call.node, call.frame, value)
+    if call.args or call.keywords:
+        return value
+    default: Base = value.base if call.name == "mean" else "unknown"
+    base = _REDUCED[call.name].get(value.base, default)
+    return replace(value, base=base, sure=value.sure and base != "unknown")
+
+
+def _filled(value: Quantity, call: Call) -> Value:
+    if len(call.args) < 2 or value.base != "elements":
+        return value
+    zero = call.args[1] in (Constant(0), Constant(0.0))
+    return replace(value, masked=is_mask(call.args[0]) or "mask") if zero else value
+
+
+def _of_count(_machine: Machine, value: Value, call: Call) -> Value:
+    assert isinstance(value, Count)
+    if call.name in {"clamp", "clamp_min", "clip", "clamp_", "maximum"}:
+        return replace(value, guarded=True)
+    return value
+
+
+def _of_shape(_machine: Machine, value: Value, call: Call) -> Value:
+    assert isinstance(value, Shape)
+    return (
+        Count("elements", value.tensor.loop, text="elements") if call.name == "numel" else UNKNOWN
+    )
+
+
+def _of_listing(machine: Machine, value: Value, call: Call) -> Value:
+    assert isinstance(value, Listing)
+    if call.name in {"mean", "sum"}:
+        return gathered(machine, value, call, mean=call.name == "mean")
+    if call.name in PASSING | _OUT:
+        return value
+    return UNKNOWN
+
+
+def gathered(machine: Machine, value: Listing, call: Call, *, mean: bool) -> Value:
+    """Return what the mean or the sum of a list gives, and write a mean down."""
+    item = value.item
+    if not isinstance(item, Quantity):
+        return UNKNOWN
+    item = replace(
+        item, over=value.over or item.over, conditional=value.conditional or item.conditional
+    )
+    if not mean:
+        return item
+    machine.emit(
+        "average",
+        call.node,
+        call.frame,
+        item,
+        Count("batches", value.over, conditional=value.conditional),
+    )
+    return replace(item, divided=Count("batches", value.over, conditional=value.conditional))
+
+
+def _of_loader(_machine: Machine, value: Value, call: Call) -> Value:
+    return value if call.name in {"__iter__", "iter", "shuffle", "map"} else UNKNOWN
+
+
+def _of_model(machine: Machine, value: Value, call: Call) -> Value | None:
+    assert isinstance(value, Model)
+    if call.name in {
+        "to",
+        "cuda",
+        "cpu",
+        "float",
+        "double",
+        "half",
+        "apply",
+        "requires_grad_",
+        "compile",
+    }:
+        return value
+    return (
+        Tensor(machine.batch_loop, "", machine.grad, output=True, text=call.text)
+        if call.name not in _QUIET
+        else UNKNOWN
+    )
+
+
+_QUIET = {
+    "parameters",
+    "named_parameters",
+    "children",
+    "modules",
+    "load_state_dict",
+    "register_buffer",
+    "zero_grad",
+    "named_modules",
+}
+
+
+def _of_tool(machine: Machine, value: Value, call: Call) -> Value | None:
+    assert isinstance(value, Tool)
+    name, args = call.name, call.args
+    if value.kind == "scaler":
+        if name == "scale":
+            machine.emit(
+                "scale", call.node, call.frame, args[0] if args else UNKNOWN, text=call.text
+            )
+            return args[0] if args else UNKNOWN
+        return UNKNOWN
+    if value.kind not in {"accelerator", "fabric"}:
+        return UNKNOWN
+    if name in {
+        "prepare",
+        "setup",
+        "setup_dataloaders",
+        "prepare_data_loader",
+        "setup_module",
+        "prepare_model",
+    }:
+        wrapped: list[Value] = [wrap(a) if isinstance(a, Loader) else a for a in args]
+        return wrapped[0] if len(wrapped) == 1 else Several(tuple(wrapped))
+    if name == "skip_first_batches" and args:
+        return args[0]
+    if name in {"gather", "gather_for_metrics", "all_gather", "reduce", "all_reduce"} and args:
+        how = "clean" if name == "gather_for_metrics" else name
+        machine.emit("reduce", call.node, call.frame, args[0], text=how)
+        return replace(args[0], ranks=how) if isinstance(args[0], Quantity) else args[0]
+    return UNKNOWN
+
+
+def _of_meter(machine: Machine, _value: Value, call: Call) -> Value:
+    if call.name == "update":
+        weight = call.argument(1, "n") or call.keywords.get("weight") or call.keywords.get("num")
+        what = call.args[0] if call.args else next(iter(call.keywords.values()), UNKNOWN)
+        machine.emit(
+            "update", call.node, call.frame, what, NOTHING if weight is None else weight, call.text
+        )
+    return UNKNOWN
+
+
+def _of_several(_machine: Machine, value: Value, call: Call) -> Value:
+    assert isinstance(value, Several)
+    if (
+        call.name == "get"
+        and call.args
+        and isinstance(call.args[0], Constant)
+        and call.args[0].value in value.names
+    ):
+        return value.items[value.names.index(call.args[0].value)]
+    return UNKNOWN
+
+
+def _of_constant(_machine: Machine, value: Value, call: Call) -> Value | None:
+    return value if call.name in PASSING | _OUT else None
+
+
+def _of_unknown(_machine: Machine, value: Value, call: Call) -> Value | None:
+    assert isinstance(value, Unknown)
+    return value if call.name in PASSING | _OUT and value.text else None
+
+
+KINDS: dict[type, Callable[[Machine, Value, Call], Value | None]] = {
+    Tensor: _of_tensor,
+    Quantity: _of_quantity,
+    Count: _of_count,
+    Shape: _of_shape,
+    Listing: _of_listing,
+    Loader: _of_loader,
+    Model: _of_model,
+    Tool: _of_tool,
+    Meter: _of_meter,
+    Several: _of_several,
+    Constant: _of_constant,
+    Unknown: _of_unknown,
+}
+
+
+# Methods that mean one thing whatever they are called on.
+
+
+def _backward(machine: Machine, value: Value, call: Call) -> Value | None:
+    what = call.args[0] if isinstance(value, Tool | Model) and call.args else value
+    if (
+        isinstance(value, Unknown | Instance)
+        and call.args
+        and not isinstance(call.args[0], Constant)
+    ):
+        what = call.args[0]
+    machine.emit("backward", call.node, call.frame, what, text=call.text)
+    return NOTHING
+
+
+def _is(value: Value, kind: str, call: Call, *words: str) -> bool:
+    if isinstance(value, Tool):
+        return value.kind == kind
+    if not isinstance(value, Unknown | Constant | Option):
+        return False
+    last = call.text.rsplit(".", 1)[-1].lower()
+    return any(word in last for word in words)
+
+
+def _step(machine: Machine, value: Value, call: Call) -> Value | None:
+    if _is(value, "scaler", call, "scaler"):
+        subject = dotted(call.node.args[0]) if call.node.args else ""
+        machine.emit("step", call.node, call.frame, value, NOTHING, subject)
+    elif _is(value, "scheduler", call, "sched") or _is(value, "plateau", call):
+        first = call.args[0] if call.args else next(iter(call.keywords.values()), NOTHING)
+        machine.emit("schedule", call.node, call.frame, value, first, call.text)
+    elif _is(value, "optimizer", call, "optim", "opt"):
+        machine.emit("step", call.node, call.frame, value, UNKNOWN, call.text)
+    else:
+        return None
+    return NOTHING
+
+
+def _zero_grad(machine: Machine, value: Value, call: Call) -> Value | None:
+    if isinstance(value, Instance) and "zero_grad" not in call.text:
+        machine.emit("zero", call.node, call.frame, value, text=call.text)
+        return NOTHING
+    machine.emit("zero", call.node, call.frame, value, text=call.text)
+    return NOTHING
+
+
+def _unscale(machine: Machine, value: Value, call: Call) -> Value | None:
+    machine.emit("unscale", call.node, call.frame, value, text=call.text)
+    return NOTHING
+
+
+def _mode(machine: Machine, value: Value, call: Call) -> Value | None:
+    if call.name == "train":
+        if isinstance(value, Instance) and not _inherits(machine, value):
+            return None
+        mode = call.argument(0, "mode")
+        if mode is not None and not isinstance(mode, Constant):
+            machine.emit("mode", call.node, call.frame, value, mode, call.text)
+            return value
+        kind = "eval" if mode is not None and not getattr(mode, "value", True) else "train"
+        if isinstance(value, Unknown) and call.args and mode is None:
+            return None
+        machine.emit(kind, call.node, call.frame, value, text=call.text)
+        return value
+    if call.args or (isinstance(value, Instance) and not _inherits(machine, value)):
+        return None
+    machine.emit("eval", call.node, call.frame, value, text=call.text)
+    return value
+
+
+def _inherits(machine: Machine, value: Instance) -> bool:
+    return is_module(machine, value.kind) and method(machine, value.kind, "train", value) is None
+
+
+def _clip(machine: Machine, value: Value, call: Call) -> Value | None:
+    machine.emit("clip", call.node, call.frame, value, text=call.text)
+    return UNKNOWN
+
+
+def _state_dict(_machine: Machine, _value: Value, call: Call) -> Value | None:
+    last = words_of(call.text)
+    if any(word in last for word in ("optim", "sched", "scaler")):
+        return None
+    return StateDict(call.text)
+
+
+def _append(machine: Machine, value: Value, call: Call) -> Value | None:
+    item = call.args[0] if call.args else UNKNOWN
+    name = call.text
+    if not name or not isinstance(value, Listing | Constant | Unknown | Several):
+        return None
+    loop = next(
+        (
+            lp
+            for lp in reversed(machine.loops[call.frame.born.get(name, 0) :])
+            if lp.loader is not None
+        ),
+        None,
+    )
+    if loop is None and machine.loops[call.frame.born.get(name, 0) :]:
+        loop = machine.loops[-1]
+    if loop is None:
+        return None
+    conditional = len(machine.conditions) > loop.outer
+    machine.emit("append", call.node, call.frame, item, value, name)
+    listing = Listing(item, loop.key, conditional)
+    if "." in name and isinstance(call.frame.owner, Instance):
+        call.frame.owner.attributes[name.partition(".")[2]] = listing
+    else:
+        call.frame.names[name] = listing
+    return NOTHING
+
+
+ANY: dict[str, Callable[[Machine, Value, Call], Value | None]] = {
+    "backward": _backward,
+    "step": _step,
+    "zero_grad": _zero_grad,
+    "unscale_": _unscale,
+    "unscale_gradients": _unscale,
+    "eval": _mode,
+    "train": _mode,
+    "clip_grad_norm_": _clip,
+    "clip_grad_value_": _clip,
+    "clip_grad_norm": _clip,
+    "clip_gradients": _clip,
+    "state_dict": _state_dict,
+    "append": _append,
+}

@@ -1,0 +1,165 @@
+"""The names of a file: its imports, functions, classes and command-line options."""
+
+import ast
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchproof.audit._dimensions._lattice import Option, Value
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+
+_ROOTS = {
+    "torch.nn.modules.loss": "torch.nn",
+    "torch.utils.data.dataloader": "torch.utils.data",
+    "torch.utils.data.dataset": "torch.utils.data",
+    "torch.utils.data.sampler": "torch.utils.data",
+    "torch.utils.data.distributed": "torch.utils.data",
+    "torch.nn.utils.clip_grad": "torch.nn.utils",
+    "torch.cuda.amp.grad_scaler": "torch.cuda.amp",
+    "torch.autograd.grad_mode": "torch",
+}
+
+
+@dataclass(eq=False)
+class Module:
+    """A parsed file and what its names mean.
+
+    Attributes:
+        path: the file.
+        tree: its syntax tree.
+        imports: dotted names of what it imports, by the name in this file.
+        functions: its own top-level functions, by name.
+        classes: its own classes, by name.
+        options: options of its command-line parsers, by attribute name.
+        variables: the values of its global names.
+        lines: its text.
+        forms: what calling its modules gives, by class.
+        telling: for each function asked for, whether it holds a word that a rule looks for.
+    """
+
+    path: Path
+    tree: ast.Module
+    imports: dict[str, str] = field(default_factory=dict)
+    functions: dict[str, FunctionNode] = field(default_factory=dict)
+    classes: dict[str, ast.ClassDef] = field(default_factory=dict)
+    options: dict[str, Option] = field(default_factory=dict)
+    variables: dict[str, Value] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    forms: dict[ast.AST, Value] = field(default_factory=dict)
+    telling: dict[ast.AST, bool] = field(default_factory=dict)
+
+
+def dotted(node: ast.AST) -> str:
+    """Return the text of a plain name, attribute or constant subscript, or ""."""
+    parts: list[str] = []
+    while True:
+        if isinstance(node, ast.Attribute):
+            parts.append(f".{node.attr}")
+            node = node.value
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            parts.append(f"[{node.slice.value!r}]")
+            node = node.value
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Name):
+            parts.append(f"[{node.slice.id}]")
+            node = node.value
+        elif isinstance(node, ast.Name):
+            parts.append(node.id)
+            return "".join(reversed(parts))
+        else:
+            return ""
+
+
+def words_of(text: str) -> str:
+    """Return a name in lower case with its words apart: valLoader is "val loader"."""
+    spaced = "".join(f" {c}" if c.isupper() else c for c in text)
+    return spaced.lower().replace("_", " ").replace(".", " ")
+
+
+# a function without one of these neither trains, evaluates, nor makes what does
+_TELLING = re.compile(
+    r"loss|criterion|backward|loader|\.step\(|zero_grad|entropy|nll|\.eval\(|best|optim|sampler"
+    r"|Dataset|accura|correct|mean|metric|reduce|gather|train|Softmax",
+    re.IGNORECASE,
+)
+
+
+def tells(module: Module, node: ast.AST) -> bool:
+    """Return whether a function holds a word that a rule looks for, in its code or its comments."""
+    known = module.telling.get(node)
+    if known is None:
+        first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", None)
+        text = "\n".join(module.lines[first - 1 : last])
+        known = module.telling[node] = not module.lines or bool(_TELLING.search(text))
+    return known
+
+
+def read_module(path: Path, tree: ast.Module, text: str = "") -> Module:
+    """Return the names of a file.
+
+    Args:
+        path: the file.
+        tree: its syntax tree.
+        text: its text.
+    """
+    module = Module(path, tree, lines=text.split("\n") if text else [])
+    waiting: list[ast.stmt] = list(reversed(tree.body))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            _add_import(module, node)
+        elif isinstance(node, FunctionNode):
+            module.functions.setdefault(node.name, node)
+        elif isinstance(node, ast.ClassDef):
+            module.classes.setdefault(node.name, node)
+            for body in methods_of(node).values():
+                waiting += [n for n in body.body if isinstance(n, ast.Import | ast.ImportFrom)]
+            continue
+        elif isinstance(node, ast.Expr | ast.Assign) and isinstance(node.value, ast.Call):
+            _add_option(module, node.value)
+        waiting += reversed(_inner(node))
+    return module
+
+
+def _inner(node: ast.stmt) -> list[ast.stmt]:
+    """Return the statements directly inside a statement."""
+    inner: list[ast.stmt] = []
+    for name in ("body", "orelse", "finalbody"):
+        inner += getattr(node, name, [])
+    for handler in getattr(node, "handlers", []):
+        inner += handler.body
+    return inner
+
+
+def _add_import(module: Module, node: ast.Import | ast.ImportFrom) -> None:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            name = alias.name if alias.asname else alias.name.split(".")[0]
+            module.imports[alias.asname or name] = name
+        return
+    origin = "." * node.level + (node.module or "")
+    origin = _ROOTS.get(origin, origin)
+    for alias in node.names:
+        joint = "" if origin.endswith(".") or not origin else "."
+        module.imports[alias.asname or alias.name] = f"{origin}{joint}{alias.name}"
+
+
+def _add_option(module: Module, node: ast.Call) -> None:
+    if not (isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument"):
+        return
+    names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    given = {k.arg: k.value for k in node.keywords if k.arg}
+    dest = given.get("dest")
+    if isinstance(dest, ast.Constant):
+        names = [str(dest.value)]
+    long = [n for n in names if n.startswith("--")] or names
+    default = given.get("default")
+    value = default.value if isinstance(default, ast.Constant) else None
+    for name in long[:1]:
+        key = name.lstrip("-").replace("-", "_")
+        module.options[key] = Option(key, value)
+
+
+def methods_of(node: ast.ClassDef) -> dict[str, FunctionNode]:
+    """Return the methods of a class by name."""
+    return {n.name: n for n in node.body if isinstance(n, FunctionNode)}

@@ -1,0 +1,446 @@
+"""Statements: branches, loops over batches, contexts without gradient, returns."""
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from batchproof.audit._dimensions._arithmetic import join
+from batchproof.audit._dimensions._assignments import assign, assign_with, begin_counters, store
+from batchproof.audit._dimensions._functions import NO_GRAD, resolve
+from batchproof.audit._dimensions._lattice import (
+    UNKNOWN,
+    Class,
+    Constant,
+    Count,
+    Function,
+    Listing,
+    Loader,
+    Option,
+    Quantity,
+    Several,
+    Tensor,
+    Unknown,
+    Value,
+)
+from batchproof.audit._dimensions._library import flat
+from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
+from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
+from batchproof.audit._dimensions._trace import Condition, Loop
+
+_WRAPPERS = {
+    "tqdm",
+    "track",
+    "progress_bar",
+    "log_every",
+    "prefetch",
+    "cycle",
+    "notebook_tqdm",
+    "iter",
+    "list",
+}
+_BATCHES = ("loader", "dataloader", "dl", "batches", "iterator", "iter", "loop", "pbar", "bar")
+
+
+def execute(machine: Machine, body: list[ast.stmt], frame: Frame) -> str:
+    """Follow statements.
+
+    Args:
+        machine: the interpretation.
+        body: the statements of one block.
+        frame: the names around it.
+
+    Returns:
+        How the block ends: return, raise, break or continue; "" where it runs through.
+    """
+    held = len(machine.conditions)
+    machine.depth += 1
+    try:
+        if machine.depth > DEEPEST:
+            return ""
+        for node in body:
+            machine.spend()
+            rule = _RULES.get(type(node))
+            end = rule(machine, node, frame) if rule else _parts(machine, node, frame)
+            if end:
+                return end
+        return ""
+    finally:
+        machine.depth -= 1
+        del machine.conditions[held:]
+
+
+def _parts(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            machine.evaluate(child, frame)
+    return ""
+
+
+def _expression(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.Expr)
+    machine.evaluate(node.value, frame)
+    return ""
+
+
+def _assign(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.Assign | ast.AnnAssign)
+    assign(machine, node, frame)
+    return ""
+
+
+def _assign_with(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.AugAssign)
+    assign_with(machine, node, frame)
+    return ""
+
+
+def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.If)
+    test = _decided(machine, node.test, frame)
+    if test is not None:
+        return machine.execute(node.body if test else node.orelse, frame)
+    before = dict(frame.names)
+    with machine.under(Condition(node.test, branch=True)):
+        first = machine.execute(node.body, frame)
+    after = dict(frame.names)
+    _restore(frame, before)
+    with machine.under(Condition(node.test, branch=False)):
+        second = machine.execute(node.orelse, frame)
+    if first and second:
+        return first if first == second else "return"
+    if first:
+        machine.conditions.append(Condition(node.test, branch=False, by=first))
+    elif second:
+        _restore(frame, after)
+        machine.conditions.append(Condition(node.test, branch=True, by=second))
+    else:
+        _merge(frame, after)
+    return ""
+
+
+def _decided(machine: Machine, test: ast.expr, frame: Frame) -> bool | None:
+    """Return the truth of a test that the code decides, and None of any other."""
+    if isinstance(test, ast.Compare) and dotted(test.left) == "__name__":
+        return True
+    value = machine.evaluate(test, frame)
+    return bool(value.value) if isinstance(value, Constant) else None
+
+
+def _restore(frame: Frame, names: dict[str, Value]) -> None:
+    frame.names.clear()
+    frame.names.update(names)
+
+
+def _merge(frame: Frame, other: dict[str, Value]) -> None:
+    for name, value in other.items():
+        mine = frame.names.get(name)
+        if mine is None:
+            frame.names[name] = value
+        elif mine is not value:
+            frame.names[name] = join(mine, value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a loop goes over."""
+
+    value: Value
+    counted: bool = False
+    start: int | None = 0
+    text: str = ""
+    draws: bool = False
+
+
+def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
+    """Return what a loop goes over, out of enumerate, tqdm, zip and range."""
+    if isinstance(node, ast.Call) and node.args:
+        name = dotted(node.func).rsplit(".", 1)[-1]
+        if name == "enumerate":
+            inner = _source(machine, node.args[0], frame)
+            given = [*node.args[1:], *(k.value for k in node.keywords if k.arg == "start")]
+            start = machine.evaluate(given[0], frame) if given else Constant(0)
+            known = (
+                start.value
+                if isinstance(start, Constant) and isinstance(start.value, int)
+                else None
+            )
+            return _Source(inner.value, counted=True, start=known, text=inner.text)
+        if name in _WRAPPERS:
+            for keyword in node.keywords:
+                machine.evaluate(keyword.value, frame)
+            return _source(machine, node.args[0], frame)
+        if name in {"zip", "zip_longest"}:
+            values = [machine.evaluate(argument, frame) for argument in node.args]
+            loaders = [_as_loader(v) for v in values]
+            return _Source(next((v for v in loaders if isinstance(v, Loader)), UNKNOWN))
+        if name in {"range", "trange"}:
+            return _range(machine, node, frame)
+    return _Source(machine.evaluate(node, frame), text=dotted(node))
+
+
+def _range(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
+    values = [machine.evaluate(argument, frame) for argument in node.args]
+    last = values[-1] if len(values) < 3 else values[1]
+    start = values[0] if len(values) > 1 else Constant(0)
+    known = start.value if isinstance(start, Constant) and isinstance(start.value, int) else None
+    text = ast.unparse(node.args[-1]) if len(values) == 1 else ""
+    if isinstance(last, Count) and last.unit == "batches" and not last.plus and len(values) == 1:
+        return _Source(
+            Loader(last.key, last.text.removeprefix("len(").removesuffix(")")),
+            counted=True,
+            start=known,
+            text=text,
+            draws=True,
+        )
+    return _Source(UNKNOWN, counted=True, start=known, text=f"range:{text}")
+
+
+def _as_loader(value: Value) -> Value:
+    """Return a loader whose construction is out of sight, where a name says that it is one."""
+    if isinstance(value, Unknown) and value.text:
+        last = words_of(value.text.split("[")[0]).split()
+        if last and (last[-1] in _BATCHES or last[-1].endswith(("loader", "loaders"))):
+            return Loader(value.text, value.text)
+        if "loader" in value.text.lower():
+            return Loader(value.text, value.text)
+    return value
+
+
+def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.For | ast.AsyncFor)
+    source = _source(machine, node.iter, frame)
+    value = _as_loader(source.value)
+    if isinstance(value, Several) and 0 < len(value.items) <= 3 and not source.counted:
+        constants = all(
+            isinstance(item, Constant) and isinstance(item.value, str) for item in value.items
+        )
+        if constants and isinstance(node.target, ast.Name):
+            for item in value.items:
+                _once(machine, node, frame, source, item)
+            return ""
+    _once(machine, node, frame, source, value)
+    return ""
+
+
+def _once(
+    machine: Machine, node: ast.For | ast.AsyncFor, frame: Frame, source: _Source, value: Value
+) -> None:
+    loader = value if isinstance(value, Loader) else None
+    hidden = isinstance(value, Unknown) and not source.text.startswith("range:")
+    if isinstance(value, Unknown) and hidden and _trains(node.body):
+        loader = value = Loader(value.text or source.text or "?", value.text)
+    micro = source.text.removeprefix("range:") if source.text.startswith("range:") else ""
+    loop = Loop(
+        machine.loop_key(node), node, loader, start=source.start, draws=source.draws, micro=micro
+    )
+    with machine.in_loop(loop):
+        target = node.target
+        if (source.counted and source.text.startswith("range:")) or source.draws:
+            loop.index = dotted(target)
+            _set(
+                frame,
+                target,
+                Count("batches", loop.key, (source.start or 0) - 1, loop.index),
+                machine,
+            )
+        elif source.counted and isinstance(target, ast.Tuple) and len(target.elts) == 2:
+            loop.index = dotted(target.elts[0])
+            if source.start is not None:
+                _set(
+                    frame,
+                    target.elts[0],
+                    Count("batches", loop.key, source.start - 1, loop.index),
+                    machine,
+                )
+            else:
+                _set(frame, target.elts[0], Unknown(loop.index), machine)
+            _bind_batch(machine, target.elts[1], value, loop, frame)
+        else:
+            _bind_batch(machine, target, value, loop, frame)
+        begin_counters(machine, node.body, loop, frame)
+        machine.execute(node.body, frame)
+    if node.orelse:
+        machine.execute(node.orelse, frame)
+
+
+def _trains(body: list[ast.stmt]) -> bool:
+    """Return whether the statements of a loop, those of inner loops left out, back-propagate."""
+    waiting: list[ast.AST] = list(body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.For | ast.While | FunctionNode):
+            continue
+        if isinstance(node, ast.Attribute) and node.attr == "backward":
+            return True
+        waiting += ast.iter_child_nodes(node)
+    return False
+
+
+def _set(frame: Frame, target: ast.expr, value: Value, machine: Machine) -> None:
+    name = dotted(target)
+    if name:
+        frame.names[name] = value
+        frame.born[name] = len(machine.loops)
+
+
+def _bind_batch(machine: Machine, target: ast.expr, value: Value, loop: Loop, frame: Frame) -> None:
+    for name in [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]:
+        item: Value = Unknown(name)
+        if isinstance(value, Loader):
+            item = Tensor(loop.key, text=name)
+        elif isinstance(value, Listing) and isinstance(target, ast.Name):
+            item = value.item
+        elif isinstance(value, Tensor | Constant | Option | Count):
+            item = value
+        if item == UNKNOWN:
+            item = Unknown(name)
+        frame.names[name] = item
+        frame.born[name] = len(machine.loops)
+
+
+def _while(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.While)
+    loop = Loop(machine.loop_key(node), node)
+    with machine.in_loop(loop):
+        begin_counters(machine, node.body, loop, frame)
+        machine.evaluate(node.test, frame)
+        end = machine.execute(node.body, frame)
+    return "return" if end == "return" and isinstance(node.test, ast.Constant) else ""
+
+
+def _with(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.With | ast.AsyncWith)
+    grad = machine.grad
+    for item in node.items:
+        value = machine.evaluate(item.context_expr, frame)
+        context = item.context_expr
+        name = resolve(
+            dotted(context.func if isinstance(context, ast.Call) else context), frame.module
+        )
+        if name in NO_GRAD:
+            machine.grad = False
+        elif name == "torch.enable_grad":
+            machine.grad = True
+        elif isinstance(context, ast.Call) and name.endswith(".accumulate"):
+            machine.emit("managed", context, frame)
+        if item.optional_vars is not None:
+            store(machine, node, item.optional_vars, value, frame)
+    try:
+        return machine.execute(node.body, frame)
+    finally:
+        machine.grad = grad
+
+
+def _try(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.Try | ast.TryStar)
+    end = machine.execute(node.body, frame)
+    before = dict(frame.names)
+    for handler in node.handlers:
+        with machine.under(Condition(handler.type or ast.Constant(value=True), branch=True)):
+            machine.execute(handler.body, frame)
+        _restore(frame, before)
+    end = end or machine.execute(node.orelse, frame)
+    last = machine.execute(node.finalbody, frame)
+    return last or ("" if node.handlers else end)
+
+
+def _return(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.Return)
+    value = machine.evaluate(node.value, frame) if node.value is not None else Constant(None)
+    parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+    for inner, part in zip(
+        flat(value), parts if len(parts) == len(flat(value)) else parts * 9, strict=False
+    ):
+        if isinstance(inner, Quantity):
+            machine.emit(
+                "return", part or node, frame, inner, text=dotted(part) if part is not None else ""
+            )
+    frame.results.append(value)
+    return "return"
+
+
+def _break(machine: Machine, _node: ast.stmt, _frame: Frame) -> str:
+    if machine.loops:
+        loop = machine.loops[-1]
+        loop.leaves.append(tuple(machine.conditions[loop.outer :]))
+    return "break"
+
+
+def _continue(machine: Machine, _node: ast.stmt, _frame: Frame) -> str:
+    if machine.loops:
+        loop = machine.loops[-1]
+        loop.skips.append((len(machine.trace.events), tuple(machine.conditions[loop.outer :])))
+    return "continue"
+
+
+def _raise(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    _parts(machine, node, frame)
+    return "raise"
+
+
+def _function(_machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, FunctionNode)
+    around = None if frame.names is frame.module.variables else frame.names
+    frame.names[node.name] = Function(node, frame.module, around=around)
+    return ""
+
+
+def _class(_machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.ClassDef)
+    frame.names[node.name] = Class(node, frame.module)
+    return ""
+
+
+def _delete(_machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.Delete)
+    for target in node.targets:
+        frame.names.pop(dotted(target), None)
+    return ""
+
+
+def _match(machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    assert isinstance(node, ast.Match)
+    machine.evaluate(node.subject, frame)
+    before, merged = dict(frame.names), list[dict[str, Value]]()
+    for case in node.cases:
+        with machine.under(Condition(node.subject, branch=True)):
+            machine.execute(case.body, frame)
+        merged.append(dict(frame.names))
+        _restore(frame, before)
+    for names in merged:
+        _merge(frame, names)
+    return ""
+
+
+def _nothing(_machine: Machine, _node: ast.stmt, _frame: Frame) -> str:
+    return ""
+
+
+_RULES: dict[type, Callable[[Machine, ast.stmt, Frame], str]] = {
+    ast.Expr: _expression,
+    ast.Assign: _assign,
+    ast.AnnAssign: _assign,
+    ast.AugAssign: _assign_with,
+    ast.If: _if,
+    ast.For: _for,
+    ast.AsyncFor: _for,
+    ast.While: _while,
+    ast.With: _with,
+    ast.AsyncWith: _with,
+    ast.Try: _try,
+    ast.TryStar: _try,
+    ast.Return: _return,
+    ast.Break: _break,
+    ast.Continue: _continue,
+    ast.Raise: _raise,
+    ast.FunctionDef: _function,
+    ast.AsyncFunctionDef: _function,
+    ast.ClassDef: _class,
+    ast.Delete: _delete,
+    ast.Match: _match,
+    ast.Import: _nothing,
+    ast.ImportFrom: _nothing,
+    ast.Global: _nothing,
+    ast.Nonlocal: _nothing,
+    ast.Pass: _nothing,
+}

@@ -1,0 +1,51 @@
+"""The best model is chosen by the loss of one batch."""
+
+import ast
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Quantity, Value
+from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._reports import Report
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield tests of the loss of one batch against the best value."""
+    seen = set[int]()
+    for event in trace.of("compare"):
+        node = event.node
+        if not isinstance(node, ast.Compare) or not isinstance(
+            node.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE
+        ):
+            continue
+        pairs = ((event.value, node.comparators[0]), (event.other, node.left))
+        for value, best in pairs:
+            if "best" in dotted(best).lower() and id(node) not in seen and _of_one(trace, value):
+                seen.add(id(node))
+                yield _report(trace, event, value)
+
+
+def _of_one(trace: Trace, value: Value) -> bool:
+    if not isinstance(value, Quantity) or value.over or not value.loop or value.metric:
+        return False
+    loop = trace.loops.get(value.loop)
+    return loop is not None and loop.loader is not None and not loop.leaves
+
+
+def _report(trace: Trace, event: Event, value: Value) -> Report:
+    assert isinstance(value, Quantity)
+    loop = trace.loops[value.loop]
+    name = value.text or "the loss"
+    inside = loop in event.loops
+    when = (
+        "inside the loop over batches"
+        if inside
+        else "after the loop, when it holds the last batch's"
+    )
+    return Report(
+        event,
+        f"{name} of one batch",
+        "mean over all batches",
+        (f"{name} is compared {when}",),
+        sure=True,
+    )

@@ -1,0 +1,72 @@
+"""The best weights are kept by reference, so they move on with the training."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Instance, Model, StateDict, Unknown, Value
+from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._reports import Report
+
+_MODEL = re.compile(r"(.*[._])?(model|net|network|module|unet|encoder|decoder|classifier)\d?")
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield where live weights are kept under a condition inside a loop that trains on."""
+    for event in trace.of("assign"):
+        if "best" not in event.text.lower() or not event.conditions or event.loop is None:
+            continue
+        live = _live(event.value)
+        if not live or _written_at_once(trace, event):
+            continue
+        outer = event.loops[0]
+        trains_on = bool(trace.within(outer, "step"))
+        used = _used_later(event)
+        evidence = (
+            f"{event.text} refers to the tensors of {live}, which the optimiser changes in place",
+            "training goes on after this line"
+            if trains_on
+            else "whether training goes on is out of sight",
+        )
+        name = live if live.endswith("()") else f"{live}.state_dict()"
+        remedy = f"{event.text} = copy.deepcopy({name})"
+        yield Report(
+            event,
+            "weights of the last step",
+            "weights at the best value",
+            evidence,
+            trains_on and used,
+            remedy=remedy,
+        )
+
+
+def _live(value: Value) -> str:
+    """Return what live weights a value refers to, or ""."""
+    if isinstance(value, StateDict):
+        return "" if value.copied else f"{value.model}.state_dict()"
+    if isinstance(value, Model | Instance | Unknown) and _MODEL.fullmatch(value.text):
+        return value.text
+    return ""
+
+
+def _written_at_once(trace: Trace, event: Event) -> bool:
+    """Return whether the weights are saved to a file under the same condition."""
+    held = {id(c.test) for c in event.conditions}
+    for save in trace.of("save"):
+        if (
+            save.text == event.text
+            and save.order > event.order
+            and held & {id(c.test) for c in save.conditions}
+        ):
+            return True
+    return False
+
+
+def _used_later(event: Event) -> bool:
+
+    for node in ast.walk(event.module.tree):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+            name = node.id if isinstance(node, ast.Name) else node.attr
+            if name == event.text.rsplit(".", 1)[-1] and node.lineno != event.line:
+                return True
+    return False

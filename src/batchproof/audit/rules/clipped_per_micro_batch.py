@@ -1,0 +1,38 @@
+"""The gradient is clipped before all micro-batches of the window have entered it."""
+
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._questions import compatible, micro_loops, windows
+from batchproof.audit._dimensions._trace import Event, Trace, modulus, tests_of
+from batchproof.audit._reports import Report
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield clips that happen with every micro-batch, where the step does not."""
+    seen = set[int]()
+    for window in windows(trace):
+        for clip in trace.within(window.loop, "clip"):
+            if (
+                clip.loop is not window.loop
+                or not compatible(clip, window.step)
+                or id(clip.node) in seen
+            ):
+                continue
+            ended = any(c.test is window.condition.test for c in clip.conditions)
+            if not ended and clip.order < window.step.order and not _counts(clip, window.every):
+                seen.add(id(clip.node))
+                yield _report(clip, window.every)
+    for loop, _passes in micro_loops(trace):
+        for clip in trace.within(loop, "clip"):
+            if clip.loop is loop and not clip.inside(loop):
+                yield _report(clip, loop.micro)
+
+
+def _counts(clip: Event, every: str) -> bool:
+    found = (modulus(part) for c in clip.conditions for part in tests_of(c.test))
+    return any(counted is not None and counted[2] == every for counted in found)
+
+
+def _report(clip: Event, every: str) -> Report:
+    evidence = (f"a window holds {every} micro-batches, and this line runs after each of them",)
+    return Report(clip, "clip(… clip(clip(g_1) + g_2) … + g_k)", "clip(g_1 + … + g_k)", evidence)

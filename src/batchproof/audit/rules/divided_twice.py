@@ -1,0 +1,26 @@
+"""A mean is divided once more by a count that it was already divided by."""
+
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Count, Quantity
+from batchproof.audit._dimensions._loaders import number
+from batchproof.audit._dimensions._questions import is_nominal
+from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._reports import Report
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield where the mean of one batch is divided by the size of that batch."""
+    for event in trace.of("divide"):
+        value, by = event.value, event.other
+        if not isinstance(value, Quantity) or value.over or value.base != "mean" or value.masked:
+            continue
+        counted = isinstance(by, Count) and by.unit in {"batch", "elements", "mask"}
+        if not (counted or is_nominal(by)) or value.unit or any(s[0] == "*" for s in value.scales):
+            continue
+        loop = trace.loops.get(value.loop)
+        if loop is not None and loop.loader is not None and number(loop.loader.batch_size) == 1:
+            continue
+        size = "n" if counted else getattr(by, "text", "B")
+        evidence = (f"{value.name or 'the loss'} (line {value.line}) is a mean already",)
+        yield Report(event, f"(Σ_i loss_i / n) / {size}", "Σ_i loss_i / n", evidence, value.sure)

@@ -1,0 +1,101 @@
+"""A sum is divided by the size of something of which only a part was seen."""
+
+import ast
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Count, Dataset, Quantity
+from batchproof.audit._dimensions._questions import is_debug, varies
+from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
+from batchproof.audit._reports import Report
+
+_MEANT = "Σ over what was seen / count of what was seen"
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield where the divisor counts what the sum does not hold."""
+    for event in trace.of("divide"):
+        total, by = event.value, event.other
+        if not (isinstance(total, Quantity) and isinstance(by, Count)) or total.divided is not None:
+            continue
+        loop = trace.loops.get(total.over)
+        if loop is None or loop.loader is None or (loop in event.loops and loop.leaves):
+            continue
+        yield from _sampled(event, total, by, loop)
+        yield from _left_early(event, by, loop)
+        yield from _skipped(trace, event, total, by, loop)
+
+
+def _sampled(event: Event, total: Quantity, by: Count, loop: Loop) -> Iterator[Report]:
+    loader = loop.loader
+    if loader is None or loader.sampler is None or by.unit != "data set":
+        return
+    whole = loader.dataset.key if isinstance(loader.dataset, Dataset) else f"{loader.key}.dataset"
+    if loader.sampler.kind == "part" and by.key == whole and total.base in {"sum", "mean"}:
+        evidence = (
+            f"the sampler at line {loader.sampler.line} draws a part of the data set",
+            f"{by.text} counts all of it",
+        )
+        yield Report(event, f"Σ over the sampler's part / {by.text}", _MEANT, evidence)
+
+
+def _of_all(by: Count, loop: Loop) -> bool:
+    loader = loop.loader
+    if loader is None:
+        return False
+    if by.unit == "batches":
+        return by.key == loader.key and not by.plus
+    whole = loader.dataset.key if isinstance(loader.dataset, Dataset) else f"{loader.key}.dataset"
+    return by.unit == "data set" and by.key == whole
+
+
+def _left_early(event: Event, by: Count, loop: Loop) -> Iterator[Report]:
+    if not _of_all(by, loop):
+        return
+    for conditions in loop.leaves:
+        tests = [c for c in conditions if not c.by]
+        if (
+            not tests
+            or any(is_debug(c) for c in tests)
+            or not any(varies(c.test, loop) for c in tests)
+        ):
+            continue
+        if any(_at_the_end(c) for c in tests):
+            continue
+        line = tests[-1].test.lineno
+        evidence = (f"the loop may break at line {line}", f"{by.text} counts all batches")
+        yield Report(event, f"Σ until the break / {by.text}", _MEANT, evidence)
+        return
+
+
+def _at_the_end(condition: Condition) -> bool:
+
+    return "len(" in ast.unparse(condition.test) or "isnan" in ast.unparse(condition.test)
+
+
+def _skipped(
+    trace: Trace, event: Event, total: Quantity, by: Count, loop: Loop
+) -> Iterator[Report]:
+    counts_all = _of_all(by, loop) or (by.unit == "batches" and by.key == loop.key and not by.plus)
+    if not counts_all or by.conditional:
+        return
+    adds = [e for e in trace.of("accumulate") if e.text == total.text and loop in e.loops]
+    if not adds or len(adds) > 1:
+        return
+    for condition in adds[0].inside(loop):
+        if (
+            condition.by not in {"", "continue"}
+            or not varies(condition.test, loop)
+            or is_debug(condition)
+        ):
+            continue
+        if _is_counting(condition) or _at_the_end(condition):
+            return
+        line = condition.test.lineno
+        evidence = (f"batches that fail the test at line {line} are not added", "they are counted")
+        yield Report(event, "Σ over some batches / all batches", _MEANT, evidence)
+        return
+
+
+def _is_counting(condition: Condition) -> bool:
+
+    return any(isinstance(n, ast.Mod) for n in ast.walk(condition.test))

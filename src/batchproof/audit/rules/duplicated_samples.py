@@ -1,0 +1,35 @@
+"""Some samples enter twice, because a sampler repeats them to fill its ranks."""
+
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Count, Quantity
+from batchproof.audit._dimensions._questions import evaluates
+from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._reports import Report
+
+_SUMMED = {"sum", "all_gather", "gather", "all_reduce"}
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield sums over all ranks that are divided by the length of the data set."""
+    for event in trace.of("divide"):
+        total, by = event.value, event.other
+        if not isinstance(total, Quantity) or not isinstance(by, Count) or by.unit != "data set":
+            continue
+        loop = trace.loops.get(total.over)
+        if (
+            total.ranks not in _SUMMED
+            or loop is None
+            or total.base != "sum"
+            or not evaluates(trace, loop)
+        ):
+            continue
+        sampler = loop.loader.sampler if loop.loader is not None else None
+        if sampler is not None and sampler.kind != "ranks":
+            continue
+        evidence = (
+            "the sum runs over the shares of all ranks",
+            "a DistributedSampler repeats samples until every rank holds as many",
+            f"{by.text} counts each sample once",
+        )
+        yield Report(event, "(Σ_i loss_i + Σ of the repeated) / N", "Σ_i loss_i / N", evidence)

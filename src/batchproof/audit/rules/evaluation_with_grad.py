@@ -1,0 +1,51 @@
+"""The evaluation records a graph that nobody uses."""
+
+import ast
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._questions import evaluates
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._reports import Report
+
+_NEEDS = {
+    "grad",
+    "requires_grad",
+    "requires_grad_",
+    "enable_grad",
+    "backward",
+    "jacobian",
+    "no_grad",
+    "inference_mode",
+}
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield forward passes of an evaluation that never back-propagates, with autograd on."""
+    seen = set[str]()
+    enabled = any(e.grad is not False for e in trace.of("backward"))
+    for event in trace.of("forward"):
+        loop = event.batches
+        if loop is None or loop.key in seen or event.grad is False or not evaluates(trace, loop):
+            continue
+        modes = [e for e in trace.of("eval", "train", "mode") if e.order < event.order]
+        if not modes or modes[-1].kind != "eval" or _needs_grad(loop):
+            continue
+        seen.add(loop.key)
+        sure = event.grad is True or enabled
+        evidence = (
+            f"eval() at line {modes[-1].line}, and no backward pass in the loop",
+            "eval() does not switch autograd off"
+            if sure
+            else "whether a caller does is out of sight",
+        )
+        yield Report(event, "f(x) and its graph", "f(x)", evidence, sure, node=_place(event, loop))
+
+
+def _place(event: Event, loop: Loop) -> ast.AST:
+    """Return the call inside the loop that leads to the forward pass."""
+    inside = {id(node) for node in ast.walk(loop.node)}
+    return next((call for call in event.calls if id(call) in inside), event.node)
+
+
+def _needs_grad(loop: Loop) -> bool:
+    return any(isinstance(n, ast.Attribute) and n.attr in _NEEDS for n in ast.walk(loop.node))

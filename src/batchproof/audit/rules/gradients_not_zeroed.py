@@ -1,0 +1,71 @@
+"""Gradients of earlier steps are still in the sum when the optimiser steps."""
+
+import ast
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._questions import compatible
+from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._reports import Report
+
+_ZEROING = {"zero_grad", "zero_", "grad", "zero_grad_buffer", "optimizer_zero_grad", "fill_"}
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield loops that back-propagate and step, and in which nothing zeroes the gradients."""
+    seen = set[int]()
+    for step in trace.of("step"):
+        loop = step.loop
+        if loop is None or id(step.node) in seen or step.text == "":
+            continue
+        passes = [
+            e
+            for e in trace.within(loop, "backward")
+            if e.order < step.order and compatible(e, step)
+        ]
+        if not passes or any(trace.of("zero")) or any(trace.of("managed")):
+            continue
+        if _zeroes(step) or _handed_on(trace, step) or _closure(step):
+            continue
+        seen.add(id(step.node))
+        evidence = (
+            f"{passes[-1].text or 'loss'}.backward() (line {passes[-1].line}) adds to gradients",
+            f"{step.text}.step() follows at line {step.line}, and nothing in sight zeroes them",
+        )
+        yield Report(
+            passes[-1], "Σ of the gradients of all steps so far", "gradient of this step", evidence
+        )
+
+
+def _zeroes(step: Event) -> bool:
+    """Return whether the file zeroes gradients in a way of its own near the step."""
+    for node in ast.walk(step.module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
+            name = getattr(node, "name", "")
+            if name == step.function and any(_touches(inner) for inner in ast.walk(node)):
+                return True
+    return False
+
+
+def _touches(node: ast.AST) -> bool:
+    if isinstance(node, ast.Attribute):
+        return node.attr in _ZEROING or "zero_grad" in node.attr
+    return isinstance(node, ast.Name) and "zero" in node.id and "grad" in node.id
+
+
+def _handed_on(trace: Trace, step: Event) -> bool:
+    """Return whether the optimiser was handed to something out of sight."""
+    bare = step.text.rsplit(".", 1)[-1]
+    if "engine" in step.text:
+        return True
+    hidden = [text for order, text in trace.opaque if order <= step.order + 50]
+    return any(
+        "zero" in text or "reset" in text or text.rsplit(".", 1)[-1] == bare for text in hidden
+    )
+
+
+def _closure(step: Event) -> bool:
+    return (
+        isinstance(step.node, ast.Call)
+        and bool(step.node.args)
+        and "scaler" not in ast.unparse(step.node.func)
+    )

@@ -1,0 +1,102 @@
+"""The micro-batches after the last full window are never stepped, leak, or weigh too little."""
+
+import ast
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Quantity
+from batchproof.audit._dimensions._loaders import equal_batches, length_of, number
+from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._questions import Window, windows
+from batchproof.audit._dimensions._trace import Condition, Event, Trace, tests_of
+from batchproof.audit._reports import Report
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield windows whose last, short one is lost or stepped with the full divisor."""
+    seen = set[int]()
+    for window in windows(trace):
+        if id(window.test) in seen or not _restarts(window) or _divisible(window):
+            continue
+        seen.add(id(window.test))
+        later = _steps_after(trace, window)
+        if later is None and not window.last:
+            yield _lost(window)
+        else:
+            yield from _stepped_short(trace, window, later)
+
+
+def _restarts(window: Window) -> bool:
+    """Return whether the windows are counted anew in every pass over the loader."""
+    loop = window.loop
+    return loop.loader is not None and bool(loop.index) and loop.index == window.counter
+
+
+def _divisible(window: Window) -> bool:
+    loader = window.loop.loader
+    if loader is None or not window.every.isdigit():
+        return False
+    samples, size = length_of(loader.dataset), number(loader.batch_size)
+    if not samples or not size:
+        return False
+    drops = bool(loader.drop_last)
+    batches = samples // size if drops or equal_batches(loader)[0] else -(-samples // size)
+    return batches % int(window.every) == 0
+
+
+def _steps_after(trace: Trace, window: Window) -> Event | None:
+    outer = window.step.loops[: window.step.loops.index(window.loop)]
+    for event in trace.of("step"):
+        beside = event.order > window.step.order and window.loop not in event.loops
+        if beside and event.loops[: len(outer)] == outer and event.function == window.step.function:
+            return event
+    return None
+
+
+def _lost(window: Window) -> Report:
+    loader = window.loop.loader
+    name = loader.text if loader is not None else "the loader"
+    evidence = (
+        f"the optimiser steps only where {ast.unparse(window.test)}",
+        f"nothing steps after the last batch of {name or 'the loader'}",
+    )
+    return Report(
+        window.step,
+        f"step after every {window.every} micro-batches; the rest of the pass is not stepped",
+        "one more step after the last micro-batch, divided by what it holds",
+        evidence,
+        node=window.test,
+    )
+
+
+def _stepped_short(trace: Trace, window: Window, later: Event | None) -> Iterator[Report]:
+    for event in trace.within(window.loop, "backward"):
+        loss = event.value
+        fixed = isinstance(loss, Quantity) and f"/{window.every}" in loss.scales
+        if not fixed or _corrected(window):
+            continue
+        place = later.conditions[-1] if later is not None and later.conditions else None
+        evidence = (
+            f"every loss is divided by {window.every} (line {event.line})",
+            "the last window is stepped with fewer micro-batches",
+        )
+        yield Report(
+            later or window.step,
+            f"Σ of the r remaining losses / {window.every}",
+            "Σ of the r remaining losses / r",
+            evidence,
+            node=_test(place, window),
+        )
+        return
+
+
+def _test(place: Condition | None, window: Window) -> ast.expr:
+    return window.condition.test if place is None else place.test
+
+
+def _corrected(window: Window) -> bool:
+    """Return whether the divisor changes inside the loop."""
+    for node in ast.walk(window.loop.node):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(dotted(target) == window.every for target in targets):
+            return True
+    return any("accumulate" in dotted(part) for part in tests_of(window.condition.test))

@@ -1,0 +1,78 @@
+"""The means of batches are averaged as if each batch weighed the same."""
+
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Quantity
+from batchproof.audit._dimensions._loaders import equal_batches
+from batchproof.audit._dimensions._questions import evaluates, is_nominal, windowed
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._reports import Report
+
+_MEANT = "Σ_b n_b · mean_b / Σ_b n_b"
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield where the means of batches are averaged without their sizes."""
+    for event in trace.of("divide", "average"):
+        yield from _divided(trace, event)
+    for event in trace.of("update"):
+        yield from _updated(trace, event)
+
+
+def _divided(trace: Trace, event: Event) -> Iterator[Report]:
+    total, by = event.value, event.other
+    if not (isinstance(total, Quantity) and isinstance(by, Count)) or total.divided is not None:
+        return
+    loop = trace.loops.get(total.over)
+    if loop is None or loop.loader is None or total.base != "mean" or total.loop != loop.key:
+        return
+    whole = by.unit == "batches" and by.key in {loop.key, loop.loader.key} and not by.plus
+    if not whole or total.conditional or by.conditional:
+        return
+    partial = loop in event.loops and windowed(event, loop) is not None
+    yield from _judged(
+        event, loop, total, f"Σ_b mean_b / {by.text or 'number of batches'}", partial=partial
+    )
+
+
+def _judged(
+    event: Event, loop: Loop, total: Quantity, computes: str, *, partial: bool
+) -> Iterator[Report]:
+    assert loop.loader is not None
+    equal, why = equal_batches(loop.loader)
+    if equal:
+        return
+    sure = equal is False and total.sure and not partial
+    yield Report(event, computes, _MEANT, (f"{_what(total)} is a mean over one batch", why), sure)
+
+
+def _what(total: Quantity) -> str:
+    return (
+        f"{total.name or 'the loss'} (line {total.line})"
+        if total.line
+        else total.name or "the loss"
+    )
+
+
+def _updated(trace: Trace, event: Event) -> Iterator[Report]:
+    value, weight, loop = event.value, event.other, event.batches
+    if not isinstance(value, Quantity) or value.over or loop is None or loop.loader is None:
+        return
+    if value.base != "mean":
+        return
+    equal, why = equal_batches(loop.loader)
+    if equal:
+        return
+    if weight == NOTHING or weight == Constant(1):
+        computes = "Σ_b mean_b / number of batches"
+        evidence: tuple[str, ...] = (
+            f"{_what(value)} is a mean over one batch",
+            why,
+            "the meter is given no batch size",
+        )
+        yield Report(event, computes, _MEANT, evidence, equal is False and value.sure)
+    elif is_nominal(weight):
+        evidence = ("the batch size of the loader is not that of its last batch", why)
+        shown = isinstance(weight, Count) and evaluates(trace, loop)
+        sure = (equal is False and value.sure) or (equal is None and shown)
+        yield Report(event, "Σ_b B · mean_b / (B · batches)", _MEANT, evidence, sure)

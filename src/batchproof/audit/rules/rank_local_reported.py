@@ -1,0 +1,57 @@
+"""The number of one rank is reported as that of all."""
+
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Loader, Quantity, Tensor
+from batchproof.audit._dimensions._questions import evaluates
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._reports import Report
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield sums over a rank's share of a loader that are reported without being reduced."""
+    seen = set[int]()
+    for event in trace.of("report", "compare"):
+        value = event.value
+        if (
+            not isinstance(value, Quantity)
+            or not value.over
+            or value.ranks
+            or id(event.node) in seen
+        ):
+            continue
+        loop = trace.loops.get(value.over)
+        if loop is None or loop.loader is None or loop in event.loops or not _shared(loop.loader):
+            continue
+        if _reduced(trace, event, loop) or (event.kind == "compare" and not _is_best(event)):
+            continue
+        seen.add(id(event.node))
+        evidence = (
+            _how(loop.loader),
+            "nothing between the loop and this line reduces it over ranks",
+        )
+        where = "this rank's batches"
+        sure = evaluates(trace, loop) or "accelerator" in event.text or "fabric" in event.text
+        yield Report(
+            event, f"mean over {where}", "Σ over all ranks / count of all ranks", evidence, sure
+        )
+
+
+def _shared(loader: Loader) -> bool:
+    return loader.wrapped or (loader.sampler is not None and loader.sampler.kind == "ranks")
+
+
+def _how(loader: Loader) -> str:
+    if loader.sampler is not None and loader.sampler.kind == "ranks":
+        return f"the DistributedSampler at line {loader.sampler.line} gives each rank a share"
+    return f"{loader.text or 'the loader'} was prepared so that each rank sees a share"
+
+
+def _reduced(trace: Trace, event: Event, loop: Loop) -> bool:
+    first = min((e.order for e in trace.events if loop in e.loops), default=0)
+    pooled = (e for e in trace.of("reduce") if not isinstance(e.value, Tensor))
+    return any(first <= e.order <= event.order for e in pooled)
+
+
+def _is_best(event: Event) -> bool:
+    return "best" in getattr(event.other, "text", "").lower()

@@ -1,0 +1,23 @@
+"""A ratio or root of counts is averaged over batches, and no weighting makes it right."""
+
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Count, Quantity
+from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._reports import Report
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield averages over batches of a root, an exponential or a ratio of sums."""
+    for event in trace.of("divide", "average", "update"):
+        value = event.value
+        if not isinstance(value, Quantity) or value.base != "coupled":
+            continue
+        if event.kind == "divide" and not (isinstance(event.other, Count) and value.over):
+            continue
+        evidence = (
+            f"{value.text or value.name or 'it'} of a batch is a ratio or root, no mean of samples",
+        )
+        yield Report(
+            event, "mean_b f(sums of batch b)", "f(sums of all batches)", evidence, sure=False
+        )

@@ -1,0 +1,30 @@
+"""The loss is reported after it was scaled for the backward pass."""
+
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Count, Quantity
+from batchproof.audit._dimensions._questions import accumulation_scale
+from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._reports import Report
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield where a loss is reported that was divided by the accumulation steps."""
+    for event in trace.of("report", "update", "divide"):
+        value = event.value
+        if not isinstance(value, Quantity):
+            continue
+        scale = accumulation_scale(value, trace)
+        if not scale:
+            continue
+        if event.kind == "divide":
+            loop = trace.loops.get(value.over)
+            whole = isinstance(event.other, Count) and event.other.unit in {"batches", "data set"}
+            if loop is None or loop.loader is None or value.conditional or not whole:
+                continue
+        elif value.over:
+            continue
+        evidence = (f"{value.text or 'the loss'} was divided by {scale} before",)
+        computes, meant = f"loss / {scale}", "loss"
+        remedy = f"loss.item() * {scale}"
+        yield Report(event, computes, meant, evidence, remedy=remedy)

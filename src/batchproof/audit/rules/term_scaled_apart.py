@@ -1,0 +1,52 @@
+"""One term of the objective is scaled otherwise than the others."""
+
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Quantity
+from batchproof.audit._dimensions._questions import accumulation_scale, compatible, windows
+from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._reports import Report
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield where one term is divided by the accumulation steps and another is not."""
+    for event in trace.of("add"):
+        first, second = event.value, event.other
+        if isinstance(first, Quantity) and isinstance(second, Quantity):
+            scales = accumulation_scale(first, trace), accumulation_scale(second, trace)
+            live = first.graph is not False and second.graph is not False
+            if any(scales) and scales[0] != scales[1] and live and not first.over:
+                scale = scales[0] or scales[1]
+                evidence = (f"one term was divided by {scale}, the other was not",)
+                yield Report(event, f"a / {scale} + b", f"(a + b) / {scale}", evidence)
+    yield from _apart(trace)
+
+
+def _apart(trace: Trace) -> Iterator[Report]:
+    for loop in {w.loop for w in windows(trace)}:
+        passes = [e for e in trace.within(loop, "backward") if isinstance(e.value, Quantity)]
+        scaled = [
+            e
+            for e in passes
+            if isinstance(e.value, Quantity) and accumulation_scale(e.value, trace)
+        ]
+        for event in passes:
+            bare = (
+                isinstance(event.value, Quantity) and not event.value.scales and event.value.graph
+            )
+            other = next(
+                (e for e in scaled if compatible(e, event) and e.loops == event.loops), None
+            )
+            if (
+                bare
+                and other is not None
+                and other is not event
+                and isinstance(other.value, Quantity)
+            ):
+                scale = accumulation_scale(other.value, trace)
+                evidence = (
+                    f"the loss at line {other.line} is divided by {scale}, this one is not",
+                )
+                yield Report(
+                    event, f"Σ_m (a_m / {scale} + b_m)", f"Σ_m (a_m + b_m) / {scale}", evidence
+                )

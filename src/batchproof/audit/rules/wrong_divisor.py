@@ -1,0 +1,123 @@
+"""A sum is divided by a count that does not belong to it."""
+
+import ast
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Constant, Count, Dataset, Loader, Quantity
+from batchproof.audit._dimensions._loaders import number
+from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._questions import role, varies, windowed
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._reports import Report
+
+_SAMPLES = "Σ_b Σ_i loss_i / number of samples"
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield where a sum over batches is divided by the count of something else."""
+    for event in trace.of("divide"):
+        by = event.other
+        if isinstance(by, Count):
+            yield from _seeded(trace, event, by)
+        if isinstance(event.value, Quantity) and isinstance(by, Count):
+            loop = trace.loops.get(event.value.over)
+            if loop is not None and loop.loader is not None and event.value.divided is None:
+                yield from _clash(event, event.value, by, loop, loop.loader)
+
+
+def _seeded(trace: Trace, event: Event, by: Count) -> Iterator[Report]:
+    """Yield a counter of samples that begins with 1."""
+    if by.unit != "seen" or by.plus != 1:
+        return
+    right = (
+        event.node.right
+        if isinstance(event.node, ast.BinOp)
+        else getattr(event.node, "value", None)
+    )
+    name = dotted(right) if right is not None else ""
+    begun = [e for e in trace.of("assign") if e.text == name and e.value == Constant(1)]
+    place = begun[-1] if begun else event
+    evidence = (
+        f"{name or 'the counter'} begins with 1, so it ends with one sample more than were seen",
+    )
+    yield Report(place, "Σ_i loss_i / (N + 1)", "Σ_i loss_i / N", evidence)
+
+
+def _clash(
+    event: Event, total: Quantity, by: Count, loop: Loop, loader: Loader
+) -> Iterator[Report]:
+    of_batches = by.unit == "batches"
+    mine = by.key in {loop.key, loader.key}
+    if of_batches and mine and by.plus > 0 and by.key == loader.key:
+        evidence = (f"the sum holds one term for each batch of {loader.text}, {by.plus} fewer",)
+        yield Report(event, f"Σ_b loss_b / (batches + {by.plus})", "Σ_b loss_b / batches", evidence)
+    elif of_batches and mine and total.conditional and _last_of_window(loop, event, total):
+        yield from _thinned(event, total, loop)
+    elif of_batches and mine and total.base == "sum" and not total.scales:
+        yield from _sum_by_batches(event, total, loader)
+    elif total.base == "mean" and total.loop == loop.key and not total.scales:
+        yield from _mean_by_samples(event, total, by, loop, loader)
+    if not mine:
+        yield from _other_loader(event, by, loader)
+
+
+def _last_of_window(loop: Loop, event: Event, total: Quantity) -> bool:
+    return (
+        bool(total.scales) and varies(ast.Name(total.text), loop) and windowed(event, loop) is None
+    )
+
+
+def _thinned(event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
+    adds = [c for c in ast.walk(loop.node) if isinstance(c, ast.If) and _adds(c, total.text)]
+    if not any(isinstance(n, ast.Mod) for c in adds for n in ast.walk(c.test)):
+        return
+    evidence = ("only the last batch of each window is added, and every batch is counted",)
+    yield Report(
+        event, "Σ_windows loss of its last batch / batches", "Σ_b loss_b / batches", evidence
+    )
+
+
+def _adds(node: ast.If, name: str) -> bool:
+    return any(isinstance(n, ast.AugAssign) and dotted(n.target) == name for n in node.body)
+
+
+def _sum_by_batches(event: Event, total: Quantity, loader: Loader) -> Iterator[Report]:
+    if number(loader.batch_size) == 1 or total.conditional or (total.metric and total.unit):
+        return
+    how = (
+        "is weighted by the size of its batch"
+        if total.unit
+        else "is a sum over the samples of a batch"
+    )
+    evidence = (f"{total.name or 'each term'} (line {total.line}) {how}, and batches are counted",)
+    yield Report(event, "Σ_b Σ_i loss_i / number of batches", _SAMPLES, evidence, total.sure)
+
+
+def _mean_by_samples(
+    event: Event, total: Quantity, by: Count, loop: Loop, loader: Loader
+) -> Iterator[Report]:
+    dataset = loader.dataset.key if isinstance(loader.dataset, Dataset) else f"{loader.key}.dataset"
+    samples = (by.unit == "seen" and by.key == loop.key) or (
+        by.unit == "data set" and by.key == dataset
+    )
+    if not samples or number(loader.batch_size) == 1 or by.conditional or by.plus:
+        return
+    evidence = (
+        f"{total.name or 'each term'} (line {total.line}) is a mean over one batch",
+        "so the quotient is too small by the batch size",
+    )
+    yield Report(event, "Σ_b mean_b / number of samples", _SAMPLES, evidence, total.sure)
+
+
+def _other_loader(event: Event, by: Count, loader: Loader) -> Iterator[Report]:
+    text = by.text.removeprefix("len(").removesuffix(")")
+    roles = role(loader.text), role(text)
+    if by.unit not in {"batches", "data set"} or "" in roles or roles[0] == roles[1]:
+        return
+    evidence = (f"the loop goes over {loader.text}", f"the divisor is {by.text}")
+    yield Report(
+        event,
+        f"Σ over {loader.text} / {by.text}",
+        f"Σ over {loader.text} / its own count",
+        evidence,
+    )
