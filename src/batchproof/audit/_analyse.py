@@ -45,6 +45,8 @@ def analyse(source: Source, path: str, project: Project | None = None) -> list[F
         project: what follows imports into files of the same project; None follows none.
 
     Example:
+        >>> import ast
+        >>> from pathlib import Path
         >>> text = '''
         ... import torch.nn.functional as F
         ... from torch.utils.data import DataLoader
