@@ -184,9 +184,22 @@ def broken(folder: Path) -> str | None:
         return f"{folder / DIGESTS} is missing or cut short"
     if not isinstance(digests, dict) or not all(map(_is_inside, digests)):
         return f"{folder / DIGESTS} was altered"
+    return _irregular(folder) or _changed(folder, digests)
+
+
+def _irregular(folder: Path) -> str | None:
+    """Return which entry of a folder is a link, a pipe or a device; None if there is none."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            return f"{path} is no regular file"
+    return None
+
+
+def _changed(folder: Path, digests: Mapping[str, Any]) -> str | None:
+    """Return which file of a folder is not the one of its digest; None if all are."""
     for name, known in digests.items():
         path = folder / name
-        if path.is_symlink() or not path.is_file():
+        if not path.is_file():
             return f"{path} is missing"
         if digest_of(path) != known:
             return f"{path} was cut short or altered"

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from batchproof._errors import CheckpointError
+from batchproof._files import parse_json
 from batchproof.runs._shards import read_shards, with_shards
 
 WEIGHTS, EXTRA = "weights.safetensors", "extra.pt"
@@ -82,9 +83,23 @@ def load_weights_file(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} cannot be read as weights ({error}); take another checkpoint of the run."
         ) from None
-    for name, first in json.loads(metadata.get(_ALIASES, "{}")).items():
-        state[name] = state[first]
-    return state
+    return state | {name: state[first] for name, first in _aliases(path, metadata, state).items()}
+
+
+def _aliases(path: Path, metadata: dict[str, str], state: dict[str, Tensor]) -> dict[str, str]:
+    """Return the name of the tensor that each further name stands for."""
+    try:
+        aliases = parse_json(metadata.get(_ALIASES, "{}"))
+    except ValueError:
+        aliases = None
+    known = isinstance(aliases, dict) and all(
+        isinstance(first, str) and first in state for first in aliases.values()
+    )
+    if not known:
+        raise CheckpointError(
+            f"{path} names tensors that are not in it; take another checkpoint of the run."
+        )
+    return dict(aliases)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -101,11 +116,16 @@ def load_state(path: Path) -> dict[str, Any]:
             f"{path} holds what only running code could load ({reason}); give optimiser, schedule "
             "and modules states of tensors, numbers and strings."
         ) from None
-    except (OSError, RuntimeError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # what a pickle makes torch do wrong has no narrower class
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}); take another checkpoint."
+            f"{path} cannot be read ({reason}); take another checkpoint."
         ) from None
-    assert isinstance(state, dict)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds no state; take another checkpoint.")
     return state
 
 

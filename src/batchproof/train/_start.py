@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from batchproof._errors import CheckpointError, DataError, RunFolderError, SettingError
+from batchproof._errors import (
+    BatchproofError,
+    CheckpointError,
+    DataError,
+    RunFolderError,
+    SettingError,
+)
 from batchproof._trees import digest
 from batchproof.ranks import blaming, in_a_group, is_first, is_sharded, on_first, rank, world_size
 from batchproof.runs import History, Record, expect_free
@@ -270,13 +276,29 @@ def _config(setup: Setup) -> dict[str, Any]:
 
 def _resume(loop: Loop, checkpoint: Checkpoint) -> Windows | None:
     state = loop.state
-    walk, notice = state.load(checkpoint)
+    with _as_written(loop.checkpoints.run_dir):
+        walk, notice = state.load(checkpoint)
     if notice:
         _notice(loop, notice)
     at = state.position
     if not at.batch:
         return None
     return loop.windows(state.train.resume(at.epoch, at.batch, walk), at.batch)
+
+
+@contextmanager
+def _as_written(run_dir: Path | None) -> Iterator[None]:
+    """Raise what a checkpoint of other types makes go wrong as an error of its kind."""
+    try:
+        yield
+    except (BatchproofError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{run_dir} cannot be resumed, for its checkpoint is not as it was written "
+            f"({type(error).__name__}: {reason}); start a new run in another folder."
+        ) from error
 
 
 def _shared_checkpoint(loop: Loop, setup: Setup, resume: Resume) -> Checkpoint | None:
@@ -310,8 +332,9 @@ def _checkpoint(loop: Loop, setup: Setup, resume: Resume) -> Checkpoint | None:
     checkpoint, records = checkpoints.reopen()
     for text in checkpoints.notices:
         _notice(loop, text)
-    _expect_same(loop, checkpoint, log.run_dir)
-    return _resumed_from(loop, checkpoint, records, setup.device)
+    with _as_written(log.run_dir):
+        _expect_same(loop, checkpoint, log.run_dir)
+        return _resumed_from(loop, checkpoint, records, setup.device)
 
 
 def _resumed_from(

@@ -138,6 +138,7 @@ class Checkpoints:
                 continue
             try:
                 checkpoint = read_checkpoint(folder)
+                _expect_state(checkpoint.rest, folder)
             except CheckpointError as error:
                 faults.append(str(error).partition(";")[0])
                 continue
@@ -219,6 +220,23 @@ class Checkpoints:
         """Write this rank's shards into the folder that rank 0 fills."""
         if self._in_folder:
             write_shards(checkpoint.split()[1], None, self._group)
+
+
+def _expect_state(rest: Mapping[str, Any], folder: Path) -> None:
+    """Refuse what is no state of a run.
+
+    Raises:
+        CheckpointError: if a part is missing, or of another type.
+    """
+    mappings = ("position", "identity", "parts", "best", "sums", "recent", "generators")
+    kinds: dict[str, type] = {**dict.fromkeys(mappings, dict), "ranks": list, LOGGED: int}
+    for name, kind in kinds.items():
+        if not isinstance(rest.get(name), kind):
+            raise CheckpointError(f"{folder} holds no {name} of a run; take another checkpoint.")
+    for name in ("epoch", "step", "batch"):
+        count = rest["position"].get(name)
+        if not isinstance(count, int) or count < 0:
+            raise CheckpointError(f"{folder} holds no {name}; take another checkpoint.")
 
 
 def _put_in_place(draft: Path, run_dir: Path) -> None:
