@@ -96,6 +96,36 @@ def one_hangs(folder: Path) -> None:
     in_group(folder, act, timeout=4.0)
 
 
+def one_hangs_in_evaluation(folder: Path, wrapper: str, where: str) -> None:
+    """Rank 1 hangs in an evaluation of which it has done more batches than rank 0 has in all."""
+
+    def act(rank: int) -> None:
+        model = nn.Linear(3, 1)
+        if wrapper == "fsdp":
+            torch.distributed.fsdp.fully_shard(model)
+        stepping(model)([BATCH], loss)
+        count = 3 if wrapper == "fsdp" or rank == 0 else 9
+        late = count - 1
+
+        def hang(index: int) -> None:
+            if rank == 1 and index == late:
+                time.sleep(9)
+
+        def drawn():
+            for index in range(count):
+                hang(index if where == "loader" else -1)
+                yield (*BATCH, index)
+
+        def slow(model: nn.Module, batch: tuple) -> bp.Mean:
+            output = loss(model, batch[:2])
+            hang(batch[2] if where == "loss" else -1)
+            return output
+
+        bp.evaluate(model, drawn(), slow)
+
+    in_group(folder, act, timeout=4.0)
+
+
 def one_differs(rank: int, what: str) -> None:
     odd = rank == 1
     torch.manual_seed(rank if what == "seed" else 0)

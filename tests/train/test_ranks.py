@@ -27,6 +27,17 @@ def test_evaluation_over_ranks_is_that_of_one_process(tmp_path, world):
     assert "fsdp 2" in by_rank[0]
 
 
+@pytest.mark.parametrize(
+    ("wrapper", "where"), [("bare", "loss"), ("bare", "loader"), ("fsdp", "loader")]
+)
+def test_a_rank_that_hangs_in_an_evaluation_is_named(tmp_path, wrapper, where):
+    target = "rank_failures:one_hangs_in_evaluation"
+    processes = rank_processes.start(target, 2, tmp_path, wrapper, where)
+    rank_processes.finish(processes, 120)
+    error = (tmp_path / "0.error").read_text()
+    assert error.startswith("RankError: rank 1 lives but did not"), error
+
+
 def test_a_trainer_over_ranks_ends_where_one_process_does(tmp_path):
     by_rank = rank_processes.run("rank_training:trained", 2, tmp_path)
     model = rank_training.model_of("bare")

@@ -26,7 +26,7 @@ from batchproof.ranks import (
     watch_of,
 )
 from batchproof.step import windows
-from batchproof.train._batches import device_of, placed
+from batchproof.train._batches import Sized, device_of, placed
 from batchproof.train._loss import Loss, refuse_criterion
 from batchproof.train._pass_means import Groups, PassMeans, unpooled
 
@@ -127,8 +127,7 @@ def measure(
     sums = PassMeans(coefficients=coefficients, groups=groups)
     finite = _FiniteCheck()
     with evaluating(model), _counted(group) as count:
-        for batch, counts in _evenly(model, placed(loader, device_of(model)), group):
-            count()
+        for batch, counts in _evenly(model, _drawn(loader, device_of(model), count), group):
             terms, metrics = unpooled(loss(model, batch))
             if counts:
                 sums.add(terms, metrics, by=None if by is None else by(batch))
@@ -160,6 +159,20 @@ def _counted(group: Any) -> Iterator[Callable[[], None]]:
     yield count
     # ranks evaluate unequal numbers of batches, and wait for each other only when all are done
     watch.place = begin + _DONE
+
+
+def _drawn(loader: Iterable[Any], device: torch.device, count: Callable[[], None]) -> Iterable[Any]:
+    """Return a loader's batches on a device, each counted when it is drawn."""
+
+    def batches() -> Iterator[Any]:
+        for batch in placed(loader, device):
+            count()
+            yield batch
+
+    try:
+        return Sized(batches(), len(loader))  # type: ignore[arg-type]
+    except TypeError:
+        return batches()
 
 
 @contextmanager
