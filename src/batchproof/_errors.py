@@ -77,7 +77,7 @@ class RunStoppedError(RunFolderError):
 
 
 class RunInterruptedError(BatchproofError, KeyboardInterrupt):
-    """A signal ended a run between two steps; what it takes to go on was saved.
+    """A signal ended a run between two steps; the state to resume from was saved.
 
     Attributes:
         signal: the signal's number; a shell's exit status for it is 128 more.

@@ -1,10 +1,12 @@
 import json
+import os
 
 import pytest
 
 from batchproof import __version__
 from batchproof.recipes import names
 from command_line import shell
+from run_folders import make_run
 
 
 def test_help_and_version_load_no_torch(tmp_path):
@@ -203,3 +205,24 @@ def test_the_help_of_a_recipe_keeps_its_lines_and_fits_80_columns(batchproof, re
     commands = [line.strip() for line in lines if line.strip().startswith("batchproof train")]
     assert commands
     assert all(line.startswith(f"batchproof train {recipe}") for line in commands)
+
+
+def test_a_page_is_not_written_through_what_a_run_folder_holds(batchproof, tmp_path):
+    run = make_run(tmp_path / "run")
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    page = run / "report.html"
+    for kind in ("link", "pipe", "device"):
+        page.unlink(missing_ok=True)
+        if kind == "pipe":
+            os.mkfifo(page)
+        else:
+            page.symlink_to(victim if kind == "link" else "/dev/null")
+        ended = batchproof("report", run)
+        assert (ended.status, ended.err.count("\n")) == (2, 1)
+        assert "is no regular file; name another page: --out FILE" in ended.err
+    assert victim.read_text() == "mine"
+    page.unlink()
+    (run / ".report.html.draft").symlink_to(victim)
+    assert batchproof("report", run).status == 0
+    assert victim.read_text() == "mine"

@@ -108,11 +108,11 @@ def test_an_interrupted_run_is_saved_and_says_how_to_go_on(tmp_path):
     assert run.returncode == 130
     said = err.splitlines()[-1]
     assert said.startswith("batchproof: interrupted by SIGINT after step ")
-    goes_on = "go on: batchproof train tabular_weighted --out runs/tabular_weighted --resume"
+    goes_on = "resume: batchproof train tabular_weighted --out runs/tabular_weighted --resume"
     assert said.endswith(f"saved in {folder.relative_to(tmp_path)}; {goes_on}")
     assert "Traceback" not in err
     step = int(re.search(r"after step (\d+)", said)[1])
-    rest = goes_on.removeprefix("go on: batchproof ").split()
+    rest = goes_on.removeprefix("resume: batchproof ").split()
     ended = shell("-m", "batchproof", *rest, "--max-steps", step + 5, cwd=tmp_path)
     assert ended.status == 0, ended.err
     assert f"from step {step}" in ended.err

@@ -46,6 +46,18 @@ def failing(error: BaseException):
             2,
             "no space left on device; free some space, or choose another folder.",
         ),
+        (SettingError("\x1b[31mred\x07"), 2, r"\x1b[31mred\x07"),
+        (MemoryError(), 1, "out of memory; free some, or ask for less at once."),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 99"),
+            1,
+            "out of memory; free some, or ask for less at once.",
+        ),
+        (
+            ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"),
+            2,
+            'torch is not installed: pip install "batchproof[torch]"',
+        ),
         (typer.Exit(1), 1, None),
         (typer.Exit(0), 0, None),
     ],
@@ -58,6 +70,10 @@ def test_what_ends_a_command_is_a_status_and_one_line(capsys, error, status, lin
 
 
 def test_a_fault_of_our_own_keeps_its_traceback():
+    with pytest.raises(ModuleNotFoundError):
+        guarded(failing(ModuleNotFoundError("no mine", name="mine")), [], "batchproof")
+    with pytest.raises(RuntimeError):
+        guarded(failing(RuntimeError("sizes differ")), [], "batchproof")
     with pytest.raises(ZeroDivisionError):
         guarded(failing(ZeroDivisionError()), [], "batchproof")
 

@@ -62,7 +62,12 @@ app.command("evaluate", short_help="Evaluate a run's best weights again.", cls=C
     _evaluate.evaluate
 )
 app.command("check", cls=Command)(_check.check)
-app.command("watch", cls=Command, context_settings=_watch.SETTINGS)(_watch.watch)
+app.command(
+    "watch",
+    short_help="Run a script, and say what its losses count.",
+    cls=Command,
+    context_settings=_watch.SETTINGS,
+)(_watch.watch)
 app.command("audit", short_help="Read training code, and find what is wrong.", cls=Command)(
     _audit.audit
 )

@@ -7,6 +7,9 @@ import typer
 
 from batchproof import SettingError
 
+# the cuts that every probe has, named without loading torch; some come with what a probe offers
+CUTS = ("whole", "one-by-one", "halves", "uneven", "sorted", "permuted", "masked", "padded")
+
 
 def check(
     probe: Annotated[
@@ -17,7 +20,9 @@ def check(
     ] = None,
     cuts: Annotated[
         str | None,
-        typer.Option("--cuts", metavar="NAMES", help="standard, or names of cuts: a,b"),
+        typer.Option(
+            "--cuts", metavar="NAMES", help=f"standard, or some of {', '.join(CUTS)}: a,b"
+        ),
     ] = None,
     ranks: Annotated[
         str | None,

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from batchproof import RunFolderError
+
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="run folders to compare")],
@@ -16,4 +18,9 @@ def report(
     """Write one HTML page about runs: curves, means, times."""
     from batchproof.report import write_report
 
-    typer.echo(f"wrote {write_report(runs, out or runs[0] / 'report.html')}")
+    if out is None:
+        out = runs[0] / "report.html"
+        # the folder may be somebody else's: no link is followed, and no pipe written to
+        if out.is_symlink() or (out.exists() and not out.is_file()):
+            raise RunFolderError(f"{out} is no regular file; name another page: --out FILE.")
+    typer.echo(f"wrote {write_report(runs, out)}")

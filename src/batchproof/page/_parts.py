@@ -60,7 +60,7 @@ class Text:
 
     Attributes:
         text: one or more sentences.
-        heading: what stands above them, or "".
+        heading: a heading above them, or "".
         tone: "exact" or "wrong" where the paragraph is a verdict.
     """
 
@@ -117,7 +117,7 @@ class Bar:
     Attributes:
         label: its name.
         value: its length; left of zero where negative.
-        tone: what it stands for.
+        tone: what it means.
         note: what is written beside it; the value itself where empty.
     """
 
@@ -156,7 +156,7 @@ class Cell:
     """One block of a row: a sample, a token.
 
     Attributes:
-        tone: what it stands for.
+        tone: what it means.
         text: up to three characters written in it.
     """
 
@@ -170,7 +170,7 @@ class Row:
 
     Attributes:
         label: its name.
-        cells: its blocks; none for a line that stands for those left out.
+        cells: its blocks; none for a line in place of those left out.
         note: what is written behind them.
     """
 

@@ -74,7 +74,7 @@ def to_rich(part: Part) -> RenderableType:
         case Text():
             return _text(part)
         case Formula() | Code():
-            # too long a line goes on below: what is cut off cannot be copied
+            # too long a line continues below: what is cut off cannot be copied
             return Padding(_line(part.text, style="bold", overflow="fold"), (0, 0, 0, 4))
         case Table():
             return _Fitted(lambda width: _table(part, width))
@@ -182,9 +182,9 @@ def _blocks(part: Blocks, width: int) -> RenderableType:
         lines.append(_indent(grid))
     else:
         for row, cells in rows:
-            told = f"{row.label}: {row.note}" if row.note else row.label
+            heading = f"{row.label}: {row.note}" if row.note else row.label
             lines += [
-                Padding(_line(told), (0, 0, 0, INDENT)),
+                Padding(_line(heading), (0, 0, 0, INDENT)),
                 Padding(cells, (0, 0, 0, 2 * INDENT)),
             ]
     legend = Line(" " * INDENT)
@@ -225,7 +225,7 @@ def _curves(part: Curves, width: int) -> RenderableType:
 
 
 def _plot(part: Curves, room: int) -> list[list[tuple[str, str]]]:
-    """Return a grid of (glyph, style); the first series lies on top, marks above all."""
+    """Return a grid of (glyph, style); the first series is drawn on top, marks above all."""
     left, right, bottom, top = part.bounds()
     cells = [[(" ", "")] * room for _ in range(PLOT_HEIGHT)]
 

@@ -18,7 +18,7 @@ from batchproof.shell import command, guarded
 
 
 def run(main: Callable[..., Results], arguments: Sequence[str] | None = None) -> None:
-    """Run a recipe's main as the script it stands in, and exit with its status.
+    """Run a recipe's main as the script it is written in, and exit with its status.
 
     Args:
         main: takes Settings first and its own options after; returns Results.

@@ -1,4 +1,4 @@
-"""A recipe run from the command line: trained, gone on with, or evaluated from its folder."""
+"""A recipe run from the command line: trained, resumed, or evaluated from its folder."""
 
 import inspect
 import os
@@ -36,13 +36,13 @@ def train(
         recipe: its name, or the path of its script.
         values: all options by name.
         given: the names of those that were given, not left at their defaults.
-        command: what the shell ran, for the sentence that says how to go on.
+        command: what the shell ran, for the sentence that says how to resume.
 
     Returns:
         What the recipe found, and the run folder.
 
     Raises:
-        RunInterruptedError: if a signal ended the run; it says how to go on.
+        RunInterruptedError: if a signal ended the run; it says how to resume.
     """
     with ExitStack() as held, _unwinding():
         # of several ranks only the first looks at folders, which it alone writes
@@ -75,7 +75,7 @@ def _unwinding() -> Iterator[None]:
 
 
 def _interrupted(stopped: KeyboardInterrupt, out: Path | None, command: str) -> KeyboardInterrupt:
-    """Return the interruption with what it left, and how to go on from there."""
+    """Return the interruption with what it left, and how to resume from there."""
     number = stopped.signal if isinstance(stopped, RunInterruptedError) else signal.SIGINT
     if out is None or not runs_in(out):
         return RunInterruptedError("interrupted; nothing was kept.", number)
@@ -83,7 +83,7 @@ def _interrupted(stopped: KeyboardInterrupt, out: Path | None, command: str) -> 
     if not resumes:
         at = f"interrupted by {signal.Signals(number).name}; what was saved is whole in {out}"
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    how = "go on" if alone else "go on, under the same launcher"
+    how = "resume" if alone else "resume, under the same launcher"
     return RunInterruptedError(f"{at}; {how}: {command} --out {out} --resume", number)
 
 
@@ -95,7 +95,7 @@ def _prepared(
     values = dict(values)
     limits = {name for name, option in options_by_name(main).items() if role(option) is Role.LIMIT}
     if len(given & limits) == 1:
-        # the one that is given stands in place of the other
+        # the one that is given replaces the other
         values |= dict.fromkeys(limits - given)
     if _restarted() and values["out"] is not None and runs_in(values["out"]):
         values["resume"] = True

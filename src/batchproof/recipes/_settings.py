@@ -1,4 +1,4 @@
-"""What every recipe can be told: the options of the command line, as one frozen value.
+"""The options that every recipe has, as one frozen value.
 
 A recipe's `main` takes the Settings first, with its own defaults, and its own options after:
 
@@ -67,7 +67,7 @@ class Settings:
         progress: what is shown while training.
 
     Raises:
-        SettingError: if a number cannot be meant.
+        SettingError: if a number is invalid.
     """
 
     data: Annotated[
@@ -178,11 +178,11 @@ class Settings:
     def steps(self, loader: Sized) -> int:
         """Return how many optimiser steps training takes, for schedules that end with it.
 
-        A schedule keeps its end when a run goes on: a run of 12 epochs that was stopped and goes on
-        is the run of 12 epochs that was not. It may stop earlier, and cannot go on for longer.
+        A schedule keeps its end when a run is resumed: a run of 12 epochs that was stopped and
+        resumed is the run of 12 epochs that was not. It may stop earlier, and not later.
 
         Raises:
-            CheckpointError: if a run is to go on for longer than its schedule.
+            CheckpointError: if a run is resumed for longer than its schedule.
         """
         limits = [n for n in (self.limit_train_batches, self.overfit_batches) if n]
         # the rank with the most batches decides, so that all ranks have one schedule

@@ -122,11 +122,11 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         elif isinstance(value, Mapping):
             rows |= flat(value, f"{name}.")
         else:
-            rows[name] = _told(value)
+            rows[name] = _written(value)
     return rows
 
 
-def _told(value: Any) -> str:
+def _written(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Sequence) and all(isinstance(part, str) for part in value):

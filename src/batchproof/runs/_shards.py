@@ -1,7 +1,7 @@
 """Tensors in shards: each rank writes and reads its own, and the next run may have other ranks.
 
 By torch.distributed.checkpoint in safetensors, which hold no code. A state is a nested mapping, and
-what of it lies in shards is known by its path in it, as JSON: '["weights", "0.bias"]'.
+a tensor in shards is named by its path in the state, as JSON: '["weights", "0.bias"]'.
 """
 
 import json
@@ -39,7 +39,7 @@ def without_shards(
 
 
 def with_shards(state: dict[Any, Any], shards: Mapping[str, Tensor]) -> dict[Any, Any]:
-    """Return a nested state with the tensors put back that without_shards took out of it."""
+    """Return a nested state with the tensors restored that without_shards took out of it."""
     for path, tensor in shards.items():
         *above, last = json.loads(path)
         inner = state
@@ -50,7 +50,7 @@ def with_shards(state: dict[Any, Any], shards: Mapping[str, Tensor]) -> dict[Any
 
 
 def laid_out(value: Any, like: Any) -> Any:
-    """Return a whole tensor in shards as another of its shape lies, or the value as it is.
+    """Return a whole tensor in the shards of another of its shape, or the value as it is.
 
     Each rank keeps its own part of what it has; nothing is sent.
     """
@@ -65,7 +65,7 @@ def write_shards(shards: Mapping[str, Tensor], folder: Path | None, group: Any) 
     """Write tensors to a folder, each rank its own shards; every rank calls it.
 
     Args:
-        shards: by path; of each, the rank writes what lies on it.
+        shards: by path; of each, the rank writes its own part.
         folder: that of the first rank counts, and only it knows it.
         group: the process group.
 
@@ -96,7 +96,7 @@ def read_shards(
 
     Args:
         folder: that write_shards wrote to; where it holds no shards, nothing is returned.
-        like: gives, for a path, a tensor that lies as the one read shall. For None, or a tensor
+        like: gives, for a path, a tensor whose layout the loaded one gets. For None, or a tensor
             in no shards, it is read whole, on the host.
         only: what paths begin with; None reads all.
 

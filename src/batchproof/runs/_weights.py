@@ -46,7 +46,7 @@ def save_weights(state: Mapping[str, Any], path: Path) -> None:
     try:
         save_file(written, path, metadata={_ALIASES: json.dumps(aliases)})
     except SafetensorError as error:
-        # what the system refuses, such as a full disk, is told in words alone
+        # the system's refusal, such as a full disk, comes as words alone
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise
@@ -87,7 +87,7 @@ def load_weights_file(path: Path) -> dict[str, Tensor]:
 
 
 def _aliases(path: Path, metadata: dict[str, str], state: dict[str, Tensor]) -> dict[str, str]:
-    """Return the name of the tensor that each further name stands for."""
+    """Return, for each further name of a tensor, the name it is stored under."""
     try:
         aliases = parse_json(metadata.get(_ALIASES, "{}"))
     except ValueError:

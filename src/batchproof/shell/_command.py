@@ -21,7 +21,7 @@ class Command(TyperCommand):
     """A command whose help names its arguments as the usage line does, without their types."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the pieces of the usage line; what is required stands without braces."""
+        """Return the pieces of the usage line; what is required has no braces."""
         pieces = super().collect_usage_pieces(ctx)
         return [piece.replace("{", "").replace("}", "") for piece in pieces]
 

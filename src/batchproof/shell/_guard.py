@@ -117,7 +117,7 @@ class _Output(io.FileIO):
 
 
 class _Messages(io.FileIO):
-    """The standard error; a run goes on where it cannot be written, its terminal being gone."""
+    """The standard error; a run continues where it cannot be written, its terminal being gone."""
 
     def write(self, content: Any) -> int:
         """Write to it."""

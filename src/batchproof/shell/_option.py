@@ -126,7 +126,7 @@ class Option:
         """Return the value that a text stands for, such as "2.0,1.0,0.1".
 
         Raises:
-            SettingError: if it stands for none of this kind.
+            SettingError: if it is no value of this kind.
         """
         text = text.strip()
         one = int if self.kind in (int, Sequence[int]) else float
