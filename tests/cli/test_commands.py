@@ -134,6 +134,16 @@ def test_a_step_that_depends_on_the_cut_is_status_1(batchproof, tmp_path):
     assert json.loads((tmp_path / "found.json").read_text())["ok"] is False
 
 
+def test_a_check_is_in_colour_on_a_terminal_and_plain_elsewhere(batchproof, monkeypatch):
+    batchproof("check", "--example")
+    arguments = ("check", "probe.py:step", "--cuts", "halves")
+    assert "\x1b[" not in batchproof(*arguments).out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in batchproof(*arguments).out
+
+
 def test_the_example_is_written_under_the_name_that_is_given(batchproof, tmp_path):
     assert batchproof("check", "--example").status == 0
     taken = batchproof("check", "--example")

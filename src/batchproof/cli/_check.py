@@ -1,11 +1,14 @@
 """`batchproof check MODULE:NAME`: does a step or an evaluation depend on how its data is cut?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batchproof import SettingError
+
+if TYPE_CHECKING:
+    from batchproof.check import Heads, Report
 
 # the cuts that every probe has, named without loading torch; some come with what a probe offers
 CUTS = ("whole", "one-by-one", "halves", "uneven", "sorted", "permuted", "masked", "padded")
@@ -64,9 +67,20 @@ def check(
     for file in filter(None, (json, html)):
         refuse_file(file)
     report = run_probe(probe, cuts=cuts, ranks=ranks, dtype=dtype)
-    typer.echo(str(report))
+    _show(report)
     if json is not None:
         report.to_json(json)
     if html is not None:
         report.to_html(html)
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _show(report: "Report | Heads") -> None:
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        console.print(report)
+    else:
+        # lines of a file or a pipe are as long as they are
+        typer.echo(str(report))
