@@ -27,7 +27,7 @@ def test_the_two_commands_come_first_and_are_targets_of_the_makefile():
 
 def test_the_extras_to_install_are_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = {name for command in COMMANDS for name in re.findall(r"batchproof\[(.*?)\]", command)}
+    extras = {name for command in COMMANDS for name in re.findall(r"\.\[(.*?)\]", command)}
     assert {"torch", "demo"} <= extras <= set(project["optional-dependencies"])
 
 
@@ -42,10 +42,14 @@ def test_every_command_runs(capsys, tmp_path, monkeypatch):
             continue
         # without --data DIR, the data that need no files
         words = [word for word in words if word not in ("--data", "DIR")]
+        if words[0] in ("watch", "audit"):
+            (tmp_path / "train.py").write_text("print('trained')\n")
+            (tmp_path / "src").mkdir(exist_ok=True)
+            (tmp_path / "src" / "train.py").write_text("print('trained')\n")
         ended = run(*words, *MORE.get(words[0], []))
         assert ended.status == " ".join(words).startswith(FOUND), ended.err
         ran.append(words[0])
-    assert {"train", "recipe", "check"} <= set(ran)
+    assert {"train", "recipe", "check", "watch", "audit"} <= set(ran)
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)(.*?)\)", README))))
