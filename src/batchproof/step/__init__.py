@@ -3,6 +3,7 @@
 windows       cut a loader into accumulation windows
 Step          take a step over a window: backward as sums, divide once
 StepResult    the window's numbers, on the device until they are read
+batches_drawn how many of the loader's batches a window took
 
 The names of batchproof.ranks that were first public here are here, too.
 """
@@ -21,13 +22,14 @@ from batchproof.ranks import (
 )
 from batchproof.step._result import StepResult
 from batchproof.step._step import Loss, Step
-from batchproof.step._windows import windows
+from batchproof.step._windows import batches_drawn, windows
 
 __all__ = [
     "Loss",
     "Place",
     "Step",
     "StepResult",
+    "batches_drawn",
     "blaming",
     "distributed_group",
     "from_rank",

@@ -24,9 +24,11 @@ class Window(list[Batch]):
 
     Attributes:
         longest: how many micro-batches the rank with the most has in this window, where known.
+        drawn: how many of the loader's batches it has, or had before it was recut.
     """
 
     longest: int | None = None
+    drawn: int | None = None
 
 
 class Windows(Generic[Batch]):
@@ -81,9 +83,11 @@ class Windows(Generic[Batch]):
             yield from _asking(batches, self._accumulate, self._group)
 
     def _recut(self, window: list[Batch]) -> list[Batch]:
-        # ranks may then have other numbers of micro-batches than the longest that was agreed on
         assert self._cut is not None
-        return Window(self._cut(window))
+        # its micro-batches are no more those whose longest number the ranks agreed on
+        recut_window = Window(self._cut(window))
+        recut_window.drawn = batches_drawn(window)
+        return recut_window
 
 
 def windows(
@@ -137,6 +141,11 @@ def windows(
     if not isinstance(tokens, SupportsIndex) or tokens < 1:
         raise SettingError(f"tokens is {tokens!r}; expected a whole number, 1 or more.")
     return Windows(loader, accumulate, partial(recut, tokens=tokens, lengths=lengths), group)
+
+
+def batches_drawn(window: list[Batch]) -> int:
+    """Return how many of the loader's batches a window took, on the rank that took most."""
+    return getattr(window, "drawn", None) or getattr(window, "longest", None) or len(window)
 
 
 def micro_batches_of(window: Iterable[Batch]) -> list[Batch]:

@@ -16,7 +16,7 @@ from batchproof._errors import DataError, NonFiniteError, RunInterruptedError, S
 from batchproof._trees import first_nonfinite
 from batchproof.ranks import in_a_group, is_sharded, of_all
 from batchproof.runs import History, Record
-from batchproof.step import StepResult, windows
+from batchproof.step import StepResult, batches_drawn, windows
 from batchproof.train._batches import Sized, placed
 from batchproof.train._checkpoints._folder import Checkpoints
 from batchproof.train._evaluate import measure
@@ -103,7 +103,8 @@ class Loop:
         drawn = placed(batches, self.device)
         if left is not None and in_a_group(group):
             drawn = Sized(drawn, max(left - start, 0))
-        return iter(windows(drawn, self.options.steps.accumulate, group=group))
+        steps = self.options.steps
+        return iter(windows(drawn, steps.accumulate, tokens=steps.tokens, group=group))
 
     def _epoch(self, drawn: Windows) -> None:
         state, most, clock = self.state, self.ends.max_steps, time.perf_counter
@@ -120,7 +121,7 @@ class Loop:
                 raise NonFiniteError(f"{error}{_blame(window)}") from None
             except DataError as error:
                 raise DataError(f"in step {position.step + 1}, {error}") from None
-            state.add(result, getattr(window, "longest", None) or len(window))
+            state.add(result, batches_drawn(window))
             self._after_step(result)
             waited, stepped, asked = waited + got - asked, stepped + clock() - got, clock()
             if position.step == most:

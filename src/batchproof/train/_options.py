@@ -33,7 +33,10 @@ class Steps:
     """How optimiser steps are taken.
 
     Attributes:
-        accumulate: micro-batches an optimiser step.
+        accumulate: the loader's batches an optimiser step.
+        tokens: the most positions of a micro-batch, its rows times its longest sample; the samples
+            of each step are then recut into the cheapest micro-batches, as batchproof.data.recut
+            does it, with the same gradient. None takes the batches as they come.
         max_grad_norm: the norm that gradients are clipped to, or None.
         coefficients: what each term of an objective is multiplied by; 1 where not given.
         count: for several terms over several micro-batches: called as count(batch), the weights
@@ -50,6 +53,7 @@ class Steps:
     """
 
     accumulate: int = field(default=1, metadata=_COMPARED)
+    tokens: int | None = None
     max_grad_norm: float | None = field(default=None, metadata=_COMPARED)
     coefficients: Mapping[str, float] | None = field(default=None, metadata=_COMPARED)
     count: Any = None
@@ -60,6 +64,8 @@ class Steps:
 
     def __post_init__(self) -> None:
         expect_positive("accumulate", self.accumulate)
+        if self.tokens is not None:
+            expect_positive("tokens", self.tokens)
         if self.ema is not None and not (_is_number(self.ema) and 0 < self.ema < 1):
             raise SettingError(
                 f"ema is {self.ema!r}; expected a decay between 0 and 1, such as 0.999."
@@ -244,6 +250,7 @@ class Keywords(TypedDict, total=False):
     """The options that Trainer takes by their own names; their meaning is in the values above."""
 
     accumulate: int
+    tokens: int | None
     max_grad_norm: float | None
     coefficients: Mapping[str, float] | None
     count: Any
@@ -308,7 +315,9 @@ class Options:
             for each in fields(value)
             if each.metadata == _COMPARED
         }
-        return {**values, "coefficients": dict(self.steps.coefficients or {}) or None}
+        values["coefficients"] = dict(self.steps.coefficients or {}) or None
+        # an older run has no budget on record
+        return values if self.steps.tokens is None else {**values, "tokens": self.steps.tokens}
 
     def changed(self) -> dict[str, Any]:
         """Return the options that are not at their defaults, by name."""

@@ -248,19 +248,28 @@ def _begin(loop: Loop, setup: Setup) -> Windows:
         state.train.expect_repeatable()
     checkpoint = state.checkpoint()
     state.first_generators = checkpoint.rest["generators"] = state.train.generators()
-    drawn = loop.windows(state.train.begin(0))
+    batches: list[Any] = []
+    drawn = loop.windows(_remembering_first(state.train.begin(0), batches))
     first = next(drawn, None)
     if first is None:
         msg = "the training loader gave no batch; expected one or more."
         raise DataError(msg)
     if first:
         # of several ranks one may have no data
-        state.fingerprint["first batch"] = digest(first[0])
+        state.fingerprint["first batch"] = digest(batches[0])
         line = first_batch(setup.parts.model, setup.parts.loss, first[0], criterion=setup.criterion)
         loop.outputs.on_notice(f"{model_summary(setup.parts.model)}; on {setup.device}")
         loop.outputs.on_notice(line)
     loop.checkpoints.begin(checkpoint, _config(setup) if loop.checkpoints.log else {})
     return chain([first], drawn)
+
+
+def _remembering_first(drawn: Iterator[Any], batches: list[Any]) -> Iterator[Any]:
+    """Yield what is drawn, and keep the first batch: as the loader gave it, not recut."""
+    for batch in drawn:
+        if not batches:
+            batches.append(batch)
+        yield batch
 
 
 def _config(setup: Setup) -> dict[str, Any]:
