@@ -1,5 +1,6 @@
 """`batchproof watch SCRIPT`: run a script as it is, and say what it does to its losses."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,7 +62,8 @@ def _say(sentence: str) -> None:
 def _show(report: Any, *, json: Path | None, html: Path | None) -> None:
     from rich.console import Console
 
-    console = Console()
+    closed = getattr(sys.stdout, "closed", True)
+    console = Console(file=sys.__stderr__ if closed else sys.stdout)
     console.print()
     console.print(report)
     if json is not None:

@@ -140,7 +140,7 @@ def _careful_streams() -> Iterator[None]:
         yield
     finally:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # a script may have closed it
                 stream.flush()
         sys.stdout, sys.stderr = plain
 

@@ -59,7 +59,7 @@ class WatchReport:
         if not self.ok:
             things = "1 thing is" if len(self.wrong) == 1 else f"{len(self.wrong)} things are"
             return f"{things} wrong in {self.name}: {', '.join(self.names)}."
-        if not self.steps and not self.right and not self.numbers:
+        if not self.steps and not self.right and not self.findings:
             return f"Nothing was seen in {self.name}: it computed no loss that can be followed."
         return f"Nothing is wrong in {self.name} as far as it was followed."
 

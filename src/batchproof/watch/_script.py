@@ -28,6 +28,10 @@ from batchproof.watch._watcher import Watcher
 INTERRUPTED = 128 + signal.SIGINT
 
 
+class NoModuleError(SettingError):
+    """There is no module of a name, or none that can be run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A script or a module, and what it is given.
@@ -58,8 +62,11 @@ class Program:
             exec(code, vars(sys.modules["__main__"]))
         except SystemExit as left:
             return _status_of(left)
+        except NoModuleError:
+            raise
         except BaseException as error:
-            sys.excepthook(type(error), error, _of_user(error.__traceback__))
+            error.__traceback__ = _of_user(error.__traceback__)
+            sys.excepthook(type(error), error, error.__traceback__)
             return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
         return 0
 
@@ -74,10 +81,11 @@ class Program:
             if not sys.flags.safe_path:
                 sys.path[0] = str(Path(self.target).resolve().parent)
             sys.argv[:] = [self.target, *self.arguments]
-            main.__file__ = self.target
+            path = os.path.abspath(self.target)  # noqa: PTH100  links are kept, as Python does
+            main.__file__ = path
             vars(main)["__builtins__"] = __builtins__
-            with io.open_code(str(Path(self.target).resolve())) as file:
-                code = compile(file.read(), self.target, "exec", dont_inherit=True)
+            with io.open_code(path) as file:
+                code = compile(file.read(), path, "exec", dont_inherit=True)
         sys.modules["__main__"] = main
         return code
 
@@ -88,7 +96,7 @@ def _module_code(name: str, main: types.ModuleType) -> CodeType:
     try:
         _, spec, code = details(name)
     except ImportError as error:
-        raise SettingError(f"no module can be run as {name}: {error}.") from None
+        raise NoModuleError(f"no module can be run as {name}: {error}.") from None
     vars(main).update(
         __file__=spec.origin,
         __cached__=spec.cached,
@@ -111,7 +119,7 @@ def _status_of(left: SystemExit) -> int:
 
 
 def _of_user(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the part of a traceback below this file, whole where nothing is below it."""
+    """Return the part of a traceback below this file; None for a script that is no Python."""
     while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
         traceback = traceback.tb_next
     return traceback
@@ -200,10 +208,13 @@ def run_watched(
                 show(reports[0])
 
     watcher.start()
-    with before_sudden_ends(finish):
-        status = program.run()
-        watcher.failed = status != 0
-        finish()
+    try:
+        with before_sudden_ends(finish):
+            status = program.run()
+            watcher.failed = status != 0
+            finish()
+    finally:
+        watcher.stop()
     wrong = bool(reports) and _is_rank_0() and not reports[0].ok
     return status or int(wrong)
 

@@ -11,6 +11,7 @@ them, and s the sum of the means of samples:
              sum v / k         over a window of k batches that holds another number
              v of the last     the last batch alone
              ... / k           scaled for accumulation over k micro-batches
+             sum v / steps     micro-batches added up, and averaged over optimiser steps
              sum f(v) / m      a mean of roots or exponentials
 
 A reading is right or wrong together with a function of it: its root, its exponential, its value in
@@ -18,27 +19,28 @@ bits; for accuracies in per cent, or as an error rate.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from batchproof.watch._numbers._ranges import ALL, NTH, OVER, PASS, SINCE, WINDOW, Ranges
-from batchproof.watch._numbers._series import Numbers, Series
+from batchproof.watch._numbers._series import Numbers, Places, Series
 
 Function = Callable[[Numbers], Numbers]
 
 _OF_LOSSES: dict[str, Function] = {
-    "": lambda x: x,
-    "the root of ": np.sqrt,
-    "the exponential of ": np.exp,
-    "in bits, ": lambda x: x / np.log(2),
+    "{}": lambda x: x,
+    "the root of {}": np.sqrt,
+    "the exponential of {}": np.exp,
+    "{}, in bits": lambda x: x / np.log(2),
 }
 _OF_ACCURACIES: dict[str, Function] = {
-    "": lambda x: x,
-    "in per cent, ": lambda x: 100 * x,
-    "one less ": lambda x: 1 - x,
-    "in per cent, one less ": lambda x: 100 - 100 * x,
+    "{}": lambda x: x,
+    "{}, in per cent": lambda x: 100 * x,
+    "1 less {}": lambda x: 1 - x,
+    "100 less {}, in per cent": lambda x: 100 - 100 * x,
 }
+_USUAL = {"{}", "{}, in per cent"}
 # the common readings, and those that are tried where they fail
 PLAIN, RARE = 1, 2
 
@@ -73,11 +75,13 @@ class Facts:
             one step; 1 otherwise.
         coefficient: the constant that stands before the loss in the objective; 1 where none does.
         counts: lengths of other loaders and of their data sets.
+        steps: when optimisers stepped, where several batches make one step; else empty.
     """
 
     scale: float = 1.0
     coefficient: float = 1.0
     counts: tuple[int, ...] = ()
+    steps: Places = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 Reading = tuple[str, str, Numbers, int]
@@ -97,8 +101,9 @@ def candidates(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) -
     with np.errstate(all="ignore"):
         for name, phrase, values, tier in _readings(series, ranges, facts, closing=closing):
             for word, function in functions.items():
-                rare = RARE if word and "cent" not in word else tier
-                found.append(Candidate(name, word + phrase, function(values), series, ranges, rare))
+                rank = tier if word in _USUAL else RARE
+                said = word.format(phrase)
+                found.append(Candidate(name, said, function(values), series, ranges, rank))
         if series.quantity == "loss":
             found += [
                 Candidate("ratio-of-counts", phrase, values, series, ranges)
@@ -113,6 +118,8 @@ def _readings(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) ->
     yield from _wrong_counts(series, ranges, facts)
     yield from _windows(series, ranges)
     yield from _single(series, ranges, facts, closing=closing)
+    if len(facts.steps) and series.training:
+        yield _over_steps(series, ranges, facts)
     if np.isnan(series.mean).any():
         yield _without_nan(series, ranges)
 
@@ -248,6 +255,14 @@ def _single(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) -> I
         yield name, f"{shown} the mean over the batches {where}", mean, PLAIN
         means = scale * ranges.sums(series.mean) / ranges.batches
         yield name, f"{shown} the mean of the batch means {where}", means, PLAIN
+
+
+def _over_steps(series: Series, ranges: Ranges, facts: Facts) -> Reading:
+    stamps = np.append(series.stamps, np.iinfo(np.int64).max)
+    before = np.searchsorted(facts.steps, stamps[ranges.first])
+    steps = np.searchsorted(facts.steps, stamps[ranges.last]) - before
+    phrase = f"the sum of the batch means {OVER[ranges.rule]} over the number of optimiser steps"
+    return "reported-loss", phrase, ranges.sums(series.mean) / steps, PLAIN
 
 
 def _without_nan(series: Series, ranges: Ranges) -> Reading:

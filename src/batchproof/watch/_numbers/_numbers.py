@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
+
 from batchproof.watch._events import Finding, StepEvent
 from batchproof.watch._numbers._candidates import Facts
 from batchproof.watch._numbers._findings import evidence_of, findings_of, findings_of_loaders
@@ -103,4 +105,5 @@ def _facts(steps: Sequence[StepEvent], passes: Sequence[LoaderPass]) -> Facts:
         scale=usual if several else 1.0,
         coefficient=1.0 if several else usual,
         counts=tuple(sorted(counts))[:8],
+        steps=np.array([step.index for step in steps if several], dtype=np.int64),
     )

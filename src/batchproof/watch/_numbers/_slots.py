@@ -22,6 +22,7 @@ _OTHER = re.compile(
     r"temperature|dropout|alpha|beta\d?|gamma|version|width|size|runtime|per.second|flos|"
     r"train_runtime|mfu|device|port|batch(?:es)?|workers?|threads?|target|threshold|std|var)$"
 )
+_LOSS = re.compile(r"loss|acc|mse|nll|ppl|perplex|entropy|error|\bmae\b")
 _UNITS = re.compile(r"^ ?(?:s|sec|secs|seconds|ms|us|min|m|h|it/s|s/it|[kMG]i?B|MB/s|x)\b")
 _EPOCH = re.compile(r"epoch|pass\b", re.IGNORECASE)
 
@@ -82,8 +83,13 @@ def is_other(label: str, after: str) -> bool:
     Example:
         >>> is_other("lr", ""), is_other("train loss", ""), is_other("took", " s")
         (True, False, True)
+        >>> is_other("train_loss_epoch", ""), is_other("loss epoch", "")
+        (False, True)
     """
-    return bool(_OTHER.search(label.lower().strip(" :=([")) or _UNITS.match(after))
+    words = label.lower().strip(" :=([")
+    last = words.rpartition(" ")[2]
+    other = _OTHER.search(words) and not _LOSS.search(last)
+    return bool(other or _UNITS.match(after))
 
 
 class Slots:

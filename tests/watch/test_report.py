@@ -1,0 +1,88 @@
+import json
+
+import pytest
+
+import batchproof
+from batchproof import MistakeFoundError
+from batchproof.watch import Finding, WatchReport
+from browser import expect_readable, looked_at
+
+PICTURE = {
+    "title": "what each micro-batch counts",
+    "rows": [{"label": "1: 8", "share": 0.5, "wanted": 0.8}, {"label": "2: 2", "share": 0.5}],
+}
+NUMBERS = [
+    {
+        "label": "loss",
+        "examples": [{"text": "loss 0.5", "shown": "0.5", "is": 0.5, "mean": 0.25}],
+    }
+]
+FINDING = Finding(
+    "mean-of-micro-batch-means",
+    "wrong",
+    "train.py:8",
+    "Micro-batches of 2 to 8 samples count alike.",
+    batchproof.mistakes.mistake("mean-of-micro-batch-means").remedy.code,
+    {"picture": PICTURE, "numbers": NUMBERS},
+)
+NOTE = Finding("last-batch-reported", "note", "train.py:9", "<b>One</b> batch.", "", {})
+REPORT = WatchReport((FINDING, NOTE), right=("All is well.",), not_followed=("A loss.",), name="x")
+
+
+def test_the_report_says_what_is_wrong_then_what_is_right_then_what_was_missed():
+    text = str(REPORT)
+    order = [
+        "1 thing is wrong in x: mean-of-micro-batch-means.",
+        "train.py:8  mean-of-micro-batch-means",
+        "0.5, not 0.8",
+        "Remedy",
+        "loss_sum(model, b) / weight",
+        "docs/mistakes/",
+        "train.py:9  last-batch-reported (note)",
+        "Seen to be right",
+        "All is well.",
+        "Not followed",
+        "A loss.",
+    ]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+
+
+def test_the_json_is_that_of_the_contract(tmp_path):
+    content = json.loads(REPORT.to_json(tmp_path / "report.json"))
+    assert list(content) == ["schema", "ok", "findings", "steps", "numbers"]
+    assert (content["schema"], content["ok"]) == ("batchproof-watch-1", False)
+    assert list(content["findings"][0]) == [
+        "name", "grade", "place", "sentence", "remedy", "evidence",
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "report.json").read_text()) == content
+
+
+def test_what_is_not_finite_is_a_word_in_json():
+    finding = Finding("graph-kept", "note", "a.py:1", "s", "r", {"value": float("nan")})
+    assert '"value": "nan"' in WatchReport((finding,)).to_json()
+
+
+def test_the_page_is_readable_on_a_telephone_and_escapes_what_it_shows(tmp_path):
+    page = REPORT.to_html(tmp_path / "page.html")
+    assert page == REPORT._repr_html_()
+    assert "<b>One</b>" not in page
+    (seen,) = looked_at([page], tmp_path)
+    expect_readable(seen)
+
+
+def test_a_report_with_a_mistake_is_raised_and_one_with_notes_is_not():
+    with pytest.raises(MistakeFoundError, match="mean-of-micro-batch-means"):
+        REPORT.raise_if_failed()
+    right = WatchReport((NOTE,), right=("All is well.",), name="x")
+    right.raise_if_failed()
+    assert right.ok
+    assert str(right).startswith("Nothing is wrong in x as far as it was followed.")
+
+
+def test_a_run_without_losses_is_said_to_have_none():
+    assert str(WatchReport(())) == (
+        "Nothing was seen in this run: it computed no loss that can be followed."
+    )
