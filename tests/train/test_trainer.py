@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -54,6 +56,36 @@ def test_fit_and_evaluate_call_one_function():
     fitted.evaluate([samples(5)])
     # the first look at a batch, the step, the validation, the evaluation
     assert modes == [False, True, False, False]
+
+
+LOOK = """
+import torch, traceback, batchproof as bp
+
+def loss(model, batch):
+    if model.training:
+        print(*[frame.name for frame in traceback.extract_stack()])
+    return bp.reduce(model(batch))
+
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+bp.Trainer(model, loss, optimizer, progress=False).fit([torch.ones(2, 2)], max_epochs=1)
+"""
+
+
+def test_the_loss_is_the_sixth_call_of_fit():
+    # in a process of its own, for the checks of annotations are calls too
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == [
+        "<module>",
+        "fit",
+        "run",
+        "_epoch",
+        "__call__",
+        "_summed",
+        "loss",
+    ]
 
 
 def test_the_validation_mean_is_that_of_evaluate():
@@ -425,6 +457,12 @@ def test_a_criterion_is_no_loss_of_model_and_batch(loss):
         trainer(loss=loss)
     with pytest.raises(bp.SettingError, match=text):
         bp.evaluate(classifier(), [samples()], loss)
+
+
+def test_a_model_whose_parameters_have_no_shape_yet_is_refused():
+    model = nn.LazyLinear(3)
+    with pytest.raises(bp.SettingError, match="LazyLinear has parameters without a shape yet"):
+        bp.Trainer(model, criterion(), torch.optim.SGD(model.parameters(), lr=0.1))
 
 
 def test_an_optimizer_that_would_not_train_the_model_is_refused(unchecked):

@@ -24,7 +24,7 @@ _MOVING = {
     "T_i",
     "base_lrs",
 }
-# what of a parameter group says how it is used, and not how it was made
+# entries of a parameter group that say how it is used, and not how it was made
 _MODE = {"params", "initial_lr", "train_mode"}
 _ABSENT = object()
 

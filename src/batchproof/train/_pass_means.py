@@ -93,7 +93,7 @@ class PassMeans:
 
     @property
     def weighted(self) -> bool:
-        """Whether a coefficient other than 1 stands before a term."""
+        """Whether a term has a coefficient other than 1."""
         return any(self._coefficients.get(name, 1.0) != 1.0 for name in self.terms)
 
     def _objective(self, terms: dict[str, Estimate], metrics: dict[str, Estimate]) -> Estimate:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, noticed between two optimiser steps: by all ranks between the same two."""
+"""SIGINT and SIGTERM, heeded between two optimiser steps: by all ranks between the same two."""
 
 import signal
 import threading
@@ -18,7 +18,7 @@ class Signals:
     """Remembers the first signal; a second one acts as it would have without.
 
     Args:
-        group: the ranks that go on, or stop, together.
+        group: the ranks that train, and stop, together.
 
     Attributes:
         caught: the number of the signal that this process caught, None while there was none.
@@ -52,7 +52,7 @@ class Signals:
 
         A process alone heeds its own at once. Ranks ask each other about once a second, after a
         step that they agreed on the last time: a rank that stopped elsewhere would leave others
-        waiting for it, and random generators that stand at different steps.
+        waiting for it, and random generators that are at different steps.
         """
         if self.alone:
             return self.caught

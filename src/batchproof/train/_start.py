@@ -55,6 +55,7 @@ class Setup:
         device: where it runs.
         made_with: what tells it from other trainers, as plain values.
         criterion: the loss as the user gave it.
+        trial: whether nothing of the run is kept.
     """
 
     parts: Parts
@@ -62,6 +63,7 @@ class Setup:
     device: torch.device
     made_with: Mapping[str, Any]
     criterion: Any
+    trial: bool = False
 
 
 @contextmanager
@@ -221,7 +223,7 @@ def _notice(loop: Loop, text: str) -> None:
 
 
 def _notify_of_data(loop: Loop) -> None:
-    """Say what of the data is otherwise than the user may expect."""
+    """Notify the user of data that are used otherwise than may be expected."""
     state = loop.state
     if state.train.renews_workers:
         loop.outputs.on_notice(
@@ -244,8 +246,10 @@ def _started(loop: Loop, setup: Setup, resume: Resume) -> Windows | None:
 
 def _begin(loop: Loop, setup: Setup) -> Windows:
     state = loop.state
-    if loop.checkpoints.run_dir is not None:
-        state.train.expect_repeatable()
+    if loop.checkpoints.run_dir is not None and not setup.trial:
+        state.train.expect_repeatable("training")
+        if state.val is not None:
+            state.val.expect_repeatable("validation")
     checkpoint = state.checkpoint()
     state.first_generators = checkpoint.rest["generators"] = state.train.generators()
     batches: list[Any] = []

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 import torch
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
+from torch.nn.parameter import is_lazy
 
 from batchproof._errors import SettingError
 from batchproof.meter import Estimate
@@ -240,6 +241,11 @@ def _assembled(
         raise SettingError(
             f"model is {type(model).__name__}; expected a torch.nn.Module, which can hold "
             "parameters made by hand as well."
+        )
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        raise SettingError(
+            f"{type(model).__name__} has parameters without a shape yet; call it on one batch "
+            "before its optimiser is made."
         )
     refuse_criterion(loss)
     _refuse_stranger(model, optimizer)

@@ -87,7 +87,9 @@ def try_everything(setup: Setup, train: Iterable[Any], val: Iterable[Any] | None
             saving=replace(options.saving, run_dir=run_dir),
             reporting=Reporting(log_every=1, progress=False),
         )
-        with running(replace(setup, options=once), train, val, Ends(None, 1), None) as loop:
+        with running(
+            replace(setup, options=once, trial=True), train, val, Ends(None, 1), None
+        ) as loop:
             history = loop.run()
         weights = {name: full(weight) for name, weight in setup.parts.weights().items()}
         # of several ranks rank 0 has written

@@ -1,6 +1,6 @@
 """Loggers of other makers, used as they are.
 
-One that raises is reported once; training goes on.
+One that raises is reported once, and training continues.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ class Loggers(Callback):
 
     Args:
         loggers: objects with .log(dict, step=), or .log_metrics or .track alike.
-        notice: told of the first failure of each.
+        notice: called with a sentence about the first failure of each.
 
     Raises:
         SettingError: if one has none of these methods.
@@ -58,7 +58,7 @@ class Loggers(Callback):
             return
         self._failed.add(name)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        self._notice(f"logger {name} raised {reason}; training goes on, and this is said once.")
+        self._notice(f"logger {name} raised {reason}; training continues, and this is said once.")
 
 
 class TensorBoardLogger:

@@ -1,4 +1,4 @@
-"""Curves that are drawn while training goes on: in a notebook, a window, or a PNG."""
+"""Curves that are drawn during training: in a notebook, a window, or a PNG."""
 
 import io
 from collections.abc import Sequence

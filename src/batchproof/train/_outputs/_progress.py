@@ -235,7 +235,7 @@ def _shortened(items: Sequence[str], room: int) -> str:
 
 
 def _folded(line: str, width: int) -> str:
-    """Return a line of items that stand two spaces apart, folded between them where it is long."""
+    """Return a line of items that are two spaces apart, folded between them where it is long."""
     bound = "  ".join(item.replace(" ", "\N{NO-BREAK SPACE}") for item in line.split("  "))
     folded = textwrap.fill(bound, width, subsequent_indent="  ", break_on_hyphens=False)
     return folded.replace("\N{NO-BREAK SPACE}", " ")
