@@ -116,7 +116,7 @@ def test_a_second_run_gets_a_folder_of_its_own(batchproof, tmp_path):
 def test_a_dry_run_measures_one_batch_of_each_and_keeps_nothing(batchproof, tmp_path, recipe):
     ended = batchproof("train", recipe, "--dry-run", "--batch-size", 5, "--accumulate", 2)
     assert ended.status == 0
-    rows = [line.split() for line in ended.out.splitlines() if "±" in line and line[0] != " "]
+    rows = [line.split() for line in ended.out.splitlines() if "±" in line and line[2] != " "]
     seen = {10 if "train" in row else 5 for row in rows}
     assert {int(row[-1]) for row in rows} == seen
     assert len(rows) == (2 if recipe == "sequence_regression" else 4)

@@ -1,6 +1,6 @@
 """`batchproof demo`: LeNet-5 on embedded digits, and the number that the usual loop would print."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
     from batchproof.meter import Estimate
-    from batchproof.train import History, Record
+    from batchproof.train import History
 
 NAME = "demo"
 
@@ -54,37 +54,32 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _epochs(history: "History") -> "Table":
-    from rich.table import Table
-
-    headings = ("epoch", "train loss", "validation loss", "accuracy", "")
-    table = Table(*headings, box=None, pad_edge=False)
-    _align(table, 3)
+def _epochs(history: "History") -> "RenderableType":
     best = None if history.best is None else history.best.epoch
     columns = [history.epochs(name) for name in ("train_loss", "val_loss", "val_accuracy")]
-    for train, val, accuracy in zip(*columns, strict=True):
-        style, mark = ("bold", "best") if val.epoch == best else ("", "")
-        cells = (f"{train.value:.4f}", _shown(val), f"{accuracy.value:.1%}", mark)
-        table.add_row(str(val.epoch), *cells, style=style)
-    return table
+    rows = [
+        (
+            str(val.epoch),
+            f"{train.value:.4f}",
+            f"{val.value:.4f} ± {val.standard_error or 0:.4f}",
+            f"{accuracy.value:.1%}",
+            "best" if val.epoch == best else "",
+        )
+        for train, val, accuracy in zip(*columns, strict=True)
+    ]
+    return _table(("epoch", "train loss", "validation loss", "accuracy", ""), rows)
 
 
-def _shown(record: "Record") -> str:
-    return f"{record.value:.4f} ± {record.standard_error or 0:.4f}"
-
-
-def _beside(estimates: "Mapping[str, Estimate]") -> "Table":
-    from rich.table import Table
-
-    table = Table("", "exact loss", "the usual loop prints", "off by", box=None, pad_edge=False)
-    _align(table, 3)
+def _beside(estimates: "Mapping[str, Estimate]") -> "RenderableType":
+    rows = []
     for name, found in estimates.items():
         usual = found.mean_of_batch_means
         off = usual / found.value - 1
-        table.add_row(name, f"{found.value:.4f}", f"{usual:.4f}", f"{off:+.1%}")
-    return table
+        rows.append((name, f"{found.value:.4f}", f"{usual:.4f}", f"{off:+.1%}"))
+    return _table(("", "exact loss", "the usual loop prints", "off by"), rows)
 
 
-def _align(table: "Table", numbers: int) -> None:
-    for column in table.columns[1 : 1 + numbers]:
-        column.justify = "right"
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> "RenderableType":
+    from batchproof.page import Table, to_rich
+
+    return to_rich(Table(columns, tuple(rows)))

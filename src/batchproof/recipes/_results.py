@@ -4,11 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from batchproof.meter import Estimate
-from batchproof.page import printable
+from batchproof.page import Table, printable, to_rich
 from batchproof.train import History
 
 
@@ -32,14 +30,12 @@ def show(results: Results, console: Console) -> None:
     console.print(f"data: {printable(results.data)}", markup=False, highlight=False)
     rows = [row for name, found in results.estimates.items() for row in _rows(name, found)]
     metrics = list(dict.fromkeys(name for _, found in rows for name in found.metrics))
-    table = Table("", box=None, pad_edge=False, header_style="bold")
-    for heading in ("loss", *metrics, "samples"):
-        table.add_column(Text(printable(heading)), justify="right")
+    lines = []
     for name, found in rows:
         cells = [_shown(found.metrics.get(metric)) for metric in metrics]
         samples = "" if found.samples is None else f"{found.samples:,}"
-        table.add_row(Text(printable(name)), _shown(found), *cells, samples)
-    console.print(table)
+        lines.append((name, _shown(found), *cells, samples))
+    console.print(to_rich(Table(("", "loss", *metrics, "samples"), tuple(lines))))
 
 
 def _rows(name: str, found: Estimate) -> Iterator[tuple[str, Estimate]]:
