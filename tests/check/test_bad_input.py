@@ -7,6 +7,9 @@ from torch import nn
 import check_cases as cases
 from batchproof import ProbeError
 from batchproof.check import check_evaluate, check_step, cut_of
+from batchproof.check._measure._determinism import Controls
+from batchproof.check._measure._run import Subject
+from batchproof.check._measure._runner import Runner
 
 BUILD = cases.Build(cases.MLP)
 RUN = cases.exact(cases.of_classes)
@@ -103,18 +106,50 @@ def test_a_model_that_build_does_not_make_anew_is_refused():
 
 
 def test_tensors_of_two_types_are_told_of_dtype():
-    weight = torch.ones(3)
-
-    def run(model, optimizer, batches):
-        (x, y), *_ = batches
-        nn.functional.cross_entropy(model(x), y, weight).backward()
-        optimizer.step()
-
     def beside_a_model_of_its_own(model, optimizer, batches):
         cases.MLP()(batches[0][0]).sum().backward()
 
-    refused("computes in torch.float64: make tensors of.*dtype=torch.float32", run=run)
-    refused("computes in torch.float64", run=beside_a_model_of_its_own)
+    refused(
+        "computes in torch.float64: make tensors of.*dtype=torch.float32",
+        run=beside_a_model_of_its_own,
+    )
+
+
+def test_class_weights_in_float32_are_checked_in_float32_and_that_is_said():
+    weight = torch.tensor([0.2, 1.0, 3.0])
+
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        for x, y in batches:
+            (nn.functional.cross_entropy(model(x), y, weight) / len(batches)).backward()
+        optimizer.step()
+
+    report = check(run)
+    assert report.names == ("weight-per-micro-batch",), str(report)
+    assert report.tolerance == 2e-5
+    assert report.notes[0].startswith("computed in torch.float32")
+
+
+def test_a_cut_of_more_than_one_window_is_refused():
+    five = {"five": [[0, 1], [2, 3], [4], [5], [6]]}
+    refused("cut 'five' has 5 micro-batches and window is 2", window=2, cuts=five)
+
+
+def test_an_error_while_something_is_held_still_leaves_nothing_held():
+    def run(model, optimizer, batches):
+        if len(batches) == 1 and len(batches[0][1]) == 1:
+            raise ValueError("too small")
+        cases.averaged(cases.of_classes, clip=0.05, reported="none")(model, optimizer, batches)
+
+    subject = Subject(
+        run, BUILD, tuple(cases.vectors()), torch.utils.data.default_collate, torch.float64
+    )
+    runner = Runner(subject, 7)
+    held = runner.holding(Controls(clip=True))
+    with pytest.raises(ProbeError, match="too small"):
+        held.observe(held.piece(0))
+    assert runner.controls == Controls()
+    assert held.record is runner.record
 
 
 def test_a_build_that_fails_or_gives_no_model_is_refused():

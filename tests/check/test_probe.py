@@ -1,14 +1,16 @@
 """Probes by name, as the command line takes them."""
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import check_cases as cases
 from batchproof import ProbeError
-from batchproof.check import Heads, load_probe, run_probe, write_example
+from batchproof.check import Heads, check_step, load_probe, run_probe, write_example
+from batchproof.mistakes import Remedy
 
 RUN = cases.exact(cases.of_classes)
 
@@ -54,8 +56,8 @@ def test_the_example_says_how_to_run_it_where_it_lies(here):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"samples": 5}, "samples cannot be had: TypeError: 'int' object is not iterable"),
-        ({"samples": lambda: {}["here"]}, "samples cannot be had: KeyError: 'here'"),
+        ({"samples": 5}, "samples cannot be made: TypeError: 'int' object is not iterable"),
+        ({"samples": lambda: {}["here"]}, "samples cannot be made: KeyError: 'here'"),
         ({"kind": "evaluat"}, "kind is 'evaluat'; expected 'step' or 'evaluate'"),
         ({"run": lambda *_: sys.exit(3)}, r"run failed under cut 'whole' \(7\): SystemExit: 3"),
     ],
@@ -114,3 +116,51 @@ def test_settings_that_cannot_be_read_are_refused(here, settings, match):
     write_example("fourth_probe.py")
     with pytest.raises(ProbeError, match=match):
         run_probe("fourth_probe:step", **settings)
+
+
+def test_a_script_is_refused_before_it_is_run(here):
+    (here / "a_script.py").write_text(
+        "from pathlib import Path\n"
+        "Path('ran').touch()\n"
+        "def train(model, loader, *, epochs, seed=0):\n    pass\n"
+    )
+    for spec in ("a_script:train", "a_script.py:train"):
+        with pytest.raises(ProbeError, match="takes model, loader, epochs, and no probe; expected"):
+            load_probe(spec)
+    assert not (here / "ran").exists()
+
+
+def test_a_callable_that_takes_arguments_is_no_probe(here):
+    (here / "made.py").write_text("train = lambda model, loader: None\n")
+    with pytest.raises(ProbeError, match="made:train is a function that takes model, loader, and"):
+        load_probe("made:train")
+
+
+def test_remedies_of_a_framework_take_the_place_of_the_catalogues():
+    mine = Remedy("Do as the framework wants.", "framework.do()")
+    step = cases.Case("", cases.TABULAR, cases.averaged(cases.of_classes)).probe()
+    report = replace(step, remedies={"mean-of-micro-batch-means": mine}).check()
+    (diagnosis,) = report.diagnoses
+    assert (diagnosis.remedy, diagnosis.code) == (mine.sentence, mine.code)
+    assert step.check().diagnoses[0].remedy != mine.sentence
+
+
+@dataclass
+class Example:
+    """A sample of a dataclass."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+def test_samples_may_be_dataclasses():
+    def collate(samples):
+        return Example(torch.stack([s.x for s in samples]), torch.stack([s.y for s in samples]))
+
+    def run(model, optimizer, batches):
+        pairs = [(batch.x, batch.y) for batch in batches]
+        cases.averaged(cases.of_classes)(model, optimizer, pairs)
+
+    samples = [Example(x, y) for x, y in cases.vectors()]
+    report = check_step(run, samples, build=cases.Build(cases.MLP), collate=collate)
+    assert report.names == ("mean-of-micro-batch-means",), str(report)

@@ -2,12 +2,22 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 
 import check_cases as cases
 from batchproof import CutDependenceError
-from batchproof.check import Diagnosis, check_evaluate, check_heads, check_step
+from batchproof.check import (
+    CutResult,
+    Diagnosis,
+    Heads,
+    check_evaluate,
+    check_heads,
+    check_step,
+)
+from batchproof.check._report._document import pictures_of, table_of
 from batchproof.check._report._report import SCHEMA
 from batchproof.check._report._results import merge
 from batchproof.mistakes import CATALOGUE
@@ -188,10 +198,107 @@ def test_two_inquiries_give_the_same_report():
 
 
 def test_float32_is_judged_by_what_float32_can_tell():
-    import torch
-
     good = case("transformer, over tokens")
     assert good.probe().check().ok
     report = cases.Case("", good.world, good.run, more={"dtype": torch.float32}).probe().check()
     assert report.ok
     assert report.tolerance == 2e-5
+
+
+def undivided_and_clipped(model, optimizer, batches):
+    """The commonest loop: never divided, clipped once at the end."""
+    optimizer.zero_grad()
+    value = 0.0
+    for batch in batches:
+        loss = cases.mean_of(cases.of_classes, model, batch)
+        loss.backward()
+        value += loss.item()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+    optimizer.step()
+    return value
+
+
+def test_clipped_gradients_are_not_shown_as_unclipped():
+    report = check_step(undivided_and_clipped, cases.vectors(), build=cases.Build(cases.MLP))
+    scales = {cut.name: cut.scale for cut in report.cuts}
+    assert scales["one-by-one"] == pytest.approx(7.0)
+    assert scales["halves"] == pytest.approx(2.0, rel=0.02)
+    assert any("shown and compared before clipping" in note for note in report.notes)
+    each = case("mlp, clipped each").probe().check()
+    assert any("shown as clipped" in note for note in each.notes)
+    assert any(cut.dependent and cut.scale < 0.999 for cut in each.cuts)
+
+
+def test_a_number_is_not_described_by_the_error_of_another():
+    """Rank 0 is right and rank 1 is wrong."""
+    good = CutResult("whole", "4", 1, False, 0.0, 1.0, 1.0, 0.0, 2.0, 0.0)
+    bad = replace(good, name="ranks-2-even", ranks=2, dependent=True, error=3e-16, loss_error=0.25)
+    table = table_of([good, bad], step=False)
+    assert [row[1] for row in table.rows] == ["0", "0.25"]
+    (picture,) = pictures_of([good, bad], step=False, tolerance=1e-9)
+    assert [bar.note for bar in picture.bars] == ["0", "0.25"]
+    of_step = table_of([good, bad], step=True)
+    assert of_step.rows[1][3] == "3e-16"
+
+
+def test_every_error_that_is_shown_is_the_same_in_text_page_and_table_of_heads():
+    case_over_ranks = next(c for c in cases.EVALUATIONS if c.title == "means")
+    report = case_over_ranks.probe().check(name="one")
+    wrong = replace(report.cuts[1], error=7e-13, loss_error=0.25)
+    report = replace(report, cuts=(report.cuts[0], wrong), diagnoses=())
+    heads = Heads({"one": report}, {})
+    for text in (str(report), report.to_html(), str(heads), heads.to_html()):
+        assert "0.25" in text
+        assert "7e-13" not in text
+
+
+def test_what_the_cut_does_not_cause_has_a_headline_of_its_own():
+    (dropped,) = (c for c in cases.EVALUATIONS if c.title == "without nan")
+    report = dropped.probe().check()
+    assert report.verdict.startswith("The evaluation gives the same under every cut, but drops")
+    assert not report.ok
+    noise = case("mlp, noise").probe().check()
+    assert noise.verdict.startswith("The step gives another result in every run")
+    called = case("mlp, a running scale").probe().check()
+    assert called.verdict.startswith("The step depends on what was run before it: leaking-state")
+
+
+def test_every_mistake_that_is_found_links_to_its_page(wrong):
+    for diagnosis in wrong.diagnoses:
+        assert diagnosis.page.endswith(f"docs/mistakes/{diagnosis.name}.md")
+        assert diagnosis.page in str(wrong)
+        assert diagnosis.page in wrong.to_html()
+    assert [d["page"] for d in json.loads(wrong.to_json())["diagnoses"]] == [
+        d.page for d in wrong.diagnoses
+    ]
+
+
+def test_the_terminal_shows_colour_and_the_text_none(wrong):
+    import io
+
+    from rich.console import Console
+
+    file = io.StringIO()
+    Console(file=file, force_terminal=True, color_system="standard", width=100).print(wrong)
+    assert "\x1b[" in file.getvalue()
+    assert "\x1b" not in str(wrong)
+
+
+def test_the_words_are_those_of_the_field(wrong, right):
+    text = wrong.to_html() + str(right)
+    for word in ("arithmetic ends", "powers of ten", "elements: elements", "but for -100"):
+        assert word not in text
+
+
+def test_a_loss_that_only_compares_samples_is_not_said_to_clip():
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        z = torch.cat([model.body(x) for x, _ in batches])
+        apart = z[:, None] - z[None]
+        (apart.square().sum() / len(z) ** 2).backward()
+        optimizer.step()
+
+    report = check_step(run, cases.vectors(), build=cases.Build(cases.MLP))
+    assert report.ok, str(report)
+    assert any(note.startswith("no sample has a gradient alone") for note in report.notes)
+    assert "clip" not in str(report)

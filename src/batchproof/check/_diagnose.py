@@ -23,7 +23,7 @@ from batchproof.check._settle import settle
 Find = Callable[[Evidence], list[Diagnosis]]
 
 # why the gradient, or an evaluation's number, depends on the cut: the first that predicts every cut
-CAUSES: tuple[Find, ...] = (windows, repeats, terms, coupling, carried)
+CAUSES: tuple[Find, ...] = (windows, terms, coupling, carried)
 _NO_MASK = (
     "cut 'masked' was not run: nothing in the samples shows which elements count; hand it in as "
     "mask=, a function that returns a sample in which none does"
@@ -70,7 +70,10 @@ def diagnose(
 def _cause(evidence: Evidence) -> list[Diagnosis]:
     if not evidence.off:
         return []
-    return next((causes for find in CAUSES if (causes := find(evidence))), [])
+    # samples that are repeated over ranks say nothing of what is wrong on one process
+    again = repeats(evidence)
+    chain = (windows,) if again else CAUSES
+    return [*again, *next((causes for find in chain if (causes := find(evidence))), [])]
 
 
 def _notes(evidence: Evidence) -> list[str]:

@@ -1,9 +1,11 @@
 """Probes: the arguments of a check as one object that the command line can import."""
 
+import ast
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +13,13 @@ import torch
 from torch.utils.data import default_collate
 
 from batchproof._errors import ProbeError
-from batchproof.check._measure._cuts import Chosen
+from batchproof.check._measure._cuts import Chosen, Shares
 from batchproof.check._measure._run import one_line
 from batchproof.check._report._many import Heads, check_heads
 from batchproof.check._report._report import Report
+from batchproof.check._report._results import Diagnosis
 from batchproof.check._step import Wrap, check_evaluate, check_step
+from batchproof.mistakes import Remedy
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,11 @@ class Probe:
         pad: widens a batch on the right.
         mask: makes a sample with nothing that counts.
         window: micro-batches a window, for loops that take a loader.
-        shards: for an evaluation over ranks: "given" or "own".
+        shards: for an evaluation over ranks: "given", "own", or a function, as for check_evaluate.
         wrap: how the model is wrapped over ranks; "ddp" for a step unless said otherwise.
         timeout: seconds that a run over ranks may take.
+        remedies: what to do about a mistake in the user's framework, by name, in place of the
+            catalogue's remedy for a loop of one's own.
     """
 
     run: Callable[..., Any]
@@ -50,9 +56,10 @@ class Probe:
     pad: Callable[[Any], Any] | None = None
     mask: Callable[[Any], Any] | None = None
     window: int | None = None
-    shards: Literal["given", "own"] = "given"
+    shards: Literal["given", "own"] | Shares = "given"
     wrap: Wrap | Literal["auto"] = "auto"
     timeout: float = 60.0
+    remedies: Mapping[str, Remedy] = field(default_factory=dict)
 
     def check(self, *, name: str = "") -> Report:
         """Run the check.
@@ -81,8 +88,16 @@ class Probe:
             "name": name,
         }
         if step:
-            return check_step(self.run, samples, window=self.window, **shared)
-        return check_evaluate(self.run, samples, shards=self.shards, **shared)
+            report = check_step(self.run, samples, window=self.window, **shared)
+        else:
+            report = check_evaluate(self.run, samples, shards=self.shards, **shared)
+        return replace(report, diagnoses=tuple(self._remedied(one) for one in report.diagnoses))
+
+    def _remedied(self, diagnosis: Diagnosis) -> Diagnosis:
+        remedy = self.remedies.get(diagnosis.name)
+        if remedy is None:
+            return diagnosis
+        return replace(diagnosis, remedy=remedy.sentence, code=remedy.code)
 
     def given(self) -> list[Any]:
         """Return the samples, asked for where a callable was given.
@@ -94,13 +109,13 @@ class Probe:
             return list(self.samples() if callable(self.samples) else self.samples)
         except (Exception, SystemExit) as error:
             raise ProbeError(
-                f"samples cannot be had: {one_line(error)}. Give a list of samples, or a function "
+                f"samples cannot be made: {one_line(error)}. Give a list of samples, or a function "
                 "without arguments that returns one."
             ) from error
 
 
 def load_probe(spec: str) -> Probe | Mapping[str, Probe]:
-    """Import a probe by MODULE:NAME or FILE.py:NAME; the working directory is looked in first.
+    """Import a probe by MODULE:NAME or FILE.py:NAME; the working directory is searched first.
 
     Args:
         spec: where the probe is.
@@ -117,12 +132,16 @@ def load_probe(spec: str) -> Probe | Mapping[str, Probe]:
             f"{spec!r} names no probe; expected MODULE:NAME, such as probes:train_step. "
             "batchproof check --example writes a file to start from."
         )
+    _refuse_what_takes_arguments(module_name, name)
     module = _module(module_name)
     if not hasattr(module, name):
-        found = ", ".join(k for k, v in vars(module).items() if isinstance(v, Probe)) or "none"
-        raise ProbeError(f"{module_name} has no {name!r}; probes in it: {found}.")
+        probes = ", ".join(k for k, v in vars(module).items() if isinstance(v, Probe)) or "none"
+        raise ProbeError(f"{module_name} has no {name!r}; probes in it: {probes}.")
     value = getattr(module, name)
-    if callable(value):
+    if callable(value) and not isinstance(value, Probe):
+        needs = _needed(value)
+        if needs:
+            raise ProbeError(_no_probe(spec, needs))
         try:
             value = value()
         except (Exception, SystemExit) as error:
@@ -135,6 +154,56 @@ def load_probe(spec: str) -> Probe | Mapping[str, Probe]:
         f"{spec} is {type(value).__name__}; expected a batchproof.check.Probe, a callable "
         "that returns one, or a mapping of names to Probes."
     )
+
+
+def _refuse_what_takes_arguments(module: str, name: str) -> None:
+    """Refuse a function that takes arguments before its file is run: a script trains for long.
+
+    Raises:
+        ProbeError: if the file says that the name is such a function.
+    """
+    source = _source(module)
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return  # importing it says what is wrong
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name and not node.decorator_list:
+            spec = node.args
+            optional = len(spec.defaults)
+            placed = [arg.arg for arg in (*spec.posonlyargs, *spec.args)]
+            pairs = zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
+            needs = placed[: len(placed) - optional]
+            needs += [arg.arg for arg, default in pairs if default is None]
+            if needs:
+                raise ProbeError(_no_probe(f"{module}:{name}", needs))
+
+
+def _no_probe(spec: str, needs: Sequence[str]) -> str:
+    return (
+        f"{spec} is a function that takes {', '.join(needs)}, and no probe; expected a "
+        "batchproof.check.Probe, or a function without arguments that returns one. "
+        "batchproof check --example writes a file to start from."
+    )
+
+
+def _needed(value: Callable[..., Any]) -> list[str]:
+    """Return the names of the arguments that a callable cannot be called without."""
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    free = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in free]
+
+
+def _source(module: str) -> str:
+    """Return the text of the file that a module would be read from; "" where there is none."""
+    path = Path(module) if module.endswith(".py") else Path(*module.split(".")).with_suffix(".py")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def _module(name: str) -> Any:
@@ -199,7 +268,7 @@ def _numbers(ranks: str | Sequence[int]) -> tuple[int, ...]:
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+    named = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(named, torch.dtype) or not named.is_floating_point:
         raise ProbeError(f"dtype is {dtype!r}; expected float64, float32, bfloat16 or float16.")
-    return found
+    return named

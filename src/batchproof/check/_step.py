@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -10,11 +11,11 @@ from torch.utils.data import default_collate
 
 from batchproof._errors import ProbeError
 from batchproof.check._diagnose import diagnose
-from batchproof.check._measure._cuts import Chosen, choose, standard_cuts
+from batchproof.check._measure._cuts import Chosen, Cut, Shares, choose, sized_cuts, standard_cuts
 from batchproof.check._measure._masks import gather_facts
 from batchproof.check._measure._ranks import Ranks
 from batchproof.check._measure._run import Subject
-from batchproof.check._measure._runner import Runner
+from batchproof.check._measure._runner import MixedTypesError, Runner
 from batchproof.check._report._report import Report
 
 Wrap = Literal["ddp", "fsdp2"] | Callable[[nn.Module], nn.Module] | None
@@ -93,7 +94,7 @@ def check_evaluate(
     dtype: torch.dtype = torch.float64,
     pad: Callable[[Any], Any] | None = None,
     mask: Callable[[Any], Any] | None = None,
-    shards: Literal["given", "own"] = "given",
+    shards: Literal["given", "own"] | Shares = "given",
     wrap: Wrap = None,
     timeout: float = 60.0,
     name: str = "",
@@ -114,7 +115,10 @@ def check_evaluate(
         pad: as for check_step.
         mask: as for check_step.
         shards: over ranks, whether run is given its rank's batches, or all of them because it
-            shares them out on its own, as loaders with a distributed sampler do.
+            shares them out on its own, as loaders with a distributed sampler do. A function
+            shares(samples, batch_size, ranks) says besides which samples its batches then hold:
+            for every rank a list of batches, each with how often its number counts; cuts are
+            then batches of one size.
         wrap: how the model is wrapped over ranks.
         timeout: seconds that a run over ranks may take.
         name: what is checked, for the report.
@@ -137,9 +141,7 @@ def check_evaluate(
         ('mean-of-micro-batch-means',)
     """
     subject = Subject(run, build, tuple(samples), collate, dtype, pad, "evaluate", None, wrap)
-    return _check(
-        subject, cuts, ranks, mask=mask, timeout=timeout, name=name, own_shards=shards == "own"
-    )
+    return _check(subject, cuts, ranks, mask=mask, timeout=timeout, name=name, shards=shards)
 
 
 def _check(
@@ -150,21 +152,65 @@ def _check(
     mask: Callable[[Any], Any] | None,
     timeout: float,
     name: str,
-    own_shards: bool = False,
+    shards: Literal["given", "own"] | Shares = "given",
 ) -> Report:
     _refuse(subject, worlds, timeout)
+    settings: dict[str, Any] = {"mask": mask, "timeout": timeout, "name": name, "shards": shards}
+    try:
+        return _run(subject, chosen, worlds, **settings)
+    except MixedTypesError as error:
+        if subject.dtype != torch.float64:
+            raise
+        note = (
+            "computed in torch.float32, the type of tensors that the step makes itself; for "
+            "float64 make them in the type of the model"
+        )
+        try:
+            narrow = replace(subject, dtype=torch.float32)
+            return _run(narrow, chosen, worlds, notes=(note,), **settings)
+        except ProbeError:
+            raise error from None
+
+
+def _run(
+    subject: Subject,
+    chosen: Chosen,
+    worlds: Sequence[int],
+    *,
+    mask: Callable[[Any], Any] | None,
+    timeout: float,
+    name: str,
+    shards: Literal["given", "own"] | Shares,
+    notes: tuple[str, ...] = (),
+) -> Report:
     subject, facts = gather_facts(subject, window=subject.window, mask=mask)
+    own_shards = shards != "given"
+    if callable(shards):
+        facts = replace(facts, shares=shards)
     available = standard_cuts(
         facts, worlds, every_size=subject.kind == "evaluate", own_shards=own_shards
     )
+    if callable(shards) and chosen == "standard":
+        available = sized_cuts(facts.count, worlds)
     cuts = choose(chosen, available, facts.count)
+    _refuse_windows(cuts, subject.window)
     ranks = Ranks(subject, timeout=timeout, own_shards=own_shards)
     with closing(ranks):
         worlds = [len(cut.ranks) for cut in cuts if len(cut.ranks) > 1]
         if worlds:
             ranks.start(worlds[0])
         runner = Runner(subject, facts.count, ranks.observe)
-        return diagnose(runner, facts, cuts, name=name)
+        return diagnose(runner, facts, cuts, name=name, notes=notes)
+
+
+def _refuse_windows(cuts: Sequence[Cut], window: int | None) -> None:
+    for cut in cuts:
+        most = max(map(len, cut.ranks))
+        if window is not None and most > window:
+            raise ProbeError(
+                f"cut {cut.name!r} has {most} micro-batches and window is {window}; expected one "
+                f"window, which is compared with the uncut one: at most {window} micro-batches."
+            )
 
 
 def _refuse(subject: Subject, worlds: Sequence[int], timeout: float) -> None:

@@ -6,17 +6,17 @@ batches again.
 """
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader
 
 from batchproof._errors import ProbeError
+from batchproof._trees import is_branch, items, length, rebuild, tensors, tree_map
 
 IGNORED = -100
 
@@ -112,10 +112,11 @@ def rows_of(batches: Sequence[Any]) -> tuple[list[Any], int]:
 def stack(rows: Sequence[Any], key: str = "") -> Any:
     """Return the batch of these rows; shorter ones are padded on the right, labels with -100."""
     first = rows[0]
-    if isinstance(first, Mapping):
-        return {key: stack([row[key] for row in rows], key) for key in first}
-    if isinstance(first, list | tuple):
-        return type(first)(stack(column, key) for column in zip(*rows, strict=True))
+    if is_branch(first):
+        steps = [step for step, _ in items(first)]
+        columns = zip(*([part for _, part in items(row)] for row in rows), strict=True)
+        keys = (key if step.startswith("[") else step for step in steps)
+        return rebuild(first, [stack(column, k) for column, k in zip(columns, keys, strict=True)])
     if not isinstance(first, Tensor):
         return first
     if first.ndim > 0:
@@ -127,39 +128,24 @@ def stack(rows: Sequence[Any], key: str = "") -> Any:
 
 def cast(tree: Any, dtype: torch.dtype) -> Any:
     """Return the tree with floating-point tensors in dtype."""
-    return tree_map_only(
-        Tensor, lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, tree
-    )
+    return tree_map(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, tree)
 
 
-def _widened(row: Tensor, length: int, fill: int) -> Tensor:
-    right = [0, 0] * (row.ndim - 1) + [0, length - row.shape[0]]
+def _widened(row: Tensor, longest: int, fill: int) -> Tensor:
+    right = [0, 0] * (row.ndim - 1) + [0, longest - row.shape[0]]
     return pad(row, right, value=fill)
 
 
 def _length(batch: Any) -> int:
-    found = {len(leaf) for leaf in _tensors(batch) if leaf.ndim > 0}
-    if len(found) != 1:
+    size = length(batch)
+    if size is None:
+        lengths = sorted({len(leaf) for leaf in tensors(batch) if leaf.ndim > 0})
         raise ProbeError(
-            f"the tensors of a batch have lengths {sorted(found)}; expected one row a sample in "
-            "each, so that a loader can batch them again."
+            f"the tensors of a batch have lengths {lengths}; expected one row a sample in each, "
+            "so that a loader can batch them again."
         )
-    return found.pop()
-
-
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, Mapping | list | tuple):
-        for value in tree.values() if isinstance(tree, Mapping) else tree:
-            yield from _tensors(value)
+    return size
 
 
 def _row(tree: Any, index: int) -> Any:
-    if isinstance(tree, Tensor):
-        return tree[index] if tree.ndim > 0 else tree
-    if isinstance(tree, Mapping):
-        return {key: _row(value, index) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return type(tree)(_row(value, index) for value in tree)
-    return tree
+    return tree_map(lambda leaf: leaf[index] if leaf.ndim > 0 else leaf, tree)

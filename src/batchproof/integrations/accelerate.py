@@ -18,8 +18,26 @@ from torch.utils.data import DataLoader, default_collate
 
 from batchproof.check import Probe
 from batchproof.integrations._given import count_of, framework
+from batchproof.mistakes import Remedy
 
 Loop = Callable[[Any, nn.Module, Any, DataLoader[Any]], Any]
+
+
+_WINDOWS = Remedy(
+    "Leave out accumulate, which divides by a fixed number of micro-batches, and let batchproof's "
+    "Step take the step over the whole window.",
+    "net, optimizer, loader = accelerator.prepare(net, optimizer, loader)\n"
+    "step = batchproof.Step(net, optimizer)\n"
+    "for window in batchproof.windows(loader, accumulate=k):\n"
+    "    result = step(window, loss)",
+)
+_OF_STEP = dict.fromkeys(
+    (
+        *("mean-of-micro-batch-means", "weight-per-micro-batch", "fixed-window-size"),
+        *("not-divided", "empty-micro-batch-nan", "reported-loss", "world-size-factor"),
+    ),
+    _WINDOWS,
+)
 
 
 def probe_step(
@@ -50,7 +68,7 @@ def probe_step(
     """
     framework("accelerate", "accelerate")
     step = _Step(loop, settings.get("window"))
-    return Probe(step, samples, build, collate, wrap=None, **settings)
+    return Probe(step, samples, build, collate, wrap=None, remedies=_OF_STEP, **settings)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,35 @@ from batchproof._errors import ProbeError
 from batchproof.check import Probe, Report
 from batchproof.integrations._given import cast, count_of, framework
 from batchproof.integrations._open_window import left_open
+from batchproof.mistakes import Remedy
+
+_WINDOWS = Remedy(
+    "Let a window be the engine's batch, and batchproof's Step take the step over it.",
+    "trainer = Engine(lambda engine, window: step(window, loss).loss.item())\n"
+    "trainer.run(batchproof.windows(loader, accumulate=k))   # step: batchproof.Step",
+)
+_METRIC = Remedy(
+    "Attach a metric that keeps sums and weights.",
+    "class MeanLoss(Metric):\n"
+    "    def reset(self):\n"
+    "        self.meter = batchproof.Meter()\n"
+    "\n"
+    "    def update(self, output):\n"
+    "        self.meter.add(batchproof.exact(criterion)(*output).detach())\n"
+    "\n"
+    "    def compute(self):\n"
+    "        return self.meter.estimate().value",
+)
+_OF_STEP = dict.fromkeys(
+    (
+        *("mean-of-micro-batch-means", "weight-per-micro-batch", "fixed-window-size"),
+        *("empty-micro-batch-nan", "reported-loss"),
+    ),
+    _WINDOWS,
+)
+_OF_EVALUATION = dict.fromkeys(
+    ("mean-of-micro-batch-means", "weight-per-micro-batch", "empty-micro-batch-nan"), _METRIC
+)
 
 
 def probe_step(
@@ -52,7 +81,7 @@ def probe_step(
     """
     framework("ignite.engine", "ignite")
     step = _Step(trainer, settings.get("window"))
-    return _StepProbe(step, samples, build, collate, wrap=None, **settings)
+    return _StepProbe(step, samples, build, collate, wrap=None, remedies=_OF_STEP, **settings)
 
 
 def probe_evaluate(
@@ -82,7 +111,7 @@ def probe_evaluate(
     """
     framework("ignite.engine", "ignite")
     run = _Evaluate(evaluator, metric)
-    return Probe(run, samples, build, collate, kind="evaluate", **settings)
+    return Probe(run, samples, build, collate, kind="evaluate", remedies=_OF_EVALUATION, **settings)
 
 
 @dataclass(frozen=True)

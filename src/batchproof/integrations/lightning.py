@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, DistributedSampler, default_collate
 from batchproof._errors import ProbeError
 from batchproof.check import Probe
 from batchproof.integrations._given import Made, count_of, framework, loader_of, rows_of, stack
-from batchproof.integrations._shards import Batch, EvaluationProbe
+from batchproof.mistakes import Remedy
 from batchproof.ranks import world_size
 
 _KEPT = ("gradient_clip_val", "gradient_clip_algorithm")
@@ -38,6 +38,41 @@ _QUIET: dict[str, Any] = {
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
 }
+
+
+_MANUAL = Remedy(
+    "Take manual optimisation, and let batchproof's Step take the step over the whole window.",
+    "# self.automatic_optimization = False\n"
+    "self.step = batchproof.Step(self.net, self.optimizers())   # in on_fit_start\n"
+    "\n"
+    "self.step.backward(loss(self.net, batch))   # in training_step\n"
+    "if (batch_idx + 1) % k == 0 or self.trainer.is_last_batch:\n"
+    "    self.log('train_loss', self.step.apply().loss.value())",
+)
+_KEPT_PAIRS = Remedy(
+    "Keep sums and weights over the validation, of each rank's own samples, and pool them at its "
+    "end.",
+    "Trainer(..., use_distributed_sampler=False)\n"
+    "\n"
+    "self.meter.add(loss(self.net, batch).detach())   # in validation_step\n"
+    "self.meter.sync()   # in on_validation_epoch_end\n"
+    "self.log('val_loss', self.meter.estimate().value)\n"
+    "self.meter.reset()",
+)
+_OF_STEP = dict.fromkeys(
+    (
+        *("mean-of-micro-batch-means", "weight-per-micro-batch", "fixed-window-size"),
+        *("empty-micro-batch-nan", "reported-loss", "term-scaled-apart", "world-size-factor"),
+    ),
+    _MANUAL,
+)
+_OF_EVALUATION = dict.fromkeys(
+    (
+        *("mean-of-micro-batch-means", "weight-per-micro-batch", "duplicated-samples"),
+        *("one-micro-batch-only", "empty-micro-batch-nan"),
+    ),
+    _KEPT_PAIRS,
+)
 
 
 def probe_step(
@@ -70,7 +105,8 @@ def probe_step(
     """
     made = _made(module)
     step = _Step(_trainers(trainer), reported, settings.get("window"))
-    return Probe(step, samples, _Build(made), collate, wrap=None, **settings)
+    build = _Build(made)
+    return Probe(step, samples, build, collate, wrap=None, remedies=_OF_STEP, **settings)
 
 
 def probe_evaluate(
@@ -100,8 +136,15 @@ def probe_evaluate(
     """
     run = _Evaluate(_trainers(trainer), metric)
     build = _Build(_made(module), optimizers=False)
-    return EvaluationProbe(
-        run, samples, build, collate, kind="evaluate", shards="own", shares=shares, **settings
+    return Probe(
+        run,
+        samples,
+        build,
+        collate,
+        kind="evaluate",
+        shards=shares,
+        remedies=_OF_EVALUATION,
+        **settings,
     )
 
 
@@ -195,7 +238,7 @@ class _Evaluate:
         return float(logged[self.metric])
 
 
-def shares(count: int, size: int, world: int) -> list[list[tuple[Batch, int]]]:
+def shares(count: int, size: int, world: int) -> list[list[tuple[tuple[int, ...], int]]]:
     """Return the batches that make each rank's number, each with how many samples it counts for.
 
     Args:

@@ -31,7 +31,50 @@ from batchproof.integrations._given import (
     rows_of,
     stack,
 )
-from batchproof.integrations._shards import Batch, EvaluationProbe
+from batchproof.mistakes import Remedy
+
+_LOSS = Remedy(
+    "Give the Trainer a loss that divides the sum by the count of the whole window, which it hands "
+    "over as num_items_in_batch.",
+    "def exact_loss(outputs, labels, num_items_in_batch=None):\n"
+    "    mean = batchproof.exact(criterion)(outputs.logits, labels).pool()\n"
+    "    if num_items_in_batch is None:\n"
+    "        return mean.value()\n"
+    "    return mean.total / num_items_in_batch\n"
+    "\n"
+    "Trainer(model, args, ..., compute_loss_func=exact_loss)",
+)
+_WEIGHTS = Remedy(
+    "Take batchproof's Trainer or Step: the sum of weights of a window is not counted by this one.",
+    "step = batchproof.Step(model, optimizer)\n"
+    "for window in batchproof.windows(loader, accumulate=k):\n"
+    "    step(window, loss)",
+)
+_BESIDE = Remedy(
+    "Evaluate beside the Trainer: its evaluate averages the means of batches.",
+    "estimate = batchproof.evaluate(\n"
+    "    model,\n"
+    "    batches,\n"
+    "    lambda model, batch: criterion(model(**batch).logits, batch['labels']),\n"
+    ")",
+)
+_OF_STEP = {
+    **dict.fromkeys(
+        ("not-divided", "fixed-window-size", "mean-of-micro-batch-means", "padding-counted"), _LOSS
+    ),
+    **dict.fromkeys(("empty-micro-batch-nan", "world-size-factor"), _LOSS),
+    "weight-per-micro-batch": _WEIGHTS,
+}
+_OF_EVALUATION = {
+    **dict.fromkeys(
+        ("mean-of-micro-batch-means", "duplicated-samples", "padding-counted"), _BESIDE
+    ),
+    **dict.fromkeys(("world-size-factor", "weight-per-micro-batch"), _BESIDE),
+    "nan-batch-dropped": Remedy(
+        "Switch the filter off that replaces a loss of NaN by the average of the others.",
+        "TrainingArguments(..., logging_nan_inf_filter=False)",
+    ),
+}
 
 
 def probe_step(trainer: Any, samples: Sequence[Any] | None = None, **settings: Any) -> Probe:
@@ -58,6 +101,7 @@ def probe_step(trainer: Any, samples: Sequence[Any] | None = None, **settings: A
         _Build(made),
         _Collate(made),
         wrap=None,
+        remedies=_OF_STEP,
         **settings,
     )
 
@@ -80,14 +124,14 @@ def probe_evaluate(
         ProbeError: if transformers is not installed.
     """
     made = _made(trainer)
-    return EvaluationProbe(
+    return Probe(
         _Evaluate(made, metric),
         samples if samples is not None else _Samples(made, "eval_dataset", 9),
         _Build(made),
         _Collate(made),
         kind="evaluate",
-        shards="own",
-        shares=shares,
+        shards=shares,
+        remedies=_OF_EVALUATION,
         **settings,
     )
 
@@ -181,7 +225,7 @@ class _Evaluate:
         return float(stage.evaluate(eval_dataset=rows)[f"eval_{self.metric}"])
 
 
-def shares(count: int, size: int, world: int) -> list[list[tuple[Batch, int]]]:
+def shares(count: int, size: int, world: int) -> list[list[tuple[tuple[int, ...], int]]]:
     """Return the batches that make evaluate's number, each with how often its mean is counted.
 
     accelerate deals batches out in turn and fills the last ones up with the first samples. Each
@@ -198,13 +242,13 @@ def shares(count: int, size: int, world: int) -> list[list[tuple[Batch, int]]]:
         list(loaders.BatchSamplerShard(BatchSampler(range(count), size, drop_last=False), world, r))
         for r in range(world)
     ]
-    found: list[tuple[Batch, int]] = []
+    dealt_out: list[tuple[tuple[int, ...], int]] = []
     left = count
     for turn in zip(*dealt, strict=True):
         for batch in turn:
-            found.append((tuple(batch), min(size, left)))
+            dealt_out.append((tuple(batch), min(size, left)))
             left -= min(size, left)
-    return [found] * world
+    return [dealt_out] * world
 
 
 def _stage(trainer: Any, model: nn.Module, optimizer: Optimizer | None, **changes: Any) -> Any:

@@ -24,12 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from batchproof._errors import ProbeError
+from batchproof._trees import leaves
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._windows import RULE, mistakes_of, words
 from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._measure._run import make_batch
 from batchproof.check._measure._runner import Runner
-from batchproof.check._measure._samples import edited, leaves, shape_of
+from batchproof.check._measure._samples import edited, shape_of
 from batchproof.check._report._results import Diagnosis, diagnosis
 
 # how far what is moved goes, in its own standard deviations; far too for numbers that jump

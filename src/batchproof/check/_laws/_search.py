@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import ProbeError
+from batchproof._trees import leaves
 from batchproof.check._laws._laws import (
     ACROSS,
     EXACT,
@@ -26,7 +27,7 @@ from batchproof.check._laws._laws import (
 from batchproof.check._laws._quantity import Quantity
 from batchproof.check._measure._cuts import Cut, MicroBatch
 from batchproof.check._measure._run import make_batch
-from batchproof.check._measure._samples import leaves, shape_of
+from batchproof.check._measure._samples import shape_of
 
 # the relative distance that arithmetic can leave between a true law and what was measured
 _LIMIT = {torch.float64: 1e-7, torch.float32: 1e-4}
@@ -78,7 +79,22 @@ class Search:
         means = (ratio(weights, label) for label, weights in self._weights(measured))
         some = (clamped(n, label) for label, n in counted.items() if bool((n == 0).any()))
         micros = chain([summed()], means, some)
-        return next((m for m in micros if self._meets(m, subsets, measured)), None)
+        micro = next((m for m in micros if self._meets(m, subsets, measured)), None)
+        return self._as_counted(micro, measured) if micro and micro.label == "recovered" else micro
+
+    def _as_counted(self, recovered: Micro, measured: Tensor) -> Micro:
+        """Return the law whose weights are a count in the batches, if one predicts as well."""
+        singles, subsets = self.quantity.singles, self.quantity.subsets
+
+        def residual(micro: Micro) -> float:
+            return misfit(design(micro, EXACT, subsets, len(singles)) @ singles, measured)
+
+        nearest, least = recovered, 3 * max(10 * residual(recovered), self.limit / 100)
+        for label, weights in self.quantity.features.items():
+            micro = ratio(weights, label)
+            if residual(micro) < least / 3:
+                nearest, least = micro, residual(micro)
+        return nearest
 
     @cached_property
     def divided(self) -> Micro | None:

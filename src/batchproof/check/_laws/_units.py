@@ -58,6 +58,8 @@ def phrase_of(search: Search, micro: Micro) -> str | None:
         search: holds what could be counted.
         micro: the law.
     """
+    if micro.label in search.quantity.features:
+        return micro.label
     weights = _weights(search, micro)
     # weights recovered from a step that computes in float32 are known no better than that
     near = max(1e-5, search.limit)

@@ -15,8 +15,9 @@
 A cut that does not apply (nothing to mask, nothing that is padded) is left out of "standard".
 """
 
+import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,6 +115,11 @@ def ragged_sizes(total: int, seed: int, most: int | None = None) -> list[int]:
     return sizes
 
 
+# shares(samples, batch size, ranks): for every rank the batches that make its number, each with how
+# often it counts
+Shares = Callable[[int, int, int], list[list[tuple[tuple[int, ...], int]]]]
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is known about the samples before any cut is made.
@@ -128,6 +134,7 @@ class Facts:
         mask: where a sample says which of its elements count, where that was found.
         unmasked: whether samples look as if some elements could count and others not, but no
             fully masked sample could be made.
+        shares: which samples the batches of each rank hold, where a loader shares them out.
     """
 
     count: int
@@ -138,6 +145,7 @@ class Facts:
     window: int | None = None
     mask: Any = None
     unmasked: bool = False
+    shares: Shares | None = None
 
 
 def standard_cuts(
@@ -181,7 +189,11 @@ def standard_cuts(
 
 
 def _batches_of(size: int, n: int) -> Cut:
-    return cut_of(f"batches-of-{size}", [range(n)[at : at + size] for at in range(0, n, size)])
+    return cut_of(f"batches-of-{size}", _batches(range(n), size))
+
+
+def _batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [order[at : at + size] for at in range(0, len(order), size)]
 
 
 def _special_cuts(facts: Facts) -> list[Cut]:
@@ -236,6 +248,26 @@ def own_cuts(n: int, world: int) -> list[Cut]:
         ranks = tuple(tuple(pieces[i] for i in share) for share in shares)
         found.append(Cut(f"ranks-{world}-{name}", ranks))
     return found
+
+
+def sized_cuts(n: int, worlds: Sequence[int]) -> list[Cut]:
+    """Return cuts for a loader that takes one batch size, and shares its batches out itself.
+
+    Args:
+        n: number of samples.
+        worlds: numbers of ranks.
+    """
+    order = range(n)
+    cuts = [cut_of("whole", [order]), cut_of("one-by-one", _batches(order, 1))]
+    cuts += [_batches_of(size, n) for size in range(2, min(n, 9))]
+    for world in worlds:
+        sizes = dict.fromkeys((1, 2, 4, math.ceil(n / world))) if world > 1 else ()
+        for size in sizes:
+            batches = _batches(order, size)
+            each = math.ceil(len(batches) / world)
+            ranks = [batches[each * rank : each * (rank + 1)] for rank in range(world)]
+            cuts.append(cut_of(f"ranks-{world}-batches-of-{size}", *ranks))
+    return cuts
 
 
 def extra_cuts(n: int, count: int, most: int | None = None) -> list[Cut]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import ProbeError
+from batchproof._trees import leaves
 from batchproof.check._measure._cuts import Facts, MicroBatch
 from batchproof.check._measure._run import (
     Observation,
@@ -26,12 +27,11 @@ from batchproof.check._measure._run import (
 )
 from batchproof.check._measure._samples import (
     IGNORED,
+    as_tensors,
     edited,
     is_label,
     keeps_order,
-    leaves,
     shape_of,
-    tensors,
 )
 
 _MOST_TRIED = 4
@@ -100,7 +100,7 @@ def evident_mask(samples: Sequence[Any]) -> Mask | None:
     Args:
         samples: the samples.
     """
-    found = [(path, leaf) for path, leaf in leaves(tensors(samples[0])) if leaf.ndim > 0]
+    found = [(path, leaf) for path, leaf in leaves(as_tensors(samples[0])) if leaf.ndim > 0]
     for path, leaf in found:
         if leaf.dtype == torch.bool:
             return Mask(path, "mask")
@@ -116,7 +116,7 @@ def likely_masks(subject: Subject) -> list[Mask]:
     Args:
         subject: the user's parts.
     """
-    trees = [dict(leaves(tensors(sample))) for sample in subject.samples]
+    trees = [dict(leaves(as_tensors(sample))) for sample in subject.samples]
     first = trees[0]
     shared = [path for path in first if all(path in tree for tree in trees)]
     columns = {path: [tree[path] for tree in trees] for path in shared}
@@ -130,7 +130,7 @@ def likely_masks(subject: Subject) -> list[Mask]:
 
 
 def _holds(samples: Sequence[Any], path: str, value: int) -> bool:
-    found = [leaf for sample in samples for at, leaf in leaves(tensors(sample)) if at == path]
+    found = [leaf for sample in samples for at, leaf in leaves(as_tensors(sample)) if at == path]
     return any(bool((leaf == value).any()) for leaf in found)
 
 
@@ -154,7 +154,7 @@ def _lengths(column: Sequence[Tensor], others: dict[str, list[Tensor]]) -> bool:
 
 def _fillers(subject: Subject) -> Iterator[int]:
     """Yield the values that collate pads integers with, in the shortest sample's row."""
-    sizes = [sum(leaf.numel() for _, leaf in leaves(tensors(s))) for s in subject.samples]
+    sizes = [sum(leaf.numel() for _, leaf in leaves(as_tensors(s))) for s in subject.samples]
     shortest = min(range(len(sizes)), key=sizes.__getitem__)
     alone = dict(leaves(make_batch(subject, MicroBatch((shortest,)))))
     together = dict(leaves(make_batch(subject, MicroBatch(tuple(range(len(sizes)))))))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from batchproof._errors import ProbeError
+from batchproof._trees import tree_map
 from batchproof.check._measure._compare import Difference, relative
 from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._measure._determinism import Controls, Trace, controlled, seed_all, traced
@@ -304,6 +305,4 @@ def _poisoned(model: nn.Module, pieces: Sequence[MicroBatch], sample: int) -> Ex
 
 
 def _all_nan(output: Any) -> Any:
-    from batchproof.check._measure._samples import tree_map  # noqa: PLC0415
-
     return tree_map(lambda leaf: leaf * float("nan") if leaf.is_floating_point() else leaf, output)

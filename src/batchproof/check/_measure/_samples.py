@@ -1,54 +1,20 @@
-"""Samples and batches as trees of tensors: walked, cast, cut into rows, masked, measured.
+"""Samples and batches: cast, cut into rows, edited, and what in them a loss could be a mean over.
 
-The check knows nothing of the user's data but its form: a sample or a batch is a tensor, or a
-mapping, sequence or tuple of such. Everything else passes through untouched.
+The check knows nothing of the user's data but its form, which is that of batchproof's batches
+everywhere: see _trees.py.
 """
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from batchproof import _trees
+from batchproof._trees import leaves, tree_map
+
 IGNORED = -100
 _LABEL_KEYS = ("label", "target")
-
-
-def tree_map(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
-    """Return the tree with every tensor changed, containers keeping their type where they can."""
-    if isinstance(tree, Tensor):
-        return change(tree)
-    if isinstance(tree, Mapping):
-        values = {key: tree_map(change, value) for key, value in tree.items()}
-        return values if type(tree) is dict else _like_mapping(tree, values)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(tree_map(change, value) for value in tree))
-    if isinstance(tree, list | tuple):
-        return type(tree)(tree_map(change, value) for value in tree)
-    return tree
-
-
-def _like_mapping(tree: Mapping[Any, Any], values: dict[Any, Any]) -> Any:
-    twin: Any = copy.copy(tree)
-    try:
-        for key, value in values.items():
-            twin[key] = value
-    except TypeError:
-        return values
-    return twin
-
-
-def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield every tensor of the tree with its path, such as "labels" or "[1]"."""
-    if isinstance(tree, Tensor):
-        yield path or "batch", tree
-    elif isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from leaves(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(tree, list | tuple):
-        for index, value in enumerate(tree):
-            yield from leaves(value, f"{path}[{index}]")
 
 
 def cast(tree: Any, dtype: torch.dtype) -> Any:
@@ -64,11 +30,7 @@ def rows(batch: Any, wanted: Sequence[int], count: int) -> Any | None:
         wanted: the rows to keep.
         count: the number of samples in the batch.
     """
-    tensors = [leaf for _, leaf in leaves(batch) if leaf.ndim > 0]
-    if not tensors or any(len(leaf) != count for leaf in tensors):
-        return None
-    index = torch.tensor(list(wanted), dtype=torch.int64)
-    return tree_map(lambda leaf: leaf[index.to(leaf.device)] if leaf.ndim > 0 else leaf, batch)
+    return _trees.rows(batch, wanted) if _trees.length(batch) == count else None
 
 
 def keeps_order(single: Any, row: Any) -> bool:
@@ -98,7 +60,7 @@ def counts(batch: Any) -> dict[str, float]:
         entries), the same without the first position (shifted labels), and sums of weights; of
         labels first, then of what comes last in a batch, as labels do.
     """
-    found: dict[str, float] = {}
+    phrases: dict[str, float] = {}
     labels_first = sorted(
         enumerate(leaves(batch)), key=lambda one: (not is_label(one[1][0]), -one[0])
     )
@@ -106,18 +68,24 @@ def counts(batch: Any) -> dict[str, float]:
         if leaf.ndim == 0:
             continue
         if leaf.dtype == torch.bool:
-            _count_in(found, "unmasked elements of {}", path, leaf)
+            _count_in(phrases, "unmasked elements of {}", path, leaf)
         elif leaf.is_floating_point():
-            if not bool(((leaf == 0) | (leaf == 1)).all()):
-                found[f"sum of {path}"] = float(leaf.double().sum())
-            found[f"entries of {path} that are not 0"] = float((leaf != 0).sum())
+            if not _flags(leaf):
+                phrases[f"sum of {path}"] = float(leaf.double().sum())
+            phrases[f"entries of {path} that are not 0"] = float((leaf != 0).sum())
         else:
-            _count_in(found, "elements of {} other than -100", path, leaf != IGNORED)
-            _count_in(found, "entries of {} that are not 0", path, leaf != 0)
-            _count_in(found, "entries of {} that are not -1", path, leaf != -1)
-            found[f"sum of {path}"] = float(leaf.double().sum())
-        found[f"all elements of {path}"] = float(leaf.numel())
-    return dict(sorted(found.items(), key=_likelihood))
+            _count_in(phrases, "elements of {} other than -100", path, leaf != IGNORED)
+            _count_in(phrases, "entries of {} that are not 0", path, leaf != 0)
+            _count_in(phrases, "entries of {} that are not -1", path, leaf != -1)
+            if not _flags(leaf):
+                phrases[f"sum of {path}"] = float(leaf.double().sum())
+        phrases[f"all elements of {path}"] = float(leaf.numel())
+    return dict(sorted(phrases.items(), key=_likelihood))
+
+
+def _flags(leaf: Tensor) -> bool:
+    """Tell whether a tensor holds zeros and ones only, as a mask does."""
+    return bool(((leaf == 0) | (leaf == 1)).all())
 
 
 _LIKELY = ("unmasked", "elements of", "all elements", "sum", "entries")
@@ -128,11 +96,11 @@ def _likelihood(counted: tuple[str, float]) -> int:
     return next(place for place, word in enumerate(_LIKELY) if counted[0].startswith(word))
 
 
-def _count_in(found: dict[str, float], phrase: str, path: str, kept: Tensor) -> None:
-    found[phrase.format(path)] = float(kept.sum())
+def _count_in(phrases: dict[str, float], phrase: str, path: str, kept: Tensor) -> None:
+    phrases[phrase.format(path)] = float(kept.sum())
     if kept.ndim > 1:
         shifted = phrase.format(path) + ", the first position left out"
-        found[shifted] = float(kept[:, 1:].sum())
+        phrases[shifted] = float(kept[:, 1:].sum())
 
 
 def is_label(path: str) -> bool:
@@ -151,40 +119,34 @@ def edited(tree: Any, path: str, change: Callable[[Tensor], Tensor], at: str = "
         tree: a sample.
         path: of what is changed.
         change: what is done to it, as a tensor.
-        at: where in the sample the tree stands.
+        at: the path of the tree in the sample.
     """
-    if at == path or (not at and path == "batch" and isinstance(tree, Tensor)):
+    if (at.lstrip(".") or _trees.WHOLE) == path and (at or isinstance(tree, Tensor)):
         if isinstance(tree, list):
             return change(torch.tensor(tree)).tolist()
-        return change(torch.as_tensor(tree)) if isinstance(tree, Tensor) else _number(tree, change)
-    if isinstance(tree, Mapping):
-        values = {
-            key: edited(value, path, change, f"{at}.{key}" if at else str(key))
-            for key, value in tree.items()
-        }
-        return values if type(tree) is dict else _like_mapping(tree, values)
-    if isinstance(tree, list | tuple):
-        values_ = [edited(value, path, change, f"{at}[{i}]") for i, value in enumerate(tree)]
-        return type(tree)(*values_) if hasattr(tree, "_fields") else type(tree)(values_)
-    return tree
+        return change(tree) if isinstance(tree, Tensor) else _number(tree, change)
+    if not _trees.is_branch(tree):
+        return tree
+    parts = [edited(part, path, change, at + step) for step, part in _trees.items(tree)]
+    return _trees.rebuild(tree, parts)
 
 
 def _number(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return type(value)(change(torch.tensor(value)).item())
 
 
-def tensors(tree: Any) -> Any:
+def as_tensors(tree: Any) -> Any:
     """Return the tree with numbers, and lists of them, read as tensors, as tokenisers leave them.
 
     Args:
         tree: a sample.
     """
-    if isinstance(tree, Mapping):
-        return {key: tensors(value) for key, value in tree.items()}
     if isinstance(tree, int | float):
         return torch.tensor(tree)
     if isinstance(tree, list) and tree and all(isinstance(v, bool | int | float) for v in tree):
         return torch.tensor(tree)
-    if isinstance(tree, list | tuple):
-        return [tensors(value) for value in tree]
-    return tree
+    if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
+        return [as_tensors(part) for part in tree]
+    if not _trees.is_branch(tree):
+        return tree
+    return {step.removeprefix("."): as_tensors(part) for step, part in _trees.items(tree)}
