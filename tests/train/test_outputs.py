@@ -45,10 +45,8 @@ def test_a_logger_that_raises_is_reported_once_and_training_goes_on():
     logger, other = Raises(), Remembers()
     history = trainer(loggers=[logger, other]).fit(batches(16), batches(9), max_epochs=3)
     assert len(history.values("val_loss")) == 3
-    assert history.notices == [
-        "logger Raises raised ConnectionError: no network; training continues, and this is said "
-        "once."
-    ]
+    (notice,) = history.notices
+    assert notice.startswith("logger Raises raised ConnectionError: no network; training continues")
     assert logger.calls == 3
     assert len(other.logged) == 3
 

@@ -18,38 +18,36 @@ from batchproof.ranks import is_sharded, local, unwrapped
 _COUNT, _PREFIX = "n_averaged", "module."
 
 
-class NoAverage:
-    """The model's own weights."""
-
-    kept = False
+class Average:
+    """The weights to evaluate; by default the model's own, for which nothing is to be done."""
 
     def begin(self) -> None:
-        """Do nothing."""
+        """Prepare for training."""
 
     def update(self) -> None:
-        """Do nothing."""
+        """Hear that an optimiser step was taken."""
 
     def restart(self) -> None:
-        """Do nothing."""
+        """Prepare for weights that are loaded into the model, which are then evaluated."""
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Leave the model as it is."""
+        """Give the model the weights to evaluate in the body, and those in training afterwards."""
         yield
 
     def weights(self) -> dict[str, Tensor]:
-        """Return nothing that is other than the model's."""
+        """Return the weights that are other than the model's, by the names of its state."""
         return {}
 
     def state_dict(self) -> dict[str, Tensor] | None:
-        """Return nothing."""
+        """Return what a checkpoint keeps, or None."""
         return None
 
     def load_state_dict(self, state: Mapping[str, Tensor] | None) -> None:
-        """Load nothing."""
+        """Load the state of a checkpoint."""
 
 
-class MovingAverage:
+class MovingAverage(Average):
     """average <- decay * average + (1 - decay) * weights, after every optimiser step.
 
     The first step copies the weights. Buffers (running statistics) are the model's own. Of a model
@@ -59,8 +57,6 @@ class MovingAverage:
         model: whose weights are averaged.
         decay: between 0 and 1.
     """
-
-    kept = True
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._model = model
@@ -73,9 +69,6 @@ class MovingAverage:
         copies = {p: p.detach().clone() for p in self._parameters.values()}
         self._averages = {name: copies[p] for name, p in self._parameters.items()}
         self._pairs = [(local(average), p) for p, average in copies.items()]
-
-    def begin(self) -> None:
-        """Do nothing."""
 
     @torch.no_grad()
     def update(self) -> None:
@@ -108,9 +101,9 @@ class MovingAverage:
         self._reshard()
         for average, parameter in self._pairs:
             weight = local(parameter)
-            kept = weight.clone()
+            trained = weight.clone()
             weight.copy_(average)
-            average.copy_(kept)
+            average.copy_(trained)
 
     def _reshard(self) -> None:
         # what a forward pass has gathered would outlive the exchange
@@ -138,13 +131,11 @@ class MovingAverage:
         self._count = int(state[_COUNT])
 
 
-class OwnAverage:
+class OwnAverage(Average):
     """What an optimiser keeps for evaluation itself, as a schedule-free one does.
 
     Its eval() puts those weights in the place of the ones in training, and its train() undoes that.
     """
-
-    kept = False
 
     def __init__(self, model: nn.Module, optimizer: Any) -> None:
         self._model, self._optimizer = model, optimizer
@@ -153,9 +144,6 @@ class OwnAverage:
     def begin(self) -> None:
         """Have the optimiser train."""
         self._switch(evaluate=False)
-
-    def update(self) -> None:
-        """Do nothing; the optimiser has averaged."""
 
     def restart(self) -> None:
         """Have the optimiser evaluate the weights that the model is given next."""
@@ -193,16 +181,6 @@ class OwnAverage:
         with self.in_place():
             return {name: parameter.detach().clone() for name, parameter in named}
 
-    def state_dict(self) -> dict[str, Tensor] | None:
-        """Return nothing; the optimiser's state has it."""
-        return None
-
-    def load_state_dict(self, state: Mapping[str, Tensor] | None) -> None:
-        """Load nothing."""
-
-
-Average = NoAverage | MovingAverage | OwnAverage
-
 
 def average_of(model: nn.Module, optimizer: Any, decay: float | None) -> Average:
     """Return what gives the weights that are evaluated.
@@ -217,7 +195,7 @@ def average_of(model: nn.Module, optimizer: Any, decay: float | None) -> Average
     """
     own = all(callable(getattr(optimizer, name, None)) for name in ("eval", "train"))
     if not own or not isinstance(optimizer, Optimizer):
-        return NoAverage() if decay is None else MovingAverage(model, decay)
+        return Average() if decay is None else MovingAverage(model, decay)
     if decay is not None:
         raise SettingError(
             f"ema is {decay} beside {type(optimizer).__name__}, which averages the weights itself; "

@@ -15,36 +15,17 @@ from batchproof._errors import SettingError
 Per = Literal["epoch", "step"]
 
 
-class NoSchedule:
-    """A learning rate that stays as it is."""
+class Schedule:
+    """One of torch's schedulers, moved per step or per epoch; None leaves the rate as it is."""
 
-    per_step = False
-
-    def after_step(self) -> None:
-        """Do nothing."""
-
-    def after_epoch(self, monitored: float | None) -> None:
-        """Do nothing."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load nothing."""
-
-
-class TorchSchedule:
-    """One of torch's schedulers, moved per step or per epoch."""
-
-    def __init__(self, scheduler: LRScheduler, per: Per) -> None:
+    def __init__(self, scheduler: LRScheduler | None = None, per: Per = "epoch") -> None:
         self.scheduler = scheduler
-        self.per_step = per == "step"
+        self._per_step = per == "step"
         self._plateau = isinstance(scheduler, ReduceLROnPlateau)
 
     def after_step(self) -> None:
         """Move after an optimiser step, where the schedule counts steps."""
-        if self.per_step:
+        if self.scheduler is not None and self._per_step:
             self.scheduler.step()
 
     def after_epoch(self, monitored: float | None) -> None:
@@ -53,7 +34,7 @@ class TorchSchedule:
         Raises:
             SettingError: if the schedule waits for a plateau and nothing is monitored.
         """
-        if self.per_step:
+        if self.scheduler is None or self._per_step:
             return
         if not self._plateau:
             self.scheduler.step()
@@ -68,14 +49,15 @@ class TorchSchedule:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scheduler's state."""
-        return dict(self.scheduler.state_dict())
+        return {} if self.scheduler is None else dict(self.scheduler.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the state of a checkpoint."""
-        self.scheduler.load_state_dict(dict(state))
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(dict(state))
 
 
-def schedule_of(scheduler: Any, per: str, optimizer: Any) -> NoSchedule | TorchSchedule:
+def schedule_of(scheduler: Any, per: str, optimizer: Any) -> Schedule:
     """Return the schedule of a scheduler that counts epochs or steps.
 
     Raises:
@@ -85,7 +67,7 @@ def schedule_of(scheduler: Any, per: str, optimizer: Any) -> NoSchedule | TorchS
     if per not in ("epoch", "step"):
         raise SettingError(f"scheduler_per is {per!r}; expected 'epoch' or 'step'.")
     if scheduler is None:
-        return NoSchedule()
+        return Schedule()
     if not isinstance(scheduler, LRScheduler):
         raise SettingError(
             f"scheduler is {type(scheduler).__name__}; expected one of torch.optim.lr_scheduler."
@@ -104,4 +86,4 @@ def schedule_of(scheduler: Any, per: str, optimizer: Any) -> NoSchedule | TorchS
     if isinstance(scheduler, ReduceLROnPlateau) and per == "step":
         msg = "ReduceLROnPlateau looks at validation means; pass scheduler_per='epoch'."
         raise SettingError(msg)
-    return TorchSchedule(scheduler, "step" if per == "step" else "epoch")
+    return Schedule(scheduler, "step" if per == "step" else "epoch")

@@ -38,7 +38,7 @@ from batchproof.train._random import (
     states_of,
 )
 from batchproof.train._records import records_of, setting
-from batchproof.train._schedule import NoSchedule, TorchSchedule
+from batchproof.train._schedule import Schedule
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Parts:
     loss: Loss
     optimizer: Any
     step: Step
-    schedule: NoSchedule | TorchSchedule
+    schedule: Schedule
     average: Average
     scaler: GradScaler | None
 
