@@ -50,13 +50,13 @@ def fingerprint_of_data(train: Epochs, val: Epochs | None) -> dict[str, Any]:
 
 def dealt_anew(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Return a fingerprint without what says how samples are dealt out, to ranks or to batches."""
-    kept = {name: value for name, value in fingerprint.items() if name != "first batch"}
+    rest = {name: value for name, value in fingerprint.items() if name != "first batch"}
     for name in ("training data", "validation data"):
-        data = kept[name] or {}
-        kept[name] = {key: data[key] for key in ("samples", "digest") if key in data}
-    settings = kept["settings"].items()
-    kept["settings"] = {key: value for key, value in settings if key != "accumulate"}
-    return kept
+        data = rest[name] or {}
+        rest[name] = {key: data[key] for key in ("samples", "digest") if key in data}
+    settings = rest["settings"].items()
+    rest["settings"] = {key: value for key, value in settings if key != "accumulate"}
+    return rest
 
 
 def differences(then: Any, now: Any, name: str = "") -> list[str]:
@@ -121,9 +121,9 @@ def _schedule(parts: Parts) -> dict[str, Any] | None:
 
 
 def _made_with(state: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in state.items() if key not in _MOVING}
-    nested = kept.pop("_schedulers", [])
-    return {**plain(kept), **({"schedules": [_made_with(s) for s in nested]} if nested else {})}
+    constant = {key: value for key, value in state.items() if key not in _MOVING}
+    nested = constant.pop("_schedulers", [])
+    return {**plain(constant), **({"schedules": [_made_with(s) for s in nested]} if nested else {})}
 
 
 def _data(epochs: Epochs) -> dict[str, Any]:

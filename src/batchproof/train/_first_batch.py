@@ -56,10 +56,10 @@ def first_batch(model: nn.Module, loss: Loss, batch: Any, *, criterion: Any = No
         DataError: if a label is no class, or the loss is not finite as the input is not; the
             sample is named.
     """
-    known = criterion if isinstance(criterion, Supervised) else loss
+    wrapped = criterion if isinstance(criterion, Supervised) else loss
     parts = [f"first batch {_shapes(batch)}"]
     with undisturbed(), evaluating(model):
-        classes = _classes(model, known, _copied(batch))
+        classes = _classes(model, wrapped, _copied(batch))
         terms = Pairs.of(loss(model, _copied(batch))).terms
     starts = {name: float(mean.value()) for name, mean in terms.items()}
     if not all(map(math.isfinite, starts.values())):
@@ -90,7 +90,7 @@ def expect_finite(batch: Any) -> None:
 
 
 def padding_share(batch: Any) -> float | None:
-    """Return the share of elements that are padding in a batch, None where nothing says so.
+    """Return the share of a batch's elements that are padding, or None where nothing says so.
 
     A mask says so: a boolean tensor of two dimensions or more, True where an element counts.
     Without one, an integer tensor does whose only negative value, such as -1 or ignore_index, fills
@@ -99,8 +99,8 @@ def padding_share(batch: Any) -> float | None:
     grids = [t for t in tensors(batch) if t.ndim >= 2 and t.numel()]
     masks = [t for t in grids if t.dtype == torch.bool]
     padded = (~mask for mask in masks) if masks else map(_filled_up, grids)
-    found = next((where for where in padded if where is not None), None)
-    return None if found is None else float(found.float().mean())
+    padding = next((where for where in padded if where is not None), None)
+    return None if padding is None else float(padding.float().mean())
 
 
 def _filled_up(tensor: Tensor) -> Tensor | None:
@@ -114,15 +114,15 @@ def _filled_up(tensor: Tensor) -> Tensor | None:
     return negative if alike and bool(on_the_right.all()) else None
 
 
-def _classes(model: nn.Module, known: Any, batch: Any) -> int | None:
-    """Return how many classes a supervised classifier has, its labels checked; None for others."""
-    if not isinstance(known, Supervised):
+def _classes(model: nn.Module, loss: Any, batch: Any) -> int | None:
+    """Return the number of classes of a supervised classifier, its labels checked, or None."""
+    if not isinstance(loss, Supervised):
         return None
     try:
-        output, target = known.predict(model, batch)
+        output, target = loss.predict(model, batch)
     except BatchproofError:
         return None
-    return known.classes(output, target, where="the first batch")
+    return loss.classes(output, target, where="the first batch")
 
 
 def _shapes(batch: Any) -> str:

@@ -5,6 +5,7 @@ from its terms when it is read, never summed.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Int
@@ -130,7 +131,7 @@ class PassMeans:
 
 
 def unpooled(returned: Any) -> tuple[Mapping[str, Mean], Mapping[str, Mean]]:
-    """Return the terms and metrics that a loss function returned, one pair a sample if it gave so.
+    """Return the terms and metrics that a loss function returned, not pooled over samples.
 
     Raises:
         SettingError: if it is no Mean, dict of Means or Outcome.
@@ -152,5 +153,4 @@ def _estimate(name: str, meter: Meter) -> Estimate:
 def _with(
     estimate: Estimate, terms: Mapping[str, Estimate], metrics: Mapping[str, Estimate]
 ) -> Estimate:
-    kept = {name: getattr(estimate, name) for name in estimate.__dataclass_fields__}
-    return type(estimate)(**{**kept, "terms": terms, "metrics": metrics})
+    return replace(estimate, terms=terms, metrics=metrics)

@@ -61,11 +61,11 @@ def restore(state: Mapping[str, Any]) -> None:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Let the body draw at random, and restore every global generator."""
-    kept = capture()
+    before = capture()
     try:
         yield
     finally:
-        restore(kept)
+        restore(before)
 
 
 def generators_in(*roots: Any) -> list[Generator]:
@@ -74,16 +74,18 @@ def generators_in(*roots: Any) -> list[Generator]:
     Attributes, lists and mappings are looked into, and of functions and methods what they close
     over and the globals that they name. The global generators are left out.
     """
-    known = {id(random.random.__self__), id(np.random.mtrand._rand), id(torch.default_generator)}  # type: ignore[attr-defined]  # noqa: SLF001
+    # those that the modules' own functions draw from
+    everywhere = (random.random.__self__, np.random.rand.__self__, torch.default_generator)  # type: ignore[attr-defined]
+    reached = {id(each) for each in everywhere}
     generators: list[Generator] = []
     waiting = deque(roots)
     # what was looked into is kept, for the id of an object that is gone may be another's
     visited: list[Any] = []
     while waiting and len(visited) < _MOST:
         each = waiting.popleft()
-        if isinstance(each, _LEAVES) or id(each) in known:
+        if isinstance(each, _LEAVES) or id(each) in reached:
             continue
-        known.add(id(each))
+        reached.add(id(each))
         visited.append(each)
         if isinstance(each, Generator):
             generators.append(each)

@@ -37,22 +37,11 @@ def setting(name: str, value: float, position: Position, span: Span) -> Record:
 
 def _objective(sums: PassMeans, name: str, at: tuple[int, int], span: Span) -> list[Record]:
     try:
-        found = sums.estimate()
+        objective = sums.estimate()
     except EmptyMeanError:
         return []
-    return [
-        Record(
-            *at,
-            name,
-            found.value,
-            1.0,
-            "objective",
-            span,
-            found.samples,
-            None,
-            found.mean_of_batch_means,
-        )
-    ]
+    samples, of_batches = objective.samples, objective.mean_of_batch_means
+    return [Record(*at, name, objective.value, 1.0, "objective", span, samples, None, of_batches)]
 
 
 def _each(
@@ -72,16 +61,16 @@ def _each(
 
 
 def _record(
-    found: Estimate, name: str, at: tuple[int, int], span: Span, total: float, weight: float
+    estimate: Estimate, name: str, at: tuple[int, int], span: Span, total: float, weight: float
 ) -> Record:
     return Record(
         *at,
         name,
         total,
         weight,
-        found.unit,
+        estimate.unit,
         span,
-        found.samples,
-        found.standard_error,
-        found.mean_of_batch_means,
+        estimate.samples,
+        estimate.standard_error,
+        estimate.mean_of_batch_means,
     )
