@@ -19,6 +19,7 @@ from typing import Any
 
 DIGESTS = "digests.json"
 MEBIBYTE = 2**20
+DEEPEST = 64
 # a flag that the system lacks is not asked for
 _READ = os.O_RDONLY | sum(getattr(os, n, 0) for n in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -55,12 +56,25 @@ def parse_json(text: str | bytes) -> Any:
     """Return the value that a JSON text of any origin holds.
 
     Raises:
-        ValueError: if it is no JSON, no UTF-8, or nested deeper than Python reads.
+        ValueError: if it is no JSON, no UTF-8, or nested deeper than any of our files.
     """
+    decoded = text if isinstance(text, str) else text.decode("utf-8")
     try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+        value = json.loads(decoded)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if decoded.count("[") + decoded.count("{") > DEEPEST and _is_deeper(value, DEEPEST):
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Return whether lists and mappings are nested deeper than a number of levels."""
+    layer = [value] if isinstance(value, dict | list) else []
+    for _ in range(levels):
+        inner = [part.values() if isinstance(part, dict) else part for part in layer]
+        layer = [v for parts in inner for v in parts if isinstance(v, dict | list)]
+    return bool(layer)
 
 
 def refuse_file(out: Path) -> None:

@@ -238,6 +238,26 @@ def test_what_a_run_says_is_escaped(tmp_path):
     assert "<script" not in report(tmp_path, run)
 
 
+def test_texts_of_any_characters_are_written(tmp_path):
+    run = make_run(tmp_path / "a", epochs=1)
+    odd = "\ud800 \x00 \x1b[31m \u202e \u200cनमस्ते"
+    rewrite(run, [record(1, 1, "val_loss", 1.0, 1.0, unit=odd), record(1, 1, odd, 1.0, 1.0)])
+    (run / "config.json").write_text(json.dumps({odd: odd}))
+    page = report(tmp_path, run)
+    assert r"\ud800 \x00 \x1b[31m \u202e" in page
+    assert "\u200cनमस्ते" in page
+
+
+@pytest.mark.parametrize("value", [1e308, -1.7e308, 5e-324, 1e-300, 0.0])
+def test_numbers_at_the_ends_of_float64_have_a_page(tmp_path, value):
+    run = make_run(tmp_path / "a", epochs=3)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for key in ("total", "weight", "standard_error", "mean_of_batch_means"):
+        changed = [line | {key: value if line["step"] > 100 else line.get(key)} for line in lines]
+        rewrite(run, changed)
+        assert not re.search(r' (cx|cy|x|y|d)="[^"]*(nan|inf)', report(tmp_path, run))
+
+
 def test_values_that_are_not_finite_are_drawn_around(tmp_path):
     run = make_run(tmp_path / "a")
     rewrite(

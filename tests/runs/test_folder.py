@@ -172,3 +172,16 @@ def test_a_file_is_read_through_a_link_only_where_that_is_asked(tmp_path):
         read_file(tmp_path / "link")
     with pytest.raises(OSError, match="holds more than"):
         read_file(tmp_path / "file", most=2)
+
+
+def nested(levels):
+    return "[" * levels + "]" * levels
+
+
+def test_json_is_read_to_a_depth_that_no_file_of_ours_has():
+    assert parse_json(nested(64)) is not None
+    assert parse_json(f'{{"a": "{"[" * 100}"}}') == {"a": "[" * 100}
+    for levels in (65, 900, 100_000):
+        with pytest.raises(ValueError, match="nested too deeply"):
+            parse_json(nested(levels))
+    assert parse_json(json.dumps([[]] * 100)) == [[]] * 100

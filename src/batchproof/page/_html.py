@@ -4,11 +4,21 @@ What is written comes from users' files and names, so everything is escaped here
 """
 
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 
 from batchproof.page import _svg
-from batchproof.page._parts import Bars, Blocks, Code, Curves, Formula, Part, Table, Text, Tone
+from batchproof.page._parts import (
+    Bars,
+    Blocks,
+    Code,
+    Curves,
+    Formula,
+    Part,
+    Table,
+    Text,
+    Tone,
+    escaped,
+)
 
 # nothing is loaded, sent or run, whatever gets into a page; its own style is all that it may use
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -26,9 +36,9 @@ def to_html(part: Part) -> str:
         case Text():
             return _text(part)
         case Formula():
-            return f'<pre class="formula">{escape(part.text)}</pre>'
+            return f'<pre class="formula">{escaped(part.text)}</pre>'
         case Code():
-            return f'<pre class="code">{escape(part.text)}</pre>'
+            return f'<pre class="code">{escaped(part.text)}</pre>'
         case Table():
             return _table(part)
         case _:
@@ -65,14 +75,14 @@ def page(title: str, lede: str, sections: Sequence[tuple[str, Sequence[Part]]]) 
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f'<header><h1>{escape(title)}</h1>\n<p class="lede">{escape(lede)}</p></header>\n'
+        f"<title>{escaped(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f'<header><h1>{escaped(title)}</h1>\n<p class="lede">{escaped(lede)}</p></header>\n'
         f"{body}\n</main>\n</body>\n</html>\n"
     )
 
 
 def _section(heading: str, parts: Sequence[Part]) -> str:
-    head = f"<h2>{escape(heading)}</h2>\n" if heading else ""
+    head = f"<h2>{escaped(heading)}</h2>\n" if heading else ""
     written, figures = [], []
     for part in parts:
         if isinstance(part, Bars | Blocks | Curves):
@@ -90,16 +100,16 @@ def _side_by_side(figures: list[str]) -> list[str]:
 
 
 def _text(part: Text) -> str:
-    head = f"<h3>{escape(part.heading)}</h3>" if part.heading else ""
+    head = f"<h3>{escaped(part.heading)}</h3>" if part.heading else ""
     tone = "" if part.tone == "plain" else f' class="verdict {part.tone}"'
-    return f"{head}<p{tone}>{escape(part.text)}</p>"
+    return f"{head}<p{tone}>{escaped(part.text)}</p>"
 
 
 def _table(part: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in part.columns)
+    head = "".join(f'<th scope="col">{escaped(column)}</th>' for column in part.columns)
     rows = []
     for index, row in enumerate(part.rows):
-        first, *others = (escape(cell) for cell in row)
+        first, *others = (escaped(cell) for cell in row)
         cells = "".join(_cell(cell) for cell in others)
         rows.append(f'<tr class="{part.tone(index)}"><th scope="row">{first}</th>{cells}</tr>')
     return (
@@ -113,6 +123,6 @@ def _cell(cell: str) -> str:
 
 
 def _figure(title: str, legend: Sequence[tuple[Tone, str]], picture: str) -> str:
-    keys = "".join(f'<li class="{tone}">{escape(meaning)}</li>' for tone, meaning in legend)
+    keys = "".join(f'<li class="{tone}">{escaped(meaning)}</li>' for tone, meaning in legend)
     key = f'<ul class="legend">{keys}</ul>' if keys else ""
-    return f"<figure><figcaption>{escape(title)}</figcaption>{key}{picture}</figure>"
+    return f"<figure><figcaption>{escaped(title)}</figcaption>{key}{picture}</figure>"

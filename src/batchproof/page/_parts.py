@@ -7,8 +7,11 @@ is meant, "wrong" the one that depends on the cut, "muted" what does not count.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Literal
 
+# line breaks, tabs, and the joiners that scripts are written with
+_KEPT = "\n\t\xa0\u200c\u200d"
 _LARGEST, _SMALLEST = 1e300, 1e-290
 Tone = Literal["plain", "exact", "wrong", "muted", "amber", "violet", "teal"]
 
@@ -51,7 +54,12 @@ def printable(text: str) -> str:
         >>> printable("red \x1b[31m")
         'red \\x1b[31m'
     """
-    return "".join(c if c.isprintable() or c in "\n\t\xa0" else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or c in _KEPT else repr(c)[1:-1] for c in text)
+
+
+def escaped(text: str) -> str:
+    """Return a text as it is written in HTML."""
+    return escape(printable(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ Every chart is drawn in a box 360 units wide, so that its words stay readable on
 
 import math
 from collections.abc import Callable
-from html import escape
 
 from batchproof.page._parts import (
     Bars,
@@ -15,6 +14,7 @@ from batchproof.page._parts import (
     Row,
     Series,
     can_be_drawn,
+    escaped,
     labels,
     number,
 )
@@ -94,7 +94,9 @@ def _axes(
     lines.append(_words(part.x_label, (margin + end) / 2, PLOT_HEIGHT - 6.0, "middle"))
     centre = (TOP + floor) / 2
     turned = f'transform="translate(12 {centre:.1f}) rotate(-90)"'
-    lines.append(f'<text class="words" text-anchor="middle" {turned}>{escape(part.y_label)}</text>')
+    lines.append(
+        f'<text class="words" text-anchor="middle" {turned}>{escaped(part.y_label)}</text>'
+    )
     return "".join(lines)
 
 
@@ -110,7 +112,7 @@ def _curve(series: Series, place: int, x_at: Scale, y_at: Scale) -> str:
         return drawn
     return drawn + "".join(
         f'<circle class="{series.tone}" cx="{x_at(x):.1f}" cy="{y_at(y):.1f}" r="2.6">'
-        f"<title>{escape(series.label)}: {number(y, 6)} at {number(x)}</title></circle>"
+        f"<title>{escaped(series.label)}: {number(y, 6)} at {number(x)}</title></circle>"
         for x, y, _ in points
     )
 
@@ -125,7 +127,7 @@ def _band(series: Series, x_at: Scale, y_at: Scale) -> str:
 def _mark(mark: Mark, x_at: Scale, y_at: Scale) -> str:
     return (
         f'<circle class="mark {mark.tone}" cx="{x_at(mark.x):.1f}" cy="{y_at(mark.y):.1f}" r="6">'
-        f"<title>{escape(mark.label)}</title></circle>"
+        f"<title>{escaped(mark.label)}</title></circle>"
     )
 
 
@@ -175,19 +177,19 @@ def _block_row(row: Row, side: float, y: float) -> str:
         if cell.text and side > 14:
             middle = f'x="{x + side / 2:.1f}" y="{y + 18 + side / 2 + 3:.1f}"'
             drawn.append(
-                f'<text class="inside" {middle} text-anchor="middle">{escape(cell.text)}</text>'
+                f'<text class="inside" {middle} text-anchor="middle">{escaped(cell.text)}</text>'
             )
     return "".join(drawn)
 
 
 def _words(text: str, x: float, y: float, anchor: str) -> str:
     return (
-        f'<text class="words" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+        f'<text class="words" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escaped(text)}</text>'
     )
 
 
 def _svg(title: str, height: float, body: list[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escaped(title)}">'
         f"{''.join(body)}</svg>"
     )
