@@ -23,6 +23,7 @@ check: .venv/test .venv/lint
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m mypy --config-file tests/mypy.ini tests
 
 # other people's trainers, each at a released version
 integrations: $(FRAMEWORKS)/ready

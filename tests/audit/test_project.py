@@ -102,7 +102,7 @@ def test_only_so_much_is_kept_parsed(tree, tmp_path):
 def test_columns_are_characters_from_one(tmp_path):
     text = 'x = "é𝄞"; y = f(x)\r\nz = 1\x0c\n'
     source = Source(tmp_path / "a.py", text, parse(text))
-    call = source.tree.body[1].value
+    call = source.tree.body[1].value  # type: ignore[attr-defined]
     line, column, end_line, end_column = source.span(call)
     assert source.lines[line - 1][column - 1 : end_column - 1] == "f(x)"
     assert end_line == 1

@@ -45,7 +45,7 @@ def shown(command) -> list[str]:
 def commands():
     root = typer.main.get_command(app)
     assert shown(root) == ["--version", "--install-completion", "--show-completion"]
-    found = {name: root.commands[name] for name in root.list_commands(None)}
+    found = {name: root.commands[name] for name in root.list_commands(None)}  # type: ignore[attr-defined]
     recipe = found["recipe"]
     return found | {f"recipe {name}": recipe.commands[name] for name in recipe.commands}
 

@@ -141,7 +141,7 @@ def test_the_users_optimizer_is_the_one_that_steps():
 
 def test_a_probe_of_a_function_can_be_sent_to_other_processes():
     probe = probe_evaluate(nine_numbers)
-    probe.run.made()
+    probe.run.made()  # type: ignore[attr-defined]
     assert pickle.loads(pickle.dumps(probe)).run.made._made is None
 
 

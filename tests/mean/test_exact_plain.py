@@ -148,7 +148,7 @@ def test_a_subclass_with_a_forward_of_its_own_is_not_taken_for_its_parent():
         (lambda: nn.MSELoss(reduction="avg"), 'MSELoss has reduction="avg"; expected one of'),
         (lambda: nn.L1Loss(reduction="batchmean"), 'reduction="batchmean"; expected one of'),
         (lambda: partial(F.mse_loss, size_average=False), "mse_loss is bound with size_average"),
-        (lambda: partial(F.mse_loss, weight=torch.ones(3)), "mse_loss is bound with weight"),
+        (lambda: partial(F.mse_loss, weight=torch.ones(3)), "mse_loss is bound with weight"),  # type: ignore[call-arg]
         (lambda: partial(F.mse_loss, torch.ones(3)), "bound to 1 positional arguments"),
         (lambda: partial(F.ctc_loss, blank=0, input_lengths=(3,)), "bound with input_lengths"),
     ],

@@ -125,8 +125,8 @@ def said(tmp_path_factory):
         assert all(rank.returncode == 0 for rank in ranks), answers
     finally:
         for rank in ranks:
-            rank.kill()
-            rank.wait()
+            rank.kill()  # type: ignore[attr-defined]
+            rank.wait()  # type: ignore[attr-defined]
     return [json.loads(out) for out, _ in answers]
 
 

@@ -128,7 +128,7 @@ def test_what_is_too_wide_for_the_terminal_is_neither_cut_off_nor_lost():
     console.print(to_rich(Bars("b", (Bar(label, 1.0), Bar("tiny", 1e-320)))))
     console.print(to_rich(Blocks("b", (Row("row", (Cell(),) * 32, "a note"),))))
     console.print(to_rich(Code("x = " + "z" * 80)))
-    text = console.file.getvalue()
+    text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in text
     assert (text.count("█"), text.count("■"), text.count("z")) == (36, 32, 80)
     assert all(word in text for word in [*label.split(), "note"])

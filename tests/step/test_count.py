@@ -100,7 +100,7 @@ class Averaging(torch.nn.Linear):
 
     def forward(self, x):
         out = super().forward(x)
-        self.running = 0.9 * self.running + 0.1 * out.detach().sum(0)
+        self.running = 0.9 * self.running + 0.1 * out.detach().sum(0)  # type: ignore[has-type]
         return out
 
 

@@ -123,7 +123,7 @@ class Fused(torch.optim.SGD):
     _step_supports_amp_scaling = True
 
     def step(self, closure=None):
-        self.given = {"found_inf": self.found_inf, "grad_scale": getattr(self, "grad_scale", None)}
+        self.given = {"found_inf": self.found_inf, "grad_scale": getattr(self, "grad_scale", None)}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])

@@ -273,7 +273,7 @@ def test_parameters_of_several_dtypes_and_complex_ones_are_stepped(first, second
     result = step(models.cut(whole, [[0, 1], [2], [3, 4, 5]]), models.squares)
     models.mean_of_squares(theirs, whole).backward()
     grads = [torch.view_as_real(p.grad) if p.is_complex() else p.grad for p in theirs.parameters()]
-    norm = sum(grad.double().square().sum() for grad in grads).sqrt()
+    norm = sum(grad.double().square().sum() for grad in grads).sqrt()  # type: ignore[attr-defined]
     for parameter in theirs.parameters():
         parameter.grad *= 1 if clip is None else clip / norm
     ADAM(theirs.parameters(), lr=0.01).step()

@@ -62,7 +62,7 @@ def _holds(name: str, source: Source, project: Project) -> bool:
 
 
 def _finding(node: ast.Call, source: Source, path: str) -> Finding:
-    name, new, safe = NAMES[node.func.id]
+    name, new, safe = NAMES[node.func.id]  # type: ignore[attr-defined]
     fix = None
     if new is not None:
         line, column, end_line, end_column = source.span(node.func)
@@ -70,13 +70,13 @@ def _finding(node: ast.Call, source: Source, path: str) -> Finding:
     return Finding(
         name=name,
         code=CODES[name],
-        grade="likely" if node.func.id == "maybe" else "sure",
+        grade="likely" if node.func.id == "maybe" else "sure",  # type: ignore[attr-defined]
         path=path,
         line=source.span(node)[0],
         column=source.span(node)[1],
         end_line=source.span(node)[2],
         end_column=source.span(node)[3],
-        sentence=f"{node.func.id} is called.",
+        sentence=f"{node.func.id} is called.",  # type: ignore[attr-defined]
         computes="a / b",
         meant="a / c",
         evidence=("the loader at line 1 has no drop_last",),

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "frameworks.md"
 
@@ -13,7 +14,7 @@ def blocks(heading: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", by_heading[heading], flags=re.DOTALL)
 
 
-def run(block: str, names: dict[str, object]) -> dict[str, object]:
+def run(block: str, names: dict[str, Any]) -> dict[str, Any]:
     """Execute a block with these names, and return all names after it."""
     exec(compile(block, str(PAGE), "exec"), names)
     return names

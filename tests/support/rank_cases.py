@@ -177,7 +177,7 @@ def reference(case: Case, data: list[list[list[dict]]]) -> list[dict]:
         results.append(
             {
                 "skipped": False,
-                "loss": value.detach().double(),
+                "loss": value.detach().double(),  # type: ignore[attr-defined]
                 "norm": norms[0].double(),
                 "parameters": _flat(model.parameters()),
             }

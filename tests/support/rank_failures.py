@@ -170,7 +170,7 @@ def several_terms_uncounted(rank: int, _: str) -> None:
 def a_closure_over_shards(rank: int, _: str) -> None:
     torch.manual_seed(rank)
     model = torch.distributed.fsdp.fully_shard(nn.Linear(3, 4))
-    bp.Step(model, torch.optim.LBFGS(model.parameters()))
+    bp.Step(model, torch.optim.LBFGS(model.parameters()))  # type: ignore[attr-defined]
 
 
 ALIKE = [

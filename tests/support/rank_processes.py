@@ -73,7 +73,7 @@ def run(
     try:
         statuses = finish(start(target, world, folder, *arguments, cuda=cuda), seconds)
     except subprocess.TimeoutExpired:
-        statuses = ["too slow"]
+        statuses = ["too slow"]  # type: ignore[list-item]
     if any(statuses):
         errors = [f"rank {r}: {(folder / f'{r}.err').read_text()[-3000:]}" for r in range(world)]
         raise AssertionError(f"exit statuses {statuses}\n" + "\n".join(errors))

@@ -130,7 +130,7 @@ def test_tied_weights_and_channels_last_and_extra_state_come_back(tmp_path):
     assert all(torch.equal(ours[n], theirs[n]) for n in theirs if not n.endswith("extra_state"))
     assert other[0].seen == {"scale": 3, "name": "tied"}
 
-    image = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
+    image = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     from batchproof.runs._weights import load_weights_file, save_weights
 
     state = {**image.state_dict(), "half": image.weight[:1], "bf16": torch.ones(2).bfloat16()}

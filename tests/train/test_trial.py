@@ -167,7 +167,7 @@ def test_what_fills_up_rows_of_integers_is_padding(codes, share):
 
 def test_the_summary_counts_parameters_and_layers():
     model = classifier()
-    model[0].weight.requires_grad_(requires_grad=False)
+    model[0].weight.requires_grad_(requires_grad=False)  # type: ignore[call-arg]
     assert model_summary(model) == (
         "Sequential: 51 parameters (27 trained, float32) in 2 Linear, 1 Tanh"
     )
