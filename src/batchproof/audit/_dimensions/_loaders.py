@@ -8,13 +8,13 @@ from typing import Literal
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Constant,
+    Count,
     Dataset,
     Loader,
     Option,
     Sampler,
     Several,
     Tensor,
-    Unknown,
     Value,
 )
 from batchproof.audit._dimensions._names import words_of
@@ -215,17 +215,13 @@ def equal_batches(loader: Loader) -> tuple[bool | None, str]:
 
 
 def _whole(loader: Loader) -> bool:
-    size = loader.batch_size
-    return (
-        isinstance(size, Unknown)
-        and size.text.startswith("len(")
-        and length_text(loader.dataset) == size.text
+    """Return whether the batch size is written as the length of the data set."""
+    size, dataset = loader.batch_size, loader.dataset
+    if not isinstance(size, Count) or size.unit != "data set":
+        return False
+    return size.key == (
+        dataset.key if isinstance(dataset, Dataset) else getattr(dataset, "text", "")
     )
-
-
-def length_text(value: Value) -> str:
-    """Return how a file writes the length of a data set, or ""."""
-    return f"len({value.key})" if isinstance(value, Dataset) else ""
 
 
 def _by_numbers(loader: Loader, size: int, samples: int) -> tuple[bool, str]:

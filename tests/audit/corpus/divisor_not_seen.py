@@ -1,0 +1,186 @@
+"""Divisors that count what the sum does not hold."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, SubsetRandomSampler, random_split
+
+
+@torch.no_grad()
+def finds_a_sampler_of_a_part(model, data, fold):
+    loader = DataLoader(data, batch_size=64, sampler=SubsetRandomSampler(fold))
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)  # BP203
+
+
+@torch.no_grad()
+def finds_weighted_means_of_a_part(model, data, fold):
+    sampler = SubsetRandomSampler(fold)
+    loader = DataLoader(data, batch_size=64, sampler=sampler)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item() * len(x)
+    return total / len(loader.dataset)  # BP203
+
+
+@torch.no_grad()
+def finds_hits_of_a_part(model, data, fold):
+    loader = DataLoader(data, batch_size=64, sampler=SubsetRandomSampler(fold))
+    correct = 0
+    for x, y in loader:
+        correct += (model(x).argmax(1) == y).sum().item()
+    return correct / len(loader.dataset)  # BP203
+
+
+@torch.no_grad()
+def finds_an_early_break(model, loader, limit):
+    total = 0.0
+    for i, (x, y) in enumerate(loader):
+        if i >= limit:
+            break
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)  # BP203
+
+
+@torch.no_grad()
+def finds_a_break_at_the_end_of_the_body(model, loader, limit):
+    correct = 0
+    for i, (x, y) in enumerate(loader):
+        correct += (model(x).argmax(1) == y).sum().item()
+        if i == limit:
+            break
+    return correct / len(loader.dataset)  # BP203
+
+
+@torch.no_grad()
+def finds_a_counted_break(model, loader, most):
+    total, steps = 0.0, 0
+    for x, y in loader:
+        steps += 1
+        if most > 0 and steps > most:
+            break
+        total += F.mse_loss(model(x), y).item() * len(y)
+    return total / len(loader.dataset)  # BP203
+
+
+@torch.no_grad()
+def finds_batches_left_out(model, loader):
+    total = 0.0
+    for x, y in loader:
+        if len(x) < 2:
+            continue
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)  # BP203
+
+
+@torch.no_grad()
+def finds_batches_passed_over(model, loader):
+    total = 0.0
+    for step, batch in enumerate(loader):
+        if batch.x.shape[0] == 1:
+            pass
+        else:
+            total += F.mse_loss(model(batch.x), batch.y).item()
+    return total / (step + 1)  # BP203
+
+
+@torch.no_grad()
+def passes_the_length_of_the_sampler(model, data, fold):
+    loader = DataLoader(data, batch_size=64, sampler=SubsetRandomSampler(fold))
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.sampler)
+
+
+@torch.no_grad()
+def passes_a_subset_of_its_own(model, data):
+    _, held_out = random_split(data, [900, 100])
+    loader = DataLoader(held_out, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_a_count_of_what_was_seen(model, loader, limit):
+    total, seen = 0.0, 0
+    for i, (x, y) in enumerate(loader):
+        if i >= limit:
+            break
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    return total / seen
+
+
+@torch.no_grad()
+def passes_a_dry_run(model, loader, args):
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        if args.dry_run:
+            break
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_a_count_of_what_was_kept(model, loader):
+    total, seen = 0.0, 0
+    for x, y in loader:
+        if len(x) < 2:
+            continue
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    return total / seen
+
+
+@torch.no_grad()
+def passes_a_switch_of_the_whole_loop(model, loader, *, tracked):
+    total = 0.0
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y, reduction="sum")
+        if tracked:
+            total += loss.item()
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_a_break_at_the_last_batch(model, loader):
+    total = 0.0
+    for i, (x, y) in enumerate(loader):
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        if i == len(loader) - 1:
+            break
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_a_stop_by_an_error(model, loader):
+    total = 0.0
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y, reduction="sum").item()
+        if math.isnan(loss):
+            raise ValueError
+        total += loss
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def misses_a_sampler_from_elsewhere(model, data, make_sampler):
+    loader = DataLoader(data, batch_size=64, sampler=make_sampler(data))
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)  # missed BP203
+
+
+@torch.no_grad()
+def misses_batches_that_islice_cuts(model, loader, islice):
+    total = 0.0
+    for x, y in islice(loader, 10):
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)  # missed BP203

@@ -1,0 +1,237 @@
+"""Means of batches averaged without their sizes."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.datasets import CIFAR10, MNIST
+
+
+class AverageMeter:
+    def __init__(self):
+        self.sum, self.count, self.avg = 0.0, 0, 0.0
+
+    def update(self, value, n=1):
+        self.sum += value * n
+        self.count += n
+        self.avg = self.sum / self.count
+
+
+@torch.no_grad()
+def finds_a_running_sum_over_the_length(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_running_sum_over_the_index(model, data):
+    loader = DataLoader(data, 64, shuffle=False)
+    total = 0.0
+    for i, (x, y) in enumerate(loader):
+        total += F.mse_loss(model(x), y).item()
+    return total / (i + 1)  # BP201
+
+
+@torch.no_grad()
+def finds_a_counter(model, data):
+    loader = DataLoader(data, batch_size=32)
+    total, batches = 0.0, 0
+    for x, y in loader:
+        total += F.l1_loss(model(x), y).item()
+        batches += 1
+    return total / batches  # BP201
+
+
+@torch.no_grad()
+def finds_a_mean_of_a_list(model, data):
+    loader = DataLoader(data, batch_size=32)
+    losses = []
+    for x, y in loader:
+        losses.append(F.mse_loss(model(x), y).item())
+    return np.mean(losses)  # BP201
+
+
+@torch.no_grad()
+def finds_a_sum_of_a_list(model, data):
+    loader = DataLoader(data, batch_size=32)
+    losses = []
+    for x, y in loader:
+        losses.append(F.mse_loss(model(x), y).item())
+    return sum(losses) / len(losses)  # BP201
+
+
+@torch.no_grad()
+def finds_a_stack(model, data):
+    loader = DataLoader(data, batch_size=32)
+    losses = []
+    for x, y in loader:
+        losses.append(F.mse_loss(model(x), y))
+    return torch.stack(losses).mean()  # BP201
+
+
+@torch.no_grad()
+def finds_a_comprehension(model, data):
+    loader = DataLoader(data, batch_size=32)
+    losses = [F.mse_loss(model(x), y).item() for x, y in loader]
+    return np.mean(losses)  # BP201
+
+
+@torch.no_grad()
+def finds_a_metric(model, data):
+    loader = DataLoader(data, batch_size=32)
+    accuracy = 0.0
+    for x, y in loader:
+        hits = model(x).argmax(dim=1) == y
+        accuracy += hits.float().mean().item()
+    return accuracy / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_meter_without_sizes(model, data):
+    loader = DataLoader(data, batch_size=32)
+    meter = AverageMeter()
+    for x, y in loader:
+        meter.update(F.mse_loss(model(x), y).item())  # BP201
+    return meter.avg
+
+
+@torch.no_grad()
+def finds_a_meter_with_the_nominal_size(model, data, batch_size):
+    loader = DataLoader(data, batch_size=batch_size)
+    meter = AverageMeter()
+    for x, y in loader:
+        meter.update(F.mse_loss(model(x), y).item(), batch_size)  # BP201
+    return meter.avg
+
+
+@torch.no_grad()
+def finds_known_numbers(model):
+    loader = DataLoader(MNIST("data", train=False), batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_loader_out_of_sight(model, loader):
+    criterion = nn.CrossEntropyLoss()
+    total = 0.0
+    for x, y in loader:
+        total += criterion(model(x), y).item()
+    return total / len(loader)  # BP201 likely
+
+
+@torch.no_grad()
+def passes_drop_last(model, data):
+    loader = DataLoader(data, batch_size=64, drop_last=True)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def passes_batch_size_one(model, data):
+    loader = DataLoader(data, batch_size=1)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def passes_no_batch_size(model, data):
+    loader = DataLoader(data)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def passes_a_size_that_divides(model):
+    loader = DataLoader(CIFAR10("data", train=False), batch_size=100)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def passes_a_tensor_that_divides(model):
+    data = TensorDataset(torch.randn(640, 3), torch.randn(640))
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def passes_weighted_by_size(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total, count = 0.0, 0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item() * x.size(0)
+        count += x.size(0)
+    return total / count
+
+
+@torch.no_grad()
+def passes_a_meter_with_sizes(model, data):
+    loader = DataLoader(data, batch_size=64)
+    meter = AverageMeter()
+    for x, y in loader:
+        meter.update(F.cross_entropy(model(x), y).item(), x.size(0))
+    return meter.avg
+
+
+@torch.no_grad()
+def passes_an_old_sum(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.nll_loss(model(x), y, size_average=False).item()
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_the_whole_set_in_one_batch(model, data):
+    loader = DataLoader(data, batch_size=len(data))
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def passes_random_batches(model, get_batch, steps):
+    losses = torch.zeros(steps)
+    for k in range(steps):
+        x, y = get_batch("val")
+        losses[k] = F.cross_entropy(model(x), y).item()
+    return losses.mean()
+
+
+@torch.no_grad()
+def misses_a_mean_kept_as_it_comes(model, data):
+    loader = DataLoader(data, batch_size=64)
+    average = 0.0
+    for i, (x, y) in enumerate(loader):
+        average += (F.mse_loss(model(x), y).item() - average) / (i + 1)  # missed BP201
+    return average
+
+
+@torch.no_grad()
+def misses_a_mean_carried_along(model, data):
+    loader = DataLoader(data, batch_size=64)
+    average = 0.0
+    for i, (x, y) in enumerate(loader):
+        loss = F.mse_loss(model(x), y).item()
+        average = (average * i + loss) / (i + 1)  # missed BP201
+    return average

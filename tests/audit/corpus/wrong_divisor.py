@@ -1,0 +1,179 @@
+"""Sums divided by a count that is not theirs."""
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+
+@torch.no_grad()
+def finds_sizes_over_batches(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item() * x.size(0)
+    return total / len(loader)  # BP202
+
+
+@torch.no_grad()
+def finds_means_over_samples(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / len(loader.dataset)  # BP202
+
+
+@torch.no_grad()
+def finds_means_over_counted_samples(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+        seen += len(y)
+    return total / seen  # BP202
+
+
+@torch.no_grad()
+def finds_a_sum_reduction_over_batches(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader)  # BP202
+
+
+@torch.no_grad()
+def finds_hits_over_batches(model, data):
+    loader = DataLoader(data, batch_size=64)
+    correct = 0
+    for x, y in loader:
+        correct += (model(x).argmax(1) == y).sum().item()
+    return correct / len(loader)  # BP202
+
+
+@torch.no_grad()
+def finds_one_batch_too_many(model, val_loader):
+    total = 0.0
+    for x, y in val_loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / (len(val_loader) + 1)  # BP202
+
+
+@torch.no_grad()
+def finds_the_other_loader(model, train_loader, val_loader):
+    total = 0.0
+    for x, y in val_loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(train_loader)  # BP202
+
+
+@torch.no_grad()
+def finds_a_counter_that_begins_with_one(model, loader):
+    total, seen = 0.0, 1  # BP202
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item() * len(x)
+        seen += len(x)
+    return total / seen
+
+
+def finds_the_last_of_each_window(model, train_loader, optimizer, scheduler, k):
+    total = 0.0
+    for step, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        if (step + 1) % k == 0:  # BP103
+            optimizer.step()
+            total += loss.item()
+            optimizer.zero_grad()
+    return total / len(train_loader)  # BP202
+
+
+@torch.no_grad()
+def passes_sizes_over_samples(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item() * x.size(0)
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_sums_over_samples(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_hits_over_samples(model, data):
+    loader = DataLoader(data, batch_size=64)
+    correct, seen = 0, 0
+    for x, y in loader:
+        correct += (model(x).argmax(1) == y).sum().item()
+        seen += y.size(0)
+    return correct / seen
+
+
+@torch.no_grad()
+def passes_batch_size_one(model, data):
+    loader = DataLoader(data, batch_size=1)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_its_own_loader(model, train_loader, val_loader):
+    total, batches = 0.0, len(train_loader)
+    for x, y in val_loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(val_loader.dataset), batches
+
+
+@torch.no_grad()
+def passes_an_average_within_the_batch(model, data):
+    loader = DataLoader(data, batch_size=64, drop_last=True)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item() / x.size(0)
+    return total / len(loader)
+
+
+@torch.no_grad()
+def passes_a_guarded_counter(model, loader):
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item() * len(x)
+        seen += len(x)
+    return total / max(seen, 1)
+
+
+@torch.no_grad()
+def passes_tokens_over_tokens(model, loader):
+    total, tokens = 0.0, 0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y, reduction="sum").item()
+        tokens += y.numel()
+    return total / tokens
+
+
+@torch.no_grad()
+def misses_a_sum_of_its_own(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        for prediction, target in zip(model(x), y, strict=True):
+            total += abs(prediction - target)
+    return total / len(loader)  # missed BP202
+
+
+@torch.no_grad()
+def misses_a_criterion_out_of_sight(model, data, losses):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += losses.compute(model(x), y)
+    return total / len(data)  # missed BP202
