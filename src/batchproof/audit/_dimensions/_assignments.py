@@ -43,9 +43,20 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
         if unclear and "loss" in words_of(name).split():
             value = Tensor(machine.batch_loop, "", None, output=True)
     else:
+        before = frame.names.get(name)
         value = machine.evaluate(node.value, frame)
+        if (
+            isinstance(value, Quantity)
+            and isinstance(before, Constant)
+            and _reads(node.value, name)
+        ):
+            value = UNKNOWN  # an average that is carried along
     for target in targets:
         store(machine, node, target, value, frame)
+
+
+def _reads(value: ast.expr, name: str) -> bool:
+    return any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(value))
 
 
 def _adds_to_itself(value: ast.expr, name: str) -> bool:

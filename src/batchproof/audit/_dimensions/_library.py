@@ -150,7 +150,7 @@ def _mean(machine: Machine, call: Call, name: str) -> Value:
         return gathered(machine, value, call, mean=True)
     if isinstance(value, Quantity) and name.startswith(("numpy", "statistics")):
         machine.emit("average", call.node, call.frame, value, UNKNOWN, dotted(call.node.args[0]))
-        return value
+        return replace(value, loop="")
     return _as_method(machine, call, name)
 
 

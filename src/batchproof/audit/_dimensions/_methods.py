@@ -249,13 +249,14 @@ def _of_quantity(machine: Machine, value: Value, call: Call) -> Value:
 
 
 def _reduced(machine: Machine, value: Quantity, call: Call) -> Value:
-    if call.name == "mean":
-        machine.emit("mean", call.node, call.frame, value)
     if call.args or call.keywords:
         return value
+    if call.name == "mean":
+        machine.emit("mean", call.node, call.frame, value)
     default: Base = value.base if call.name == "mean" else "unknown"
     base = _REDUCED[call.name].get(value.base, default)
-    return replace(value, base=base, sure=value.sure and base != "unknown")
+    weighted = value.classes and value.base != "elements"
+    return replace(value, base=base, sure=value.sure and base != "unknown", classes=weighted)
 
 
 def _filled(value: Quantity, call: Call) -> Value:
@@ -402,8 +403,10 @@ def _of_constant(_machine: Machine, value: Value, call: Call) -> Value | None:
     return value if call.name in PASSING | _OUT else None
 
 
-def _of_unknown(_machine: Machine, value: Value, call: Call) -> Value | None:
+def _of_unknown(machine: Machine, value: Value, call: Call) -> Value | None:
     assert isinstance(value, Unknown)
+    if call.name in {"sum", "mean"} and not call.args and is_mask(value):
+        return Count("mask", machine.batch_loop, text=value.text)
     return value if call.name in PASSING | _OUT and value.text else None
 
 

@@ -68,8 +68,13 @@ def _left_early(event: Event, by: Count, loop: Loop) -> Iterator[Report]:
 
 
 def _at_the_end(condition: Condition) -> bool:
+    return "len(" in ast.unparse(condition.test) or _is_broken(condition)
 
-    return "len(" in ast.unparse(condition.test) or "isnan" in ast.unparse(condition.test)
+
+def _is_broken(condition: Condition) -> bool:
+    """Return whether a test asks for a loss that is no number."""
+    text = ast.unparse(condition.test)
+    return any(word in text for word in ("isnan", "isfinite", "isinf", "finite"))
 
 
 def _skipped(
@@ -88,7 +93,7 @@ def _skipped(
             or is_debug(condition)
         ):
             continue
-        if _is_counting(condition) or _at_the_end(condition):
+        if _is_counting(condition) or _is_broken(condition):
             return
         line = condition.test.lineno
         evidence = (f"batches that fail the test at line {line} are not added", "they are counted")

@@ -29,20 +29,17 @@ def _divided(trace: Trace, event: Event) -> Iterator[Report]:
     whole = by.unit == "batches" and by.key in {loop.key, loop.loader.key} and not by.plus
     if not whole or total.conditional or by.conditional:
         return
-    partial = loop in event.loops and windowed(event, loop) is not None
-    yield from _judged(
-        event, loop, total, f"Σ_b mean_b / {by.text or 'number of batches'}", partial=partial
-    )
+    if loop in event.loops and windowed(event, loop) is not None:
+        return  # a report of full batches
+    yield from _judged(event, loop, total, f"Σ_b mean_b / {by.text or 'number of batches'}")
 
 
-def _judged(
-    event: Event, loop: Loop, total: Quantity, computes: str, *, partial: bool
-) -> Iterator[Report]:
+def _judged(event: Event, loop: Loop, total: Quantity, computes: str) -> Iterator[Report]:
     assert loop.loader is not None
     equal, why = equal_batches(loop.loader)
     if equal:
         return
-    sure = equal is False and total.sure and not partial
+    sure = equal is False and total.sure
     yield Report(event, computes, _MEANT, (f"{_what(total)} is a mean over one batch", why), sure)
 
 

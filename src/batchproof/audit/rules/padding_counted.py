@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._names import words_of
-from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
 _PADDING = re.compile(r"pad|valid|bound|attention|length|token|non zero|nonzero|ignore")
@@ -26,10 +26,9 @@ def find(trace: Trace) -> Iterator[Report]:
         loss = event.value
         if not isinstance(loss, Quantity) or not loss.masked or loss.base != "elements":
             continue
-        node = event.node
-        if event.line in corrected or (isinstance(node, ast.Call) and (node.args or node.keywords)):
+        if event.line in corrected or _without_mask(event):
             continue
-        sure = bool(_PADDING.search(words_of(loss.masked))) and loss.sure
+        sure = bool(_PADDING.search(words_of(loss.masked))) and loss.sure and not _shown(event)
         evidence = (
             f"{loss.name or 'the losses'} (line {loss.line}) are 0 where {loss.masked} is 0",
             "the mean divides by all elements, those included",
@@ -37,3 +36,22 @@ def find(trace: Trace) -> Iterator[Report]:
         yield Report(
             event, "Σ_i m_i loss_i / number of elements", "Σ_i m_i loss_i / Σ_i m_i", evidence, sure
         )
+
+
+def _without_mask(event: Event) -> bool:
+    """Return whether the mean is taken where a test says that there is no mask."""
+    for condition in event.conditions:
+        text = ast.unparse(condition.test)
+        absent = text.endswith(" is None") and condition.branch
+        present = text.endswith(" is not None") and not condition.branch
+        if (absent or present) and _PADDING.search(words_of(text)):
+            return True
+    return False
+
+
+def _shown(event: Event) -> bool:
+    """Return whether the mean is only taken to be shown: loss.mean().item()."""
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == "item" and node.value is event.node
+        for node in ast.walk(event.module.tree)
+    )

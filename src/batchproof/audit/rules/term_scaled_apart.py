@@ -31,22 +31,12 @@ def _apart(trace: Trace) -> Iterator[Report]:
             if isinstance(e.value, Quantity) and accumulation_scale(e.value, trace)
         ]
         for event in passes:
-            bare = (
-                isinstance(event.value, Quantity) and not event.value.scales and event.value.graph
-            )
-            other = next(
-                (e for e in scaled if compatible(e, event) and e.loops == event.loops), None
-            )
-            if (
-                bare
-                and other is not None
-                and other is not event
-                and isinstance(other.value, Quantity)
-            ):
-                scale = accumulation_scale(other.value, trace)
-                evidence = (
-                    f"the loss at line {other.line} is divided by {scale}, this one is not",
-                )
-                yield Report(
-                    event, f"Σ_m (a_m / {scale} + b_m)", f"Σ_m (a_m + b_m) / {scale}", evidence
-                )
+            value = event.value
+            bare = isinstance(value, Quantity) and not value.scales and value.graph is not False
+            beside = [e for e in scaled if compatible(e, event) and e.loops == event.loops]
+            if bare and beside and isinstance(beside[0].value, Quantity):
+                scale = accumulation_scale(beside[0].value, trace)
+                line = beside[0].line
+                evidence = (f"the loss at line {line} is divided by {scale}, this one is not",)
+                computes, meant = f"Σ_m (a_m / {scale} + b_m)", f"Σ_m (a_m + b_m) / {scale}"
+                yield Report(event, computes, meant, evidence)

@@ -1,0 +1,162 @@
+"""Means divided once more."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+
+def finds_a_division_by_the_batch(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y) / x.size(0)  # BP106
+        loss.backward()
+        optimizer.step()
+
+
+def finds_a_length(model, train_loader, optimizer):
+    criterion = nn.CrossEntropyLoss()
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = criterion(model(x), y) / len(y)  # BP106
+        loss.backward()
+        optimizer.step()
+
+
+def finds_a_shape(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.l1_loss(model(x), y)
+        loss = loss / x.shape[0]  # BP106
+        loss.backward()
+        optimizer.step()
+
+
+def finds_a_division_in_place(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss /= x.size(0)  # BP106
+        loss.backward()
+        optimizer.step()
+
+
+def finds_a_nominal_batch_size(model, train_loader, optimizer, args):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y) / args.batch_size  # BP106
+        loss.backward()
+        optimizer.step()
+
+
+def finds_a_name_for_the_size(model, train_loader, optimizer):
+    for x, y in train_loader:
+        n = x.size(0)
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y) / n  # BP106
+        loss.backward()
+        optimizer.step()
+
+
+def finds_tokens(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y) / y.numel()  # BP106
+        loss.backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def finds_a_report(model, loader):
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item() / len(x)  # BP106
+    return total
+
+
+def passes_a_sum(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y, reduction="sum") / x.size(0)
+        loss.backward()
+        optimizer.step()
+
+
+def passes_a_module_that_sums(model, train_loader, optimizer):
+    criterion = nn.CrossEntropyLoss(reduction="sum")
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = criterion(model(x), y) / len(y)
+        loss.backward()
+        optimizer.step()
+
+
+def passes_an_old_sum(model, train_loader, optimizer):
+    criterion = nn.MSELoss(size_average=False)
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = criterion(model(x), y) / x.size(0)
+        loss.backward()
+        optimizer.step()
+
+
+def passes_elements_summed(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y, reduction="none").sum() / x.size(0)
+        loss.backward()
+        optimizer.step()
+
+
+def passes_batches_of_one(model, data, optimizer):
+    loader = DataLoader(data, batch_size=1)
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y) / x.size(0)
+        loss.backward()
+        optimizer.step()
+
+
+def passes_a_share_of_a_global_batch(model, train_loader, optimizer, total):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y) * x.size(0) / total
+        loss.backward()
+        optimizer.step()
+
+
+def passes_the_number_of_heads(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        heads = model(x)
+        loss = 0.0
+        for head in heads:
+            loss = loss + F.mse_loss(head, y)
+        loss = loss / len(heads)
+        loss.backward()
+        optimizer.step()
+
+
+def passes_a_temperature(model, train_loader, optimizer, temperature):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y) / temperature
+        loss.backward()
+        optimizer.step()
+
+
+def misses_a_loss_out_of_sight(model, train_loader, optimizer, distance):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        value = distance(model, x, y) / x.size(0)  # missed BP106
+        value.backward()
+        optimizer.step()
+
+
+def misses_a_reduction_out_of_sight(model, train_loader, optimizer, settings):
+    criterion = nn.MSELoss(**settings)
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = criterion(model(x), y) * (1 / x.size(0))  # missed BP106
+        loss.backward()
+        optimizer.step()

@@ -1,0 +1,162 @@
+"""First windows that end too early."""
+
+import torch
+import torch.nn.functional as F
+
+
+def finds_an_index_from_zero(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if i % k == 0:  # BP103, BP104
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_an_option(model, train_loader, optimizer, args):
+    for step, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / args.accumulate).backward()
+        if step % args.accumulate == 0:  # BP103, BP104
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_one_too_many(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if (i + 2) % k == 0:  # BP103, BP104
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_a_count_from_one_raised_again(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader, 1):
+        (F.mse_loss(model(x), y) / k).backward()
+        if (i + 1) % k == 0:  # BP103, BP104
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_a_counter_raised_before_the_test(model, train_loader, optimizer, k):
+    steps = 0
+    for x, y in train_loader:
+        (F.mse_loss(model(x), y) / k).backward()
+        steps += 1
+        if (steps + 1) % k == 0:  # BP104
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_a_counter_tested_before_it_is_raised(model, train_loader, optimizer, k):
+    steps = 0
+    for x, y in train_loader:
+        (F.mse_loss(model(x), y) / k).backward()
+        if steps % k == 0:  # BP104
+            optimizer.step()
+            optimizer.zero_grad()
+        steps += 1
+
+
+def finds_a_number(model, train_loader, optimizer):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / 8).backward()
+        if i % 8 == 0:  # BP103, BP104
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_a_scaler(model, train_loader, optimizer, k):
+    scaler = torch.amp.GradScaler("cuda")
+    for i, (x, y) in enumerate(train_loader):
+        scaler.scale(F.mse_loss(model(x), y) / k).backward()
+        if i % k == 0:  # BP103, BP104
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+
+
+def passes_an_index_plus_one(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_a_remainder(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if i % k == k - 1:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_a_count_from_one(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader, start=1):
+        (F.mse_loss(model(x), y) / k).backward()
+        if i % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_a_counter(model, train_loader, optimizer, k):
+    steps = 0
+    for x, y in train_loader:
+        (F.mse_loss(model(x), y) / k).backward()
+        steps += 1
+        if steps % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_a_counter_raised_later(model, train_loader, optimizer, k):
+    steps = 0
+    for x, y in train_loader:
+        (F.mse_loss(model(x), y) / k).backward()
+        if (steps + 1) % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+        steps += 1
+
+
+def passes_a_report(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if i % k == 0:
+            print(loss.item())
+
+
+def passes_zeroing_at_the_start(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        if i % k == 0:
+            optimizer.zero_grad()
+        (F.mse_loss(model(x), y) / k).backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+
+
+def passes_a_not(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if not (i + 1) % k:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def misses_a_window_that_is_too_long(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if i > 0 and i % k == 0:  # BP103, missed BP104
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def misses_a_counter_from_outside(model, train_loader, optimizer, k, state):
+    for x, y in train_loader:
+        (F.mse_loss(model(x), y) / k).backward()
+        if state.step % k == 0:  # missed BP104
+            optimizer.step()
+            optimizer.zero_grad()
+        state.step += 1

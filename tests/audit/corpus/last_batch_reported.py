@@ -1,0 +1,162 @@
+"""The loss of the last batch, reported as that of the pass."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+@torch.no_grad()
+def finds_a_sum_that_is_none(model, val_loader):
+    val_loss = 0.0
+    for x, y in val_loader:
+        val_loss = F.mse_loss(model(x), y).item()  # BP205
+    return val_loss
+
+
+@torch.no_grad()
+def finds_a_division_by_batches(model, loader):
+    total_loss = 0.0
+    for x, y in loader:
+        total_loss = F.mse_loss(model(x), y)  # BP205
+    return total_loss / len(loader)
+
+
+@torch.no_grad()
+def finds_the_wrong_name(model, loader):
+    total_a, total_b = 0.0, 0.0
+    for x, y in loader:
+        a = F.mse_loss(model(x), y, reduction="sum")
+        b = F.l1_loss(model(x), y, reduction="sum")
+        total_a += a.item()
+        total_b += b.item()
+    a = total_a / len(loader.dataset)
+    b = b / len(loader.dataset)  # BP205
+    return a, b
+
+
+@torch.no_grad()
+def finds_the_mean_of_a_number(model, loader):
+    losses = []
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y).item()
+        losses.append(loss)
+    return np.mean(loss)  # BP205
+
+
+@torch.no_grad()
+def finds_a_printed_loss(model, val_loader):
+    model.eval()
+    for x, y in val_loader:
+        loss = F.mse_loss(model(x), y)  # BP205
+    print("validation loss", loss.item())
+
+
+@torch.no_grad()
+def finds_a_logged_loss(model, val_loader, writer, epoch):
+    for x, y in val_loader:
+        loss = F.cross_entropy(model(x), y)  # BP205
+    writer.add_scalar("val/loss", loss.item(), epoch)
+
+
+@torch.no_grad()
+def finds_a_formatted_loss(model, val_loader, logger):
+    for x, y in val_loader:
+        loss = F.cross_entropy(model(x), y).item()  # BP205
+    logger.info(f"validation loss {loss:.3f}")
+
+
+def finds_a_training_loss(model, train_loader, optimizer):
+    for _ in range(10):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)  # BP205 likely
+            loss.backward()
+            optimizer.step()
+        print("epoch loss", loss.item())
+
+
+@torch.no_grad()
+def passes_a_sum(model, loader):
+    val_loss, seen = 0.0, 0
+    for x, y in loader:
+        val_loss += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    return val_loss / seen
+
+
+@torch.no_grad()
+def passes_a_list(model, loader):
+    losses = []
+    for x, y in loader:
+        losses.append(F.mse_loss(model(x), y, reduction="none"))
+    return torch.cat(losses)
+
+
+def passes_a_loss_printed_in_the_loop(model, train_loader, optimizer):
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if i % 100 == 0:
+            print(loss.item())
+
+
+@torch.no_grad()
+def passes_one_batch_on_purpose(model, loader):
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        break
+    return loss
+
+
+def passes_a_mean_over_steps_of_one_batch(model, x, y, optimizer):
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
+@torch.no_grad()
+def passes_a_loss_of_all_at_once(model, loader):
+    outputs, targets = [], []
+    for x, y in loader:
+        outputs.append(model(x))
+        targets.append(y)
+    return F.mse_loss(torch.cat(outputs), torch.cat(targets)).item()
+
+
+@torch.no_grad()
+def passes_a_difference_of_weights(model, loader):
+    total, seen = 0.0, 0
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y).item()
+        total += loss * len(x)
+        seen += len(x)
+    loss = total / seen
+    return loss
+
+
+def passes_a_return_in_the_loop(model, loader):
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        return loss
+    return None
+
+
+@torch.no_grad()
+def misses_a_dict_of_losses(model, loader):
+    metrics = {}
+    for x, y in loader:
+        metrics["loss"] = F.mse_loss(model(x), y).item()
+    return metrics  # missed BP205
+
+
+@torch.no_grad()
+def misses_a_loss_that_is_no_loss_by_name(model, loader, score):
+    value = 0.0
+    for x, y in loader:
+        value = score(model(x), y)
+    return value  # missed BP205

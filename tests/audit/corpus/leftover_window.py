@@ -1,0 +1,191 @@
+"""Micro-batches after the last full window."""
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+
+def finds_windows_that_are_cut_off(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_a_count_from_one(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader, start=1):
+        (F.mse_loss(model(x), y) / k).backward()
+        if i % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_a_remainder(model, train_loader, optimizer):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / 4).backward()
+        if i % 4 == 3:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_an_option(model, train_loader, optimizer, args):
+    for epoch in range(args.epochs):
+        for step, batch in enumerate(train_loader):
+            loss = model(**batch).loss / args.gradient_accumulation_steps
+            loss.backward()  # BP101 likely
+            if (step + 1) % args.gradient_accumulation_steps == 0:  # BP103
+                optimizer.step()
+                optimizer.zero_grad()
+
+
+def finds_gradients_dropped_at_the_next_epoch(model, train_loader, optimizer, k):
+    for _ in range(10):
+        optimizer.zero_grad()
+        for i, (x, y) in enumerate(train_loader):
+            (F.mse_loss(model(x), y) / k).backward()
+            if (i + 1) % k == 0:  # BP103
+                optimizer.step()
+                optimizer.zero_grad()
+
+
+def finds_a_scaler(model, train_loader, optimizer, k):
+    scaler = torch.amp.GradScaler("cuda")
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        scaler.scale(loss).backward()
+        if (i + 1) % k == 0:  # BP103
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+
+
+def finds_a_last_window_with_the_full_divisor(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        if (i + 1) % k == 0 or i + 1 == len(train_loader):  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_a_step_after_the_loop_with_the_full_divisor(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        if (i + 1) % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+    if (i + 1) % k != 0:  # BP103
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def finds_numbers_that_do_not_divide(model, optimizer):
+    data = TensorDataset(torch.randn(1000, 3), torch.randn(1000))
+    loader = DataLoader(data, batch_size=10, drop_last=True)
+    for i, (x, y) in enumerate(loader):
+        (F.mse_loss(model(x), y) / 8).backward()
+        if (i + 1) % 8 == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_numbers_that_divide(model, optimizer):
+    data = TensorDataset(torch.randn(960, 3), torch.randn(960))
+    loader = DataLoader(data, batch_size=10, drop_last=True)
+    for i, (x, y) in enumerate(loader):
+        (F.mse_loss(model(x), y) / 8).backward()
+        if (i + 1) % 8 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_a_step_for_every_batch(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+
+def passes_a_corrected_divisor(model, train_loader, optimizer, k):
+    last = len(train_loader) % k
+    for i, (x, y) in enumerate(train_loader):
+        if i >= len(train_loader) - last:
+            k = last
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        if (i + 1) % k == 0 or i + 1 == len(train_loader):
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_windows_that_run_over_epochs(model, train_loader, optimizer, k):
+    seen = 0
+    for _ in range(10):
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            seen += 1
+            if seen % k == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+
+
+def passes_an_endless_stream(model, get_batch, optimizer, k):
+    for _ in range(1000):
+        for _ in range(k):
+            x, y = get_batch("train")
+            (F.mse_loss(model(x), y) / k).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def passes_accelerate(model, train_loader, optimizer, accelerator):
+    for x, y in train_loader:
+        with accelerator.accumulate(model):
+            accelerator.backward(F.mse_loss(model(x), y))
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_a_report_every_k(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if (i + 1) % k == 0:
+            print(loss.item())
+
+
+def passes_sums_divided_by_what_the_window_holds(model, train_loader, optimizer, k):
+    held = 0
+    for i, (x, y) in enumerate(train_loader):
+        F.mse_loss(model(x), y, reduction="sum").backward()
+        held += len(x)
+        if (i + 1) % k == 0 or i + 1 == len(train_loader):
+            for parameter in model.parameters():
+                parameter.grad /= held
+            optimizer.step()
+            optimizer.zero_grad()
+            held = 0
+
+
+def misses_a_counter_that_is_reset(model, train_loader, optimizer, k):
+    for _ in range(10):
+        held = 0
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            held += 1
+            if held == k:  # missed BP103
+                optimizer.step()
+                optimizer.zero_grad()
+                held = 0
+
+
+def misses_a_function_for_the_test(model, train_loader, optimizer, k, is_last):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if is_last(i, k):  # missed BP103
+            optimizer.step()
+            optimizer.zero_grad()

@@ -1,0 +1,105 @@
+"""Padding in the denominator of a mean."""
+
+import torch
+import torch.nn.functional as F
+
+
+def finds_a_product(prediction, target, padding_mask):
+    losses = F.mse_loss(prediction, target, reduction="none") * padding_mask
+    return losses.mean()  # BP108
+
+
+def finds_a_negated_mask(prediction, batch):
+    loss = F.l1_loss(prediction, batch["action"], reduction="none") * ~batch["action_is_pad"]
+    return loss.mean()  # BP108
+
+
+def finds_one_expression(prediction, target, valid):
+    return (F.mse_loss(prediction, target, reduction="none") * valid).mean()  # BP108
+
+
+def finds_masked_fill(logits, target, pad_mask):
+    losses = F.cross_entropy(logits, target, reduction="none")
+    losses = losses.masked_fill(pad_mask, 0)
+    return losses.mean()  # BP108
+
+
+def finds_where(logits, target, attention_mask):
+    losses = F.cross_entropy(logits, target, reduction="none")
+    losses = torch.where(attention_mask, losses, 0.0)
+    return losses.mean()  # BP108
+
+
+def finds_a_comparison(logits, target, pad_id):
+    valid_tokens = target != pad_id
+    losses = F.cross_entropy(logits, target, reduction="none")
+    return torch.mean(losses * valid_tokens)  # BP108
+
+
+def finds_a_mask_as_numbers(logits, target, attention_mask):
+    losses = F.cross_entropy(logits, target, reduction="none")
+    losses = losses * attention_mask.float()
+    return losses.mean()  # BP108
+
+
+def finds_a_mask_of_one_more_dimension(prediction, target, is_pad):
+    losses = F.mse_loss(prediction, target, reduction="none")
+    in_bounds = ~is_pad
+    losses = losses * in_bounds.unsqueeze(-1)
+    return losses.mean()  # BP108
+
+
+def finds_a_mask_by_that_name(logits, target, mask):
+    losses = F.cross_entropy(logits, target, reduction="none") * mask
+    return losses.mean()  # BP108 likely
+
+
+def passes_a_sum_over_the_mask(prediction, target, padding_mask):
+    losses = F.mse_loss(prediction, target, reduction="none") * padding_mask
+    return losses.sum() / padding_mask.sum().clamp(min=1)
+
+
+def passes_masked_select(prediction, target, padding_mask):
+    losses = F.mse_loss(prediction, target, reduction="none")
+    return losses.masked_select(padding_mask).mean()
+
+
+def passes_an_index(prediction, target, padding_mask):
+    losses = F.mse_loss(prediction, target, reduction="none")
+    return losses[padding_mask].mean()
+
+
+def passes_a_selection_before(prediction, target, padding_mask):
+    return F.mse_loss(prediction[padding_mask], target[padding_mask])
+
+
+def passes_sample_weights(prediction, target, weights):
+    losses = F.mse_loss(prediction, target, reduction="none")
+    return (losses * weights).mean()
+
+
+def passes_a_confidence(weak, strong, threshold):
+    scores, labels = torch.max(torch.softmax(weak.detach(), dim=-1), dim=-1)
+    confident = scores.ge(threshold).float()
+    return (F.cross_entropy(strong, labels, reduction="none") * confident).mean()
+
+
+def passes_no_mask(prediction, target):
+    return F.mse_loss(prediction, target, reduction="none").mean()
+
+
+def passes_a_mean_divided_by_the_share(prediction, target, valid):
+    losses = F.mse_loss(prediction, target, reduction="none") * valid
+    return losses.mean() / valid.float().mean().clamp(min=1e-8)
+
+
+def misses_a_function_of_its_own(prediction, target, padding_mask):
+    losses = (prediction - target) ** 2 * padding_mask
+    return losses.mean()  # missed BP108
+
+
+def misses_padding_put_to_zero_before(prediction, target, lengths):
+    losses = F.mse_loss(prediction, target, reduction="none")
+    for row, length in enumerate(lengths):
+        losses[row, length:] = 0
+    return losses.mean()  # missed BP108

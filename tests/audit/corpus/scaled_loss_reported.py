@@ -1,0 +1,202 @@
+"""Losses reported after they were divided by the accumulation steps."""
+
+import torch.nn.functional as F
+
+
+class AverageMeter:
+    def update(self, value, n=1):
+        self.avg = value
+
+
+def finds_a_printed_loss(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        print(loss.item())  # BP206
+
+
+def finds_a_formatted_loss(model, train_loader, optimizer, args):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        loss = loss / args.accumulation_steps
+        loss.backward()
+        if (i + 1) % args.accumulation_steps == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+            print(f"loss {loss.item():.3f}")  # BP206
+
+
+def finds_a_meter(model, train_loader, optimizer, accum_steps):
+    meter = AverageMeter()
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        loss = loss / accum_steps
+        loss.backward()
+        if (i + 1) % accum_steps == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        meter.update(loss.item(), x.size(0))  # BP206
+
+
+def finds_a_writer(model, train_loader, optimizer, writer, k):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        writer.add_scalar("loss", loss.item(), i)  # BP206
+
+
+def finds_an_average_over_batches(model, train_loader, optimizer, k):
+    total = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y, reduction="sum") / k
+        loss.backward()
+        total += loss.item()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+    return total / len(train_loader)  # BP206
+
+
+def finds_a_conditional_division(model, train_loader, optimizer, args):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        if args.grad_accum > 1:
+            loss = loss / args.grad_accum
+        loss.backward()
+        if (i + 1) % args.grad_accum == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        print("loss", loss.item())  # BP206
+
+
+def finds_a_division_in_place(model, train_loader, optimizer, k, wandb):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        loss /= k
+        loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        wandb.log({"loss": loss.item()})  # BP206
+
+
+def finds_a_loop_over_micro_batches(model, get_batch, optimizer, k):
+    for _ in range(1000):
+        for _ in range(k):
+            x, y = get_batch("train")
+            loss = F.mse_loss(model(x), y) / k
+            loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        print(loss.item())  # BP206
+
+
+def passes_a_loss_multiplied_back(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        print(loss.item() * k)
+
+
+def passes_a_loss_divided_for_the_backward_pass(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        (loss / k).backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        print(loss.item())
+
+
+def passes_another_name(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        scaled = loss / k
+        scaled.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        print(loss.item())
+
+
+def passes_a_loss_kept_before(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        shown = loss.item()
+        loss = loss / k
+        loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        print(shown)
+
+
+def passes_the_sum_of_a_window(model, get_batch, optimizer, k):
+    for _ in range(1000):
+        total = 0.0
+        for _ in range(k):
+            x, y = get_batch("train")
+            loss = F.mse_loss(model(x), y) / k
+            loss.backward()
+            total += loss.item()
+        optimizer.step()
+        optimizer.zero_grad()
+        print(total)
+
+
+def passes_an_average_multiplied_back(model, train_loader, optimizer, k):
+    total = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y, reduction="sum") / k
+        loss.backward()
+        total += loss.item() * k
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+    return total / len(train_loader.dataset)
+
+
+def passes_no_accumulation(model, train_loader, optimizer, temperature):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y) / temperature
+        loss.backward()
+        optimizer.step()
+        print(loss.item())
+
+
+def passes_a_meter_multiplied_back(model, train_loader, optimizer, accum_steps):
+    meter = AverageMeter()
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / accum_steps
+        loss.backward()
+        if (i + 1) % accum_steps == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        meter.update(loss.item() * accum_steps, x.size(0))
+
+
+def misses_a_factor(model, train_loader, optimizer, k):
+    share = 1.0 / k
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) * share
+        loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        print(loss.item())  # missed BP206
+
+
+def misses_a_returned_loss(model, x, y, k):
+    loss = F.mse_loss(model(x), y) / k
+    loss.backward()
+    return loss.item()  # missed BP206

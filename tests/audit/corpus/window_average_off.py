@@ -1,0 +1,226 @@
+"""Running averages whose divisor is not the number of batches they hold."""
+
+import torch.nn.functional as F
+
+
+def finds_another_number(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 2000 == 1999:
+            print(running / 1000)  # BP204
+            running = 0.0
+
+
+def finds_another_number_counted_from_one(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader, 1):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 100 == 0:
+            print(f"loss {running / 10:.3f}")  # BP204
+            running = 0.0
+
+
+def finds_a_sum_that_is_never_reset(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 100 == 99:
+            print(running / 100)  # BP204
+
+
+def finds_an_option_that_is_never_reset(model, train_loader, optimizer, args):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if (i + 1) % args.log_every == 0:
+            print(running / args.log_every)  # BP204
+
+
+def finds_a_first_report_after_one_batch(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 50 == 0:
+            print(running / 50)  # BP204
+            running = 0.0
+
+
+def finds_an_index_after_the_loop(model, train_loader, optimizer):
+    running = 0.0
+    for step, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+    return running / step  # BP204
+
+
+def finds_an_index_of_sums(model, loader, no_grad):
+    total = 0.0
+    with no_grad():
+        for counter, (x, y) in enumerate(loader):
+            total += F.mse_loss(model(x), y).item()
+    total /= counter  # BP204
+    return total
+
+
+def finds_the_last_window_of_an_epoch(model, train_loader, optimizer, every):
+    total = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if (i + 1) % every == 0:
+            average = total / every
+            total = 0.0
+    print("epoch loss", average)  # BP204
+
+
+def passes_a_window(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 2000 == 1999:
+            print(running / 2000)
+            running = 0.0
+
+
+def passes_a_window_from_one(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader, start=1):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 50 == 0:
+            print(running / 50)
+            running = 0.0
+
+
+def passes_an_option(model, train_loader, optimizer, args):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if (i + 1) % args.log_every == 0:
+            print(running / args.log_every)
+            running = 0.0
+
+
+def passes_a_count_of_its_own(model, train_loader, optimizer):
+    running, held = 0.0, 0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        held += 1
+        if i % 50 == 0:
+            print(running / held)
+            running, held = 0.0, 0
+
+
+def passes_a_reset_under_the_same_test(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if (i + 1) % 10 == 0:
+            average = running / 10
+            running = 0.0
+            print(average)
+
+
+def passes_the_last_batch_of_a_window(model, train_loader, optimizer):
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if i % 50 == 0:
+            print(loss.item())
+
+
+def passes_a_guarded_index(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i > 0 and i % 50 == 0:
+            print(running / 50)
+            running = 0.0
+
+
+def passes_a_smoothed_loss(model, train_loader, optimizer):
+    smooth = 0.0
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        smooth = 0.9 * smooth + 0.1 * loss.item()
+    return smooth
+
+
+def misses_another_option(model, train_loader, optimizer, args):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if (i + 1) % args.log_every == 0:
+            print(running / args.batch_count)  # missed BP204
+            running = 0.0
+
+
+def misses_a_deque_that_is_too_long(model, train_loader, optimizer, deque):
+    last = deque(maxlen=100)
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        last.append(loss.item())
+        if (i + 1) % 50 == 0:
+            print(sum(last) / 50)  # missed BP204
