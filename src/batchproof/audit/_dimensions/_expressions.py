@@ -23,6 +23,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
+from batchproof.audit._dimensions._loaders import as_loader
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._methods import compared, sized
 from batchproof.audit._dimensions._names import dotted
@@ -299,7 +300,7 @@ def _dict(machine: Machine, node: ast.expr, frame: Frame) -> Value:
 def _comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.ListComp | ast.GeneratorExp | ast.SetComp)
     first = node.generators[0]
-    source = machine.evaluate(first.iter, frame)
+    source = as_loader(machine.evaluate(first.iter, frame))
     inner = Frame(frame.module, frame.name, dict(frame.names), dict(frame.born), frame.owner)
     loader = source if isinstance(source, Loader) else None
     loop = Loop(machine.loop_key(node), node, loader)

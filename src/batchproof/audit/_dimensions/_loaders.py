@@ -15,6 +15,7 @@ from batchproof.audit._dimensions._lattice import (
     Sampler,
     Several,
     Tensor,
+    Unknown,
     Value,
 )
 from batchproof.audit._dimensions._names import words_of
@@ -54,6 +55,7 @@ SAMPLERS: dict[str, Literal["all", "part", "ranks", "batches"]] = {
     f"{_DATA}RandomSampler": "all",
     f"{_DATA}BatchSampler": "batches",
 }
+_BATCHES = ("loader", "dataloader", "dl", "batches", "iterator", "iter", "loop", "pbar", "bar")
 _POSITIONS = ("dataset", "batch_size", "shuffle", "sampler", "batch_sampler")
 
 
@@ -166,6 +168,16 @@ def build_split(node: ast.Call, args: list[Value]) -> Value:
         size = number(share)
         parts.append(Dataset(f"{node.lineno}:{node.col_offset}:{place}", size, whole.key))
     return Several(tuple(parts))
+
+
+def as_loader(value: Value) -> Value:
+    """Return a loader that is built out of sight, where a name says that a value is one."""
+    if isinstance(value, Unknown) and value.text:
+        words = words_of(value.text.split("[")[0]).split()
+        batches = bool(words) and words[-1] in _BATCHES
+        if batches or "loader" in value.text.lower():
+            return Loader(value.text, value.text)
+    return value
 
 
 def wrap(loader: Loader) -> Loader:

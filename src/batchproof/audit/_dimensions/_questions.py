@@ -141,6 +141,14 @@ def role(text: str) -> str:
     return ""
 
 
+def against_best(event: Event) -> bool:
+    """Return whether a comparison is with the best value so far, by its name."""
+    sides = (
+        [event.node.left, *event.node.comparators] if isinstance(event.node, ast.Compare) else []
+    )
+    return any(word in dotted(side).lower() for side in sides for word in ("best", "min_", "_min"))
+
+
 def is_world(value: Value) -> bool:
     """Return whether a divisor is the number of ranks."""
     if isinstance(value, Count):

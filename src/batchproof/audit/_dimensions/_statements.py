@@ -23,8 +23,9 @@ from batchproof.audit._dimensions._lattice import (
     Value,
 )
 from batchproof.audit._dimensions._library import flat
+from batchproof.audit._dimensions._loaders import as_loader
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
-from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
+from batchproof.audit._dimensions._names import FunctionNode, dotted
 from batchproof.audit._dimensions._trace import Condition, Loop
 
 _WRAPPERS = {
@@ -38,7 +39,6 @@ _WRAPPERS = {
     "iter",
     "list",
 }
-_BATCHES = ("loader", "dataloader", "dl", "batches", "iterator", "iter", "loop", "pbar", "bar")
 
 
 def execute(machine: Machine, body: list[ast.stmt], frame: Frame) -> str:
@@ -171,7 +171,7 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
             return _source(machine, node.args[0], frame)
         if name in {"zip", "zip_longest"}:
             values = [machine.evaluate(argument, frame) for argument in node.args]
-            loaders = [_as_loader(v) for v in values]
+            loaders = [as_loader(v) for v in values]
             return _Source(next((v for v in loaders if isinstance(v, Loader)), UNKNOWN))
         if name in {"range", "trange"}:
             return _range(machine, node, frame)
@@ -195,21 +195,10 @@ def _range(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
     return _Source(UNKNOWN, counted=True, start=known, text=f"range:{text}")
 
 
-def _as_loader(value: Value) -> Value:
-    """Return a loader whose construction is out of sight, where a name says that it is one."""
-    if isinstance(value, Unknown) and value.text:
-        last = words_of(value.text.split("[")[0]).split()
-        if last and (last[-1] in _BATCHES or last[-1].endswith(("loader", "loaders"))):
-            return Loader(value.text, value.text)
-        if "loader" in value.text.lower():
-            return Loader(value.text, value.text)
-    return value
-
-
 def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.For | ast.AsyncFor)
     source = _source(machine, node.iter, frame)
-    value = _as_loader(source.value)
+    value = as_loader(source.value)
     if isinstance(value, Several) and 0 < len(value.items) <= 3 and not source.counted:
         constants = all(
             isinstance(item, Constant) and isinstance(item.value, str) for item in value.items

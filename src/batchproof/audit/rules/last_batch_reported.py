@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._names import words_of
-from batchproof.audit._dimensions._questions import trains
+from batchproof.audit._dimensions._questions import against_best, trains
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -39,7 +39,7 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
         return
     if event.kind in {"report", "return"} and value.scales:
         return
-    if event.kind == "compare" and not _is_best(event):
+    if event.kind == "compare" and not against_best(event):
         return
     line = value.line or event.line
     evidence = (
@@ -65,8 +65,3 @@ def _of_the_whole(name: str) -> bool:
 
 def _alone(event: Event, loop: Loop) -> bool:
     return event.function != "" and bool(loop.loader)
-
-
-def _is_best(event: Event) -> bool:
-    text = getattr(event.other, "text", "")
-    return "best" in text.lower() or "min" in text.lower()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Loader, Quantity, Tensor
-from batchproof.audit._dimensions._questions import evaluates
+from batchproof.audit._dimensions._questions import against_best, evaluates
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -23,7 +23,7 @@ def find(trace: Trace) -> Iterator[Report]:
         loop = trace.loops.get(value.over)
         if loop is None or loop.loader is None or loop in event.loops or not _shared(loop.loader):
             continue
-        if _reduced(trace, event, loop) or (event.kind == "compare" and not _is_best(event)):
+        if _reduced(trace, event, loop) or (event.kind == "compare" and not against_best(event)):
             continue
         seen.add(id(event.node))
         evidence = (
@@ -51,7 +51,3 @@ def _reduced(trace: Trace, event: Event, loop: Loop) -> bool:
     first = min((e.order for e in trace.events if loop in e.loops), default=0)
     pooled = (e for e in trace.of("reduce") if not isinstance(e.value, Tensor))
     return any(first <= e.order <= event.order for e in pooled)
-
-
-def _is_best(event: Event) -> bool:
-    return "best" in getattr(event.other, "text", "").lower()

@@ -37,9 +37,7 @@ def _seeded(trace: Trace, event: Event, by: Count) -> Iterator[Report]:
     name = dotted(right) if right is not None else ""
     begun = [e for e in trace.of("assign") if e.text == name and e.value == Constant(1)]
     place = begun[-1] if begun else event
-    evidence = (
-        f"{name or 'the counter'} begins with 1, so it ends with one sample more than were seen",
-    )
+    evidence = (f"{name or 'the counter'} begins with 1, and ends with one sample too many",)
     yield Report(place, "Σ_i loss_i / (N + 1)", "Σ_i loss_i / N", evidence)
 
 

@@ -1,0 +1,180 @@
+"""Sums over ranks that hold some samples twice, over the length of the data set."""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from lightning import Fabric
+from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
+
+
+@torch.no_grad()
+def finds_hits(model, data):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data, shuffle=False))
+    correct = torch.zeros(1)
+    for x, y in loader:
+        correct += (model(x).argmax(1) == y).sum()
+    dist.all_reduce(correct)
+    return correct / len(loader.dataset)  # BP211
+
+
+@torch.no_grad()
+def finds_a_sum_of_losses(model, data):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    total = torch.zeros(1)
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum")
+    dist.all_reduce(total)
+    return total / len(loader.dataset)  # BP211
+
+
+@torch.no_grad()
+def finds_means_times_sizes(model, data):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    total = torch.zeros(1)
+    for x, y in loader:
+        total += F.mse_loss(model(x), y) * x.size(0)
+    dist.all_reduce(total)
+    return total / len(loader.dataset)  # BP211
+
+
+@torch.no_grad()
+def finds_the_length_taken_before(model, data_loader):
+    count = len(data_loader.dataset)
+    correct = torch.zeros(1)
+    for x, y in data_loader:
+        correct += (model(x).argmax(1) == y).sum()
+    dist.all_reduce(correct)
+    return correct.item() / count  # BP211
+
+
+@torch.no_grad()
+def finds_a_helper(model, data_loader, reduce_value):
+    correct = torch.zeros(1)
+    for x, y in data_loader:
+        correct += torch.eq(model(x).argmax(1), y).sum()
+    correct = reduce_value(correct, average=False)
+    return correct.item() / len(data_loader.dataset)  # BP211
+
+
+@torch.no_grad()
+def finds_an_all_gather(model, data):
+    fabric = Fabric()
+    loader = fabric.setup_dataloaders(DataLoader(data, batch_size=8))
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return fabric.all_gather(total).sum() / len(loader.dataset)  # BP211
+
+
+@torch.no_grad()
+def finds_a_division_in_place(model, loader):
+    total = torch.zeros(1)
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum")
+    dist.all_reduce(total, op=dist.ReduceOp.SUM)
+    total /= len(loader.dataset)  # BP211
+    return total
+
+
+@torch.no_grad()
+def finds_a_reduction_to_rank_0(model, loader):
+    total = torch.zeros(1)
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum")
+    dist.reduce(total, dst=0)
+    return total / len(loader.dataset)  # BP211
+
+
+@torch.no_grad()
+def passes_a_count_of_all_ranks(model, data):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    total, seen = torch.zeros(1), torch.zeros(1)
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum")
+        seen += len(x)
+    dist.all_reduce(total)
+    dist.all_reduce(seen)
+    return total / seen
+
+
+@torch.no_grad()
+def passes_one_process(model, data):
+    loader = DataLoader(data, batch_size=8)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_every_sample_on_every_rank(model, data):
+    loader = DataLoader(data, batch_size=8, sampler=SequentialSampler(data))
+    total = torch.zeros(1)
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum")
+    return total / len(loader.dataset)
+
+
+def passes_a_training_loop(model, data, optimizer):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    total = torch.zeros(1)
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y, reduction="sum")
+        loss.backward()
+        optimizer.step()
+        total += loss.detach()
+    dist.all_reduce(total)
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_gather_for_metrics(model, loader, accelerator):
+    total = 0.0
+    for x, y in loader:
+        losses = accelerator.gather_for_metrics(F.mse_loss(model(x), y, reduction="none"))
+        total += losses.sum().item()
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_a_sum_that_is_not_reduced(model, loader):
+    correct = 0
+    for x, y in loader:
+        correct += (model(x).argmax(1) == y).sum().item()
+    return correct / len(loader.dataset)
+
+
+@torch.no_grad()
+def passes_a_maximum(model, loader):
+    worst = torch.zeros(1)
+    for x, y in loader:
+        worst = torch.maximum(worst, F.mse_loss(model(x), y, reduction="none").max())
+    dist.all_reduce(worst, op=dist.ReduceOp.MAX)
+    return worst
+
+
+@torch.no_grad()
+def passes_the_length_of_the_sampler(model, data):
+    sampler = DistributedSampler(data)
+    loader = DataLoader(data, batch_size=8, sampler=sampler)
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    return total / seen, len(sampler)
+
+
+@torch.no_grad()
+def misses_a_metric_object(model, data, metric):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    for x, y in loader:
+        metric.update(model(x), y)  # missed BP211
+    return metric.compute()
+
+
+@torch.no_grad()
+def misses_predictions_gathered_whole(model, data, gather):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    predictions = [model(x) for x, _ in loader]
+    return gather(torch.cat(predictions))  # missed BP211

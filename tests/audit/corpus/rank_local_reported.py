@@ -1,0 +1,203 @@
+"""Numbers of one rank reported as those of all."""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from accelerate import Accelerator
+from lightning import Fabric
+from torch.utils.data import DataLoader, DistributedSampler
+
+
+@torch.no_grad()
+def finds_a_printed_mean(model, val_data):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    print("validation loss", total / seen)  # BP212
+
+
+@torch.no_grad()
+def finds_a_logged_accuracy(model, val_data, writer):
+    sampler = DistributedSampler(val_data, shuffle=False)
+    loader = DataLoader(val_data, batch_size=8, sampler=sampler)
+    correct, seen = 0, 0
+    for x, y in loader:
+        correct += (model(x).argmax(1) == y).sum().item()
+        seen += len(y)
+    writer.add_scalar("val/accuracy", correct / seen)  # BP212
+
+
+@torch.no_grad()
+def finds_the_best_of_one_rank(model, val_data):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    best_loss = 1e9
+    for _ in range(10):
+        total, seen = 0.0, 0
+        for x, y in loader:
+            total += F.mse_loss(model(x), y, reduction="sum").item()
+            seen += len(x)
+        val_loss = total / seen
+        if val_loss < best_loss:  # BP212
+            best_loss = val_loss
+            torch.save(model.state_dict(), "best.pt")
+
+
+@torch.no_grad()
+def finds_a_prepared_loader(model, val_data):
+    accelerator = Accelerator()
+    loader = accelerator.prepare(DataLoader(val_data, batch_size=8))
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    accelerator.print(total / seen)  # BP212
+
+
+@torch.no_grad()
+def finds_a_loader_of_fabric(model, val_data):
+    fabric = Fabric()
+    loader = fabric.setup_dataloaders(DataLoader(val_data, batch_size=8))
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    fabric.print(f"loss {total / seen:.3f}")  # BP212
+
+
+@torch.no_grad()
+def _loss(model, loader):
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    return total / seen
+
+
+def finds_a_loss_of_a_function(model, val_data, logger):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    value = _loss(model, loader)
+    logger.info("loss %s", value)  # BP212
+
+
+@torch.no_grad()
+def finds_a_sum(model, val_data):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    correct = 0
+    for x, y in loader:
+        correct += (model(x).argmax(1) == y).sum().item()
+    print("correct", correct)  # BP212
+
+
+def finds_rank_0_alone(model, val_data, rank):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    value = _loss(model, loader)
+    if rank == 0:
+        print(value)  # BP212
+
+
+@torch.no_grad()
+def passes_sums_of_all_ranks(model, val_data):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    sums = torch.zeros(2)
+    for x, y in loader:
+        sums[0] += F.mse_loss(model(x), y, reduction="sum")
+        sums[1] += len(x)
+    dist.all_reduce(sums)
+    print(sums[0] / sums[1])
+
+
+@torch.no_grad()
+def passes_a_reduction_of_each(model, val_data):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    total, seen = torch.zeros(1), torch.zeros(1)
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum")
+        seen += len(x)
+    dist.all_reduce(total)
+    dist.all_reduce(seen)
+    print(total / seen)
+
+
+@torch.no_grad()
+def passes_one_process(model, val_data):
+    loader = DataLoader(val_data, batch_size=8)
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    print(total / seen)
+
+
+@torch.no_grad()
+def passes_a_gathered_loss(model, val_data):
+    accelerator = Accelerator()
+    loader = accelerator.prepare(DataLoader(val_data, batch_size=8))
+    total, seen = 0.0, 0
+    for x, y in loader:
+        losses = accelerator.gather_for_metrics(F.mse_loss(model(x), y, reduction="none"))
+        total += losses.sum().item()
+        seen += len(losses)
+    accelerator.print(total / seen)
+
+
+def passes_a_training_loss_of_a_step(model, data, optimizer):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    for i, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if i % 100 == 0:
+            print(loss.item())
+
+
+@torch.no_grad()
+def passes_a_helper(model, val_data, reduce_tensor):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    total, seen = torch.zeros(1), torch.zeros(1)
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum")
+        seen += len(x)
+    total, seen = reduce_tensor(total), reduce_tensor(seen)
+    print(total / seen)
+
+
+@torch.no_grad()
+def passes_a_loader_out_of_sight(model, val_loader):
+    total, seen = 0.0, 0
+    for x, y in val_loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    print(total / seen)
+
+
+@torch.no_grad()
+def passes_a_value_that_is_returned(model, val_data):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    return total, seen
+
+
+@torch.no_grad()
+def misses_a_sampler_of_its_own(model, val_data, rank_sampler):
+    loader = DataLoader(val_data, batch_size=8, sampler=rank_sampler)
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    print(total / seen)  # missed BP212
+
+
+@torch.no_grad()
+def misses_a_share_by_index(model, val_data, rank, world_size):
+    total, seen = 0.0, 0
+    for i in range(rank, len(val_data), world_size):
+        x, y = val_data[i]
+        total += F.mse_loss(model(x), y).item()
+        seen += 1
+    print(total / seen)  # missed BP212

@@ -1,0 +1,156 @@
+"""Roots and ratios of batches, averaged."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+
+@torch.no_grad()
+def finds_a_root(model, loader):
+    total = 0.0
+    for x, y in loader:
+        total += torch.sqrt(F.mse_loss(model(x), y)).item()
+    return total / len(loader)  # BP208 likely
+
+
+@torch.no_grad()
+def finds_a_root_of_math(model, loader):
+    total = 0.0
+    for x, y in loader:
+        total += math.sqrt(F.mse_loss(model(x), y).item())
+    return total / len(loader)  # BP208 likely
+
+
+@torch.no_grad()
+def finds_a_power(model, loader):
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item() ** 0.5
+    return total / len(loader)  # BP208 likely
+
+
+@torch.no_grad()
+def finds_a_perplexity(model, loader):
+    total = 0.0
+    for x, y in loader:
+        total += torch.exp(F.cross_entropy(model(x), y)).item()
+    return total / len(loader)  # BP208 likely
+
+
+@torch.no_grad()
+def finds_a_list_of_roots(model, loader):
+    roots = []
+    for x, y in loader:
+        roots.append(F.mse_loss(model(x), y).sqrt().item())
+    return np.mean(roots)  # BP208 likely
+
+
+@torch.no_grad()
+def finds_a_name_for_the_root(model, loader):
+    total = 0.0
+    for x, y in loader:
+        rmse = torch.sqrt(F.mse_loss(model(x), y))
+        total += rmse.item()
+    return total / len(loader)  # BP208 likely
+
+
+@torch.no_grad()
+def finds_a_counter(model, loader):
+    total, batches = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).sqrt().item()
+        batches += 1
+    return total / batches  # BP208 likely
+
+
+@torch.no_grad()
+def finds_full_batches_too(model, data):
+    loader = DataLoader(data, batch_size=64, drop_last=True)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).sqrt().item()
+    return total / len(loader)  # BP208 likely
+
+
+@torch.no_grad()
+def passes_one_root(model, loader):
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += y.numel()
+    return math.sqrt(total / seen)
+
+
+@torch.no_grad()
+def passes_one_exponential(model, loader):
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y, reduction="sum").item()
+        seen += len(y)
+    return math.exp(total / seen)
+
+
+@torch.no_grad()
+def passes_roots_of_samples(model, loader):
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="none").sqrt().sum().item()
+        seen += len(x)
+    return total / seen
+
+
+@torch.no_grad()
+def passes_hits(model, loader):
+    correct, seen = 0, 0
+    for x, y in loader:
+        correct += (model(x).argmax(1) == y).sum().item()
+        seen += len(y)
+    return correct / seen
+
+
+@torch.no_grad()
+def passes_a_root_of_everything(model, loader):
+    outputs, targets = [], []
+    for x, y in loader:
+        outputs.append(model(x))
+        targets.append(y)
+    return torch.sqrt(F.mse_loss(torch.cat(outputs), torch.cat(targets)))
+
+
+def passes_a_loss_that_is_a_root(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = torch.sqrt(F.mse_loss(model(x), y))
+        loss.backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def passes_a_printed_root(model, loader):
+    for x, y in loader:
+        print(torch.sqrt(F.mse_loss(model(x), y)).item())
+
+
+@torch.no_grad()
+def passes_a_largest_root(model, loader):
+    return max(F.mse_loss(model(x), y).item() ** 0.5 for x, y in loader)
+
+
+@torch.no_grad()
+def misses_a_score_out_of_sight(model, loader, f1_score):
+    total = 0.0
+    for x, y in loader:
+        total += f1_score(model(x), y)
+    return total / len(loader)  # missed BP208
+
+
+@torch.no_grad()
+def misses_a_score_of_counts(model, loader, counts):
+    total = 0.0
+    for x, y in loader:
+        hits, false = counts(model(x), y)
+        total += 2 * hits / (2 * hits + false)
+    return total / len(loader)  # missed BP208
