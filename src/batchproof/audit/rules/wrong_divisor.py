@@ -29,11 +29,8 @@ def _seeded(trace: Trace, event: Event, by: Count) -> Iterator[Report]:
     """Yield a counter of samples that begins with 1."""
     if by.unit != "seen" or by.plus != 1:
         return
-    right = (
-        event.node.right
-        if isinstance(event.node, ast.BinOp)
-        else getattr(event.node, "value", None)
-    )
+    node = event.node
+    right = node.right if isinstance(node, ast.BinOp) else getattr(node, "value", None)
     name = dotted(right) if right is not None else ""
     begun = [e for e in trace.of("assign") if e.text == name and e.value == Constant(1)]
     place = begun[-1] if begun else event
