@@ -35,6 +35,7 @@ benchmarks: $(PEERS)/ready
 	$(PEERS)/bin/python benchmarks/meter.py
 	$(PEERS)/bin/python benchmarks/linear_cross_entropy.py
 	$(PEERS)/bin/python benchmarks/step.py
+	$(PEERS)/bin/python benchmarks/cut.py
 	$(PEERS)/bin/python benchmarks/ranks.py
 	$(PEERS)/bin/python benchmarks/ranks_simulation.py
 	$(PEERS)/bin/python benchmarks/check.py
