@@ -148,7 +148,8 @@ def _means_of_means(series: Series, ranges: Ranges) -> Iterator[Reading]:
     yield name, f"the mean of the batch means {where}", means / ranges.batches, tier
     weighted = ranges.sums(series.mean * series.samples) / ranges.sums(series.samples)
     yield name, f"the batch means weighted by samples {where}", weighted, tier
-    yield "not-divided", f"the sum of the batch means {where}", means, RARE
+    if ranges.rule in {PASS, NTH}:
+        yield "not-divided", f"the sum of the batch means {where}", means, RARE
 
 
 def _wrong_counts(series: Series, ranges: Ranges, facts: Facts) -> Iterator[Reading]:

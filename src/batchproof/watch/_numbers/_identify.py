@@ -83,7 +83,7 @@ def _all_of(series: Series, slot: Slot, lines: Sequence[Line], facts: Facts) -> 
             series,
             ranges,
             facts,
-            closing=closes_pass(series, ranges, of_epochs=slot.of_epochs),
+            closing=closes_pass(series, ranges, of_passes=slot.of_passes),
         )
     ]
 

@@ -56,7 +56,7 @@ class Numbers:
         """Return what the numbers are, those of which nothing is certain left out."""
         if self._watcher is None or self._recorder is None or self._loaders is None:
             return []
-        series = series_of(self._watcher.losses, self._loaders)
+        series = series_of(self._watcher.losses, self._loaders, self._watcher.steps)
         facts = _facts(self._watcher.steps, self._loaders.passes)
         found = (reading_of(slot, series, facts) for slot in self._recorder.slots)
         return [reading for reading in found if reading is not None]

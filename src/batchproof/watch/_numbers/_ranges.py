@@ -79,13 +79,13 @@ def ranges_of(series: Series, lines: Sequence[Line]) -> list[Ranges]:
     return found
 
 
-def closes_pass(series: Series, ranges: Ranges, *, of_epochs: bool) -> bool:
-    """Tell whether every line was shown where a pass ended, and is the only one of its pass.
+def closes_pass(series: Series, ranges: Ranges, *, of_passes: bool) -> bool:
+    """Tell whether every line was shown where a pass ended, alone, as the result of the pass.
 
     Args:
         series: the batches.
         ranges: the pass of each line.
-        of_epochs: whether the lines speak of epochs.
+        of_passes: whether the lines speak of whole passes; those of a training must.
     """
     if ranges.rule not in {PASS, NTH} or len(set(ranges.first.tolist())) < len(ranges.first):
         return False
@@ -93,8 +93,5 @@ def closes_pass(series: Series, ranges: Ranges, *, of_epochs: bool) -> bool:
     if not all(place in ends for place in ranges.last.tolist()):
         return False
     loaders = [series.loader_of(int(place) - 1) for place in ranges.last]
-    return (
-        all(loader is not None and loader.whole for loader in loaders)
-        or of_epochs
-        or (len(series.starts) > 1)
-    )
+    known = all(loader is not None and loader.whole for loader in loaders)
+    return of_passes or (not series.training and (known or len(series.starts) > 1))

@@ -1,13 +1,13 @@
 """The batches of one loss in order, and the passes that they form."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batchproof.watch._events import LossEvent
+from batchproof.watch._events import Contribution, LossEvent, StepEvent
 from batchproof.watch._numbers._loaders import LoaderPass, Loaders
 
 Numbers = NDArray[np.float64]
@@ -72,17 +72,27 @@ class Series:
         return self.passes[number] if number >= 0 else None
 
 
-def series_of(losses: Sequence[LossEvent], loaders: Loaders) -> list[Series]:
+def series_of(
+    losses: Sequence[LossEvent], loaders: Loaders, steps: Sequence[StepEvent] = ()
+) -> list[Series]:
     """Return the losses by line of code and mode, and their hits where classes were chosen.
+
+    Losses that entered one backward pass together are terms of one objective: each term is a series
+    of its own, and their weighted sum is one more.
 
     Args:
         losses: in the order in which they were computed.
         loaders: the passes over data in the same time.
+        steps: the optimiser steps in the same time.
     """
-    groups: dict[tuple[str, bool, str], list[LossEvent]] = {}
+    parts = {part.loss: part for step in steps for part in step.contributions}
+    groups: dict[tuple[object, ...], list[LossEvent]] = {}
     for event in losses:
         if event.kind != "log_softmax":
-            groups.setdefault((event.site, event.training, event.kind), []).append(event)
+            term = parts[event.index].term if event.index in parts else -1
+            key = (event.site, event.training, event.kind, term)
+            groups.setdefault(key, []).append(event)
+    groups |= _objectives(losses, steps)
     others = np.array(sorted({e.index for e in losses}), dtype=np.int64)
     found = []
     for events in groups.values():
@@ -90,6 +100,51 @@ def series_of(losses: Sequence[LossEvent], loaders: Loaders) -> list[Series]:
         if all(event.hits is not None for event in events):
             found.append(_series("accuracy", events, loaders, others))
     return found
+
+
+def _objectives(
+    losses: Sequence[LossEvent], steps: Sequence[StepEvent]
+) -> dict[tuple[object, ...], list[LossEvent]]:
+    """Return the objectives of several terms, by the terms that they have."""
+    by_index = {event.index: event for event in losses}
+    found: dict[tuple[object, ...], list[LossEvent]] = {}
+    for step in steps:
+        passes: dict[int, list[Contribution]] = {}
+        for part in step.contributions:
+            if part.loss in by_index:
+                passes.setdefault(part.backward, []).append(part)
+        for parts in passes.values():
+            if len(parts) > 1 and len({part.term for part in parts}) == len(parts):
+                terms = ("objective", *(part.term for part in parts))
+                found.setdefault(terms, []).append(_objective(parts, by_index, len(passes)))
+    return found
+
+
+def _objective(
+    parts: Sequence[Contribution], by_index: Mapping[int, LossEvent], passes: int
+) -> LossEvent:
+    """Return what one backward pass began from, as if it were one loss, a mean over samples."""
+    events = [by_index[part.loss] for part in parts]
+    # loss / k before each of k backward passes is the objective over k
+    times = passes if passes * max(part.mass for part in parts) < 1.5 else 1
+    value = times * sum(
+        part.mass * event.total / event.weight
+        for part, event in zip(parts, events, strict=True)
+        if event.weight
+    )
+    last, samples = events[-1], max(event.samples for event in events)
+    return replace(
+        last,
+        kind="objective",
+        reduction="mean",
+        value=value,
+        total=value * samples,
+        weight=float(samples),
+        elements=float(samples),
+        samples=samples,
+        hits=None,
+        sample_means=None,
+    )
 
 
 def _series(quantity: str, events: list[LossEvent], loaders: Loaders, all_stamps: Places) -> Series:

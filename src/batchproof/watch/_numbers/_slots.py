@@ -24,7 +24,12 @@ _OTHER = re.compile(
 )
 _LOSS = re.compile(r"loss|acc|mse|nll|ppl|perplex|entropy|error|\bmae\b")
 _UNITS = re.compile(r"^ ?(?:s|sec|secs|seconds|ms|us|min|m|h|it/s|s/it|[kMG]i?B|MB/s|x)\b")
-_EPOCH = re.compile(r"epoch|pass\b", re.IGNORECASE)
+_PASS = re.compile(
+    r"(?<![a-z])(?:epochs?|pass|avg|average|mean|train(?:ing)?|val(?:id(?:ation)?)?|test(?:ing)?|"
+    r"eval(?:uation)?)(?![a-z])",
+    re.IGNORECASE,
+)
+_BATCH = re.compile(r"\b(?:last|batch|step|iter|iteration|update)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,10 @@ class Slot:
             del self.lines[MOST_LINES // 2]
 
     @property
-    def of_epochs(self) -> bool:
-        """Tell whether its lines speak of epochs."""
-        return bool(_EPOCH.search(self.lines[0].text)) if self.lines else False
+    def of_passes(self) -> bool:
+        """Tell whether its lines speak of whole passes: of epochs, averages, train, val or test."""
+        text = self.lines[0].text if self.lines else ""
+        return bool(_PASS.search(text)) and not _BATCH.search(self.label)
 
 
 def is_other(label: str, after: str) -> bool:
