@@ -45,8 +45,8 @@ def test_a_number_does_not_meet_the_values_beside_it(units, digits):
 
 
 def test_the_words_before_a_number_are_its_label():
-    labels = [shown.label for shown, _ in numbers_in("train loss: 0.5 | val/acc = 0.25, 0.75")]
-    assert labels == ["train loss", "val/acc", ""]
+    labels = [shown.label for shown, _ in numbers_in("train loss: 5e-01 (0.5) val/acc = 0.25")]
+    assert labels == ["train loss", "", "val/acc"]
 
 
 def test_colours_are_not_part_of_a_line():

@@ -73,13 +73,15 @@ def numbers_in(line: str) -> Iterator[tuple[Shown, tuple[int, int]]]:
         >>> [(n.text, n.half) for n, _ in numbers_in("epoch 3: loss 0.693, acc=91.50%")]
         [('3', 0.5), ('0.693', 0.0005), ('91.50%', 0.005)]
     """
+    before = 0
     for match in _NUMBER.finditer(line):
         text = match[0].rstrip(".")
         if not any(character.isdigit() for character in text):
             continue
         end = match.start() + len(text)
         percent = line[end : end + 1] == "%"
-        words = _WORD.search(line[: match.start()])
+        words = _WORD.search(line[before : match.start()])
+        before = end
         label = words[0].strip(" :=([{'\",|>-\t") if words else ""
         half = _half(text)
         number = Shown(text + "%" * percent, float(text.replace(",", "")), half, label)
