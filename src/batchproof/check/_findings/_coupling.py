@@ -1,7 +1,7 @@
 """Coupled samples of a micro-batch: positive evidence, by touching two of them.
 
 What a module makes of samples i and j is moved by a little, of each alone and of both. Sums over
-samples, and weights that do not hang on what the model says, do not mix the two:
+samples, and weights that do not depend on what the model says, do not mix the two:
 
     g(i and j moved) - g(i moved) - g(j moved) + g(neither moved) = 0
 
@@ -133,14 +133,14 @@ def _tables(runner: Runner) -> list[tuple[str, bool]]:
     """
     if runner.count < 4:
         return []
-    found = []
+    tables = []
     for path, leaf in leaves(make_batch(runner.subject, runner.whole().pieces[0])):
         if not leaf.is_floating_point() or leaf.ndim == 0 or len(leaf) != runner.count:
             continue
         trades = not bool((leaf < 0).any())
         if not trades or (leaf.ndim > 1 and not bool(((leaf == 0) | (leaf == 1)).all())):
-            found.append((path, trades))
-    return found
+            tables.append((path, trades))
+    return tables
 
 
 def _traded(runner: Runner, path: str, trades: bool) -> float:  # noqa: FBT001
@@ -246,12 +246,12 @@ def _places(runner: Runner) -> list[Place]:
         except ProbeError:
             return []
         looks.append(look.shapes)
-    found = []
+    places = []
     for name, shape in looks[-1].items():
         for dim in range(len(shape)):
             shapes = [look.get(name, ()) for look in looks]
             lengths = [s[dim] if dim < len(s) else 0 for s in shapes]
             if lengths == list(sizes):
-                found.append(Place(name, dim))
+                places.append(Place(name, dim))
                 break
-    return list(dict.fromkeys([*found[:1], *found[-1:]]))
+    return list(dict.fromkeys([*places[:1], *places[-1:]]))

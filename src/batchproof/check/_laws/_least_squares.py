@@ -23,7 +23,7 @@ _WIDTH = 8
 def free_weights(
     singles: Tensor,
     subsets: Sequence[tuple[int, ...]],
-    seen: Tensor,
+    measured: Tensor,
     known: Tensor | None,
     *,
     tolerance: float,
@@ -34,7 +34,7 @@ def free_weights(
     Args:
         singles: what single samples give, one a row.
         subsets: samples of the micro-batches.
-        seen: what the micro-batches give, one a row.
+        measured: what the micro-batches give, one a row.
         known: for each subset the shares of the samples in the first mean; None to find both.
         tolerance: of the residual, relative.
         starts: how often the search begins anew.
@@ -46,8 +46,8 @@ def free_weights(
     inside = torch.zeros(len(subsets), count, dtype=torch.float64)
     for row, samples in enumerate(subsets):
         inside[row, list(samples)] = 1.0
-    scale = seen.norm(dim=1, keepdim=True).clamp_min(1e-6 * float(seen.norm(dim=1).max()))
-    single, many = _narrow(singles, seen)
+    scale = measured.norm(dim=1, keepdim=True).clamp_min(1e-6 * float(measured.norm(dim=1).max()))
+    single, many = _narrow(singles, measured)
     vectors = 1 if known is not None else 2
 
     def rest(weights: Tensor) -> Tensor:
@@ -62,9 +62,9 @@ def free_weights(
     draw = torch.Generator().manual_seed(0)
     for _ in range(starts):
         start = torch.randn(vectors * count, generator=draw, dtype=torch.float64).exp()
-        found, size = _descend(rest, start)
-        if size <= tolerance and bool((found > -1e-6).all()):
-            return tuple(w.clamp_min(0) / w.mean() for w in found.reshape(vectors, count))
+        weights, size = _descend(rest, start)
+        if size <= tolerance and bool((weights > -1e-6).all()):
+            return tuple(w.clamp_min(0) / w.mean() for w in weights.reshape(vectors, count))
     return None
 
 
@@ -74,14 +74,14 @@ def _shares(inside: Tensor, weights: Tensor) -> Tensor:
     return torch.where(total == 0, 0.0, parts / torch.where(total == 0, 1.0, total))
 
 
-def _narrow(singles: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+def _narrow(singles: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
     """Return both in a few random directions: every linear equation stays true."""
     width = singles.shape[1]
     if width <= _WIDTH:
-        return singles, seen
+        return singles, measured
     draw = torch.Generator().manual_seed(1)
     turn = torch.randn(width, _WIDTH, generator=draw, dtype=torch.float64) / width**0.5
-    return singles @ turn, seen @ turn
+    return singles @ turn, measured @ turn
 
 
 def _descend(rest: Callable[[Tensor], Tensor], weights: Tensor) -> tuple[Tensor, float]:

@@ -12,7 +12,7 @@ first term, its rows are measured with the padding that they have, R, and
 B has one row a sample, and there are more equations than samples: the residual is a proof.
 
 Micro-batches alone come first and say what the weights are (a count in the batches, or, where none
-fits, weights found by _free.py). Whole windows then say the rule of each term.
+fits, weights recovered by _free.py). Whole windows then say the rule of each term.
 """
 
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ class Equations:
 
     search: Search
     cuts: tuple[Cut, ...]
-    seen: Tensor
+    measured: Tensor
 
     @property
     def single(self) -> Tensor:
@@ -92,20 +92,20 @@ def find_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
     n = search.quantity.facts.count
     micro = _equations(search, _alone(search)) if n > 2 else None
     whole = _equations(search, _windows(search, cuts)) if n > 2 else None
-    if micro is None or whole is None or _counts_only(micro.seen):
+    if micro is None or whole is None or _counts_only(micro.measured):
         return None
-    found = next(_splits(whole, _pairs(micro), search.limit), None)
+    split = next(_splits(whole, _pairs(micro), search.limit), None)
     facts = search.quantity.facts
-    if found is None and (facts.beside is not None or facts.padding):
-        found = _padded_split(search, _own(cuts))
-    if found is None and search.plain is None and search.padding is None:
-        found = next(_splits(whole, _found(micro), search.limit), None)
-    return found
+    if split is None and (facts.beside is not None or facts.padding):
+        split = _padded_split(search, _own(cuts))
+    if split is None and search.plain is None and search.padding is None:
+        split = next(_splits(whole, _recovered_pairs(micro), search.limit), None)
+    return split
 
 
-def _counts_only(seen: Tensor) -> bool:
+def _counts_only(measured: Tensor) -> bool:
     """Tell whether single numbers repeat, as shares of hits do: too little to tell terms by."""
-    return seen.shape[1] == 1 and len(set(seen.flatten().tolist())) < 0.75 * len(seen)
+    return measured.shape[1] == 1 and len(set(measured.flatten().tolist())) < 0.75 * len(measured)
 
 
 def follows(search: Search, cuts: Sequence[Cut], split: Split) -> bool:
@@ -173,13 +173,13 @@ def more_subsets(search: Search) -> list[Cut]:
 def _equations(search: Search, cuts: Sequence[Cut]) -> Equations | None:
     unlike = tuple({(c.ranks, c.before): c for c in cuts}.values())
     try:
-        seen = search.quantity.rows(unlike)
+        measured = search.quantity.rows(unlike)
     except ProbeError:
         if search.quantity.runner.subject.kind != "evaluate":
             raise
         # an evaluation whose loader takes one batch size cannot be given ragged batches
         return None
-    return Equations(search, unlike, seen) if bool(torch.isfinite(seen).all()) else None
+    return Equations(search, unlike, measured) if bool(torch.isfinite(measured).all()) else None
 
 
 def _counted(search: Search) -> list[Micro]:
@@ -201,22 +201,22 @@ def _pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
     yield from (p for p in combinations(terms, 2) if _solved(equations, *p) <= fit)
 
 
-def _found(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
+def _recovered_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
     """Yield pairs in which the weights of one term, or of both, are no count in the batches."""
     terms = [*_counted(equations.search), summed()]
     subsets = [cut.pieces[0].samples for cut in equations.cuts]
-    stacked = compress(torch.cat([equations.seen, equations.single]))
-    seen, single = stacked[: len(subsets)], stacked[len(subsets) :]
+    stacked = compress(torch.cat([equations.measured, equations.single]))
+    measured, single = stacked[: len(subsets)], stacked[len(subsets) :]
     for term in [terms[0], terms[-1], *terms[1:4], None]:
-        if term is None and seen.shape[1] < 4:
+        if term is None and measured.shape[1] < 4:
             return
         known = None if term is None else equations.shares(term, EXACT)[1]
         starts = _STARTS if term is None or term is terms[0] else _STARTS // 4
-        found = free_weights(
-            single, subsets, seen, known, tolerance=equations.search.limit, starts=starts
+        recovered = free_weights(
+            single, subsets, measured, known, tolerance=equations.search.limit, starts=starts
         )
-        if found is not None:
-            micros = [ratio(weights, "recovered") for weights in found]
+        if recovered is not None:
+            micros = [ratio(weights, "recovered") for weights in recovered]
             yield (term or micros[0], micros[-1])
             return
 
@@ -244,12 +244,12 @@ def _solve(
 ) -> tuple[float, Tensor]:
     known, left = equations.shares(first[1], first[0])
     _, right = equations.shares(second[1], second[0])
-    delta, seen = right - left, equations.seen
+    delta, measured = right - left, equations.measured
     rank = int(torch.linalg.matrix_rank(delta, rtol=1e-9))
-    if len(seen) - rank < _SPARE or rank == 0:
+    if len(measured) - rank < _SPARE or rank == 0:
         return float("inf"), known
-    part = torch.linalg.pinv(delta, rtol=1e-9) @ (seen - known)
-    return misfit(known + delta @ part, seen), part
+    part = torch.linalg.pinv(delta, rtol=1e-9) @ (measured - known)
+    return misfit(known + delta @ part, measured), part
 
 
 def _splits(

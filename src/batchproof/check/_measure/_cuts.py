@@ -131,7 +131,7 @@ class Facts:
         beside: the index of the sample that is padded widest, where widths differ.
         padding: whether a `pad` callable was given.
         window: micro-batches a window, for loops that take a loader.
-        mask: where a sample says which of its elements count, where that was found.
+        mask: where a sample says which of its elements count, where that was cuts.
         unmasked: whether samples look as if some elements could count and others not, but no
             fully masked sample could be made.
         shares: which samples the batches of each rank hold, where a loader shares them out.
@@ -161,31 +161,31 @@ def standard_cuts(
     """
     n, most = facts.count, facts.window or facts.count
     order = list(range(n))
-    found = [cut_of("whole", [order])]
+    cuts = [cut_of("whole", [order])]
     if n > 1:
-        found += [
+        cuts += [
             cut_of("one-by-one", split(order, even_sizes(n, min(n, most)))),
             cut_of("halves", split(order, even_sizes(n, 2))),
         ]
     if n > 2:
         by_length = sorted(order, key=lambda i: facts.lengths[i])
         shuffled = random.Random(f"permuted {n}").sample(order, n)
-        found += [
+        cuts += [
             cut_of("uneven", split(order, [1, n - 1])),
             cut_of("ragged-1", split(order, ragged_sizes(n, 1, most))),
             cut_of("ragged-2", split(order, ragged_sizes(n, 2, most))),
             cut_of("permuted", split(shuffled, ragged_sizes(n, 3, most))),
         ]
         if len(set(facts.lengths)) > 1:
-            found.append(cut_of("sorted", split(by_length, ragged_sizes(n, 4, min(3, most)))))
-    found = [cut for cut in found if len(cut.pieces) <= most]
+            cuts.append(cut_of("sorted", split(by_length, ragged_sizes(n, 4, min(3, most)))))
+    cuts = [cut for cut in cuts if len(cut.pieces) <= most]
     if every_size:
-        found += [_batches_of(size, n) for size in range(2, min(n, 9))]
-    found += _special_cuts(facts)
+        cuts += [_batches_of(size, n) for size in range(2, min(n, 9))]
+    cuts += _special_cuts(facts)
     for world in worlds:
         if world > 1:
-            found += own_cuts(n, world) if own_shards else rank_cuts(n, world)
-    return found
+            cuts += own_cuts(n, world) if own_shards else rank_cuts(n, world)
+    return cuts
 
 
 def _batches_of(size: int, n: int) -> Cut:
@@ -199,23 +199,23 @@ def _batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
 def _special_cuts(facts: Facts) -> list[Cut]:
     n, most = facts.count, facts.window or max(facts.count, 3)
     halves = split(range(n), even_sizes(n, 2)) if n > 1 else [(0,)]
-    found = []
+    cuts = []
     if facts.masked and most >= 3 and n > 1:
         masked = cut_of("masked", [halves[0], (n,), halves[1]])
-        found.append(replace(masked, reference="whole+masked"))
+        cuts.append(replace(masked, reference="whole+masked"))
     singles = [MicroBatch((i,)) for i in range(n)]
     if facts.window and facts.window < n:
         singles = [MicroBatch(piece) for piece in split(range(n), even_sizes(n, facts.window))]
     if facts.beside is not None:
         wide = (replace(piece, beside=(facts.beside,)) for piece in singles)
-        found.append(Cut("padded", (tuple(wide),)))
+        cuts.append(Cut("padded", (tuple(wide),)))
     elif facts.padding:
-        found.append(Cut("padded", (tuple(replace(piece, padded=True) for piece in singles),)))
+        cuts.append(Cut("padded", (tuple(replace(piece, padded=True) for piece in singles),)))
     if facts.window and facts.window > 1 and n >= facts.window:
         full = tuple(MicroBatch(piece) for piece in split(range(n), even_sizes(n, facts.window)))
         short = tuple(MicroBatch(p) for p in split(range(n), even_sizes(n, facts.window - 1)))
-        found.append(Cut("short-last-window", (short,), before=full))
-    return found
+        cuts.append(Cut("short-last-window", (short,), before=full))
+    return cuts
 
 
 def rank_cuts(n: int, world: int) -> list[Cut]:
@@ -223,13 +223,13 @@ def rank_cuts(n: int, world: int) -> list[Cut]:
     order = list(range(n))
     shares = split(order, even_sizes(n, world))
     heavy = split(order, [n - world + 1, *[1] * (world - 1)])
-    found = [Cut(f"ranks-{world}-even", tuple((MicroBatch(s),) for s in shares if s))]
+    cuts = [Cut(f"ranks-{world}-even", tuple((MicroBatch(s),) for s in shares if s))]
     if n > world:
-        found.append(Cut(f"ranks-{world}-uneven", tuple((MicroBatch(s),) for s in heavy)))
+        cuts.append(Cut(f"ranks-{world}-uneven", tuple((MicroBatch(s),) for s in heavy)))
     rest = split(order, even_sizes(n, world - 1))
     empty: list[tuple[MicroBatch, ...]] = [(MicroBatch(s),) for s in rest]
-    found.append(Cut(f"ranks-{world}-empty", (*empty, ())))
-    return [cut for cut in found if len(cut.ranks) == world]
+    cuts.append(Cut(f"ranks-{world}-empty", (*empty, ())))
+    return [cut for cut in cuts if len(cut.ranks) == world]
 
 
 def own_cuts(n: int, world: int) -> list[Cut]:
@@ -241,13 +241,13 @@ def own_cuts(n: int, world: int) -> list[Cut]:
         n: number of samples.
         world: number of ranks.
     """
-    found = []
+    cuts = []
     for name, sizes in (("all", [1] * n), ("all-but-one", [2, *[1] * (n - 2)])):
         pieces = [MicroBatch(samples) for samples in split(range(n), sizes)]
         shares = split(range(len(pieces)), even_sizes(len(pieces), world))
         ranks = tuple(tuple(pieces[i] for i in share) for share in shares)
-        found.append(Cut(f"ranks-{world}-{name}", ranks))
-    return found
+        cuts.append(Cut(f"ranks-{world}-{name}", ranks))
+    return cuts
 
 
 def sized_cuts(n: int, worlds: Sequence[int]) -> list[Cut]:
@@ -272,12 +272,12 @@ def sized_cuts(n: int, worlds: Sequence[int]) -> list[Cut]:
 
 def extra_cuts(n: int, count: int, most: int | None = None) -> list[Cut]:
     """Return further random cuts, each over another order, for fits that need many equations."""
-    found = []
+    cuts = []
     for seed in range(count):
         order = random.Random(f"extra {seed}").sample(range(n), n)
         sizes = ragged_sizes(n, 100 + seed, min(most or n, 2 + seed % 3))
-        found.append(cut_of(f"extra-{seed}", split(order, sizes)))
-    return found
+        cuts.append(cut_of(f"extra-{seed}", split(order, sizes)))
+    return cuts
 
 
 Chosen = str | Sequence[str | Cut] | Mapping[str, Sequence[Sequence[int]]]

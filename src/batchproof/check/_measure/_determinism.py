@@ -1,4 +1,4 @@
-"""What makes two runs differ though nothing was cut: draws, batch statistics, narrow numbers.
+"""Determinism: random draws, batch statistics and narrow types, found and held still.
 
 Random draws are found while the step runs: torch marks every operation that draws. Dropout is
 then stilled, batch normalisation can be put on its running statistics, and what cannot be
@@ -110,13 +110,13 @@ def _functional_dropout_off() -> Iterator[None]:
         ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"), same
     )
     swaps["scaled_dot_product_attention"] = no_dropout
-    kept = {name: getattr(functional, name) for name in swaps}
+    originals = {name: getattr(functional, name) for name in swaps}
     for name, swap in swaps.items():
         setattr(functional, name, swap)
     try:
         yield
     finally:
-        for name, original in kept.items():
+        for name, original in originals.items():
             setattr(functional, name, original)
 
 

@@ -84,14 +84,14 @@ class Mask:
 
     def count(self, sample: Any) -> int:
         """Return how many elements of a sample count."""
-        seen: list[int] = []
+        counts: list[int] = []
 
-        def look(kept: Tensor) -> Tensor:
-            seen.append(int(kept.sum()))
-            return kept
+        def look(counting: Tensor) -> Tensor:
+            counts.append(int(counting.sum()))
+            return counting
 
         self.narrowed(sample, look)
-        return seen[0]
+        return counts[0]
 
 
 def evident_mask(samples: Sequence[Any]) -> Mask | None:
@@ -100,11 +100,11 @@ def evident_mask(samples: Sequence[Any]) -> Mask | None:
     Args:
         samples: the samples.
     """
-    found = [(path, leaf) for path, leaf in leaves(as_tensors(samples[0])) if leaf.ndim > 0]
-    for path, leaf in found:
+    named = [(path, leaf) for path, leaf in leaves(as_tensors(samples[0])) if leaf.ndim > 0]
+    for path, leaf in named:
         if leaf.dtype == torch.bool:
             return Mask(path, "mask")
-    for path, leaf in found:
+    for path, leaf in named:
         if not leaf.is_floating_point() and (is_label(path) or _holds(samples, path, IGNORED)):
             return Mask(path, "value", IGNORED)
     return None
@@ -130,8 +130,8 @@ def likely_masks(subject: Subject) -> list[Mask]:
 
 
 def _holds(samples: Sequence[Any], path: str, value: int) -> bool:
-    found = [leaf for sample in samples for at, leaf in leaves(as_tensors(sample)) if at == path]
-    return any(bool((leaf == value).any()) for leaf in found)
+    tensors = [leaf for sample in samples for at, leaf in leaves(as_tensors(sample)) if at == path]
+    return any(bool((leaf == value).any()) for leaf in tensors)
 
 
 def _flags(column: Sequence[Tensor]) -> bool:
@@ -158,7 +158,7 @@ def _fillers(subject: Subject) -> Iterator[int]:
     shortest = min(range(len(sizes)), key=sizes.__getitem__)
     alone = dict(leaves(make_batch(subject, MicroBatch((shortest,)))))
     together = dict(leaves(make_batch(subject, MicroBatch(tuple(range(len(sizes)))))))
-    seen = set()
+    values = set()
     for path, leaf in reversed(together.items()):
         small = alone.get(path)
         if small is None or leaf.is_floating_point() or leaf.ndim < 2 or leaf.dtype == torch.bool:
@@ -168,8 +168,8 @@ def _fillers(subject: Subject) -> Iterator[int]:
         row = leaf[shortest].flatten()
         left = not torch.equal(row[: small.numel()], small.flatten())
         value = int(row[0] if left else row[-1])
-        if value not in seen:
-            seen.add(value)
+        if value not in values:
+            values.add(value)
             yield value
 
 
@@ -184,9 +184,9 @@ def masks_all(subject: Subject, mask: Mask) -> bool:
     try:
         trial = replace(subject, samples=(*subject.samples, mask.emptied(subject.samples[0])))
         few = tuple(range(min(count, _FEW)))
-        beside = _shot(trial, (*few, count))
+        beside = _run_samples(trial, (*few, count))
         return _finite(beside) and (
-            _gives_nothing(trial, count, beside) or _same(subject, beside, _shot(trial, few))
+            _gives_nothing(trial, count, beside) or _same(subject, beside, _run_samples(trial, few))
         )
     except Exception:
         return False
@@ -195,13 +195,13 @@ def masks_all(subject: Subject, mask: Mask) -> bool:
 def _gives_nothing(trial: Subject, index: int, beside: Observation) -> bool:
     """Tell whether a sample alone has no gradient, or 0 / 0; one that cannot be run may have."""
     try:
-        alone = _shot(trial, (index,))
+        alone = _run_samples(trial, (index,))
     except Exception:
         return False
     return not _finite(alone) or _size(trial, alone) <= _NOTHING * _size(trial, beside)
 
 
-def _shot(subject: Subject, samples: tuple[int, ...]) -> Observation:
+def _run_samples(subject: Subject, samples: tuple[int, ...]) -> Observation:
     result = run_once(subject, (MicroBatch(samples),), RunOptions())
     if subject.kind == "step" and not result.gradients:
         raise ProbeError("no gradient")
@@ -253,11 +253,11 @@ def gather_facts(
     )
     if mask is not None:
         return _with_masked(subject, mask), replace(facts, masked=True)
-    found = evident_mask(subject.samples)
-    likely = likely_masks(subject) if found is None else []
-    found = found or next((one for one in likely if masks_all(subject, one)), None)
-    if found is not None:
-        return _with_masked(subject, found.emptied), replace(facts, masked=True, mask=found)
+    likeliest = evident_mask(subject.samples)
+    likely = likely_masks(subject) if likeliest is None else []
+    likeliest = likeliest or next((one for one in likely if masks_all(subject, one)), None)
+    if likeliest is not None:
+        return _with_masked(subject, likeliest.emptied), replace(facts, masked=True, mask=likeliest)
     ragged = len(shapes) > 1
     return subject, replace(facts, unmasked=ragged or bool(likely))
 

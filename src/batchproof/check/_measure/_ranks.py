@@ -172,9 +172,9 @@ class Ranks:
                 "build and collate at the top level of a module that can be imported."
             ) from error
         self.hidden = b"__main__" not in payload
-        kept = _taken(world, hidden=self.hidden)
-        if kept is not None:
-            self.world, self.processes, self.pipes = world, kept.processes, kept.pipes
+        waiting = _taken(world, hidden=self.hidden)
+        if waiting is not None:
+            self.world, self.processes, self.pipes = world, waiting.processes, waiting.pipes
             for pipe in self.pipes:
                 pipe.send(("subject", (payload, list(sys.path))))
             return
@@ -245,10 +245,10 @@ class Ranks:
 
     def _hung(self, silent: list[int], limit: float) -> None:
         world = self.world
-        stand = {rank: where_stands(self.processes[rank].pid) for rank in silent}
+        lines = {rank: stuck_line(self.processes[rank].pid) for rank in silent}
         self._end()
         named = ("rank " if len(silent) == 1 else "ranks ") + " and ".join(map(str, silent))
-        where = "".join(f", rank {rank} at {place}" for rank, place in stand.items() if place)
+        where = "".join(f", rank {rank} at {place}" for rank, place in lines.items() if place)
         done = sorted(set(range(world)) - set(silent))
         rest = f" while rank {', '.join(map(str, done))} was done" if done else ""
         raise ProbeError(
@@ -373,7 +373,7 @@ def wrapped(
 
 
 def answer_here() -> None:
-    """Have this process write its stack to a file of its own when it is asked where it stands."""
+    """Have this process write its stack to a file of its own when it is asked for it."""
     if _SIGNAL is None:
         return
     place = _place(os.getpid())
@@ -389,8 +389,8 @@ def forget(pid: int | None) -> None:
         _place(pid).unlink(missing_ok=True)
 
 
-def where_stands(pid: int | None) -> str:
-    """Return where a process stands, such as "probe.py:48 in run", or "" where it is not known.
+def stuck_line(pid: int | None) -> str:
+    """Return the user's line at which a process is stuck, such as "probe.py:48 in run", or "".
 
     Args:
         pid: of a process that has called `answer_here`, if it has come so far.

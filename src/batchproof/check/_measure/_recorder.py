@@ -1,8 +1,8 @@
-"""What a step does, seen from outside: gradients at the moment of the optimiser's step.
+"""The recorder of a step, from outside: gradients at the moment of the optimiser's step.
 
 Hooks on torch's optimisers see every step, whoever made the optimiser and whatever wraps it. A
 closure handed to step is awaited first. Fused optimisers divide by their `grad_scale` on the way,
-so what counts is the gradient divided by it. Clipping by norm is seen where torch does it.
+so what counts is the gradient divided by it. Clipping by norm is counts where torch does it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +35,7 @@ class Recorder:
         steps: gradients by parameter name, one dict a step.
         clips: for every clipping by norm, the factor that it applied.
         clamps: for every clipping by value, its limit.
-        trace: told when the optimiser itself is at work.
+        trace: paused while the optimiser itself is at work.
     """
 
     model: nn.Module
@@ -49,14 +49,14 @@ class Recorder:
         named = list(self.model.named_parameters())
         self.names = {id(p): name.removeprefix("module.") for name, p in named}
         self.start = {id(p): p.detach().clone() for _, p in named}
-        self.seen: dict[int, int] = {}
+        self.counts: dict[int, int] = {}
 
     def record(
         self, optimizer: Any, params: Sequence[Tensor], scale: float | Tensor | None
     ) -> None:
         """Note the gradients that an optimiser is about to step with."""
-        step = self.seen.get(id(optimizer), 0)
-        self.seen[id(optimizer)] = step + 1
+        step = self.counts.get(id(optimizer), 0)
+        self.counts[id(optimizer)] = step + 1
         while len(self.steps) <= step:
             self.steps.append({})
         for number, param in enumerate(params):
@@ -68,7 +68,7 @@ class Recorder:
             self.steps[step][name] = grad if scale is None else grad / scale
 
     def after(self, params: Sequence[Tensor]) -> None:
-        """Put parameters back after a step, where several windows are measured."""
+        """Restore parameters after a step, where several windows are measured."""
         if not self.restore:
             return
         with torch.no_grad():
@@ -112,13 +112,13 @@ class Recorder:
         ]
         if unclipped:
             swaps.append((torch, _CLAMP[1], lambda _grads, _limit: None))
-        kept = [(owner, name, getattr(owner, name)) for owner, name, _ in swaps]
+        originals = [(owner, name, getattr(owner, name)) for owner, name, _ in swaps]
         for owner, name, swap in swaps:
             setattr(owner, name, swap)
         try:
             yield
         finally:
-            for owner, name, original in kept:
+            for owner, name, original in originals:
                 setattr(owner, name, original)
 
     def _pause(self, *, paused: bool) -> None:
@@ -127,12 +127,12 @@ class Recorder:
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         params = [p for group in optimizer.param_groups for p in group["params"]]
-        found = [value for value in (*args[1:], *kwargs.values()) if callable(value)]
-        if not found:
+        closures = [value for value in (*args[1:], *kwargs.values()) if callable(value)]
+        if not closures:
             self.record(optimizer, params, getattr(optimizer, "grad_scale", None))
             self._pause(paused=True)
             return None
-        closure = found[0]
+        closure = closures[0]
         done: list[bool] = []
 
         def awaited() -> Any:

@@ -207,7 +207,7 @@ def run_once(
             if options.again == "cleared":
                 model.zero_grad(set_to_none=True)
             recorder.steps.clear()
-            recorder.seen.clear()
+            recorder.counts.clear()
             batches = [make_batch(subject, piece) for piece in (*before, *pieces)]
             loss = _call(subject, recorder, options, (model, optimizer, batches))
     return _shot(recorder, model, loss, start, 2.0**options.controls.shrink)
