@@ -1,4 +1,7 @@
-"""A probe file to start from: example.py of this folder; writing it loads no torch."""
+"""A probe file to start from: example.py of this folder.
+
+Its text is copied, so that writing it loads no torch.
+"""
 
 from pathlib import Path
 

@@ -73,16 +73,17 @@ class Heads:
             verdict, why = ("same" if report.ok else "DEPENDS"), ", ".join(report.names)
             rows.append((name, verdict, number(error, 2), spread, report.unit, why))
             tones.append(tone_of(wrong=not report.ok))
-        for name, reason in self.failures.items():
-            rows.append((name, "not run", "-", "-", "-", reason))
-            tones.append("muted")
+        rows += [(name, "not run", "-", "-", "-", "see below") for name in self.failures]
+        tones += ["muted"] * len(self.failures)
         columns = ("head", "verdict", "largest error", "x uncut", "mean over", "why")
         return Table(columns, tuple(rows), tuple(tones))
 
     @property
     def sections(self) -> tuple[Section, ...]:
-        """Return the document: the table, which is all that terminal and text show."""
-        return (Section("", (Text(self.verdict, tone=tone_of(wrong=not self.ok)), self.table)),)
+        """Return the document: the table, and why a head was not run."""
+        verdict = Text(self.verdict, tone=tone_of(wrong=not self.ok))
+        reasons = (Text(f"{name} was not run: {why}") for name, why in self.failures.items())
+        return (Section("", (verdict, self.table, *reasons)),)
 
     def __str__(self) -> str:
         return as_text(as_rich(self.sections), _WIDTH)
