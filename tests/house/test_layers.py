@@ -40,7 +40,6 @@ CIRCLES = []
 SMALL = []
 LARGE = {
     "Meter",
-    "Many",
     "Step",
 }
 

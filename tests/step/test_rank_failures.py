@@ -67,6 +67,39 @@ def test_a_rank_that_hangs_is_named_after_the_time_limit(tmp_path):
     assert "rank 1 lives but did not come along within the group's time limit" in errors[0]
 
 
+@ranks
+@pytest.mark.parametrize(
+    ("wrapper", "which", "where"),
+    [
+        ("bare", "2", "before"),
+        ("ddp", "1", "before"),
+        ("ddp", "3", "after"),
+        ("fsdp", "2", "before"),
+        ("fsdp", "3", "after"),
+    ],
+)
+def test_a_rank_that_hangs_in_a_micro_batch_is_named_and_no_other(tmp_path, wrapper, which, where):
+    _, errors = errors_of(tmp_path, 3, "one_hangs_in_a_micro_batch", wrapper, which, where)
+    said = "RankError: rank 1 lives but did not come along within the group's time limit"
+    for rank in (0, 2):
+        assert errors[rank].startswith(said)
+
+
+@ranks
+def test_a_model_with_collectives_of_its_own_over_unequal_windows_ends_in_an_error(tmp_path):
+    statuses, errors = errors_of(tmp_path, 2, "models_speak")
+    assert statuses == [0, 0]
+    assert all(error.startswith("RankError: ") for error in errors)
+
+
+@ranks
+@pytest.mark.parametrize("statistics", ["statistics", "none"])
+def test_ranks_that_call_backward_unequally_often_end_in_an_error(tmp_path, statistics):
+    statuses, errors = errors_of(tmp_path, 2, "called_unequally", statistics)
+    assert statuses == [0, 0]
+    assert all(error.startswith("RankError: ") for error in errors)
+
+
 @pytest.fixture(scope="module")
 def alike(tmp_path_factory):
     """What each of three ranks raised where all raise alike, by case."""

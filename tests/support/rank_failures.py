@@ -126,6 +126,73 @@ def one_hangs_in_evaluation(folder: Path, wrapper: str, where: str) -> None:
     in_group(folder, act, timeout=4.0)
 
 
+def one_hangs_in_a_micro_batch(folder: Path, wrapper: str, which: str, where: str) -> None:
+    """Rank 1 sleeps in a micro-batch of the second window, before or after its forward pass."""
+
+    def act(rank: int) -> None:
+        model: nn.Module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        if wrapper == "ddp":
+            model = nn.parallel.DistributedDataParallel(model)
+        elif wrapper == "fsdp":
+            torch.distributed.fsdp.fully_shard(model[2])
+            torch.distributed.fsdp.fully_shard(model)
+        step, calls = stepping(model), 0
+
+        def slow(model: nn.Module, batch: tuple) -> bp.Mean:
+            nonlocal calls
+            calls += 1
+            hangs = rank == 1 and calls == 3 + int(which)
+            if hangs and where == "before":
+                time.sleep(11)
+            mean = loss(model, batch)
+            if hangs and where == "after":
+                time.sleep(11)
+            return mean
+
+        for _ in range(3):
+            # rank 2 has a single micro-batch, and waits for the others early
+            step([BATCH] * (1 if rank == 2 else 3), slow)
+
+    in_group(folder, act, timeout=4.0)
+
+
+class Speaking(nn.Linear):
+    """A model whose forward pass sums over ranks, as some do for their statistics."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        sums = y.detach().sum(0)
+        torch.distributed.all_reduce(sums)
+        return y + 0 * sums
+
+
+def models_speak(folder: Path) -> None:
+    """The model has collectives of its own, and the ranks unequal windows."""
+
+    def act(rank: int) -> None:
+        step = stepping(Speaking(3, 1))
+        for _ in range(2):
+            step([BATCH] * (4 if rank == 0 else 2), loss)
+
+    in_group(folder, act, timeout=4.0)
+
+
+def called_unequally(folder: Path, statistics: str) -> None:
+    """Rank 0 calls backward(mean) three times in its second window, rank 1 twice."""
+
+    def act(rank: int) -> None:
+        layers = [nn.Linear(3, 1)]
+        layers += [nn.BatchNorm1d(1)] if statistics == "statistics" else []
+        model = nn.parallel.DistributedDataParallel(nn.Sequential(*layers))
+        step = stepping(model)
+        for times in (2, 3 if rank == 0 else 2):
+            for _ in range(times):
+                step.backward(loss(model, BATCH))
+            step.apply()
+
+    in_group(folder, act, timeout=4.0)
+
+
 def one_differs(rank: int, what: str) -> None:
     odd = rank == 1
     torch.manual_seed(rank if what == "seed" else 0)

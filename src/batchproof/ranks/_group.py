@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, distributed
@@ -64,6 +65,14 @@ class Group:
         # gloo has no collectives on mps, and none that wait for nothing anywhere else
         self.device = torch.device("cpu") if device.type in {"cpu", "mps"} else device
 
+    def set_apart(self) -> None:
+        """Have collectives of one's own under gloo, which none of a model's can meet; a collective.
+
+        Where two ranks make different collectives of one gloo group, it aborts their processes.
+        """
+        if self.device.type == "cpu" and "gloo" in str(distributed.get_backend(self.process_group)):
+            self.process_group = _twin_of(self.process_group)
+
     def sum(self, numbers: Tensor, *, wait: bool = True) -> "distributed.Work | None":
         """Replace numbers by their sum over ranks, in place; without wait return the work."""
         work = distributed.all_reduce(numbers, group=self.process_group, async_op=not wait)
@@ -82,6 +91,26 @@ class Group:
             values, group=self.process_group, group_src=source, device=None
         )
         return values[0]
+
+
+_twins: "WeakKeyDictionary[ProcessGroup, ref[ProcessGroup]]" = WeakKeyDictionary()
+
+
+def _twin_of(group: ProcessGroup) -> ProcessGroup:
+    """Return a second group of the same ranks, made once."""
+    known = _twins.get(group)
+    twin = None if known is None else known()
+    if twin is None:
+        made: Any = distributed.new_group(
+            distributed.get_process_group_ranks(group),
+            timeout=group._get_backend(torch.device("cpu")).options._timeout,  # noqa: SLF001
+            backend="gloo",
+            use_local_synchronization=True,
+            group_desc="batchproof",
+        )
+        twin = made
+        _twins[group] = ref(twin)
+    return twin
 
 
 def on_first(compute: Callable[[], Result], group: ProcessGroup | None = None) -> Result:

@@ -21,6 +21,8 @@ from batchproof._errors import RankError
 Answer = TypeVar("Answer")
 
 CAUSE = "batchproof/cause"
+# more places than a rank can come to within one window
+WINDOW = 2**40
 LOOKING = "batchproof/looking"
 BEAT = "batchproof/beat/{rank}"
 KEEPER = "rank 0, which keeps the ranks' store,"
@@ -44,7 +46,7 @@ class Watch:
         rank: this rank.
         size: the number of ranks.
         interval: seconds between two signs of life.
-        place: how far this rank has come; it only grows.
+        place: how far this rank has come; it only grows, and is comparable between ranks.
     """
 
     store: Any
@@ -60,6 +62,18 @@ class Watch:
     def __post_init__(self) -> None:
         # at most some 500 writes a second to one store
         self.interval = self.interval or max(0.5, self.size / 500)
+
+    def enter(self) -> None:
+        """Count the beginning of a window, which every rank comes to alike."""
+        self.place = (self.place // WINDOW + 1) * WINDOW
+
+    def advance(self) -> None:
+        """Count a step within a window."""
+        self.place += 1
+
+    def arrive(self) -> None:
+        """Count the end of a window: what is left of it is to wait for the others."""
+        self.place = (self.place // WINDOW + 1) * WINDOW - 1
 
     def begin(self) -> None:
         """Leave signs of life from now on."""
@@ -80,7 +94,7 @@ class Watch:
     def report(self, error: BaseException) -> None:
         """Write down why this rank ends, unless a cause stands there already."""
         text = f"rank {self.rank} raised {type(error).__name__}: {first_line(error)}"
-        self._asked(lambda: self._write(text))
+        self._asked(lambda: _write(self.store, text))
 
     def explain(self, error: BaseException) -> RankError:
         """Return what a failed collective was caused by, found within a few seconds."""
@@ -129,42 +143,30 @@ class Watch:
         return ""
 
     def _look(self, error: BaseException) -> str:
-        before = self._beats()
+        before = _beats(self.store, self.size)
         until = time.monotonic() + 2.5 * self.interval
         while time.monotonic() < until:
             if cause := self._cause():
                 return cause
             time.sleep(0.05)
-        after = self._beats()
+        after = _beats(self.store, self.size)
         gone = [rank for rank in range(self.size) if after[rank] == before[rank]]
         gone = [rank for rank in gone if rank != self.rank]
         places = {rank: int(beat.split()[1]) for rank, beat in after.items() if beat}
-        late = [rank for rank, place in places.items() if place < max(places.values())]
+        # all others wait, some of them for each other: the one with the smallest place is late
+        least = min(places.values())
+        late = [rank for rank, place in places.items() if place == least < max(places.values())]
         if gone:
             text = f"{_listed(gone)} is gone without a word"
         elif late:
             text = f"{_listed(late)} lives but did not come along within the group's time limit"
         else:
             text = f"a collective failed: {first_line(error)}"
-        self._write(text)
+        _write(self.store, text)
         return self._cause() or text
-
-    def _beats(self) -> dict[int, str]:
-        keys = {rank: BEAT.format(rank=rank) for rank in range(self.size)}
-        return {
-            rank: self.store.get(key).decode() if self.store.check([key]) else ""
-            for rank, key in keys.items()
-        }
 
     def _cause(self) -> str:
         return self.store.get(CAUSE).decode() if self.store.check([CAUSE]) else ""
-
-    def _write(self, text: str) -> None:
-        try:
-            self.store.compare_set(CAUSE, "", text)
-        except RuntimeError:
-            # the store is gone with rank 0; there is nobody to tell
-            return
 
     def _live(self) -> None:
         count = 0
@@ -178,6 +180,21 @@ class Watch:
                 return
             count += 1
             self._ended.wait(self.interval)
+
+
+def _beats(store: Any, size: int) -> dict[int, str]:
+    """Return each rank's last sign of life; "" where it has left none."""
+    keys = {rank: BEAT.format(rank=rank) for rank in range(size)}
+    return {rank: store.get(k).decode() if store.check([k]) else "" for rank, k in keys.items()}
+
+
+def _write(store: Any, cause: str) -> None:
+    """Write down a cause, unless there is one already."""
+    try:
+        store.compare_set(CAUSE, "", cause)
+    except RuntimeError:
+        # the store is gone with rank 0; there is nobody to tell
+        return
 
 
 _watches: dict[int, Watch] = {}

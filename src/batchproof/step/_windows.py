@@ -4,7 +4,7 @@ Over several ranks every rank takes the same number of steps, so a rank that ran
 yields windows without micro-batches until the last one is done.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Generic, SupportsIndex, TypeVar
@@ -14,7 +14,7 @@ from torch import Tensor, distributed
 
 from batchproof._errors import RankError, SettingError
 from batchproof.data import Lengths, recut
-from batchproof.ranks import device_of, in_a_group, of_all
+from batchproof.ranks import device_of, in_a_group, of_all, rank, world_size
 
 Batch = TypeVar("Batch")
 
@@ -24,10 +24,12 @@ class Window(list[Batch]):
 
     Attributes:
         longest: how many micro-batches the rank with the most has in this window, where known.
+        filled: the ranks that have any, where known.
         drawn: how many of the loader's batches it has, or had before it was recut.
     """
 
     longest: int | None = None
+    filled: Sequence[int] | None = None
     drawn: int | None = None
 
 
@@ -87,6 +89,7 @@ class Windows(Generic[Batch]):
         # its micro-batches are no more those whose longest number the ranks agreed on
         recut_window = Window(self._cut(window))
         recut_window.drawn = batches_drawn(window)
+        recut_window.filled = window.filled if isinstance(window, Window) else None
         return recut_window
 
 
@@ -167,10 +170,10 @@ def _agreed(
 ) -> list[int | None]:
     """Return the length of every rank's loader; refuse ranks that cut them otherwise."""
     said = of_all((length, accumulate), group)
-    for rank, (_, theirs) in enumerate(said):
+    for number, (_, theirs) in enumerate(said):
         if theirs != said[0][1]:
             raise RankError(
-                f"accumulate is {said[0][1]} on rank 0 and {theirs} on rank {rank}; ranks take "
+                f"accumulate is {said[0][1]} on rank 0 and {theirs} on rank {number}; ranks take "
                 "steps together, so give it alike on every rank."
             )
     return [each for each, _ in said]
@@ -183,6 +186,7 @@ def _counted(
     for begun in range(0, longest, accumulate):
         window = Window(islice(batches, accumulate))
         window.longest = min(accumulate, longest - begun)
+        window.filled = [rank for rank, length in enumerate(lengths) if length > begun]
         yield window
     if next(batches, None) is not None:
         raise SettingError(
@@ -198,11 +202,14 @@ def _asking(
     device = device_of(group)
     while True:
         window = Window(islice(batches, accumulate))
-        longest = torch.tensor(len(window), device=device)
-        distributed.all_reduce(longest, distributed.ReduceOp.MAX, group=group)
-        if not longest:
+        lengths = torch.zeros(world_size(group), dtype=torch.int64, device=device)
+        lengths[rank(group)] = len(window)
+        distributed.all_reduce(lengths, group=group)
+        everyone = lengths.tolist()
+        if not any(everyone):
             return
-        window.longest = int(longest)
+        window.longest = max(everyone)
+        window.filled = [number for number, length in enumerate(everyone) if length]
         yield window
 
 

@@ -1,14 +1,16 @@
-"""What must be the same on every rank before they train together."""
+"""What ranks find out about each other before they train together, and refuse."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from batchproof._errors import RankError
+from batchproof._errors import RankError, SettingError
 from batchproof.ranks import Group
+from batchproof.step._ranks._layout import pack
+from batchproof.step._ranks._wrappers import Wrapper
 
 _WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -44,6 +46,67 @@ def compare(group: Group, lines: Sequence[str]) -> None:
         f"rank 0 and rank {other} do not train the same: rank 0 has {one}, rank {other} has {two}; "
         "build model, optimiser and Step alike on every rank, with the same seed or state."
     )
+
+
+def factor_of(wrapper: Wrapper) -> float:
+    """Return the factor that the wrapper multiplies the sum over ranks by.
+
+    Rank 0 back-propagates 1 to one element, the others 0; what all ranks then hold of
+    it is the factor.
+
+    Raises:
+        SettingError: if it is neither 1, nor 1 / world, nor 1 over a whole number.
+    """
+    group = wrapper.group
+    size = group.size
+    held = wrapper.probe(1.0 if group.rank == 0 else 0.0)
+    sums = pack([held], group.device)
+    group.sum(sums)
+    measured = sums.item() / (1 if wrapper.sharded else size)
+    if measured > 0:
+        for whole in (1, size, round(1 / measured)):
+            # reduced in bfloat16, a third is off by a 400th
+            if whole and abs(measured * whole - 1) < 0.01:
+                return 1.0 / whole
+    raise SettingError(
+        f"{wrapper.name} turns a gradient of 1 on one of {size} ranks into {measured:g}; "
+        f"expected 1 or 1/{size}. Look for a communication hook that scales gradients."
+    )
+
+
+def expect_reduced(wrapper: Wrapper, parameters: Iterable[Tensor]) -> None:
+    """Refuse an optimiser with parameters whose gradients the wrapper does not sum.
+
+    Raises:
+        SettingError: if it has such.
+    """
+    reduced = set(wrapper.reduced())
+    apart = [p for p in parameters if p.requires_grad and p not in reduced]
+    if apart:
+        raise SettingError(
+            f"the optimiser has {len(apart)} parameters (the first of shape "
+            f"{tuple(apart[0].shape)}) that {wrapper.name} does not hold; their "
+            "gradients would differ between ranks. Put them inside the wrapped model."
+        )
+
+
+def expect_as_often(group: Group, passes: int) -> None:
+    """Refuse a window in which ranks called backward(mean) unequally often.
+
+    Only on the CPU, where gloo would abort: elsewhere the answer would have to be awaited.
+
+    Raises:
+        RankError: if they did.
+    """
+    if group.device.type != "cpu":
+        return
+    everyone = group.gather(passes)
+    if len(set(everyone)) > 1:
+        shown = ", ".join(f"{n} times on rank {rank}" for rank, n in enumerate(everyone))
+        raise RankError(
+            f"backward(mean) was called {shown}; every rank calls it as often in each window. "
+            "Hand whole windows to step(window, loss), which evens them out."
+        )
 
 
 def _padded(lines: list[str], length: int) -> list[str]:

@@ -73,7 +73,7 @@ def ranks_of(
     lines = [f"{name} {value}" for name, value in settings.items()]
     bare = isinstance(wrapper, Unwrapped)
     lines += [f"wrapper {wrapper.name}", *describe(outer, parameters, values=bare)]
-    return Many(wrapper, lines, update, counts=counts, scaled=scaled)
+    return Many(wrapper, model, lines, update, counts=counts, scaled=scaled)
 
 
 def _shards_group(model: Any, group: ProcessGroup | None) -> ProcessGroup | None:

@@ -114,6 +114,33 @@ def mark_of(rank: int, size: int) -> float:
     return float(2**rank if size <= BITS else size**2 + rank)
 
 
+def marked(rank: int, size: int) -> list[float]:
+    """Return the numbers by whose sums over ranks ranks_in knows which of them sent them.
+
+    A bit a rank, in as many numbers as they need.
+
+    Example:
+        >>> marked(1, 3)
+        [2.0]
+    """
+    words = [0.0] * ((size + BITS - 1) // BITS)
+    words[rank // BITS] = float(2 ** (rank % BITS))
+    return words
+
+
+def ranks_in(words: Sequence[Number]) -> list[int]:
+    """Return the ranks that sent the numbers of marked, read on the host.
+
+    Example:
+        >>> ranks_in([a + b for a, b in zip(marked(2, 60), marked(59, 60))])
+        [2, 59]
+    """
+    bits = enumerate(int(each) for each in words)
+    return [
+        BITS * n + bit for n, word in bits for bit in range(word.bit_length()) if word >> bit & 1
+    ]
+
+
 def ranks_named(marks: Number, size: int) -> str:
     """Return the ranks whose marks were added, in words; beyond 53 ranks how many, if several.
 

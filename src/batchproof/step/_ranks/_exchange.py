@@ -1,0 +1,144 @@
+"""The terms that ranks have agreed on, and the numbers of a window, sent in one collective."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, distributed
+
+from batchproof._errors import RankError, SettingError
+from batchproof.mean import Mean
+from batchproof.ranks import Group
+from batchproof.step._number import Number, number, power_of_two_above
+from batchproof.step._objective import refuse_several
+from batchproof.step._ranks._layout import Layout, agreed, mark_of, marked, pack
+from batchproof.step._tally import Tally
+
+
+class Exchange:
+    """The terms that ranks have agreed on, and the numbers of a window, sent in one collective.
+
+    Args:
+        group: the ranks.
+        counts: whether each term's weight is counted before the backward pass.
+
+    Attributes:
+        layout: the terms and metrics of all ranks; None until they have met.
+        provisional: about what the terms weigh, for totals that are divided on the way.
+        marks: the sum of the marks of ranks whose loss was not finite in the last window.
+        filled: the sums of the marks of ranks that had data in the last window.
+    """
+
+    def __init__(self, group: Group, *, counts: bool) -> None:
+        self.layout: Layout | None = None
+        self.provisional: Number = 1.0
+        self.marks: Number = 0.0
+        self.filled: Sequence[Number] = ()
+        self._group = group
+        self._counts_given = counts
+        self._counted: list[str] | None = None
+        self._packed: Tensor | None = None
+        self._work: distributed.Work | None = None
+
+    @property
+    def sent(self) -> bool:
+        """Whether this rank has sent its numbers of this window."""
+        return self._packed is not None
+
+    def forget(self) -> None:
+        """Begin a window.
+
+        Raises:
+            MissingCountError: if ranks have several terms, whose weights are not counted.
+        """
+        self._expect_counts()
+        self._packed, self._work = None, None
+
+    def meet(
+        self, terms: Mapping[str, Mean], metrics: Mapping[str, Mean], micro_batches: int
+    ) -> None:
+        """Learn the terms of all ranks, and about what they weigh, by one collective.
+
+        Raises:
+            RankError: if ranks have different terms, metrics or units.
+            MissingCountError: if there are several terms, whose weights are not counted.
+        """
+        mine = Layout.of(terms, metrics) if terms else None
+        weight = sum((float(m.weight) for m in terms.values()), 0.0) * micro_batches
+        met = self._group.gather((mine, weight))
+        self.layout = agreed(layout for layout, _ in met)
+        self.provisional = power_of_two_above(sum((weight for _, weight in met), 0.0))
+        self._expect_counts()
+
+    def meet_late(self, tally: Tally) -> None:
+        """Meet with what this rank has seen, where the ranks have not met yet."""
+        if self.layout is None:
+            self.meet(tally.terms(), tally.metrics(), 1)
+
+    def counted(self, weights: dict[str, Number]) -> dict[str, Number]:
+        """Return the weights over all ranks, by one collective that is waited for.
+
+        Raises:
+            RankError: if ranks count different terms.
+            SettingError: if this rank counts others than before.
+        """
+        if self._counted is None:
+            named = [names for names in self._group.gather(sorted(weights)) if names]
+            if any(names != named[0] for names in named):
+                raise RankError(f"ranks count weights of different terms: {named}; count alike.")
+            if not named:
+                return weights
+            self._counted = named[0]
+        if unknown := weights.keys() - set(self._counted):
+            raise SettingError(
+                f"count gave weights of {sorted(unknown)}, which ranks have not agreed on; give "
+                f"those of {self._counted} for every batch."
+            )
+        sums = pack([weights.get(name, 0.0) for name in self._counted], self._group.device)
+        self._group.sum(sums)
+        return {name: number(n) for name, n in zip(self._counted, sums.unbind(), strict=True)}
+
+    def send(self, tally: Tally, *further: Number) -> None:
+        """Start this window's sums on their way; nothing where no rank has a term yet."""
+        if self.layout is None:
+            return
+        rank, size, device = self._group.rank, self._group.size, self._group.device
+        terms = tally.terms()
+        numbers = self.layout.numbers(terms, tally.metrics(), device)
+        totals = [mean.total for mean in terms.values()]
+        numbers.append(_mark_if_not_finite(totals, mark_of(rank, size)))
+        numbers += marked(rank, size) if tally.seen else [0.0] * len(marked(rank, size))
+        self._packed = pack([*numbers, *further], device)
+        self._work = self._group.sum(self._packed, wait=False)
+
+    def receive(self) -> tuple[dict[str, Mean], dict[str, Mean], Tensor] | None:
+        """Return terms, metrics and the last further number over all ranks; None if none has any.
+
+        Where nothing further was sent, the last number means nothing.
+        """
+        if self._packed is None or self.layout is None:
+            return None
+        if self._work is not None:
+            self._work.wait()
+        numbers = self._packed.unbind()
+        terms, metrics = self.layout.means(numbers)
+        after = 2 * (len(terms) + len(metrics))
+        self.marks = numbers[after]
+        words = len(marked(self._group.rank, self._group.size))
+        self.filled = numbers[after + 1 : after + 1 + words]
+        self.provisional = power_of_two_above(number(next(iter(terms.values())).weight))
+        return terms, metrics, numbers[-1]
+
+    def _expect_counts(self) -> None:
+        # every rank knows the terms, so that every rank raises
+        if self.layout is not None and not self._counts_given:
+            refuse_several(self.layout.terms)
+
+
+def _mark_if_not_finite(totals: Sequence[Tensor], mark: float) -> Number:
+    if not totals:
+        return 0.0
+    if all(total.device.type == "cpu" for total in totals):
+        return 0.0 if all(math.isfinite(total.item()) for total in totals) else mark
+    finite = torch.stack([total.isfinite().all() for total in totals]).all()
+    return torch.where(finite, 0.0, mark)
