@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 from weakref import WeakSet
 
-import torch
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim.lr_scheduler import LRScheduler
@@ -47,16 +46,14 @@ class Between:
             parameters = list(parameters)
             arguments = (parameters, *arguments[1:])
         owners = self._owners([parameters] if isinstance(parameters, Tensor) else parameters)
-        with torch.no_grad():
-            for ledger in owners:
-                ledger.settle_changes()
+        for ledger in owners:
+            ledger.settle_changes()
         try:
             return original(*arguments)
         finally:
             site = user_site()
-            with torch.no_grad():
-                for ledger in owners:
-                    ledger.clipped(site, before_unscale=self._is_scaled(ledger))
+            for ledger in owners:
+                ledger.clipped(site, before_unscale=self._is_scaled(ledger))
 
     def _owners(self, parameters: Iterable[Tensor]) -> list[Ledger]:
         clipped = {id(parameter) for parameter in parameters}

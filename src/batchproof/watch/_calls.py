@@ -99,20 +99,19 @@ class Calls:
         frame, key = occasion()
         classes = call.classes[0].shape[1:2] if call.classes is not None else ()
         term = self._terms.setdefault((*key, call.kind, call.reduction, *classes), len(self._terms))
-        with torch.no_grad():
-            loss = Loss(
-                self.clock(),
-                site_of(frame),
-                term,
-                call.kind,
-                call.reduction,
-                out.requires_grad,
-                call.samples,
-            )
-            loss.eps = torch.finfo(out.dtype).eps
-            loss.size = out.numel()
-            loss.noisy, self.noise = self.noise, 0
-            self._read(loss, call, out)
+        loss = Loss(
+            self.clock(),
+            site_of(frame),
+            term,
+            call.kind,
+            call.reduction,
+            out.requires_grad,
+            call.samples,
+        )
+        loss.eps = torch.finfo(out.dtype).eps
+        loss.size = out.numel()
+        loss.noisy, self.noise = self.noise, 0
+        self._read(loss, call, out)
         if out.requires_grad:
             self._listen(loss, call, out)
         self._keep(loss)
@@ -127,8 +126,12 @@ class Calls:
             # the script may divide it in place
             value = value.clone()
         self.reads.later(value, lambda x: setattr(loss, "value", x))
+        elements = elements_of(call)
         self._number(call.weight, loss, "weight")
-        self._number(elements_of(call), loss, "elements")
+        if elements is call.weight and call.first.is_cpu:
+            loss.elements = loss.weight
+        else:
+            self._number(elements, loss, "elements")
         if not loss.training or is_small(call):
             hits = hits_of(call)
             if hits is not None:
@@ -145,6 +148,9 @@ class Calls:
 
         def hook(gradient: Tensor) -> None:
             loss.arrived = True
+            if not gradient.ndim:
+                self.arrived(loss, Arrival(gradient.detach()))
+                return
             with torch.no_grad():
                 self.arrived(loss, arrival_of(gradient, counts))
 

@@ -7,6 +7,7 @@ user's line, it is that line.
 
 import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -18,19 +19,18 @@ _LIBRARIES = tuple(
     | {str(Path(batchproof.__file__).parent), "<frozen", "<batchproof"}
 )
 _INSTALLED = ("/site-packages/", "/dist-packages/")
-_USERS: dict[CodeType, bool] = {}
+# by identity, for a code object takes long to hash; it is kept, so that no other gets its identity
+_USERS: dict[int, tuple[CodeType, bool]] = {}
 
 
 def is_users(code: CodeType) -> bool:
     """Return whether code is the user's: in no library."""
-    known = _USERS.get(code)
+    known = _USERS.get(id(code))
     if known is None:
         path = code.co_filename
-        known = not path.startswith(_LIBRARIES) and not any(part in path for part in _INSTALLED)
-        if "/batchproof/recipes/" in path:
-            known = True
-        _USERS[code] = known
-    return known
+        users = not path.startswith(_LIBRARIES) and not any(part in path for part in _INSTALLED)
+        known = _USERS[id(code)] = code, users or "/batchproof/recipes/" in path
+    return known[1]
 
 
 def users_frame(frame: FrameType | None) -> FrameType | None:
@@ -52,6 +52,7 @@ def site_of(frame: FrameType | None) -> str:
     return f"{_shown(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
+@cache
 def _shown(path: str) -> str:
     try:
         return str(Path(path).resolve().relative_to(Path.cwd()))
@@ -59,10 +60,7 @@ def _shown(path: str) -> str:
         return path
 
 
-Occasion = tuple[object, ...]
-
-
-def occasion() -> tuple[FrameType | None, Occasion]:
+def occasion() -> tuple[FrameType | None, tuple[int, ...]]:
     """Return the user's frame, and what tells this call from calls by another way.
 
     Two calls from one line are one occasion only if every line of the user's that led there is
@@ -70,13 +68,15 @@ def occasion() -> tuple[FrameType | None, Occasion]:
     """
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
     users = None
-    parts: list[object] = []
+    parts: list[int] = []
+    known = _USERS
     while frame is not None:
         code = frame.f_code
-        if is_users(code):
+        there = known.get(id(code))
+        if there[1] if there is not None else is_users(code):
             users = users or frame
-            parts += (code, frame.f_lasti)
+            parts += (id(code), frame.f_lasti)
         elif users is None:
-            parts += (code,)
+            parts.append(id(code))
         frame = frame.f_back
     return users, tuple(parts)

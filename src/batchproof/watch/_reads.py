@@ -26,8 +26,8 @@ class Reads:
             number: shape (), without a graph. Nothing may write to it later.
             then: called with the number as a float.
         """
-        if number.device.type == "cpu":
-            then(float(number.item()))
+        if number.is_cpu:
+            then(float(number))
             return
         self._waiting.append((number, then))
         if len(self._waiting) >= WAITING:

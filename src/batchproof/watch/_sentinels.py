@@ -18,7 +18,7 @@ from torch import Tensor
 from batchproof.watch._reads import Reads
 
 MOST = 2
-LENGTH = 1024
+LENGTH = 512
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class Sentinel:
         gradient = self.gradient
         if self.parameter.grad is not gradient or gradient._version != self.version:  # noqa: SLF001
             return False
-        if gradient.device.type == "cpu":
+        if gradient.is_cpu:
             return torch.equal(gradient.detach().view(-1)[:LENGTH], self.copy)
         return not thorough
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from gc import get_objects
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -97,9 +96,8 @@ class Updates:
             self._close()
 
     def _each(self, do: Callable[[Ledger], None]) -> None:
-        with torch.no_grad():
-            for ledger in self.living:
-                do(ledger)
+        for ledger in self.living:
+            do(ledger)
 
     def _close(self) -> None:
         arrivals = list(numbered(self._arrivals))
@@ -128,14 +126,13 @@ class Updates:
 
     def _step(self, optimizer: Optimizer, *, closure: bool) -> None:
         ledger = self.know(optimizer, whole=False)
-        with torch.no_grad():
-            if self._depth:
-                # a step inside the backward pass, parameter by parameter
-                _end(ledger, list(numbered(self._arrivals)), self.backwards)
-            scale = getattr(optimizer, "grad_scale", None)
-            record = ledger.step(self.clock(), user_site(), closure=closure, scale=None)
-            if isinstance(scale, Tensor):
-                self.reads.later(scale.detach().clone(), lambda x: setattr(record, "scale", x))
+        if self._depth:
+            # a step inside the backward pass, parameter by parameter
+            _end(ledger, list(numbered(self._arrivals)), self.backwards)
+        scale = getattr(optimizer, "grad_scale", None)
+        record = ledger.step(self.clock(), user_site(), closure=closure, scale=None)
+        if isinstance(scale, Tensor):
+            self.reads.later(scale.detach().clone(), lambda x: setattr(record, "scale", x))
         self.closed(record)
 
     def made(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
