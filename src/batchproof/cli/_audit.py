@@ -270,7 +270,7 @@ def _page_of(rule: str) -> str:
         raise SettingError(f"{rule} is {len(names)} rules; name one: {', '.join(names[:3])} ...")
     (name,) = names
     folder = Path(package).parent
-    for place in (folder / "rules" / f"{name}.md", folder / f"{name}.md"):
+    for place in (folder / "rules" / f"{name.replace('-', '_')}.md", folder / f"{name}.md"):
         if place.is_file():
             return place.read_text(encoding="utf-8")
     about = mistake(name)

@@ -40,6 +40,7 @@ _BUILTINS = {
     "abs",
     "list",
     "tuple",
+    "dict",
     "iter",
     "next",
     "print",

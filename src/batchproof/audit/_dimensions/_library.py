@@ -375,7 +375,7 @@ EXACT: dict[str, Transfer] = {
     "lightning_fabric.Fabric": _tool("fabric"),
     "lightning.pytorch.Fabric": _tool("fabric"),
     **dict.fromkeys(("copy.deepcopy", "copy.copy"), _deepcopy),
-    "copy.copy": _same,
+    **dict.fromkeys(("copy.copy", "dict"), _same),
     "torch.save": _save,
     **dict.fromkeys(
         ("print", "wandb.log", "tqdm.tqdm.write", "mlflow.log_metric", "mlflow.log_metrics"),

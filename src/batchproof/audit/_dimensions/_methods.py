@@ -351,9 +351,8 @@ def _of_tool(machine: Machine, value: Value, call: Call) -> Value | None:
     name, args = call.name, call.args
     if value.kind == "scaler":
         if name == "scale":
-            machine.emit(
-                "scale", call.node, call.frame, args[0] if args else UNKNOWN, text=call.text
-            )
+            loss = args[0] if args else UNKNOWN
+            machine.emit("scale", call.node, call.frame, loss, value, call.text)
             return args[0] if args else UNKNOWN
         return UNKNOWN
     if value.kind not in {"accelerator", "fabric"}:

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Instance, Model, StateDict, Unknown, Value
-from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
 _MODEL = re.compile(r"(.*[._])?(model|net|network|module|unet|encoder|decoder|classifier)\d?")
@@ -19,8 +20,10 @@ def find(trace: Trace) -> Iterator[Report]:
         live = _live(event.value)
         if not live or _written_at_once(trace, event):
             continue
-        outer = event.loops[0]
-        trains_on = bool(trace.within(outer, "step"))
+        same = [loop for loop in event.loops if not _made_in(loop, live)]
+        if not same:
+            continue
+        trains_on = bool(trace.within(same[0], "step"))
         used = _used_later(event)
         evidence = (
             f"{event.text} refers to the tensors of {live}, which the optimiser changes in place",
@@ -38,6 +41,14 @@ def find(trace: Trace) -> Iterator[Report]:
             trains_on and used,
             remedy=remedy,
         )
+
+
+def _made_in(loop: Loop, live: str) -> bool:
+    """Return whether a loop makes another model in each of its passes."""
+    model = live.removesuffix(".state_dict()")
+    names = {model, model.partition(".")[0]}
+    stores = [n for n in ast.walk(loop.node) if isinstance(n, ast.Name | ast.Attribute)]
+    return any(dotted(n) in names for n in stores if isinstance(n.ctx, ast.Store))
 
 
 def _live(value: Value) -> str:

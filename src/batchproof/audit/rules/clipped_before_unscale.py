@@ -14,7 +14,7 @@ def find(trace: Trace) -> Iterator[Report]:
         if any(word in clip.text.lower() for word in ("accelerator", "fabric", "engine")):
             continue
         scale = _last(trace, clip, "scale")
-        if scale is None or (isinstance(scale.value, Tool) and not scale.value.sure):
+        if scale is None or (isinstance(scale.other, Tool) and not scale.other.sure):
             continue
         unscaled = [
             e

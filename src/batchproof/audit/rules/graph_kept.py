@@ -24,9 +24,9 @@ def find(trace: Trace) -> Iterator[Report]:
         if loop is None or _drops(trace, event):
             continue
         passes = trace.within(loop, "backward")
-        term = _term(event.node)
-        certain = any(e.text == term or _is_same(e, loss) for e in passes)
-        if not passes or not certain or not any(e.loops == event.loops for e in passes):
+        term = _term(event)
+        beside = [e for e in passes if e.loops == event.loops]
+        if not any(_shares(e, event, loss) for e in beside):
             continue
         if _back_propagated(trace, event, loss):
             continue
@@ -38,16 +38,48 @@ def find(trace: Trace) -> Iterator[Report]:
         yield Report(event, "tensor with its graph", "the number", evidence, remedy=remedy)
 
 
-def _is_same(event: Event, loss: Quantity) -> bool:
-    value = event.value
-    same = isinstance(value, Quantity) and value.line == loss.line and bool(loss.line)
-    return same and loss.graph is True
+def _shares(backward: Event, kept: Event, loss: Quantity) -> bool:
+    """Return whether what is kept is what is back-propagated, or a term of it."""
+    value = backward.value
+    if isinstance(value, Quantity) and value.line == loss.line and loss.line and loss.graph is True:
+        return True
+    passed = _terms(backward.node)
+    for node in ast.walk(kept.loops[-1].node):
+        match node:
+            case ast.Assign(value=ast.BinOp()) if passed & {dotted(t) for t in node.targets}:
+                passed |= _terms(node.value)
+    added = _added(kept)
+    return added is not None and bool(passed & _terms(added))
 
 
-def _term(node: ast.AST) -> str:
+def _terms(node: ast.AST) -> set[str]:
+    """Return the names that an expression adds, scales or back-propagates."""
+    match node:
+        case ast.Name() | ast.Attribute():
+            return {dotted(node)} - {""}
+        case ast.BinOp():
+            return _terms(node.left) | _terms(node.right)
+        case ast.Call(func=ast.Attribute(value=subject, attr="backward")):
+            return _terms(subject).union(*map(_terms, node.args))
+        case ast.Call(func=ast.Attribute(attr="scale")):
+            return set[str]().union(*map(_terms, node.args))
+    return set()
+
+
+def _added(event: Event) -> ast.expr | None:
+    """Return the expression that is added to the sum or the list."""
+    node = event.node
     if isinstance(node, ast.Call):
-        return dotted(node.args[0]) if node.args else ""
-    return dotted(getattr(node, "value", node))
+        return node.args[0] if node.args else None
+    value = getattr(node, "value", None)
+    if isinstance(value, ast.BinOp) and isinstance(node, ast.Assign):
+        return value.right if dotted(value.left) == event.text else value.left
+    return value if isinstance(value, ast.expr) else None
+
+
+def _term(event: Event) -> str:
+    added = _added(event)
+    return "" if added is None else dotted(added)
 
 
 def _drops(trace: Trace, event: Event) -> bool:

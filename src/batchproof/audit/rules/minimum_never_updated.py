@@ -37,9 +37,9 @@ def find(trace: Trace) -> Iterator[Report]:
 
 
 def _never_set(event: Event, name: str) -> bool:
-    """Return whether a name is set once in its file, outside the loop, to a start value."""
+    """Return whether a name is set once in its scope, outside the loop, to a start value."""
     places: list[ast.AST] = []
-    for node in ast.walk(event.module.tree):
+    for node in ast.walk(_scope(event, name)):
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
             targets = [
@@ -57,14 +57,24 @@ def _never_set(event: Event, name: str) -> bool:
     return len(places) == 1 and id(places[0]) not in inside and _is_start(places[0])
 
 
+def _scope(event: Event, name: str) -> ast.AST:
+    """Return the function that sets a name of its own; the whole file for an attribute."""
+    inner = [
+        node
+        for node in ast.walk(event.module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and event.node in ast.walk(node)
+    ]
+    stores = [n for node in inner for n in ast.walk(node) if isinstance(n, ast.Name)]
+    own = any(n.id == name and isinstance(n.ctx, ast.Store) for n in stores)
+    return inner[-1] if inner and own and "." not in name else event.module.tree
+
+
 def _is_start(node: ast.AST) -> bool:
+    """Return whether a name is set to what a search begins with: infinity, or a whole number."""
     value = getattr(node, "value", None)
     text = ast.unparse(value) if isinstance(value, ast.expr) else ""
-    return (
-        any(word in text for word in ("inf", "1e", "999", "maxsize"))
-        or text.strip("-").isdigit()
-        or text == "0.0"
-    )
+    number = text.lstrip("-").removesuffix(".0")
+    return number.isdigit() or any(word in text for word in ("inf", "1e", "maxsize"))
 
 
 def _keeps(trace: Trace, event: Event) -> bool:

@@ -1,0 +1,235 @@
+"""Best models chosen by the loss of one batch."""
+
+import torch
+import torch.nn.functional as F
+
+
+def finds_it_inside_the_loop(model, loader, optimizer):
+    best = float("inf")
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if loss.item() < best:  # BP303
+            best = loss.item()
+            torch.save(model.state_dict(), "best.pt")
+
+
+def finds_it_after_the_loop(model, loader, optimizer):
+    best = float("inf")
+    for _ in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)  # BP205 likely
+            loss.backward()
+            optimizer.step()
+        if loss.item() < best:  # BP303
+            best = loss.item()
+            torch.save(model.state_dict(), "best.pt")
+
+
+def finds_a_name_for_the_number(model, loader, optimizer):
+    best_loss = float("inf")
+    for _ in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            value = loss.item()  # BP205 likely
+        if value < best_loss:  # BP303
+            best_loss = value
+            torch.save(model.state_dict(), "best.pt")
+
+
+def finds_a_validation_batch(model, loader):
+    model.eval()
+    best_loss = float("inf")
+    with torch.no_grad():
+        for _ in range(10):
+            for x, y in loader:
+                val_loss = F.mse_loss(model(x), y)  # BP205 likely
+            if val_loss < best_loss:  # BP303
+                best_loss = val_loss
+                torch.save(model.state_dict(), "best.pt")
+
+
+def finds_the_other_way_round(model, loader, optimizer):
+    best_loss = 100.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.l1_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if best_loss > loss.item():  # BP303
+            best_loss = loss.item()
+            torch.save(model.state_dict(), "best.pt")
+
+
+class Finds:
+    def finds_an_attribute(self, loader):
+        for _ in range(10):
+            for x, y in loader:
+                self.optimizer.zero_grad()
+                loss = F.mse_loss(self.model(x), y)  # BP205 likely
+                loss.backward()
+                self.optimizer.step()
+            if loss.item() < self.best_loss:  # BP303
+                self.best_loss = loss.item()
+                torch.save(self.model.state_dict(), "best.pt")
+
+
+def finds_detach(model, loader, optimizer):
+    best = float("inf")
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        current = loss.detach().cpu().item()
+        if current < best:  # BP303
+            best = current
+            torch.save(model.state_dict(), "best.pt")
+
+
+def finds_enumerate(model, loader, optimizer):
+    best_loss = float("inf")
+    for i, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if loss.item() <= best_loss:  # BP303
+            best_loss = loss.item()
+            torch.save(model.state_dict(), f"{i}.pt")
+
+
+def passes_a_mean_over_all_samples(model, loader, optimizer):
+    best = float("inf")
+    for _ in range(10):
+        total, count = 0.0, 0
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(x)
+            count += len(x)
+        if total / count < best:
+            best = total / count
+            torch.save(model.state_dict(), "best.pt")
+
+
+def passes_a_validation(model, loader, optimizer, validate):
+    best = float("inf")
+    for _ in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+        value = validate(model)
+        if value < best:
+            best = value
+            torch.save(model.state_dict(), "best.pt")
+
+
+def passes_the_whole_data_as_one_batch(model, x, y, optimizer):
+    best = float("inf")
+    for _ in range(1000):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if loss.item() < best:
+            best = loss.item()
+            torch.save(model.state_dict(), "best.pt")
+
+
+def passes_a_sum(model, loader, optimizer):
+    best = float("inf")
+    for _ in range(10):
+        total = 0.0
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y, reduction="sum")
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        if total < best:
+            best = total
+            torch.save(model.state_dict(), "best.pt")
+
+
+def passes_a_limit(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        if loss.item() > 100:
+            continue
+        loss.backward()
+        optimizer.step()
+
+
+def passes_the_best_sample(model, loader):
+    model.eval()
+    best = float("inf")
+    with torch.no_grad():
+        for x, y in loader:
+            losses = F.mse_loss(model(x), y, reduction="none").mean(1)
+            lowest = losses.min().item()
+            if lowest < best:
+                best = lowest
+    return best
+
+
+def passes_a_loop_that_ends_after_one_batch(model, loader, optimizer):
+    best = float("inf")
+    for _ in range(100):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            break
+        if loss.item() < best:
+            best = loss.item()
+
+
+def passes_an_average_meter(model, loader, optimizer, meter):
+    best = float("inf")
+    for _ in range(10):
+        meter.reset()
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            meter.update(loss.item(), len(x))
+        if meter.avg < best:
+            best = meter.avg
+            torch.save(model.state_dict(), "best.pt")
+
+
+def misses_a_name_that_says_nothing(model, loader, optimizer):
+    lowest = float("inf")
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if loss.item() < lowest:  # missed BP303
+            lowest = loss.item()
+            torch.save(model.state_dict(), "best.pt")
+
+
+def misses_min(model, loader, optimizer):
+    best = float("inf")
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        best = min(best, loss.item())  # missed BP303
+    return best

@@ -1,0 +1,220 @@
+"""The best weights kept as a reference to weights that training changes."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+
+
+def _epoch(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+
+def finds_a_state_dict(model, loader, optimizer, validate):
+    best, best_weights = float("inf"), None
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            best_weights = model.state_dict()  # BP301
+    model.load_state_dict(best_weights)
+
+
+def finds_a_model(model, loader, optimizer, validate):
+    best_accuracy = 0.0
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        accuracy = validate(model)
+        if accuracy > best_accuracy:
+            best_accuracy = accuracy
+            best_model = model  # BP301
+    return best_model
+
+
+def finds_steps_in_the_same_function(model, loader, optimizer, validate):
+    best = float("inf")
+    for _ in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+        value = validate(model)
+        if value <= best:
+            best, best_state = value, model.state_dict()  # BP301
+    return best_state
+
+
+class Finds:
+    def finds_an_attribute(self, loader, validate):
+        best = float("inf")
+        for _ in range(10):
+            for x, y in loader:
+                self.optimizer.zero_grad()
+                F.mse_loss(self.model(x), y).backward()
+                self.optimizer.step()
+            value = validate(self.model)
+            if value < best:
+                best = value
+                self.best_state = self.model.state_dict()  # BP301
+        self.model.load_state_dict(self.best_state)
+
+
+def finds_a_copy_of_the_dictionary_alone(model, loader, optimizer, validate):
+    best, best_weights = float("inf"), None
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            best_weights = dict(model.state_dict())  # BP301
+    model.load_state_dict(best_weights)
+
+
+def finds_a_shallow_copy(model, loader, optimizer, validate):
+    best, best_weights = float("inf"), None
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            best_weights = copy.copy(model.state_dict())  # BP301
+    model.load_state_dict(best_weights)
+
+
+def finds_early_stopping(net, loader, optimizer, validate):
+    best_score, wait = None, 0
+    for _ in range(100):
+        _epoch(net, loader, optimizer)
+        score = validate(net)
+        if best_score is None or score > best_score:
+            best_score, wait = score, 0
+            best_net = net  # BP301
+        else:
+            wait += 1
+            if wait == 5:
+                break
+    return best_net
+
+
+def finds_a_file_written_after_training(model, loader, optimizer, validate):
+    best = float("inf")
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            best_state = model.state_dict()  # BP301
+    torch.save(best_state, "best.pt")
+
+
+def passes_deepcopy(model, loader, optimizer, validate):
+    best, best_weights = float("inf"), None
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            best_weights = copy.deepcopy(model.state_dict())
+    model.load_state_dict(best_weights)
+
+
+def passes_a_deep_copy_of_the_model(model, loader, optimizer, validate):
+    best = float("inf")
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            best_model = copy.deepcopy(model)
+    return best_model
+
+
+def passes_clones(model, loader, optimizer, validate):
+    best, best_weights = float("inf"), None
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            best_weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    model.load_state_dict(best_weights)
+
+
+def passes_a_file_at_once(model, loader, optimizer, validate):
+    best = float("inf")
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            torch.save(model.state_dict(), "best.pt")
+
+
+def passes_a_dictionary_that_is_saved_at_once(model, loader, optimizer, validate):
+    best = float("inf")
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            best_state = model.state_dict()
+            torch.save(best_state, "best.pt")
+
+
+def passes_a_choice_among_finished_models(models, validate):
+    best = float("inf")
+    for model in models:
+        value = validate(model)
+        if value < best:
+            best = value
+            best_model = model
+    return best_model
+
+
+def passes_a_model_made_anew_for_each_trial(make, loader, validate):
+    best = float("inf")
+    for rate in (0.1, 0.01):
+        model = make()
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+        value = validate(model)
+        if value < best:
+            best = value
+            best_model = model
+    return best_model
+
+
+def passes_a_number(model, loader, optimizer, validate):
+    best = float("inf")
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+    return best
+
+
+def misses_another_name(model, loader, optimizer, validate):
+    lowest, kept = float("inf"), None
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < lowest:
+            lowest = value
+            kept = model.state_dict()  # missed BP301
+    model.load_state_dict(kept)
+
+
+def misses_a_list(model, loader, optimizer, validate):
+    history = []
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        history.append((validate(model), model.state_dict()))  # missed BP301
+    model.load_state_dict(min(history)[1])

@@ -1,0 +1,214 @@
+"""Evaluations of a model that was put in training mode before."""
+
+import torch
+import torch.nn.functional as F
+
+
+def finds_an_evaluation_after_training(model, train_loader, val_loader, optimizer):
+    model.train()
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    correct = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            correct += (model(x).argmax(1) == y).sum().item()  # BP404
+    return correct
+
+
+def finds_it_in_every_epoch(model, train_loader, val_loader, optimizer):
+    for _ in range(10):
+        model.train()
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+        with torch.no_grad():
+            total = 0.0
+            for x, y in val_loader:
+                total += F.mse_loss(model(x), y, reduction="sum").item()  # BP404
+        print(total / len(val_loader.dataset))
+
+
+@torch.no_grad()
+def finds_train_where_eval_was_meant(model, test_loader):
+    model.train()
+    total = 0.0
+    for x, y in test_loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()  # BP404
+    return total / len(test_loader.dataset)
+
+
+def finds_inference_mode(model, loader):
+    model.train()
+    right = 0
+    with torch.inference_mode():
+        for x, y in loader:
+            output = model(x)  # BP404
+            right += (output.argmax(1) == y).sum().item()
+    return right
+
+
+def finds_train_true(model, loader):
+    model.train(True)
+    right = 0
+    with torch.no_grad():
+        for x, y in loader:
+            right += (model(x).argmax(1) == y).sum().item()  # BP404
+    return right
+
+
+def finds_eval_only_before_training(model, train_loader, val_loader, optimizer):
+    model.eval()
+    print(model)
+    model.train()
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    right = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            right += (model(x).argmax(1) == y).sum().item()  # BP404
+    return right
+
+
+class Finds:
+    def __init__(self, model, optimizer):
+        self.model, self.optimizer = model, optimizer
+
+    def finds_in_a_method(self, loader):
+        self.model.train()
+        right = 0
+        with torch.no_grad():
+            for x, y in loader:
+                right += (self.model(x).argmax(1) == y).sum().item()  # BP404
+        return right
+
+
+def finds_a_helper(model, train_loader, val_loader, optimizer):
+    model.train()
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    return _evaluate(model, val_loader)
+
+
+def _evaluate(model, loader):
+    total = 0.0
+    with torch.no_grad():
+        for x, y in loader:
+            total += F.mse_loss(model(x), y, reduction="sum").item()  # BP404
+    return total / len(loader.dataset)
+
+
+def finds_outputs_that_are_kept(net, loader):
+    net.train()
+    outputs = []
+    with torch.no_grad():
+        for x, _ in loader:
+            outputs.append(net(x))  # BP404
+    return torch.cat(outputs)
+
+
+def passes_eval(model, train_loader, val_loader, optimizer):
+    model.train()
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    model.eval()
+    right = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            right += (model(x).argmax(1) == y).sum().item()
+    return right
+
+
+def passes_train_false(model, loader):
+    model.train(False)
+    right = 0
+    with torch.no_grad():
+        for x, y in loader:
+            right += (model(x).argmax(1) == y).sum().item()
+    return right
+
+
+def passes_a_mode_out_of_sight(model, loader):
+    right = 0
+    with torch.no_grad():
+        for x, y in loader:
+            right += (model(x).argmax(1) == y).sum().item()
+    return right
+
+
+def passes_a_switch(model, loader, training):
+    model.train(training)
+    right = 0
+    with torch.no_grad():
+        for x, y in loader:
+            right += (model(x).argmax(1) == y).sum().item()
+    return right
+
+
+def passes_another_model(student, teacher, loader, optimizer):
+    teacher.eval()
+    student.train()
+    for x, _ in loader:
+        with torch.no_grad():
+            soft = teacher(x)
+        optimizer.zero_grad()
+        F.mse_loss(student(x), soft).backward()
+        optimizer.step()
+
+
+def passes_a_helper_that_switches(model, loader):
+    from tools import set_evaluation_mode
+
+    model.train()
+    set_evaluation_mode(model)
+    right = 0
+    with torch.no_grad():
+        for x, y in loader:
+            right += (model(x).argmax(1) == y).sum().item()
+    return right
+
+
+def passes_statistics_of_batch_norm_updated_on_purpose(model, loader, optimizer):
+    model.train()
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+
+
+def passes_a_training_step_whose_number_is_kept(model, loader, optimizer):
+    model.train()
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y, reduction="sum")
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            total += loss.item()
+    return total
+
+
+def misses_a_loop_over_indices(model, xs, ys):
+    model.train()
+    right = 0
+    with torch.no_grad():
+        for i in range(0, len(xs), 32):
+            output = model(xs[i : i + 32])  # missed BP404
+            right += (output.argmax(1) == ys[i : i + 32]).sum().item()
+    return right
+
+
+def misses_one_large_batch(model, x, y):
+    model.train()
+    with torch.no_grad():
+        return F.mse_loss(model(x), y).item()  # missed BP404

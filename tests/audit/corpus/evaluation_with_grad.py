@@ -1,0 +1,184 @@
+"""Evaluations that record a graph which nobody uses."""
+
+import torch
+import torch.nn.functional as F
+
+
+def _train(model, loader, optimizer):
+    model.train()
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+
+def finds_an_evaluation_beside_training(model, train_loader, val_loader, optimizer):
+    for _ in range(3):
+        _train(model, train_loader, optimizer)
+        model.eval()
+        right = 0
+        for x, y in val_loader:
+            right += (model(x).argmax(1) == y).sum().item()  # BP405
+        print(right)
+
+
+def finds_a_loss(model, train_loader, val_loader, optimizer):
+    _train(model, train_loader, optimizer)
+    model.eval()
+    total = 0.0
+    for x, y in val_loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()  # BP405
+    return total / len(val_loader.dataset)
+
+
+def finds_what_is_likely(model, loader):
+    model.eval()
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()  # BP405 likely
+    return total / len(loader.dataset)
+
+
+def finds_train_false(model, train_loader, val_loader, optimizer):
+    _train(model, train_loader, optimizer)
+    model.train(False)
+    right = 0
+    for x, y in val_loader:
+        right += (model(x).argmax(1) == y).sum().item()  # BP405
+    return right
+
+
+def finds_a_context_that_has_ended(model, train_loader, val_loader, optimizer):
+    _train(model, train_loader, optimizer)
+    model.eval()
+    with torch.no_grad():
+        print(sum(p.norm() for p in model.parameters()))
+    right = 0
+    for x, y in val_loader:
+        right += (model(x).argmax(1) == y).sum().item()  # BP405
+    return right
+
+
+class Finds:
+    def finds_in_a_method(self, loader):
+        self.model.eval()
+        right = 0
+        for x, y in loader:
+            right += (self.model(x).argmax(1) == y).sum().item()  # BP405 likely
+        return right
+
+
+def finds_enable_grad(model, loader):
+    model.eval()
+    right = 0
+    with torch.set_grad_enabled(True):
+        for x, y in loader:
+            right += (model(x).argmax(1) == y).sum().item()  # BP405
+    return right
+
+
+def finds_a_list_of_outputs(model, train_loader, val_loader, optimizer):
+    _train(model, train_loader, optimizer)
+    model.eval()
+    outputs = []
+    for x, _ in val_loader:
+        outputs.append(model(x).cpu())  # BP405
+    return torch.cat(outputs)
+
+
+def passes_no_grad(model, train_loader, val_loader, optimizer):
+    _train(model, train_loader, optimizer)
+    model.eval()
+    right = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            right += (model(x).argmax(1) == y).sum().item()
+    return right
+
+
+@torch.no_grad()
+def passes_a_decorator(model, loader):
+    model.eval()
+    right = 0
+    for x, y in loader:
+        right += (model(x).argmax(1) == y).sum().item()
+    return right
+
+
+@torch.inference_mode()
+def passes_inference_mode(model, loader):
+    model.eval()
+    return [model(x) for x, _ in loader]
+
+
+def passes_a_caller_that_switches_it_off(model, train_loader, val_loader, optimizer):
+    _train(model, train_loader, optimizer)
+    with torch.no_grad():
+        return _right(model, val_loader)
+
+
+def _right(model, loader):
+    model.eval()
+    right = 0
+    for x, y in loader:
+        right += (model(x).argmax(1) == y).sum().item()
+    return right
+
+
+def passes_set_grad_enabled(model, loader):
+    torch.set_grad_enabled(False)
+    model.eval()
+    right = 0
+    for x, y in loader:
+        right += (model(x).argmax(1) == y).sum().item()
+    return right
+
+
+def passes_an_attack_on_the_inputs(model, loader):
+    model.eval()
+    for x, y in loader:
+        x.requires_grad_(True)
+        loss = F.cross_entropy(model(x), y)
+        (gradient,) = torch.autograd.grad(loss, x)
+        print(gradient.norm())
+
+
+def passes_fine_tuning_with_frozen_statistics(model, loader, optimizer):
+    model.eval()
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+
+def passes_a_guard_within(model, loader):
+    model.eval()
+    right = 0
+    for x, y in loader:
+        with torch.no_grad():
+            right += (model(x).argmax(1) == y).sum().item()
+    return right
+
+
+def passes_a_phase(model, loaders, optimizer):
+    for phase in ["train", "val"]:
+        model.train(phase == "train")
+        for x, y in loaders[phase]:
+            optimizer.zero_grad()
+            with torch.set_grad_enabled(phase == "train"):
+                loss = F.mse_loss(model(x), y)
+                if phase == "train":
+                    loss.backward()
+                    optimizer.step()
+
+
+def misses_a_mode_that_is_set_elsewhere(model, loader):
+    right = 0
+    for x, y in loader:
+        right += (model(x).argmax(1) == y).sum().item()  # missed BP405
+    return right
+
+
+def misses_one_large_batch(model, x, y):
+    model.eval()
+    return F.mse_loss(model(x), y).item()  # missed BP405

@@ -1,0 +1,165 @@
+"""Loops in which nothing zeroes the gradients."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn, optim
+
+
+def finds_a_loop(model, loader):
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        loss.backward()  # BP115
+        optimizer.step()
+
+
+def finds_a_handed_optimizer(model, loader, optimizer):
+    for x, y in loader:
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()  # BP115
+        optimizer.step()
+
+
+def finds_epochs(model, loader):
+    optimizer = optim.Adam(model.parameters())
+    criterion = nn.MSELoss()
+    for _ in range(10):
+        for x, y in loader:
+            criterion(model(x), y).backward()  # BP115
+            optimizer.step()
+
+
+def finds_full_batches(model, x, y):
+    optimizer = optim.Adam(model.parameters())
+    for _ in range(100):
+        loss = F.mse_loss(model(x), y)
+        loss.backward()  # BP115
+        optimizer.step()
+
+
+def finds_a_scaler(model, loader, optimizer):
+    scaler = torch.amp.GradScaler("cuda")
+    for x, y in loader:
+        scaler.scale(F.mse_loss(model(x), y)).backward()  # BP115
+        scaler.step(optimizer)
+        scaler.update()
+
+
+class Finds:
+    def finds_in_a_class(self, loader):
+        for x, y in loader:
+            loss = F.mse_loss(self.model(x), y)
+            loss.backward()  # BP115
+            self.optimizer.step()
+
+
+def finds_a_clip(model, loader, optimizer):
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        loss.backward()  # BP115
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+
+def finds_a_schedule(model, loader):
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    scheduler = optim.lr_scheduler.StepLR(optimizer, 10)
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        loss.backward()  # BP115
+        optimizer.step()
+        scheduler.step()
+
+
+def passes_before(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+
+def passes_after(model, loader, optimizer):
+    for x, y in loader:
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def passes_the_model(model, loader, optimizer):
+    for x, y in loader:
+        model.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+
+def passes_none(model, loader, optimizer):
+    for x, y in loader:
+        for p in model.parameters():
+            p.grad = None
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+
+def passes_zero_in_place(w, loader, optimizer):
+    for x, y in loader:
+        ((x @ w - y) ** 2).mean().backward()
+        optimizer.step()
+        w.grad.zero_()
+
+
+def passes_a_helper_out_of_sight(model, loader, optimizer):
+    from tools import reset_gradients
+
+    for x, y in loader:
+        reset_gradients(optimizer)
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+
+def passes_a_window(model, loader, optimizer):
+    for i, (x, y) in enumerate(loader):
+        F.mse_loss(model(x), y, reduction="sum").backward()
+        if (i + 1) % 4 == 0 or i + 1 == len(loader):
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_one_step(model, x, y, optimizer):
+    F.mse_loss(model(x), y).backward()
+    optimizer.step()
+
+
+def passes_a_closure(model, loader):
+    optimizer = optim.LBFGS(model.parameters())
+    for x, y in loader:
+
+        def closure(x=x, y=y):
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+
+
+def passes_an_engine(engine, loader):
+    for x, y in loader:
+        loss = F.mse_loss(engine(x), y)
+        engine.backward(loss)
+        engine.step()
+
+
+def misses_another_optimizer_that_is_zeroed(model, other, loader, first, second):
+    for x, y in loader:
+        second.zero_grad()
+        F.mse_loss(other(x), y).backward()
+        second.step()
+        F.mse_loss(model(x), y).backward()  # missed BP115
+        first.step()
+
+
+def misses_one_call_before_the_loop(model, loader, optimizer):
+    optimizer.zero_grad()
+    for x, y in loader:
+        F.mse_loss(model(x), y).backward()  # missed BP115
+        optimizer.step()

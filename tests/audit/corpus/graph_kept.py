@@ -1,0 +1,241 @@
+"""Losses kept with their graph from batch to batch."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+
+def finds_a_sum(model, loader, optimizer):
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss  # BP401
+    return total
+
+
+def finds_a_list(model, loader, optimizer):
+    losses = []
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss)  # BP401
+    return losses
+
+
+def finds_a_sum_that_is_written_out(model, loader, optimizer):
+    running = 0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.l1_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running = running + loss  # BP401
+    return running
+
+
+def finds_a_sum_before_the_backward_pass(model, loader, optimizer):
+    criterion = nn.CrossEntropyLoss()
+    total = torch.zeros(1)
+    for images, labels in loader:
+        loss = criterion(model(images), labels)
+        total += loss  # BP401
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return total.item()
+
+
+def finds_a_sum_of_one_term(model, loader, optimizer):
+    total_reconstruction = 0
+    for x, y in loader:
+        optimizer.zero_grad()
+        prediction = model(x)
+        reconstruction = F.mse_loss(prediction, x)
+        loss = reconstruction + 0.1 * F.l1_loss(prediction, y)
+        loss.backward()
+        optimizer.step()
+        total_reconstruction += reconstruction  # BP401
+
+
+def finds_a_sum_times_the_batch_size(model, dataset, optimizer):
+    loader = DataLoader(dataset, batch_size=32)
+    total = 0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss * x.size(0)  # BP401
+    return total / len(dataset)
+
+
+class FindsInAMethod:
+    def __init__(self, model, optimizer):
+        self.model, self.optimizer = model, optimizer
+        self.criterion = nn.MSELoss()
+
+    def finds_in_a_method(self, loader):
+        epoch_loss = 0
+        for x, y in loader:
+            self.optimizer.zero_grad()
+            loss = self.criterion(self.model(x), y)
+            loss.backward()
+            self.optimizer.step()
+            epoch_loss += loss  # BP401
+        return epoch_loss
+
+
+def finds_under_accelerate(model, loader, optimizer, accelerator):
+    total = 0
+    for batch in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(batch["x"]), batch["y"])
+        accelerator.backward(loss)
+        optimizer.step()
+        total += loss  # BP401
+    return total
+
+
+def finds_under_a_scaler(model, loader, optimizer, scaler):
+    total = 0
+    for x, y in loader:
+        optimizer.zero_grad()
+        with torch.autocast("cuda"):
+            loss = F.cross_entropy(model(x), y)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        total += loss  # BP401
+    return total
+
+
+def passes_item(model, loader, optimizer):
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total
+
+
+def passes_detach(model, loader, optimizer):
+    losses = []
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+def passes_float(model, loader, optimizer):
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += float(loss)
+    return total
+
+
+def passes_a_sum_that_is_back_propagated(model, loader, optimizer):
+    for batch in loader:
+        optimizer.zero_grad()
+        total = 0
+        for x, y in batch:
+            total += F.mse_loss(model(x), y)
+        total.backward()
+        optimizer.step()
+
+
+def passes_a_sum_over_the_tasks_of_one_step(model, tasks, optimizer):
+    losses = []
+    for x, y in tasks:
+        losses.append(F.mse_loss(model(x), y))
+    optimizer.zero_grad()
+    sum(losses).backward()
+    optimizer.step()
+
+
+def passes_no_grad(model, loader):
+    model.eval()
+    total = 0
+    with torch.no_grad():
+        for x, y in loader:
+            total += F.cross_entropy(model(x), y, reduction="sum")
+    return total
+
+
+@torch.no_grad()
+def passes_a_decorator(model, loader):
+    model.eval()
+    losses = []
+    for x, y in loader:
+        losses.append(F.cross_entropy(model(x), y, reduction="sum"))
+    return sum(losses)
+
+
+def passes_data(model, loader, optimizer):
+    total = 0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.data
+    return total
+
+
+def passes_a_name_that_was_detached(model, loader, optimizer):
+    total = 0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        loss = loss.detach()
+        total += loss
+    return total
+
+
+def passes_truncated_backpropagation(model, loader, optimizer):
+    window = 0
+    for i, (x, y) in enumerate(loader):
+        window = window + F.mse_loss(model(x), y, reduction="sum")
+        if (i + 1) % 4 == 0 or i + 1 == len(loader):
+            optimizer.zero_grad()
+            window.backward()
+            optimizer.step()
+            window = 0
+
+
+def misses_a_loss_of_another_file(model, loader, optimizer):
+    total = 0
+    for x, y in loader:
+        optimizer.zero_grad()
+        output = model(x, y)
+        output.loss.backward()
+        optimizer.step()
+        total += output.aux  # missed BP401
+    return total
+
+
+def misses_a_dictionary(model, loader, optimizer):
+    seen = {}
+    for i, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        seen[i] = loss  # missed BP401
+    return seen

@@ -1,0 +1,150 @@
+"""Probabilities where cross-entropy takes logits."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class WithSoftmax(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(10, 3)
+
+    def forward(self, x):
+        return F.softmax(self.fc(x), dim=1)
+
+
+class WithSoftmaxLayer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(10, 3), nn.Softmax(dim=1))
+
+    def forward(self, x):
+        return self.net(x)
+
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(10, 3)
+
+    def forward(self, x):
+        return self.fc(x)
+
+
+class AttentionInside(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.score, self.fc = nn.Linear(10, 1), nn.Linear(10, 3)
+
+    def forward(self, x):
+        weight = F.softmax(self.score(x), dim=1)
+        return self.fc((weight * x).sum(1))
+
+
+def finds_a_function(model, x, y):
+    return F.cross_entropy(F.softmax(model(x), dim=1), y)  # BP402
+
+
+def finds_a_name(model, x, y):
+    probabilities = torch.softmax(model(x), dim=-1)
+    return F.cross_entropy(probabilities, y)  # BP402
+
+
+def finds_a_method(model, x, y):
+    output = model(x).softmax(dim=1)
+    criterion = nn.CrossEntropyLoss()
+    return criterion(output, y)  # BP402
+
+
+def finds_a_layer(model, x, y):
+    normalise = nn.Softmax(dim=1)
+    criterion = nn.CrossEntropyLoss()
+    return criterion(normalise(model(x)), y)  # BP402
+
+
+def finds_a_model_that_ends_in_softmax(x, y):
+    model = WithSoftmax()
+    criterion = nn.CrossEntropyLoss()
+    return criterion(model(x), y)  # BP402
+
+
+def finds_a_sequential_that_ends_in_softmax(x, y):
+    model = WithSoftmaxLayer()
+    return F.cross_entropy(model(x), y)  # BP402
+
+
+def finds_a_sequential_on_the_spot(loader, optimizer):
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3), nn.Softmax(1))
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)  # BP402
+        loss.backward()
+        optimizer.step()
+
+
+def finds_what_was_reshaped_since(model, x, y):
+    probabilities = F.softmax(model(x), dim=-1).view(-1, 3)
+    return F.cross_entropy(probabilities, y.view(-1))  # BP402
+
+
+def finds_keywords(model, x, y):
+    return F.cross_entropy(F.softmax(input=model(x), dim=1), target=y)  # BP402
+
+
+def passes_logits(model, x, y):
+    return F.cross_entropy(model(x), y)
+
+
+def passes_a_softmax_for_the_accuracy(model, x, y):
+    logits = model(x)
+    loss = F.cross_entropy(logits, y)
+    accuracy = (F.softmax(logits, dim=1).argmax(1) == y).float().mean()
+    return loss, accuracy
+
+
+def passes_a_plain_model(x, y):
+    model = Plain()
+    return nn.CrossEntropyLoss()(model(x), y)
+
+
+def passes_attention(x, y):
+    model = AttentionInside()
+    return F.cross_entropy(model(x), y)
+
+
+def passes_log_softmax_with_nll(model, x, y):
+    return F.nll_loss(F.log_softmax(model(x), dim=1), y)
+
+
+def passes_the_log_of_a_softmax(model, x, y):
+    return F.nll_loss(torch.log(F.softmax(model(x), dim=1)), y)
+
+
+def passes_a_softmax_as_the_target(student, teacher, x):
+    with torch.no_grad():
+        soft = F.softmax(teacher(x) / 2, dim=1)
+    return F.cross_entropy(student(x) / 2, soft)
+
+
+def passes_divergence(student, teacher, x):
+    return F.kl_div(F.log_softmax(student(x), 1), F.softmax(teacher(x), 1), reduction="batchmean")
+
+
+def passes_a_name_that_was_set_anew(model, x, y):
+    output = F.softmax(model(x), dim=1)
+    print(output.max())
+    output = model(x)
+    return F.cross_entropy(output, y)
+
+
+def misses_a_model_of_another_package(x, y):
+    from zoo import Classifier
+
+    model = Classifier(softmax=True)
+    return F.cross_entropy(model(x), y)  # missed BP402
+
+
+def misses_a_softmax_by_hand(model, x, y):
+    exp = model(x).exp()
+    return F.cross_entropy(exp / exp.sum(1, keepdim=True), y)  # missed BP402
