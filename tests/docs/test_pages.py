@@ -11,7 +11,8 @@ from batchproof.mistakes import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[2]
 MISTAKES = sorted((ROOT / "docs" / "mistakes").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "docs" / "law.md", *MISTAKES]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", DOCS / "law.md", DOCS / "finding-mistakes.md", *MISTAKES]
 BLOCK = re.compile(r"^```(python[^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^\s*print\(.*?\)\s+# (.*)$", re.MULTILINE)
 # the page works out what shows it
