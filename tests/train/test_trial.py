@@ -308,3 +308,21 @@ def test_no_rate_is_suggested_for_a_model_that_is_trained():
     fitted.fit(loader, max_epochs=3)
     found = fitted.find_lr(loader)
     assert found.suggestion is None
+
+
+def test_losses_that_differ_from_batch_to_batch_have_not_blown_up():
+    model = nn.Linear(1, 1, bias=False)
+    loader = [torch.full((1, 1), float(value)) for value in (1, 0.01, 1, 0.02, 1)]
+    found = trainer(model, loss=lambda model, x: bp.reduce((model(x) - 3 * x) ** 2)).find_lr(
+        loader, high=1e-4
+    )
+    assert len(found.rates) == 100
+
+
+def test_a_lowest_rate_that_is_too_high_is_named():
+    model = nn.Linear(4, 1)
+    x, _ = samples(64)
+    with pytest.raises(
+        bp.SettingError, match="the loss blew up after 2 steps from a learning rate"
+    ):
+        trainer(model, loss=bp.supervised(nn.MSELoss())).find_lr([(x, x[:, :1])], low=1e3, high=1e6)

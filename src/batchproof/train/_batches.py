@@ -120,11 +120,8 @@ class Epochs:
             raise DataError(msg)
         return digest(first)
 
-    def expect_repeatable(self, data: str) -> None:
+    def expect_repeatable(self) -> None:
         """Refuse a loader that cannot be drawn again from where an epoch began.
-
-        Args:
-            data: what it draws: "training" or "validation".
 
         Raises:
             SettingError: if it begins only once, or draws other batches from the same generators.
@@ -133,7 +130,7 @@ class Epochs:
             return
         if isinstance(self.loader, Iterator):
             raise SettingError(
-                f"the {data} data are a {type(self.loader).__name__}, which begins only once, so "
+                f"the training data are a {type(self.loader).__name__}, which begins only once, so "
                 f"the run could not be resumed exactly. {_REPEATABLE}"
             )
         workers = isinstance(self.loader, DataLoader) and self.loader.num_workers > 0
@@ -141,7 +138,7 @@ class Epochs:
         draw = partial(_indices, self.loader) if workers else self._drawn
         if digest(self._first(None, draw)) != digest(self._first(None, draw)):
             raise SettingError(
-                f"the {data} loader draws other batches when the random generators that it holds "
+                "the training loader draws other batches when the random generators that it holds "
                 f"are restored, so the run could not be resumed exactly. {_REPEATABLE}"
             )
 

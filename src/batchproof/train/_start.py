@@ -247,9 +247,7 @@ def _started(loop: Loop, setup: Setup, resume: Resume) -> Windows | None:
 def _begin(loop: Loop, setup: Setup) -> Windows:
     state = loop.state
     if loop.checkpoints.run_dir is not None and not setup.trial:
-        state.train.expect_repeatable("training")
-        if state.val is not None:
-            state.val.expect_repeatable("validation")
+        state.train.expect_repeatable()
     checkpoint = state.checkpoint()
     state.first_generators = checkpoint.rest["generators"] = state.train.generators()
     batches: list[Any] = []

@@ -35,7 +35,7 @@ from batchproof.train._start import Setup, running
 from batchproof.train._state import Parts
 
 _SMOOTHING = 0.9
-_BLOWN_UP = 4.0
+_BLOWN_UP, _BLOWN_UP_AT_ONCE = 4.0, 1000.0
 # steps that are not looked at in the beginning, and how far noise carries the smoothed loss
 _SKIPPED, _RANGE = 10, 8.0
 
@@ -227,7 +227,7 @@ def sweep(
             except NonFiniteError:
                 break
             losses.append(float(result.loss.value()))
-            if losses[-1] > _BLOWN_UP * max(min(losses), 1e-12):
+            if _blown_up(losses):
                 break
     if len(losses) < 3:
         raise SettingError(
@@ -235,6 +235,14 @@ def sweep(
             "start from a lower one."
         )
     return LrSweep(tuple(rates[: len(losses)]), tuple(losses), tuple(_smoothed(losses)))
+
+
+def _blown_up(losses: list[float]) -> bool:
+    """Return whether the last loss is far above those of the first steps."""
+    if len(losses) <= _SKIPPED:
+        # of a trained model losses differ by more from batch to batch than by any small factor
+        return losses[-1] > _BLOWN_UP_AT_ONCE * max(losses[0], 1e-12)
+    return losses[-1] > _BLOWN_UP * max(losses[:_SKIPPED])
 
 
 def _endless(train: Epochs, device: Any, accumulate: int) -> Iterator[list[Any]]:
