@@ -88,6 +88,15 @@ def finds_batches_passed_over(model, loader):
 
 
 @torch.no_grad()
+def finds_a_last_batch_that_is_dropped(model, data):
+    loader = DataLoader(data, batch_size=64, drop_last=True)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)  # BP203
+
+
+@torch.no_grad()
 def passes_the_length_of_the_sampler(model, data, fold):
     loader = DataLoader(data, batch_size=64, sampler=SubsetRandomSampler(fold))
     total = 0.0

@@ -74,7 +74,7 @@ def finds_an_index_after_the_loop(model, train_loader, optimizer):
         loss.backward()
         optimizer.step()
         running += loss.item()
-    return running / step  # BP204
+    return running / step  # BP202
 
 
 def finds_an_index_of_sums(model, loader, no_grad):
@@ -82,8 +82,45 @@ def finds_an_index_of_sums(model, loader, no_grad):
     with no_grad():
         for counter, (x, y) in enumerate(loader):
             total += F.mse_loss(model(x), y).item()
-    total /= counter  # BP204
+    total /= counter  # BP202
     return total
+
+
+def finds_an_index_inside_the_loop(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 100 == 99:
+            print(running / i)  # BP204
+
+
+def finds_a_total_that_grows_over_epochs(model, train_loader, optimizer):
+    total = 0.0
+    for _ in range(10):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        print(total / len(train_loader))  # BP201 likely, BP204
+
+
+def finds_a_short_window_at_the_end(model, train_loader, optimizer, every):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if (i + 1) % every == 0 or i + 1 == len(train_loader):
+            print(running / every)  # BP204
+            running = 0.0
 
 
 def finds_the_last_window_of_an_epoch(model, train_loader, optimizer, every):

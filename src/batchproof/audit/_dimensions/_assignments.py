@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import add, operate
 from batchproof.audit._dimensions._calls import call
-from batchproof.audit._dimensions._expressions import combine
+from batchproof.audit._dimensions._expressions import combine, named
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Constant,
@@ -177,6 +177,8 @@ def assign_with(machine: Machine, node: ast.AugAssign, frame: Frame) -> None:
         accumulate(machine, node, node.target, node.value, frame)
         return
     first, second = machine.evaluate(node.target, frame), machine.evaluate(node.value, frame)
+    if isinstance(first, Quantity):
+        second = named(second, node.value)
     combine(machine, node, node.op, first, second, frame)
     name = dotted(node.target)
     if name:
@@ -243,6 +245,7 @@ def _total(
             over=loop.key,
             conditional=value.conditional or conditional,
             sure=value.sure and not spans and not begun,
+            spans=spans,
         )
         more = isinstance(current, Quantity) and current.over == loop.key
         return add(current, summed) if more else summed

@@ -15,6 +15,7 @@ from batchproof.audit._dimensions._lattice import (
     Function,
     Listing,
     Loader,
+    Option,
     Quantity,
     Reference,
     Several,
@@ -23,7 +24,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
-from batchproof.audit._dimensions._loaders import as_loader
+from batchproof.audit._dimensions._loaders import as_loader, number
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._methods import compared, sized
 from batchproof.audit._dimensions._names import dotted
@@ -130,6 +131,10 @@ def _call(machine: Machine, node: ast.expr, frame: Frame) -> Value:
 def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.BinOp)
     first, second = machine.evaluate(node.left, frame), machine.evaluate(node.right, frame)
+    if isinstance(first, Quantity):
+        second = named(second, node.right)
+    elif isinstance(second, Quantity):
+        first = named(first, node.left)
     combine(machine, node, node.op, first, second, frame)
     if (
         isinstance(node.op, ast.Mod)
@@ -138,6 +143,14 @@ def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     ):
         return second if isinstance(second, Several) else Several((second,))
     return operate(node.op, first, second)
+
+
+def named(value: Value, node: ast.expr) -> Value:
+    """Return a number with the name by which the code divides or multiplies, if it has one."""
+    is_number = isinstance(value, Constant) and type(value.value) in {int, float}
+    if is_number and isinstance(value, Constant) and dotted(node):
+        return Option(dotted(node), value.value)
+    return value
 
 
 def combine(
@@ -232,6 +245,9 @@ def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     if known is not None:
         return known
     value, place = machine.evaluate(node.value, frame), machine.evaluate(node.slice, frame)
+    rows = _rows(machine, node, value, frame)
+    if rows is not None:
+        return Tensor(rows=rows, text=dotted(node.value))
     match value:
         case Shape():
             return sized(value.tensor, place)
@@ -252,9 +268,23 @@ def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
             return value
         case Loader() | Listing():
             return value if isinstance(value, Loader) else UNKNOWN
-    if isinstance(value, Unknown) and "loader" in value.text.lower():
-        return Unknown(dotted(node))
     return Unknown(dotted(node))
+
+
+def _rows(machine: Machine, node: ast.Subscript, value: Value, frame: Frame) -> int | None:
+    """Return how many rows x[first:last] of a tensor outside loops has, where both are numbers."""
+    cut, tensor = node.slice, value if isinstance(value, Tensor) else None
+    if not isinstance(cut, ast.Slice) or cut.step is not None:
+        return None
+    if (tensor is None and not isinstance(value, Unknown)) or (tensor is not None and tensor.loop):
+        return None
+    known = tensor.rows if tensor is not None else None
+    first = machine.evaluate(cut.lower, frame) if cut.lower is not None else Constant(0)
+    last = machine.evaluate(cut.upper, frame) if cut.upper is not None else Constant(known)
+    start, stop = number(first), number(last)
+    if start is None or stop is None or not 0 <= start < stop:
+        return None
+    return stop - start
 
 
 def _item(value: Several, place: Value) -> Value:

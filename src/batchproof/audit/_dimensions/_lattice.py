@@ -190,6 +190,7 @@ class Quantity:
         ranks: how it was reduced over ranks, or "".
         number: a Python number, no tensor.
         conditional: summed only under a condition inside the loop.
+        spans: summed over several passes of that loop, for the sum began outside an outer one.
         unit: what the mean is a mean of, "" where it is samples or not known.
         name: where it comes from: cross_entropy, outputs.loss.
     """
@@ -210,6 +211,7 @@ class Quantity:
     ranks: str = ""
     number: bool = False
     conditional: bool = False
+    spans: bool = False
     unit: str = ""
     name: str = ""
 

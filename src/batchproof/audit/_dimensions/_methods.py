@@ -177,7 +177,8 @@ def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Val
         call: the call.
         machine: the interpretation.
     """
-    line, loop = call.node.lineno, value.loop or machine.batch_loop
+    line, active = call.node.lineno, {loop.key for loop in machine.loops}
+    loop = value.loop if value.loop in active else machine.batch_loop
     dims = [a for a in call.args if not isinstance(a, Tensor)] or call.keywords.keys() & {
         "dim",
         "axis",

@@ -216,8 +216,10 @@ def _once(
 ) -> None:
     loader = value if isinstance(value, Loader) else None
     hidden = isinstance(value, Unknown) and not source.text.startswith("range:")
-    if isinstance(value, Unknown) and hidden and _trains(node.body):
-        loader = value = Loader(value.text or source.text or "?", value.text)
+    name = value.text or source.text if isinstance(value, Unknown) else ""
+    epochs = "epoch" in ast.unparse(node.target)
+    if hidden and name and not epochs and _trains(node.body):
+        loader = value = Loader(name, name)
     micro = source.text.removeprefix("range:") if source.text.startswith("range:") else ""
     loop = Loop(
         machine.loop_key(node), node, loader, start=source.start, draws=source.draws, micro=micro

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Dataset, Quantity
+from batchproof.audit._dimensions._loaders import length_of, number
 from batchproof.audit._dimensions._questions import is_debug, varies
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 from batchproof.audit._reports import Report
@@ -21,6 +22,7 @@ def find(trace: Trace) -> Iterator[Report]:
         if loop is None or loop.loader is None or (loop in event.loops and loop.leaves):
             continue
         yield from _sampled(event, total, by, loop)
+        yield from _dropped(event, total, by, loop)
         yield from _left_early(event, by, loop)
         yield from _skipped(trace, event, total, by, loop)
 
@@ -46,6 +48,16 @@ def _of_all(by: Count, loop: Loop) -> bool:
         return by.key == loader.key and not by.plus
     whole = loader.dataset.key if isinstance(loader.dataset, Dataset) else f"{loader.key}.dataset"
     return by.unit == "data set" and by.key == whole
+
+
+def _dropped(event: Event, total: Quantity, by: Count, loop: Loop) -> Iterator[Report]:
+    loader = loop.loader
+    if loader is None or not loader.drop_last or by.unit != "data set" or not _of_all(by, loop):
+        return
+    size, samples = number(loader.batch_size), length_of(loader.dataset)
+    if total.base == "sum" and not (size and samples and samples % size == 0):
+        evidence = (f"drop_last=True at line {loader.line}", f"{by.text} counts what is dropped")
+        yield Report(event, f"Σ over full batches / {by.text}", _MEANT, evidence, total.sure)
 
 
 def _left_early(event: Event, by: Count, loop: Loop) -> Iterator[Report]:

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Quantity
+from batchproof.audit._dimensions._lattice import Constant, Quantity
 from batchproof.audit._dimensions._loaders import equal_batches, length_of, number
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import Window, windows
@@ -28,19 +28,32 @@ def find(trace: Trace) -> Iterator[Report]:
 def _restarts(window: Window) -> bool:
     """Return whether the windows are counted anew in every pass over the loader."""
     loop = window.loop
-    return loop.loader is not None and bool(loop.index) and loop.index == window.counter
+    counted = loop.loader is not None or _number(window, loop.micro) is not None
+    return counted and bool(loop.index) and loop.index == window.counter
+
+
+def _number(window: Window, text: str) -> int | None:
+    """Return the number that a text writes, or that a name of the file stands for."""
+    if text.isdigit():
+        return int(text)
+    value = window.step.module.variables.get(text)
+    return value.value if isinstance(value, Constant) and type(value.value) is int else None
 
 
 def _divisible(window: Window) -> bool:
-    loader = window.loop.loader
-    if loader is None or not window.every.isdigit():
+    loader, every = window.loop.loader, _number(window, window.every)
+    ahead = (window.loop.start or 0) + window.plus - 1
+    if loader is None:
+        passes = _number(window, window.loop.micro)
+        return passes is None or not every or (passes + ahead) % every == 0
+    if not every:
         return False
     samples, size = length_of(loader.dataset), number(loader.batch_size)
     if not samples or not size:
         return False
     drops = bool(loader.drop_last)
     batches = samples // size if drops or equal_batches(loader)[0] else -(-samples // size)
-    return batches % int(window.every) == 0
+    return (batches + ahead) % every == 0
 
 
 def _steps_after(trace: Trace, window: Window) -> Event | None:
@@ -54,7 +67,7 @@ def _steps_after(trace: Trace, window: Window) -> Event | None:
 
 def _lost(window: Window) -> Report:
     loader = window.loop.loader
-    name = loader.text if loader is not None else "the loader"
+    name = loader.text if loader is not None else "the loop"
     evidence = (
         f"the optimiser steps only where {ast.unparse(window.test)}",
         f"nothing steps after the last batch of {name or 'the loader'}",

@@ -24,7 +24,11 @@ def _divided(trace: Trace, event: Event) -> Iterator[Report]:
     if not (isinstance(total, Quantity) and isinstance(by, Count)) or total.divided is not None:
         return
     loop = trace.loops.get(total.over)
-    if loop is None or loop.loader is None or total.base != "mean" or total.loop != loop.key:
+    if loop is None or loop.loader is None or total.loop != loop.key:
+        return
+    if total.base == "sum" and total.unit == "sample" and by.unit in {"seen", "data set"}:
+        yield from _weighed_by_size(event, total)
+    if total.base != "mean":
         return
     whole = by.unit == "batches" and by.key in {loop.key, loop.loader.key} and not by.plus
     if not whole or total.conditional or by.conditional:
@@ -34,12 +38,22 @@ def _divided(trace: Trace, event: Event) -> Iterator[Report]:
     yield from _judged(event, loop, total, f"Σ_b mean_b / {by.text or 'number of batches'}")
 
 
+def _weighed_by_size(event: Event, total: Quantity) -> Iterator[Report]:
+    """Yield means over class weights, or over tokens, that are weighted by numbers of samples."""
+    padded = "pad" in total.ignores.lower() or total.ignores.isdigit()
+    if total.classes or padded:
+        what = "class weights" if total.classes else "targets that are not ignored"
+        evidence = (f"{_what(total)} is a mean over {what}", "it is weighted by numbers of samples")
+        meant = "Σ_b w_b · mean_b / Σ_b w_b, w_b its own divisor"
+        yield Report(event, "Σ_b n_b · mean_b / Σ_b n_b", meant, evidence, total.sure)
+
+
 def _judged(event: Event, loop: Loop, total: Quantity, computes: str) -> Iterator[Report]:
     assert loop.loader is not None
     equal, why = equal_batches(loop.loader)
     if equal:
         return
-    sure = equal is False and total.sure
+    sure = equal is False and total.sure and not loop.leaves
     yield Report(event, computes, _MEANT, (f"{_what(total)} is a mean over one batch", why), sure)
 
 

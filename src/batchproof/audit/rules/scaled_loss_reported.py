@@ -22,6 +22,9 @@ def find(trace: Trace) -> Iterator[Report]:
             whole = isinstance(event.other, Count) and event.other.unit in {"batches", "data set"}
             if loop is None or loop.loader is None or value.conditional or not whole:
                 continue
+            adds = [e.loop for e in trace.of("accumulate") if e.text == value.text]
+            if any(inner is not None and inner.micro == scale for inner in adds):
+                continue
         elif value.over:
             continue
         evidence = (f"{value.text or 'the loss'} was divided by {scale} before",)

@@ -3,7 +3,12 @@
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity
-from batchproof.audit._dimensions._questions import accumulation_scale, compatible, windows
+from batchproof.audit._dimensions._questions import (
+    accumulation_scale,
+    compatible,
+    micro_loops,
+    windows,
+)
 from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._reports import Report
 
@@ -23,7 +28,8 @@ def find(trace: Trace) -> Iterator[Report]:
 
 
 def _apart(trace: Trace) -> Iterator[Report]:
-    for loop in {w.loop for w in windows(trace)}:
+    held = {w.loop for w in windows(trace)} | {loop for loop, _ in micro_loops(trace)}
+    for loop in held:
         passes = [e for e in trace.within(loop, "backward") if isinstance(e.value, Quantity)]
         scaled = [
             e

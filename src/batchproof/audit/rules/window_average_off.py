@@ -19,14 +19,21 @@ def find(trace: Trace) -> Iterator[Report]:
         if loop is None:
             continue
         if isinstance(event.other, Count):
-            yield from _by_index(event, event.other, loop)
+            yield from _by_counter(event, event.other, total, loop)
         if loop in event.loops:
             yield from _by_window(trace, event, total, loop)
     yield from _last_window(trace)
 
 
-def _by_index(event: Event, by: Count, loop: Loop) -> Iterator[Report]:
-    if by.unit == "batches" and by.key == loop.key and by.plus == -1 and not by.conditional:
+def _by_counter(event: Event, by: Count, total: Quantity, loop: Loop) -> Iterator[Report]:
+    if by.unit != "batches" or by.conditional or loop.loader is None:
+        return
+    between = loop not in event.loops and bool(event.loops)
+    if total.spans and by.key == loop.loader.key and not by.plus and between:
+        evidence = (f"{total.text} is never set to 0 between passes over {loop.loader.text}",)
+        computes, meant = f"Σ of all passes so far / {by.text}", f"Σ of one pass / {by.text}"
+        yield Report(event, computes, meant, evidence)
+    elif by.key == loop.key and by.plus == -1 and loop in event.loops:
         evidence = (f"{by.text} begins at 0, so it is one less than the number of batches",)
         yield Report(event, f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", evidence)
 
@@ -43,6 +50,10 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
         yield Report(
             event, f"Σ of {every} batches / {text}", f"Σ of {every} batches / {every}", evidence
         )
+    elif text == every and _also_at_the_end(event):
+        evidence = ("it is reported after the last batch, too", f"it is divided by {every}")
+        computes, meant = f"Σ of the last r batches / {every}", "Σ of the last r batches / r"
+        yield Report(event, computes, meant, evidence)
     elif text == every and not resets:
         evidence = (
             f"{total.text} is never set to 0 inside the loop",
@@ -56,6 +67,11 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
         yield Report(
             event, f"loss of 1 batch / {every}", f"Σ of {every} batches / {every}", evidence
         )
+
+
+def _also_at_the_end(event: Event) -> bool:
+    tests = [c.test for c in event.conditions if isinstance(c.test, ast.BoolOp)]
+    return any(isinstance(test.op, ast.Or) and "len(" in ast.unparse(test) for test in tests)
 
 
 def _plain(value: Value) -> str:

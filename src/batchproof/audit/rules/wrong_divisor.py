@@ -46,6 +46,9 @@ def _clash(
     if of_batches and mine and by.plus > 0 and by.key == loader.key:
         evidence = (f"the sum holds one term for each batch of {loader.text}, {by.plus} fewer",)
         yield Report(event, f"Σ_b loss_b / (batches + {by.plus})", "Σ_b loss_b / batches", evidence)
+    elif of_batches and by.key == loop.key and by.plus == -1 and loop not in event.loops:
+        evidence = (f"{by.text} begins at 0, so it is one less than the number of batches",)
+        yield Report(event, f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", evidence)
     elif of_batches and mine and total.conditional and _last_of_window(loop, event, total):
         yield from _thinned(event, total, loop)
     elif of_batches and mine and total.base == "sum" and not total.scales:
@@ -97,10 +100,8 @@ def _mean_by_samples(
     )
     if not samples or number(loader.batch_size) == 1 or by.conditional or by.plus:
         return
-    evidence = (
-        f"{total.name or 'each term'} (line {total.line}) is a mean over one batch",
-        "so the quotient is too small by the batch size",
-    )
+    what = f"{total.name or 'each term'} (line {total.line})"
+    evidence = (f"{what} is a mean over one batch", "the quotient is too small by the batch size")
     yield Report(event, "Σ_b mean_b / number of samples", _SAMPLES, evidence, total.sure)
 
 
