@@ -13,7 +13,6 @@ from batchproof.mistakes import mistake
 
 FOLDER = Path(rules.__path__[0])
 PAGES = {name: FOLDER / f"{name.replace('-', '_')}.md" for name in all_rules()}
-PAGES = {name: path for name, path in PAGES.items() if path.exists()}
 HEADINGS = [
     "What it finds",
     "Why it matters",

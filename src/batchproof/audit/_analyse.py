@@ -19,7 +19,7 @@ Rule = Callable[[Trace], Iterator[Report]]
 # a file in which a rule can find something has one of these
 _WORTH = re.compile(
     r"\.backward\(|for\b.*\b\w*(?:loader|dl|iter\w*|batches)\b|(?:[lL]oss|criterion|entropy)\w*\("
-    r"|(?:masked?|pad|valid)\w*\)?\)\.mean\(|_batch\("
+    r"|(?:masked?|pad|valid)\w*\)?\)\.mean\(|_batch\(|[<>]=? *(?:self\.)?best|best\w* *[<>]"
 )
 _TORCH = re.compile(
     r"\b(torch|lightning|accelerate|transformers|fastai|ignite|optimizer|backward|criterion)\b|loader|_loss|losses"
