@@ -113,6 +113,11 @@ def is_debug(condition: Condition) -> bool:
     return bool(_DEBUG.search(ast.unparse(condition.test)))
 
 
+def may_break(loop: Loop) -> bool:
+    """Return whether a loop can end before its last batch, other than to try things out."""
+    return any(not any(is_debug(c) for c in conditions) for conditions in loop.leaves)
+
+
 def varies(test: ast.expr, loop: Loop) -> bool:
     """Return whether a test can change from one batch of a loop to the next."""
     names = {dotted(n) for n in ast.walk(test) if isinstance(n, ast.Name | ast.Attribute)}

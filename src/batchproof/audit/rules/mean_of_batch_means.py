@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Quantity
 from batchproof.audit._dimensions._loaders import equal_batches
-from batchproof.audit._dimensions._questions import evaluates, is_nominal, windowed
+from batchproof.audit._dimensions._questions import evaluates, is_nominal, may_break, windowed
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -53,7 +53,7 @@ def _judged(event: Event, loop: Loop, total: Quantity, computes: str) -> Iterato
     equal, why = equal_batches(loop.loader)
     if equal:
         return
-    sure = equal is False and total.sure and not loop.leaves
+    sure = equal is False and total.sure and not may_break(loop)
     yield Report(event, computes, _MEANT, (f"{_what(total)} is a mean over one batch", why), sure)
 
 

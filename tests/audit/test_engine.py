@@ -1,0 +1,112 @@
+"""The interpretation of code that is broken, hostile or enormous: it ends, and raises nothing."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batchproof.audit._analyse import analyse
+from batchproof.audit._dimensions._interpreter import interpret
+from batchproof.audit._dimensions._machine import EFFORT
+from batchproof.audit._project import Source
+
+CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.py"))
+TEXTS = [path.read_text() for path in CORPUS]
+
+
+def findings(text):
+    return analyse(Source(Path("train.py"), text, ast.parse(text)), "train.py")
+
+
+class Mutation(ast.NodeTransformer):
+    """Swaps, drops and doubles parts of a tree, as a stream of numbers says."""
+
+    def __init__(self, numbers, parts):
+        self.numbers, self.parts = iter(numbers), parts
+
+    def generic_visit(self, node):
+        super().generic_visit(node)
+        choice = next(self.numbers, 99)
+        if isinstance(node, ast.expr) and choice < 3 and not isinstance(node, ast.Starred):
+            stored = isinstance(getattr(node, "ctx", None), ast.Store | ast.Del)
+            return node if stored else self.parts[choice * 7 % len(self.parts)]
+        if (
+            isinstance(node, ast.stmt)
+            and choice in {3, 4}
+            and not isinstance(node, ast.FunctionDef)
+        ):
+            return ast.Pass() if choice == 3 else [node, node]
+        return node
+
+
+@given(st.integers(0, len(TEXTS) - 1), st.lists(st.integers(0, 60), max_size=400))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_mutated_code_is_read_to_its_end(which, numbers):
+    tree = ast.parse(TEXTS[which])
+    parts = [
+        n for n in ast.walk(ast.parse(TEXTS[which - 1])) if type(n) in {ast.Call, ast.Constant}
+    ]
+    text = ast.unparse(ast.fix_missing_locations(Mutation(numbers, parts).visit(tree)))
+    try:
+        source = Source(Path("train.py"), text, ast.parse(text))
+    except SyntaxError:
+        return
+    lines = text.count("\n") + 1
+    assert all(1 <= finding.line <= lines for finding in analyse(source, "train.py"))
+
+
+@given(st.integers(0, len(TEXTS) - 1), st.data())
+@settings(max_examples=15, deadline=None)
+def test_code_that_lost_lines_is_read_to_its_end(which, data):
+    lines = TEXTS[which].splitlines()
+    first = data.draw(st.integers(0, len(lines)))
+    last = data.draw(st.integers(first, min(len(lines), first + 12)))
+    text = "\n".join(lines[:first] + lines[last:])
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return
+    lines = text.count("\n") + 1
+    assert all(1 <= finding.line <= lines for finding in findings(text))
+
+
+def test_functions_that_call_each_other_end():
+    text = (
+        "def a(loss, loader):\n    for x in loader:\n        b(loss, loader)\n"
+        "def b(loss, loader):\n    for x in loader:\n        a(loss, loader)\n"
+        "a(1, 2)\n"
+    )
+    assert findings(text) == []
+
+
+def test_calls_that_branch_at_every_level_are_followed_within_the_effort():
+    levels = [f"def f{n}(loss):\n" + f"    f{n + 1}(loss)\n" * 20 for n in range(12)]
+    text = "\n".join([*levels, "def f12(loss):\n    loss.backward()\n", "f0(1)\n"])
+    traces = interpret(Path("train.py"), ast.parse(text), None, text)
+    assert sum(len(trace.events) for trace in traces) <= EFFORT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "total = " + " + ".join(["loss"] * 900) + "\nloss.backward()",
+        "loss.backward()\n"
+        + "".join(f"{'    ' * n}if loss:\n" for n in range(60))
+        + "    " * 60
+        + "pass",
+        "for x in loader:\n    loss(" + "x.a" + ".b" * 300 + ")",
+        "loss.backward()\n" + "x = [" + "(" * 80 + "1" + ")" * 80 + "]",
+    ],
+    ids=["sum", "ifs", "attributes", "brackets"],
+)
+def test_deep_nesting_is_read_to_its_end(text):
+    assert findings(text) == []
+
+
+def test_a_long_file_is_read_within_the_effort():
+    text = (
+        "import torch\n" + "loss = torch.nn.functional.mse_loss(a, b)\nloss.backward()\n" * 4_000
+    )
+    assert findings(text) == []
