@@ -10,7 +10,7 @@ from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._not_finite import empty, nan_dropped, notes_on_nan
 from batchproof.check._findings._repeats import repeats
 from batchproof.check._findings._reported import notes_on_reported, reported, reported_unit
-from batchproof.check._findings._state import batch_norm, carried, notes_on_norms, unsteady
+from batchproof.check._findings._state import batch_norm, carried, moved, notes_on_norms, unsteady
 from batchproof.check._findings._terms import terms
 from batchproof.check._findings._units import notes_on_unit, unit_of_gradient
 from batchproof.check._findings._windows import windows
@@ -132,6 +132,7 @@ FINDINGS: tuple[Find, ...] = (
     cause,
     empty,
     clipping,
+    moved,
     reported,
     nan_dropped,
     unexplained,

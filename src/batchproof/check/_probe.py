@@ -40,6 +40,7 @@ class Probe:
         window: micro-batches a window, for loops that take a loader.
         shards: for an evaluation over ranks: "given", "own", or a function, as for check_evaluate.
         wrap: how the model is wrapped over ranks; "ddp" for a step unless said otherwise.
+        watch: for a step, what it moves beside the model, as for check_step.
         timeout: seconds that a run over ranks may take.
         remedies: what to do about a mistake in the user's framework, by name, in place of the
             catalogue's remedy for a loop of one's own.
@@ -58,6 +59,7 @@ class Probe:
     window: int | None = None
     shards: Literal["given", "own"] | Shares = "given"
     wrap: Wrap | Literal["auto"] = "auto"
+    watch: Callable[[Any], Any] | None = None
     timeout: float = 60.0
     remedies: Mapping[str, Remedy] = field(default_factory=dict)
 
@@ -88,7 +90,7 @@ class Probe:
             "name": name,
         }
         if step:
-            report = check_step(self.run, samples, window=self.window, **shared)
+            report = check_step(self.run, samples, window=self.window, watch=self.watch, **shared)
         else:
             report = check_evaluate(self.run, samples, shards=self.shards, **shared)
         return replace(report, diagnoses=tuple(self._remedied(one) for one in report.diagnoses))

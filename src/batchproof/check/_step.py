@@ -34,6 +34,7 @@ def check_step(
     mask: Callable[[Any], Any] | None = None,
     window: int | None = None,
     wrap: Wrap = "ddp",
+    watch: Callable[[Any], Any] | None = None,
     timeout: float = 60.0,
     name: str = "",
 ) -> Report:
@@ -44,8 +45,8 @@ def check_step(
     predicts from the gradients and weights of single samples.
 
     Args:
-        run: run(model, optimizer, micro_batches) -> float | None, the user's own code for one
-            optimiser step; what it returns is the loss it reports.
+        run: run(model, optimizer, micro_batches) -> the loss that it reports, or None: the user's
+            own code for one optimiser step.
         samples: a handful of samples, of unequal length where the data has such; eight are good.
         build: build() -> (model, optimizer), the same each time (seeds are set before). The
             optimizer may be a callable that updates from summed gradients and divides by the
@@ -56,10 +57,10 @@ def check_step(
         dtype: floating-point type of model and samples.
         pad: pad(batch) -> batch, wider on the right; else collating beside the longest pads.
         mask: mask(sample) -> sample with nothing left that counts; else boolean masks are
-            emptied, labels set to -100, and tensors of zeros and ones, lengths and the value that
-            integers are padded with are tried.
+            emptied, labels set to -100, and what else may be a mask is tried.
         window: for a loop that takes a loader and steps every so many micro-batches.
         wrap: how the model is wrapped over ranks: "ddp", "fsdp2", None, or a callable.
+        watch: watch(model) -> what the step moves beside the model: a module, or tensors.
         timeout: seconds that a run over ranks may take.
         name: what is checked, for the report.
 
@@ -79,7 +80,7 @@ def check_step(
         >>> check_step(run, [(x, x[:1]) for x in torch.eye(4)], build=build).names
         ('mean-of-micro-batch-means',)
     """
-    subject = Subject(run, build, tuple(samples), collate, dtype, pad, "step", window, wrap)
+    subject = Subject(run, build, tuple(samples), collate, dtype, pad, "step", window, wrap, watch)
     return _check(subject, cuts, ranks, mask=mask, timeout=timeout, name=name)
 
 
@@ -225,6 +226,13 @@ def _refuse(subject: Subject, worlds: Sequence[int], timeout: float) -> None:
     ):
         if not callable(value):
             raise ProbeError(f"{label} is {type(value).__name__}; expected a callable.")
+    if subject.watch is not None and (
+        isinstance(subject.watch, nn.Module) or not callable(subject.watch)
+    ):
+        raise ProbeError(
+            f"watch is {type(subject.watch).__name__}; expected a function of the model, which "
+            "build() makes anew for every run."
+        )
     if not subject.dtype.is_floating_point:
         raise ProbeError(f"dtype is {subject.dtype}; expected a floating-point type.")
     if not worlds or any(world < 1 for world in worlds):

@@ -1,10 +1,15 @@
 """State: draws, statistics of a batch, and what a call or a micro-batch leaves to the next."""
 
+import math
+from itertools import combinations
+
 import torch
+from torch import Tensor
 
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import Cut, MicroBatch
+from batchproof.check._measure._runner import Runner
 from batchproof.check._report._results import Diagnosis, diagnosis
 
 
@@ -50,6 +55,48 @@ def notes_on_norms(evidence: Evidence) -> list[str]:
     if evidence.norms is None:
         return []
     return [f"measured with batch normalisation held still: {', '.join(evidence.norms.names)}"]
+
+
+def moved(evidence: Evidence) -> list[Diagnosis]:
+    """Return a diagnosis if state that belongs to the step moves with every micro-batch.
+
+    What it then is depends on the number of micro-batches alone: it is the same for every cut into
+    as many, and another one for every other number.
+    """
+    runner = evidence.runner
+    cuts = [c for c in evidence.cuts if len(c.ranks) == 1 and c.reference == "whole"]
+    by_number: dict[int, list[Tensor]] = {}
+    for cut in cuts:
+        left = runner.observe(cut).left
+        if left is None or cut.before or runner.subject.window is not None:
+            return []
+        by_number.setdefault(len(cut.pieces), []).append(left)
+    names, worst = [], 0.0
+    for name, span in runner.record.left.spans.items():
+        gap = _gap({number: [v[span] for v in left] for number, left in by_number.items()}, runner)
+        if gap is not None:
+            names.append(name)
+            worst = max(worst, gap)
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    text = (
+        f"The step moves {shown} with every micro-batch: what is left behind depends on how many "
+        "there are, and on nothing else of the cut."
+    )
+    return [diagnosis("state-moved-per-micro-batch", text, worst)]
+
+
+def _gap(by_number: dict[int, list[Tensor]], runner: Runner) -> float | None:
+    """Return how far cuts of one number of micro-batches differ, if other numbers differ more."""
+    size = max(float(value.norm()) for values in by_number.values() for value in values)
+    if size == 0 or not math.isfinite(size) or len(by_number) < 2:
+        return None
+    firsts = [values[0] for values in by_number.values()]
+    again = [(v, values[0]) for values in by_number.values() for v in values[1:]]
+    within = max((float((a - b).norm()) / size for a, b in again), default=math.inf)
+    across = min(float((a - b).norm()) / size for a, b in combinations(firsts, 2))
+    return within if within <= runner.tolerance and across > 10 * runner.tolerance else None
 
 
 def carried(evidence: Evidence) -> list[Diagnosis]:

@@ -16,6 +16,10 @@ RULE = {
     "first": "taken from the first micro-batch alone",
     "last/k": "taken from the last micro-batch alone, and divided by their number",
     "first/k": "taken from the first micro-batch alone, and divided by their number",
+    "exact/k": "divided by the weight of all micro-batches, and once more by their number",
+    "mean/k": "averaged over micro-batches, and divided once more by their number",
+    "full": "taken from the micro-batches that are as large as the largest",
+    "mean of full": "averaged over the micro-batches that are as large as the largest",
 }
 
 
@@ -86,12 +90,30 @@ def _of_window(
         return []
     if within == "sum":
         return [_undivided(what, part, window)]
+    if within.endswith("full"):
+        return [_left_out(within, what, part)]
+    if within in {"exact/k", "mean/k"}:
+        means = f"the mean of the {part}es' means" if within == "mean/k" else "the mean over all"
+        text = (
+            f"The {what} is {means} divided by the number of {part}es once more: k {part}es make "
+            "it 1/k of what it is."
+        )
+        return [("divided-twice", text)]
     if within not in {"mean", "samples"}:
         which = "last" if within.startswith("last") else "first"
         over = f", divided by the number of {part}es" if within.endswith("/k") else ""
         text = f"Only the {which} {part} counts{over}; what the others gave is dropped."
         return [("one-micro-batch-only", text)]
     return [_mean_of_means(law, unit, what, part)]
+
+
+def _left_out(within: str, what: str, part: str) -> tuple[str, str]:
+    over = "their mean" if within == "full" else f"the mean of their {part}es' means"
+    text = (
+        f"Samples of a {part} that is smaller than the others are left out, as drop_last does: the "
+        f"{what} is that of the rest, {over}."
+    )
+    return "samples-left-out", text
 
 
 def _mean_of_means(law: Law, unit: str, what: str, part: str) -> tuple[str, str]:
@@ -140,7 +162,7 @@ def _of_ranks(rule: Rule, what: str) -> list[tuple[str, str]]:
         mistakes.append(("world-size-factor", text))
     if rule.factor == "*R" or rule.across == "sum":
         mistakes.append(("world-size-factor", f"The {what} grows with the number of ranks."))
-    if rule.across in {"mean", "sum"} and rule.within not in {"mean", "sum"}:
+    if rule.across in {"mean", "sum"} and rule.within not in {"mean", "mean/k", "sum"}:
         text = (
             f"Ranks are averaged as if each held as much: the {what} is the mean of the ranks' "
             "means."

@@ -16,6 +16,8 @@ and a rule for what a window of micro-batches makes of them, G = sum_j s_j m(B_j
     samples    s_j = n_j / n        the same, weighted by numbers of samples
     sum        s_j = 1              never divided
     last, first, and over k: one micro-batch only
+    exact/k, mean/k            divided by k once more
+    full, mean of full         exact, or mean, over micro-batches as large as the largest
 
 Over R ranks the wrapper averages, so each rule within a rank meets one across ranks. A law says
 G = C A for a matrix C of cuts by atoms and atoms A (gradients that were measured), with nothing
@@ -49,7 +51,10 @@ class Rule:
     factor: str = ""
 
 
-WITHIN = ("exact", "mean", "samples", "sum", "last", "first", "last/k", "first/k")
+WITHIN = (
+    *("exact", "mean", "samples", "sum", "last", "first", "last/k", "first/k"),
+    *("exact/k", "mean/k", "full", "mean of full"),
+)
 EXACT = Rule("exact", "pooled")
 ACROSS = (
     *(("pooled", ""), ("mean", ""), ("pooled", "/R"), ("pooled", "*R"), ("sum", ""), ("own", "")),
@@ -91,6 +96,13 @@ def _within(
     rule: str, place: int, pieces: Sequence[MicroBatch], piece: MicroBatch, weigh: Weigh
 ) -> float:
     k = len(pieces)
+    if rule.endswith("full"):
+        most = max(len(other.samples) for other in pieces)
+        full = [other for other in pieces if len(other.samples) == most]
+        rest = "mean" if rule.startswith("mean") else "exact"
+        return _within(rest, place, full, piece, weigh) if piece in full else 0.0
+    if rule in {"exact/k", "mean/k"}:
+        return _within(rule.removesuffix("/k"), place, pieces, piece, weigh) / k
     if rule == "exact":
         return _over(weigh(piece), sum(weigh(other) for other in pieces))
     if rule == "samples":

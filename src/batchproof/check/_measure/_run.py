@@ -16,6 +16,7 @@ from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._measure._determinism import Controls, Trace, controlled, seed_all, traced
 from batchproof.check._measure._recorder import Recorder
 from batchproof.check._measure._samples import cast, rows
+from batchproof.check._measure._state import state_of
 from batchproof.ranks import full
 
 SEED = 20_240
@@ -35,6 +36,7 @@ class Subject:
         kind: what run does.
         window: micro-batches a window, for loops that take a loader.
         wrap: how the model is wrapped over ranks: "ddp", "fsdp2", None, or a callable.
+        watch: returns state beside the model's that a step moves.
     """
 
     run: Callable[..., Any]
@@ -46,6 +48,7 @@ class Subject:
     kind: Literal["step", "evaluate"] = "step"
     window: int | None = None
     wrap: str | Callable[[nn.Module], nn.Module] | None = "ddp"
+    watch: Callable[[nn.Module], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,10 @@ class Observation:
         start: a fingerprint of the parameters as built.
         clamps: for every clipping by value, its limit.
         losses: what run returned on each rank.
+        state: what the step leaves behind besides the parameters that it moves.
         norm: of all gradients.
         sketch: of the gradients.
+        left: sketch of the state.
         differences: from the gradients of the uncut step, where the cut is compared with it.
         moved: relative error of the parameters' change, likewise.
     """
@@ -99,8 +104,10 @@ class Observation:
     start: tuple[float, ...]
     clamps: tuple[float, ...] = ()
     losses: tuple[float | None, ...] = ()
+    state: dict[str, Tensor] = field(default_factory=dict)
     norm: float = 0.0
     sketch: Tensor | None = None
+    left: Tensor | None = None
     differences: tuple[Difference, ...] = ()
     moved: float = 0.0
 
@@ -210,7 +217,8 @@ def run_once(
             recorder.counts.clear()
             batches = [make_batch(subject, piece) for piece in (*before, *pieces)]
             loss = _call(subject, recorder, options, (model, optimizer, batches))
-    return _shot(recorder, model, loss, start, 2.0**options.controls.shrink)
+    result = _observed(recorder, model, loss, start, 2.0**options.controls.shrink)
+    return result if wrap is not None else _with_state(result, subject, model, optimizer)
 
 
 def _watched_updater(recorder: Recorder, optimizer: Any) -> Any:
@@ -253,7 +261,7 @@ def as_number(returned: Any) -> float | None:
         ) from error
 
 
-def _shot(
+def _observed(
     recorder: Recorder,
     model: nn.Module,
     loss: float | None,
@@ -269,6 +277,14 @@ def _shot(
         change[name.removeprefix("module.")] = moved
     clips, clamps = tuple(recorder.clips), tuple(recorder.clamps)
     return Observation(gradients, change, loss, len(recorder.steps), clips, start, clamps)
+
+
+def _with_state(
+    result: Observation, subject: Subject, model: nn.Module, optimizer: Any
+) -> Observation:
+    if subject.kind == "step":
+        result.state = state_of(model, optimizer, result.gradients, subject.watch)
+    return result
 
 
 def _nudge(model: nn.Module, nudge: dict[str, Tensor]) -> None:

@@ -38,7 +38,8 @@ class Record:
         trace: of the first run: what it draws and what it computes in.
         results: by cut and options.
         compared: names of the cuts that are compared with an uncut one, and of which.
-        sketch: makes sketches of one layout.
+        sketch: makes sketches of gradients, of one layout.
+        left: makes sketches of what steps leave behind.
         start: a fingerprint of the parameters as first built.
     """
 
@@ -47,6 +48,7 @@ class Record:
     results: dict[tuple[object, ...], Observation] = field(default_factory=dict)
     compared: dict[str, str] = field(default_factory=dict)
     sketch: Sketch = field(default_factory=Sketch)
+    left: Sketch = field(default_factory=Sketch)
     start: tuple[float, ...] | None = None
 
 
@@ -123,6 +125,8 @@ class Runner:
     def _reduce(self, cut: Cut, result: Observation, changes: dict[str, object]) -> None:
         """Compare a result and replace its gradients by a sketch; those of the whole stay."""
         result.sketch = self.record.sketch(result.gradients)
+        result.left = self.record.left(result.state) if result.state else None
+        result.state = {}
         if cut.name in self.record.compared:
             masked = self.record.compared[cut.name] == "whole+masked"
             plain = cut.ranks == self.whole(masked=masked).ranks

@@ -39,8 +39,11 @@ from batchproof.page import Text
 SCHEMA = 1
 # what a report begins with only if nothing else was found
 _LATE = {"unknown": 1, "reported-loss": 2}
-# what is wrong whatever the cut
+# what is wrong whatever the cut, or though every gradient is the same
 _NOT_THE_CUT = {
+    "state-moved-per-micro-batch": (
+        "The {what} has the same gradient under every cut, but does not leave the same behind"
+    ),
     "nan-batch-dropped": "The {what} gives the same under every cut, but drops a batch of NaN",
     "random-draws": "The {what} gives another result in every run, whatever the cut",
     "leaking-state": "The {what} depends on what was run before it",
@@ -107,7 +110,8 @@ class Report:
     def _headline(self, first: Diagnosis, what: str) -> str:
         """Return what the report says first: that it is the cut, unless it is not."""
         dependent = any(cut.dependent for cut in self.cuts)
-        if first.name in _NOT_THE_CUT and not (dependent and first.name == "nan-batch-dropped"):
+        always = first.name in {"random-draws", "leaking-state"}
+        if first.name in _NOT_THE_CUT and (always or not dependent):
             return _NOT_THE_CUT[first.name].format(what=what)
         return f"The {what} depends on the cut"
 

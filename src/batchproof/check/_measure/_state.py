@@ -1,0 +1,68 @@
+"""State that a step leaves behind besides the parameters that the optimiser moves.
+
+Averages of weights, buffers, learning rates, and what the user says is to be watched. Statistics of
+batch normalisation and the vectors of a spectral norm are left out: they move with every forward
+pass by nature.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from batchproof._errors import ProbeError
+from batchproof._trees import leaves
+
+_OF_SPECTRAL_NORM = {"_u", "_v", "weight_u", "weight_v"}
+
+
+def state_of(
+    model: nn.Module,
+    optimizer: Any,
+    moved: Collection[str],
+    watch: Callable[[nn.Module], Any] | None,
+) -> dict[str, Tensor]:
+    """Return the state after a step, by name.
+
+    Args:
+        model: the model.
+        optimizer: what was built with it.
+        moved: names of the parameters that got a gradient.
+        watch: returns a module or a batch of tensors that are watched too.
+
+    Raises:
+        ProbeError: if watch returns something that holds no tensor.
+    """
+    state: dict[str, Tensor] = {
+        name: p for name, p in model.named_parameters() if name not in moved
+    }
+    state.update(_buffers(model))
+    for place, group in enumerate(getattr(optimizer, "param_groups", [])):
+        if isinstance(group, Mapping) and isinstance(group.get("lr"), float | Tensor):
+            state[f"lr of group {place}"] = torch.as_tensor(group["lr"], dtype=torch.float64)
+    if watch is not None:
+        state.update(_watched(watch(model)))
+    floats = {name: value for name, value in state.items() if value.is_floating_point()}
+    return {name: value.detach().clone() for name, value in floats.items()}
+
+
+def _buffers(model: nn.Module) -> dict[str, Tensor]:
+    norms = [name for name, module in model.named_modules() if isinstance(module, _NormBase)]
+    return {
+        name: buffer
+        for name, buffer in model.named_buffers()
+        if name.rpartition(".")[0] not in norms and name.split(".")[-1] not in _OF_SPECTRAL_NORM
+    }
+
+
+def _watched(state: Any) -> dict[str, Tensor]:
+    tree = state.state_dict() if isinstance(state, nn.Module) else state
+    tensors = {f"watched {name}": tensor for name, tensor in leaves(tree)}
+    if not tensors:
+        raise ProbeError(
+            f"watch returned {type(state).__name__}; expected a module, or tensors in a mapping, "
+            "list or tuple."
+        )
+    return tensors
