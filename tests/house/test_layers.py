@@ -39,7 +39,6 @@ FILES = sorted(SOURCE.rglob("*.py"))
 CIRCLES = []
 SMALL = []
 LARGE = {
-    "Meter",
     "Step",
 }
 

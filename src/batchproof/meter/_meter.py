@@ -13,17 +13,16 @@ from batchproof._errors import (
     EmptyMeanError,
     SettingError,
     ShapeError,
-    UnitError,
 )
-from batchproof.mean import Mean, Unit
+from batchproof.mean import Mean
+from batchproof.meter._accumulator import ROOM_OF_A_PAIR, Accumulator
 from batchproof.meter._estimate import Column, Estimate
-from batchproof.meter._ranks import Part, gather
-from batchproof.meter._sums import WEIGHT, Pairs, Sums
+from batchproof.meter._ranks import gather
+from batchproof.meter._sums import WEIGHT, Sums
 from batchproof.ranks import is_initialised
 
 # pairs kept before they are folded: 504 pooled ones, or 102 batches of 256 samples
 ROOM = 1 << 15
-ROOM_OF_A_PAIR = 64
 
 
 class Meter:
@@ -52,25 +51,11 @@ class Meter:
 
     def __init__(self, *, by: int | Sequence[str] | None = None) -> None:
         self._names = _names(by)
-        self.reset()
+        self._held = _accumulator(self._names)
 
     def reset(self) -> None:
         """Forget every pair."""
-        self._unit: Unit | None = None
-        # the unit that add takes without looking twice; None sends it to _admit
-        self._ready: Unit | None = None
-        self._sums: Sums | None = None
-        self._pooled = False
-        self._synced = False
-        self._clear()
-
-    def _clear(self) -> None:
-        self._totals: list[Tensor] = []
-        self._weights: list[Tensor] = []
-        self._groups: list[Tensor] = []
-        # how often the tensors kept had been written to when they were added
-        self._writes = 0
-        self._room = ROOM
+        self._held.clear()
 
     def add(self, mean: Mean, *, by: Int[Tensor, "*samples"] | None = None) -> None:
         """Add the pairs of a batch.
@@ -86,8 +71,12 @@ class Meter:
                 all ranks.
             ShapeError: if by has another shape than mean.total.
         """
-        if by is not None or not isinstance(mean, Mean) or mean.unit != self._ready:
-            self._admit(mean, by)
+        held = self._held
+        if by is not None or not isinstance(mean, Mean) or mean.unit != held.ready:
+            if not isinstance(mean, Mean):
+                raise SettingError(_what_to_add(mean))
+            by = _groups(self._names, mean, by)
+            held.admit(mean)
         total, weight = mean.total, mean.weight
         if total.requires_grad:
             total = total.detach()
@@ -95,61 +84,16 @@ class Meter:
             # a replayed CUDA graph writes to its outputs unseen
             total, weight = total.clone(), weight.clone()
         try:
-            self._writes += total._version + weight._version  # noqa: SLF001
+            writes = total._version + weight._version  # noqa: SLF001
         except RuntimeError:
             # inference tensors do not count what is written to them
             total, weight = total.clone(), weight.clone()
-        self._totals.append(total)
-        self._weights.append(weight)
-        self._room -= ROOM_OF_A_PAIR + total.numel()
-        if self._room <= 0:
-            self._sums, self._pooled = self._folded(), self._has_pooled()
-            self._clear()
-
-    def _admit(self, mean: Mean, by: Tensor | None) -> None:
-        if not isinstance(mean, Mean):
-            raise SettingError(
-                f"add was given a {type(mean).__name__}; expected a Mean, which knows its weight. "
-                "Make one with batchproof.exact(criterion) or batchproof.reduce(losses)."
-            )
-        if self._synced:
-            msg = (
-                "this meter holds the sums of all ranks; a pair added now would count for this "
-                "rank alone. Use reset() first, or sync() last."
-            )
-            raise SettingError(msg)
-        if self._unit is not None and mean.unit != self._unit:
-            raise UnitError(
-                f"this meter holds means over {self._unit!r} and was given one over "
-                f"{mean.unit!r}; use a meter for each."
-            )
-        self._admit_groups(mean, by)
-        device = mean.total.device
-        if self._sums is None:
-            self._sums = Sums.zero(len(self._names or ()), device)
-        elif self._ready is None and self._sums.hi.device != device:
-            # loaded from a state on another device
-            self._sums = self._sums.to(device)
-        self._unit = mean.unit
-        self._ready = mean.unit if self._names is None else None
-
-    def _admit_groups(self, mean: Mean, by: Tensor | None) -> None:
-        if self._names is None:
-            if by is not None:
-                msg = "by was given to a meter without groups; make it Meter(by=number or names)."
-                raise SettingError(msg)
-            return
-        if by is None:
-            raise SettingError(
-                f"this meter has {len(self._names)} groups and add was given none; "
-                "give the group of each sample: add(mean, by=indices)."
-            )
-        if by.shape != mean.total.shape:
-            raise ShapeError(
-                f"by has shape {tuple(by.shape)} but the pairs have shape "
-                f"{tuple(mean.total.shape)}; expected one group index a pair."
-            )
-        self._groups.append(by.detach().clone())
+            writes = 0
+        # one append, so that no other thread comes between what belongs together
+        held.append((total, weight, writes, by))
+        held.room -= ROOM_OF_A_PAIR + total.numel()
+        if held.room <= 0:
+            held.fold()
 
     def mean(self) -> Mean:
         """Return the pair over all that was added, on the device; nothing is read.
@@ -157,7 +101,8 @@ class Meter:
         Raises:
             EmptyMeanError: if nothing was added.
         """
-        sums, unit = self._some()
+        part = self._held.read()
+        sums, unit = part.sums, part.unit
         total, weight = (sums.hi[: WEIGHT + 1, 0] + sums.lo[: WEIGHT + 1, 0]).unbind()
         return Mean(total, weight, unit)
 
@@ -168,9 +113,9 @@ class Meter:
             EmptyMeanError: if nothing was added, or all of it has weight 0.
             DataError: if a group index was out of range.
         """
-        sums, unit = self._some()
-        pooled = self._has_pooled()
-        host = Sums.unpack(sums.pack().cpu())
+        part = self._held.read()
+        unit, pooled = part.unit, part.pooled
+        host = Sums.unpack(part.sums.pack().cpu())
         columns = [
             Column(hi, lo, ratio)
             for hi, lo, ratio in zip(
@@ -178,7 +123,7 @@ class Meter:
             )
         ]
         names = self._names or ()
-        self._check_range(*host.extremes.tolist())
+        _expect_range(self._names, *host.extremes.tolist())
         groups = {
             name: column.estimate(unit, pooled=pooled)
             for name, column in zip(names, columns[1:], strict=True)
@@ -191,14 +136,6 @@ class Meter:
             )
         return estimate
 
-    def _check_range(self, low: float, high: float) -> None:
-        if self._names is None or (low >= 0 and high < len(self._names)):
-            return
-        raise DataError(
-            f"a sample was added to group {int(low if low < 0 else high)}; expected 0 to "
-            f"{len(self._names) - 1}. Correct by, or give Meter(by=...) all groups."
-        )
-
     def merge(self, other: "Meter") -> "Meter":
         """Add all that another meter holds, which stays as it is.
 
@@ -209,20 +146,15 @@ class Meter:
             UnitError: if the two hold means of different units.
             SettingError: if their groups differ, or one holds the sums of all ranks.
         """
-        names, theirs = other._held()  # noqa: SLF001
+        theirs, names = other._held.part(), other._names  # noqa: SLF001
         if self._names != names:
             raise SettingError(
                 f"a meter with groups {self._names} and one with {names} cannot be merged; "
                 "make both with one by."
             )
-        self._held()
-        if theirs is None:
-            return self
-        if self._unit is not None and self._unit != theirs.unit:
-            raise UnitError(
-                f"a meter of {self._unit!r} and one of {theirs.unit!r} cannot be merged."
-            )
-        self._take(theirs)
+        self._held.part()
+        if theirs is not None:
+            self._held.take(theirs)
         return self
 
     def sync(self, group: torch.distributed.ProcessGroup | None = None) -> "Meter":
@@ -249,17 +181,11 @@ class Meter:
 
         A meter that is loaded from it goes on to the very same bits.
         """
-        return {
-            "unit": self._unit,
-            "groups": list(self._names) if self._names is not None else None,
-            "pooled": self._pooled,
-            "synced": self._synced,
-            "sums": None if self._sums is None else self._sums.pack(),
-            "pairs": [list(self._totals), list(self._weights), list(self._groups)],
-        }
+        groups = list(self._names) if self._names is not None else None
+        return {"groups": groups, **self._held.state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what state_dict gave.
+        """Load what state_dict gave.
 
         Raises:
             CheckpointError: if it is that of a meter with other groups.
@@ -270,13 +196,7 @@ class Meter:
                 f"the state is of a meter with groups {state['groups']}, this one has {names}; "
                 "make it with the same by."
             )
-        self.reset()
-        self._unit, self._pooled, self._synced = state["unit"], state["pooled"], state["synced"]
-        self._sums = None if state["sums"] is None else Sums.unpack(state["sums"])
-        totals, weights, groups = state["pairs"]
-        self._totals, self._weights, self._groups = list(totals), list(weights), list(groups)
-        self._writes = self._written()
-        self._room = ROOM - sum(ROOM_OF_A_PAIR + total.numel() for total in totals)
+        self._held.load(state)
 
     def __getstate__(self) -> tuple[tuple[str, ...] | None, dict[str, Any]]:
         # for copies and pickles, whose tensors have not been written to as often
@@ -284,69 +204,73 @@ class Meter:
 
     def __setstate__(self, state: tuple[tuple[str, ...] | None, Mapping[str, Any]]) -> None:
         self._names, held = state
-        self.load_state_dict(held)
+        self._held = _accumulator(self._names)
+        self._held.load(held)
 
-    def _held(self) -> tuple[tuple[str, ...] | None, Part | None]:
-        """Return the groups, and what is held; None where it is nothing."""
-        if self._synced:
-            msg = "a meter that holds the sums of all ranks cannot be merged; merge before sync()."
-            raise SettingError(msg)
-        if self._unit is None:
-            return self._names, None
-        return self._names, Part(self._folded(), self._unit, pooled=self._has_pooled())
-
-    def _take(self, part: Part) -> None:
-        if self._unit is None:
-            self._sums, self._unit, self._pooled = part.sums, part.unit, part.pooled
-            return
-        mine = self._folded()
-        self._sums = mine.merge(part.sums.to(mine.hi.device))
-        self._pooled = self._has_pooled() or part.pooled
-        self._clear()
-
-    def _become(self, parts: Sequence[Part]) -> None:
-        """Hold the sums of all ranks in place of what was held."""
-        device = None if self._sums is None else self._sums.hi.device
-        self.reset()
-        for part in parts:
-            self._take(part)
-        if device is not None and self._sums is not None:
-            self._sums = self._sums.to(device)
-        self._synced = True
+    def __repr__(self) -> str:
+        try:
+            shown = repr(self.estimate()).removeprefix("Estimate")
+        except EmptyMeanError:
+            shown = "(empty)" if self._held.unit is None else "(no weight)"
+        return f"Meter{shown}"
 
     @property
     def synced(self) -> bool:
         """Whether this meter holds the sums of all ranks."""
-        return self._synced
+        return self._held.synced
 
-    def _some(self) -> tuple[Sums, Unit]:
-        if self._unit is None:
-            msg = "the meter is empty: no pair was added. Look at whether the loader gave batches."
-            raise EmptyMeanError(msg)
-        return self._folded(), self._unit
 
-    def _folded(self) -> Sums:
-        """Return the sums with all pairs in them; when pairs are folded for good stays the same."""
-        assert self._sums is not None
-        if not self._totals:
-            return self._sums
-        self._check_unwritten()
-        return self._sums.fold(Pairs(self._totals, self._weights, self._groups))
+def _what_to_add(given: object) -> str:
+    """Return what to say of something that is no Mean."""
+    name = type(given).__name__
+    if hasattr(given, "loss") and isinstance(given.loss, Mean):
+        remedy = "Add its loss, and its terms and metrics to meters of their own: add(result.loss)."
+    elif hasattr(given, "terms"):
+        remedy = "Add its terms, and its metrics to meters of their own: add(outcome.terms)."
+    elif isinstance(given, Mapping):
+        remedy = 'Add each of its Means to a meter of its own: add(terms["name"]).'
+    else:
+        remedy = "Make one with batchproof.exact(criterion) or batchproof.reduce(losses)."
+    article = "an" if name[:1] in "AEIOU" else "a"
+    return f"add was given {article} {name}; expected a Mean, which knows its weight. {remedy}"
 
-    def _check_unwritten(self) -> None:
-        if self._written() != self._writes:
-            msg = (
-                "a pair was written to in place after it was added to a meter, before it was "
-                "folded in. Add a copy: Mean(total.clone(), weight.clone(), unit)."
-            )
+
+def _accumulator(names: tuple[str, ...] | None) -> Accumulator:
+    return Accumulator(None if names is None else len(names), ROOM)
+
+
+def _groups(names: tuple[str, ...] | None, mean: Mean, by: Tensor | None) -> Tensor | None:
+    """Return a copy of the group of each pair.
+
+    Raises:
+        SettingError: if groups are missing, or not expected.
+        ShapeError: if they are not one a pair.
+    """
+    if names is None:
+        if by is not None:
+            msg = "by was given to a meter without groups; make it Meter(by=number or names)."
             raise SettingError(msg)
+        return None
+    if by is None:
+        raise SettingError(
+            f"this meter has {len(names)} groups and add was given none; "
+            "give the group of each sample: add(mean, by=indices)."
+        )
+    if by.shape != mean.total.shape:
+        raise ShapeError(
+            f"by has shape {tuple(by.shape)} but the pairs have shape "
+            f"{tuple(mean.total.shape)}; expected one group index a pair."
+        )
+    return by.detach().clone()
 
-    def _written(self) -> int:
-        kept = (*self._totals, *self._weights)
-        return sum(tensor._version for tensor in kept if not tensor.is_inference())  # noqa: SLF001
 
-    def _has_pooled(self) -> bool:
-        return self._pooled or any(total.ndim == 0 for total in self._totals)
+def _expect_range(names: tuple[str, ...] | None, low: float, high: float) -> None:
+    if names is None or (low >= 0 and high < len(names)):
+        return
+    raise DataError(
+        f"a sample was added to group {int(low if low < 0 else high)}; expected 0 to "
+        f"{len(names) - 1}. Correct by, or give Meter(by=...) all groups."
+    )
 
 
 def sync_all(
@@ -372,11 +296,11 @@ def sync_all(
         return
     if meters and all(meter.synced for meter in meters.values()):
         return
-    mine = {name: meter._held()[1] for name, meter in meters.items()}  # noqa: SLF001
+    mine = {name: meter._held.part() for name, meter in meters.items()}  # noqa: SLF001
     everyone = gather({name: part for name, part in mine.items() if part}, group)
     ordered = {name: meters.get(name) or Meter(by=by) for name in (*everyone, *meters)}
     for name, meter in ordered.items():
-        meter._become(everyone.get(name, ()))  # noqa: SLF001
+        meter._held.become(everyone.get(name, ()))  # noqa: SLF001
     meters.clear()
     meters.update(ordered)
 
