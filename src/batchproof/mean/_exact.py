@@ -92,6 +92,15 @@ class Criterion:
         counts = spec.counts(given, options)
         return reduce_counted(losses, counts, unit=self.unit, mask=mask, weight=weight)
 
+    def __repr__(self) -> str:
+        name = repr(self.module) if self.module else _name_of(self.function)
+        settings = "".join(
+            f", {key}={'(tensor)' if isinstance(value, Tensor) else value}"
+            for key, value in self.bound.items()
+            if value != signature(self.function).parameters[key].default
+        )
+        return f"exact({name}{settings}, unit={self.unit!r})"
+
     def _hide(
         self,
         inputs: Sequence[Any],
@@ -169,6 +178,11 @@ class PlainLoss:
                 'exact(function, unit="element"), or "sample", or "sample-sum".'
             )
         return reduce(losses, unit=self.unit or "element", mask=mask, weight=weight)
+
+    def __repr__(self) -> str:
+        is_module = isinstance(self.function, nn.Module)
+        name = repr(self.function) if is_module else _name_of(self.function)
+        return f"exact({name}, unit={self.unit!r})" if self.unit else f"exact({name})"
 
 
 def exact(criterion: Callable[..., Any], *, unit: Unit | None = None) -> Criterion | PlainLoss:

@@ -8,6 +8,7 @@ Adding pools: mse + l1 of two losses is (X1 + X2) / (W1 + W2), where X1 / W1 + X
 pairs that carry a graph, which an optimiser would follow, are joined by `pool` and not by +.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NoReturn, get_args
@@ -94,6 +95,8 @@ class Mean:
         4.0
         >>> (first.item() + last.item()) / 2
         6.0
+        >>> print(first + last, f"{first:.2f}", repr(first))
+        4 2.00 Mean(2, weight=3, unit='element', samples=3)
     """
 
     total: Float[Tensor, "*samples"]
@@ -190,6 +193,26 @@ class Mean:
                 "Look for a mask that keeps nothing, or an empty batch."
             )
         return total / weight
+
+    def __float__(self) -> float:
+        return self.item()
+
+    def __str__(self) -> str:
+        return f"{self:.4g}"
+
+    def __format__(self, spec: str) -> str:
+        """Return the value in this form, read on the host; nan where there is no weight."""
+        if not spec:
+            return str(self)
+        pooled = self.pool().detach()
+        weight = pooled.weight.item()
+        return format(pooled.total.item() / weight if weight else math.nan, spec)
+
+    def __repr__(self) -> str:
+        samples = f", samples={len(self.total)}" if self.total.ndim else ""
+        if self.total.is_meta:
+            return f"Mean(of no numbers, unit={self.unit!r}{samples})"
+        return f"Mean({self}, weight={self.weight.sum().item():g}, unit={self.unit!r}{samples})"
 
     def detach(self) -> "Mean":
         """Return the same pair without its graph."""

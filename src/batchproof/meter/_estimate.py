@@ -36,6 +36,11 @@ class Estimate:
         terms: the same for each term of an objective, by name.
         metrics: the same for each metric, by name.
 
+    Example:
+        >>> estimate = Estimate(0.18283, 32.0, 32, 0.0469, 0.2, "element")
+        >>> print(estimate, f"{estimate:.2f}", float(estimate))
+        0.1828 ± 0.047 0.18 0.18283
+
     References:
         Cochran (1977): Sampling Techniques, 3rd edition, section 6.4, the ratio estimate.
     """
@@ -49,6 +54,23 @@ class Estimate:
     groups: Mapping[str, "Estimate"] = field(default_factory=dict)
     terms: Mapping[str, "Estimate"] = field(default_factory=dict)
     metrics: Mapping[str, "Estimate"] = field(default_factory=dict)
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        error = self.standard_error
+        return f"{self.value:.4g}" if error is None else f"{self.value:.4g} ± {error:.2g}"
+
+    def __format__(self, spec: str) -> str:
+        """Return the value in this form; without one, with its standard error."""
+        return format(self.value, spec) if spec else str(self)
+
+    def __repr__(self) -> str:
+        samples = "" if self.samples is None else f", samples={self.samples}"
+        parts = (("groups", self.groups), ("terms", self.terms), ("metrics", self.metrics))
+        inner = "".join(f", {name}={', '.join(held)}" for name, held in parts if held)
+        return f"Estimate({self}, weight={self.weight:g}{samples}, unit={self.unit!r}{inner})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,14 @@ class StepResult:
     _norm: Number = field(repr=False)
     verdict: Verdict = field(repr=False)
 
+    def __repr__(self) -> str:
+        if self.loss.total.is_meta:
+            return f"StepResult({self.loss!r})"
+        parts = {**(self.terms if len(self.terms) > 1 else {}), **self.metrics}
+        shown = "".join(f", {name}={mean}" for name, mean in parts.items())
+        held = ", skipped" if self.skipped else ""
+        return f"StepResult(loss={self.loss}{shown}, grad_norm={self.grad_norm.item():.4g}{held})"
+
     @property
     def grad_norm(self) -> Float[Tensor, ""]:
         """The 2-norm of the mean's gradient before clipping, shape ()."""

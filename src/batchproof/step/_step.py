@@ -153,6 +153,10 @@ class Step:
             self._ranks.failed(error)
             raise
 
+    def __repr__(self) -> str:
+        names = [type(part).__name__ for part in (self.model, self._update.optimizer)]
+        return f"Step({', '.join(names)}, steps={self.steps})"
+
     def backward(self, mean: Mean | Mapping[str, Mean] | Outcome) -> None:
         """Back-propagate one micro-batch of the open window, opening one where there is none.
 

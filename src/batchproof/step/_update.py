@@ -275,7 +275,7 @@ class OwnUpdate:
     divides = False
 
     def __init__(self, updater: Updater, model: torch.nn.Module) -> None:
-        self.updater = updater
+        self.updater = self.optimizer = updater
         self.model = model
 
     def parameters(self) -> list[Tensor]:
