@@ -418,3 +418,33 @@ def test_a_batch_in_place_of_a_window_is_refused(batch):
     kind = type(batch).__name__
     with pytest.raises(ValueError, match=rf"the window is a {kind}; .* step\(\[batch\], loss\)"):
         step(batch, models.squares)
+
+
+@pytest.mark.parametrize(
+    ("loss", "shown"),
+    [
+        (torch.nn.MSELoss(), "loss is the criterion MSELoss, but is called as loss"),
+        (torch.nn.functional.mse_loss, "loss is the criterion mse_loss, but is called as loss"),
+        (bp.exact(torch.nn.MSELoss()), "loss is the criterion Criterion, but is called as loss"),
+        ("mse", "loss is 'mse'; expected a function loss"),
+    ],
+)
+def test_a_criterion_in_place_of_a_loss_is_refused(loss, shown, unchecked):
+    model = torch.nn.Linear(1, 1)
+    step = bp.Step(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(bp.SettingError, match=rf"{shown}.*batchproof.supervised\("):
+        step([(torch.ones(2, 1), torch.ones(2, 1))], loss)
+
+
+def test_a_step_result_or_an_outcome_in_a_meter_names_what_is_meant(unchecked):
+    mean = bp.reduce(torch.ones(2))
+    model = torch.nn.Linear(1, 1)
+    step = bp.Step(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    result = step([torch.ones(2, 1)], lambda model, x: bp.reduce(model(x)[:, 0]))
+    for given, match in (
+        (result, r"given a StepResult; .*add\(result.loss\)"),
+        (bp.Outcome(mean), r"given an Outcome; .*add\(outcome.terms\)"),
+        ({"a": mean}, r"given a dict; .*add\(terms\[\"name\"\]\)"),
+    ):
+        with pytest.raises(bp.SettingError, match=match):
+            bp.Meter().add(given)

@@ -8,13 +8,15 @@ linear_cross_entropy    cross-entropy of a product, without holding all logits
 accuracy                correct predictions over predictions
 Outcome                 terms of an objective, and metrics beside them
 Pairs                   what a loss function returned, in one form: pooled pairs by name
+refuse_criterion        refuses a criterion where loss(model, batch) is expected
+of_torch                whether a criterion is one of torch's
 """
 
 from batchproof.mean._accuracy import accuracy
 from batchproof.mean._exact import exact
 from batchproof.mean._linear_cross_entropy import linear_cross_entropy
 from batchproof.mean._mean import Mean, Unit, exact_dtype, pool
-from batchproof.mean._outcome import LOSS, Outcome, Pairs
+from batchproof.mean._outcome import LOSS, Outcome, Pairs, of_torch, refuse_criterion
 from batchproof.mean._reduce import reduce
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "exact",
     "exact_dtype",
     "linear_cross_entropy",
+    "of_torch",
     "pool",
     "reduce",
+    "refuse_criterion",
 ]

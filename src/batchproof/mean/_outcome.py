@@ -4,8 +4,12 @@ A loss function may return a Mean, a dict of Means (the terms of an objective, e
 weight), or an Outcome, which adds metrics to either.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import nn
 
 from batchproof._errors import SettingError
 from batchproof.mean._mean import Mean
@@ -76,3 +80,30 @@ class Pairs:
     def detach(self) -> "Pairs":
         """Return the same pairs without their graphs."""
         return Pairs({name: mean.detach() for name, mean in self.terms.items()}, self.metrics)
+
+
+def refuse_criterion(loss: Any) -> None:
+    """Refuse what cannot be called as loss(model, batch), such as a criterion or its name.
+
+    Raises:
+        SettingError: if it cannot.
+    """
+    if not callable(loss):
+        raise SettingError(
+            f"loss is {loss!r}; expected a function loss(model, batch) that returns a Mean, such "
+            "as batchproof.supervised(torch.nn.CrossEntropyLoss())."
+        )
+    if of_torch(loss) or (getattr(loss, "__module__", None) or "").startswith("batchproof.mean"):
+        name = getattr(loss, "__name__", type(loss).__name__)
+        raise SettingError(
+            f"loss is the criterion {name}, but is called as loss(model, batch); "
+            "pass batchproof.supervised(criterion)."
+        )
+
+
+def of_torch(criterion: Callable[..., Any]) -> bool:
+    """Return whether this is a loss of torch's, or a module that reduces as those do."""
+    function = criterion.func if isinstance(criterion, partial) else criterion
+    module = getattr(function, "__module__", None) or ""
+    made_there = module == "torch" or module.startswith(("torch.nn.", "torch._C"))
+    return made_there or (isinstance(criterion, nn.Module) and hasattr(criterion, "reduction"))

@@ -19,7 +19,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from batchproof._errors import SettingError
-from batchproof.mean import Mean, Outcome, Pairs
+from batchproof.mean import Mean, Outcome, Pairs, refuse_criterion
 from batchproof.step._count import Count, count_window
 from batchproof.step._gradients import clip_factor, gradients, scale, total_norm
 from batchproof.step._number import (
@@ -139,12 +139,14 @@ class Step:
             MissingCountError: if several terms meet several micro-batches and count is None.
             NonFiniteError: if the loss or gradient was not finite and nonfinite is "raise"; on the
                 CPU at once, elsewhere at a later call or read, which never waits for the device.
-            SettingError: if the window is a batch, or the loss has weight but no gradient reached
-                any parameter.
+            SettingError: if the window is a batch, the loss a criterion, or the loss has weight but
+                no gradient reached any parameter.
             RankError: if ranks train different things, or one of them failed.
         """
         batches = window if isinstance(window, list) else micro_batches_of(window)
         try:
+            if not self.steps:
+                refuse_criterion(loss)
             if isinstance(self._update, ClosureUpdate):
                 return self._search(self._update, batches, loss)
             return self._apply(self._summed(batches, loss))

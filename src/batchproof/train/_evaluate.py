@@ -15,6 +15,7 @@ from torch.utils.data import RandomSampler
 
 from batchproof._errors import NonFiniteError
 from batchproof._trees import first_nonfinite, to_device
+from batchproof.mean import refuse_criterion
 from batchproof.meter import Estimate
 from batchproof.ranks import (
     from_rank,
@@ -27,7 +28,7 @@ from batchproof.ranks import (
 )
 from batchproof.step import windows
 from batchproof.train._batches import Sized, device_of, placed
-from batchproof.train._loss import Loss, refuse_criterion
+from batchproof.train._loss import Loss
 from batchproof.train._pass_means import Groups, PassMeans, unpooled
 
 By = Callable[[Any], Int[Tensor, " samples"]]

@@ -6,7 +6,6 @@ made of a criterion between the model's output and a target.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -15,7 +14,7 @@ from torch.amp.autocast_mode import autocast
 
 from batchproof._errors import SettingError
 from batchproof.data import check_labels
-from batchproof.mean import Mean, Outcome, exact
+from batchproof.mean import Mean, Outcome, exact, of_torch
 
 Loss = Callable[[Any, Any], Any]
 Returned = Mean | Mapping[str, Mean] | Outcome
@@ -158,31 +157,4 @@ def supervised(
                 f"{name} is {type(of).__name__}; expected a callable(output, target), such as "
                 "torch.nn.CrossEntropyLoss() or batchproof.accuracy."
             )
-    return Supervised(exact(criterion) if _of_torch(criterion) else criterion, metrics or {})
-
-
-def refuse_criterion(loss: Any) -> None:
-    """Refuse what cannot be called as loss(model, batch), such as a criterion or its name.
-
-    Raises:
-        SettingError: if it cannot.
-    """
-    if not callable(loss):
-        raise SettingError(
-            f"loss is {loss!r}; expected a function loss(model, batch) that returns a Mean, such "
-            "as batchproof.supervised(torch.nn.CrossEntropyLoss())."
-        )
-    if _of_torch(loss) or (getattr(loss, "__module__", None) or "").startswith("batchproof.mean"):
-        name = getattr(loss, "__name__", type(loss).__name__)
-        raise SettingError(
-            f"loss is the criterion {name}, but is called as loss(model, batch); "
-            "pass batchproof.supervised(criterion)."
-        )
-
-
-def _of_torch(criterion: Criterion) -> bool:
-    """Return whether this is a loss of torch's, or a module that reduces as those do."""
-    function = criterion.func if isinstance(criterion, partial) else criterion
-    module = getattr(function, "__module__", None) or ""
-    made_there = module == "torch" or module.startswith(("torch.nn.", "torch._C"))
-    return made_there or (isinstance(criterion, nn.Module) and hasattr(criterion, "reduction"))
+    return Supervised(exact(criterion) if of_torch(criterion) else criterion, metrics or {})

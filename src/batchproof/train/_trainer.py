@@ -9,6 +9,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.parameter import is_lazy
 
 from batchproof._errors import SettingError
+from batchproof.mean import refuse_criterion
 from batchproof.meter import Estimate
 from batchproof.ranks import unwrapped
 from batchproof.runs import History
@@ -18,7 +19,7 @@ from batchproof.train._batches import Epochs, find_device
 from batchproof.train._evaluate import By, evaluate
 from batchproof.train._fingerprint import fingerprint_of
 from batchproof.train._loop import Ends
-from batchproof.train._loss import Loss, refuse_criterion, under_precision
+from batchproof.train._loss import Loss, under_precision
 from batchproof.train._options import (
     Breakdown,
     Compute,
