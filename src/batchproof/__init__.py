@@ -9,7 +9,9 @@ The names below, and the packages that they live in, are bound when first used, 
 batchproof loads no torch.
 """
 
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -128,6 +130,48 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from batchproof import (
+        audit as audit,
+    )
+    from batchproof import (
+        check as check,
+    )
+    from batchproof import (
+        data as data,
+    )
+    from batchproof import (
+        explain as explain,
+    )
+    from batchproof import (
+        integrations as integrations,
+    )
+    from batchproof import (
+        mean as mean,
+    )
+    from batchproof import (
+        meter as meter,
+    )
+    from batchproof import (
+        mistakes as mistakes,
+    )
+    from batchproof import (
+        ranks as ranks,
+    )
+    from batchproof import (
+        recipes as recipes,
+    )
+    from batchproof import (
+        report as report,
+    )
+    from batchproof import (
+        runs as runs,
+    )
+    from batchproof import (
+        step as step,
+    )
+    from batchproof import (
+        train as train,
+    )
     from batchproof._errors import (
         BatchproofError,
         CheckpointError,
@@ -166,17 +210,27 @@ if TYPE_CHECKING:
     from batchproof.watch import WatchReport, watch, watch_loss
 
 
-def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
-        return import_module(f"batchproof.{name}")
-    try:
-        home = _HOME[name]
-    except KeyError:
-        message = f"module 'batchproof' has no attribute {name!r}"
-        raise AttributeError(message) from None
-    value = getattr(import_module(f"batchproof.{home}"), name)
-    globals()[name] = value
-    return value
+# a type checker would take any name for one that is there
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _PACKAGES:
+            return import_module(f"batchproof.{name}")
+        if name not in _HOME:
+            message = f"module 'batchproof' has no attribute {name!r}{_elsewhere(name)}"
+            raise AttributeError(message, name=name, obj=sys.modules[__name__])
+        value = getattr(import_module(f"batchproof.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def _elsewhere(name: str) -> str:
+    """Return in words which package has a name, read from their lists without importing them."""
+    for package in sorted(_PACKAGES):
+        listed = Path(__file__).parent / package / "__init__.py"
+        if not name.startswith("_") and f'    "{name}",\n' in listed.read_text(encoding="utf-8"):
+            return f"; it is batchproof.{package}.{name}"
+    return ""
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -191,4 +245,5 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME, *_PACKAGES})
+    own = (name for name in globals() if name.startswith("__"))
+    return sorted({*own, *_HOME, *_PACKAGES})

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import batchproof
 
 NAMES = """
@@ -33,6 +35,33 @@ def test_every_public_name_is_there_and_documented() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(batchproof, "no_such_name")
     assert "Mean" in dir(batchproof)
+
+
+def test_the_names_that_are_shown_are_public() -> None:
+    shown = {name for name in dir(batchproof) if not name.startswith("__")}
+    assert shown == {*NAMES.split(), *batchproof._PACKAGES}
+
+
+@pytest.mark.parametrize(
+    ("name", "home"), [("Callback", "train"), ("Batches", "data"), ("Probe", "check")]
+)
+def test_a_name_of_a_package_says_where_it_is(name: str, home: str) -> None:
+    with pytest.raises(AttributeError, match=f"it is batchproof.{home}.{name}"):
+        getattr(batchproof, name)
+
+
+@pytest.mark.slow
+def test_a_type_checker_finds_typos(tmp_path: Path) -> None:
+    typos = ("bp.Meterr()", "bp.check_setp()", "bp.train.Trainr()")
+    right = ("bp.Meter()", "bp.data.plan", "bp.train.Trainer")
+    file = tmp_path / "typos.py"
+    file.write_text("\n".join(("import batchproof as bp", *typos, *right)) + "\n")
+    command = [sys.executable, "-m", "mypy", "--no-incremental", str(file)]
+    done = subprocess.run(
+        command, cwd=tmp_path, check=False, timeout=500, capture_output=True, text=True
+    )
+    assert done.stdout.count("error: Module has no attribute") == len(typos), done.stdout
+    assert "Found 3 errors" in done.stdout
 
 
 def test_a_package_is_there_without_an_import_of_its_own() -> None:
