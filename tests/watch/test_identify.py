@@ -162,6 +162,23 @@ def test_accuracies_are_read_from_hits_in_per_cent_too():
     assert wrong(run) == {"mean-of-batch-means"}
 
 
+@pytest.mark.parametrize(
+    ("text", "training", "expected"),
+    [
+        ("epoch {} val loss {:.4f}", False, {"rank-local-reported"}),
+        ("rank 0: epoch {} val loss {:.4f}", False, set()),
+        ("epoch {} train loss {:.4f}", True, set()),
+    ],
+)
+def test_the_mean_of_one_rank_of_an_evaluation_is_named(text, training, expected):
+    run, generator = Run(), np.random.default_rng(4)
+    for epoch in range(3):
+        events = run.one_pass(decaying(generator, 6), SIZES, training=training)
+        run.loaders.passes[-1].ranks = 2
+        run.show(text.format(epoch, mean(events)))
+    assert wrong(run) == expected
+
+
 def test_a_batch_that_is_nan_and_left_out_is_named():
     run, generator = Run(), np.random.default_rng(2)
     for epoch in range(3):
@@ -176,7 +193,7 @@ def test_a_batch_that_is_nan_and_left_out_is_named():
 seeds = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(seeds)
 def test_numbers_that_have_nothing_to_do_with_the_losses_are_never_accused(seed):
     """Learning rates, times, seeds, norms, other metrics: unlabelled, near the losses or far."""

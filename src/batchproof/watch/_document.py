@@ -80,10 +80,14 @@ def _bar(row: dict[str, Any]) -> Bar:
 def _numbers(one: dict[str, Any]) -> Table:
     label = one["label"].strip() or "shown"
     rows = [
-        (example["shown"], number(example["is"], 6), number(example["mean"], 6))
+        (example["shown"], number(example["is"], 6), _mean(example["mean"]))
         for example in one["examples"]
     ]
     return Table((label, "as predicted", "the mean"), tuple(rows))
+
+
+def _mean(value: float | None) -> str:
+    return "unknown" if value is None else number(value, 6)
 
 
 def to_terminal(verdict: Text, sections: Sequence[Section]) -> RenderableType:

@@ -58,6 +58,8 @@ def _sentence(reading: Reading) -> str:
     of = f"{_of(candidate.series)} of"
     if candidate.name == "one-batch":
         return f"{what}, {of} {candidate.series.site}: one batch's value, not that of a pass."
+    if candidate.name == "rank-local-reported":
+        return f"{what}, {of} {candidate.series.site}; the other ranks hold other samples."
     mean = f"{reading.mean[example]:.{_digits(shown)}g}"
     return f"{what}, {of} {candidate.series.site}; the mean is {mean}."
 
@@ -91,6 +93,7 @@ def evidence_of(reading: Reading) -> dict[str, Any]:
         reading: of a slot.
     """
     slot, candidate = reading.slot, reading.candidate
+    known = candidate.name != "rank-local-reported"
     rows = zip(slot.lines, candidate.values.tolist(), reading.mean.tolist(), strict=False)
     return {
         "place": slot.place,
@@ -102,7 +105,12 @@ def evidence_of(reading: Reading) -> dict[str, Any]:
         "of": _of(candidate.series),
         "loss": candidate.series.site,
         "examples": [
-            {"text": line.text, "shown": line.shown.text, "is": value, "mean": mean}
+            {
+                "text": line.text,
+                "shown": line.shown.text,
+                "is": value,
+                "mean": mean if known else None,
+            }
             for line, value, mean in list(rows)[:MOST_EXAMPLES]
         ],
     }

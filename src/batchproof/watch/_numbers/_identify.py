@@ -19,7 +19,7 @@ import numpy as np
 
 from batchproof.watch._numbers._averages import is_running_average
 from batchproof.watch._numbers._candidates import Candidate, Facts, candidates
-from batchproof.watch._numbers._ranges import ALL, SINCE, WINDOW, closes_pass, ranges_of
+from batchproof.watch._numbers._ranges import ALL, NTH, PASS, SINCE, WINDOW, closes_pass, ranges_of
 from batchproof.watch._numbers._series import Numbers, Series
 from batchproof.watch._numbers._shown import Shown
 from batchproof.watch._numbers._slots import Line, Slot
@@ -58,7 +58,7 @@ def reading_of(slot: Slot, series: Sequence[Series], facts: Facts) -> Reading | 
     if not lines:
         return None
     tried = [c for one in series for c in _all_of(one, slot, lines, facts)]
-    met = [c for c in tried if _meets_all(c, lines)]
+    met = _that_meet_all(tried, lines)
     right = [c for c in met if not c.name]
     if right:
         return _as_right(slot, lines, right[0])
@@ -88,9 +88,16 @@ def _all_of(series: Series, slot: Slot, lines: Sequence[Line], facts: Facts) -> 
     ]
 
 
-def _meets_all(candidate: Candidate, lines: Sequence[Line]) -> bool:
-    pairs = zip(lines, candidate.values.tolist(), strict=True)
-    return all(line.shown.meets(value) for line, value in pairs)
+def _that_meet_all(tried: Sequence[Candidate], lines: Sequence[Line]) -> list[Candidate]:
+    """Return the readings that meet every digit of every line."""
+    if not tried:
+        return []
+    shown = np.array([line.shown.value for line in lines])
+    tolerance = np.array([line.shown.tolerance for line in lines])
+    values = np.stack([candidate.values for candidate in tried])
+    with np.errstate(invalid="ignore"):
+        met = (np.abs(values - shown) <= tolerance).all(axis=1)
+    return [candidate for candidate, meets in zip(tried, met.tolist(), strict=True) if meets]
 
 
 def _as_right(slot: Slot, lines: Sequence[Line], candidate: Candidate) -> Reading | None:
@@ -100,7 +107,19 @@ def _as_right(slot: Slot, lines: Sequence[Line], candidate: Candidate) -> Readin
     if _is_of_single_batches(candidate):
         alone = replace(candidate, name="one-batch", phrase="the value of one batch")
         return Reading(slot, alone, candidate.values, "note")
+    if _is_of_one_rank(slot, candidate) and _digits(lines) >= FAR:
+        phrase = f"{candidate.phrase}, of this rank's samples alone"
+        alone = replace(candidate, name="rank-local-reported", phrase=phrase)
+        return Reading(slot, alone, np.full_like(candidate.values, np.nan), "wrong")
     return Reading(slot, candidate, candidate.values, "right")
+
+
+def _is_of_one_rank(slot: Slot, candidate: Candidate) -> bool:
+    """Tell whether the result of an evaluation is that of one rank, and does not say so."""
+    loader = candidate.series.loader_of(int(candidate.ranges.last[-1]) - 1)
+    if candidate.series.training or loader is None or loader.ranks == 1:
+        return False
+    return candidate.ranges.rule in {PASS, NTH} and "rank" not in slot.lines[0].text.lower()
 
 
 def _is_of_single_batches(candidate: Candidate) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch.utils.data.dataloader as torch_loaders
 
+from batchproof.ranks import world_size
+
 
 @dataclass(slots=True)
 class LoaderPass:
@@ -20,6 +22,7 @@ class LoaderPass:
         samples: number of samples that the sampler draws; None where unknown.
         drop_last: whether a last batch that is smaller is left out.
         copies: number of samples that a sampler repeats to fill its ranks, over all ranks.
+        ranks: number of processes that share the samples out; 1 where this one reads all.
         yielded: number of batches read.
         whole: whether it was read to its end.
         end: when that was, on the clock of the events; 0 where it was left before.
@@ -31,6 +34,7 @@ class LoaderPass:
     samples: int | None
     drop_last: bool
     copies: int
+    ranks: int = 1
     yielded: int = 0
     whole: bool = False
     end: int = 0
@@ -107,6 +111,7 @@ def _described(loader: Any) -> LoaderPass:
         samples=_length(sampler),
         drop_last=bool(getattr(loader, "drop_last", False)),
         copies=max(0, copies),
+        ranks=world_size() if getattr(sampler, "num_replicas", 1) > 1 else 1,
     )
 
 
