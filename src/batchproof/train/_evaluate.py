@@ -33,8 +33,6 @@ from batchproof.train._pass_means import Groups, PassMeans, unpooled
 
 By = Callable[[Any], Int[Tensor, " samples"]]
 _FOLD = 1024
-# more batches than a rank evaluates: the place that a rank has come to when it has done its own
-_DONE = 2**40
 
 
 def evaluate(
@@ -152,14 +150,10 @@ def _counted(group: Any) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     watch = watch_of(group_or_default(group))
-    begin = watch.place
-
-    def count() -> None:
-        watch.place += 1
-
-    yield count
+    watch.enter()
+    yield watch.advance
     # ranks evaluate unequal numbers of batches, and wait for each other only when all are done
-    watch.place = begin + _DONE
+    watch.arrive()
 
 
 def _drawn(loader: Iterable[Any], device: torch.device, count: Callable[[], None]) -> Iterable[Any]:
