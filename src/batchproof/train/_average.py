@@ -132,7 +132,7 @@ class MovingAverage(Average):
 
 
 class OwnAverage(Average):
-    """What an optimiser keeps for evaluation itself, as a schedule-free one does.
+    """The weights that an optimiser has for evaluation itself, as a schedule-free one does.
 
     Its eval() puts those weights in the place of the ones in training, and its train() undoes that.
     """

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, machine, command line, revision."""
+"""The environment of a run: versions, machine, command line, revision."""
 
 import os
 import platform

@@ -33,7 +33,7 @@ Windows = Iterator[list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Where training ends.
+    """The ends of training: the first that is reached.
 
     Attributes:
         max_epochs: epochs to train in all, or None.

@@ -30,7 +30,7 @@ _COMPARED = {"compared": True}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """How optimiser steps are taken.
+    """The options of an optimiser step.
 
     Attributes:
         accumulate: the loader's batches an optimiser step.
@@ -78,7 +78,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compute:
-    """Where and how numbers are computed.
+    """The device, the number format and the seed of a run.
 
     Attributes:
         precision: "fp32", or autocast in "bf16" or "fp16".
@@ -107,7 +107,7 @@ class Compute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """Which epoch is the best, and when to stop waiting for a better one.
+    """The choice of the best epoch, and the wait for a better one.
 
     Attributes:
         monitor: the mean that chooses the best epoch.
@@ -139,7 +139,7 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much of the data is used.
+    """The limits of the data that are used.
 
     Attributes:
         limit_train_batches: batches an epoch at most, or None.
@@ -162,7 +162,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saving:
-    """What is kept on disk.
+    """The run folder and what it holds.
 
     Attributes:
         run_dir: a folder to make for records and checkpoints; None writes nothing.
@@ -187,7 +187,7 @@ class Saving:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reporting:
-    """Who hears of a run.
+    """The outputs of a run: logs, callbacks, progress, curves.
 
     Attributes:
         log_every: optimiser steps between two records of the training loss.

@@ -47,7 +47,7 @@ Resume = bool | str | PathLike[str] | None
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a trainer is made of.
+    """The parts and options of a trainer.
 
     Attributes:
         parts: what is trained and by what.

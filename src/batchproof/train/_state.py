@@ -156,7 +156,7 @@ class Best:
 
 
 class State:
-    """What of a run changes from step to step.
+    """All that changes from step to step, and so all that a checkpoint holds.
 
     Args:
         parts: what is trained and by what.

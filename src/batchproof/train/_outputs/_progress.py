@@ -27,7 +27,7 @@ Read = Callable[[], Mapping[str, float]]
 
 @runtime_checkable
 class Progress(Protocol):
-    """What shows the progress of a run."""
+    """The display of a run's progress, as a protocol."""
 
     def notice(self, text: str) -> None:
         """Show a line."""

@@ -1,4 +1,4 @@
-"""What the system refuses a run, as one line that says what is safe and what to do."""
+"""The errors of a run folder that cannot be written: what is safe, and what to do."""
 
 import errno
 from collections.abc import Iterator
