@@ -154,7 +154,8 @@ def test_the_total_is_the_sum_of_weighted_losses():
 
 
 def test_a_compiled_loss_is_said_not_to_be_followed():
-    compiled = torch.compile(lambda x: F.cross_entropy(2 * x, Y), backend="aot_eager", fullgraph=True)
+    loss = lambda x: F.cross_entropy(2 * x, Y)  # noqa: E731
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
     x = X.clone().requires_grad_()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -55,7 +55,7 @@ def _apart(pattern: Pattern) -> str:
     return f" An element counts up to {ratio:.3g} times as much in one of them as in another."
 
 
-def _rate(pattern: Pattern, factor: float) -> str:
+def _rate(pattern: Pattern, factor: int) -> str:
     if "Adam" in pattern.ledger.name or "Lion" in pattern.ledger.name:
         return f", so clipping and epsilon see {factor} times the gradient"
     return f", so the learning rate is {factor} times what you set"
