@@ -7,6 +7,7 @@ in_a_group          whether several ranks work together
 is_first            whether this process is rank 0, which writes what all ranks share
 blaming             names the rank that caused a collective to fail
 on_first, of_all    what rank 0 computes, on every rank; every rank's value
+left_for_first      texts that ranks leave with rank 0, without a collective
 from_rank, largest  one rank's value; the largest that any rank has
 Group               the collectives that a step uses
 Watch, watch_of     the signs of life by which a rank that died, hung or raised is found
@@ -25,6 +26,7 @@ from batchproof.ranks._group import (
     is_first,
     is_initialised,
     largest,
+    left_for_first,
     of_all,
     on_first,
     rank,
@@ -62,6 +64,7 @@ __all__ = [
     "is_initialised",
     "is_sharded",
     "largest",
+    "left_for_first",
     "local",
     "of_all",
     "on_first",

@@ -1,6 +1,8 @@
 """The ranks that work together: who this process is, and what it sends to the others."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, ref
 
@@ -158,3 +160,28 @@ def largest(numbers: Sequence[float], group: ProcessGroup | None = None) -> list
     distributed.all_reduce(sent, distributed.ReduceOp.MAX, group=group)
     found: list[float] = sent.tolist()
     return found
+
+
+def left_for_first(name: str, text: str, *, seconds: float) -> list[str]:
+    """Leave a text with rank 0, and return on rank 0 those that ranks have left, in order.
+
+    It is no collective: no rank waits for another but rank 0, and that only so long. A rank that
+    left nothing in that time is not in the list.
+
+    Args:
+        name: what the texts are, one name for each occasion.
+        text: this rank's.
+        seconds: how long rank 0 waits for each of the others.
+    """
+    if not in_a_group():
+        return [text]
+    store: Any = distributed.distributed_c10d._get_default_store()  # noqa: SLF001
+    store.set(f"batchproof/{name}/{rank()}", text)
+    texts = [text]
+    for other in range(1, world_size()) if is_first() else ():
+        key = f"batchproof/{name}/{other}"
+        # a store says in errors of several kinds that there is nothing
+        with suppress(Exception):
+            store.wait([key], timedelta(seconds=seconds))
+            texts.append(store.get(key).decode())
+    return texts

@@ -74,9 +74,10 @@ def _of_ledger(ledger: Ledger, windows: list[Window], *, ended: bool) -> Iterabl
 
 def of_pattern(pattern: Pattern) -> Iterable[Finding]:
     """Return the first law that a term's masses follow, with a picture of them."""
-    several = [len(window) > 1 for window in pattern.windows]
+    several = [size > 1 for size in pattern.sizes]
+    of_one = _gradient.OF_RANKS if pattern.ledger.world > 1 else _gradient.OF_ONE
     for law in _gradient.LAWS:
-        if not any(several) and law not in _gradient.OF_ONE:
+        if not any(several) and law not in of_one:
             continue
         verdict = law(pattern)
         if verdict is not None:

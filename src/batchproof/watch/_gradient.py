@@ -17,8 +17,8 @@ Law = Callable[[Pattern], Verdict]
 
 
 def one_mass(pattern: Pattern) -> float | None:
-    """Return the mass that all micro-batches of all windows have, or None."""
-    masses = [part.mass for part in pattern.parts]
+    """Return the mass that all micro-batches have on their rank, or None where they differ."""
+    masses = [part.mass * pattern.ledger.world for part in pattern.parts]
     return masses[0] if pattern.same(masses) and masses[0] > 0 else None
 
 
@@ -180,7 +180,25 @@ def padding_counted(pattern: Pattern) -> Verdict:
     return "padding-counted", sentence, {"sums": pattern.sums()[:SHOWN]}
 
 
+def world_size(pattern: Pattern) -> Verdict:
+    """Masses of one mean over all ranks, times the number of ranks or divided by it."""
+    world, sums = pattern.ledger.world, pattern.sums()
+    uneven = any(not pattern.same(part.weight for part in window) for window in pattern.windows)
+    if world == 1 or not uneven or not pattern.same_in_each(lambda part: part.share):
+        return None
+    times = pattern.same((*sums, float(world)))
+    if not times and not pattern.same((*sums, 1 / world)):
+        return None
+    whole = f"{world}" if times else f"1/{world}"
+    sentence = (
+        f"The shares of all ranks add up to {whole} in every step: the wrapper averages over "
+        f"{world} ranks, and the loss is divided as if it {'did so twice' if times else 'did not'}."
+    )
+    return "world-size-factor", sentence, {"sums": sums[:SHOWN]}
+
+
 LAWS: tuple[Law, ...] = (
+    world_size,
     padding_counted,
     not_divided,
     divided_by_a_full_window,
@@ -190,6 +208,8 @@ LAWS: tuple[Law, ...] = (
 
 # those that a window of one micro-batch shows, too
 OF_ONE = (padding_counted, divided_twice)
+# those that a window of one micro-batch on each of several ranks shows
+OF_RANKS = (*OF_ONE, world_size, mean_of_means)
 
 
 def is_unknown(pattern: Pattern) -> bool:

@@ -6,6 +6,7 @@ multiplies all that is in it by a factor; 0 is zeroing.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from weakref import ref
 
 from torch import Tensor
@@ -112,6 +113,7 @@ class StepRecord:
     moves: dict[str, list[str]]
     rest: list[Factor]
     scale: float | None
+    elsewhere: list[Any] = field(default_factory=list)
 
 
 class Ledger:
@@ -122,6 +124,9 @@ class Ledger:
         name: what it is called in reports.
         whole: whether it was known before its first backward pass.
         reads: where numbers wait.
+
+    Attributes:
+        world: the number of ranks that its gradient is averaged over, once they are known.
     """
 
     def __init__(self, optimizer: Optimizer, name: str, reads: Reads, *, whole: bool) -> None:
@@ -129,6 +134,7 @@ class Ledger:
         self._optimizer = ref(optimizer, self._retire)
         self.steps = 0
         self.records: list[StepRecord] = []
+        self.world = 1
         self.forgotten = 0
         self._gifts: list[Gift] = []
         self._dropped: list[tuple[Gift, int]] = []

@@ -33,7 +33,11 @@ class Patches:
             function = function.__wrapped__
         if not isinstance(function, FunctionType):
             return
-        body = Body(function, around)
+        try:
+            body = Body(function, around)
+        except TypeError as error:
+            self.troubles.append(str(error))
+            return
         body.replace(torch.compiler.is_compiling)
         self.undo.append(body.restore)
 

@@ -23,8 +23,8 @@ class Pattern:
 
     @property
     def sizes(self) -> list[int]:
-        """Return the number of micro-batches of each window."""
-        return [len(window) for window in self.windows]
+        """Return the number of micro-batches of each window, on one rank."""
+        return [max(1, len(window) // self.ledger.world) for window in self.windows]
 
     @property
     def parts(self) -> list[Part]:

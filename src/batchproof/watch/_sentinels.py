@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from batchproof.ranks import local
 from batchproof.watch._reads import Reads
 
 MOST = 2
@@ -47,7 +48,10 @@ class Sentinel:
                 the CPU it is always looked for.
         """
         gradient = self.gradient
-        if self.parameter.grad is not gradient or gradient._version != self.version:  # noqa: SLF001
+        there = self.parameter.grad
+        if there is None or gradient._version != self.version:  # noqa: SLF001
+            return False
+        if there is not gradient and local(there) is not gradient:
             return False
         if gradient.is_cpu:
             return torch.equal(gradient.detach().view(-1)[:LENGTH], self.copy)
@@ -70,7 +74,11 @@ class Sentinels:
         chosen = []
         for parameter in reversed(parameters):
             gradient = parameter.grad
-            if gradient is None or gradient.is_sparse or not gradient.is_contiguous():
+            if gradient is None or gradient.is_sparse:
+                continue
+            # of a gradient that is spread over ranks, the part that is here
+            gradient = local(gradient)
+            if not gradient.is_contiguous():
                 continue
             if type(gradient) is not Tensor:  # a part of one, or of another kind
                 continue
@@ -121,4 +129,4 @@ class Sentinels:
 
 
 def _head(gradient: Tensor, like: Tensor) -> Tensor:
-    return gradient.detach().reshape(-1)[: len(like)].double()
+    return local(gradient).detach().reshape(-1)[: len(like)].double()

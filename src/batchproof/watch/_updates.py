@@ -30,7 +30,7 @@ class Updates:
         unfollowed: "file:line" of backward passes in which no known loss took part, with counts.
         backwards: number of backward passes so far.
         stepped: called after every step with the number of steps of its optimiser.
-        closed: called with every step.
+        closed: called with every step; first: with its ledger.
     """
 
     def __init__(self, clock: Callable[[], int], reads: Reads) -> None:
@@ -41,6 +41,7 @@ class Updates:
         self.backwards = 0
         self.stepped: Callable[[int], None] = _nobody
         self.closed: Callable[[StepRecord], None] = _nobody
+        self.first: Callable[[Ledger], None] = _nobody
         self._depth = 0
         self._arrivals: list[tuple[Loss, Arrival]] = []
         self._closure: dict[int, bool] = {}
@@ -134,6 +135,7 @@ class Updates:
         if isinstance(scale, Tensor):
             self.reads.later(scale.detach().clone(), lambda x: setattr(record, "scale", x))
         self.closed(record)
+        self.first(ledger)
 
     def made(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
         """Know an optimiser as soon as it is made."""

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from functools import cache
 from itertools import count
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,9 @@ from torch.optim.optimizer import (
 from torch.optim.swa_utils import AveragedModel
 
 from batchproof._errors import SettingError
+from batchproof.watch._across import Ranks
 from batchproof.watch._between import Between
+from batchproof.watch._bodies import Caller
 from batchproof.watch._calls import Calls
 from batchproof.watch._events import Finding, LossEvent, StepEvent
 from batchproof.watch._findings import of_loop, of_losses, of_updates, once
@@ -62,6 +64,7 @@ class Watcher:
         self.calls = Calls(self.clock, self.reads)
         self.updates = Updates(self.clock, self.reads)
         self.between = Between(self.updates)
+        self.ranks = Ranks()
         self.loop = Loop(self.calls, self._steps)
         self.limit = steps
         self.ended_early = False
@@ -72,6 +75,7 @@ class Watcher:
         self.calls.in_backward = self.updates.in_backward
         self.updates.stepped = self._stepped
         self.updates.closed = self.between.closed
+        self.updates.first = self.ranks.note
 
     def clock(self) -> int:
         """Return the next number of the order of events."""
@@ -112,6 +116,17 @@ class Watcher:
             observer.stop()
         self.patches.remove()
         self.patches.safely(self.updates.settle)
+        if not self.failed:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        self.reads.settle()
+        self.patches.safely(self.ranks.exchange, self.updates.ledgers)
+
+    def _leave_group(self, original: Caller, arguments: tuple[Any, ...]) -> Any:
+        """Exchange what the ranks know while they can."""
+        self._exchange()
+        return original(*arguments)
 
     def _put_in_place(self) -> None:
         updates, between, patches = self.updates, self.between, self.patches
@@ -129,6 +144,7 @@ class Watcher:
         patches.replace(clip_grad_norm_, between.clip)
         patches.replace(clip_grad_value_, between.clip)
         patches.replace(nn.Module.train, self.loop.train)
+        patches.replace(torch.distributed.destroy_process_group, self._leave_group)
         patches.listen_to_state_dicts(self.loop.taken)
         patches.listen_to_rows(self.calls.by_hand)
         before, after = patches.guarded(updates.before_step), patches.guarded(updates.after_step)

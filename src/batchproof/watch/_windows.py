@@ -5,7 +5,7 @@ share    mass / weight: what each of its elements counts
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchproof.watch._events import Contribution, StepEvent
 from batchproof.watch._ledger import Gift, Ledger, Loss, StepRecord
@@ -119,9 +119,20 @@ def _is_factor(rest: float, eps: float) -> bool:
 
 
 def windows_of(ledger: Ledger) -> list[Window]:
-    """Return the windows of an optimiser that can be judged, and those that cannot."""
+    """Return the windows of an optimiser, over all ranks where they are known."""
     records = ledger.records if ledger.whole else ledger.records[1:]
-    return [window_of(record) for record in records]
+    return [over_ranks(window_of(record), ledger.world) for record in records]
+
+
+def over_ranks(window: Window, world: int) -> Window:
+    """Return a window with the micro-batches of all ranks, whose gradients are averaged.
+
+    gradient = (1/world) sum_r sum_m mass_rm grad(mean_rm)
+    """
+    if world == 1:
+        return window
+    parts = (*window.parts, *window.record.elsewhere)
+    return replace(window, parts=tuple(replace(part, mass=part.mass / world) for part in parts))
 
 
 def steps_of(ledgers: Iterable[Ledger]) -> list[StepEvent]:
@@ -129,7 +140,7 @@ def steps_of(ledgers: Iterable[Ledger]) -> list[StepEvent]:
     events = []
     for ledger in ledgers:
         for record in ledger.records:
-            window = window_of(record)
+            window = over_ranks(window_of(record), ledger.world)
             parts = tuple(_contribution(part) for part in (*window.stale, *window.parts))
             clips = tuple(clip.factor.value for clip in record.clips)
             events.append(

@@ -1,0 +1,41 @@
+"""Trainings over gloo ranks that are watched; rank 0 writes what it found."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import distributed, nn
+from torch.nn import functional as F
+
+import batchproof as bp
+
+
+def trained(folder: str, kind: str) -> None:
+    distributed.init_process_group("gloo")
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    torch.manual_seed(0)
+    with bp.watch(numbers=False) as seen:
+        model = nn.parallel.DistributedDataParallel(nn.Linear(3, 4))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(3):
+            size = 2 + 3 * rank + step if kind != "equal" else 4
+            count = torch.tensor(float(size))
+            distributed.all_reduce(count)
+            scale = {"exact": world, "forgotten": 1.0}.get(kind)
+            for _ in range(2):
+                x, y = torch.randn(size, 3), torch.randint(4, (size,))
+                if scale is None:
+                    loss = F.cross_entropy(model(x), y) / 2
+                else:
+                    loss = F.cross_entropy(model(x), y, reduction="sum") * scale / (2 * count)
+                loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        distributed.destroy_process_group()
+    if rank == 0:
+        report = seen.report()
+        sums = [sum(p.mass for p in s.contributions) for s in report.steps]
+        found = {"names": report.names, "sums": sums, "right": report.right}
+        found["parts"] = [len(s.contributions) for s in report.steps]
+        found["missed"] = report.not_followed
+        Path(folder, "found.json").write_text(json.dumps(found))
