@@ -58,6 +58,15 @@ class Patches:
 
         self.replace(function, around)
 
+    def call_before(self, function: Any, do: Callable[[], None]) -> None:
+        """Call `do` before every call of a function."""
+
+        def around(original: Caller, arguments: tuple[Any, ...]) -> Any:
+            self.safely(do)
+            return original(*arguments)
+
+        self.replace(function, around)
+
     def listen_to_state_dicts(self, saw: Callable[[Any], None]) -> None:
         """Call `saw` with every state_dict that is taken."""
         original = nn.Module.state_dict

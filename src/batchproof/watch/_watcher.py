@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from functools import cache
 from itertools import count
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from torch.optim.swa_utils import AveragedModel
 from batchproof._errors import SettingError
 from batchproof.watch._across import Ranks
 from batchproof.watch._between import Between
-from batchproof.watch._bodies import Caller
 from batchproof.watch._calls import Calls
 from batchproof.watch._events import Finding, LossEvent, StepEvent
 from batchproof.watch._findings import of_loop, of_losses, of_updates, once
@@ -123,11 +122,6 @@ class Watcher:
         self.reads.settle()
         self.patches.safely(self.ranks.exchange, self.updates.ledgers)
 
-    def _leave_group(self, original: Caller, arguments: tuple[Any, ...]) -> Any:
-        """Exchange what the ranks know while they can."""
-        self._exchange()
-        return original(*arguments)
-
     def _put_in_place(self) -> None:
         updates, between, patches = self.updates, self.between, self.patches
         listeners = [
@@ -144,7 +138,8 @@ class Watcher:
         patches.replace(clip_grad_norm_, between.clip)
         patches.replace(clip_grad_value_, between.clip)
         patches.replace(nn.Module.train, self.loop.train)
-        patches.replace(torch.distributed.destroy_process_group, self._leave_group)
+        # after it the ranks know nothing of each other
+        patches.call_before(torch.distributed.destroy_process_group, self._exchange)
         patches.listen_to_state_dicts(self.loop.taken)
         patches.listen_to_rows(self.calls.by_hand)
         before, after = patches.guarded(updates.before_step), patches.guarded(updates.after_step)
