@@ -1,8 +1,10 @@
 """The number of one rank is reported as that of all."""
 
+import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Loader, Quantity, Tensor
+from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._questions import against_best, evaluates
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
@@ -33,8 +35,21 @@ def find(trace: Trace) -> Iterator[Report]:
         where = "this rank's batches"
         sure = evaluates(trace, loop) or "accelerator" in event.text or "fabric" in event.text
         yield Report(
-            event, f"mean over {where}", "Σ over all ranks / count of all ranks", evidence, sure
+            event,
+            f"mean over {where}",
+            "Σ over all ranks / count of all ranks",
+            evidence,
+            sure,
+            node=_division(trace, event),
         )
+
+
+def _division(trace: Trace, event: Event) -> ast.AST:
+    """Return the division inside a report that makes the number, or the report itself."""
+    inside = {id(node) for node in ast.walk(event.node)}
+    found = [e.node for e in trace.of("divide") if id(e.node) in inside]
+    many = getattr(event.node, "end_lineno", 0) > event.line
+    return found[-1] if found and many else event.node
 
 
 def _shared(loader: Loader) -> bool:
@@ -49,5 +64,9 @@ def _how(loader: Loader) -> str:
 
 def _reduced(trace: Trace, event: Event, loop: Loop) -> bool:
     first = min((e.order for e in trace.events if loop in e.loops), default=0)
-    pooled = (e for e in trace.of("reduce") if not isinstance(e.value, Tensor))
+    pooled = [
+        e
+        for e in trace.of("reduce")
+        if not all(isinstance(value, Tensor) for value in flat(e.value))
+    ]
     return any(first <= e.order <= event.order for e in pooled)
