@@ -121,7 +121,7 @@ def _named(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
             )  # fmt: skip
         case Quantity():
             return replace(value, text=name)
-        case Tensor() if value.form == "mask" or not value.text:
+        case Tensor() if value.form == "mask" or value.output or not value.text:
             return replace(value, text=name)
         case Loader() if not value.text:
             return replace(value, text=name)

@@ -53,7 +53,8 @@ def _judged(event: Event, loop: Loop, total: Quantity, computes: str) -> Iterato
     equal, why = equal_batches(loop.loader)
     if equal:
         return
-    sure = equal is False and total.sure and not may_break(loop)
+    known = total.sure or (total.name == "outputs.loss" and not total.spans)
+    sure = equal is False and known and not may_break(loop)
     yield Report(event, computes, _MEANT, (f"{_what(total)} is a mean over one batch", why), sure)
 
 
