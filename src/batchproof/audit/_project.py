@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchproof.audit._reading import UnreadableError, decode, lines_of, parse, read_bytes
 
-HELD = 2**20  # characters of parsed files kept; a syntax tree takes forty times as many bytes
+HELD = 2**18  # characters of parsed files kept; a syntax tree takes forty times as many bytes
 
 
 @dataclass(frozen=True)
