@@ -111,7 +111,7 @@ def main():
     line.add_argument("--out", type=Path, help="where to write what was found")
     arguments = line.parse_args()
     rounds, lines = (1, 20_000) if arguments.quick else (3, arguments.lines)
-    found = heading("batchproof audit", threads=os.cpu_count(), packages=("batchproof",))
+    found = heading("batchproof audit", threads=os.cpu_count(), packages=("typer", "rich"))
     found |= {"goals": GOALS, "empty_s": of_empty(2 if arguments.quick else 9)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

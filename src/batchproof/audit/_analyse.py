@@ -11,6 +11,7 @@ from batchproof.audit._dimensions._interpreter import interpret
 from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._finding import Finding
 from batchproof.audit._project import Project, Source
+from batchproof.audit._repairs import repair
 from batchproof.audit._reports import Report
 from batchproof.mistakes import mistake
 
@@ -96,5 +97,5 @@ def _finding(name: str, report: Report, file: Source, path: str) -> Finding:
         report.meant,
         report.evidence,
         report.remedy or known.remedy.code,
-        report.fix,
+        report.fix or repair(name, node, report.remedy, file),
     )

@@ -1,0 +1,106 @@
+"""Rewrites that remove a mistake and change nothing else."""
+
+import ast
+
+from batchproof.audit._finding import Edit, Fix
+from batchproof.audit._project import Source
+
+
+def repair(name: str, node: ast.AST, remedy: str, source: Source) -> Fix | None:
+    """Return how to rewrite a mistake, None where that takes a person.
+
+    Args:
+        name: the mistake's.
+        node: where it is.
+        remedy: the code that the rule proposes.
+        source: the file.
+    """
+    match name:
+        case "graph-kept":
+            return _detached(node, source)
+        case "best-by-reference":
+            return _copied(node, source)
+        case "clipped-before-unscale":
+            return _unscaled(node, remedy, source)
+    return None
+
+
+def _detached(node: ast.AST, source: Source) -> Fix | None:
+    """Detach what a sum or a list keeps: the number is the same, as a tensor without a graph."""
+    match node:
+        case ast.AugAssign(value=kept):
+            pass
+        case ast.Call(args=[kept]):
+            pass
+        case ast.Assign(targets=[target], value=ast.BinOp(left=left, right=right)):
+            kept = right if ast.dump(left) == ast.dump(target).replace("Store", "Load") else left
+        case _:
+            return None
+    return Fix("Detach what is kept.", _around(kept, ".detach()", source), safe=True)
+
+
+def _around(kept: ast.expr, method: str, source: Source) -> tuple[Edit, ...]:
+    line, column, end_line, end_column = source.span(kept)
+    after = Edit(end_line, end_column, end_line, end_column, method)
+    if isinstance(kept, ast.Name | ast.Attribute | ast.Call | ast.Subscript):
+        return (after,)
+    before = Edit(line, column, line, column, "(")
+    return before, Edit(end_line, end_column, end_line, end_column, f"){method}")
+
+
+def _copied(node: ast.AST, source: Source) -> Fix | None:
+    """Keep a deep copy of the weights; `copy` is imported where it is not."""
+    match node:
+        case ast.Assign(targets=[ast.Name() | ast.Attribute()], value=kept):
+            pass
+        case _:
+            return None
+    states = isinstance(kept, ast.Call) and isinstance(kept.func, ast.Attribute)
+    if not (states or isinstance(kept, ast.Name | ast.Attribute)):
+        return None
+    if isinstance(kept, ast.Call) and not ast.unparse(kept.func).endswith(".state_dict"):
+        return None
+    names, first = _imported(source.tree)
+    if ("copy" in names and names["copy"] != "copy") or first is None:
+        return None
+    line, column, end_line, end_column = source.span(kept)
+    edits = [
+        Edit(line, column, line, column, "copy.deepcopy("),
+        Edit(end_line, end_column, end_line, end_column, ")"),
+    ]
+    if "copy" not in names:
+        edits.insert(0, Edit(first, 1, first, 1, "import copy\n"))
+    return Fix("Keep a deep copy.", tuple(edits), safe=True)
+
+
+def _imported(tree: ast.Module) -> tuple[dict[str, str], int | None]:
+    """Return what a file's names are imported from, and the line of its first plain import."""
+    names, first = dict[str, str](), None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            origin = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            names |= {alias.asname or alias.name: f"{origin}{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "copy":
+            names["copy"] = "a name of its own"
+    for node in tree.body:
+        future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        if first is None and isinstance(node, ast.Import | ast.ImportFrom) and not future:
+            first = node.lineno
+    return names, first
+
+
+def _unscaled(node: ast.AST, remedy: str, source: Source) -> Fix | None:
+    """Unscale the gradients before the clip, where nothing in the file unscales them."""
+    scaler, _, optimizer = remedy.removesuffix(")").partition(".unscale_(")
+    stepped = f"{scaler}.step({optimizer})" in source.text
+    if not optimizer or not stepped or "unscale_" in source.text:
+        return None
+    for statement in ast.walk(source.tree):
+        if isinstance(statement, ast.Expr | ast.Assign) and node in ast.walk(statement):
+            line, column, _, _ = source.span(statement)
+            indent = source.lines[line - 1][: column - 1]
+            if indent.strip():
+                return None
+            edit = Edit(line, column, line, column, f"{remedy}\n{indent}")
+            return Fix("Unscale the gradients before the clip.", (edit,), safe=True)
+    return None
