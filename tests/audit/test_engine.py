@@ -106,7 +106,5 @@ def test_deep_nesting_is_read_to_its_end(text):
 
 
 def test_a_long_file_is_read_within_the_effort():
-    text = (
-        "import torch\n" + "loss = torch.nn.functional.mse_loss(a, b)\nloss.backward()\n" * 4_000
-    )
+    text = "import torch\n" + "loss = torch.nn.functional.mse_loss(a, b)\nloss.backward()\n" * 4_000
     assert findings(text) == []
