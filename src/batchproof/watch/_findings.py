@@ -9,7 +9,7 @@ from batchproof.watch._between import Between
 from batchproof.watch._calls import Calls
 from batchproof.watch._events import Finding, Grade
 from batchproof.watch._ledger import Ledger
-from batchproof.watch._loop import Loop
+from batchproof.watch._loop import BATCH_STATISTICS, Loop
 from batchproof.watch._patterns import Pattern, patterns_of
 from batchproof.watch._updates import Updates
 from batchproof.watch._windows import Window, windows_of
@@ -40,6 +40,7 @@ def of_updates(updates: Updates, between: Between, *, ended: bool) -> Iterable[F
         apart = list(terms_apart(patterns))
         yield from apart
         for pattern in patterns:
+            yield from normalised_apart(pattern)
             if pattern.site not in {finding.place for finding in apart}:
                 yield from of_pattern(pattern)
     first = _timing.schedule_first(between.schedules)
@@ -122,6 +123,17 @@ def terms_apart(patterns: list[Pattern]) -> Iterable[Finding]:
         )
         evidence = {"picture": picture(pattern)}
         yield finding("term-scaled-apart", pattern.site, sentence, evidence)
+
+
+def normalised_apart(pattern: Pattern) -> Iterable[Finding]:
+    """Return a note where each micro-batch of a window is normalised by its own statistics."""
+    several = [window for window in pattern.windows if len(window) > 1]
+    if several and all(p.loss.noisy & BATCH_STATISTICS for w in several for p in w):
+        sentence = (
+            f"A batch normalisation takes its statistics from each of the {len(several[0])} "
+            "micro-batches of a window, not from the window."
+        )
+        yield finding("batch-norm", pattern.site, sentence, grade="note")
 
 
 def _mass_of(pattern: Pattern) -> str:
