@@ -441,10 +441,10 @@ def test_a_step_result_or_an_outcome_in_a_meter_names_what_is_meant(unchecked):
     model = torch.nn.Linear(1, 1)
     step = bp.Step(model, torch.optim.SGD(model.parameters(), lr=0.1))
     result = step([torch.ones(2, 1)], lambda model, x: bp.reduce(model(x)[:, 0]))
-    for given, match in (
+    for added, match in (
         (result, r"given a StepResult; .*add\(result.loss\)"),
         (bp.Outcome(mean), r"given an Outcome; .*add\(outcome.terms\)"),
         ({"a": mean}, r"given a dict; .*add\(terms\[\"name\"\]\)"),
     ):
         with pytest.raises(bp.SettingError, match=match):
-            bp.Meter().add(given)
+            bp.Meter().add(added)

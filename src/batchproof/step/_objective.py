@@ -7,7 +7,7 @@ from torch import Tensor
 
 from batchproof._errors import MissingCountError, SettingError
 from batchproof.mean import Mean
-from batchproof.step._number import Number, as_tensor, nonzero, number
+from batchproof.step._number import Flag, Number, as_tensor, differ, nonzero, number
 
 
 class Objective:
@@ -60,6 +60,14 @@ def known_weight(counted: Mapping[str, Number], name: str) -> Number:
             "give one weight a term."
         )
     return counted[name]
+
+
+def miscounted(counted: Mapping[str, Number] | None, weights: Mapping[str, Number]) -> Flag:
+    """Return whether the weights that were counted are not those of the loss."""
+    wrong: Flag = False
+    for name, weight in weights.items() if counted is not None else ():
+        wrong = wrong | differ(known_weight(counted or {}, name), weight)
+    return wrong
 
 
 def weights_of(terms: Mapping[str, Mean]) -> dict[str, Number]:

@@ -25,7 +25,6 @@ from batchproof.step._gradients import clip_factor, gradients, scale, total_norm
 from batchproof.step._number import (
     Flag,
     Number,
-    differ,
     nonzero,
     not_finite,
     number,
@@ -34,6 +33,7 @@ from batchproof.step._number import (
 from batchproof.step._objective import (
     Objective,
     known_weight,
+    miscounted,
     refuse_several,
     refuse_weight,
     weights_of,
@@ -41,8 +41,8 @@ from batchproof.step._objective import (
 from batchproof.step._ranks import ranks_of
 from batchproof.step._result import StepResult
 from batchproof.step._tally import Tally
-from batchproof.step._update import ClosureUpdate, Updater, named, updating
-from batchproof.step._verdict import Verdict
+from batchproof.step._update import ClosureUpdate, Update, Updater, named, updating
+from batchproof.step._verdict import Verdict, Verdicts
 from batchproof.step._windows import micro_batches_of
 
 Loss = Callable[[Any, Any], Mean | Mapping[str, Mean] | Outcome]
@@ -109,9 +109,8 @@ class Step:
         self._count = count
         self._nonfinite = nonfinite
         self._scaled = scaler is not None and scaler.is_enabled()
-        self._skipped: int | Tensor = 0
         self._tally: Tally | None = None
-        self._pending: list[Verdict] = []
+        self._verdicts = Verdicts(tolerate_nonfinite=nonfinite == "skip")
         self._ranks = ranks_of(
             model,
             self._update,
@@ -148,8 +147,11 @@ class Step:
             if not self.steps:
                 refuse_criterion(loss)
             if isinstance(self._update, ClosureUpdate):
-                return self._search(self._update, batches, loss)
-            return self._apply(self._summed(batches, loss))
+                result = _search(self._update, lambda: self._close(self._summed(batches, loss)))
+            else:
+                result, factor, weight = self._close(self._summed(batches, loss))
+                self._update.apply(factor, weight, result.verdict)
+            return self._remembered(result)
         except BaseException as error:
             self._tally = None
             self._ranks.failed(error)
@@ -200,34 +202,31 @@ class Step:
         try:
             if self._tally is None:
                 self._ranks.expect_a_pass()
-            return self._apply(self._tally or self._begin())
+            result, factor, weight = self._close(self._tally or self._begin())
+            self._update.apply(factor, weight, result.verdict)
+            return self._remembered(result)
         except BaseException as error:
             self._ranks.failed(error)
             raise
 
     def _summed(self, batches: list[Any], loss: Loss) -> Tally:
         """Return the window's pairs, with the gradients of its sums behind them."""
-        tally = self._begin()
-        if self._count is not None:
-            tally.counted = self._counted(batches, loss)
-        for batch in self._ranks.micro_batches(batches, loss):
+        tally, ranks, count = self._begin(), self._ranks, self._count
+        if count is not None:
+            model = ranks.plain(self.model)
+            further = ranks.further(batches) if count == "forward" else ()
+            weights = count_window(count, batches, model, loss, further=further)
+            tally.counted = ranks.counted(weights)
+        for batch in ranks.micro_batches(batches, loss):
             pairs = Pairs.of(loss(self.model, batch))
             self._backward(tally, pairs, micro_batches=len(batches))
         return tally
 
-    def _apply(self, tally: Tally) -> StepResult:
-        result, factor, weight = self._close(tally)
-        self._update.apply(factor, weight, result.verdict)
-        return self._remembered(result)
-
-    def _search(self, update: ClosureUpdate, batches: list[Any], loss: Loss) -> StepResult:
-        def evaluate() -> StepResult:
-            result, factor, _ = self._close(self._summed(batches, loss))
-            if factor is not None:
-                scale(gradients(update.parameters()), factor)
-            return result
-
-        return self._remembered(update.search(evaluate))
+    def _remembered(self, result: StepResult) -> StepResult:
+        """Count the window, and raise what was wrong with it as soon as that is known."""
+        self.steps += 1
+        self._verdicts.add(result.verdict)
+        return result
 
     def _close(self, tally: Tally) -> tuple[StepResult, Number | None, Number]:
         """Return the window's numbers, what its gradients are still to be multiplied by, and W."""
@@ -238,7 +237,7 @@ class Step:
         terms, metrics, norm = self._ranks.collect(tally, total_norm(grads))
         if not grads and self._ranks.alone:
             refuse_weight(self.steps + 1, terms)
-        loss = self._objective.mean(terms) if terms else Mean.zero(device=self._device())
+        loss = self._objective.mean(terms) if terms else Mean.zero(device=_device(self._update))
         weight = 1.0 if tally.counted is not None else number(loss.weight)
         to_mean, factor = self._factors(tally, weight)
         if to_mean is not None:
@@ -246,7 +245,10 @@ class Step:
         if self._max_grad_norm is not None:
             clip = clip_factor(norm, self._max_grad_norm)
             factor = clip if factor is None else factor * clip
-        verdict = self._judge(tally, terms, number(loss.total), norm)
+        counted = None if self._count is None else tally.counted
+        flags = _flags(counted, weights_of(terms), number(loss.total), norm, scaled=self._scaled)
+        blame = partial(_blame, self, self._update, self.steps + 1)
+        verdict = Verdict(self.steps + 1, flags, tally.totals, blame, self._ranks.suspects())
         if not isinstance(factor, Tensor) and factor == 1.0:
             factor = None
         if self._nonfinite == "skip":
@@ -260,13 +262,12 @@ class Step:
         Raises:
             NonFiniteError: if a loss or gradient was not finite and nonfinite is "raise".
         """
-        while self._pending:
-            self._pending.pop(0).check(tolerate_nonfinite=self._nonfinite == "skip")
+        self._verdicts.check()
 
     @property
     def skipped(self) -> int:
         """How many windows took no step so far. Read on the host."""
-        return int(self._skipped)
+        return int(self._verdicts.skipped)
 
     def state_dict(self) -> dict[str, int]:
         """Return the counters, for a checkpoint."""
@@ -274,26 +275,22 @@ class Step:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Take the counters of a checkpoint."""
-        self.steps, self._skipped = state["steps"], state["skipped"]
+        self.steps, self._verdicts.skipped = state["steps"], state["skipped"]
 
     def _begin(self) -> Tally:
-        while self._pending and self._pending[0].arrived():
-            self._pending.pop(0).check(tolerate_nonfinite=self._nonfinite == "skip")
+        self._verdicts.check_arrived()
         self._update.zero()
         self._ranks.begin()
         self._tally = Tally()
         return self._tally
 
-    def _counted(self, batches: list[Any], loss: Loss) -> dict[str, Number]:
-        """Return each term's weight over the window and all ranks, before its backward pass."""
-        assert self._count is not None
-        model = self._ranks.plain(self.model)
-        further = self._ranks.further(batches) if self._count == "forward" else ()
-        return self._ranks.counted(count_window(self._count, batches, model, loss, further=further))
-
     def _backward(self, tally: Tally, pairs: Pairs, *, micro_batches: int | None) -> None:
         if self._ranks.alone:
-            self._settle_divisors(tally, pairs.terms, micro_batches)
+            if tally.counted is None:
+                divides = micro_batches == 1 and self._update.divides
+                _settle_divisors(
+                    tally, pairs.terms, micro_batches or 1, divides=divides, scaled=self._scaled
+                )
         else:
             self._ranks.join(tally, pairs, micro_batches or 1)
         roots, seeds = [], []
@@ -310,20 +307,6 @@ class Step:
             self._ranks.before_backward(tally)
             torch.autograd.backward(roots, seeds)
 
-    def _settle_divisors(
-        self, tally: Tally, terms: Mapping[str, Mean], micro_batches: int | None
-    ) -> None:
-        """Settle, at the first micro-batch, what totals are divided by on the way."""
-        if tally.counted is not None:
-            return
-        if micro_batches == 1 and self._update.divides:
-            tally.counted = weights_of(terms)
-            return
-        refuse_several(terms)
-        if self._scaled and not tally.seen:
-            (weight,) = weights_of(terms).values()
-            tally.provisional = power_of_two_above(weight * (micro_batches or 1))
-
     def _factors(self, tally: Tally, weight: Number) -> tuple[Number | None, Number | None]:
         """Return what takes the gradients to the mean's, and what they are multiplied by now.
 
@@ -338,56 +321,67 @@ class Step:
         to_mean = provisional / (nonzero(weight) * self._ranks.divisor)
         return to_mean, to_mean if self._update.divides else provisional / self._ranks.divisor
 
-    def _judge(
-        self, tally: Tally, terms: Mapping[str, Mean], total: Number, norm: Number
-    ) -> Verdict:
-        weights = weights_of(terms)
-        empty: Flag = True
-        for weight in weights.values():
-            empty = empty & (weight == 0)
-        nonfinite, nonfinite_gradient = not_finite(total), not_finite(norm)
-        flags: dict[str, Flag] = {
-            "empty": empty,
-            "nonfinite": nonfinite if self._scaled else nonfinite | nonfinite_gradient,
-            "overflowed": nonfinite_gradient if self._scaled else False,
-            "miscounted": False if self._count is None else self._miscounted(tally, weights),
-        }
-        step = self.steps + 1
-        blame = partial(self._blame, step)
-        return Verdict(step, flags, tally.totals, blame, self._ranks.suspects())
 
-    def _miscounted(self, tally: Tally, weights: Mapping[str, Number]) -> Flag:
-        if tally.counted is None:
-            return False
-        miscounted: Flag = False
-        for name, weight in weights.items():
-            miscounted = miscounted | differ(known_weight(tally.counted, name), weight)
-        return miscounted
+def _search(
+    update: ClosureUpdate, close: Callable[[], tuple[StepResult, Number | None, Number]]
+) -> StepResult:
+    """Let an optimiser evaluate a window as often as it asks, with the mean's gradient."""
 
-    def _blame(self, step: int) -> str | None:
-        """Return the name of a parameter whose gradient is not finite, if it is still there."""
-        if step != self.steps:
-            return None
-        for parameter, name in named(self.model, self._update.parameters()).items():
-            if parameter.grad is not None and not parameter.grad.isfinite().all():
-                return name
-        return None
-
-    def _remembered(self, result: StepResult) -> StepResult:
-        """Count the window, and raise what was wrong with it as soon as that is known."""
-        self.steps += 1
-        verdict = result.verdict
-        if not verdict.on_host:
-            self._skipped = self._skipped + verdict.held()
-            verdict.send()
-            self._pending.append(verdict)
-        elif verdict.skipped():
-            self._skipped = self._skipped + 1
-            verdict.check(tolerate_nonfinite=self._nonfinite == "skip")
+    def evaluate() -> StepResult:
+        result, factor, _ = close()
+        if factor is not None:
+            scale(gradients(update.parameters()), factor)
         return result
 
-    def _device(self) -> torch.device:
-        return next((p.device for p in self._update.parameters()), torch.device("cpu"))
+    return update.search(evaluate)
+
+
+def _settle_divisors(
+    tally: Tally, terms: Mapping[str, Mean], micro_batches: int, *, divides: bool, scaled: bool
+) -> None:
+    """Settle, at the first micro-batch, what totals are divided by on the way."""
+    if divides:
+        tally.counted = weights_of(terms)
+        return
+    refuse_several(terms)
+    if scaled and not tally.seen:
+        (weight,) = weights_of(terms).values()
+        tally.provisional = power_of_two_above(weight * micro_batches)
+
+
+def _flags(
+    counted: Mapping[str, Number] | None,
+    weights: Mapping[str, Number],
+    total: Number,
+    norm: Number,
+    *,
+    scaled: bool,
+) -> dict[str, Flag]:
+    """Return why a window may be held back, by name: see Verdict."""
+    empty: Flag = True
+    for weight in weights.values():
+        empty = empty & (weight == 0)
+    nonfinite, nonfinite_gradient = not_finite(total), not_finite(norm)
+    return {
+        "empty": empty,
+        "nonfinite": nonfinite if scaled else nonfinite | nonfinite_gradient,
+        "overflowed": nonfinite_gradient if scaled else False,
+        "miscounted": miscounted(counted, weights),
+    }
+
+
+def _blame(step: Step, update: Update, number_of_step: int) -> str | None:
+    """Return the name of a parameter whose gradient is not finite, if it is still there."""
+    if number_of_step != step.steps:
+        return None
+    for parameter, name in named(step.model, update.parameters()).items():
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            return name
+    return None
+
+
+def _device(update: Update) -> torch.device:
+    return next((p.device for p in update.parameters()), torch.device("cpu"))
 
 
 def _emptied(mean: Mean, verdict: Verdict) -> Mean:

@@ -125,3 +125,39 @@ class Verdict:
             for flag in self.flags.values()
         ]
         return torch.stack(flags)
+
+
+class Verdicts:
+    """The verdicts of all windows so far, each read when it has arrived, or when it is asked for.
+
+    Args:
+        tolerate_nonfinite: whether windows that are not finite are counted and not raised.
+
+    Attributes:
+        skipped: how many windows took no step.
+    """
+
+    def __init__(self, *, tolerate_nonfinite: bool) -> None:
+        self.skipped: int | Tensor = 0
+        self._tolerant = tolerate_nonfinite
+        self._pending: list[Verdict] = []
+
+    def add(self, verdict: Verdict) -> None:
+        """Count a window, and raise what was wrong with it as soon as that is known."""
+        if not verdict.on_host:
+            self.skipped = self.skipped + verdict.held()
+            verdict.send()
+            self._pending.append(verdict)
+        elif verdict.skipped():
+            self.skipped = self.skipped + 1
+            verdict.check(tolerate_nonfinite=self._tolerant)
+
+    def check_arrived(self) -> None:
+        """Raise what was wrong with windows whose verdict is on the host by now."""
+        while self._pending and self._pending[0].arrived():
+            self._pending.pop(0).check(tolerate_nonfinite=self._tolerant)
+
+    def check(self) -> None:
+        """Wait for every window, and raise what was wrong with the first that was."""
+        while self._pending:
+            self._pending.pop(0).check(tolerate_nonfinite=self._tolerant)
