@@ -9,6 +9,7 @@ from torch import nn
 import check_cases as cases
 from batchproof import ProbeError
 from batchproof.check import check_evaluate, check_step
+from batchproof.check._measure._state import state_of
 
 
 class Averaged(cases.MLP):
@@ -167,3 +168,22 @@ def test_a_gradient_that_is_divided_by_the_window_twice_is_named(scale, names):
     assert report.names == ("divided-twice",), str(report)
     halves = next(cut for cut in report.cuts if cut.name == "halves")
     assert halves.scale == pytest.approx(0.5, rel=0.02)
+
+
+def test_parameters_that_stay_frozen_cost_nothing_and_are_not_compared():
+    class Frozen(cases.MLP):
+        def __init__(self):
+            super().__init__()
+            self.large = nn.Linear(8, 8).requires_grad_(False)
+
+    runs = []
+
+    def run(model, optimizer, batches):
+        runs.append(model)
+        return cases.exact(cases.of_classes)(model, optimizer, batches)
+
+    assert check_step(run, cases.vectors(), build=cases.Build(Frozen)).ok
+    model = runs[-1]
+    start = {id(p): p.detach().clone() for p in model.parameters()}
+    moved = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert set(state_of(model, None, moved, start, None)) == set()

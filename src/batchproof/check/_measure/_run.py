@@ -218,7 +218,7 @@ def run_once(
             batches = [make_batch(subject, piece) for piece in (*before, *pieces)]
             loss = _call(subject, recorder, options, (model, optimizer, batches))
     result = _observed(recorder, model, loss, start, 2.0**options.controls.shrink)
-    return result if wrap is not None else _with_state(result, subject, model, optimizer)
+    return result if wrap is not None else _with_state(result, subject, recorder, optimizer)
 
 
 def _watched_updater(recorder: Recorder, optimizer: Any) -> Any:
@@ -280,10 +280,11 @@ def _observed(
 
 
 def _with_state(
-    result: Observation, subject: Subject, model: nn.Module, optimizer: Any
+    result: Observation, subject: Subject, recorder: Recorder, optimizer: Any
 ) -> Observation:
     if subject.kind == "step":
-        result.state = state_of(model, optimizer, result.gradients, subject.watch)
+        model, start = recorder.model, recorder.start
+        result.state = state_of(model, optimizer, result.gradients, start, subject.watch)
     return result
 
 

@@ -15,6 +15,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from batchproof._errors import ProbeError
 from batchproof._trees import leaves
 
+# entries of a buffer; larger ones hold data, such as a queue of keys
+_LARGEST = 2**22
 _OF_SPECTRAL_NORM = {"_u", "_v", "weight_u", "weight_v"}
 
 
@@ -22,6 +24,7 @@ def state_of(
     model: nn.Module,
     optimizer: Any,
     moved: Collection[str],
+    start: Mapping[int, Tensor],
     watch: Callable[[nn.Module], Any] | None,
 ) -> dict[str, Tensor]:
     """Return the state after a step, by name.
@@ -30,14 +33,13 @@ def state_of(
         model: the model.
         optimizer: what was built with it.
         moved: names of the parameters that got a gradient.
+        start: the parameters before the step, by id.
         watch: returns a module or a batch of tensors that are watched too.
 
     Raises:
         ProbeError: if watch returns something that holds no tensor.
     """
-    state: dict[str, Tensor] = {
-        name: p for name, p in model.named_parameters() if name not in moved
-    }
+    state = _frozen(model, moved, start)
     state.update(_buffers(model))
     for place, group in enumerate(getattr(optimizer, "param_groups", [])):
         if isinstance(group, Mapping) and isinstance(group.get("lr"), float | Tensor):
@@ -48,12 +50,26 @@ def state_of(
     return {name: value.detach().clone() for name, value in floats.items()}
 
 
+def _frozen(
+    model: nn.Module, moved: Collection[str], start: Mapping[int, Tensor]
+) -> dict[str, Tensor]:
+    """Return how far parameters without gradient moved, of those that did: most do not."""
+    frozen = ((name, p) for name, p in model.named_parameters() if name not in moved)
+    return {
+        name: p.detach() - start[id(p)]
+        for name, p in frozen
+        if id(p) in start and not torch.equal(p.detach(), start[id(p)])
+    }
+
+
 def _buffers(model: nn.Module) -> dict[str, Tensor]:
     norms = [name for name, module in model.named_modules() if isinstance(module, _NormBase)]
     return {
         name: buffer
         for name, buffer in model.named_buffers()
-        if name.rpartition(".")[0] not in norms and name.split(".")[-1] not in _OF_SPECTRAL_NORM
+        if name.rpartition(".")[0] not in norms
+        and name.split(".")[-1] not in _OF_SPECTRAL_NORM
+        and buffer.numel() <= _LARGEST
     }
 
 
