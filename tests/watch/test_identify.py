@@ -138,6 +138,21 @@ def test_windows_that_hold_fewer_than_they_are_divided_by_are_named():
     assert wrong(windows(lambda total, count: total / count)) == set()
 
 
+def test_passes_cut_by_hand_end_where_their_lines_are_shown():
+    run, generator = Run(), np.random.default_rng(6)
+    for epoch in range(4):
+        sizes = generator.integers(20, 60, 5).tolist()
+        events = [
+            run.batch(value, size)
+            for value, size in zip(decaying(generator, 5), sizes, strict=True)
+        ]
+        run.show(f"epoch {epoch} loss {mean(events):.4f}", place="right.py:1")
+        run.show(f"epoch {epoch} loss {of_means(events):.4f}", place="wrong.py:1")
+        run.show(f"{epoch} loss {of_means(events):.4f}", place="progress.py:1")
+    name = "mean-of-batch-means"
+    assert named(run) == [("right", ""), ("wrong", name), ("note", name)]
+
+
 def test_a_running_average_with_decay_is_what_it_is():
     run, generator, average = Run(), np.random.default_rng(9), 0.0
     for place, value in enumerate(decaying(generator, 60)):

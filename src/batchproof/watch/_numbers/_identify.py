@@ -69,7 +69,7 @@ def reading_of(slot: Slot, series: Sequence[Series], facts: Facts) -> Reading | 
         if _is_proved(candidate, tried, nearest, lines) and not is_running_average(
             candidate.ranges, candidate.series, lines
         ):
-            return Reading(slot, candidate, nearest, _grade(candidate))
+            return Reading(slot, candidate, nearest, _grade(slot, candidate))
     return None
 
 
@@ -179,9 +179,12 @@ def _digits_between(shown: Shown, right: float) -> float:
     return math.log10(max(1.0, abs(shown.value - right) / (2 * shown.tolerance)))
 
 
-def _grade(candidate: Candidate) -> str:
+def _grade(slot: Slot, candidate: Candidate) -> str:
     """Return "note" for readings that are honest about what they are, or no result of a pass."""
-    progress = candidate.ranges.rule in {SINCE, WINDOW, ALL} and candidate.series.training
+    series, rule = candidate.series, candidate.ranges.rule
+    # without a loader the lines themselves say where passes end
+    is_pass = rule == SINCE and slot.of_passes and not _has_passes(series)
+    progress = rule in {SINCE, WINDOW, ALL} and series.training and not is_pass
     if candidate.name in {"one-batch", "not-divided"}:
         return "note"
     if candidate.name in {"mean-of-batch-means", "ratio-of-counts"} and progress:

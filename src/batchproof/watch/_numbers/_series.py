@@ -197,10 +197,19 @@ def _starts(stamps: Places, of_pass: Places, samples: Numbers, all_stamps: Place
     else:
         ranks = np.searchsorted(all_stamps, stamps)
         changed = np.diff(ranks) > _usual_gap(ranks)
-        smaller = samples[:-1] < samples.max()
-        if not changed.any() and 0 < smaller.sum() <= len(samples) // 2:
-            changed = smaller
+        if not changed.any():
+            changed = _ends_by_size(samples)
     return np.concatenate([[0], np.flatnonzero(changed) + 1]).astype(np.int64)
+
+
+def _ends_by_size(samples: Numbers) -> NDArray[np.bool_]:
+    """Return after which batches passes end: a smaller one in every so many, at equal distances."""
+    smaller = samples < samples.max()
+    places = np.flatnonzero(smaller)
+    distances = np.diff(places, prepend=-1)
+    regular = len(places) and distances[0] > 1 and (distances == distances[0]).all()
+    found: NDArray[np.bool_] = smaller[:-1] if regular else np.zeros(len(samples) - 1, dtype=bool)
+    return found
 
 
 def _usual_gap(ranks: Places) -> int:

@@ -1,0 +1,27 @@
+# expects: mean-of-batch-means
+"""A language model over padded sentences, whose batch means are averaged."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+torch.manual_seed(2)
+vocabulary = 12
+model = nn.Sequential(nn.Embedding(vocabulary, 8), nn.Linear(8, vocabulary))
+optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+lengths = torch.randint(3, 12, (70,)).tolist()
+sentences = [torch.randint(1, vocabulary, (length,)) for length in lengths]
+
+for epoch in range(3):
+    total = count = 0
+    for start in range(0, 70, 16):
+        rows = nn.utils.rnn.pad_sequence(sentences[start : start + 16], batch_first=True)
+        inputs, targets = rows[:, :-1], rows[:, 1:].clone()
+        targets[targets == 0] = -100
+        loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        count += 1
+    print(f"epoch {epoch} nll {total / count:.5f}")
