@@ -90,7 +90,7 @@ def test_state_that_depends_on_the_samples_is_not_said_to_move():
             self.register_buffer("code", torch.ones(4))
 
         def forward(self, x):
-            self.code = 0.9 * self.code + 0.1 * x.detach().mean(0)
+            self.code = 0.9 * self.code + 0.1 * x.detach().mean(0)  # type: ignore[has-type]
             return super().forward(x)
 
     report = check_step(

@@ -17,6 +17,8 @@ from framework_docs import blocks, run
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning",
     "ignore:.*isinstance.treespec, LeafSpec.*:DeprecationWarning",
+    "ignore:Using ModelCheckpoint with manual optimization:UserWarning",
+    "ignore:Checkpoint directory .* exists and is not empty:UserWarning",
 )
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
