@@ -7,8 +7,8 @@
     ├── CriterionError       ValueError         a loss whose mean does not split by samples
     ├── MissingCountError    ValueError         weights that must be known before backward
     ├── NonFiniteError       ArithmeticError    a loss or a gradient that is NaN or infinite
-    ├── SettingError         ValueError         an option that is invalid
-    │   └── PairError        TypeError          arithmetic that a pair does not have
+    ├── SettingError         ValueError         an invalid option
+    │   └── PairError        TypeError          arithmetic that pairs do not support
     ├── DataError            ValueError         data missing, damaged or out of range
     ├── CheckpointError      ValueError         a checkpoint damaged, or of another run
     ├── RunFolderError       OSError            a run folder that exists, or cannot be written
@@ -25,7 +25,7 @@ given, what was expected, and what to do.
 
 
 class BatchproofError(Exception):
-    """Any error of batchproof's own."""
+    """An error raised by batchproof."""
 
 
 class ShapeError(BatchproofError, ValueError):
@@ -37,7 +37,7 @@ class UnitError(BatchproofError, ValueError):
 
 
 class EmptyMeanError(BatchproofError, ZeroDivisionError):
-    """The mean of no weight was asked for as a number."""
+    """The mean of zero weight was requested as a number."""
 
 
 class CriterionError(BatchproofError, ValueError):
@@ -53,7 +53,7 @@ class NonFiniteError(BatchproofError, ArithmeticError):
 
 
 class SettingError(BatchproofError, ValueError):
-    """An option or argument has a value that is invalid."""
+    """An option or argument has an invalid value."""
 
 
 class PairError(SettingError, TypeError):
@@ -73,7 +73,7 @@ class RunFolderError(BatchproofError, OSError):
 
 
 class RunStoppedError(RunFolderError):
-    """A run folder could not be written any more; what was saved before is whole."""
+    """A run folder can no longer be written to; every earlier save is complete."""
 
 
 class RunInterruptedError(BatchproofError, KeyboardInterrupt):
@@ -89,7 +89,7 @@ class RunInterruptedError(BatchproofError, KeyboardInterrupt):
 
 
 class RankError(BatchproofError, RuntimeError):
-    """Ranks disagree about what they train, or one of them is gone."""
+    """Ranks train different things, or one of them failed."""
 
 
 class ProbeError(BatchproofError, ValueError):

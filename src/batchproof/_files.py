@@ -1,8 +1,8 @@
-"""Files and folders that are there whole or not at all, and known for altered when they are.
+"""Files and folders that exist whole or not at all, and whose alteration is detected.
 
-A file or folder is written beside its place under a name of chance, and renamed. What a kill or a
-full disk leaves half-written is never under its name, and no link that somebody else left there
-is followed. A sealed folder also holds a digest of each of its files.
+A file or folder is written under a random name beside its destination, then renamed. What a killed
+process or a full disk leaves half-written never has the final name, and a link that somebody else
+left there is never followed. A sealed folder also holds a digest of each of its files.
 """
 
 import contextlib
@@ -20,21 +20,21 @@ from typing import Any
 DIGESTS = "digests.json"
 MEBIBYTE = 2**20
 DEEPEST = 64
-# a flag that the system lacks is not asked for
+# a flag that the system lacks counts as 0
 _READ = os.O_RDONLY | sum(getattr(os, n, 0) for n in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 def read_file(path: Path, *, most: int = 64 * MEBIBYTE, links: bool = False) -> bytes:
-    """Return what a regular file holds; no pipe or device is waited for.
+    """Return the content of a regular file, without waiting for a pipe or device.
 
     Args:
         path: the file.
-        most: the most bytes that it may hold.
-        links: whether a link is followed.
+        most: the maximum size, in bytes.
+        links: whether to follow a link.
 
     Raises:
-        OSError: if it is missing, cannot be read, is no regular file, or holds more.
+        OSError: if it is missing, unreadable, not a regular file, or larger.
     """
     try:
         handle = os.open(path, _READ if links else _READ | _NO_LINK)
@@ -45,18 +45,18 @@ def read_file(path: Path, *, most: int = 64 * MEBIBYTE, links: bool = False) -> 
     with os.fdopen(handle, "rb") as file:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
-            raise OSError(errno.EINVAL, "is no regular file", str(path))
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
         if about.st_size > most:
             raise OSError(errno.EFBIG, f"holds more than {most / MEBIBYTE:g} MiB", str(path))
-        # what another process appends meanwhile is not read
+        # bytes that another process appends meanwhile are not read
         return file.read(about.st_size)
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the value that a JSON text of any origin holds.
+    """Return the value of a JSON text from an untrusted source.
 
     Raises:
-        ValueError: if it is no JSON, no UTF-8, or nested deeper than any of our files.
+        ValueError: if it is not JSON in UTF-8, or is nested deeper than any of our files.
     """
     decoded = text if isinstance(text, str) else text.decode("utf-8")
     try:
@@ -78,13 +78,13 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def refuse_file(out: Path) -> None:
-    """Refuse a file that cannot be written, before the work that is to fill it.
+    """Refuse a file that cannot be written, before any work is done for it.
 
     Args:
         out: the file.
 
     Raises:
-        OSError: if it is a folder, or in a folder that is missing or not to be written to.
+        OSError: if it is a folder, or its folder is missing or not writable.
     """
     place = out if _written_through(out) else out.parent
     wrong = 0
@@ -99,17 +99,17 @@ def refuse_file(out: Path) -> None:
 
 
 def write_file(out: Path, content: str | bytes) -> Path:
-    """Write a file beside its place and rename it there; a pipe or a device is written through.
+    """Write a file beside its destination and rename it; write a pipe or device directly.
 
     Args:
         out: the file; an older one is replaced whole.
-        content: what it is to hold; text is encoded in UTF-8.
+        content: its content; text is encoded in UTF-8.
 
     Returns:
         The file.
 
     Raises:
-        OSError: if it cannot be written; an older one is then left as it was.
+        OSError: if it cannot be written; an older one is then unchanged.
     """
     refuse_file(out)
     encoded = content.encode() if isinstance(content, str) else content
@@ -130,7 +130,7 @@ def write_file(out: Path, content: str | bytes) -> Path:
 
 
 def follow_umask(path: Path) -> None:
-    """Give a file that was made for its owner alone the mode that the umask gives new files."""
+    """Give a file that only its owner can read the mode of new files under the umask."""
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)
@@ -147,13 +147,13 @@ def write_sealed(
     former: Path,
     keep_former: bool,
 ) -> None:
-    """Write a folder in the place of the one that is there.
+    """Write a folder, replacing an existing one.
 
     Args:
-        place: the folder's name.
-        fill: called with a folder to write files in; returns digests that are known already.
-        former: where the folder that is there goes.
-        keep_former: whether it stays there.
+        place: the folder's path.
+        fill: called with a folder to write files to; returns the digests it knows already, by path.
+        former: where the replaced folder is moved.
+        keep_former: whether to keep it there.
     """
     draft = place.with_name(f".{place.name}.draft")
     _remove(draft)
@@ -173,11 +173,11 @@ def write_sealed(
 
 
 def seal(folder: Path, known: Mapping[str, str]) -> None:
-    """Write the digests of a folder's files beside them, and bring all of it to the disk.
+    """Write the digests of a folder's files beside them, and flush everything to disk.
 
     Args:
         folder: the folder.
-        known: digests by path in the folder, of files that are on the disk already.
+        known: digests, by path in the folder, of files that are on disk already.
     """
     inside = sorted(folder.rglob("*"))
     names = {path: path.relative_to(folder).as_posix() for path in inside if path.is_file()}
@@ -189,7 +189,7 @@ def seal(folder: Path, known: Mapping[str, str]) -> None:
 
 
 def broken(folder: Path) -> str | None:
-    """Return what is wrong with a sealed folder, None if it is whole."""
+    """Return the fault of a sealed folder, or None if it is whole."""
     if not folder.is_dir():
         return f"{folder} is missing"
     try:
@@ -202,15 +202,15 @@ def broken(folder: Path) -> str | None:
 
 
 def _irregular(folder: Path) -> str | None:
-    """Return which entry of a folder is a link, a pipe or a device; None if there is none."""
+    """Return a line on an entry that is a link, a pipe or a device; None if there is none."""
     for path in folder.rglob("*"):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            return f"{path} is no regular file"
+            return f"{path} is not a regular file"
     return None
 
 
 def _changed(folder: Path, digests: Mapping[str, Any]) -> str | None:
-    """Return which file of a folder is not the one of its digest; None if all are."""
+    """Return a line on a file that differs from its digest; None if all files match."""
     for name, known in digests.items():
         path = folder / name
         if not path.is_file():
@@ -226,7 +226,7 @@ def _is_inside(name: str) -> bool:
 
 
 def to_disk(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
+    """Flush a file or folder to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -241,5 +241,5 @@ def digest_of(path: Path) -> str:
 
 
 def _remove(folder: Path) -> None:
-    # ignored errors leave at worst a folder that is written over next time
+    # at worst, an ignored error leaves a folder that the next write replaces
     shutil.rmtree(folder, ignore_errors=True)

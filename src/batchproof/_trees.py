@@ -1,7 +1,7 @@
 """Nested batches: tensors in mappings, lists, tuples, named tuples and dataclasses.
 
-This is the one notion of what a batch may hold. A path names a tensor in it as Python would reach
-it: `inputs.ids`, `batch[0].mask`; the path of a batch that is one tensor is "batch".
+This module alone defines the structure of a batch. A path names a tensor in it as Python would
+access it: `inputs.ids`, `batch[0].mask`; the path of a batch that is one tensor is "batch".
 """
 
 import copy
@@ -18,14 +18,14 @@ WHOLE = "batch"
 
 
 def is_branch(tree: Any) -> bool:
-    """Return whether a part of a batch holds further parts that are walked."""
+    """Return whether a part of a batch holds further parts to walk."""
     if isinstance(tree, Mapping | list | tuple):
         return True
     return is_dataclass(tree) and not isinstance(tree, type)
 
 
 def items(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of a branch, each with what is added to the branch's path to reach it."""
+    """Yield the parts of a branch, each with the suffix that its path adds to the branch's."""
     if isinstance(tree, Mapping):
         yield from ((f".{key}", part) for key, part in tree.items())
     elif isinstance(tree, list | tuple):
@@ -47,7 +47,7 @@ def rebuild(tree: Any, parts: Sequence[Any]) -> Any:
 
 
 def tree_map(change: Callable[[Tensor], Any], tree: Any) -> Any:
-    """Return the tree with every tensor changed, and everything else as it is."""
+    """Return the tree with every tensor changed, and everything else unchanged."""
     if isinstance(tree, Tensor):
         return change(tree)
     if is_branch(tree):
@@ -88,7 +88,7 @@ def rows(tree: Any, wanted: Sequence[int] | Tensor) -> Any:
 def to_device(tree: Any, device: torch.device) -> Any:
     """Return the tree with every tensor on a device.
 
-    An object that is no branch but has a method `to` moves itself.
+    An object that is not a branch but has a method `to` moves itself.
     """
     if isinstance(tree, Tensor):
         return tree.to(device, non_blocking=True)
@@ -150,6 +150,6 @@ def _mapping_like(tree: Mapping[Any, Any], values: dict[Any, Any]) -> Any:
     try:
         for key, value in values.items():
             twin[key] = value
-    except TypeError:  # a mapping that is not to be written to
+    except TypeError:  # a read-only mapping
         return values
     return twin

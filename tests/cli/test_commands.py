@@ -230,7 +230,7 @@ def test_a_page_is_not_written_through_what_a_run_folder_holds(batchproof, tmp_p
             page.symlink_to(victim if kind == "link" else "/dev/null")
         ended = batchproof("report", run)
         assert (ended.status, ended.err.count("\n")) == (2, 1)
-        assert "is no regular file; name another page: --out FILE" in ended.err
+        assert "is not a regular file; name another page: --out FILE" in ended.err
     assert victim.read_text() == "mine"
     page.unlink()
     (run / ".report.html.draft").symlink_to(victim)

@@ -186,7 +186,7 @@ def test_going_on_with_other_settings_is_refused_and_named(refused, run, options
 def test_an_unusable_run_folder_is_refused_before_anything_is_read(refused, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr("batchproof.data.load_digits", None)
-    assert "file is no folder" in refused("train", "lenet5", "--out", "file/run")
+    assert "file is not a folder" in refused("train", "lenet5", "--out", "file/run")
     assert "file exists already" in refused("train", "lenet5", "--out", "file")
 
 

@@ -28,9 +28,9 @@ def test_a_run_folder_tells_its_recipe_also_where_it_has_several_models(tmp_path
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", r"config\.json is no JSON"),
+        ("{", r"config\.json is not JSON"),
         ("[]", r"config\.json holds no JSON object"),
-        ("[" * 100_000, r"config\.json is no JSON \(nested too deeply\)"),
+        ("[" * 100_000, r"config\.json is not JSON \(nested too deeply\)"),
         ("{}", "was not trained by a recipe"),
         ('{"info": null}', "was not trained by a recipe"),
         ('{"info": {"recipe": "lenet5"}}', "was not trained by a recipe"),

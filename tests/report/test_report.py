@@ -300,10 +300,10 @@ def test_long_logs_are_pooled_exactly(tmp_path):
             "has no metrics.jsonl; give a folder that training made",
         ),
         (lambda run: (run / "metrics.jsonl").write_text(""), "holds no record over an epoch"),
-        (lambda run: (run / "metrics.jsonl").write_text("{\n{}\n"), "line 1 of .*is no record"),
-        (lambda run: (run / "metrics.jsonl").write_text('{"step": 1}\n'), "line 1 .* is no record"),
+        (lambda run: (run / "metrics.jsonl").write_text("{\n{}\n"), "line 1 of .*is not a record"),
+        (lambda run: (run / "metrics.jsonl").write_text('{"step": 1}\n'), "is not a record"),
         (lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\xfe\n"), "line 1 .*utf-8"),
-        (lambda run: (run / "timing.jsonl").write_text("[1]\n"), "line 1 of .*is no record"),
+        (lambda run: (run / "timing.jsonl").write_text("[1]\n"), "line 1 of .*is not a record"),
         (lambda run: (run / "config.json").write_text("[1]"), "holds no JSON object"),
     ],
 )

@@ -88,14 +88,14 @@ WRONG = [
 def test_a_record_of_other_types_is_refused_with_its_line(run, change, message):
     bad = json.dumps(record(2, 1, "val_loss", 6.0, 4.0) | change)
     (run / "metrics.jsonl").write_text(f"{LINE}\n{bad}\n{LINE}\n")
-    with pytest.raises(RunFolderError, match=f"line 2 of .*metrics.jsonl is no record .{message}"):
+    with pytest.raises(RunFolderError, match=f"line 2 of .*jsonl is not a record .{message}"):
         RunFolder(run).records()
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "1e999999", "null", "[]", '"x"', "{", "\0", "NaN"])
 def test_a_line_that_is_no_record_is_refused_and_a_last_one_that_is_cut_is_left_out(run, text):
     (run / "metrics.jsonl").write_text(f"{LINE}\n{text}\n")
-    with pytest.raises(RunFolderError, match=r"line 2 of .* is no record") as refused:
+    with pytest.raises(RunFolderError, match=r"line 2 of .* is not a record") as refused:
         RunFolder(run).records()
     assert len(str(refused.value)) < 400
     (run / "metrics.jsonl").write_text(f"{LINE}\n{text}")

@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "empty").mkdir()
     refused = {
-        "file/run": "cannot make file/run: file is no folder; choose a place",
+        "file/run": "cannot make file/run: file is not a folder; choose a place",
         "file": "file exists already and is never overwritten",
         "link": "link exists already and is never overwritten",
         "x" * 300: "file name too long",

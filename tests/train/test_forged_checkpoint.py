@@ -113,7 +113,7 @@ def replaced(path, kind):
 def test_a_pipe_or_a_device_in_a_checkpoint_is_not_waited_for(run, name, kind):
     replaced(run / "best" / name, kind)
     assert broken(run / "best")
-    with pytest.raises(bp.CheckpointError, match="look whether"):
+    with pytest.raises(bp.CheckpointError, match="check whether"):
         RunFolder(run).weights()
 
 
@@ -124,12 +124,12 @@ def test_a_pipe_or_a_device_in_a_run_folder_is_not_waited_for(run, name, kind):
     if name != "config.json":  # which resuming does not read
         with pytest.raises((bp.CheckpointError, bp.RunFolderError), match="cannot be read"):
             resume(run)
-    with pytest.raises(bp.RunFolderError, match=r"is no regular file|is a link"):
+    with pytest.raises(bp.RunFolderError, match=r"is not a regular file|is a link"):
         RunFolder(run).records(), RunFolder(run).timing(), RunFolder(run).config
 
 
 def test_a_mean_of_other_types_beside_the_best_weights_is_refused(run):
     for text in ("[" * 100_000, "[]", "{}", json.dumps({"step": "x"})):
         (run / "best" / "record.json").write_text(text)
-        with pytest.raises(bp.RunFolderError, match=r"record\.json is no record"):
+        with pytest.raises(bp.RunFolderError, match=r"record\.json is not a record"):
             RunFolder(run).best()

@@ -379,7 +379,7 @@ def test_a_state_that_only_code_could_load_is_refused_before_it_is_needed(tmp_pa
 
     model = classifier()
     odd = Odd(model.parameters(), lr=0.1)
-    with pytest.raises(bp.CheckpointError, match="holds what only running code could load"):
+    with pytest.raises(bp.CheckpointError, match="holds values that only running code could load"):
         trainer(model, optimizer=odd, run_dir=tmp_path / "run").fit(batches(8), max_epochs=1)
 
 

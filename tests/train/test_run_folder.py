@@ -150,7 +150,7 @@ def test_a_run_without_validation_has_no_best(tmp_path):
     assert history.best is None
     assert history.best_state() is None
     assert RunFolder(tmp_path / "run").best() is None
-    with pytest.raises(bp.CheckpointError, match=r"run has no best weights, .*run/last serves"):
+    with pytest.raises(bp.CheckpointError, match=r"has no best weights, .*run/last can be used"):
         RunFolder(tmp_path / "run").weights("best")
 
 

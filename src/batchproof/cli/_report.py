@@ -22,5 +22,5 @@ def report(
         out = runs[0] / "report.html"
         # the folder may be somebody else's: no link is followed, and no pipe written to
         if out.is_symlink() or (out.exists() and not out.is_file()):
-            raise RunFolderError(f"{out} is no regular file; name another page: --out FILE.")
+            raise RunFolderError(f"{out} is not a regular file; name another page: --out FILE.")
     typer.echo(f"wrote {write_report(runs, out)}")

@@ -21,7 +21,7 @@ def tone(place: int) -> Tone:
 
 
 def curves(runs: Sequence[Run]) -> list[Part]:
-    """Return a chart for each quantity measured; validation and training of one run in one."""
+    """Return a chart for each quantity; validation and training of a single run share one."""
     names = list(dict.fromkeys(name for run in runs for name in run.names() if _curve(run, name)))
     whole = [name for name in names if "/" not in name]
     parts: list[Part] = []
@@ -92,7 +92,7 @@ def _steps(runs: Sequence[Run]) -> list[Part]:
 
 
 def _pooled(points: Sequence[Record]) -> list[Record]:
-    """Return at most a picture's worth of points, each the exact mean of its neighbours."""
+    """Return at most as many points as a picture shows, each the exact mean of neighbours."""
     each = max(1, math.ceil(len(points) / _POINTS))
     pooled = []
     for start in range(0, len(points), each):
@@ -104,7 +104,7 @@ def _pooled(points: Sequence[Record]) -> list[Record]:
 
 
 def _sum(values: Iterable[float]) -> float:
-    """Return the exact sum of finite values; NaN where it is beyond float64."""
+    """Return the exact sum of finite values; NaN if it overflows float64."""
     try:
         return math.fsum(values)
     except OverflowError:

@@ -14,10 +14,10 @@ _MANY = 40
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run folder, read.
+    """The content of a run folder.
 
     Attributes:
-        name: of the folder.
+        name: the folder's name.
         history: every record, with the name of the mean that was monitored.
         times: the lines of timing.jsonl: seconds of each epoch and of its parts.
         config: config.json.
@@ -38,7 +38,7 @@ class Run:
         return [record for record in self.history.epochs(name) if record.weight]
 
     def names(self) -> list[str]:
-        """Return what was measured over epochs, in the order of its first record."""
+        """Return the names measured over epochs, in the order of their first records."""
         return list(dict.fromkeys(r.name for r in self.records if r.span == "epoch"))
 
     @property
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """What is known of the data that the monitored mean is over: name, samples, digest."""
+        """The known facts of the data that the monitored mean is over: name, samples, digest."""
         info, identity = (self.config.get(part) for part in ("info", "identity"))
         part = "training data" if self.monitor.startswith("train") else "validation data"
         about = identity.get(part) if isinstance(identity, Mapping) else None
@@ -68,7 +68,7 @@ class Run:
 
 
 def same_data(runs: Sequence[Run]) -> bool:
-    """Return whether nothing that is known of two of the runs' data differs."""
+    """Return whether all runs have the same data, as far as it is known."""
     for key in ("name", "samples", "digest"):
         values = [json.dumps(run.data[key]) for run in runs if key in run.data]
         if len(set(values)) > 1:
@@ -77,7 +77,7 @@ def same_data(runs: Sequence[Run]) -> bool:
 
 
 def read_run(folder: Path) -> Run:
-    """Return what a run folder holds.
+    """Read a run folder.
 
     Raises:
         RunFolderError: if it is missing, holds no records, or a file in it cannot be read.
@@ -108,9 +108,9 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return a configuration as one line a value, with names such as "settings.lr".
+    """Return a configuration as one entry per value, with names such as "settings.lr".
 
-    A part of very many entries, such as the shapes of all weights, is only counted.
+    A part with very many entries, such as the shapes of all weights, is only counted.
     """
     rows: dict[str, str] = {}
     for key, given in config.items():

@@ -41,7 +41,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
 
     Raises:
         SettingError: if no run is given.
-        RunFolderError: if a folder cannot be read, or the file not be written.
+        RunFolderError: if a folder cannot be read, or the file cannot be written.
 
     Example:
         >>> import json, tempfile
@@ -103,7 +103,7 @@ def _lede(runs: Sequence[Run]) -> str:
 
 
 def _not_ranked(runs: Sequence[Run]) -> str:
-    """Return why runs are not ranked, or "" where they are."""
+    """Return the reason why runs are not ranked, or "" if they are."""
     if len({run.monitor for run in runs}) > 1:
         return "They were monitored for different means, so they are not ranked."
     if same_data(runs):
@@ -122,7 +122,7 @@ def _data_of(run: Run) -> str:
 def _ranked(runs: Sequence[Run]) -> list[tuple[Run, Record]]:
     """Return each run with the record of its best epoch, the best run first.
 
-    Nothing where the runs cannot be compared.
+    The list is empty if the runs cannot be compared.
     """
     if _not_ranked(runs):
         return []
@@ -233,7 +233,7 @@ def _bars(run: Run) -> list[Bar]:
 
 
 def _throughput(runs: Sequence[Run]) -> list[Part]:
-    """Return what was trained on a second: samples where all runs know them, else weight."""
+    """Return the throughput of training: samples a second where all runs know them, else weight."""
     records = [record for run in runs for record in run.epochs("train_loss")]
     in_samples = all(record.samples is not None for record in records)
     series = []
@@ -253,7 +253,7 @@ def _throughput(runs: Sequence[Run]) -> list[Part]:
 def _timed(run: Run) -> list[tuple[Record, float]]:
     """Return the training means of epochs with the seconds that they took.
 
-    Of an epoch in which a run went on, only the seconds since then are known: it is left out.
+    An epoch in which a run was resumed is left out: only the seconds since then are known.
     """
     records = run.epochs("train_loss")
     ended, by_step = {r.epoch: r.step for r in records}, {r.step: r for r in records}

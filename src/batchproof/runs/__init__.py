@@ -1,4 +1,4 @@
-"""A run folder as a file format: what training writes, and how it is read. Loads no torch.
+"""The file format of run folders, and its reader. Loads no torch.
 
 Record, COLUMNS     one line of the log: a pair with its step, epoch, name and unit
 RunFolder           reads a folder: configuration, records, times, best mean, weights
@@ -6,7 +6,7 @@ History, Choice     the records of a run in order; the best epoch and the runner
 runs_in             the runs in a folder: itself, or one for each model that was trained
 reserved            makes the next free folder of runs/NAME, runs/NAME-2, ...
 latest_folder       the last of those that holds a run
-expect_free         refuses a folder that holds anything
+expect_free         refuses a folder that is not empty
 """
 
 from batchproof.runs._folder import (

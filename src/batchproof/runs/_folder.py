@@ -5,11 +5,11 @@ RUN/metrics.jsonl    every record: step, epoch, name, total, weight, unit
 RUN/metrics.csv      the same, as a table
 RUN/timing.jsonl     times and throughput, which differ from run to run
 RUN/best/            the best weights, and the mean they were chosen for
-RUN/last/            everything that is needed to resume
+RUN/last/            everything needed to resume
 RUN/previous/        the same, one checkpoint before
 
 A run folder may come from anybody: its files are read only where they are regular files, of the
-expected types and bounded in size, and nothing in them is run.
+expected types and bounded in size, and no code in them is run.
 """
 
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the run was made with; empty where the folder has no configuration.
+        """The run's configuration; empty if the folder has none.
 
         Raises:
             RunFolderError: if the file cannot be read.
@@ -71,13 +71,13 @@ class RunFolder:
         try:
             config = parse_json(content) if content is not None else {}
         except ValueError as error:
-            raise RunFolderError(f"{path} is no JSON ({error}); {_ANOTHER_COPY}") from None
+            raise RunFolderError(f"{path} is not JSON ({error}); {_ANOTHER_COPY}") from None
         if not isinstance(config, dict):
             raise RunFolderError(f"{path} holds no JSON object; {_ANOTHER_COPY}")
         return config
 
     def records(self) -> list[Record]:
-        """Return every record, in order; a last line that is cut short is left out.
+        """Return every record, in order, without a last line that is cut short.
 
         Raises:
             RunFolderError: if the log is missing or cannot be read, or another line is damaged.
@@ -89,12 +89,12 @@ class RunFolder:
                 records.append(Record.from_json(values))
             except ValueError as error:
                 raise RunFolderError(
-                    f"line {number} of {path} is no record ({error}); {_ANOTHER_COPY}"
+                    f"line {number} of {path} is not a record ({error}); {_ANOTHER_COPY}"
                 ) from None
         return records
 
     def timing(self) -> list[dict[str, Any]]:
-        """Return times and throughput, one entry an epoch, and one where a run was resumed.
+        """Return times and throughput: one entry per epoch, and one wherever the run was resumed.
 
         Raises:
             RunFolderError: if the file cannot be read, or a line but the last is damaged.
@@ -135,17 +135,17 @@ class RunFolder:
             folder = self.path / FORMER_BEST
             if not folder.exists():
                 raise CheckpointError(
-                    f"{self.path} has no best weights, for no epoch was validated to its end; "
-                    f"resume the run, or look whether {self.path / LAST} serves."
+                    f"{self.path} has no best weights, because no epoch was validated to its "
+                    f"end; resume the run, or check whether {self.path / LAST} can be used."
                 )
         fault = broken(folder)
         if fault is not None:
             other = LAST if which == BEST else PREVIOUS
-            raise CheckpointError(f"{fault}; look whether {self.path / other} serves instead.")
+            raise CheckpointError(f"{fault}; check whether {self.path / other} can be used.")
         return read_weights(folder)
 
     def best(self) -> Record | None:
-        """Return the mean that the best weights were chosen for, None where there are none.
+        """Return the mean by which the best weights were chosen, or None if there are none.
 
         Raises:
             RunFolderError: if the file that holds it cannot be read, or is damaged.
@@ -158,7 +158,7 @@ class RunFolder:
                     return Record.from_json(_object(content))
                 except ValueError as error:
                     raise RunFolderError(
-                        f"{path} is no record ({error}); {_ANOTHER_COPY}"
+                        f"{path} is not a record ({error}); {_ANOTHER_COPY}"
                     ) from None
         return None
 
@@ -195,7 +195,7 @@ def _lines(path: Path, *, optional: bool = False) -> list[tuple[int, dict[str, A
             if number > len(whole):
                 break
             raise RunFolderError(
-                f"line {number} of {path} is no record ({error}); {_ANOTHER_COPY}"
+                f"line {number} of {path} is not a record ({error}); {_ANOTHER_COPY}"
             ) from None
     return objects
 
@@ -203,7 +203,7 @@ def _lines(path: Path, *, optional: bool = False) -> list[tuple[int, dict[str, A
 def _object(content: bytes) -> dict[str, Any]:
     values = parse_json(content)
     if not isinstance(values, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - the content is invalid
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the content is invalid
     return values
 
 

@@ -21,7 +21,7 @@ class Choice:
 
     Attributes:
         best: the record of the best.
-        runner_up: that of the next best, None where there is only one.
+        runner_up: the record of the next best, or None if there is only one.
     """
 
     best: Record
@@ -59,10 +59,10 @@ class Choice:
 
 
 def choice(records: Sequence[Record], mode: Literal["min", "max"]) -> Choice | None:
-    """Return the best of some records and the runner-up; None where no mean is finite.
+    """Return the best record and the runner-up, or None if no mean is finite.
 
     Args:
-        records: of one name; of two that are equal the earlier one is the better.
+        records: of one name; of two equal ones the earlier is the better.
         mode: "min" or "max".
     """
     sign = 1.0 if mode == "min" else -1.0
@@ -72,7 +72,7 @@ def choice(records: Sequence[Record], mode: Literal["min", "max"]) -> Choice | N
 
 
 def value_with_error(record: Record) -> str:
-    """Return a record's mean with its standard error, as far as it is known."""
+    """Return a record's mean, with its standard error if that is known."""
     if record.standard_error is None:
         return f"{record.value:.6g}"
     return f"{record.value:.6g} ± {record.standard_error:.2g}"
@@ -80,13 +80,13 @@ def value_with_error(record: Record) -> str:
 
 @dataclass(slots=True, repr=False)
 class History:
-    """Every record of a run, in order, with what came of it.
+    """Every record of a run, in order, with its notices and the reason it ended.
 
     Attributes:
         records: pairs, over the epochs and over the steps between two log lines.
         monitor: the name by which the best epoch is chosen.
         mode: "min" or "max".
-        notices: what went wrong on the way and did not stop the run, one line each.
+        notices: problems that did not stop the run, one line each.
         stopped: why training ended.
         run_dir: the run folder, or None where nothing was written.
     """
@@ -130,17 +130,17 @@ class History:
         return None if self.choice is None else self.choice.best
 
     def best_state(self) -> State | None:
-        """Return the weights of the best epoch, a copy; None where no epoch was monitored.
+        """Return a copy of the best epoch's weights, or None if no epoch was monitored.
 
-        They are as the model's load_state_dict takes them: in shards where it is.
+        They have the form that the model's load_state_dict takes: sharded if the model is.
         """
         return self._best_state()
 
     def table(self, names: Sequence[str] | None = None) -> list[dict[str, float | int]]:
-        """Return one row an epoch: its number and the mean of each name.
+        """Return one row per epoch: its number and the mean of each name.
 
         Args:
-            names: the columns; without it, all losses and metrics recorded over epochs.
+            names: the columns; by default all losses and metrics recorded over epochs.
         """
         whole = [record for record in self.records if record.span == "epoch"]
         if names is None:
@@ -162,7 +162,7 @@ class History:
             lines.append(str(self.choice))
         return "\n".join(lines)
 
-    # a notebook shows what fit returns: the table, and not every record
+    # notebooks display the result of fit: as its table, not as every record
     __repr__ = __str__
 
     def _columns(self) -> list[str]:

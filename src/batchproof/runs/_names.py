@@ -1,4 +1,4 @@
-"""The names of run folders: runs/NAME, runs/NAME-2 and so on, and none that is taken."""
+"""The names of run folders: runs/NAME, runs/NAME-2 and so on, never one that is taken."""
 
 import os
 import re
@@ -14,7 +14,7 @@ CHANCES = 100
 
 
 def next_folder(name: str) -> Path:
-    """Return runs/NAME, or the first of runs/NAME-2, runs/NAME-3, ... that is not there."""
+    """Return runs/NAME, or the first of runs/NAME-2, runs/NAME-3, ... that does not exist."""
     return _numbered(name, max(_numbers(name), default=0) + 1)
 
 
@@ -43,13 +43,13 @@ def _numbered(name: str, number: int) -> Path:
 
 @contextmanager
 def reserved(name: str, out: Path | None = None) -> Iterator[Path]:
-    """Make a run's folder before anything is read, so that no other run takes it meanwhile.
+    """Create a run's folder before any data is read, so that no other run takes it.
 
-    Folders that are still empty in the end are taken away again.
+    Folders that are still empty at the end are removed.
 
     Args:
-        name: of the recipe; the folder is the next of runs/NAME, runs/NAME-2, ...
-        out: the folder, where it was chosen.
+        name: the recipe's name; the folder is the next of runs/NAME, runs/NAME-2, ...
+        out: the folder, if the user chose one.
 
     Raises:
         RunFolderError: if the folder holds anything, or cannot be made or written to.
@@ -64,7 +64,7 @@ def reserved(name: str, out: Path | None = None) -> Iterator[Path]:
 
 
 def _made_next(name: str, made: list[Path]) -> Path:
-    # another run may take the name first, or take runs/ away with its own folder
+    # another run may take the name first, or remove runs/ with its own folder
     with _explaining(RUNS / name):
         for _ in range(CHANCES):
             folder = next_folder(name)
@@ -88,7 +88,7 @@ def _made(folder: Path, made: list[Path]) -> Path:
 
 
 def _make(folder: Path, made: list[Path]) -> None:
-    """Make a folder, which must not be there, and those that it is to lie in."""
+    """Create a folder, which must not exist, and its missing parents."""
     for place in reversed(folder.parents):
         if place.is_dir():
             continue
@@ -97,7 +97,7 @@ def _make(folder: Path, made: list[Path]) -> None:
             made.append(place)
         except FileExistsError:  # a file; or a folder that another run made a moment ago
             if place.exists() and not place.is_dir():
-                raise NotADirectoryError(None, f"{place} is no folder") from None
+                raise NotADirectoryError(None, f"{place} is not a folder") from None
     folder.mkdir()
     made.append(folder)
 
@@ -114,7 +114,7 @@ def _explaining(folder: Path) -> Iterator[None]:
 
 
 def expect_free(folder: Path) -> None:
-    """Refuse a run folder that holds anything.
+    """Refuse a run folder that is not empty.
 
     Raises:
         RunFolderError: if it does.

@@ -1,7 +1,7 @@
 """One line of a run's log: a pair, never only its ratio.
 
-A pair can be added to others, compared and plotted later; a ratio that was logged alone cannot be
-pooled any more.
+A pair can be added to others, compared and plotted later; a ratio that was logged alone can no
+longer be pooled.
 """
 
 import math
@@ -21,14 +21,14 @@ class Record:
         step: optimiser steps done.
         epoch: the epoch, from 1.
         name: what was measured: "train_loss", "val_loss", "val_accuracy", "lr" ...
-        total: the sum of what is averaged.
+        total: the sum of the averaged values.
         weight: the sum of its weights.
         unit: what the mean is a mean of; "objective" for a sum of several means, "step" for a
             setting of the step.
-        span: what it is taken over: the "steps" since the last record, or the "epoch".
-        samples: how many samples, where they were seen one by one.
-        standard_error: of total / weight, where samples were seen one by one.
-        mean_of_batch_means: what the usual loop would have printed.
+        span: what the mean is over: the "steps" since the last record, or the "epoch".
+        samples: the number of samples, where pairs came one per sample.
+        standard_error: of total / weight, where pairs came one per sample.
+        mean_of_batch_means: the number that the usual loop would have printed.
 
     Example:
         >>> Record(4, 1, "val_loss", 6.0, 4.0, "element", "epoch").value
@@ -52,7 +52,7 @@ class Record:
         return self.total / self.weight if self.weight else math.nan
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as a line of metrics.jsonl; what is not finite or absent is None."""
+        """Return the record as a line of metrics.jsonl; absent and non-finite values are None."""
         values = {name: getattr(self, name) for name in COLUMNS}
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -61,10 +61,10 @@ class Record:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Record":
-        """Return the record that a line of metrics.jsonl holds; what it need not say has defaults.
+        """Return the record of a line of metrics.jsonl, with defaults for its optional values.
 
         Args:
-            values: the line; what is not named in COLUMNS is passed over.
+            values: the line; names that are not in COLUMNS are ignored.
 
         Raises:
             ValueError: if a value is missing, or of another type than the record's.

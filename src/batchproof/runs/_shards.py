@@ -1,7 +1,7 @@
 """Tensors in shards: each rank writes and reads its own, and the next run may have other ranks.
 
-By torch.distributed.checkpoint in safetensors, which hold no code. A state is a nested mapping, and
-a tensor in shards is named by its path in the state, as JSON: '["weights", "0.bias"]'.
+torch.distributed.checkpoint writes them as safetensors, which hold no code. A state is a nested
+mapping, and a sharded tensor is named by its path in it, as JSON: '["weights", "0.bias"]'.
 """
 
 import json
@@ -39,7 +39,7 @@ def without_shards(
 
 
 def with_shards(state: dict[Any, Any], shards: Mapping[str, Tensor]) -> dict[Any, Any]:
-    """Return a nested state with the tensors restored that without_shards took out of it."""
+    """Return a nested state with the tensors that without_shards removed."""
     for path, tensor in shards.items():
         *above, last = json.loads(path)
         inner = state
@@ -50,9 +50,9 @@ def with_shards(state: dict[Any, Any], shards: Mapping[str, Tensor]) -> dict[Any
 
 
 def laid_out(value: Any, like: Any) -> Any:
-    """Return a whole tensor in the shards of another of its shape, or the value as it is.
+    """Return a whole tensor laid out in shards like another of its shape, or the value unchanged.
 
-    Each rank keeps its own part of what it has; nothing is sent.
+    Each rank keeps its part of its own copy; nothing is sent.
     """
     if in_shards(value) or not in_shards(like) or getattr(value, "shape", None) != like.shape:
         return value
@@ -65,8 +65,8 @@ def write_shards(shards: Mapping[str, Tensor], folder: Path | None, group: Any) 
     """Write tensors to a folder, each rank its own shards; every rank calls it.
 
     Args:
-        shards: by path; of each, the rank writes its own part.
-        folder: that of the first rank counts, and only it knows it.
+        shards: tensors by path; of each, a rank writes its own part.
+        folder: the folder on rank 0; the other ranks' value is ignored.
         group: the process group.
 
     Returns:
@@ -83,7 +83,7 @@ def write_shards(shards: Mapping[str, Tensor], folder: Path | None, group: Any) 
     with _quietly():
         alone = not in_a_group(group)
         save(dict(shards), storage_writer=writer, process_group=group, no_dist=alone)
-    # in the folder of a network some files may not be seen yet; the first rank looks again
+    # on a network file system some files may not be visible yet; rank 0 looks again
     mine = sorted((place / SHARDS).iterdir())[rank(group) :: world_size(group)]
     digests = of_all({f"{SHARDS}/{path.name}": digest_of(path) for path in mine}, group)
     return {name: digest for part in digests for name, digest in part.items()}
@@ -95,10 +95,10 @@ def read_shards(
     """Return tensors by path; a rank reads its own shards alone, and waits for no other.
 
     Args:
-        folder: that write_shards wrote to; where it holds no shards, nothing is returned.
-        like: gives, for a path, a tensor whose layout the loaded one gets. For None, or a tensor
-            in no shards, it is read whole, on the host.
-        only: what paths begin with; None reads all.
+        folder: the folder that write_shards wrote to; one without shards gives an empty result.
+        like: returns, for a path, a tensor whose layout the loaded one gets. For None, or a tensor
+            that is not sharded, it is read whole, on the host.
+        only: a prefix of the paths to read; None reads all.
 
     Raises:
         CheckpointError: if they cannot be read.
@@ -135,7 +135,7 @@ def _room(size: torch.Size, dtype: torch.dtype, like: Tensor | None) -> Tensor:
 
 @contextmanager
 def _quietly(place: Path | None = None) -> Iterator[None]:
-    """Leave out torch's remarks, and raise what one rank could not do as an error of its kind."""
+    """Silence torch's warnings, and raise the failure of one rank as an error of its own type."""
     from torch.distributed.checkpoint.api import CheckpointException  # noqa: PLC0415
 
     log = logging.getLogger("torch.distributed.checkpoint")

@@ -1,6 +1,6 @@
 """Weights in a file that cannot hold code: safetensors.
 
-Tensors that are one (tied weights) are written once, with their other names noted beside.
+Tied weights are written once, with their other names in the file's metadata.
 """
 
 import json
@@ -25,10 +25,10 @@ _ALIASES = "aliases"
 
 
 def save_weights(state: Mapping[str, Any], path: Path) -> None:
-    """Write the tensors of a state; what is no tensor is left out.
+    """Write the tensors of a state, without its other values.
 
     Raises:
-        OSError: if the system refuses, as where the disk is full.
+        OSError: if the system refuses, for example because the disk is full.
     """
     written: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
@@ -46,7 +46,7 @@ def save_weights(state: Mapping[str, Any], path: Path) -> None:
     try:
         save_file(written, path, metadata={_ALIASES: json.dumps(aliases)})
     except SafetensorError as error:
-        # the system's refusal, such as a full disk, comes as words alone
+        # a refusal by the system, such as a full disk, arrives as text alone
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise
@@ -54,16 +54,16 @@ def save_weights(state: Mapping[str, Any], path: Path) -> None:
 
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:
-    """Write a state that torch.load reads again.
+    """Write a state for torch.load.
 
     Raises:
-        OSError: if the system refuses, as where the disk is full.
+        OSError: if the system refuses, for example because the disk is full.
     """
     try:
         with path.open("wb") as file:
             torch.save(state, file)
     except RuntimeError as error:
-        # torch's own, raised while the system's is on its way
+        # torch's own error, raised while the system's propagates
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
@@ -73,7 +73,7 @@ def load_weights_file(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file, under all their names.
 
     Raises:
-        CheckpointError: if it is no such file.
+        CheckpointError: if it is not a safetensors file.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -106,20 +106,20 @@ def load_state(path: Path) -> dict[str, Any]:
     """Return a state that save_state wrote; no code in the file is run.
 
     Raises:
-        CheckpointError: if it is no such file, or holds what only code could load.
+        CheckpointError: if it is not such a file, or holds values that only code could load.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
         raise CheckpointError(
-            f"{path} holds what only running code could load ({reason}); give optimiser, schedule "
-            "and modules states of tensors, numbers and strings."
+            f"{path} holds values that only running code could load ({reason}); give optimiser, "
+            "schedule and modules states of tensors, numbers and strings."
         ) from None
     except MemoryError:
         raise
     except Exception as error:
-        # what a pickle makes torch do wrong has no narrower class
+        # a damaged pickle can make torch raise any error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be read ({reason}); take another checkpoint."
@@ -151,7 +151,7 @@ def read_weights(folder: Path) -> dict[str, Any]:
 
 
 def not_tensors(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a state is no tensor: the extra state that some modules keep."""
+    """Return the values of a state that are not tensors: the extra state of some modules."""
     return {name: value for name, value in state.items() if not isinstance(value, Tensor)}
 
 
