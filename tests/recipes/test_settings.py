@@ -25,7 +25,7 @@ def settings(**given) -> Settings:
         ({"lr": math.nan}, "lr is nan; expected a positive number"),
         ({"lr": math.inf}, "lr is inf; expected a positive number"),
         ({"epochs": None}, "neither epochs nor max_steps is given"),
-        ({"download": True}, "download is asked for without a data folder"),
+        ({"download": True}, "download was requested without a data folder"),
     ],
 )
 def test_a_number_that_cannot_be_meant_is_refused(given, sentence):

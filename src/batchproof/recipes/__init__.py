@@ -1,9 +1,9 @@
-"""Recipes: scripts one reads top to bottom, and what runs them.
+"""Recipes: scripts to read from top to bottom, and the code that runs them.
 
 AtLeast, Between     the limits of a recipe's own option
-Settings, Results    what every recipe's main takes first, and what it returns
-run                  a recipe's main as the script it is
-names, summary, source, copy    the recipes that are here
+Settings, Results    the first argument of every recipe's main, and its result
+run                  a recipe's main as a script
+names, summary, source, copy    the recipes
 recipe_command, train_recipe, evaluate_run, read_record, show, terminal
                      for the command line
 

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """Return the names of all recipes, in order of the alphabet."""
+    """Return the names of all recipes, in alphabetical order."""
     return sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
 
 
@@ -42,7 +42,7 @@ def load(name: str) -> ModuleType:
 
 
 def load_script(path: Path) -> ModuleType:
-    """Return a recipe that the user owns as a module: this runs the file.
+    """Return the user's own recipe as a module; this runs the file.
 
     Raises:
         SettingError: if there is no such file, or it has no function main.

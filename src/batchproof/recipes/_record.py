@@ -8,7 +8,7 @@ from batchproof.runs import RunFolder, runs_in
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what a run folder says of its recipe: "recipe", "settings", "options", "loggers".
+    """Return a run folder's record of its recipe: "recipe", "settings", "options", "loggers".
 
     Raises:
         RunFolderError: if there is no such folder, no recipe made it, or it is damaged.

@@ -1,4 +1,4 @@
-"""What a recipe found, and how it is shown."""
+"""The results of a recipe, and the table that shows them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,10 +12,10 @@ from batchproof.train import History
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a recipe's main returns.
+    """The result of a recipe's main.
 
     Attributes:
-        history: of the training; None where a run was only evaluated.
+        history: the training's history, or None if a run was only evaluated.
         estimates: the means over the data sets that it was measured on, by name.
         data: the name of the data that was read.
     """

@@ -1,4 +1,4 @@
-"""A recipe's main from the shell: as `batchproof train NAME`, and as a script of one's own."""
+"""A recipe's main from the shell: as `batchproof train NAME`, and as the user's own script."""
 
 import inspect
 import re
@@ -18,11 +18,11 @@ from batchproof.shell import command, guarded
 
 
 def run(main: Callable[..., Results], arguments: Sequence[str] | None = None) -> None:
-    """Run a recipe's main as the script it is written in, and exit with its status.
+    """Run a recipe's main as a script, and exit with its status.
 
     Args:
         main: takes Settings first and its own options after; returns Results.
-        arguments: of the command line; None for those of this process.
+        arguments: command-line arguments; None for those of this process.
     """
     path = Path(inspect.getfile(inspect.unwrap(main))).resolve()
     recipe = path.stem if path.parent == HERE else str(path)
@@ -31,7 +31,7 @@ def run(main: Callable[..., Results], arguments: Sequence[str] | None = None) ->
 
 
 def recipe_command(name: str) -> Any:
-    """Return a recipe of batchproof's as a command of typer's; this imports torch."""
+    """Return a recipe of batchproof's as a typer command; this imports torch."""
     return _trained(load(name).main, name, name, f"batchproof train {name}")
 
 

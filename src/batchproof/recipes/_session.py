@@ -29,23 +29,23 @@ Values = dict[str, Any]
 def train(
     main: Callable[..., Results], recipe: str, values: Values, given: set[str], command: str
 ) -> tuple[Results, Path | None]:
-    """Run a recipe as its options say.
+    """Run a recipe with its options.
 
     Args:
-        main: the recipe's.
+        main: the recipe's main function.
         recipe: its name, or the path of its script.
         values: all options by name.
-        given: the names of those that were given, not left at their defaults.
-        command: what the shell ran, for the sentence that says how to resume.
+        given: the names of the options given, not left at their defaults.
+        command: the shell's command, for the line that says how to resume.
 
     Returns:
-        What the recipe found, and the run folder.
+        The recipe's results, and the run folder.
 
     Raises:
         RunInterruptedError: if a signal ended the run; it says how to resume.
     """
     with ExitStack() as held, _unwinding():
-        # of several ranks only the first looks at folders, which it alone writes
+        # only rank 0 looks at folders, which it alone writes
         values = on_first(lambda: _prepared(main, recipe, values, given, held))
         settings, options = _split(main, recipe, values)
         try:
@@ -56,7 +56,7 @@ def train(
 
 @contextmanager
 def _unwinding() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does, so that nothing half-made is left."""
+    """Let SIGTERM end a run as Ctrl-C does, so that nothing half-written is left."""
 
     def end(number: int, frame: object) -> None:
         del frame
@@ -75,7 +75,7 @@ def _unwinding() -> Iterator[None]:
 
 
 def _interrupted(stopped: KeyboardInterrupt, out: Path | None, command: str) -> KeyboardInterrupt:
-    """Return the interruption with what it left, and how to resume from there."""
+    """Return the interruption with the place of the saved state and the command to resume."""
     number = stopped.signal if isinstance(stopped, RunInterruptedError) else signal.SIGINT
     if out is None or not runs_in(out):
         return RunInterruptedError("interrupted; nothing was kept.", number)
@@ -90,7 +90,7 @@ def _interrupted(stopped: KeyboardInterrupt, out: Path | None, command: str) -> 
 def _prepared(
     main: Callable[..., Results], recipe: str, values: Values, given: set[str], held: ExitStack
 ) -> Values:
-    """Return the options with the run folder made, or with those that the run was begun with."""
+    """Return the options with a new run folder, or those that the resumed run was begun with."""
     name = Path(recipe).stem
     values = dict(values)
     limits = {name for name, option in options_by_name(main).items() if role(option) is Role.LIMIT}
@@ -116,9 +116,9 @@ def train_recipe(name: str, out: Path, *, progress: bool | Progress = True) -> R
     """Train a recipe with its defaults, on the data that needs no files.
 
     Args:
-        name: of the recipe.
+        name: the recipe's name.
         out: the run folder.
-        progress: what shows it.
+        progress: whether to show progress, or the object that shows it.
     """
     main = load(name).main
     command = f"batchproof train {name}"
@@ -129,13 +129,13 @@ def train_recipe(name: str, out: Path, *, progress: bool | Progress = True) -> R
 def evaluate_run(
     run: Path, data: Path | None = None, script: Path | None = None, *, device: str = "auto"
 ) -> Results:
-    """Return what a run's recipe finds with the run's best weights.
+    """Return the results of a run's recipe with the run's best weights.
 
     Args:
         run: the run folder.
-        data: the data folder, where it is another than the run was trained on.
-        script: the script that trained the run, where no recipe of batchproof did; it is run.
-        device: where it is computed.
+        data: the data folder, if it is not the one that the run was trained on.
+        script: the script that trained the run, if no recipe of batchproof did; it is run.
+        device: the device to compute on.
 
     Raises:
         SettingError: if the run was trained by a script and none is given.
@@ -150,7 +150,7 @@ def evaluate_run(
         module = load(recipe)
     else:
         raise SettingError(
-            f"{run} was trained by the script {recipe}; name it to have it run: --script {recipe}"
+            f"{run} was trained by the script {recipe}; give it to run it: --script {recipe}"
         )
     values = _defaults(module.main) | _recorded(module.main, record, run)
     values |= {"out": run, "evaluate": True, "device": device}
@@ -162,7 +162,7 @@ def evaluate_run(
 
 
 def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: set[str]) -> Values:
-    """Return the options that a run was begun with, and those given now where they may differ."""
+    """Return the options that a run was begun with, but for those given now that may differ."""
     folder = values["out"]
     record = read_record(folder)
     if record["recipe"] != recipe:
@@ -191,7 +191,7 @@ def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: 
 
 
 def role(option: Option) -> Role:
-    """Return what a run folder records of an option."""
+    """Return the role of an option in a run folder's record."""
     return next((note for note in option.notes if isinstance(note, Role)), Role.NUMBERS)
 
 
@@ -214,7 +214,7 @@ def _default_settings(main: Callable[..., Results]) -> Settings:
 
 
 def _recorded(main: Callable[..., Results], record: Mapping[str, Any], folder: Path) -> Values:
-    """Return what a record says of the options that decide the numbers, each in its type.
+    """Return a record's values of the options that decide the numbers, each in its type.
 
     Raises:
         RunFolderError: if a value is of another type.

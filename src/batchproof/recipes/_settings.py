@@ -5,8 +5,8 @@ A recipe's `main` takes the Settings first, with its own defaults, and its own o
     def main(settings: Settings = Settings(epochs=12, lr=0.05), *, momentum: float = 0.9)
 
 Training and evaluating a run are the same script: where a run is only to be evaluated,
-`Settings.trainer` loads its best weights and `Settings.fit` does nothing, so both come to the same
-numbers by one way.
+`Settings.trainer` loads its best weights and `Settings.fit` does nothing, so both compute
+the same numbers with the same code.
 """
 
 from collections.abc import Callable, Mapping, Sized
@@ -26,10 +26,10 @@ SEEDS = 2**63
 
 
 class Role(Enum):
-    """What a run folder records of an option, and whether it may change when a run is resumed.
+    """The role of an option: whether run folders record it, and whether resuming may change it.
 
-    Nothing that a record says names what is imported, where is written, or whether the network is
-    used: those options are the command line's alone.
+    No recorded option decides which code is imported, where files are written, or whether the
+    network is used: those options come from the command line alone.
     """
 
     NUMBERS = "recorded; decides the numbers, so a resumed run keeps it"
@@ -45,8 +45,8 @@ class Settings:
     Attributes:
         data: folder of the data files; None for the data that needs no files.
         out: run folder; None keeps nothing on disk.
-        epochs: passes over the training data; None for no limit of them.
-        max_steps: optimiser steps; None for no limit of them.
+        epochs: passes over the training data; None for no limit.
+        max_steps: optimiser steps; None for no limit.
         batch_size: samples a micro-batch.
         accumulate: micro-batches an optimiser step.
         lr: learning rate.
@@ -54,17 +54,17 @@ class Settings:
         device: "auto", "cpu", "cuda", "cuda:1", "mps" ...
         precision: of the forward pass.
         compile: whether the model is compiled.
-        resume: whether the run in `out` is taken up where it stopped.
+        resume: whether to resume the run in `out`.
         dry_run: whether to try one batch of everything and keep nothing.
         overfit_batches: train on this many batches only, again and again; 0 for all.
         limit_train_batches: batches an epoch; 0 for all.
-        plot: whether curves are drawn while training.
+        plot: whether to draw curves while training.
         logger: further loggers, by name.
-        download: whether missing files are fetched from their public mirrors.
+        download: whether to fetch missing files from their public mirrors.
         evaluate: whether the best weights of the run in `out` are loaded in place of training.
-        record: what the run folder is to tell of the recipe, so that it can be run again.
+        record: the run folder's record of the recipe, by which it can be run again.
         begun_with: epochs and max_steps that a resumed run was begun with.
-        progress: what is shown while training.
+        progress: whether to show progress, or the object that shows it.
 
     Raises:
         SettingError: if a number is invalid.
@@ -131,7 +131,7 @@ class Settings:
             msg = "neither epochs nor max_steps is given; give one of them."
             raise SettingError(msg)
         if self.download and self.data is None:
-            msg = "download is asked for without a data folder; give one: --data DIR."
+            msg = "download was requested without a data folder; give one: --data DIR."
             raise SettingError(msg)
 
     def _at_least(self, least: int, name: str) -> None:
@@ -167,7 +167,7 @@ class Settings:
             source: where they are published.
 
         Raises:
-            SettingError: if there is no data folder, or it was asked to fetch them.
+            SettingError: if there is no data folder, or download was requested.
         """
         if self.data is None or self.download:
             raise SettingError(
@@ -176,10 +176,10 @@ class Settings:
         return self.data
 
     def steps(self, loader: Sized) -> int:
-        """Return how many optimiser steps training takes, for schedules that end with it.
+        """Return the number of optimiser steps of a training, for schedules that end with it.
 
-        A schedule keeps its end when a run is resumed: a run of 12 epochs that was stopped and
-        resumed is the run of 12 epochs that was not. It may stop earlier, and not later.
+        A schedule keeps its end when a run is resumed, so a run of 12 epochs that was interrupted
+        equals one that was not. A resumed run may stop earlier, but not later.
 
         Raises:
             CheckpointError: if a run is resumed for longer than its schedule.
@@ -213,7 +213,7 @@ class Settings:
         """Return a Trainer with these settings.
 
         Args:
-            model: what is trained.
+            model: the model to train.
             loss: called as loss(model, batch).
             optimizer: a torch optimiser, or an updater.
             data: the name of the data, for the record in the run folder.
@@ -248,8 +248,8 @@ class Settings:
         """Train, and leave the best weights in the model.
 
         Returns:
-            What was measured; None where a run is only evaluated, its weights loaded already, or
-            where everything is only tried.
+            The history; None where a run is only evaluated, with its weights loaded already, or in
+            a dry run.
         """
         if self.evaluate:
             return None

@@ -78,7 +78,7 @@ class Transformer(nn.Module):
         """Return the hidden state at each character, (texts, characters, width)."""
         length = symbols.shape[1]
         hidden = self.symbol(symbols) + self.place[:length]
-        # no character sees those after it, so padding on the right is seen by padding alone
+        # no character sees those after it, so only padding sees the padding on the right
         future = torch.ones(length, length, dtype=torch.bool, device=symbols.device).triu(1)
         for layer in self.layers:
             hidden = layer(hidden, src_mask=future, is_causal=True)

@@ -9,7 +9,7 @@ Expect of the test images, after 12 epochs: 99.3 % right on MNIST (a minute or t
 The validation set and the last batch of an epoch are smaller than a whole number of batches;
 every mean below is over images all the same. The best checkpoint is the one with the lowest
 validation mean. The learning rate falls to 0 along half a cosine; a resumed run keeps that end, so
-it may stop earlier than it was begun to, and not later.
+it may stop earlier than first planned, but not later.
 """
 
 import math

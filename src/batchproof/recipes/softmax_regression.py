@@ -33,7 +33,7 @@ class FromScratch(nn.Module):
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Return exp(logits) over their sum; the largest logit is taken off first."""
+    """Return exp(logits) over their sum; the largest logit is subtracted first."""
     powers = (logits - logits.max(1, keepdim=True).values).exp()
     return powers / powers.sum(1, keepdim=True)
 
@@ -58,7 +58,7 @@ class Updater:
 
 
 def concise(scratch: FromScratch) -> nn.Sequential:
-    """Return the same model of torch's own parts, with the same parameters."""
+    """Return the same model built from torch's own parts, with the same parameters."""
     linear = nn.Linear(*scratch.weight.shape)
     with torch.no_grad():
         linear.weight.copy_(scratch.weight.T)

@@ -1,8 +1,8 @@
-"""What every command shares: options from a signature, exit status, one-line errors. No torch.
+"""The shared parts of commands: options from a signature, exit status, one-line errors. No torch.
 
 Option, options_of   one value that a function takes: its type, default, limits and help
-AtLeast, Between, Metavar    what the annotation of an option may say beside its help
-command, Command     a command of typer's from options; the class of every command
+AtLeast, Between, Metavar    limits and metavar in the annotation of an option
+command, Command     a typer command made from options; the class of every command
 guarded              runs a command: exit status, and errors as one line
 """
 

@@ -1,7 +1,7 @@
 """A command of the shell from the options of a function.
 
-Each option becomes a flag with its default, limits and help; what is called gets every value, and
-the names of those that the command line gave.
+Each option becomes a flag with its default, limits and help. The function called gets every value,
+and the names of those that the command line gave.
 """
 
 import inspect
@@ -21,7 +21,7 @@ class Command(TyperCommand):
     """A command whose help names its arguments as the usage line does, without their types."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the pieces of the usage line; what is required has no braces."""
+        """Return the pieces of the usage line, without braces around required arguments."""
         pieces = super().collect_usage_pieces(ctx)
         return [piece.replace("{", "").replace("}", "") for piece in pieces]
 
@@ -49,11 +49,11 @@ def command(
     *,
     text: str,
 ) -> Any:
-    """Return a command of typer's.
+    """Return a typer command.
 
     Args:
-        name: of the command.
-        options: in the order in which help lists them.
+        name: the command's name.
+        options: the options, in the order in which help lists them.
         call: called with all values by name, and the names of those that the command line gave.
         text: the help; its indented lines are shown as they are.
     """
@@ -65,7 +65,7 @@ def command(
     context = inspect.Parameter(
         "typer_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
     )
-    # typer reads the signature, and would take annotations before it
+    # typer reads the signature only where there are no annotations
     callback.__annotations__ = {}
     parameters = [context, *map(_parameter, options)]
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

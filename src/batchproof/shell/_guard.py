@@ -1,9 +1,9 @@
 """The end of every command: its exit status, and errors as one line without a traceback.
 
-0    it went well
-1    it found something, or the run failed, or its numbers could not be printed
-2    it was used wrongly, or what it was given cannot be used
-130  it was interrupted (128 + the signal's number)
+0    success
+1    findings, a run that failed, or numbers that could not be printed
+2    wrong usage, or input that cannot be used
+130  interrupted (128 + the signal's number)
 """
 
 import errno
@@ -31,7 +31,7 @@ FAILED = (NonFiniteError, RankError, CutDependenceError, RunStoppedError)
 INTERRUPTED = 130
 OUTPUT = "the standard output"
 
-# what each extra of the package brings, of which a command may be the first to need something
+# the extra of the package that installs each module that a command may need
 _EXTRAS = {
     **dict.fromkeys(("torch", "numpy", "safetensors", "jaxtyping"), "torch"),
     "sklearn": "demo",
@@ -42,20 +42,20 @@ _REMEDIES = {
     errno.EACCES: "choose a place that you may read and write",
     errno.EPERM: "choose a place that you may read and write",
     errno.EROFS: "choose a place that you may write to",
-    errno.ENOENT: "look at the path, or make the folder first",
+    errno.ENOENT: "check the path, or make the folder first",
 }
 
 
 def guarded(command: Any, arguments: Sequence[str] | None, program: str) -> int:
-    """Run a command of typer's and return its exit status.
+    """Run a typer command and return its exit status.
 
     Args:
         command: a command made by typer.main.get_command.
-        arguments: of the command line; None for those of this process.
+        arguments: command-line arguments; None for those of this process.
         program: the name that help and errors show.
 
     Returns:
-        The exit status; what went wrong is one line on the standard error.
+        The exit status; an error is one line on the standard error.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     with _careful_streams():
@@ -70,7 +70,7 @@ def _status(command: Any, given: list[str], program: str) -> int:
     except typer.Exit as left:
         return left.exit_code
     except (BatchproofError, OSError, KeyboardInterrupt, typer.Abort) as error:
-        with redirect_stderr(io.StringIO()) if _said_by_the_first(error) else nullcontext():
+        with redirect_stderr(io.StringIO()) if _reported_by_rank_0(error) else nullcontext():
             return _ended(program, error)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRAS:
@@ -86,7 +86,7 @@ def _status(command: Any, given: list[str], program: str) -> int:
 
 
 def _not_installed(program: str, given: list[str], error: ModuleNotFoundError) -> int:
-    """Say which extra of the package a command needs."""
+    """Report the extra of the package that a command needs."""
     module = (error.name or "").partition(".")[0]
     name = next((part for part in given if not part.startswith("-")), "")
     extra = "demo" if name == "demo" else _EXTRAS[module]
@@ -105,7 +105,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 class _Output(io.FileIO):
-    """The standard output, which a failure to write it names."""
+    """The standard output, which an error in writing to it names."""
 
     def write(self, content: Any) -> int:
         """Write to it."""
@@ -117,7 +117,7 @@ class _Output(io.FileIO):
 
 
 class _Messages(io.FileIO):
-    """The standard error; a run continues where it cannot be written, its terminal being gone."""
+    """The standard error; a run continues when it cannot be written, its terminal being closed."""
 
     def write(self, content: Any) -> int:
         """Write to it."""
@@ -129,9 +129,9 @@ class _Messages(io.FileIO):
 
 @contextmanager
 def _careful_streams() -> Iterator[None]:
-    """Let nothing that a stream cannot do end a command, but that its output cannot be written.
+    """Let no failure of a stream end a command, except a failure to write its output.
 
-    A character that a stream lacks, as under ASCII, is a question mark there.
+    A character that a stream cannot encode, as in ASCII, becomes a question mark.
     """
     plain = sys.stdout, sys.stderr
     sys.stdout = _over(sys.stdout, sys.__stdout__, _Output)
@@ -146,7 +146,7 @@ def _careful_streams() -> Iterator[None]:
 
 
 def _over(stream: Any, own: Any, kind: type[io.FileIO]) -> Any:
-    """Return a stream of this kind in the place of the process's own, which may be closed."""
+    """Return a stream of this kind to replace the process's own, which may be closed."""
     if stream is None:
         return Path(os.devnull).open("w", encoding="utf-8")
     if not isinstance(stream, io.TextIOWrapper):
@@ -162,22 +162,22 @@ def _over(stream: Any, own: Any, kind: type[io.FileIO]) -> Any:
     )
 
 
-def _said_by_the_first(error: BaseException) -> bool:
-    """Return whether this process is one of several ranks that all end alike, and not the first."""
+def _reported_by_rank_0(error: BaseException) -> bool:
+    """Return whether all ranks end with this error and rank 0, another process, reports it."""
     alike = isinstance(error, RunInterruptedError) or hasattr(error, "of_all_ranks")
     return alike and os.environ.get("RANK", "0") != "0"
 
 
 def _ended(program: str, error: BaseException) -> int:
-    """Say why the command ended early."""
+    """Report why the command ended early."""
     if isinstance(error, RunInterruptedError):
         return _say(program, str(error), 128 + error.signal)
     if isinstance(error, BatchproofError):
         return _say(program, str(error), 1 if isinstance(error, FAILED) else 2)
     if isinstance(error, OSError) and error.filename == OUTPUT:
-        # what is still buffered has nowhere to go
+        # the rest of the buffer cannot be written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        # a reader that is gone, as of `| head`, has seen what it wanted
+        # a reader that closed the pipe, such as `| head`, has all it needs
         gone = isinstance(error, BrokenPipeError)
         return 1 if gone else _say(program, _of_system(error), 1)
     if isinstance(error, OSError):
@@ -186,7 +186,7 @@ def _ended(program: str, error: BaseException) -> int:
 
 
 def _misused(program: str, error: Any) -> int:
-    """Say what typer found wrong with the command line."""
+    """Report the error that typer found in the command line."""
     context: Any = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(context.get_help(), err=True)
@@ -202,7 +202,7 @@ def _of_system(error: OSError) -> str:
     what = (error.strerror or str(error)).lower()
     notes = getattr(error, "__notes__", [])
     usual = (
-        "look at where it goes" if error.filename == OUTPUT else _REMEDIES.get(error.errno or 0, "")
+        "check where it goes" if error.filename == OUTPUT else _REMEDIES.get(error.errno or 0, "")
     )
     remedy = "; ".join(notes) or usual
     return f"{where}{what}; {remedy}." if remedy else f"{where}{what}."

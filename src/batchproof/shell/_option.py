@@ -1,11 +1,11 @@
-"""An option of a command, read off an annotated parameter of a function or field of a dataclass.
+"""An option of a command, read from an annotated parameter of a function or field of a dataclass.
 
 Its type, default, limits and help are written once, where the function takes it:
 
     def padding(lengths: Annotated[Sequence[int], "tokens in each sequence"] = (7, 3)) -> ...
     def main(*, momentum: Annotated[float, AtLeast(0), "momentum of SGD"] = 0.9) -> ...
 
-A value may come as Python's own, as the text of a command line, or from a JSON file of any origin.
+A value may be a Python object, the text of a command line, or from an untrusted JSON file.
 """
 
 import math
@@ -63,11 +63,11 @@ class Option:
         kind: its type: bool, int, float, str, Path, a Literal of strings, Sequence[int],
             Sequence[float] or tuple[str, ...].
         optional: whether None is valid too.
-        default: what is used where none is given.
-        help: what it is, with its unit.
+        default: the value that is used if none is given.
+        help: its description, with its unit.
         metavar: the name by which help refers to its value.
         least, most: the limits of a number, or None.
-        notes: what else the annotation says.
+        notes: everything else in the annotation.
 
     Example:
         >>> Option.of("rates", Annotated[Sequence[float], "learning rates"], (0.1,)).parse("1,0.5")
@@ -109,7 +109,7 @@ class Option:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The strings that are valid, where only some are."""
+        """The valid strings, if only some are."""
         return get_args(self.kind) if get_origin(self.kind) is Literal else ()
 
     @property
@@ -123,10 +123,10 @@ class Option:
         return self.kind in (Sequence[int], Sequence[float])
 
     def parse(self, text: str) -> Any:
-        """Return the value that a text stands for, such as "2.0,1.0,0.1".
+        """Return the value of a text such as "2.0,1.0,0.1".
 
         Raises:
-            SettingError: if it is no value of this kind.
+            SettingError: if it is not a value of this kind.
         """
         text = text.strip()
         one = int if self.kind in (int, Sequence[int]) else float
@@ -141,7 +141,7 @@ class Option:
             ) from None
 
     def checked(self, value: Any) -> Any:
-        """Return a value of Python's or JSON's own, in the option's type.
+        """Return a Python or JSON value in the option's type.
 
         Raises:
             ValueError: if it is of another type, or beyond a limit.
@@ -193,7 +193,7 @@ class Option:
 def _is_number(value: Any, kind: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, kind):
         return False
-    # an integer that float64 does not hold is no number that arithmetic here could use
+    # arithmetic here could not use an integer that float64 does not hold
     return -(2**1000) < value < 2**1000 if isinstance(value, int) else math.isfinite(value)
 
 
