@@ -11,7 +11,7 @@ OPTIONS = {
     "check": ["MODULE:NAME", "--cuts", "--ranks", "--dtype", "--json", "--html", "--example"],
     "watch": ["SCRIPT [ARG]...", "-m", "--json", "--html", "--steps", "--live"],
     "audit": [
-        "PATH...", "--output-format", "--select", "--ignore", "--extend-select", "--likely",
+        "PATH", "--output-format", "--select", "--ignore", "--extend-select", "--likely",
         "--fix", "--unsafe-fixes", "--diff", "--exit-zero", "--statistics", "--explain",
         "--show-files", "--no-cache", "--baseline", "--write-baseline", "--stdin-filename", "--lsp",
     ],

@@ -1,4 +1,4 @@
-"""Recipes as a shell runs them: copied, interrupted, gone on with."""
+"""Recipes as a shell runs them: copied, interrupted, resumed."""
 
 import re
 import signal
@@ -81,7 +81,7 @@ def test_streams_that_cannot_be_written_end_no_command_with_a_traceback(tmp_path
     )
     lost = redirected in ("> /dev/full", "| true")
     assert done.returncode == (1 if lost else 0)
-    lines = ["batchproof: the standard output: no space left on device; look at where it goes."]
+    lines = ["batchproof: the standard output: no space left on device; check where it goes."]
     assert done.stderr.splitlines() == (lines if redirected == "> /dev/full" else [])
     assert bool(done.stdout) == redirected.startswith("2>")
 

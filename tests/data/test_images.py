@@ -113,13 +113,13 @@ def test_a_truncated_gzip_file_is_recognised(tmp_path, small_mnist):
     write(tmp_path, small_mnist, zipped=True)
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(bp.DataError, match=r"\.gz is truncated or no gzip file"):
+    with pytest.raises(bp.DataError, match=r"\.gz is truncated or not a gzip file"):
         load_mnist(tmp_path)
     path.write_bytes(b"no gzip")
-    with pytest.raises(bp.DataError, match=r"\.gz is truncated or no gzip file"):
+    with pytest.raises(bp.DataError, match=r"\.gz is truncated or not a gzip file"):
         load_mnist(tmp_path)
     path.write_bytes(gzip.compress(b"x" * 999)[:20] + b"\xff" * 40)
-    with pytest.raises(bp.DataError, match=r"ubyte\.gz is .*no gzip file"):
+    with pytest.raises(bp.DataError, match=r"ubyte\.gz is .*not a gzip file"):
         load_mnist(tmp_path)
 
 
@@ -137,9 +137,9 @@ def test_a_file_of_another_digest_is_recognised(tmp_path, small_mnist):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "begins with nothing, no IDX file of uint8"),
-        (b"<html>", "begins with 3c68746d, no IDX file of uint8"),
-        (struct.pack(">HBB", 0, 13, 1) + bytes(8), "begins with 00000d01, no IDX file of uint8"),
+        (b"", "begins with nothing, not uint8 IDX"),
+        (b"<html>", "begins with 3c68746d, not uint8 IDX"),
+        (struct.pack(">HBB", 0, 13, 1) + bytes(8), "begins with 00000d01, not uint8 IDX"),
         (struct.pack(">HBB", 0, 8, 3) + bytes(4), "is truncated: 8 bytes, its header alone has 16"),
         (idx((2,), (1, 2, 3)), "is too long: 11 bytes, expected 10 for shape"),
     ],
@@ -236,16 +236,14 @@ def test_a_wrong_download_leaves_nothing_behind(tmp_path, monkeypatch, small_mni
     with pytest.raises(bp.DataError, match=r"gave a file of md5 .*; expected"):
         load_mnist(tmp_path, download=True)
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(b"<html>"))
-    with pytest.raises(bp.DataError, match="gave no gzip file"):
+    with pytest.raises(bp.DataError, match="did not give a gzip file"):
         load_mnist(tmp_path, download=True)
 
     def offline(url, timeout):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(urllib.request, "urlopen", offline)
-    with pytest.raises(
-        bp.DataError, match=r"cannot be fetched: .*no route to host.* Look at the n"
-    ):
+    with pytest.raises(bp.DataError, match=r"cannot be fetched: .*no route to host.* Check the n"):
         load_mnist(tmp_path, download=True)
     assert not list(tmp_path.rglob("*ubyte*"))
 

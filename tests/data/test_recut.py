@@ -138,7 +138,7 @@ def test_labels_that_are_ignored_prove_padding_only_where_the_rest_is_constant()
     cut = recut([{"input_ids": ids, "labels": labels}], tokens=4)
     assert [b["input_ids"].tolist() for b in cut] == [[[5, 6, 7, 8]], [[9, 4]]]
     prompt = {"input_ids": torch.tensor([[5, 6, 7], [9, 4, 3]]), "labels": torch.full((2, 3), -100)}
-    with pytest.raises(DataError, match="may be no padding"):
+    with pytest.raises(DataError, match="may not be padding"):
         recut([prompt], tokens=4)
 
 

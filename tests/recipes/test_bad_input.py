@@ -98,7 +98,7 @@ def test_a_number_of_a_recipe_s_own_that_cannot_be_meant(refused, recipe, option
 
 def test_an_unknown_category(refused):
     line = refused("train", "tabular_weighted", "--by", "colour")
-    assert "'colour' is no category; expected one of region" in line
+    assert "'colour' is not a category; expected one of region" in line
 
 
 def idx(*shape: int, value: int = 0) -> bytes:
@@ -122,7 +122,7 @@ def test_a_file_that_is_truncated_or_of_another_digest(refused, tmp_path):
     images.unlink()
     whole = gzip.compress(idx(2, 28, 28))
     (folder / "train-images-idx3-ubyte.gz").write_bytes(whole[: len(whole) // 2])
-    assert "is truncated or no gzip file" in refused("train", "lenet5", "--data", folder)
+    assert "is truncated or not a gzip file" in refused("train", "lenet5", "--data", folder)
 
 
 def test_labels_out_of_range_are_named_with_the_sample(refused, tmp_path):
@@ -213,7 +213,7 @@ def test_a_run_of_a_script_asks_for_the_script(refused, run):
     config["info"]["recipe"] = "/home/me/mine.py"
     (run / "config.json").write_text(json.dumps(config))
     line = refused("evaluate", run)
-    assert "was trained by the script /home/me/mine.py; name it to have it run: --script" in line
+    assert "was trained by the script /home/me/mine.py; give it to run it: --script" in line
 
 
 def test_evaluating_what_is_no_run_is_refused(refused, tmp_path):

@@ -1,6 +1,6 @@
 """The command line, one file a command; each imports what it needs when it is called.
 
-main    what the shell runs: `batchproof`, `python -m batchproof`
+main    the entry point: `batchproof`, `python -m batchproof`
 app     the same as a typer application
 """
 

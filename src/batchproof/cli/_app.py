@@ -1,4 +1,4 @@
-"""The application: every command under its name, and the one way in and out."""
+"""The application: every command under its name, and the entry point."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ ORDER = ("demo", "train", "evaluate", "check", "watch", "audit", "explain", "rep
 
 
 class _Ordered(TyperGroup):
-    """The commands in the order in which one meets them."""
+    """The commands in the order in which users meet them."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(ORDER)
@@ -80,6 +80,6 @@ def main() -> None:
     """Run the command line, and exit with its status."""
     command = typer.main.get_command(app)
     if COMPLETE in os.environ:
-        # a shell asks what may come next; typer answers, and exits
+        # a shell asks for completions; typer answers, and exits
         command(prog_name="batchproof")
     sys.exit(guarded(command, None, "batchproof"))

@@ -34,7 +34,7 @@ class Format(StrEnum):
 
 _Paths = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="PATH...", help="files, notebooks, folders, - for the standard input"),
+    typer.Argument(metavar="PATH", help="files, notebooks, folders, - for the standard input"),
 ]
 _Format = Annotated[Format, typer.Option("--output-format", help="how findings are written")]
 _Select = Annotated[
@@ -260,7 +260,7 @@ def _show_page(rule: str) -> None:
 
 
 def _page_of(rule: str) -> str:
-    """Return a rule's page in Markdown; without one, what the catalogue says of the mistake."""
+    """Return a rule's page in Markdown, or the catalogue's entry of the mistake if it has none."""
     from batchproof.audit import __file__ as package
     from batchproof.audit._settings import CODES, names_of
     from batchproof.mistakes import mistake

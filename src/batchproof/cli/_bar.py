@@ -15,7 +15,7 @@ INTERVAL = 0.1
 
 @contextmanager
 def bar_on(console: Console) -> Iterator[Shows | bool]:
-    """Show a training's progress on a console, from now on: as a Bar where it is a terminal."""
+    """Yield a training's progress display on a console: a Bar on a terminal, else plain lines."""
     if not console.is_terminal or console.is_dumb_terminal:
         yield True
         return
@@ -47,7 +47,7 @@ class Bar(NoProgress):
         self._bar.refresh()
 
     def tick(self, position: Position, read: object) -> None:
-        """Redraw, if the last time is long enough ago."""
+        """Redraw, at most ten times a second."""
         del read
         if time.monotonic() < self._next:
             return
@@ -64,5 +64,5 @@ class Bar(NoProgress):
         self._bar.refresh()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.stop()

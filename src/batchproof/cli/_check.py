@@ -10,7 +10,7 @@ from batchproof import SettingError
 if TYPE_CHECKING:
     from batchproof.check import Heads, Report
 
-# the cuts that every probe has, named without loading torch; some come with what a probe offers
+# the cuts of all probes, named without loading torch; some need a probe with optional parts
 CUTS = ("whole", "one-by-one", "halves", "uneven", "sorted", "permuted", "masked", "padded")
 
 

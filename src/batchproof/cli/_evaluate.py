@@ -1,4 +1,4 @@
-"""`batchproof evaluate RUN`: a run's numbers again, from its folder alone."""
+"""`batchproof evaluate RUN`: the numbers of a run, computed again from its folder alone."""
 
 from pathlib import Path
 from typing import Annotated

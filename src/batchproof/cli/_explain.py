@@ -1,4 +1,4 @@
-"""`batchproof explain TOPIC`: the numbers of one loss, worked out from values of one's own."""
+"""`batchproof explain TOPIC`: the numbers of one loss, worked out from your own values."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

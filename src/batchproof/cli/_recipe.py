@@ -1,4 +1,4 @@
-"""`batchproof recipe`: list the recipes, or copy one as a script of one's own."""
+"""`batchproof recipe`: list the recipes, or copy one as your own script."""
 
 from pathlib import Path
 from typing import Annotated

@@ -16,7 +16,7 @@ class _Recipes(TyperGroup):
         return names()
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        # a short help is shown whole, a help would be cut
+        # typer shows a short help whole, but would cut a help
         return TyperCommand(cmd_name, short_help=summary(cmd_name)) if cmd_name in names() else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

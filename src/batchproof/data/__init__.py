@@ -10,7 +10,7 @@ normalise                 uint8 images to floats, a batch at a time
 load_japanese_vowels, generate_sequences    sequences of unequal length, with a kind each
 load_names, load_tiny_shakespeare, load_text, words_of, text_of, cut_windows    text, as codes
 load_adult                a table with survey weights
-check_labels, check_finite    what a data set is checked for; the sample is named
+check_labels, check_finite    checks of a data set, whose errors name the sample
 """
 
 from batchproof.data._adult import Rows, TableData, load_adult

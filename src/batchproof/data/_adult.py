@@ -49,7 +49,7 @@ class Rows:
     """Rows of a table.
 
     Attributes:
-        numbers: shape (samples, 5), float32, as they stand in the file.
+        numbers: shape (samples, 5), float32, as in the file.
         codes: categories, coded from 0, shape (samples, 8), int64.
         labels: 1 for an income above 50K, shape (samples,), int64.
         weight: how many people a row speaks for, shape (samples,), float64.
@@ -66,7 +66,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TableData:
-    """A table: what is trained on, and what is held out.
+    """A table: rows to train on, and rows held out.
 
     Attributes:
         name: the data set's.
@@ -107,7 +107,7 @@ class TableData:
         """
         if category not in self.categories:
             raise DataError(
-                f"{category!r} is no category; expected one of {', '.join(self.categories)}."
+                f"{category!r} is not a category; expected one of {', '.join(self.categories)}."
             )
         return rows.codes[:, list(self.categories).index(category)]
 
@@ -135,7 +135,7 @@ def _read(folder: Path, name: str) -> dict[str, np.ndarray]:
     path = find_file(folder, name)
     assert path is not None
     text = read_text(folder, "", name, DIGESTS[name], PUBLISHED)
-    # adult.test begins with a line that is no row, and ends its labels with a dot
+    # adult.test begins with a line that is not a row, and ends its labels with a dot
     lines = [line for line in text.splitlines() if line and not line.startswith("|")]
     rows = [line.rstrip(".").split(", ") for line in lines]
     wrong = next((number for number, row in enumerate(rows) if len(row) != len(COLUMNS)), None)
@@ -155,7 +155,7 @@ def _read(folder: Path, name: str) -> dict[str, np.ndarray]:
 
 
 def _check_numbers(path: Path, column: str, texts: np.ndarray) -> None:
-    # whole numbers, none negative: what float() takes besides would not be one
+    # digits alone: float() also takes texts that are not whole numbers of 0 or more
     wrong = ~np.char.isdigit(texts)
     if wrong.any():
         sample = int(wrong.argmax())

@@ -1,7 +1,7 @@
 """Batches drawn from tensors in memory by index: no copy per sample, no worker, no collation.
 
 The order of an epoch is a pure function of seed and epoch, so that a run resumed in the middle of
-an epoch draws what the run never stopped would have drawn.
+an epoch draws the same batches as one that was never stopped.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ Column = Tensor | Ragged
 class Batches:
     """Batches of samples held in memory, in an order given by seed and epoch.
 
-    Iterating yields tuples of one column each, or what transform makes of them. Batches in the
+    Iterating yields tuples of one tensor a column, or their transforms. Batches in the
     order of the data are views of it, shuffled ones are gathered by index; integers stay as they
     are, so that uint8 images are normalised a batch at a time, on the device.
 
@@ -29,8 +29,8 @@ class Batches:
         batch_size: samples a batch; the last one is smaller where they do not divide.
         shuffle: draw in the order given by seed and epoch, not in that of the data.
         seed: with the epoch, it fixes the order.
-        transform: called with the batch, a tuple of columns; what it returns is yielded.
-        device: where the columns are kept; they are moved there once.
+        transform: called with the batch, a tuple of columns; its result is yielded.
+        device: the device of the columns, which are moved there once.
         rank: this rank; with world_size, taken from torch.distributed where left out.
         world_size: the number of ranks that share the samples, without duplicates or dropping.
         drop_last: leave out a last batch that is smaller than batch_size.
@@ -40,9 +40,9 @@ class Batches:
         batch_size: samples a batch.
 
     Raises:
-        SettingError: if the batch size or the rank cannot be meant.
-        DataError: if there are no samples, a column is no tensor, or columns disagree about their
-            number.
+        SettingError: if the batch size or the rank is invalid.
+        DataError: if there are no samples, a column is not a tensor, or columns differ in their
+        number.
 
     Example:
         >>> import torch
@@ -134,6 +134,6 @@ def _samples(columns: tuple[Column, ...]) -> int:
             "Give each sample one row in every column."
         )
     if not len(columns[0]):
-        msg = "the data set is empty; expected at least one sample. Look at how it was selected."
+        msg = "the data set is empty; expected at least one sample. Check how it was selected."
         raise DataError(msg)
     return len(columns[0])

@@ -1,4 +1,4 @@
-"""What a data set is checked for before anything is trained on it; the sample is named."""
+"""Checks of a data set before training on it, whose errors name the sample."""
 
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
@@ -13,13 +13,13 @@ def check_labels(
     ignore_index: int | None = None,
     where: str = "labels",
 ) -> None:
-    """Refuse labels that are no class.
+    """Refuse labels that are not classes.
 
     Args:
         labels: one or more a sample.
         classes: their number; labels are from 0 to classes - 1.
         ignore_index: a further label that is allowed.
-        where: what they are, for the error.
+        where: a name for them, for the error.
 
     Raises:
         DataError: if one is out of range; its sample is named.
@@ -48,7 +48,7 @@ def check_finite(values: Float[Tensor, "samples *elements"], *, where: str = "va
 
     Args:
         values: one or more a sample.
-        where: what they are, for the error.
+        where: a name for them, for the error.
 
     Raises:
         DataError: if one is; its sample is named.

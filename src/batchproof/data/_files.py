@@ -1,4 +1,4 @@
-"""Files of published data sets: found, fetched when asked, and held to their digests."""
+"""Files of published data sets: finding them, fetching them on request, checking digests."""
 
 import gzip
 import hashlib
@@ -27,10 +27,10 @@ def find_folder(
         folders: where in it to look, in this order.
         names: the files.
         what: the data set's name, for the error.
-        published: where it is to be had, for the error.
+        published: where it is published, for the error.
 
     Raises:
-        DataError: if none does; it names what was looked for, and where.
+        DataError: if none does; it names the missing files and the folders searched.
     """
     if not root.is_dir():
         raise DataError(
@@ -58,13 +58,13 @@ def read_raw(path: Path, most: int = LARGEST) -> bytes:
     """Return a file's bytes as they are.
 
     Raises:
-        DataError: if it cannot be read, is no regular file, or holds more than `most` bytes.
+        DataError: if it cannot be read, is not a regular file, or holds more than `most` bytes.
     """
     try:
         return _files.read_file(path, most=most, links=True)
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read: {error.strerror}. Look at the path and its permissions."
+            f"{path} cannot be read: {error.strerror}. Check the path and its permissions."
         ) from error
 
 
@@ -73,10 +73,10 @@ def read_file(path: Path, most: int = LARGEST) -> bytes:
 
     Args:
         path: the file.
-        most: the most bytes that it may hold, before and after; no more than that is unpacked.
+        most: the maximum size in bytes, before and after; no more than that is unpacked.
 
     Raises:
-        DataError: if it cannot be read, holds more, or is no whole gzip file.
+        DataError: if it cannot be read, holds more, or is not a whole gzip file.
     """
     raw = read_raw(path, most)
     if path.suffix != ".gz":
@@ -84,16 +84,16 @@ def read_file(path: Path, most: int = LARGEST) -> bytes:
     try:
         content = _unzipped(raw, most)
     except (EOFError, gzip.BadGzipFile, ValueError) as error:
-        raise damaged(path, f"is truncated or no gzip file ({error})") from error
+        raise damaged(path, f"is truncated or not a gzip file ({error})") from error
     except zlib.error as error:
-        raise damaged(path, f"is no gzip file ({error})") from error
+        raise damaged(path, f"is not a gzip file ({error})") from error
     if len(content) > most:
         raise damaged(path, f"unpacks to more than {most / MEBIBYTE:g} MiB")
     return content
 
 
 def _unzipped(raw: bytes, most: int) -> bytes:
-    """Return what a gzip file holds, at most one byte more than `most`."""
+    """Return the content of a gzip file, at most one byte more than `most`."""
     with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
         return file.read(most + 1)
 
@@ -115,7 +115,7 @@ def check_digest(path: Path, content: bytes, expected: str) -> None:
 
 
 def md5(content: bytes) -> str:
-    """Return the digest by which data sets are published; it is no protection."""
+    """Return the digest by which data sets are published; it is not a protection."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
@@ -127,7 +127,7 @@ def read_text(root: Path | str, folder: str, name: str, expected: str, published
         folder: the data set's folder in it.
         name: the file.
         expected: its md5.
-        published: where it is to be had, for the error.
+        published: where it is published, for the error.
 
     Raises:
         DataError: if it is missing, damaged, or no text.
@@ -139,7 +139,7 @@ def read_text(root: Path | str, folder: str, name: str, expected: str, published
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise damaged(path, f"is no UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise damaged(path, f"is not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
 def fetch(url: str, target: Path, expected: str, *, unzipped: bool) -> None:
@@ -147,7 +147,7 @@ def fetch(url: str, target: Path, expected: str, *, unzipped: bool) -> None:
 
     Args:
         url: where it is published.
-        target: where it shall be.
+        target: where to put it.
         expected: its md5.
         unzipped: whether the digest is that of the un-gzipped bytes.
 
@@ -160,7 +160,7 @@ def fetch(url: str, target: Path, expected: str, *, unzipped: bool) -> None:
     except (OSError, http.client.HTTPException) as error:
         raise DataError(
             f"{url} cannot be fetched: {error}. "
-            f"Look at the network, or put the file at {target} yourself."
+            f"Check the network, or put the file at {target} yourself."
         ) from error
     if len(content) > LARGEST:
         raise DataError(
@@ -186,4 +186,4 @@ def _unzip(url: str, content: bytes) -> bytes:
     try:
         return _unzipped(content, LARGEST)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{url} gave no gzip file ({error}). Try again later.") from error
+        raise DataError(f"{url} did not give a gzip file ({error}). Try again later.") from error

@@ -61,7 +61,7 @@ MOST_DIMENSIONS = 8
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    """A data set as it is published: where it lies, where it is fetched, and its digests."""
+    """A published data set: the folders that may hold it, its mirror, and its files' digests."""
 
     name: str
     folders: tuple[str, ...]
@@ -104,7 +104,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageData:
-    """A data set of images: what is trained on, and what is held out.
+    """A data set of images: those to train on, and those held out.
 
     Attributes:
         name: the data set's.
@@ -287,14 +287,14 @@ def read_idx(path: Path, content: bytes | None = None) -> UInt8[Tensor, "..."]:
 
     Args:
         path: the file.
-        content: its bytes, un-gzipped, where they were read already.
+        content: its bytes, un-gzipped, if they were read already.
 
     Raises:
-        DataError: if it is truncated, larger than 1 GiB, or no IDX file of uint8.
+        DataError: if it is truncated, larger than 1 GiB, or not an IDX file of uint8.
     """
     content = read_file(path, LARGEST_IDX) if content is None else content
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != 8:
-        raise damaged(path, f"begins with {content[:4].hex() or 'nothing'}, no IDX file of uint8")
+        raise damaged(path, f"begins with {content[:4].hex() or 'nothing'}, not uint8 IDX")
     if content[3] > MOST_DIMENSIONS:
         raise damaged(path, f"has {content[3]} dimensions; expected at most {MOST_DIMENSIONS}")
     header = 4 + 4 * content[3]

@@ -82,7 +82,7 @@ def plan(
             without it. A Cost is planned fastest.
 
     Returns:
-        For each rank its micro-batches, dearest first; for each micro-batch the numbers of its
+        For each rank its micro-batches, costliest first; for each micro-batch the numbers of its
         samples, in the order given. Every sample is in exactly one.
 
     Raises:
@@ -196,11 +196,11 @@ Priced = list[tuple[float, range]]
 
 
 def _priced(runs: list[range], ascending: list[int], cost: CostOf) -> Priced:
-    """Return the runs with their costs, dearest first."""
-    return sorted(((cost(len(run), ascending[run[-1]]), run) for run in runs), key=_dearest)
+    """Return the runs with their costs, costliest first."""
+    return sorted(((cost(len(run), ascending[run[-1]]), run) for run in runs), key=_costliest)
 
 
-def _dearest(one: tuple[float, range]) -> tuple[float, int]:
+def _costliest(one: tuple[float, range]) -> tuple[float, int]:
     price, run = one
     return -price, run.start
 
@@ -213,7 +213,7 @@ class _Shares:
     """Runs shared out over ranks, the rank with most first.
 
     Args:
-        priced: the runs with their costs, dearest first.
+        priced: the runs with their costs, costliest first.
         ranks: the number of ranks.
     """
 
@@ -226,17 +226,17 @@ class _Shares:
         self.parts = [[run for _, run in part] for part in parts if priced]
 
     def worst(self) -> tuple[float, float]:
-        """Return the cost of the dearest rank, and of all."""
+        """Return the cost of the costliest rank, and of all."""
         return max(self.costs), sum(self.costs)
 
 
 def _balanced(costs: list[float]) -> bool:
-    """Return whether the dearest rank costs as much as the average, within 1 %."""
+    """Return whether the costliest rank costs as much as the average, within 1 %."""
     return max(costs) <= 1.01 * sum(costs) / len(costs)
 
 
 def _longest_first(priced: Priced, ranks: int) -> list[Priced]:
-    """Give each run, dearest first, to the rank that has least."""
+    """Give each run, costliest first, to the rank that has least."""
     shares: list[Priced] = [[] for _ in range(ranks)]
     waiting = [(0.0, 0, rank) for rank in range(ranks)]
     for price, run in priced:
@@ -247,7 +247,7 @@ def _longest_first(priced: Priced, ranks: int) -> list[Priced]:
 
 
 def _differences(priced: Priced, ranks: int) -> list[Priced]:
-    """Join the two partial shares that differ most, the dearest part of one with the cheapest."""
+    """Join the two partial shares that differ most, the costliest part of one with the cheapest."""
     waiting: list[tuple[float, int, list[Priced]]] = []
     for number, one in enumerate(priced):
         shares: list[Priced] = [[one], *([] for _ in range(ranks - 1))]
@@ -262,4 +262,4 @@ def _differences(priced: Priced, ranks: int) -> list[Priced]:
         heapq.heappush(waiting, (_sum(joined[-1]) - _sum(joined[0]), number, joined))
         number += 1
     shares = waiting[0][2]
-    return [sorted(part, key=_dearest) for part in shares]
+    return [sorted(part, key=_costliest) for part in shares]

@@ -1,7 +1,7 @@
 """Sequences of unequal length held end to end, and their two layouts: padded and packed.
 
     padded   one row a sequence, filled up on the right; a mask says what counts
-    packed   sequences end to end in rows; segments say whose each element is, -1 for nobody's
+    packed   sequences end to end in rows; segments name each element's sequence, -1 for none
 
 A loss reduced with the mask of the one or the segments of the other is the same Mean.
 """
@@ -85,7 +85,7 @@ class Ragged:
 
     @property
     def device(self) -> torch.device:
-        """Where the elements are."""
+        """The device of the elements."""
         return self.values.device
 
     @property
@@ -131,7 +131,7 @@ class Ragged:
         return Ragged(self.values.to(device), self.offsets.to(device))
 
     def mask(self, length: int | None = None) -> Bool[Tensor, "sequences length"]:
-        """Return where the padded form has elements.
+        """Return the mask of the padded form, True at elements.
 
         Args:
             length: of the padded rows; the longest sequence's without it.
@@ -143,7 +143,7 @@ class Ragged:
         """Return one row a sequence, filled up on the right.
 
         Args:
-            value: what fills up.
+            value: the padding value.
             length: of the rows; the longest sequence's without it.
 
         Returns:
@@ -171,7 +171,7 @@ class Ragged:
 
         Args:
             length: of the rows; without it one row holds all.
-            value: what fills rows up.
+            value: the padding value.
 
         Raises:
             ShapeError: if a sequence is longer than length.
@@ -207,7 +207,7 @@ class Ragged:
 
 
 def _first_fit(lengths: list[int], width: int) -> tuple[list[int], int]:
-    """Place each length in the first row with room; return where each begins, and the rows."""
+    """Place each length in the first row with room; return their starts and the number of rows."""
     used: list[int] = []
     starts = []
     for size in lengths:
@@ -226,10 +226,10 @@ def pad(
 
     Args:
         sequences: each of shape (length, *features).
-        value: what fills up.
+        value: the padding value.
 
     Returns:
-        The padded sequences, (sequences, longest, *features), and where they have elements.
+        The padded sequences, (sequences, longest, *features), and the mask of their elements.
 
     Example:
         >>> import torch

@@ -1,8 +1,8 @@
 """The same samples in other micro-batches: cut by plan, with padding trimmed.
 
 Padding is proved and never assumed. A position is padding where a mask says so, or where the labels
-are ignored and everything else in it is the padding value, or where lengths that the user hands in
-end before it; and only at one end of a row. A batch that is not understood is refused.
+are ignored and everything else in it is the padding value, or beyond the lengths that the user
+gives; and only at one end of a row. A batch that is not understood is refused.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ from batchproof._trees import is_branch, items, leaves, rebuild
 from batchproof.data._plan import CostOf, plan
 
 IGNORED = -100
-# columns of transformers' collators that are no constant under the mask
+# columns of transformers' collators that are not constant under the mask
 _POSITIONAL = ("position_ids", "token_type_ids", "special_tokens_mask")
-_HINT = "Hand the lengths in: lengths=lambda batch: ..., one number a sample."
+_HINT = "Give the lengths: lengths=lambda batch: ..., one number a sample."
 
 Side = Literal["left", "right"]
 Lengths = Callable[[Any], "Tensor | Sequence[int]"]
@@ -44,7 +44,7 @@ class Layout:
     proved: bool = False
 
     def padding(self) -> Tensor:
-        """Return where padding is, a boolean tensor of shape (count, width)."""
+        """Return a boolean mask of the padding, shape (count, width)."""
         place = torch.arange(self.width)
         place = place.flip(0) if self.side == "left" else place
         return place[None] >= torch.tensor(self.lengths)[:, None]
@@ -70,7 +70,7 @@ def recut(
         cost: as plan takes it.
 
     Returns:
-        Micro-batches of the same structure, dearest first. The gradient of the window's mean is the
+        Micro-batches of the same structure, costliest first. The gradient of their mean is the
         same; BatchNorm, dropout and losses that couple samples depend on the cut by nature.
 
     Raises:
@@ -110,7 +110,7 @@ def _side(layouts: Sequence[Layout]) -> Side:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A batch as columns: tensors with a row a sample, lists of that length, and what is neither.
+    """A batch as columns: tensors with a row per sample, lists of that length, and the rest.
 
     Attributes:
         tree: the batch.
@@ -135,7 +135,7 @@ class _Table:
         if len(counts) != 1:
             raise DataError(
                 f"the tensors of a batch have lengths {sorted(counts)}; expected one row a sample "
-                "in each. Leave out what is no column, or cut the samples before they are collated."
+                "in each. Leave out the others, or cut the samples before they are collated."
             )
         lists: dict[str, Sequence[Any]] = {}
         rest: dict[str, Any] = {}
@@ -248,7 +248,7 @@ def _from_mask(table: _Table, path: str, mask: Tensor) -> Layout:
             if counted:
                 raise DataError(
                     f"{other} has {counted} labels where {path} is 0; they count in the loss, so "
-                    "those positions are no padding. Set them to -100."
+                    "those positions are not padding. Set them to -100."
                 )
     return layout
 
@@ -284,8 +284,8 @@ def _from_lengths(table: _Table, lengths: Any, name: str) -> Layout:
         if all(_constant([(column, layout)]) for column in columns):
             return layout
     raise DataError(
-        f"positions behind the lengths of {name} hold more than one value, so they are no padding. "
-        "Look whether the lengths are those of this batch."
+        f"positions behind the lengths of {name} hold more than one value, so they count. "
+        "Check that the lengths are those of this batch."
     )
 
 
@@ -308,7 +308,7 @@ def _from_labels(table: _Table, path: str) -> Layout:
         return Layout(len(labels), width, _whole(_last(counts)), side)  # type: ignore[arg-type]
     raise DataError(
         f"{path} is -100 at the end of rows where other columns hold more than one value, so it "
-        f"may be no padding. {_HINT}"
+        f"may not be padding. {_HINT}"
     )
 
 
@@ -325,7 +325,7 @@ class _Column:
 
     Attributes:
         ragged: whether its second dimension is that of positions.
-        fill: what a position is padded with.
+        fill: the value of padding.
     """
 
     ragged: bool
@@ -333,7 +333,7 @@ class _Column:
 
 
 def _columns(tables: Sequence[_Table], layouts: Sequence[Layout]) -> dict[str, _Column]:
-    """Return for each column whether it is trimmed, and what it is padded with."""
+    """Return each column's padding value, and whether it has positions."""
     return {
         path: _column(path, [(t.tensors[path], la) for t, la in zip(tables, layouts, strict=True)])
         for path in tables[0].tensors

@@ -37,7 +37,7 @@ class Sequences:
     Attributes:
         inputs: elements of shape (elements, channels), float32, a sequence each.
         kinds: the kind of each sequence, from 0; shape (sequences,), int64.
-        targets: what a regression is to find at each element, shape (elements, 1), float32, of
+        targets: the regression target at each element, shape (elements, 1), float32, of
             the same lengths as inputs.
     """
 
@@ -51,7 +51,7 @@ class Sequences:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SequenceData:
-    """A data set of sequences: what is trained on, and what is held out.
+    """A data set of sequences: those to train on, and those held out.
 
     Attributes:
         name: the data set's.
@@ -89,13 +89,13 @@ def generate_sequences(
 ) -> SequenceData:
     """Make sequences of 4 to 24 elements: noisy oscillations whose frequency is their kind's.
 
-    It stands in where no data set is at hand, with the tasks and shapes of Japanese Vowels.
+    They replace Japanese Vowels where its files are not available, with its tasks and shapes.
 
     Args:
         train: sequences to train on.
         test: sequences held out.
         kinds: how many frequencies there are.
-        channels: phases of the oscillation that are seen.
+        channels: the number of phases in which the oscillation is observed.
         seed: the same gives the same sequences; global seeds are left alone.
 
     Returns:
@@ -143,7 +143,7 @@ def _read(folder: Path, name: str) -> Sequences:
         labels = torch.tensor([label for _, label in parsed]) - 1
         sequences = Ragged.of([sequence for sequence, _ in parsed])
     except (DataError, ValueError) as error:
-        raise damaged(path, f"has a line that is no sequence ({error})") from error
+        raise damaged(path, f"has a line that is not a sequence ({error})") from error
     check_labels(labels, SPEAKERS, where=f"{path}'s speakers")
     check_finite(sequences.pad(), where=str(path))
     return _next_step([sequences[i] for i in range(len(labels))], labels)

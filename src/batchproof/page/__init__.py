@@ -1,6 +1,6 @@
-"""What people look at: text, tables and pictures, in the terminal or as an HTML page.
+"""Text, tables and pictures, for the terminal or as an HTML page.
 
-A document is a tuple of parts, each a value that knows nothing of where it is shown.
+A document is a tuple of parts, each a value that does not depend on where it is shown.
 
 Text, Formula, Code, Table     what is read
 Bars, Blocks, Curves           what is looked at

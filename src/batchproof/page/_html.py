@@ -1,6 +1,6 @@
 """Parts as HTML, and the page around them: one file, no network, no script.
 
-What is written comes from users' files and names, so everything is escaped here, once.
+The content comes from users' files and names, so everything is escaped here, once.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from batchproof.page._parts import (
     escaped,
 )
 
-# nothing is loaded, sent or run, whatever gets into a page; its own style is all that it may use
+# whatever a page contains, it loads, sends and runs nothing, and uses its own style alone
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_LONG = 24  # letters of a cell beyond which it is a text that wraps
+_LONG = 24  # a cell of more letters is text, which wraps
 
 
 def to_html(part: Part) -> str:
@@ -66,7 +66,7 @@ def page(title: str, lede: str, sections: Sequence[tuple[str, Sequence[Part]]]) 
         sections: (heading, parts); a heading of "" has none.
 
     Returns:
-        HTML that needs nothing else: style and pictures are in it.
+        Self-contained HTML: style and pictures are in it.
     """
     body = "\n".join(_section(heading, parts) for heading, parts in sections)
     style = files("batchproof.page").joinpath("style.css").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The parts of a document, as values: what is said and drawn, and nothing of how.
+"""The parts of a document, as values: their content, not their appearance.
 
 A tone names what a colour means, so that the terminal and the page agree: "exact" is the mean that
 is meant, "wrong" the one that depends on the cut, "muted" what does not count.
@@ -29,7 +29,7 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def labels(values: Sequence[float]) -> list[str]:
-    """Return numbers with as few digits as tell those apart that differ, four or more.
+    """Return numbers with the fewest digits, at least four, that tell different ones apart.
 
     Example:
         >>> labels([1.65692, 1.65694, 1.65696])
@@ -126,7 +126,7 @@ class Bar:
         label: its name.
         value: its length; left of zero where negative.
         tone: what it means.
-        note: what is written beside it; the value itself where empty.
+        note: the text beside it; the value itself if empty.
     """
 
     label: str
@@ -135,7 +135,7 @@ class Bar:
     note: str = ""
 
     def text(self) -> str:
-        """Return what is written beside the bar."""
+        """Return the text beside the bar."""
         return self.note or number(self.value)
 
 
@@ -152,10 +152,10 @@ class Bars:
     bars: tuple[Bar, ...]
 
     def reach(self) -> tuple[float, float]:
-        """Return how far the bars go left and right of zero; never both 0."""
+        """Return the extent of the bars left and right of zero; never both 0."""
         values = [bar.value for bar in self.bars if can_be_drawn(bar.value)]
         left, right = max(0.0, -min(values, default=0.0)), max(0.0, max(values, default=0.0))
-        # of less no share can be drawn: a scale that is its inverse would be infinite
+        # the scale is the inverse of this; of a smaller number it would be infinite
         return (left, right) if left + right > 1e-300 else (0.0, 1.0)
 
 
@@ -179,7 +179,7 @@ class Row:
     Attributes:
         label: its name.
         cells: its blocks; none for a line in place of those left out.
-        note: what is written behind them.
+        note: the text after them.
     """
 
     label: str
@@ -204,11 +204,11 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point of a curve chart that is pointed at.
+    """A highlighted point of a curve chart.
 
     Attributes:
-        x: where.
-        y: where.
+        x: its horizontal position.
+        y: its vertical position.
         label: what it is.
         tone: its colour.
     """
@@ -256,7 +256,7 @@ class Curves:
         x_label: the horizontal axis, with its unit.
         y_label: the vertical axis, with its unit.
         series: the curves.
-        marks: points that are pointed at.
+        marks: highlighted points.
     """
 
     title: str

@@ -1,6 +1,6 @@
 """Pictures as inline SVG: one width, scaled by the page, coloured by the page's tones.
 
-Every chart is drawn in a box 360 units wide, so that its words stay readable on a telephone.
+Every chart is drawn in a box 360 units wide, so that its words stay readable on a phone.
 """
 
 import math

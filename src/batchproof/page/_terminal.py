@@ -38,7 +38,7 @@ STYLES: dict[Tone, str] = {
 }
 BLOCKS: dict[Tone, str] = {"muted": "□", "wrong": "◆"}
 POINTS, MARKS = "●◇○+△▪", "◆▲"
-LOOSE = 16  # blocks in a row up to which a space parts them
+LOOSE = 16  # rows of at most this many blocks have a space between blocks
 BAR_WIDTH, PLOT_WIDTH, PLOT_HEIGHT = 36, 56, 12
 GAP, INDENT = 2, 2
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -46,7 +46,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉"
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """What is drawn for the width that it is given.
+    """A renderable that is drawn for the width it is given.
 
     Attributes:
         draw: called with the width in characters.
@@ -61,7 +61,7 @@ class _Fitted:
 
 
 def to_rich(part: Part) -> RenderableType:
-    """Return a part as something that rich prints.
+    """Return a part as a renderable of rich.
 
     Example:
         >>> from rich.console import Console
@@ -74,7 +74,7 @@ def to_rich(part: Part) -> RenderableType:
         case Text():
             return _text(part)
         case Formula() | Code():
-            # too long a line continues below: what is cut off cannot be copied
+            # a line that is too long continues below: a truncated one could not be copied
             return Padding(_line(part.text, style="bold", overflow="fold"), (0, 0, 0, 4))
         case Table():
             return _Fitted(lambda width: _table(part, width))
