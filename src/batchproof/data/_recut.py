@@ -284,8 +284,8 @@ def _from_lengths(table: _Table, lengths: Any, name: str) -> Layout:
         if all(_constant([(column, layout)]) for column in columns):
             return layout
     raise DataError(
-        f"positions behind the lengths of {name} hold more than one value, so they count. "
-        "Check that the lengths are those of this batch."
+        f"positions behind the lengths of {name} hold more than one value, so they are not "
+        "padding. Check that the lengths are those of this batch."
     )
 
 
