@@ -58,13 +58,13 @@ def test_a_rank_that_is_killed_is_named_by_every_other(tmp_path):
     statuses, errors = errors_of(tmp_path, 3, "one_is_killed")
     assert statuses[1] == -9
     for rank in (0, 2):
-        assert errors[rank].startswith("RankError: rank 1 is gone without a word")
+        assert errors[rank].startswith("RankError: rank 1 ended without an error")
 
 
 @ranks
 def test_a_rank_that_hangs_is_named_after_the_time_limit(tmp_path):
     _, errors = errors_of(tmp_path, 2, "one_hangs")
-    assert "rank 1 lives but did not come along within the group's time limit" in errors[0]
+    assert "rank 1 is alive but did not join within the group's time limit" in errors[0]
 
 
 @ranks
@@ -80,7 +80,7 @@ def test_a_rank_that_hangs_is_named_after_the_time_limit(tmp_path):
 )
 def test_a_rank_that_hangs_in_a_micro_batch_is_named_and_no_other(tmp_path, wrapper, which, where):
     _, errors = errors_of(tmp_path, 3, "one_hangs_in_a_micro_batch", wrapper, which, where)
-    said = "RankError: rank 1 lives but did not come along within the group's time limit"
+    said = "RankError: rank 1 is alive but did not join within the group's time limit"
     for rank in (0, 2):
         assert errors[rank].startswith(said)
 

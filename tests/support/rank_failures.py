@@ -250,7 +250,7 @@ ALIKE = [
 
 
 def all_raise(folder: Path) -> dict[str, str]:
-    """What every rank raises alike, so that the group goes on."""
+    """Return the errors that all ranks raise alike, after which the group continues."""
     raised = {}
     with distributed_group("cpu") as place:
         for act, what in ALIKE:

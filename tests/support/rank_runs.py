@@ -1,4 +1,4 @@
-"""Runs over ranks that are stopped, killed and gone on with, by as many ranks or others."""
+"""Runs over ranks that are stopped, killed and resumed, by as many ranks or others."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The processes that train together: the one room that asks torch.distributed who this one is.
+"""The processes that train together; only this package asks torch.distributed which one this is.
 
 distributed_group   join the process group that the environment describes, and leave it
 Place, place_of     this process's rank, local rank and world size; read off an environment
@@ -6,7 +6,7 @@ rank, world_size    this process's rank, and the number of ranks; 0 and 1 withou
 in_a_group          whether several ranks work together
 is_first            whether this process is rank 0, which writes what all ranks share
 blaming             names the rank that caused a collective to fail
-on_first, of_all    what rank 0 computes, on every rank; every rank's value
+on_first, of_all    rank 0's result, on every rank; every rank's value
 left_for_first      texts that ranks leave with rank 0, without a collective
 from_rank, largest  one rank's value; the largest that any rank has
 Group               the collectives that a step uses

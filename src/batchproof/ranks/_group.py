@@ -1,4 +1,4 @@
-"""The ranks that work together: who this process is, and what it sends to the others."""
+"""The ranks that work together: this process's place among them, and their collectives."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +15,7 @@ ProcessGroup = distributed.ProcessGroup
 
 
 def is_initialised() -> bool:
-    """Return whether this process has joined a process group, be it one of its own alone."""
+    """Return whether this process has joined a process group, even one of its own alone."""
     return distributed.is_available() and distributed.is_initialized()
 
 
@@ -68,7 +68,7 @@ class Group:
         self.device = torch.device("cpu") if device.type in {"cpu", "mps"} else device
 
     def set_apart(self) -> None:
-        """Have collectives of one's own under gloo, which none of a model's can meet; a collective.
+        """Use a separate group under gloo, apart from the model's collectives; a collective itself.
 
         Where two ranks make different collectives of one gloo group, it aborts their processes.
         """
@@ -81,13 +81,13 @@ class Group:
         return None if wait else work
 
     def gather(self, value: Any) -> list[Any]:
-        """Return what every rank gives, in the order of ranks."""
+        """Return the values of all ranks, in the order of ranks."""
         values: list[Any] = [None] * self.size
         distributed.all_gather_object(values, value, group=self.process_group)
         return values
 
     def share(self, value: Any, *, source: int) -> Any:
-        """Return what the rank `source` of the group gives."""
+        """Return the value of the rank `source` of the group."""
         values = [value]
         distributed.broadcast_object_list(
             values, group=self.process_group, group_src=source, device=None
@@ -116,7 +116,7 @@ def _twin_of(group: ProcessGroup) -> ProcessGroup:
 
 
 def on_first(compute: Callable[[], Result], group: ProcessGroup | None = None) -> Result:
-    """Return on every rank what rank 0 computes; an error there is raised on all.
+    """Return the result of rank 0 on every rank; an error there is raised on all.
 
     The error then has an attribute `of_all_ranks`. Without ranks it is simply computed.
     """
@@ -145,7 +145,7 @@ def of_all(value: Result, group: ProcessGroup | None = None) -> list[Result]:
 
 
 def from_rank(source: int, value: Result, group: ProcessGroup | None = None) -> Result:
-    """Return what one rank gives; all ranks call it, and without ranks it is this one's own."""
+    """Return the value of one rank; all ranks call it, and without ranks it is this one's own."""
     if not in_a_group(group):
         return value
     given: Result = Group(group, device_of(group)).share(value, source=source)

@@ -32,7 +32,7 @@ NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where this process stands.
+    """The rank, local rank and world size of this process.
 
     Attributes:
         rank: from 0 to world_size - 1.
@@ -49,20 +49,20 @@ class Place:
 def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterator[Place]:
     """Join the process group that the environment describes, and leave it on the way out.
 
-    An error inside is told to the other ranks, which end with one line that names this rank. If
+    An error inside is reported to the other ranks, which end with one line that names this rank. If
     the error is that of a collective, the rank that caused it is named instead.
 
     Args:
         device: "cpu" takes gloo; "auto" and "cuda" take NCCL where there is a CUDA device, and
             choose that of LOCAL_RANK.
-        timeout: seconds after which a collective that some rank does not come to is given up.
+        timeout: seconds after which a collective that some rank does not join fails.
 
     Yields:
-        Where this process stands.
+        The place of this process.
 
     Raises:
         SettingError: if the environment is not whole, or not of numbers.
-        RankError: if another rank failed, or did not come.
+        RankError: if another rank failed, or did not join.
 
     Example:
         >>> with distributed_group("cpu") as place:
@@ -81,7 +81,7 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
     try:
         with blaming():
             yield place
-            # the first rank keeps the store, which the others need until they have ended
+            # rank 0 keeps the store, which the others need until they have ended
             end_all()
             distributed.barrier()
     except BaseException as error:
@@ -103,7 +103,7 @@ def _meet(place: Place, backend: str, timeout: float) -> None:
     """Make the default process group.
 
     Raises:
-        RankError: if a rank does not come to it.
+        RankError: if a rank does not join it.
     """
     limit = timedelta(seconds=timeout)
     try:
@@ -119,13 +119,13 @@ def _meet(place: Place, backend: str, timeout: float) -> None:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise RankError(
             f"rank {place.rank} of {place.world_size} did not meet the others at {where} within "
-            f"{timeout:g} s ({first_line(error).rstrip('.')}). Look whether every rank was "
+            f"{timeout:g} s ({first_line(error).rstrip('.')}). Check that every rank was "
             "started, with the same MASTER_ADDR and MASTER_PORT."
         ) from error
 
 
 def _launcher_keeps_store() -> bool:
-    # torchrun does, and says so; elsewhere the first rank keeps it
+    # torchrun does, and says so; elsewhere rank 0 keeps it
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
@@ -150,10 +150,10 @@ def blaming(group: ProcessGroup | None = None) -> Iterator[None]:
 
 
 def place_of(environment: "os._Environ[str] | dict[str, str]") -> Place:
-    """Return where an environment says that this process stands.
+    """Return the place of this process, read from an environment.
 
     Raises:
-        SettingError: if it says so only in part.
+        SettingError: if the environment is incomplete.
     """
     size = environment.get("WORLD_SIZE") or "1"
     if size == "1":

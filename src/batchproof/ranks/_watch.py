@@ -1,10 +1,10 @@
-"""Who is to blame when a collective fails: the rank that raised, died or hung.
+"""The rank to blame when a collective fails: the one that raised, died or hung.
 
-A failed collective names a socket, not a rank. So each rank leaves a sign of life in the store of
-its process group every second or so, with the place it has come to, and writes down why it ends
-before it does, which the others hear at their next sign of life. The first that is left looks
-there: for a cause, then for a rank whose signs of life have stopped, then for one that lives but
-has not come along; the others wait for its answer.
+A failed collective names a socket, not a rank. So each rank writes a sign of life to the store of
+its process group about once a second, with its current place, and before it ends it writes down
+why, which the others read with their next sign of life. The lowest rank that is left searches the
+store: for a cause, then for a rank whose signs of life have stopped, then for one that is alive but
+late; the others wait for its answer.
 """
 
 import atexit
@@ -46,7 +46,7 @@ class Watch:
         rank: this rank.
         size: the number of ranks.
         interval: seconds between two signs of life.
-        place: how far this rank has come; it only grows, and is comparable between ranks.
+        place: the progress of this rank; it only grows, and is comparable between ranks.
     """
 
     store: Any
@@ -64,7 +64,7 @@ class Watch:
         self.interval = self.interval or max(0.5, self.size / 500)
 
     def enter(self) -> None:
-        """Count the beginning of a window, which every rank comes to alike."""
+        """Count the beginning of a window, which every rank reaches."""
         self.place = (self.place // WINDOW + 1) * WINDOW
 
     def advance(self) -> None:
@@ -72,32 +72,32 @@ class Watch:
         self.place += 1
 
     def arrive(self) -> None:
-        """Count the end of a window: what is left of it is to wait for the others."""
+        """Count the end of a window, after which this rank only waits for the others."""
         self.place = (self.place // WINDOW + 1) * WINDOW - 1
 
     def begin(self) -> None:
-        """Leave signs of life from now on."""
+        """Begin to write signs of life."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._live, name="batchproof-life", daemon=True)
             self._thread.start()
             atexit.register(self.end)
 
     def end(self) -> None:
-        """Leave no more."""
+        """Stop writing signs of life."""
         self._ended.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             # a thread that outlives the interpreter would be aborted, and the process with it; one
-            # that waits for a silent store goes on waiting
+            # that waits for a silent store keeps waiting
             self._thread.join(0 if self._silent else 30)
         atexit.unregister(self.end)
 
     def report(self, error: BaseException) -> None:
-        """Write down why this rank ends, unless a cause stands there already."""
+        """Write down why this rank ends, unless a cause is there already."""
         text = f"rank {self.rank} raised {type(error).__name__}: {first_line(error)}"
         self._asked(lambda: _write(self.store, text))
 
     def explain(self, error: BaseException) -> RankError:
-        """Return what a failed collective was caused by, found within a few seconds."""
+        """Return the error that names the cause of a failed collective, within a few seconds."""
 
         def find() -> str:
             try:
@@ -106,15 +106,15 @@ class Watch:
                 return self._heard or f"{KEEPER} is gone"
 
         cause = self._asked(find) or self._heard or f"{KEEPER} does not answer"
-        return RankError(f"{cause}; rank {self.rank} ends with it. Mend the cause and start again.")
+        return RankError(f"{cause}; rank {self.rank} ends with it. Fix the cause and start again.")
 
     def stay(self) -> None:
-        """Keep the store until the other ranks have heard the cause that stands there."""
+        """Keep the store until the other ranks have read the cause in it."""
         if self._asked(self._cause):
             time.sleep(5 * self.interval)
 
     def _asked(self, ask: Callable[[], Answer]) -> Answer | None:
-        """Return what the store answers; None if it is silent, for it has no time limit itself."""
+        """Return the store's answer; None if it is silent, for it has no time limit itself."""
         answers: list[Answer] = []
         if not self._silent:
             asking = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
@@ -127,9 +127,9 @@ class Watch:
         return 5 * self.interval + 5
 
     def _told(self) -> str:
-        """Return what the rank that looks finds; "" where this one is to look, or none answers.
+        """Return the finding of the rank that searches; "" if that is this one, or none answers.
 
-        One rank looks at the signs of life of all: if each did, the store would be asked for as
+        One rank reads the signs of life of all: if each did, the store would be asked for as
         many as the square of their number.
         """
         me = str(self.rank)
@@ -157,9 +157,9 @@ class Watch:
         least = min(places.values())
         late = [rank for rank, place in places.items() if place == least < max(places.values())]
         if gone:
-            text = f"{_listed(gone)} is gone without a word"
+            text = f"{_listed(gone)} ended without an error"
         elif late:
-            text = f"{_listed(late)} lives but did not come along within the group's time limit"
+            text = f"{_listed(late)} is alive but did not join within the group's time limit"
         else:
             text = f"a collective failed: {first_line(error)}"
         _write(self.store, text)
@@ -193,7 +193,7 @@ def _write(store: Any, cause: str) -> None:
     try:
         store.compare_set(CAUSE, "", cause)
     except RuntimeError:
-        # the store is gone with rank 0; there is nobody to tell
+        # the store is gone with rank 0; there is nobody to notify
         return
 
 
@@ -222,5 +222,5 @@ def _listed(ranks: list[int]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says."""
+    """Return the first line of an error's message."""
     return (str(error).strip() or repr(error)).splitlines()[0][:500]

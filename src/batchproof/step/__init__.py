@@ -3,7 +3,7 @@
 windows       cut a loader into accumulation windows
 Step          take a step over a window: backward as sums, divide once
 StepResult    the window's numbers, on the device until they are read
-batches_drawn how many of the loader's batches a window took
+batches_drawn the number of the loader's batches that a window took
 
 The names of batchproof.ranks that were first public here are here, too.
 """

@@ -2,7 +2,7 @@
 
 An evaluation is what a step is elsewhere, but for the update: forward and backward over the whole
 window, one division, one clipping. The step takes all its evaluations or none: where one is not
-finite, or raises, parameters and the optimiser's state are put back as they were.
+finite, or raises, parameters and the optimiser's state are restored.
 """
 
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def search(optimizer: Optimizer, evaluate: Evaluate) -> StepResult:
 
 
 class _Kept:
-    """What an optimiser may change in one step: parameters and its state."""
+    """A copy of all that an optimiser may change in one step: parameters and its state."""
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
@@ -89,7 +89,7 @@ class _Kept:
 
 
 def _copied(state: Any) -> Any:
-    """Return the state with tensors copied; what lists hold, LBFGS replaces and never changes."""
+    """Return the state with tensors copied; LBFGS replaces those in lists, never changes them."""
     if isinstance(state, Tensor):
         return state.clone()
     if isinstance(state, dict):
@@ -98,7 +98,7 @@ def _copied(state: Any) -> Any:
 
 
 def refuse_scaler(optimizer: Optimizer, scaler: GradScaler | None) -> None:
-    """Refuse a scaler, which cannot scale what a closure gives.
+    """Refuse a scaler, which cannot scale the loss of a closure.
 
     Raises:
         SettingError: if there is one that is enabled.

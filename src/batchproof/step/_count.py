@@ -71,7 +71,7 @@ def _by_term(weights: Weights) -> Mapping[str, Number | int]:
 
 @contextmanager
 def leaving_no_trace(model: Any) -> Iterator[None]:
-    """Put buffers (running statistics) and random generators back afterwards."""
+    """Restore buffers (running statistics) and random generators afterwards."""
     kept = [(*place, place[2].clone()) for place in _buffers(model)]
     devices = sorted({b.device.index or 0 for b in _tensors(model) if b.device.type == "cuda"})
     try:

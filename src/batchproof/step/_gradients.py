@@ -15,7 +15,7 @@ DOUBLE = {torch.float64, torch.complex128}
 def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
     """Return the gradients that are there; sparse ones with their duplicates summed.
 
-    Of gradients in shards, those that lie on this rank.
+    Of sharded gradients, the parts on this rank.
     """
     found = []
     for parameter in parameters:

@@ -14,7 +14,7 @@ Flag = bool | Tensor
 
 
 def number(value: Tensor) -> Number:
-    """Return a tensor of shape () as a float if it lies on the CPU, else as it is."""
+    """Return a tensor of shape () as a float if it is on the CPU, else unchanged."""
     return value.item() if value.device.type == "cpu" else value
 
 

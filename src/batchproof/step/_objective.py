@@ -1,4 +1,4 @@
-"""The objective sum_t c_t X_t / W_t: its value, and what each total is back-propagated with."""
+"""The objective sum_t c_t X_t / W_t: its value, and the gradient on each total."""
 
 from collections.abc import Collection, Mapping
 
@@ -41,7 +41,7 @@ class Objective:
         return Mean(value, torch.ones_like(value))
 
     def seed(self, name: str, total: Tensor, divisor: Number | None) -> Tensor | None:
-        """Return c_t / divisor as what to back-propagate a total with; None means 1."""
+        """Return c_t / divisor, the gradient to back-propagate a total with; None means 1."""
         coefficient = self.coefficients.get(name, 1.0)
         if divisor is None:
             return None if coefficient == 1.0 else total.new_full((), coefficient)

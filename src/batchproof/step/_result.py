@@ -1,4 +1,4 @@
-"""What one optimiser step gives back."""
+"""The result of one optimiser step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

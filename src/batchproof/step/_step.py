@@ -2,7 +2,7 @@
 
     L = sum_m X_m / sum_m W_m          grad L = sum_m grad X_m / sum_m W_m
 
-Micro-batches are back-propagated as sums, as they come, and what is left of the division when the
+Micro-batches are back-propagated as sums, as they come, and the rest of the division when the
 last one is done rides on the optimiser's own pass over the gradients. A window of one micro-batch
 knows its weight before its backward pass, which then starts from 1 / W and leaves nothing over.
 
@@ -57,7 +57,7 @@ class Step:
             from summed gradients and divides by the weight itself. One whose step() requires a
             closure, such as LBFGS, gets the objective over the whole window, as often as it asks.
         coefficients: what each term of an objective is multiplied by; 1 where not given.
-        max_grad_norm: the 2-norm that the mean's gradient is clipped to, or None.
+        max_grad_norm: the largest 2-norm of the mean's gradient, which is clipped to it; or None.
         scaler: a torch.amp.GradScaler for float16.
         group: the ranks that take steps together, which then all call this as often; without it
             those of the model's wrapper, or torch.distributed's default group where one is
@@ -65,10 +65,10 @@ class Step:
         count: for several terms over several micro-batches or ranks: a callable that gives the
             weights of a batch by term, or "forward" for one extra forward pass without gradient.
         nonfinite: "raise", or "skip" to count windows whose loss or gradient is not finite. In
-            both the parameters are left as they were.
+            both the parameters stay unchanged.
 
     Raises:
-        SettingError: if a setting cannot be meant.
+        SettingError: if a setting is invalid.
 
     Example:
         >>> import torch
@@ -210,7 +210,7 @@ class Step:
             raise
 
     def _summed(self, batches: list[Any], loss: Loss) -> Tally:
-        """Return the window's pairs, with the gradients of its sums behind them."""
+        """Return the window's pairs, and leave the gradients of its sums in the parameters."""
         tally, ranks, count = self._begin(), self._ranks, self._count
         if count is not None:
             model = ranks.plain(self.model)
@@ -223,13 +223,13 @@ class Step:
         return tally
 
     def _remembered(self, result: StepResult) -> StepResult:
-        """Count the window, and raise what was wrong with it as soon as that is known."""
+        """Count the window, and raise its error as soon as that is known."""
         self.steps += 1
         self._verdicts.add(result.verdict)
         return result
 
     def _close(self, tally: Tally) -> tuple[StepResult, Number | None, Number]:
-        """Return the window's numbers, what its gradients are still to be multiplied by, and W."""
+        """Return the window's numbers, the factor still missing from its gradients, and W."""
         self._tally = None
         self._ranks.complete(tally)
         self._update.unscale()
@@ -257,7 +257,7 @@ class Step:
         return StepResult(loss, terms, metrics, norm, verdict), factor, weight
 
     def check(self) -> None:
-        """Wait for every window so far, and raise what was wrong with the first that was.
+        """Wait for every window so far, and raise the error of the first that had one.
 
         Raises:
             NonFiniteError: if a loss or gradient was not finite and nonfinite is "raise".
@@ -266,7 +266,7 @@ class Step:
 
     @property
     def skipped(self) -> int:
-        """How many windows took no step so far. Read on the host."""
+        """The number of windows that took no step so far. Read on the host."""
         return int(self._verdicts.skipped)
 
     def state_dict(self) -> dict[str, int]:
@@ -274,7 +274,7 @@ class Step:
         return {"steps": self.steps, "skipped": self.skipped}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Take the counters of a checkpoint."""
+        """Load the counters of a checkpoint."""
         self.steps, self._verdicts.skipped = state["steps"], state["skipped"]
 
     def _begin(self) -> Tally:
@@ -308,7 +308,7 @@ class Step:
             torch.autograd.backward(roots, seeds)
 
     def _factors(self, tally: Tally, weight: Number) -> tuple[Number | None, Number | None]:
-        """Return what takes the gradients to the mean's, and what they are multiplied by now.
+        """Return the factor from the gradients to the mean's, and the factor to apply now.
 
         wanted       grad( sum_m X_m ) / W
         there is     d * grad( sum_m X_m ) / P    P: the provisional divisor, or 1
@@ -339,7 +339,7 @@ def _search(
 def _settle_divisors(
     tally: Tally, terms: Mapping[str, Mean], micro_batches: int, *, divides: bool, scaled: bool
 ) -> None:
-    """Settle, at the first micro-batch, what totals are divided by on the way."""
+    """Choose, at the first micro-batch, the divisors of totals on the way."""
     if divides:
         tally.counted = weights_of(terms)
         return

@@ -1,4 +1,4 @@
-"""What a window has seen so far: the pairs of each term and metric, by micro-batch."""
+"""The pairs of a window so far: of each term and metric, by micro-batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Tally:
         return _sums([pairs.metrics for pairs in self.seen])
 
     def totals(self) -> list[dict[str, Tensor]]:
-        """Return each micro-batch's totals by term: what a non-finite loss is looked up in."""
+        """Return each micro-batch's totals by term, in which to find a non-finite loss."""
         return [{name: mean.total for name, mean in pairs.terms.items()} for pairs in self.seen]
 
 

@@ -40,7 +40,7 @@ _WITH_KERNELS = frozenset({SGD, Adagrad, Adam, AdamW})
 
 @runtime_checkable
 class Update(Protocol):
-    """What a step needs of an optimiser."""
+    """The interface of an optimiser that a step needs."""
 
     divides: bool
 
@@ -51,10 +51,10 @@ class Update(Protocol):
         """Drop all gradients."""
 
     def seed(self, seed: Tensor | None, total: Tensor) -> Tensor | None:
-        """Return what to back-propagate a total with, for a derivative of `seed`, or of 1."""
+        """Return the gradient to back-propagate a total with, for a derivative of seed, or of 1."""
 
     def unscale(self) -> None:
-        """Undo what `seed` multiplied by, before norms are taken."""
+        """Undo the factor of `seed`, before norms are taken."""
 
     def apply(self, factor: Number | None, weight: Number, verdict: Verdict) -> None:
         """Update the parameters from gradients times factor, unless the verdict holds it back."""
@@ -209,7 +209,7 @@ class OptimizerUpdate:
 
 
 def _explain(optimizer: Optimizer, error: Exception) -> None:
-    """Say what to do about an optimiser that wants more than gradients.
+    """Raise an error with a remedy for an optimiser that wants more than gradients.
 
     Raises:
         SettingError: if it wants a closure, or second derivatives.

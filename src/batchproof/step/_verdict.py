@@ -82,7 +82,7 @@ class Verdict:
         return self.on_host
 
     def check(self, *, tolerate_nonfinite: bool = False) -> None:
-        """Read on the host, and raise what is wrong.
+        """Read on the host, and raise the error, if any.
 
         Raises:
             NonFiniteError: if a loss or gradient is not finite and that is not tolerated.
@@ -92,13 +92,13 @@ class Verdict:
         if flags["miscounted"]:
             raise SettingError(
                 f"step {self.step}: the weights that count gave are not those of the loss's Means; "
-                'the gradient would be scaled wrongly. Mend count, or pass count="forward".'
+                'the gradient would be scaled wrongly. Fix count, or pass count="forward".'
             )
         if flags["nonfinite"] and not tolerate_nonfinite:
             raise self._nonfinite()
 
     def _nonfinite(self) -> BatchproofError:
-        after = "parameters were left as they were; nonfinite='skip' counts such steps instead."
+        after = "parameters are unchanged; nonfinite='skip' counts such steps instead."
         ranks = self.ranks()
         on = f" on {ranks}" if ranks else ""
         micro_batches = self.totals()
@@ -143,7 +143,7 @@ class Verdicts:
         self._pending: list[Verdict] = []
 
     def add(self, verdict: Verdict) -> None:
-        """Count a window, and raise what was wrong with it as soon as that is known."""
+        """Count a window, and raise its error as soon as that is known."""
         if not verdict.on_host:
             self.skipped = self.skipped + verdict.held()
             verdict.send()
@@ -153,11 +153,11 @@ class Verdicts:
             verdict.check(tolerate_nonfinite=self._tolerant)
 
     def check_arrived(self) -> None:
-        """Raise what was wrong with windows whose verdict is on the host by now."""
+        """Raise the errors of windows whose verdict is on the host by now."""
         while self._pending and self._pending[0].arrived():
             self._pending.pop(0).check(tolerate_nonfinite=self._tolerant)
 
     def check(self) -> None:
-        """Wait for every window, and raise what was wrong with the first that was."""
+        """Wait for every window, and raise the error of the first that had one."""
         while self._pending:
             self._pending.pop(0).check(tolerate_nonfinite=self._tolerant)

@@ -23,9 +23,9 @@ class Window(list[Batch]):
     """The micro-batches of one window on this rank.
 
     Attributes:
-        longest: how many micro-batches the rank with the most has in this window, where known.
+        longest: the number of micro-batches on the rank with the most in this window, where known.
         filled: the ranks that have any, where known.
-        drawn: how many of the loader's batches it has, or had before it was recut.
+        drawn: the number of the loader's batches that it has, or had before it was recut.
     """
 
     longest: int | None = None
@@ -34,14 +34,14 @@ class Window(list[Batch]):
 
 
 class Windows(Generic[Batch]):
-    """A loader cut into accumulation windows; each pass over it begins the loader anew.
+    """A loader cut into accumulation windows; each pass over it restarts the loader.
 
     It has a length where the loader has one: the number of windows of this rank's own batches.
 
     Args:
         loader: any iterable of batches.
         accumulate: micro-batches in a full window.
-        cut: what each window is recut by, or None.
+        cut: the function that recuts each window, or None.
         group: the ranks that take steps together.
     """
 
@@ -65,7 +65,7 @@ class Windows(Generic[Batch]):
         if self._used_up and batches is self._loader:
             raise SettingError(
                 f"the loader is a {type(self._loader).__name__}, which gives its batches once, and "
-                "was drawn from already; give windows a loader that begins anew, such as a "
+                "was drawn from already; give windows a loader that can restart, such as a "
                 "DataLoader or a list."
             )
         self._used_up = True
@@ -86,7 +86,7 @@ class Windows(Generic[Batch]):
 
     def _recut(self, window: list[Batch]) -> list[Batch]:
         assert self._cut is not None
-        # its micro-batches are no more those whose longest number the ranks agreed on
+        # the ranks agreed on the longest number of micro-batches before they were recut
         recut_window = Window(self._cut(window))
         recut_window.drawn = batches_drawn(window)
         recut_window.filled = window.filled if isinstance(window, Window) else None
@@ -124,7 +124,7 @@ def windows(
         loader has one.
 
     Raises:
-        SettingError: if accumulate or tokens is no whole number of at least 1, lengths come without
+        SettingError: if accumulate or tokens is not a whole number from 1, lengths come without
             tokens, or, while it is iterated, a loader is longer than it says or used up.
         DataError: while it is iterated, if a batch cannot be recut.
         RankError: while it is iterated, if ranks differ in accumulate.
@@ -147,7 +147,7 @@ def windows(
 
 
 def batches_drawn(window: list[Batch]) -> int:
-    """Return how many of the loader's batches a window took, on the rank that took most."""
+    """Return the number of the loader's batches that a window took, on the rank that took most."""
     return getattr(window, "drawn", None) or getattr(window, "longest", None) or len(window)
 
 

@@ -1,8 +1,8 @@
-"""A window over several ranks: what is sent, and how gradients come to be summed.
+"""A window over several ranks: its one collective, and the wrappers that sum gradients.
 
 Single     one process: nothing to send
-Many       several: the one collective of a window, and all that surrounds it
-Wrapper    how gradients come to be summed: bare, DDP, FSDP2
+Many       several: the one collective of a window, and everything around it
+Wrapper    the way gradients are summed: bare, DDP, FSDP2
 ranks_of   the one of these that fits a model
 """
 

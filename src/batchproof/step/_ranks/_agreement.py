@@ -1,4 +1,4 @@
-"""What ranks find out about each other before they train together, and refuse."""
+"""Checks that ranks may train together, before they do."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ _WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def describe(model: Any, parameters: Sequence[Tensor], *, values: bool) -> Iterator[str]:
-    """Yield a line a parameter: name, shape and dtype, and a digest of values where asked."""
+    """Yield a line per parameter: name, shape and dtype, and a digest of values where asked."""
     named: list[tuple[str, Tensor]] = [(f"parameter {i}", p) for i, p in enumerate(parameters)]
     if isinstance(model, nn.Module):
         named = list(model.named_parameters())
@@ -27,7 +27,7 @@ def describe(model: Any, parameters: Sequence[Tensor], *, values: bool) -> Itera
 
 
 def compare(group: Group, lines: Sequence[str]) -> None:
-    """Refuse to train together what is not the same; every rank calls it.
+    """Refuse ranks that do not train the same; every rank calls it.
 
     Raises:
         RankError: if two ranks differ; it shows the first line in which they do.
@@ -78,7 +78,7 @@ def expect_reduced(wrapper: Wrapper, parameters: Iterable[Tensor]) -> None:
     """Refuse an optimiser with parameters whose gradients the wrapper does not sum.
 
     Raises:
-        SettingError: if it has such.
+        SettingError: if it has any.
     """
     reduced = set(wrapper.reduced())
     apart = [p for p in parameters if p.requires_grad and p not in reduced]

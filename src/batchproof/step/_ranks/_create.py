@@ -1,4 +1,4 @@
-"""Which ranks a step is taken over, and how their gradients come to be summed."""
+"""The ranks that a step is taken over, and the wrapper that sums their gradients."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def ranks_of(
         model: in DistributedDataParallel, fully_shard, or bare.
         update: the optimiser's side.
         group: the process group, or None for the wrapper's, else the default one.
-        settings: what must be the same on every rank.
+        settings: the values that must be the same on every rank.
         counts: whether weights are counted before the backward pass.
         scaled: whether there is a scaler.
 

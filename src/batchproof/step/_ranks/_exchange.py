@@ -24,7 +24,7 @@ class Exchange:
 
     Attributes:
         layout: the terms and metrics of all ranks; None until they have met.
-        provisional: about what the terms weigh, for totals that are divided on the way.
+        provisional: the approximate weights of the terms, for totals that are divided on the way.
         marks: the sum of the marks of ranks whose loss was not finite in the last window.
         filled: the sums of the marks of ranks that had data in the last window.
     """
@@ -57,7 +57,7 @@ class Exchange:
     def meet(
         self, terms: Mapping[str, Mean], metrics: Mapping[str, Mean], micro_batches: int
     ) -> None:
-        """Learn the terms of all ranks, and about what they weigh, by one collective.
+        """Learn the terms of all ranks, and their approximate weights, by one collective.
 
         Raises:
             RankError: if ranks have different terms, metrics or units.
@@ -71,7 +71,7 @@ class Exchange:
         self._expect_counts()
 
     def meet_late(self, tally: Tally) -> None:
-        """Meet with what this rank has seen, where the ranks have not met yet."""
+        """Meet with this rank's pairs so far, if the ranks have not met yet."""
         if self.layout is None:
             self.meet(tally.terms(), tally.metrics(), 1)
 

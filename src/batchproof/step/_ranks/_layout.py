@@ -1,4 +1,4 @@
-"""What ranks send each other about a window, and in which order: agreed on once."""
+"""The numbers that ranks send each other about a window, in an order agreed on once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Layout:
 
     @classmethod
     def of(cls, terms: Mapping[str, Mean], metrics: Mapping[str, Mean]) -> "Layout":
-        """Return the layout of what a loss gave."""
+        """Return the layout of a loss's result."""
         return cls({k: m.unit for k, m in terms.items()}, {k: m.unit for k, m in metrics.items()})
 
     def expect(self, terms: Mapping[str, Mean], metrics: Mapping[str, Mean]) -> None:
@@ -105,7 +105,7 @@ def pack(numbers: Sequence[Number], device: torch.device) -> Tensor:
 
 
 def mark_of(rank: int, size: int) -> float:
-    """Return the number by whose sum over ranks ranks_named knows which of them sent it.
+    """Return a rank's mark; from the sum of marks ranks_named finds the ranks that sent one.
 
     Up to 53 ranks each has a bit. Beyond, each sends size ** 2 + rank: the sum of c of them is
     c size ** 2 + (sum of their ranks), where the second part is below size ** 2. It is a whole
@@ -115,9 +115,9 @@ def mark_of(rank: int, size: int) -> float:
 
 
 def marked(rank: int, size: int) -> list[float]:
-    """Return the numbers by whose sums over ranks ranks_in knows which of them sent them.
+    """Return a rank's marks; from the sums of marks ranks_in finds the ranks that sent them.
 
-    A bit a rank, in as many numbers as they need.
+    Each rank has a bit, in as many numbers as needed.
 
     Example:
         >>> marked(1, 3)

@@ -14,8 +14,8 @@ order of collectives is the same on every rank, with or without data:
     last backward     the wrapper's own: buckets, shards
     take over         buffers, where some rank had no data
 
-Each rank counts how far it has come: with each window, each pass through the model, each loss, and
-once it only waits for the others. When a collective fails, the one that has come least far is late.
+Each rank counts its progress: with each window, each pass through the model, each loss, and once it
+only waits for the others. When a collective fails, the rank with the least progress is late.
 """
 
 import math
@@ -50,8 +50,8 @@ class Passes:
 
     Attributes:
         loss: the loss function; one that refuses where backward(mean) is called pass by pass.
-        expected: how many passes are to be made; None where they are made pass by pass.
-        made: how many were.
+        expected: the number of passes to make; None where they are made pass by pass.
+        made: the number of passes made so far.
         filled: the ranks that have data in this window, where the window knows.
     """
 
@@ -70,9 +70,9 @@ class Many:
     """Ranks that take steps together.
 
     Args:
-        wrapper: how their gradients come to be summed.
-        model: what the loss is given: in its wrapper.
-        description: what must be the same on every rank, line by line.
+        wrapper: the wrapper that sums their gradients.
+        model: the model given to the loss, in its wrapper.
+        description: lines that must be the same on every rank.
         update: the optimiser's side, whose parameters must all be reduced.
         counts: whether each term's weight is counted before the backward pass.
         scaled: whether a scaler wants totals divided on the way.
@@ -152,16 +152,16 @@ class Many:
             yield batch
 
     def plain(self, model: Any) -> Any:
-        """Return what can be run over data without taking part in collectives, where there is."""
+        """Return a model that runs without taking part in collectives, if there is one."""
         return self._wrapper.inner(model)
 
     def further(self, batches: Sequence[Any]) -> Sequence[Any]:
-        """Return what to run the model over besides, so that every rank runs it as often."""
+        """Return further micro-batches to run, so that every rank runs the model as often."""
         self._passes.expected = self._wrapper.rounds(batches)
         return self._wrapper.padding(self._passes.expected - len(batches))
 
     def join(self, tally: Tally, pairs: Pairs, micro_batches: int) -> None:
-        """Settle, for one micro-batch's backward pass, what all ranks have to know.
+        """Exchange what all ranks need to know before one micro-batch's backward pass.
 
         Raises:
             RankError: if ranks have different terms, metrics or units.
@@ -184,7 +184,7 @@ class Many:
             self._send_before_the_last(tally)
 
     def complete(self, tally: Tally) -> None:
-        """Take part in whatever passes are left, and in the reduction."""
+        """Take part in the remaining passes, and in the reduction."""
         if self._passes.expected is None:
             # passes were made by the caller, one by one
             self._watch.arrive()
@@ -225,19 +225,19 @@ class Many:
         return terms, metrics, number(last.sqrt()) if self._wrapper.sharded else norm
 
     def suspects(self) -> Callable[[], str]:
-        """Return what names the ranks whose loss was not finite in this window, when called."""
+        """Return a function that names the ranks whose loss was not finite in this window."""
         marks, size = self._exchange.marks, self._group.size
         return lambda: ranks_named(marks, size)
 
     def failed(self, error: BaseException) -> None:
-        """Tell the other ranks why this one ends, or find out which of them is the cause.
+        """Report to the other ranks why this one ends, or find the rank that is the cause.
 
         Raises:
             RankError: if another rank is.
         """
         self._leave()
         if isinstance(error, NonFiniteError | RankError):
-            # these every rank raises alike
+            # every rank raises these alike
             return
         if is_broken_collective(error):
             raise self._watch.explain(error) from error
@@ -255,7 +255,7 @@ class Many:
 
 
 def _missing(passes: Passes, wrapper: Wrapper) -> int:
-    """Return how many passes are left to make."""
+    """Return the number of passes left to make."""
     if passes.expected is not None:
         return passes.expected - passes.made
     if isinstance(wrapper, Unwrapped):
@@ -273,7 +273,7 @@ def _entered(wrapper: Wrapper, model: Any) -> list[nn.Module]:
     """Return the modules in whose forward pass ranks may wait for each other."""
     if isinstance(wrapper, Unwrapped) or not isinstance(model, nn.Module):
         return []
-    # a hook on what is compiled would be compiled, too
+    # a hook on a compiled module would be compiled, too
     shards = [m for m in model.modules() if is_sharded(m) and m._compiled_call_impl is None]  # noqa: SLF001
     return [model, *(m for m in shards if m is not model and not hasattr(model, "_orig_mod"))]
 

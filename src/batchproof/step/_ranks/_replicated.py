@@ -21,7 +21,7 @@ from batchproof.step._ranks._zero_forward import (
 
 # states of hooks that keep a part of one window's gradients for the next, or stop to reduce
 _CARRYING = ("PowerSGDState", "PostLocalSGDState")
-# what DDP is told before a window; any pass through it replaces this by a flag of its own
+# DDP's flag before a window; any pass through it replaces this by a flag of its own
 _FRESH = 1
 
 
@@ -48,7 +48,7 @@ class Replicated:
         return self.model.module
 
     def padding(self, missing: int) -> Sequence[Any]:
-        """Return nothing: what is run uncounted is the inner module."""
+        """Return nothing: the inner module is the one that runs uncounted."""
         del missing
         return ()
 
@@ -71,7 +71,7 @@ class Replicated:
             self.model.require_forward_param_sync = True
 
     def rounds(self, batches: Sequence[Any]) -> int:
-        """Return as many as there are micro-batches, and at least one."""
+        """Return the number of micro-batches, and at least one."""
         return max(1, len(batches))
 
     def synchronise(self, *, on: bool) -> None:

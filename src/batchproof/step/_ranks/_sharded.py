@@ -44,7 +44,7 @@ class Sharded:
         return [self._spare] * missing
 
     def shares(self) -> int:
-        """Return on how many ranks each shard lies."""
+        """Return the number of ranks that hold each shard."""
         if self._shares:
             return self._shares
         parameter: Any = self.reduced()[0]
@@ -67,7 +67,7 @@ class Sharded:
         self.synchronise(on=True)
 
     def rounds(self, batches: Sequence[Any]) -> int:
-        """Return how many the rank with the most micro-batches makes.
+        """Return the number of micro-batches on the rank with the most.
 
         A window of `batchproof.windows` over a loader with a length knows it; else ranks ask
         each other, which waits for the device.
@@ -122,7 +122,7 @@ class Sharded:
 def _tree_of_zeros(module: nn.Module, seeds: list[float]) -> Callable[..., list[Tensor]]:
     """Return a forward that touches a sharded module's own parameters, then those inside it.
 
-    What is all frozen hands on what it was given.
+    A module whose parameters are all frozen returns its input unchanged.
     """
     own, inside = _own(module)
 

@@ -1,4 +1,4 @@
-"""One process: every method does nothing, or gives back what it got."""
+"""One process: every method does nothing, or returns its argument."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ class Single:
 
     Attributes:
         alone: True.
-        divisor: what a wrapper multiplies the sum of the ranks' gradients by: 1.
+        divisor: the factor of a wrapper on the sum of the ranks' gradients: 1.
     """
 
     alone = True
@@ -37,7 +37,7 @@ class Single:
         return model
 
     def further(self, batches: Sequence[Any]) -> Sequence[Any]:
-        """Return no micro-batches besides one's own."""
+        """Return no further micro-batches."""
         del batches
         return ()
 
@@ -68,7 +68,7 @@ class Single:
         return tally.terms(), tally.metrics(), norm
 
     def suspects(self) -> Callable[[], str]:
-        """Return what names no rank."""
+        """Return a function that names no rank."""
         return str
 
     def failed(self, error: BaseException) -> None:

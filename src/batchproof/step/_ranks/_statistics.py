@@ -2,7 +2,7 @@
 
 A rank without data passes nothing through its layers, so its running means stay behind. Where it
 is the one whose buffers DistributedDataParallel broadcasts, or that is saved, those of the others
-would be lost. So it takes over the buffers of the first rank that had data, as torch's join does.
+would be lost. So it copies the buffers of the lowest rank that had data, as torch's join does.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from batchproof.step._ranks._layout import ranks_in
 def share_statistics(
     group: Group, model: Any, filled: Sequence[int] | None, marks: Sequence[Number]
 ) -> None:
-    """Give ranks that had no data the statistics of the first that had; every rank calls it.
+    """Give ranks without data the statistics of the lowest rank with data; every rank calls it.
 
     Args:
         group: the ranks.
@@ -49,7 +49,7 @@ def statistics_of(model: Any) -> list[Tensor]:
 
 
 def take_over(group: Group, buffers: Sequence[Tensor], filled: Sequence[int]) -> None:
-    """Give ranks that had no data the buffers of the first that had; every rank calls it.
+    """Give ranks without data the buffers of the lowest rank with data; every rank calls it.
 
     Args:
         group: the ranks.

@@ -49,7 +49,7 @@ class Unwrapped:
         """Do nothing."""
 
     def rounds(self, batches: Sequence[Any]) -> int:
-        """Return as many as there are micro-batches."""
+        """Return the number of micro-batches."""
         return len(batches)
 
     def synchronise(self, *, on: bool) -> None:
@@ -104,7 +104,7 @@ class Unwrapped:
         if grad is None:
             nothing = torch.empty((1, 0), dtype=torch.long, device=parameter.device)
             values = parameter.new_empty((0, *parameter.shape[1:]))
-            # said, for torch remarks on it where it is not
+            # given explicitly, since torch warns where it is not
             grad = torch.sparse_coo_tensor(nothing, values, parameter.shape, check_invariants=False)
         grad = grad.coalesce()
         distributed.all_reduce(grad, group=self.group.process_group)

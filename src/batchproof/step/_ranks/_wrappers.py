@@ -1,6 +1,6 @@
-"""How the gradients of several ranks come to be summed.
+"""The wrappers that sum the gradients of several ranks.
 
-What each wrapper makes of the sum:
+The sum under each wrapper:
 
 bare model     nobody sums: the step does, in buckets, when the last backward is done
 DDP            sums while the last micro-batch's backward runs, and averages: 1 / world
@@ -18,20 +18,20 @@ from batchproof.ranks import Group
 
 @runtime_checkable
 class Wrapper(Protocol):
-    """What a window needs of the wrapper around a model."""
+    """The interface of the wrapper around a model that a window needs."""
 
     name: str
     group: Group
     sharded: bool
 
     def inner(self, model: Any) -> Any:
-        """Return what can be run over data without taking part in collectives, where there is."""
+        """Return a model that runs without taking part in collectives, if there is one."""
 
     def padding(self, missing: int) -> Sequence[Any]:
-        """Return what to run the model over besides, for other ranks to go on."""
+        """Return further micro-batches to run the model over, so that other ranks can continue."""
 
     def shares(self) -> int:
-        """Return on how many ranks each gradient that this one holds lies, all counted."""
+        """Return the number of ranks that hold each gradient of this one, itself included."""
 
     def reduced(self) -> list[Tensor]:
         """Return the parameters whose gradients are summed over ranks."""
@@ -40,10 +40,10 @@ class Wrapper(Protocol):
         """Prepare for a window."""
 
     def end(self) -> None:
-        """Leave the wrapper as it was before the window, also after an error."""
+        """Restore the wrapper to its state before the window, also after an error."""
 
     def rounds(self, batches: Sequence[Any]) -> int:
-        """Return how many backward passes this rank makes in this window."""
+        """Return the number of backward passes that this rank makes in this window."""
 
     def synchronise(self, *, on: bool) -> None:
         """Have the next pass reduce gradients, or only gather them."""
@@ -52,7 +52,7 @@ class Wrapper(Protocol):
         """Return a pass that adds nothing, for a rank without a micro-batch."""
 
     def probe(self, seed: float) -> Tensor:
-        """Back-propagate seed to one element, and return what this rank then holds of it."""
+        """Back-propagate seed to one element, and return this rank's part of the gradient."""
 
     def reduce(self) -> None:
         """Sum gradients over ranks, where the backward pass has not."""
