@@ -1,4 +1,4 @@
-"""A meter that is saved and loaded goes on to the very same bits."""
+"""A meter that is saved and loaded continues to the very same bits."""
 
 import copy
 import io

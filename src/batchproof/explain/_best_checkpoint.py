@@ -1,8 +1,8 @@
 """Topic best-checkpoint: what is kept (a copy or a reference), and by which number it is chosen.
 
-A state_dict holds the parameters themselves. `best = model.state_dict()` is a name for what the
-optimiser goes on changing in place; at the end it holds the last epoch. Here the same happens live
-to a list that an optimiser changes in place.
+A state_dict holds the parameters themselves. `best = model.state_dict()` refers to the tensors
+that the optimiser keeps changing in place; at the end it holds the last epoch. Here the
+same happens live to a list that an optimiser changes in place.
 """
 
 import copy

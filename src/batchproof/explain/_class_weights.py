@@ -76,14 +76,14 @@ def class_weights(
 
 
 def _usual(samples: list[Sample], size: int) -> float:
-    """Return what averaging torch's weighted mean of each batch, by batch size, gives."""
+    """Return the average, by batch size, of torch's weighted mean of each batch."""
     return math.fsum(
         share * x for share, (_, x) in zip(_weights(samples, size), samples, strict=True)
     )
 
 
 def _weights(samples: list[Sample], size: int) -> list[float]:
-    """Return what each sample's loss is multiplied by when batches are averaged by their size."""
+    """Return the factor of each sample's loss when batches are averaged by their size."""
     shares: list[float] = []
     counted = 0
     for start in range(0, len(samples), size):

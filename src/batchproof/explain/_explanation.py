@@ -1,4 +1,4 @@
-"""What a topic returns: a verdict, the steps to it, and the numbers, in any of three forms."""
+"""The result of a topic: a verdict, the steps to it, and the numbers, in any of three forms."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ class Explanation:
         title: its question.
         verdict: the answer, in one sentence, with numbers.
         parts: the way to it: text, formulae, tables, pictures.
-        numbers: what was computed, by name, as it is (not rounded).
+        numbers: the computed values by name, not rounded.
 
     Example:
         >>> from batchproof import explain

@@ -25,7 +25,7 @@ OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an optimiser is given, and the norm its gradient is clipped at.
+    """The settings of an optimiser, and the norm at which its gradient is clipped.
 
     Attributes:
         lr: learning rate.
@@ -58,7 +58,7 @@ def equivalent_settings(
 
     Args:
         optimizer: of torch.optim; "momentum" is SGD with momentum.
-        factor: what the loss is multiplied by, above 0.
+        factor: the factor on the loss, above 0.
         lr: learning rate so far.
         weight_decay: so far.
         eps: so far; of no use to SGD.

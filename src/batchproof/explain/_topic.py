@@ -1,4 +1,4 @@
-"""A topic is a function; its options are read off its signature.
+"""A topic is a function; its options are read from its signature.
 
 The type, the default and the help of an option are written once, where the function takes it:
 

@@ -95,7 +95,7 @@ def same_length(**named: Sized) -> None:
 
 
 def cut(values: Sequence[float], size: int) -> list[tuple[float, ...]]:
-    """Return the values in batches of a size, the last one as short as it must be."""
+    """Return the values in batches of a size; the last one may be shorter."""
     return [tuple(values[start : start + size]) for start in range(0, len(values), size)]
 
 

@@ -1,6 +1,6 @@
-"""What a meter holds: its sums, and the pairs that are not folded in yet.
+"""The state of a meter: its sums, and the pairs that are not folded in yet.
 
-Adding goes without a lock, since it only appends to the buffer. Whoever folds, reads or changes the
+Adding needs no lock, since it only appends to the buffer. A thread that folds, reads or changes the
 sums holds the lock, so that several threads may add to one meter and read it.
 """
 
@@ -22,11 +22,11 @@ class Accumulator:
 
     Args:
         groups: the number of groups of its breakdown; None without one.
-        room: how many numbers are buffered before they are folded.
+        room: the number of numbers that are buffered before they are folded.
 
     Attributes:
-        ready: the unit that is added without looking twice; None where there is more to look at.
-        room: how many numbers are still buffered before the next fold.
+        ready: the unit that is added without further checks; None where they are needed.
+        room: the number of numbers that are still buffered before the next fold.
         append: takes an entry of the buffer, in one operation.
         synced: whether the sums are those of all ranks.
     """
@@ -110,7 +110,7 @@ class Accumulator:
             return Part(self._sums.fold(pairs), self.unit, pooled)
 
     def part(self) -> Part | None:
-        """Return what is held, for another meter; None where it is nothing.
+        """Return the content, for another meter; None if there is none.
 
         Raises:
             SettingError: if it is that of all ranks.
@@ -125,7 +125,7 @@ class Accumulator:
             return None if self.unit is None else self.read()
 
     def take(self, part: Part) -> None:
-        """Hold what another meter holds besides.
+        """Add the content of another meter.
 
         Raises:
             UnitError: if it is of another unit.
@@ -143,7 +143,7 @@ class Accumulator:
             self._pooled = self._pooled or part.pooled
 
     def become(self, parts: Sequence[Part]) -> None:
-        """Hold the sums of all ranks in place of what was held."""
+        """Replace the content by the sums of all ranks."""
         with self.lock:
             device = None if self._sums is None else self._sums.hi.device
             self.clear()
@@ -165,7 +165,7 @@ class Accumulator:
             }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Hold what state gave."""
+        """Load the result of state."""
         with self.lock:
             self.clear()
             self.unit, self._pooled = state["unit"], state["pooled"]

@@ -1,7 +1,7 @@
 """Pairs that were added and not folded yet, from any thread.
 
-Adding appends one entry to a list, which is one operation that no other thread can come between.
-Nothing else is changed by it: an entry knows by itself how often its tensors had been written to.
+Adding appends one entry to a list, which is one operation that no other thread can interrupt. It
+changes nothing else: an entry holds the number of writes to its tensors so far.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Buffer:
         """
         entries = self.entries[:]
         pairs = _pairs(entries)
-        # what other threads add meanwhile comes after these, and stays
+        # entries that other threads add meanwhile come after these, and stay
         del self.entries[: len(entries)]
         return pairs
 
@@ -55,7 +55,7 @@ class Buffer:
         return [[entry[0] for entry in entries], [entry[1] for entry in entries], groups]
 
     def load(self, state: Sequence[Sequence[Tensor]]) -> None:
-        """Hold what state gave."""
+        """Load the result of state."""
         totals, weights, groups = state
         self.entries.clear()
         for number, (total, weight) in enumerate(zip(totals, weights, strict=True)):
@@ -77,7 +77,7 @@ def _pairs(entries: Sequence[Entry]) -> Pairs:
 
 
 def _writes(tensors: Sequence[Tensor]) -> int:
-    """Return how often tensors were written to, in all; inference tensors do not count it."""
+    """Return the number of writes to tensors; inference tensors do not count theirs."""
     try:
         return sum(map(_VERSION, tensors))
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""What a pass over data says, as numbers on the host: the mean, and how well it is known."""
+"""The result of a pass over data, as numbers on the host: the mean and its standard error."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from batchproof.meter._sums import (
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over a pass over data, with what tells how well it is known.
+    """A mean over a pass over data, with its standard error where that is known.
 
     The standard error is that of a ratio of sums over n independent samples,
 
@@ -28,9 +28,9 @@ class Estimate:
     Attributes:
         value: the mean, L = sum of totals / sum of weights; NaN for a group without weight.
         weight: the sum of weights.
-        samples: how many samples have something that counts; None where pairs came pooled.
+        samples: the number of samples with something that counts; None where pairs came pooled.
         standard_error: of value; None where pairs came pooled, or for fewer than two samples.
-        mean_of_batch_means: what a loop that averages the means of its batches would print.
+        mean_of_batch_means: the number that a loop averaging the means of its batches would print.
         unit: what the mean is a mean of.
         groups: the same for each group, by name.
         terms: the same for each term of an objective, by name.
@@ -84,7 +84,7 @@ class Column:
     def estimate(
         self, unit: Unit, *, pooled: bool, groups: Mapping[str, Estimate] | None = None
     ) -> Estimate:
-        """Return the estimate that these sums give."""
+        """Return the estimate from these sums."""
         weight = self._sum(WEIGHT)
         value = _divided(self._sum(TOTAL), weight)
         return Estimate(

@@ -29,8 +29,8 @@ class Meter:
     """The mean over a pass over data, exact however the data is cut.
 
     Pairs are kept as they come and folded every so many into sums on their device, in float64 or,
-    where there is none, in compensated float32. Adding reads nothing on the host and speaks to no
-    other rank; estimate reads once, sync speaks once.
+    where there is none, in compensated float32. Adding reads nothing on the host and sends nothing
+    to other ranks; estimate reads once, sync communicates once.
 
     Args:
         by: the groups of a breakdown: their number, or their names.
@@ -62,8 +62,8 @@ class Meter:
 
         Args:
             mean: one pair a sample, or one pooled pair, which leaves no standard error.
-            by: the group of each pair, of the shape of mean.total; an index that is no group is
-                found by estimate.
+            by: the group of each pair, of the shape of mean.total; an index that is not a group is
+            refused by estimate.
 
         Raises:
             UnitError: if the mean is of another unit than those before.
@@ -86,10 +86,10 @@ class Meter:
         try:
             writes = total._version + weight._version  # noqa: SLF001
         except RuntimeError:
-            # inference tensors do not count what is written to them
+            # inference tensors do not count writes
             total, weight = total.clone(), weight.clone()
             writes = 0
-        # one append, so that no other thread comes between what belongs together
+        # one append, so that no other thread can separate the parts of an entry
         held.append((total, weight, writes, by))
         held.room -= ROOM_OF_A_PAIR + total.numel()
         if held.room <= 0:
@@ -107,7 +107,7 @@ class Meter:
         return Mean(total, weight, unit)
 
     def estimate(self) -> Estimate:
-        """Return the mean and how well it is known, by one read on the host.
+        """Return the mean and its standard error, by one read on the host.
 
         Raises:
             EmptyMeanError: if nothing was added, or all of it has weight 0.
@@ -137,7 +137,7 @@ class Meter:
         return estimate
 
     def merge(self, other: "Meter") -> "Meter":
-        """Add all that another meter holds, which stays as it is.
+        """Add the content of another meter, which stays unchanged.
 
         Returns:
             This meter.
@@ -179,13 +179,13 @@ class Meter:
     def state_dict(self) -> dict[str, Any]:
         """Return all of it as plain tensors and numbers, with the pairs not folded in yet.
 
-        A meter that is loaded from it goes on to the very same bits.
+        A meter that is loaded from it continues to the very same bits.
         """
         groups = list(self._names) if self._names is not None else None
         return {"groups": groups, **self._held.state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load what state_dict gave.
+        """Load the result of state_dict.
 
         Raises:
             CheckpointError: if it is that of a meter with other groups.
@@ -221,7 +221,7 @@ class Meter:
 
 
 def _what_to_add(given: object) -> str:
-    """Return what to say of something that is no Mean."""
+    """Return the error message for an argument that is not a Mean."""
     name = type(given).__name__
     if hasattr(given, "loss") and isinstance(given.loss, Mean):
         remedy = "Add its loss, and its terms and metrics to meters of their own: add(result.loss)."

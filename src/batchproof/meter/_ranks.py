@@ -1,6 +1,6 @@
-"""What all ranks hold, by one collective, though a rank may hold nothing and know no names.
+"""The sums of all ranks, by one collective, even if a rank has none and knows no names.
 
-Each rank sends bytes of one fixed size: how many are meant, a header in JSON that says which sums
+Each rank sends bytes of one fixed size: how many are used, a header in JSON that says which sums
 follow, and the sums as float64. Only where a rank has more than fits do all send the rest.
 """
 
@@ -25,7 +25,7 @@ _LENGTHS = struct.Struct("<qq")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """What one meter holds: its sums, the unit they are of, and whether any pair came pooled."""
+    """The content of one meter: its sums, their unit, and whether any pair came pooled."""
 
     sums: Sums
     unit: Unit
@@ -35,7 +35,7 @@ class Part:
 def gather(
     parts: Mapping[str, Part], group: distributed.ProcessGroup | None
 ) -> dict[str, list[Part]]:
-    """Return what ranks hold under each name, in the order of ranks; one collective.
+    """Return the sums of ranks under each name, in the order of ranks, by one collective.
 
     Raises:
         UnitError: if their units differ.
@@ -82,7 +82,7 @@ def _all_gather(
 
 def _encoded(parts: Mapping[str, Part], device: torch.device) -> UInt8[Tensor, " bytes"]:
     header = json.dumps([[n, p.unit, p.pooled, p.sums.groups] for n, p in parts.items()]).encode()
-    # float64 stands at multiples of its size
+    # float64 is aligned to multiples of its size
     header += b" " * (-len(header) % 8)
     sums = [part.sums.pack().to(device, torch.float64) for part in parts.values()]
     payload = torch.cat(sums) if sums else torch.empty(0, dtype=torch.float64, device=device)

@@ -65,8 +65,8 @@ class Sums:
 
     Attributes:
         hi: the sums, rounded; a row for each of TOTAL to WW.
-        lo: what rounding left over.
-        ratio: what the residuals of the moments are around.
+        lo: the rounding errors of hi.
+        ratio: the ratio l around which residuals are taken.
         extremes: the smallest and the largest group index seen.
     """
 
@@ -93,12 +93,12 @@ class Sums:
 
     @staticmethod
     def size(groups: int) -> int:
-        """Return how many numbers pack makes."""
+        """Return the length of a packed tensor."""
         return 17 * (groups + 1) + 2
 
     @classmethod
     def unpack(cls, packed: Float[Tensor, " numbers"]) -> "Sums":
-        """Return what pack made."""
+        """Return the sums of a packed tensor."""
         columns = (len(packed) - 2) // 17
         hi, lo, ratio, extremes = torch.split(packed, [8 * columns, 8 * columns, columns, 2])
         return cls(hi.view(8, columns), lo.view(8, columns), ratio, extremes)
@@ -108,7 +108,7 @@ class Sums:
         return Sums.unpack(self.pack().to(device, exact_dtype(device)))
 
     def merge(self, other: "Sums") -> "Sums":
-        """Return the sums over what is in either."""
+        """Return the sums over the pairs of both."""
         plain = _add(self.hi[:PLAIN], self.lo[:PLAIN], other.hi[:PLAIN], other.lo[:PLAIN])
         ratio = _ratio(plain[0])
         left, right = self.moments_around(ratio), other.moments_around(ratio)
@@ -221,7 +221,7 @@ class _Chunk:
         )
 
     def _counted(self) -> Tensor:
-        # a sample with the pair (0, 0) has nothing that counts
+        # no element counts of a sample with the pair (0, 0)
         return torch.logical_or(self.x, self.w)
 
     def _bucket(self) -> Tensor:

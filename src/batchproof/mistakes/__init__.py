@@ -6,8 +6,8 @@ here.
 
 CATALOGUE    every mistake, by name
 Mistake      its name, code, group, sentence, remedies and page
-mistake      the one of a name, or an error that lists the names nearest to it
-GROUPS       what the groups are called, in the order in which they are shown
+mistake      the mistake of a name, or an error that lists the nearest names
+GROUPS       the titles of the groups, in the order in which they are shown
 """
 
 from batchproof.mistakes._catalogue import CATALOGUE, mistake
