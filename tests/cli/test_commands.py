@@ -97,7 +97,7 @@ def test_a_run_is_trained_evaluated_gone_on_with_and_reported(batchproof, tmp_pa
     further = batchproof("train", "tabular_weighted", "--resume", "--max-steps", 50)
     assert further.status == 0
     assert "resuming runs/tabular_weighted from step 40" in further.err
-    # an end that is given when a run goes on stands in place of both that it was begun with
+    # an end that is given when a run is resumed replaces both that it was begun with
     further = batchproof("train", "tabular_weighted", "--resume", "--epochs", 2)
     assert "from step 50" in further.err
     assert "epoch 2/2" in further.err

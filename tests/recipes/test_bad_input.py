@@ -180,7 +180,7 @@ def test_a_corrupt_checkpoint_is_named(refused, run):
 def test_going_on_with_other_settings_is_refused_and_named(refused, run, options, sentence):
     line = refused("train", "tabular_weighted", "--out", run, "--resume", *options)
     assert sentence in line
-    assert f"leave {options[0]} out, or train anew with another --out." in line
+    assert f"leave {options[0]} out, or start a new run with --out." in line
 
 
 def test_an_unusable_run_folder_is_refused_before_anything_is_read(refused, tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ def test_a_rank_that_is_killed_is_named_by_every_other(tmp_path):
     statuses, errors = errors_of(tmp_path, 3, "one_is_killed")
     assert statuses[1] == -9
     for rank in (0, 2):
-        assert errors[rank].startswith("RankError: rank 1 ended without an error")
+        assert errors[rank].startswith("RankError: rank 1 is gone without an error")
 
 
 @ranks

@@ -52,7 +52,7 @@ def best_checkpoint(
             _picture(validation, last_batch, kept),
             *_choices(validation, kept),
             Code(
-                "best = model.state_dict()                  # wrong: goes on changing\n"
+                "best = model.state_dict()                  # wrong: keeps changing\n"
                 "best = copy.deepcopy(model.state_dict())   # right: epoch's own weights"
             ),
             Text(

@@ -1,7 +1,7 @@
 """The processes that train together; only this package asks torch.distributed which one this is.
 
 distributed_group   join the process group that the environment describes, and leave it
-Place, place_of     this process's rank, local rank and world size; read off an environment
+Place, place_of     this process's rank, local rank and world size; read from an environment
 rank, world_size    this process's rank, and the number of ranks; 0 and 1 without ranks
 in_a_group          whether several ranks work together
 is_first            whether this process is rank 0, which writes what all ranks share

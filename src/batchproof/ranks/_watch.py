@@ -157,7 +157,7 @@ class Watch:
         least = min(places.values())
         late = [rank for rank, place in places.items() if place == least < max(places.values())]
         if gone:
-            text = f"{_listed(gone)} ended without an error"
+            text = f"{_listed(gone)} is gone without an error"
         elif late:
             text = f"{_listed(late)} is alive but did not join within the group's time limit"
         else:

@@ -168,7 +168,7 @@ def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: 
     if record["recipe"] != recipe:
         raise CheckpointError(
             f"the run in {folder} was trained by {record['recipe']}, not by {recipe}; resume it "
-            "with that, or train anew with another --out."
+            "with that, or start a new run with another --out."
         )
     options = options_by_name(main)
     recorded = _recorded(main, record, folder)
@@ -180,7 +180,7 @@ def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: 
             flag = options[name].flag
             raise CheckpointError(
                 f"{flag} is {values[name]} but the run in {folder} was begun with "
-                f"{recorded[name]}; leave {flag} out, or train anew with another --out."
+                f"{recorded[name]}; leave {flag} out, or start a new run with --out."
             )
     if record["loggers"] and not values["logger"]:
         loggers = " ".join(f"--logger {name}" for name in record["loggers"])

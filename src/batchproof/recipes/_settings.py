@@ -80,7 +80,7 @@ class Settings:
         Path | None,
         Metavar("RUN"),
         Role.COMMAND,
-        "run folder, made anew; without it runs/RECIPE, runs/RECIPE-2 ...",
+        "new run folder; by default runs/RECIPE, runs/RECIPE-2 ...",
     ] = None
     epochs: Annotated[int | None, Metavar("N"), Role.LIMIT, "passes over the training data"] = None
     max_steps: Annotated[
@@ -195,8 +195,8 @@ class Settings:
         if asked > scheduled:
             raise CheckpointError(
                 f"the run in {self.out} was begun with a learning rate whose schedule ends at step "
-                f"{scheduled}, before step {asked}; leave --epochs and --max-steps out, or train "
-                "anew with another --out."
+                f"{scheduled}, before step {asked}; leave --epochs and --max-steps out, or start "
+                "a new run with another --out."
             )
         return scheduled
 
