@@ -213,7 +213,7 @@ def test_a_run_of_a_script_asks_for_the_script(refused, run):
     config["info"]["recipe"] = "/home/me/mine.py"
     (run / "config.json").write_text(json.dumps(config))
     line = refused("evaluate", run)
-    assert "was trained by the script /home/me/mine.py; give it to run it: --script" in line
+    assert "was trained by the script /home/me/mine.py; to run it, give --script" in line
 
 
 def test_evaluating_what_is_no_run_is_refused(refused, tmp_path):

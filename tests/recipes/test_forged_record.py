@@ -99,7 +99,7 @@ WRONG = [
     ("settings", [], "was not trained by a recipe"),
     ("options", None, "was not trained by a recipe"),
     ("recipe", 7, "was not trained by a recipe"),
-    ("recipe", "\x1b[31mred", r"trained by the script \x1b[31mred; name it"),
+    ("recipe", "\x1b[31mred", r"trained by the script \x1b[31mred; to run it"),
 ]
 
 

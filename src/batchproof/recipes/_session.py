@@ -150,7 +150,7 @@ def evaluate_run(
         module = load(recipe)
     else:
         raise SettingError(
-            f"{run} was trained by the script {recipe}; give it to run it: --script {recipe}"
+            f"{run} was trained by the script {recipe}; to run it, give --script {recipe}"
         )
     values = _defaults(module.main) | _recorded(module.main, record, run)
     values |= {"out": run, "evaluate": True, "device": device}
