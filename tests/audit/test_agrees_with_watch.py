@@ -26,6 +26,7 @@ UNSEEN = {
     "num_nominal_batch_size",
     "num_sampler_repeats",
     "num_sampler_repeats_regression",
+    "num_tokens_by_batches",
     "num_validation_by_last_batch",
 }
 # one thing by two names: a short window with the full divisor is a leftover window to audit; the
