@@ -18,7 +18,13 @@ def fixed(text, folder):
     return (files[0].after.decode() if files else text), left
 
 
-@pytest.mark.parametrize("name", ["graph_kept", "best_by_reference", "clipped_before_unscale"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("graph_kept", "best_by_reference", "clipped_before_unscale"),
+        *("mean_of_batch_means", "wrong_divisor", "padding_counted"),
+    ],
+)
 def test_a_corpus_that_was_fixed_parses_and_has_nothing_left_to_fix(name, tmp_path):
     text = (CORPUS / f"{name}.py").read_text()
     after, left = fixed(text, tmp_path)

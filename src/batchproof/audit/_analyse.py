@@ -72,14 +72,14 @@ def analyse(source: Source, path: str, project: Project | None = None) -> list[F
             for report in find(trace):
                 if report.event.module is not trace.module:
                     continue
-                finding = _finding(name, report, source, path)
+                finding = _finding(name, report, trace, source, path)
                 key = name, finding.line, finding.column
                 if key not in found or (found[key].grade, finding.grade) == ("likely", "sure"):
                     found[key] = finding
     return sorted(found.values(), key=lambda f: (f.line, f.column, f.name))
 
 
-def _finding(name: str, report: Report, file: Source, path: str) -> Finding:
+def _finding(name: str, report: Report, trace: Trace, file: Source, path: str) -> Finding:
     known = mistake(name)
     node = report.node or report.event.node
     line, column, end_line, end_column = file.span(node)
@@ -97,5 +97,5 @@ def _finding(name: str, report: Report, file: Source, path: str) -> Finding:
         report.meant,
         report.evidence,
         report.remedy or known.remedy.code,
-        report.fix or repair(name, node, report.remedy, file),
+        report.fix or repair(name, report, trace, file),
     )

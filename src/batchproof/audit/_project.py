@@ -58,6 +58,13 @@ class Source:
             self.column(end_line, start if end is None else end),
         )
 
+    def scope(self, node: ast.AST) -> ast.AST:
+        """Return the innermost function around a node, or the whole tree."""
+        kinds = ast.FunctionDef | ast.AsyncFunctionDef
+        functions = [n for n in ast.walk(self.tree) if isinstance(n, kinds)]
+        around = [f for f in functions if node in ast.walk(f)]
+        return around[-1] if around else self.tree
+
 
 class Project:
     """A folder whose files may import each other.

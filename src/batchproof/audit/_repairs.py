@@ -2,19 +2,24 @@
 
 import ast
 
+from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._finding import Edit, Fix
+from batchproof.audit._masked_means import divided_by_mask
 from batchproof.audit._project import Source
+from batchproof.audit._reports import Report
+from batchproof.audit._weighted_sums import weighted
 
 
-def repair(name: str, node: ast.AST, remedy: str, source: Source) -> Fix | None:
+def repair(name: str, report: Report, trace: Trace, source: Source) -> Fix | None:
     """Return how to rewrite a mistake, None where that takes a person.
 
     Args:
         name: the mistake's.
-        node: where it is.
-        remedy: the code that the rule proposes.
+        report: what the rule says.
+        trace: what happens around it.
         source: the file.
     """
+    node, remedy = report.node or report.event.node, report.remedy
     match name:
         case "graph-kept":
             return _detached(node, source)
@@ -22,6 +27,10 @@ def repair(name: str, node: ast.AST, remedy: str, source: Source) -> Fix | None:
             return _copied(node, source)
         case "clipped-before-unscale":
             return _unscaled(node, remedy, source)
+        case "mean-of-batch-means" | "wrong-divisor":
+            return weighted(report.event, trace, source)
+        case "padding-counted":
+            return divided_by_mask(report, source)
     return None
 
 
