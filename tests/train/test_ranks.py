@@ -35,7 +35,7 @@ def test_a_rank_that_hangs_in_an_evaluation_is_named(tmp_path, wrapper, where):
     processes = rank_processes.start(target, 2, tmp_path, wrapper, where)
     rank_processes.finish(processes, 120)
     error = (tmp_path / "0.error").read_text()
-    assert error.startswith("RankError: rank 1 lives but did not"), error
+    assert error.startswith("RankError: rank 1 is alive but did not"), error
 
 
 def test_a_trainer_over_ranks_ends_where_one_process_does(tmp_path):

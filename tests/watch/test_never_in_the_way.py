@@ -304,7 +304,10 @@ def test_memory_of_a_long_run_is_bounded(monkeypatch):
 
 
 def test_models_that_are_gone_are_not_held():
+    gc.collect()
     with watch(numbers=False) as seen:
+        # an optimizer that another test made may still be there
+        others = len(seen.watcher.updates.living)
         for _ in range(3):
             model = nn.Linear(2, 1)
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -313,5 +316,5 @@ def test_models_that_are_gone_are_not_held():
         del model, optimizer
         gc.collect()  # an optimizer and its hooks hold each other
         F.mse_loss(nn.Linear(2, 1)(torch.ones(2, 2)), torch.ones(2, 1)).backward()
-        assert not seen.watcher.updates.living
+        assert len(seen.watcher.updates.living) <= others
     assert len(seen.watcher.steps) == 3
