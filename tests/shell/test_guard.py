@@ -69,6 +69,16 @@ def test_what_ends_a_command_is_a_status_and_one_line(capsys, error, status, lin
     assert shown.err == ("" if line is None else f"batchproof: {line}\n")
 
 
+def test_an_interruption_of_all_ranks_is_reported_by_rank_0_alone(capsys, monkeypatch):
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "WORLD_SIZE": "2"}
+    for rank, line in (("0", "batchproof: saved in x.\n"), ("1", "")):
+        for name, value in {**address, "RANK": rank}.items():
+            monkeypatch.setenv(name, value)
+        error = RunInterruptedError("saved in x.", signal.SIGTERM)
+        assert guarded(failing(error), [], "batchproof") == 143
+        assert capsys.readouterr().err == line
+
+
 def test_a_fault_of_our_own_keeps_its_traceback():
     with pytest.raises(ModuleNotFoundError):
         guarded(failing(ModuleNotFoundError("no mine", name="mine")), [], "batchproof")

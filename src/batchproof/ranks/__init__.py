@@ -2,6 +2,8 @@
 
 distributed_group   join the process group that the environment describes, and leave it
 Place, place_of     this process's rank, local rank and world size; read from an environment
+launched_as         the place that a launcher gave this process, in a group or not
+was_restarted       whether torchrun started this process again after a failure
 rank, world_size    this process's rank, and the number of ranks; 0 and 1 without ranks
 in_a_group          whether several ranks work together
 is_first            whether this process is rank 0, which writes what all ranks share
@@ -32,7 +34,14 @@ from batchproof.ranks._group import (
     rank,
     world_size,
 )
-from batchproof.ranks._launch import Place, blaming, distributed_group, place_of
+from batchproof.ranks._launch import (
+    Place,
+    blaming,
+    distributed_group,
+    launched_as,
+    place_of,
+    was_restarted,
+)
 from batchproof.ranks._watch import Watch, end_all, first_line, is_broken_collective, watch_of
 from batchproof.ranks._wrapped import (
     full,
@@ -64,6 +73,7 @@ __all__ = [
     "is_initialised",
     "is_sharded",
     "largest",
+    "launched_as",
     "left_for_first",
     "local",
     "of_all",
@@ -73,6 +83,7 @@ __all__ = [
     "reshard",
     "unwrapped",
     "unwrapped_of_compile",
+    "was_restarted",
     "watch_of",
     "world_size",
 ]

@@ -9,7 +9,7 @@ import gc
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -132,6 +132,21 @@ def _launcher_keeps_store() -> bool:
 def _attempt() -> str:
     # torchrun starts ranks again on the store of those that failed, which is full of their keys
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+
+
+def launched_as() -> Place:
+    """Return the place that a launcher gave this process, also while it is in no group.
+
+    Without a launcher, or in an incomplete environment, it is that of a single process.
+    """
+    with suppress(SettingError):
+        return place_of(os.environ)
+    return Place()
+
+
+def was_restarted() -> bool:
+    """Return whether torchrun started this process again after a rank had failed."""
+    return _attempt() != "0"
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """A recipe run from the command line: trained, resumed, or evaluated from its folder."""
 
 import inspect
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ import typer
 
 from batchproof._errors import CheckpointError, RunFolderError, RunInterruptedError, SettingError
 from batchproof.page import printable
-from batchproof.ranks import on_first
+from batchproof.ranks import launched_as, on_first, was_restarted
 from batchproof.recipes._catalogue import load, load_script, names
 from batchproof.recipes._record import read_record
 from batchproof.recipes._results import Results
@@ -82,8 +81,7 @@ def _interrupted(stopped: KeyboardInterrupt, out: Path | None, command: str) -> 
     at, _, resumes = str(stopped).partition("; resume with")
     if not resumes:
         at = f"interrupted by {signal.Signals(number).name}; what was saved is whole in {out}"
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    how = "resume" if alone else "resume, under the same launcher"
+    how = "resume" if launched_as().world_size == 1 else "resume, under the same launcher"
     return RunInterruptedError(f"{at}; {how}: {command} --out {out} --resume", number)
 
 
@@ -97,7 +95,7 @@ def _prepared(
     if len(given & limits) == 1:
         # the one that is given replaces the other
         values |= dict.fromkeys(limits - given)
-    if _restarted() and values["out"] is not None and runs_in(values["out"]):
+    if was_restarted() and values["out"] is not None and runs_in(values["out"]):
         values["resume"] = True
     if values["resume"]:
         values["out"] = values["out"] or latest_folder(name)
@@ -105,11 +103,6 @@ def _prepared(
     if values["dry_run"]:
         return values | {"out": None}
     return values | {"out": held.enter_context(reserved(name, values["out"]))}
-
-
-def _restarted() -> bool:
-    """Return whether torchrun started this process again after a rank of it had failed."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def train_recipe(name: str, out: Path, *, progress: bool | Progress = True) -> Results:

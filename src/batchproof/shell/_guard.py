@@ -164,8 +164,12 @@ def _over(stream: Any, own: Any, kind: type[io.FileIO]) -> Any:
 
 def _reported_by_rank_0(error: BaseException) -> bool:
     """Return whether all ranks end with this error and rank 0, another process, reports it."""
-    alike = isinstance(error, RunInterruptedError) or hasattr(error, "of_all_ranks")
-    return alike and os.environ.get("RANK", "0") != "0"
+    if not (isinstance(error, RunInterruptedError) or hasattr(error, "of_all_ranks")):
+        return False
+    # whatever raises these has loaded torch, as this import does
+    from batchproof.ranks import launched_as  # noqa: PLC0415
+
+    return launched_as().rank != 0
 
 
 def _ended(program: str, error: BaseException) -> int:

@@ -12,14 +12,14 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NoReturn
 
 from batchproof._errors import SettingError
-from batchproof.ranks import place_of
+from batchproof.ranks import launched_as
 from batchproof.watch._events import Finding
 from batchproof.watch._numbers import Numbers
 from batchproof.watch._report import WatchReport, report_of
@@ -204,7 +204,7 @@ def run_watched(
         if os.getpid() == process and not reports:
             watcher.stop()
             reports.append(report_of(watcher, numbers, name=program.target))
-            if _is_rank_0():
+            if launched_as().rank == 0:
                 show(reports[0])
 
     watcher.start()
@@ -215,7 +215,7 @@ def run_watched(
             finish()
     finally:
         watcher.stop()
-    wrong = bool(reports) and _is_rank_0() and not reports[0].ok
+    wrong = bool(reports) and launched_as().rank == 0 and not reports[0].ok
     return status or int(wrong)
 
 
@@ -249,9 +249,3 @@ class Live:
                 self._say(f"{finding.place}: {finding.name}: {finding.sentence}")
         now = time.monotonic()
         self._next = now + (now - begun) / self.SHARE
-
-
-def _is_rank_0() -> bool:
-    with suppress(SettingError):
-        return place_of(os.environ).rank == 0
-    return True
