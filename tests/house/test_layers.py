@@ -14,6 +14,7 @@ SOURCE = Path(batchproof.__file__).parent
 LEVEL = {
     "_errors": 0,
     "_files": 0,
+    "_random": 0,
     "_trees": 0,
     "mistakes": 0,
     "page": 1,

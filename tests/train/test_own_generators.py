@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler
 
 import batchproof as bp
+from batchproof._random import generators_in, restore_states, states_of
 from batchproof.train import RunFolder
-from batchproof.train._random import generators_in, restore_states, states_of
 from small_runs import batches, classifier, criterion, samples, trainer
 
 RNG = np.random.default_rng(0)

@@ -16,9 +16,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from batchproof._errors import CheckpointError, DataError, SettingError
+from batchproof._random import capture, generators_in, restore, restore_states, states_of
 from batchproof._trees import digest, to_device
 from batchproof.ranks import in_a_group
-from batchproof.train._random import capture, generators_in, restore, restore_states, states_of
 
 
 class Epochs:

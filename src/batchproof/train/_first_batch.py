@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from batchproof._errors import BatchproofError, DataError
+from batchproof._random import undisturbed
 from batchproof._trees import first_nonfinite, tensors, tree_map
 from batchproof.mean import Pairs
 from batchproof.train._evaluate import evaluating
 from batchproof.train._loss import Loss, Supervised
-from batchproof.train._random import undisturbed
 
 
 def model_summary(model: nn.Module) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import torch
 
 from batchproof._errors import DataError, NonFiniteError, RunInterruptedError, SettingError
+from batchproof._random import capture
 from batchproof._trees import first_nonfinite
 from batchproof.ranks import in_a_group, is_sharded, of_all
 from batchproof.runs import History, Record
@@ -23,7 +24,6 @@ from batchproof.train._evaluate import measure
 from batchproof.train._options import Options
 from batchproof.train._outputs._callback import Outputs
 from batchproof.train._pass_means import PassMeans
-from batchproof.train._random import capture
 from batchproof.train._records import setting
 from batchproof.train._signals import Signals
 from batchproof.train._state import State

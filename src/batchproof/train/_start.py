@@ -21,6 +21,7 @@ from batchproof._errors import (
     RunFolderError,
     SettingError,
 )
+from batchproof._random import deterministic, seed_everything
 from batchproof._trees import digest
 from batchproof.ranks import blaming, in_a_group, is_first, is_sharded, on_first, rank, world_size
 from batchproof.runs import History, Record, expect_free
@@ -38,7 +39,6 @@ from batchproof.train._outputs._loggers import Loggers, named_loggers
 from batchproof.train._outputs._plot import LivePlot
 from batchproof.train._outputs._progress import Display, NoProgress, Progress, progress_on
 from batchproof.train._outputs._refusals import explaining
-from batchproof.train._random import deterministic, seed_everything
 from batchproof.train._signals import Signals
 from batchproof.train._state import Parts, State
 

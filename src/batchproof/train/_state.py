@@ -13,6 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
+from batchproof._random import (
+    capture,
+    generators_in,
+    restore,
+    restore_states,
+    seed_everything,
+    states_of,
+)
 from batchproof.mean import Mean
 from batchproof.ranks import of_all, rank, unwrapped, world_size
 from batchproof.runs import Record, Span
@@ -29,14 +37,6 @@ from batchproof.train._loss import Loss
 from batchproof.train._options import Options, Stopping
 from batchproof.train._pass_means import PassMeans
 from batchproof.train._position import Position
-from batchproof.train._random import (
-    capture,
-    generators_in,
-    restore,
-    restore_states,
-    seed_everything,
-    states_of,
-)
 from batchproof.train._records import records_of, setting
 from batchproof.train._schedule import Schedule
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import CheckpointError, DataError, NonFiniteError, SettingError
+from batchproof._random import restore
 from batchproof.ranks import full, on_first
 from batchproof.runs import RunFolder
 from batchproof.step import windows
@@ -30,7 +31,6 @@ from batchproof.train._batches import Epochs, placed
 from batchproof.train._checkpoints._checkpoint import Checkpoint
 from batchproof.train._loop import Ends
 from batchproof.train._options import Reporting, expect_positive
-from batchproof.train._random import restore
 from batchproof.train._start import Setup, running
 from batchproof.train._state import Parts
 
