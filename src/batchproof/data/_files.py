@@ -130,7 +130,7 @@ def read_text(root: Path | str, folder: str, name: str, expected: str, published
         published: where it is published, for the error.
 
     Raises:
-        DataError: if it is missing, damaged, or no text.
+        DataError: if it is missing, damaged, or not text.
     """
     path = find_file(find_folder(Path(root), ("", folder), (name,), name, published), name)
     assert path is not None

@@ -362,8 +362,8 @@ def _column(path: str, parts: list[tuple[Tensor, Layout]]) -> _Column:
         return _Column(ragged=True)
     if not _constant(parts):
         raise DataError(
-            f"{path} holds more than one value in positions that are padding; it may be no column "
-            "of positions. Name its padding, or leave it out of the batch."
+            f"{path} holds more than one value in positions that are padding; it may not be a "
+            "column of positions. Name its padding, or leave it out of the batch."
         )
     return _Column(ragged=True, fill=_fill(name, parts))
 

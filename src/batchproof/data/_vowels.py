@@ -94,7 +94,7 @@ def generate_sequences(
     Args:
         train: sequences to train on.
         test: sequences held out.
-        kinds: how many frequencies there are.
+        kinds: the number of frequencies.
         channels: the number of phases in which the oscillation is observed.
         seed: the same gives the same sequences; global seeds are left alone.
 

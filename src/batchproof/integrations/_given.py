@@ -74,7 +74,7 @@ class Made:
 
 
 def count_of(micro_batches: Sequence[Any], who: str) -> int:
-    """Return how many micro-batches there are.
+    """Return the number of micro-batches.
 
     Args:
         micro_batches: those of this rank.

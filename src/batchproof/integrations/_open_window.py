@@ -1,12 +1,12 @@
 """Windows that a framework leaves open: micro-batches that are left over and get no step.
 
 Whether a trainer that accumulates k micro-batches steps over fewer is tried on it: over k + j of
-them, with steps that move nothing. Where only the first k got a step, the gradients that lie there
+them, with steps that move nothing. Where only the first k got a step, the gradients left
 afterwards are those of the other j, each divided by k:
 
     left over  sum_j g_j / k  =  (j / k) * gradient of a window of those j alone
 
-and only where that is so is it said.
+and a diagnosis is given only where that holds.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def left_open(
 def _gradients(
     train: Train, build: Callable[[], Any], batches: list[Any], accumulate: int, dtype: torch.dtype
 ) -> tuple[int, Tensor]:
-    """Return how many steps were taken, none of which moves anything, and the gradients left."""
+    """Return the number of steps taken, none of which moves anything, and the gradients left."""
     torch.manual_seed(0)
     model, optimizer = build()
     model.to(dtype)

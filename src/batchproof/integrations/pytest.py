@@ -16,7 +16,7 @@ the test runs, and hands the report to a test that asks for `cut_report`.
             train(epochs=1)
 
 The fixture `watched` fails a test with the report of `batchproof watch` where its block shows a
-mistake. Nothing is imported and nothing is said unless one of them is used.
+mistake. Nothing is imported and nothing is shown unless one of them is used.
 """
 
 from collections.abc import Iterator

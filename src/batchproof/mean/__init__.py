@@ -7,7 +7,7 @@ exact                   a torch criterion       ->  the same, as it means it
 linear_cross_entropy    cross-entropy of a product, without holding all logits
 accuracy                correct predictions over predictions
 Outcome                 terms of an objective, and metrics beside them
-Pairs                   what a loss function returned, in one form: pooled pairs by name
+Pairs                   the result of a loss function in one form: pooled pairs by name
 refuse_criterion        refuses a criterion where loss(model, batch) is expected
 of_torch                whether a criterion is one of torch's
 """

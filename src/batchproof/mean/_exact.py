@@ -355,7 +355,7 @@ def _widened(value: Any) -> Any:
 def _counting(
     mask: Tensor | None, weight: Tensor | None, shape: tuple[int, ...] | None
 ) -> Tensor | None:
-    """Return where losses count: unmasked, and of a weight other than 0.
+    """Return the mask of the losses that count: unmasked, of a weight other than 0.
 
     Of the shape of the losses, or one a sample where that shape is not known; None if all count.
     """

@@ -1,4 +1,4 @@
-"""How the tensors of a criterion lie: the shape of its losses, and what a mask hides of each input.
+"""The layout of a criterion's tensors: its losses' shape, and what a mask hides of each input.
 
 A loss is one number for each position of the first input, or for each position without the axis
 that the loss sums over: the classes of a cross-entropy, the features of a distance.

@@ -36,16 +36,16 @@ def _no_counts(inputs: Sequence[Any], options: Options) -> Tensor | None:  # noq
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What batchproof knows of one loss of torch.
+    """One row of the table: a loss of torch.
 
     Attributes:
         module: the loss as a module.
         function: the loss as a function; None where the module is the only form.
         options: the settings, by the name that module and function share.
-        layout: how its inputs lie.
+        layout: that of its inputs.
         losses: (function, inputs, options) -> losses, each times what it adds to the weight.
         counts: (inputs, options) -> what each loss adds to the weight; None for 1 each.
-        prepare: brings the inputs into the layout; None where they lie in it.
+        prepare: brings the inputs into the layout; None where they have it.
         units: for each reduction that is a mean, the unit it is a mean of.
         shared: settings that are broadcast over the samples, and must not vary by sample.
         widen: whether inputs narrower than float32 are widened to it first.

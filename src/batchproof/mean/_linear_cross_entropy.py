@@ -109,7 +109,7 @@ def linear_cross_entropy(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tokens:
-    """Which tokens count, and how much.
+    """The tokens that count, and their weights.
 
     Attributes:
         target: the class of each, 0 where it does not count.
@@ -130,7 +130,7 @@ class _Tokens:
     alone: bool
 
     def owners(self) -> Tensor | None:
-        """Return each packed token's sample, from 1; 0 is nobody."""
+        """Return each packed token's sample, from 1; 0 where it has none."""
         if self.segments is None:
             return None
         return torch.where(self.segments < 0, 0, self.segments + 1)
@@ -147,7 +147,7 @@ class _Tokens:
         return of_samples.reshape(of_samples.shape + (1,) * (self.target.ndim - 1))
 
     def scale_and_weight(self, counts: Tensor, unit: Unit) -> tuple[Tensor, Tensor]:
-        """Return what each token's loss is multiplied by in the total, and each sample's weight."""
+        """Return the factor of each token's loss in the total, and each sample's weight."""
         of_mean = self.sum_each(counts)
         if unit == "element" and self.of_sample is None:
             return self.weight, of_mean
@@ -226,7 +226,7 @@ def _mean(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Form:
-    """What a token's loss is made of besides the log-probability of its target.
+    """The parts of a token's loss besides the log-probability of its target.
 
     Attributes:
         class_weight: one a class; None for 1 each.
@@ -292,7 +292,7 @@ def _form(
 
 
 def _of_owners(of_samples: Tensor, owners: Tensor) -> Tensor:
-    """Return each token's own of the numbers, one a sample; owner 0 is nobody, and has 0."""
+    """Return each token's own of the numbers, one a sample; 0 where the owner is 0."""
     return torch.cat([of_samples.new_zeros(1), of_samples])[owners]
 
 
@@ -424,7 +424,7 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def _chunk(tokens: int, width: int) -> int:
-    """Return how many tokens' logits to hold.
+    """Return the number of tokens whose logits are held at once.
 
     As many as the layer is wide: then a chunk's logits are as many numbers as the weight, and
     reading and writing the weight's gradient once a chunk is a small share of the products. At
@@ -434,7 +434,7 @@ def _chunk(tokens: int, width: int) -> int:
 
 
 def _is_uniform(incoming: Tensor) -> bool:
-    """Whether all samples have one incoming gradient, as they do when the pairs are pooled."""
+    """Return whether all samples have one incoming gradient, as those of pooled pairs do."""
     if len(incoming) <= 1 or incoming.stride() == (0,):
         return True
     # elsewhere the answer would have to be awaited

@@ -82,7 +82,7 @@ class Mean:
         unit: what the mean is a mean of: "element", "sample" or "sample-sum".
 
     Raises:
-        ShapeError: if total and weight are no tensors, differ in shape, or have more than one
+        ShapeError: if total and weight are not tensors, differ in shape, or have more than one
             dimension.
         SettingError: if they are complex.
         UnitError: if the unit is not one of the three, or means of different units are added.
@@ -235,7 +235,7 @@ def pool(means: Iterable[Mean]) -> Mean:
         pool([a, b]) = (Xa + Xb, Wa + Wb)
 
     The parts are samples of one loss: the heads of a batch of several tasks, the chunks of a long
-    sequence. Losses that are to be added, each over its own weight, are no parts of one mean: let
+    sequence. Losses that are to be added, each over its own weight, are not parts of one mean: let
     the loss function return a dict of them.
 
     Args:
@@ -245,7 +245,7 @@ def pool(means: Iterable[Mean]) -> Mean:
         The scalar pair over all parts.
 
     Raises:
-        SettingError: if there is no part, or what is given is no sequence of Means.
+        SettingError: if there is no part, or what is given is not a sequence of Means.
         UnitError: if the parts are of different units.
 
     Example:

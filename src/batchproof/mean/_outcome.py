@@ -1,4 +1,4 @@
-"""What one batch gives: the mean to optimise, and metrics beside it that nothing optimises.
+"""The result of one batch: the mean to optimise, and metrics beside it that nothing optimises.
 
 A loss function may return a Mean, a dict of Means (the terms of an objective, each over its own
 weight), or an Outcome, which adds metrics to either.
@@ -41,7 +41,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """What a loss function returned, in one form: pooled pairs by name.
+    """The result of a loss function in one form: pooled pairs by name.
 
     Attributes:
         terms: the pair of each term, scalar, with its graph; a single Mean is the term "loss".
@@ -56,7 +56,7 @@ class Pairs:
         """Bring what a loss function returned into this form.
 
         Raises:
-            SettingError: if it is no Mean, dict of Means or Outcome.
+            SettingError: if it is not a Mean, dict of Means or Outcome.
         """
         if isinstance(returned, Mean):
             return cls({LOSS: returned.pool()}, {})

@@ -56,7 +56,7 @@ def reduce(
         ShapeError: if mask, weight or segments would have to be broadcast, or a segment is
             num_segments or more.
         SettingError: if losses are complex, mask is not of booleans, weight takes a gradient,
-            something is no tensor, or num_segments is given without segments.
+            something is not a tensor, or num_segments is given without segments.
         UnitError: if the unit is not one of the three.
 
     Example:
@@ -199,7 +199,7 @@ def number_of_samples(losses: Tensor, segments: Tensor | None, given: int | None
     if readable and segments.numel() and (largest := int(segments.max())) >= given:
         raise ShapeError(
             f"segments go up to {largest} but num_segments is {given}; expected each below it, or "
-            f"-1 for padding. Give num_segments={largest + 1}, or -1 to elements that are nobody's."
+            f"-1 for padding. Give num_segments={largest + 1}, or -1 to elements of no sample."
         )
     return given
 
@@ -221,7 +221,7 @@ def split_weight(
 
     Raises:
         ShapeError: if it is neither.
-        SettingError: if it wants a gradient, or is no tensor.
+        SettingError: if it wants a gradient, or is not a tensor.
     """
     expect_tensor("weight", weight)
     refuse_graph("weight", weight)
@@ -297,7 +297,7 @@ def expect_shape(name: str, given: Tensor, losses: Tensor) -> None:
 
     Raises:
         ShapeError: if it has.
-        SettingError: if it is no tensor.
+        SettingError: if it is not a tensor.
     """
     expect_tensor(name, given)
     if given.shape != losses.shape:

@@ -67,8 +67,8 @@ class Meter:
 
         Raises:
             UnitError: if the mean is of another unit than those before.
-            SettingError: if it is no Mean, by is missing or not expected, or the sums are those of
-                all ranks.
+            SettingError: if it is not a Mean, by is missing or not expected, or the sums are those
+                of all ranks.
             ShapeError: if by has another shape than mean.total.
         """
         held = self._held

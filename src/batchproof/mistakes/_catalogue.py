@@ -186,7 +186,7 @@ _GRADIENT = (
         "term-scaled-apart",
         "BP112",
         "gradient",
-        "One term of the objective is scaled otherwise than the others.",
+        "One term of the objective is scaled differently from the others.",
         Remedy(
             "Give every term of the objective its own sum and weight, and scale each by the "
             "window's.",
@@ -435,7 +435,7 @@ _LOOP = (
         "nll-without-log-softmax",
         "BP403",
         "loop",
-        "The negative log-likelihood is given values that are no log-probabilities.",
+        "The negative log-likelihood is given values that are not log-probabilities.",
         Remedy(
             "Take the log-softmax first, or use cross-entropy on the logits.",
             "loss = F.nll_loss(F.log_softmax(logits, dim=1), targets)",

@@ -194,7 +194,7 @@ class Blocks:
     Attributes:
         title: what a block is.
         rows: the lines.
-        legend: tones and what they stand for.
+        legend: tones and their meanings.
     """
 
     title: str

@@ -165,7 +165,7 @@ def largest(numbers: Sequence[float], group: ProcessGroup | None = None) -> list
 def left_for_first(name: str, text: str, *, seconds: float) -> list[str]:
     """Leave a text with rank 0, and return on rank 0 those that ranks have left, in order.
 
-    It is no collective: no rank waits for another but rank 0, and that only so long. A rank that
+    It is not a collective: no rank waits for another but rank 0, and that only so long. A rank that
     left nothing in that time is not in the list.
 
     Args:

@@ -357,7 +357,7 @@ def _flags(
     *,
     scaled: bool,
 ) -> dict[str, Flag]:
-    """Return why a window may be held back, by name: see Verdict."""
+    """Return the reasons to hold a window back, by name: see Verdict."""
     empty: Flag = True
     for weight in weights.values():
         empty = empty & (weight == 0)

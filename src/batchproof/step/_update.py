@@ -104,7 +104,7 @@ def _expect_each_once(optimizer: Optimizer) -> None:
 
 
 def _acts_as_optimizer(optimizer: object) -> TypeGuard[Optimizer]:
-    """Return whether an object that is no Optimizer delegates to one."""
+    """Return whether an object that is not an Optimizer delegates to one."""
     if isinstance(optimizer, type):
         return False
     return all(hasattr(optimizer, name) for name in ("param_groups", "step", "state"))
@@ -199,7 +199,7 @@ class OptimizerUpdate:
         try:
             self.optimizer.step()
         except Exception as error:
-            # a collective's timeout speaks of a closure, too
+            # the timeout of a collective mentions a closure, too
             if not is_broken_collective(error):
                 _explain(self.optimizer, error)
             raise

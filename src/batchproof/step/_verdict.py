@@ -1,4 +1,4 @@
-"""Whether a window's step is taken: not over no weight, not with a loss or gradient that is NaN.
+"""The verdict on a window: no step over no weight, none with a loss or gradient that is NaN.
 
 The flags stay on the device until somebody reads them. On the CPU they are known at once; on a
 CUDA device they travel to pinned memory behind the step, and are looked at when they have
@@ -19,12 +19,12 @@ from batchproof.step._number import Flag
 
 @dataclass(slots=True)
 class Verdict:
-    """Why a window's step was held back, if it was.
+    """The verdict on one window: whether its step was held back, and why.
 
     Attributes:
         step: the number of the window, from 1.
         flags: by name: "empty", the window has no weight; "nonfinite", its loss or gradient is NaN
-            or infinite; "overflowed", its gradient is so under a scaler, which is no error;
+            or infinite; "overflowed", its gradient is so under a scaler, which is not an error;
             "miscounted", its weights are not those that were counted before.
         totals: gives each micro-batch's totals by term; called only when something was wrong.
         blame: names a parameter whose gradient is not finite, while gradients are still there.
@@ -134,7 +134,7 @@ class Verdicts:
         tolerate_nonfinite: whether windows that are not finite are counted and not raised.
 
     Attributes:
-        skipped: how many windows took no step.
+        skipped: the number of windows that took no step.
     """
 
     def __init__(self, *, tolerate_nonfinite: bool) -> None:

@@ -169,14 +169,14 @@ def _agreed(
     length: int | None, accumulate: int, group: distributed.ProcessGroup | None
 ) -> list[int | None]:
     """Return the length of every rank's loader; refuse ranks that cut them otherwise."""
-    said = of_all((length, accumulate), group)
-    for number, (_, theirs) in enumerate(said):
-        if theirs != said[0][1]:
+    answers = of_all((length, accumulate), group)
+    for number, (_, theirs) in enumerate(answers):
+        if theirs != answers[0][1]:
             raise RankError(
-                f"accumulate is {said[0][1]} on rank 0 and {theirs} on rank {number}; ranks take "
-                "steps together, so give it alike on every rank."
+                f"accumulate is {answers[0][1]} on rank 0 and {theirs} on rank {number}; ranks "
+                "take steps together, so give it alike on every rank."
             )
-    return [each for each, _ in said]
+    return [each for each, _ in answers]
 
 
 def _counted(

@@ -1,4 +1,4 @@
-"""The negative log-likelihood is given values that are no log-probabilities."""
+"""The negative log-likelihood is given values that are not log-probabilities."""
 
 from collections.abc import Iterator
 

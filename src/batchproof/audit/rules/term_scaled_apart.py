@@ -1,4 +1,4 @@
-"""One term of the objective is scaled otherwise than the others."""
+"""One term of the objective is scaled differently from the others."""
 
 from collections.abc import Iterator
 

@@ -12,7 +12,7 @@ order of collectives is the same on every rank, with or without data:
     meet              only until the ranks know each other's terms
     send              after the last forward, before the last backward
     last backward     the wrapper's own: buckets, shards
-    take over         buffers, where some rank had no data
+    copy              buffers, to ranks that had no data
 
 Each rank counts its progress: with each window, each pass through the model, each loss, and once it
 only waits for the others. When a collective fails, the rank with the least progress is late.
