@@ -45,7 +45,7 @@ def analyse(source: Source, path: str, project: Project | None = None) -> list[F
         path: the file, as findings name it.
         project: what follows imports into files of the same project; None follows none.
 
-    Example:
+    Examples:
         >>> import ast
         >>> from pathlib import Path
         >>> text = '''

@@ -149,7 +149,7 @@ def apply_edits(text: str, edits: Sequence[Edit]) -> str:
     Raises:
         OverlapError: if edits overlap or lie outside the text.
 
-    Example:
+    Examples:
         >>> apply_edits("a\nb\n", [Edit(2, 1, 2, 2, "c"), Edit(1, 2, 1, 2, "!")])
         'a!\nc\n'
     """

@@ -49,7 +49,7 @@ def verdict(patterns: Sequence[Pattern], path: str, *, folder: bool) -> bool | N
         path: relative to the folder that the .gitignore is in, with slashes.
         folder: whether it is a folder.
 
-    Example:
+    Examples:
         >>> verdict(patterns_of("*.py" + chr(10) + "!keep.py"), "a/keep.py", folder=False)
         False
     """

@@ -91,7 +91,7 @@ def names_of(selectors: Iterable[str]) -> frozenset[str]:
     Raises:
         SettingError: if one names none.
 
-    Example:
+    Examples:
         >>> sorted(names_of(["BP40", "graph-kept"]))[:2]
         ['evaluation-in-train-mode', 'evaluation-with-grad']
     """

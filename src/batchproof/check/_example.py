@@ -21,7 +21,7 @@ def write_example(path: str | Path = "probe.py") -> Path:
     Raises:
         ProbeError: if it exists, cannot be written, or would be no Python file.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_example(Path(folder) / "probe.py").name

@@ -67,7 +67,7 @@ def check_step(
     Raises:
         ProbeError: if the step cannot be run as the check needs it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> def run(model, optimizer, micro_batches):
         ...     optimizer.zero_grad()
@@ -130,7 +130,7 @@ def check_evaluate(
     Raises:
         ProbeError: if the evaluation cannot be run as the check needs it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> def run(model, batches):

@@ -42,9 +42,9 @@ class Batches:
     Raises:
         SettingError: if the batch size or the rank is invalid.
         DataError: if there are no samples, a column is not a tensor, or columns differ in their
-        number.
+            number.
 
-    Example:
+    Examples:
         >>> import torch
         >>> batches = Batches(torch.arange(10), batch_size=4)
         >>> [batch[0].tolist() for batch in batches]
@@ -87,7 +87,7 @@ class Batches:
     def batches_from(self, start: int) -> Iterator[Any]:
         """Return this epoch's batches from the one numbered start on, without drawing the rest.
 
-        Example:
+        Examples:
             >>> import torch
             >>> batches = Batches(torch.arange(6), batch_size=2, shuffle=True, seed=7)
             >>> rest = [batch[0].tolist() for batch in batches.batches_from(1)]

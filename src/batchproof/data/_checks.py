@@ -24,7 +24,7 @@ def check_labels(
     Raises:
         DataError: if one is out of range; its sample is named.
 
-    Example:
+    Examples:
         >>> import torch
         >>> check_labels(torch.tensor([0, 2, 3]), 3)
         Traceback (most recent call last):
@@ -53,7 +53,7 @@ def check_finite(values: Float[Tensor, "samples *elements"], *, where: str = "va
     Raises:
         DataError: if one is; its sample is named.
 
-    Example:
+    Examples:
         >>> import torch
         >>> check_finite(torch.tensor([[1.0], [float("nan")]]))
         Traceback (most recent call last):

@@ -179,7 +179,7 @@ def load_digits() -> ImageData:
     Raises:
         DataError: if scikit-learn is not installed.
 
-    Example:
+    Examples:
         >>> digits = load_digits()
         >>> tuple(digits.train.images.shape), len(digits.test)
         ((1437, 1, 8, 8), 360)
@@ -214,7 +214,7 @@ def normalise(
     Returns:
         A function of a batch (images, ...) that gives ((images / levels - mean) / std, ...).
 
-    Example:
+    Examples:
         >>> import torch
         >>> images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
         >>> normalise(0.5, 0.5)((images, "labels"))[0].flatten().tolist()

@@ -43,7 +43,7 @@ class Cost:
         pair: cost of each pair of positions of one row, as attention has it.
         batch: charge for each micro-batch, whatever its size.
 
-    Example:
+    Examples:
         >>> Cost()(rows=4, longest=10)
         168.0
     """
@@ -88,7 +88,7 @@ def plan(
     Raises:
         SettingError: if a length, a budget or the number of ranks is below 1.
 
-    Example:
+    Examples:
         >>> plan([3, 30, 4, 29], tokens=64)
         [[[1, 3], [0, 2]]]
         >>> plan([3, 30, 4, 29], tokens=64, ranks=2)

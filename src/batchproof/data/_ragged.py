@@ -46,7 +46,7 @@ class Ragged:
         values: all elements, shape (elements, *features).
         offsets: where each sequence begins, and where the last ends; shape (sequences + 1,).
 
-    Example:
+    Examples:
         >>> import torch
         >>> ragged = Ragged.of([torch.tensor([1, 2, 3]), torch.tensor([4])])
         >>> ragged.pad(-1).tolist(), ragged.mask().tolist()
@@ -231,7 +231,7 @@ def pad(
     Returns:
         The padded sequences, (sequences, longest, *features), and the mask of their elements.
 
-    Example:
+    Examples:
         >>> import torch
         >>> padded, mask = pad([torch.tensor([1.0, 2.0]), torch.tensor([3.0])], -1)
         >>> padded.tolist(), mask.tolist()

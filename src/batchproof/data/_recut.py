@@ -77,7 +77,7 @@ def recut(
         DataError: if the layout of a batch is not understood, or lengths and padding disagree.
         SettingError: if a budget is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> ids = torch.tensor([[5, 6, 7, 8], [9, 0, 0, 0], [4, 3, 0, 0]])
         >>> window = [{"input_ids": ids, "attention_mask": (ids > 0).long()}]

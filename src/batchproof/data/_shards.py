@@ -30,7 +30,7 @@ def shard(samples: int, rank: int, world_size: int) -> range:
     Raises:
         SettingError: if there is no such rank.
 
-    Example:
+    Examples:
         >>> [list(shard(5, rank, 3)) for rank in range(3)]
         [[0, 3], [1, 4], [2]]
     """
@@ -88,7 +88,7 @@ class ShardSampler(Sampler[int]):
     Raises:
         SettingError: if there is no such rank.
 
-    Example:
+    Examples:
         >>> [list(ShardSampler("abcde", rank=rank, world_size=2)) for rank in range(2)]
         [[0, 2, 4], [1, 3]]
     """

@@ -28,7 +28,7 @@ class Alphabet:
     Attributes:
         characters: in the order of their codes.
 
-    Example:
+    Examples:
         >>> alphabet = Alphabet.of("hello")
         >>> alphabet.characters, alphabet.decode(alphabet.encode("hole"))
         ('ehlo', 'hole')
@@ -142,7 +142,7 @@ def words_of(words: list[str], *, name: str = "words") -> Words:
     Raises:
         DataError: if there are fewer.
 
-    Example:
+    Examples:
         >>> words = words_of(["emma", "ava"])
         >>> [words.alphabet.decode(words.train[i]) for i in range(len(words.train))]
         ['\nava\n']
@@ -205,7 +205,7 @@ def cut_windows(codes: Int[Tensor, " characters"], length: int) -> Int[Tensor, "
     Raises:
         DataError: if the text is shorter than one sample.
 
-    Example:
+    Examples:
         >>> cut_windows(torch.arange(6), 2).tolist()
         [[0, 1, 2], [2, 3, 4]]
     """

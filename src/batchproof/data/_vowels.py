@@ -101,7 +101,7 @@ def generate_sequences(
     Returns:
         The sequences, their kinds drawn at random.
 
-    Example:
+    Examples:
         >>> made = generate_sequences(4, 2)
         >>> len(made.train), len(made.test), made.kinds
         (4, 2, 2)

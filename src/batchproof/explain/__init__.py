@@ -51,7 +51,7 @@ _FUNCTIONS: tuple[Callable[..., Explanation], ...] = (
 def topics() -> dict[str, Topic]:
     """Return every topic by the name that the command line uses.
 
-    Example:
+    Examples:
         >>> topics()["cross-entropy"].explain(logits="3,0", target="1").verdict
         'Class 1 gets probability 0.0474, so the loss is 3.05; a guess among 2 classes has 0.6931.'
     """

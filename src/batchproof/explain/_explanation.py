@@ -22,7 +22,7 @@ class Explanation:
         parts: the way to it: text, formulae, tables, pictures.
         numbers: the computed values by name, not rounded.
 
-    Example:
+    Examples:
         >>> from batchproof import explain
         >>> explain.cross_entropy().numbers["loss"].__format__(".3f")
         '0.417'

@@ -71,7 +71,7 @@ def equivalent_settings(
     Raises:
         SettingError: if the optimizer is unknown or a number is invalid.
 
-    Example:
+    Examples:
         >>> import batchproof as bp
         >>> bp.equivalent_settings("sgd", factor=32.0, lr=0.32, weight_decay=0.01)
         Settings(lr=0.01, weight_decay=0.32, eps=None, max_grad_norm=None)

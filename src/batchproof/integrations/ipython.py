@@ -59,7 +59,7 @@ def options_of(line: str) -> tuple[int | None, str]:
     Raises:
         SettingError: if it is not [--steps N] [NAME].
 
-    Example:
+    Examples:
         >>> options_of("--steps 100 seen"), options_of("")
         ((100, 'seen'), (None, ''))
     """

@@ -36,7 +36,7 @@ def accuracy(
     Raises:
         ShapeError: if the shapes disagree.
 
-    Example:
+    Examples:
         >>> import torch
         >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).item()
         0.5

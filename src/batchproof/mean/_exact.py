@@ -215,7 +215,7 @@ def exact(criterion: Callable[..., Any], *, unit: Unit | None = None) -> Criteri
             has hooks, or is scripted.
         UnitError: if the unit is not one of the three.
 
-    Example:
+    Examples:
         >>> import torch
         >>> criterion = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 5.0]))
         >>> logits, target = torch.eye(3), torch.tensor([0, 1, 0])

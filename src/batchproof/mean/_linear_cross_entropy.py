@@ -92,7 +92,7 @@ def linear_cross_entropy(
         SettingError: if a dtype or a number is out of range, or a weight takes a gradient.
         UnitError: if the unit is not one of the three.
 
-    Example:
+    Examples:
         >>> import torch
         >>> hidden, layer = torch.ones(2, 3, 4), torch.nn.Linear(4, 5, bias=False)
         >>> target = torch.tensor([[0, 1, 2], [3, -100, -100]])

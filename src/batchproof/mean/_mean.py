@@ -87,7 +87,7 @@ class Mean:
         SettingError: if they are complex.
         UnitError: if the unit is not one of the three, or means of different units are added.
 
-    Example:
+    Examples:
         >>> import torch
         >>> first = Mean(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3))
         >>> last = Mean(torch.tensor([10.0]), torch.ones(1))
@@ -248,7 +248,7 @@ def pool(means: Iterable[Mean]) -> Mean:
         SettingError: if there is no part, or what is given is not a sequence of Means.
         UnitError: if the parts are of different units.
 
-    Example:
+    Examples:
         >>> import torch
         >>> losses = torch.tensor([1.0, 2.0, 3.0, 10.0], requires_grad=True)
         >>> first, last = (Mean(part, torch.ones(len(part))) for part in losses.split(3))

@@ -25,7 +25,7 @@ class Outcome:
         terms: the Mean to optimise, or a dict of them, one a term, each over its own weight.
         metrics: further Means, such as accuracy; they take no gradient.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import batchproof as bp
         >>> logits, target = torch.tensor([[2.0, 0.0], [3.0, 0.0]]), torch.tensor([0, 1])

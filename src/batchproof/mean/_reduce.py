@@ -59,7 +59,7 @@ def reduce(
             something is not a tensor, or num_segments is given without segments.
         UnitError: if the unit is not one of the three.
 
-    Example:
+    Examples:
         >>> import torch
         >>> losses = torch.tensor([[1.0, 3.0], [8.0, float("nan")]])
         >>> mask = torch.tensor([[True, True], [True, False]])

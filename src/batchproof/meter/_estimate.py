@@ -36,7 +36,7 @@ class Estimate:
         terms: the same for each term of an objective, by name.
         metrics: the same for each metric, by name.
 
-    Example:
+    Examples:
         >>> estimate = Estimate(0.18283, 32.0, 32, 0.0469, 0.2, "element")
         >>> print(estimate, f"{estimate:.2f}", float(estimate))
         0.1828 ± 0.047 0.18 0.18283

@@ -38,7 +38,7 @@ class Meter:
     Raises:
         SettingError: if by names no group.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import batchproof as bp
         >>> meter = bp.Meter()
@@ -63,7 +63,7 @@ class Meter:
         Args:
             mean: one pair a sample, or one pooled pair, which leaves no standard error.
             by: the group of each pair, of the shape of mean.total; an index that is not a group is
-            refused by estimate.
+                refused by estimate.
 
         Raises:
             UnitError: if the mean is of another unit than those before.

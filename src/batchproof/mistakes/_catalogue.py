@@ -547,7 +547,7 @@ def mistake(name: str) -> Mistake:
     Raises:
         SettingError: if there is none; it lists the nearest names.
 
-    Example:
+    Examples:
         >>> mistake("graph-kept").code
         'BP401'
     """

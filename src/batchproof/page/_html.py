@@ -28,7 +28,7 @@ _LONG = 24  # a cell of more letters is text, which wraps
 def to_html(part: Part) -> str:
     """Return a part as HTML.
 
-    Example:
+    Examples:
         >>> to_html(Text("a < b"))
         '<p>a &lt; b</p>'
     """

@@ -19,7 +19,7 @@ Tone = Literal["plain", "exact", "wrong", "muted", "amber", "violet", "teal"]
 def number(value: float, digits: int = 4) -> str:
     """Return a number as people read it: a few significant digits, integers whole.
 
-    Example:
+    Examples:
         >>> number(0.659001), number(105.0), number(1 / 3), number(1.5e-9)
         ('0.659', '105', '0.3333', '1.5e-09')
     """
@@ -31,7 +31,7 @@ def number(value: float, digits: int = 4) -> str:
 def labels(values: Sequence[float]) -> list[str]:
     """Return numbers with the fewest digits, at least four, that tell different ones apart.
 
-    Example:
+    Examples:
         >>> labels([1.65692, 1.65694, 1.65696])
         ['1.65692', '1.65694', '1.65696']
     """
@@ -50,7 +50,7 @@ def can_be_drawn(value: float) -> bool:
 def printable(text: str) -> str:
     r"""Return a text whose control codes, which could drive a terminal, are escaped.
 
-    Example:
+    Examples:
         >>> printable("red \x1b[31m")
         'red \\x1b[31m'
     """

@@ -32,7 +32,7 @@ Scale = Callable[[float], float]
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Return round numbers that divide a range: steps of 1, 2 or 5 times a power of ten.
 
-    Example:
+    Examples:
         >>> ticks(0.0, 0.9)
         [0.0, 0.2, 0.4, 0.6, 0.8]
     """

@@ -63,7 +63,7 @@ class _Fitted:
 def to_rich(part: Part) -> RenderableType:
     """Return a part as a renderable of rich.
 
-    Example:
+    Examples:
         >>> from rich.console import Console
         >>> console = Console(width=40, no_color=True)
         >>> console.print(to_rich(Text("Pairs add.", heading="The law")))

@@ -64,7 +64,7 @@ def distributed_group(device: str = "auto", *, timeout: float = 300.0) -> Iterat
         SettingError: if the environment is not whole, or not of numbers.
         RankError: if another rank failed, or did not join.
 
-    Example:
+    Examples:
         >>> with distributed_group("cpu") as place:
         ...     place.world_size
         1

@@ -43,7 +43,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
         SettingError: if no run is given.
         RunFolderError: if a folder cannot be read, or the file cannot be written.
 
-    Example:
+    Examples:
         >>> import json, tempfile
         >>> run = Path(tempfile.mkdtemp()) / "lenet5"
         >>> run.mkdir()

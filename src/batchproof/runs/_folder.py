@@ -45,7 +45,7 @@ class RunFolder:
     Raises:
         RunFolderError: if there is no run in it.
 
-    Example:
+    Examples:
         >>> RunFolder("no/such/run")
         Traceback (most recent call last):
         batchproof._errors.RunFolderError: no/such/run holds no run (neither config.json nor ...

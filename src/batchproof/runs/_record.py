@@ -30,7 +30,7 @@ class Record:
         standard_error: of total / weight, where pairs came one per sample.
         mean_of_batch_means: the number that the usual loop would have printed.
 
-    Example:
+    Examples:
         >>> Record(4, 1, "val_loss", 6.0, 4.0, "element", "epoch").value
         1.5
     """

@@ -69,7 +69,7 @@ class Option:
         least, most: the limits of a number, or None.
         notes: everything else in the annotation.
 
-    Example:
+    Examples:
         >>> Option.of("rates", Annotated[Sequence[float], "learning rates"], (0.1,)).parse("1,0.5")
         (1.0, 0.5)
     """

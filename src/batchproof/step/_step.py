@@ -70,7 +70,7 @@ class Step:
     Raises:
         SettingError: if a setting is invalid.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import batchproof as bp
         >>> model = torch.nn.Linear(1, 1, bias=False)

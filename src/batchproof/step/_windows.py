@@ -129,7 +129,7 @@ def windows(
         DataError: while it is iterated, if a batch cannot be recut.
         RankError: while it is iterated, if ranks differ in accumulate.
 
-    Example:
+    Examples:
         >>> [len(window) for window in windows(range(10), accumulate=4)]
         [4, 4, 2]
         >>> len(windows(range(10), accumulate=4))

@@ -67,7 +67,7 @@ def evaluate(
     Raises:
         NonFiniteError: if the loss is NaN or infinite; it names the batch.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import batchproof as bp
         >>> batches = [(torch.tensor([1.0, 2.0, 3.0]), torch.zeros(3)),

@@ -21,7 +21,7 @@ def model_summary(model: nn.Module) -> str:
     Args:
         model: whose submodules without submodules count as layers.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model_summary(torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU()))
         'Sequential: 10 parameters (all trained, float32) in 1 Linear, 1 ReLU'

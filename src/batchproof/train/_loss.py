@@ -143,7 +143,7 @@ def supervised(
     Raises:
         SettingError: if the criterion or a metric cannot be called.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import batchproof as bp
         >>> loss = bp.supervised(torch.nn.MSELoss())

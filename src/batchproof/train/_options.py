@@ -118,7 +118,7 @@ class Stopping:
     Raises:
         SettingError: if a value is invalid.
 
-    Example:
+    Examples:
         >>> Stopping(patience=3).monitor
         'val_loss'
     """

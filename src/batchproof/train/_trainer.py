@@ -66,7 +66,7 @@ class Trainer:
         SettingError: if an option is invalid, or given twice.
         TypeError: if there is no option of a name.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import batchproof as bp
         >>> model = torch.nn.Linear(1, 1)

@@ -69,7 +69,7 @@ def watch(*, steps: int | None = None, numbers: bool = True) -> Watch:
     Raises:
         SettingError: if steps is below 1, or, on entering, a run is watched already.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = torch.nn.Linear(2, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -102,7 +102,7 @@ def watch_loss(losses: Tensor, *, mask: Tensor | None = None) -> Tensor:
     Raises:
         ShapeError: if the mask has another shape.
 
-    Example:
+    Examples:
         >>> import torch
         >>> losses = (torch.ones(4) - 0.5).pow(2)
         >>> watch_loss(losses) is losses

@@ -119,7 +119,7 @@ def marked(rank: int, size: int) -> list[float]:
 
     Each rank has a bit, in as many numbers as needed.
 
-    Example:
+    Examples:
         >>> marked(1, 3)
         [2.0]
     """
@@ -131,7 +131,7 @@ def marked(rank: int, size: int) -> list[float]:
 def ranks_in(words: Sequence[Number]) -> list[int]:
     """Return the ranks that sent the numbers of marked, read on the host.
 
-    Example:
+    Examples:
         >>> ranks_in([a + b for a, b in zip(marked(2, 60), marked(59, 60))])
         [2, 59]
     """
@@ -144,7 +144,7 @@ def ranks_in(words: Sequence[Number]) -> list[int]:
 def ranks_named(marks: Number, size: int) -> str:
     """Return the ranks whose marks were added, in words; beyond 53 ranks how many, if several.
 
-    Example:
+    Examples:
         >>> ranks_named(5.0, 4)
         'rank 0 and rank 2'
         >>> ranks_named(mark_of(4711, 10_000), 10_000)

@@ -14,7 +14,7 @@ class Callback:
 
     An error that a callback raises stops the run.
 
-    Example:
+    Examples:
         >>> class Names(Callback):
         ...     def on_records(self, records):
         ...         print([record.name for record in records])

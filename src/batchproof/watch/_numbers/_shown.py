@@ -69,7 +69,7 @@ def numbers_in(line: str) -> Iterator[tuple[Shown, tuple[int, int]]]:
     Yields:
         The number, and its span in the line; integers too, as they tell the lines of one format.
 
-    Example:
+    Examples:
         >>> [(n.text, n.half) for n, _ in numbers_in("epoch 3: loss 0.693, acc=91.50%")]
         [('3', 0.5), ('0.693', 0.0005), ('91.50%', 0.005)]
     """

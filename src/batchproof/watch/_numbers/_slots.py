@@ -86,7 +86,7 @@ def is_other(label: str, after: str) -> bool:
         label: the words before it.
         after: what follows it.
 
-    Example:
+    Examples:
         >>> is_other("lr", ""), is_other("train loss", ""), is_other("took", " s")
         (True, False, True)
         >>> is_other("train_loss_epoch", ""), is_other("loss epoch", "")
