@@ -7,9 +7,10 @@ SOURCES := pyproject.toml $(shell find src -type f -not -name '*.pyc')
 PY := .venv/bin/python
 FRAMEWORKS := .venv-integrations
 PEERS := .venv-benchmarks
+SITE := .venv-docs
 pip = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(PINS)
 
-.PHONY: demo test check integrations benchmarks clean
+.PHONY: demo test check integrations benchmarks docs clean
 .PRECIOUS: %/torch
 
 demo: .venv/demo
@@ -44,6 +45,10 @@ benchmarks: $(PEERS)/ready
 	$(PEERS)/bin/python benchmarks/checkpoint.py --data "$(DATA)"
 	$(PEERS)/bin/python benchmarks/frameworks.py --data "$(DATA)"
 
+# the site, into build/site; a link that leads nowhere is an error. It is read from the sources, without torch
+docs: $(SITE)/ready
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --quiet --strict
+
 # an environment; torch comes first and alone, so that nothing after it chooses another build of it
 %/torch: $(PINS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"batchproof needs Python 3.11 or later, this is {v.major}.{v.minor}; try make PYTHON=python3.11")'
@@ -76,5 +81,10 @@ $(PEERS)/ready: $(PEERS)/torch requirements/integrations.txt requirements/benchm
 	$(call pip,$(PEERS)) '.[demo]'
 	@touch $@
 
+$(SITE)/ready: requirements/docs.txt $(PINS)
+	@test -x $(SITE)/bin/python || $(PYTHON) -m venv $(SITE)
+	$(call pip,$(SITE)) -r requirements/docs.txt
+	@touch $@
+
 clean:
-	rm -rf .venv $(FRAMEWORKS) $(PEERS) build dist
+	rm -rf .venv $(FRAMEWORKS) $(PEERS) $(SITE) build dist

@@ -8,16 +8,23 @@ from pathlib import Path
 import pytest
 
 from batchproof.mistakes import CATALOGUE
+from batchproof.train._options import Keywords
 
 ROOT = Path(__file__).resolve().parents[2]
 MISTAKES = sorted((ROOT / "docs" / "mistakes").glob("*.md"))
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", DOCS / "law.md", DOCS / "finding-mistakes.md", *MISTAKES]
+# their blocks are parts of a program; tests of frameworks and of ranks run them
+PARTS = {DOCS / "frameworks.md", DOCS / "scale.md", *(DOCS / "integrations").glob("*.md")}
+PAGES = [ROOT / "README.md", *sorted(set(DOCS.rglob("*.md")) - PARTS)]
 BLOCK = re.compile(r"^```(python[^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^\s*print\(.*?\)\s+# (.*)$", re.MULTILINE)
 # the page works out what shows it
 SEEN_OTHERWISE = {"gradient-of-another-loss"}
 SECTIONS = ["What it looks like", "What it does", "How to see it", "The remedy", "References"]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).with_suffix("").as_posix()
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -35,7 +42,7 @@ def expect_printed(code: str, said: str) -> None:
         assert comment == line or comment.startswith(f"{line}, "), f"{line!r}, page: {comment!r}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_code_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, unchecked):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": page.stem}
@@ -68,7 +75,7 @@ def test_a_page_has_the_parts_that_all_have(page):
     assert any(way in text for way in ways) or page.stem in SEEN_OTHERWISE
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_to_other_pages_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if not link.startswith("http"):
@@ -78,3 +85,16 @@ def test_links_to_other_pages_lead_somewhere(page):
 def test_a_page_that_prints_something_else_is_caught():
     with pytest.raises(AssertionError, match="page: '2'"):
         expect_printed("print(1)  # 2", "1\n")
+
+
+def test_the_guide_of_the_trainer_names_every_option():
+    guide = (DOCS / "guides" / "trainer.md").read_text(encoding="utf-8")
+    assert [name for name in Keywords.__annotations__ if f"`{name}`" not in guide] == []
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")]
+    assert [
+        page for page in pages if not re.search(rf"(^|\s){re.escape(page)}$", site, re.MULTILINE)
+    ] == []
