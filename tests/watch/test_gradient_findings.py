@@ -78,3 +78,64 @@ def test_a_right_step_is_said_to_be_right_with_its_unit(factor):
     said = "each of 14 counts 1/14" if factor == 1 else "times 0.1"
     assert said in sentence
     assert "in each of 3 steps of SGD" in sentence
+
+
+@pytest.mark.parametrize("name", ["SGD", "momentum", "Adam", "AdamW"])
+def test_the_settings_named_after_a_fix_keep_the_trajectory(name):
+    kinds = {"SGD": torch.optim.SGD, "momentum": torch.optim.SGD}
+    kind = kinds.get(name) or getattr(torch.optim, name)
+    more = {"momentum": 0.9} if name == "momentum" else {}
+
+    def trained(scale, max_norm, **settings):
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.tensor([3.0, -2.0], dtype=torch.float64))
+        optimizer = kind([weight], **(more | settings))
+        with watch(numbers=False) as seen:
+            for step in range(6):
+                for part in (1, 2, 3):
+                    target = torch.tensor([part / 9, step / 5], dtype=torch.float64)
+                    (scale * F.mse_loss(weight, target)).backward()
+                nn.utils.clip_grad_norm_([weight], max_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+        return weight.detach(), seen.report()
+
+    # clip_grad_norm_ adds 1e-6 to the norm, so the limit lies above it here
+    before, report = trained(1.0, 1e3, lr=0.1, weight_decay=0.02)
+    (found,) = report.findings
+    changes = dict(change.partition(" (")[0].split("=") for change in found.evidence["settings"])
+    settings = {"lr": 0.1, "weight_decay": 0.02} | {k: float(v) for k, v in changes.items()}
+    after, fixed = trained(1 / 3, settings.pop("max_grad_norm"), **settings)
+    assert fixed.ok
+    assert torch.allclose(before, after, rtol=1e-5)
+    assert "To keep the path of this run" in " ".join(str(report).split())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scale", "name", "shown"),
+    [
+        ([(4, 4), (4, 4), (4,)], 0.5, "fixed-window-size", [0.5]),
+        ([(4, 4), (4, 4), (4,)], 0.1, "fixed-window-size", [0.1]),
+        ([(4,), (4, 4), (4, 4)], 0.5, "first-window-short", [0.5]),
+        ([(4, 4), (4, 4, 4), (4, 4)], 0.5, "leftover-window", [0.5] * 3),
+    ],
+)
+def test_the_picture_is_of_the_window_that_differs(sizes, scale, name, shown):
+    report = windows(nn.Linear(3, 2), sizes, scale=lambda window, size: scale)
+    (found,) = report.findings
+    assert found.name == name
+    rows = found.evidence["picture"]["rows"]
+    assert [row["share"] for row in rows] == pytest.approx(shown)
+    assert sum(row["wanted"] for row in rows) == pytest.approx(2 * scale)
+
+
+def test_gradients_that_are_not_zeroed_are_not_said_to_be_right_or_left_over():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with watch(numbers=False) as seen:
+        for _ in range(5):
+            F.mse_loss(model(torch.ones(2, 3)), torch.ones(2, 2)).backward()
+            optimizer.step()
+    report = seen.report()
+    assert report.names == ("gradients-not-zeroed",)
+    assert not report.right

@@ -116,7 +116,7 @@ def test_a_scaled_loss_is_named_where_the_gradient_is_scaled_alike():
     run = shown_each_pass(lambda events: mean(events) / 4, sizes=[16] * 8)
     assert wrong(run) == set()
     assert wrong(run, Facts(scale=0.25)) == {"scaled-loss-reported"}
-    assert named(run, Facts(coefficient=0.25)) == [("right", "")]
+    assert named(run, Facts(coefficients=(1.0, 0.25))) == [("right", "")]
 
 
 def windows(divide, *, every=4, batches=10, epochs=3, reset=True):

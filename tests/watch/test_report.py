@@ -1,10 +1,12 @@
 import json
 
 import pytest
+import torch
+from torch.nn import functional as F
 
 import batchproof
 from batchproof import MistakeFoundError
-from batchproof.watch import Finding, WatchReport
+from batchproof.watch import Finding, WatchReport, watch
 from browser import expect_readable, looked_at
 
 PICTURE = {
@@ -86,3 +88,16 @@ def test_a_run_without_losses_is_said_to_have_none():
     assert str(WatchReport(())) == (
         "Nothing was seen in this run: it computed no loss that can be followed."
     )
+
+
+def test_a_judge_that_fails_is_named_and_takes_nothing_else_away(monkeypatch):
+    def fails(_):
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("batchproof.watch._numbers.Numbers.findings", fails)
+    with watch() as seen:
+        F.mse_loss(torch.ones(2), torch.zeros(2))
+    report = seen.report()
+    assert report.ok
+    assert "Not judged: " in report.not_followed[-1]
+    assert "ZeroDivisionError: by nothing" in report.not_followed[-1]

@@ -29,10 +29,10 @@ from batchproof.explain._mean import mean
 from batchproof.explain._momentum import momentum
 from batchproof.explain._padding import padding
 from batchproof.explain._ranks import ranks
-from batchproof.explain._settings import Settings, equivalent_settings
 from batchproof.explain._sgd import sgd
 from batchproof.explain._sum_or_mean import sum_or_mean
 from batchproof.explain._topic import Topic
+from batchproof.mistakes import Settings, equivalent_settings
 
 _FUNCTIONS: tuple[Callable[..., Explanation], ...] = (
     mean,

@@ -8,8 +8,8 @@ import math
 from typing import Annotated
 
 from batchproof.explain._explanation import Explanation
-from batchproof.explain._settings import OptimizerName, Settings, equivalent_settings
 from batchproof.explain._values import count, share
+from batchproof.mistakes import OptimizerName, Settings, equivalent_settings
 from batchproof.page import Code, Curves, Formula, Part, Series, Table, Text, number
 
 _BETAS = (0.9, 0.999)

@@ -52,8 +52,9 @@ class Between:
             return original(*arguments)
         finally:
             site = user_site()
+            norm = None if original.__name__ == "clip_grad_value_" else float(arguments[1])
             for ledger in owners:
-                ledger.clipped(site, before_unscale=self._is_scaled(ledger))
+                ledger.clipped(site, norm, before_unscale=self._is_scaled(ledger))
 
     def _owners(self, parameters: Iterable[Tensor]) -> list[Ledger]:
         clipped = {id(parameter) for parameter in parameters}

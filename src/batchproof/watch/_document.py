@@ -54,6 +54,9 @@ def _parts(finding: Finding) -> list[Part]:
     parts.append(Text(remedy.sentence, heading="Remedy"))
     if finding.remedy and finding.remedy != remedy.sentence:
         parts.append(Code(finding.remedy))
+    settings = finding.evidence.get("settings")
+    if settings:
+        parts.append(Text(f"To keep the path of this run after the fix: {', '.join(settings)}."))
     return [*parts, Text(f"More: {known.page}")]
 
 

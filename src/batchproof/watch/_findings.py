@@ -10,11 +10,14 @@ from batchproof.watch._calls import Calls
 from batchproof.watch._events import Finding, Grade
 from batchproof.watch._ledger import Ledger
 from batchproof.watch._loop import BATCH_STATISTICS, Loop
-from batchproof.watch._patterns import Pattern, patterns_of
+from batchproof.watch._patterns import FINE, Pattern, patterns_of
+from batchproof.watch._trajectory import keeps_trajectory
 from batchproof.watch._updates import Updates
 from batchproof.watch._windows import Window, windows_of
 
 SHOWN = 8
+# they hold of whatever is in the gradient
+ZEROING = (_zeroing.not_zeroed, _zeroing.zeroed_before, _zeroing.one_only)
 
 
 def finding(
@@ -55,13 +58,11 @@ def _of_ledger(ledger: Ledger, windows: list[Window], *, ended: bool) -> Iterabl
     if not windows:
         return
     place = windows[0].record.site
-    for judge in (_zeroing.not_zeroed, _zeroing.zeroed_before, _zeroing.one_only):
-        verdict = judge(ledger, windows)
-        if verdict is not None:
-            yield finding(verdict[0], place, *verdict[1:])
-    verdict = _zeroing.left_over(ledger, windows, ended=ended)
-    if verdict is not None:
-        yield finding(verdict[0], place, *verdict[1:])
+    zeroed = [judge(ledger, windows) for judge in ZEROING]
+    if not any(zeroed):
+        zeroed = [_zeroing.left_over(ledger, windows, ended=ended)]
+    for name, sentence, evidence in filter(None, zeroed):
+        yield finding(name, place, sentence, evidence)
     for judge in (_timing.clipped_early, _timing.clipped_scaled):
         verdict = judge(ledger, windows)
         if verdict is not None:
@@ -83,7 +84,9 @@ def of_pattern(pattern: Pattern) -> Iterable[Finding]:
         verdict = law(pattern)
         if verdict is not None:
             name, sentence, evidence = verdict
-            yield finding(name, pattern.site, sentence, {**evidence, "picture": picture(pattern)})
+            evidence["picture"] = picture(pattern, evidence.pop("whole", 1.0))
+            evidence |= _settings(pattern)
+            yield finding(name, pattern.site, sentence, evidence)
             return
     if any(several) and _gradient.is_unknown(pattern):
         low, high = min(pattern.sums()), max(pattern.sums())
@@ -95,34 +98,73 @@ def of_pattern(pattern: Pattern) -> Iterable[Finding]:
         yield finding("unknown", pattern.site, sentence, evidence, grade="note")
 
 
-def picture(pattern: Pattern) -> dict[str, Any]:
-    """Return the shares of a window's micro-batches, and what they are in a mean."""
-    window = max(pattern.windows, key=len)
-    whole = sum(part.weight for part in window)
-    rows = [
-        {
-            "label": f"micro-batch {number}: {part.weight:.6g}",
-            "share": part.mass,
-            "wanted": part.weight / whole if whole else 0.0,
-        }
-        for number, part in enumerate(window[:SHOWN], 1)
-    ]
-    step = pattern.windows.index(window) + 1
-    return {"title": f"what each micro-batch counts in window {step}", "rows": rows}
+def _settings(pattern: Pattern) -> dict[str, Any]:
+    """Return the settings that keep the trajectory where the step is a constant times the mean."""
+    sums, clips = pattern.sums(), pattern.ledger.records[0].clips
+    if not pattern.same(sums) or not pattern.same_in_each(lambda part: part.share):
+        return {}
+    norm = clips[0].max_norm if clips else None
+    changes = keeps_trajectory(pattern.ledger.settings, sums[0], norm)
+    return {"settings": changes} if changes else {}
+
+
+def picture(pattern: Pattern, whole: float = 1.0) -> dict[str, Any]:
+    """Return the shares of the window that shows most, and what they are in a mean.
+
+    Args:
+        pattern: the windows.
+        whole: what the shares of a window should add up to.
+    """
+    number, rows = 0, list[dict[str, Any]]()
+    worst = -1.0
+    for place, window in enumerate(pattern.windows, 1):
+        weight = sum(part.weight for part in window)
+        wanted = [whole * part.weight / weight if weight else 0.0 for part in window]
+        off = max(abs(p.mass - w) / w if w else 0.0 for p, w in zip(window, wanted, strict=True))
+        if off > worst * (1 + FINE) + FINE:
+            worst, number = off, place
+            rows = [
+                {"label": f"micro-batch {i}: {p.weight:.6g}", "share": p.mass, "wanted": w}
+                for i, (p, w) in enumerate(zip(window, wanted, strict=True), 1)
+            ]
+    return {"title": f"what each micro-batch counts in window {number}", "rows": rows[:SHOWN]}
 
 
 def terms_apart(patterns: list[Pattern]) -> Iterable[Finding]:
     """Return a finding where one term is divided by the window's size and another is not."""
-    divided = [p for p in patterns if _mass_of(p) == "1/m"]
-    whole = [p for p in patterns if _mass_of(p) == "1"]
-    for pattern in whole if divided else []:
-        size = pattern.sizes[0]
-        sentence = (
-            f"This term is not divided by the {size} micro-batches of the window, the term at "
-            f"{divided[0].site} is: it counts {size} times as much as it should beside it."
-        )
+    for pattern in patterns:
+        other = next((p for p in patterns if p is not pattern and _is_beside(pattern, p)), None)
+        if other is None:
+            continue
+        sizes = pattern.sizes
+        if len(set(sizes)) == 1:
+            sentence = (
+                f"This term is not divided by the {sizes[0]} micro-batches of the window, the term "
+                f"at {other.site} is: it counts {sizes[0]} times as much as it should beside it."
+            )
+        else:
+            sums = pattern.sums()
+            sentence = (
+                f"The shares of this term add up to {min(sums):.4g} to {max(sums):.4g}, in "
+                f"proportion to the {min(sizes)} to {max(sizes)} micro-batches of the window; "
+                f"those of the term at {other.site} add up to {other.sums()[0]:.4g} in all."
+            )
         evidence = {"picture": picture(pattern)}
         yield finding("term-scaled-apart", pattern.site, sentence, evidence)
+
+
+def _is_beside(pattern: Pattern, other: Pattern) -> bool:
+    """Return whether a term has one mass in all windows, and the other's masses one sum.
+
+    In windows of one size a coefficient explains both, unless it is 1 and the sum is 1.
+    """
+    mass, sizes = _gradient.one_mass(pattern), pattern.sizes
+    if mass is None or sizes != other.sizes or min(sizes) < 1 or max(sizes) < 2:
+        return False
+    sums = other.sums()
+    if len(set(sizes)) > 1:
+        return pattern.averages and other.same(sums)
+    return _gradient.is_one(pattern, mass) and other.same((*sums, 1.0))
 
 
 def normalised_apart(pattern: Pattern) -> Iterable[Finding]:
@@ -134,15 +176,6 @@ def normalised_apart(pattern: Pattern) -> Iterable[Finding]:
             "micro-batches of a window, not from the window."
         )
         yield finding("batch-norm", pattern.site, sentence, grade="note")
-
-
-def _mass_of(pattern: Pattern) -> str:
-    mass, sizes = _gradient.one_mass(pattern), set(pattern.sizes)
-    if mass is None or min(sizes) < 2:
-        return ""
-    if _gradient.is_one(pattern, mass):
-        return "1"
-    return "1/m" if len(sizes) == 1 and _gradient.is_one(pattern, mass * max(sizes)) else ""
 
 
 def of_losses(calls: Calls) -> Iterable[Finding]:

@@ -62,33 +62,33 @@ def _rate(pattern: Pattern, factor: int) -> str:
 
 
 def divided_by_a_full_window(pattern: Pattern) -> Verdict:
-    """Masses of 1/k in windows that are not all of k micro-batches: mass_j = 1/k."""
+    """One mass in windows of several sizes: mass_j = c, where c / k was meant for windows of k."""
     mass, sizes = one_mass(pattern), pattern.sizes
-    full = round(1 / mass) if mass else 0
-    if mass is None or full < 2 or full not in sizes or set(sizes) == {full}:
+    full = pattern.usual_size
+    if mass is None or full < 2 or set(sizes) == {full} or not pattern.averages:
         return None
-    if not pattern.averages or not is_one(pattern, mass * full):
-        return None
+    whole, divisor = mass * full, f"divided by {full}"
+    if not is_one(pattern, whole):
+        divisor = f"multiplied by {mass:.4g}"
+    evidence = {"sums": pattern.sums()[:SHOWN], "sizes": sizes[:SHOWN], "whole": whole}
     short = [size for size in sizes if size < full]
-    evidence = {"sums": pattern.sums()[:SHOWN], "sizes": sizes[:SHOWN]}
-    if any(size > full for size in sizes):
+    if max(sizes) > full and sizes[0] >= full:
         extra = max(sizes) - full
         sentence = (
             f"{extra} micro-batches after the last full window of an epoch enter the first window "
             f"of the next: it holds {max(sizes)} where others hold {full}, and its shares add up "
-            f"to {max(sizes) / full:.4g}."
+            f"to {max(sizes) * mass:.4g}."
         )
-        if sizes[0] >= full:
-            return "leftover-window", sentence, evidence
+        return "leftover-window", sentence, evidence
     if sizes[0] < full:
         sentence = (
-            f"The first window holds {sizes[0]} of the {full} micro-batches that it is divided "
-            f"by: its shares add up to {sizes[0] / full:.4g}."
+            f"The first window holds {sizes[0]} micro-batches, and each is {divisor} as in windows "
+            f"of {full}: its shares add up to {sizes[0] * mass:.4g}, not {whole:.4g}."
         )
         return "first-window-short", sentence, evidence
     sentence = (
-        f"Every micro-batch is divided by {full}, and {len(short)} of {len(sizes)} windows hold "
-        f"fewer: with {min(short)} the shares add up to {min(short) / full:.4g}, so that step is "
+        f"Every micro-batch is {divisor}, and {len(short)} of {len(sizes)} windows hold fewer than "
+        f"{full}: with {min(short)} the shares add up to {min(short) * mass:.4g}, so that step is "
         f"{min(short) / full:.4g} times as long.{_apart(pattern)}"
     )
     return "fixed-window-size", sentence, evidence
@@ -133,7 +133,12 @@ def mean_of_means(pattern: Pattern) -> Verdict:
         and any(not pattern.same((part.loss.elements, part.loss.weight)) for part in window)
         for window in uneven
     )
-    evidence = {"weights": [p.weight for p in uneven[0]][:SHOWN], "ratio": ratio}
+    sums = pattern.sums()
+    evidence = {
+        "weights": [p.weight for p in uneven[0]][:SHOWN],
+        "ratio": ratio,
+        "whole": sums[0] if pattern.same(sums) else 1.0,
+    }
     if weighted:
         sentence = (
             "Weighted losses are divided by the weights of their own micro-batch: equal samples "

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from batchproof.watch._losses import Arrival
 from batchproof.watch._reads import Reads
 from batchproof.watch._sentinels import Factor, Sentinels
+from batchproof.watch._trajectory import settings_of
 
 # a window that is never zeroed holds at most so many micro-batches here
 MOST = 1024
@@ -97,6 +98,7 @@ class Clip:
     factor: Factor
     held: int
     before_unscale: bool
+    max_norm: float | None = None
 
 
 @dataclass(slots=True)
@@ -127,6 +129,7 @@ class Ledger:
 
     Attributes:
         world: the number of ranks that its gradient is averaged over, once they are known.
+        settings: those that a factor before the loss changes, as they were at the first step.
     """
 
     def __init__(self, optimizer: Optimizer, name: str, reads: Reads, *, whole: bool) -> None:
@@ -135,6 +138,7 @@ class Ledger:
         self.steps = 0
         self.records: list[StepRecord] = []
         self.world = 1
+        self.settings: list[dict[str, Any]] = []
         self.forgotten = 0
         self._gifts: list[Gift] = []
         self._dropped: list[tuple[Gift, int]] = []
@@ -230,16 +234,17 @@ class Ledger:
         self._sentinels.forget()
         del self._dropped[:-MOST]
 
-    def clipped(self, site: str, *, before_unscale: bool) -> None:
+    def clipped(self, site: str, max_norm: float | None, *, before_unscale: bool) -> None:
         """Note what a clipping call multiplied the gradient by, apart from the masses.
 
         Args:
             site: where it was called.
+            max_norm: the norm that it keeps; None where it clips each element.
             before_unscale: whether the gradient carries a loss scale.
         """
         unchanged = self._sentinels.are_as_they_were(thorough=True)
         factor = Factor(1.0) if unchanged else self._sentinels.factor()
-        self._clips.append(Clip(site, factor, len(self.open), before_unscale))
+        self._clips.append(Clip(site, factor, len(self.open), before_unscale, max_norm))
         if not unchanged:
             self._sentinels.place(self.parameters())
 
@@ -253,6 +258,9 @@ class Ledger:
         """Close the window: what is in the gradient is what the optimiser follows."""
         self.settle_changes()
         self.steps += 1
+        optimizer = self.optimizer
+        if self.steps == 1 and optimizer is not None:
+            self.settings = settings_of(optimizer)
         gifts = [(gift, len(gift.factors), gift.steps > 0) for gift in self._gifts]
         record = StepRecord(
             index,

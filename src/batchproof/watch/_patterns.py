@@ -1,5 +1,6 @@
 """Patterns: the windows of one term of an objective under one optimiser."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,12 @@ class Pattern:
     def sizes(self) -> list[int]:
         """Return the number of micro-batches of each window, on one rank."""
         return [max(1, len(window) // self.ledger.world) for window in self.windows]
+
+    @property
+    def usual_size(self) -> int:
+        """Return the number of micro-batches that most windows hold; of two, the larger."""
+        counts = Counter(self.sizes)
+        return max(counts, key=lambda size: (counts[size], size))
 
     @property
     def parts(self) -> list[Part]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,17 +135,18 @@ def report_of(watcher: Any, numbers: Any = None, *, name: str = "this run") -> W
         numbers: the Numbers of the same run, or None where none were captured.
         name: what was watched.
     """
-    found: list[Finding] = [*watcher.findings(), *(numbers.findings() if numbers else ())]
+    missed: list[str] = []
+    found: list[Finding] = _judged(watcher.findings, missed)
+    right: list[str] = _judged(watcher.right, missed)
+    shown: list[dict[str, Any]] = []
+    if numbers is not None:
+        found += _judged(numbers.findings, missed)
+        shown = _judged(numbers.seen, missed)
+        right += _right_numbers(shown)
+    missed = [*_judged(watcher.not_followed, missed), *_unknown_numbers(shown), *missed]
     once: dict[tuple[str, str], Finding] = {}
     for one in sorted(found, key=lambda finding: finding.grade != "wrong"):
         once.setdefault((one.name, one.place), one)
-    right: list[str] = list(watcher.right())
-    missed: list[str] = list(watcher.not_followed())
-    shown: list[dict[str, Any]] = []
-    if numbers is not None:
-        shown = numbers.seen()
-        right += _right_numbers(shown)
-        missed += _unknown_numbers(shown)
     return WatchReport(
         tuple(once.values()),
         tuple(watcher.steps),
@@ -154,6 +155,18 @@ def report_of(watcher: Any, numbers: Any = None, *, name: str = "this run") -> W
         tuple(missed),
         name=name,
     )
+
+
+def _judged(judge: Callable[[], Iterable[Any]], missed: list[str]) -> list[Any]:
+    """Return what a judge says; one that fails takes nothing of the others with it."""
+    try:
+        return list(judge())
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        line = f"Not judged: {getattr(judge, '__qualname__', judge)} failed with {what}"
+        if line not in missed:
+            missed.append(line)
+        return []
 
 
 def _right_numbers(shown: Sequence[dict[str, Any]]) -> list[str]:

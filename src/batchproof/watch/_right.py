@@ -1,6 +1,6 @@
 """What was seen to be right, and what could not be seen."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from batchproof.watch._calls import Calls
 from batchproof.watch._events import Finding
@@ -8,12 +8,18 @@ from batchproof.watch._patterns import Pattern, patterns_of
 from batchproof.watch._updates import Updates
 from batchproof.watch._windows import windows_of
 
+# nothing that enters such a step is right, whatever its shares
+OF_STEPS = ("gradients-not-zeroed", "zeroed-before-step", "one-micro-batch-only")
 
-def right_of(updates: Updates, findings: Iterable[Finding]) -> list[str]:
+
+def right_of(updates: Updates, findings: Sequence[Finding]) -> list[str]:
     """Return a sentence for each term whose elements count as they do in a mean or a sum."""
     accused = {finding.place for finding in findings}
+    steps = {finding.place for finding in findings if finding.name in OF_STEPS}
     sentences: list[str] = []
     for ledger in updates.ledgers:
+        if any(record.site in steps for record in ledger.records[-1:]):
+            continue
         sentences += [
             f"{pattern.site}: {said}"
             for pattern in patterns_of(ledger, windows_of(ledger))

@@ -71,15 +71,14 @@ class Facts:
     """What is known of the run besides the batches.
 
     Attributes:
-        scale: what a batch's loss was multiplied by for its gradient, where several batches make
-            one step; 1 otherwise.
-        coefficient: the constant that stands before the loss in the objective; 1 where none does.
+        scale: 1 / k where each of the k batches of a step is divided by k; 1 otherwise.
+        coefficients: the constants that may stand before the loss in the objective, 1 among them.
         counts: lengths of other loaders and of their data sets.
         steps: when optimisers stepped, where several batches make one step; else empty.
     """
 
     scale: float = 1.0
-    coefficient: float = 1.0
+    coefficients: tuple[float, ...] = (1.0,)
     counts: tuple[int, ...] = ()
     steps: Places = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
@@ -133,7 +132,7 @@ def _right(series: Series, ranges: Ranges, facts: Facts) -> Iterator[Reading]:
         "element": series.elements,
     }
     for unit, weights in of.items():
-        for factor in dict.fromkeys((1.0, facts.coefficient)):
+        for factor in facts.coefficients:
             mean = factor * total / ranges.sums(weights)
             yield "", f"the mean by {unit} over the batches {where}", mean, PLAIN
     by_sample = ranges.sums(series.sample_means) / ranges.sums(series.samples)

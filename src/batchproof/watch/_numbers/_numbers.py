@@ -14,9 +14,11 @@ from batchproof.watch._numbers._identify import Reading, reading_of
 from batchproof.watch._numbers._loaders import LoaderPass, Loaders
 from batchproof.watch._numbers._outlets import watched_outlets
 from batchproof.watch._numbers._recorder import Recorder
-from batchproof.watch._numbers._series import series_of
+from batchproof.watch._numbers._series import passes_of_a_step, series_of
 from batchproof.watch._numbers._slots import Slot
 from batchproof.watch._numbers._streams import watched_streams
+
+SAME = 1e-5
 
 
 class Numbers:
@@ -94,16 +96,19 @@ def _unknown(slot: Slot) -> dict[str, Any]:
 
 
 def _facts(steps: Sequence[StepEvent], passes: Sequence[LoaderPass]) -> Facts:
-    micro_batches = [len(step.contributions) for step in steps if step.contributions]
     masses = Counter(
         round(part.mass, 7) for step in steps for part in step.contributions if part.mass
     )
     usual = masses.most_common(1)[0][0] if masses else 1.0
-    several = bool(micro_batches) and max(micro_batches) > 1
+    window = passes_of_a_step(steps)
+    several = any(len(step.contributions) > 1 for step in steps)
+    # a coefficient of 1 / k in windows of k is a division by k; another is the script's own
+    divided = several and abs(usual * window - 1) < SAME
+    coefficients = (1.0,) if divided or usual == 1 else (1.0, usual, usual * window)
     counts = {length for one in passes for length in (one.batches, one.dataset) if length}
     return Facts(
-        scale=usual if several else 1.0,
-        coefficient=1.0 if several else usual,
+        scale=usual if divided else 1.0,
+        coefficients=tuple(dict.fromkeys(coefficients)),
         counts=tuple(sorted(counts))[:8],
         steps=np.array([step.index for step in steps if several], dtype=np.int64),
     )

@@ -1,5 +1,6 @@
 """The batches of one loss in order, and the passes that they form."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -105,9 +106,14 @@ def series_of(
 def _objectives(
     losses: Sequence[LossEvent], steps: Sequence[StepEvent]
 ) -> dict[tuple[object, ...], list[LossEvent]]:
-    """Return the objectives of several terms, by the terms that they have."""
+    """Return the objectives of several terms, by the terms that they have.
+
+    Whether a script shows its objective before or after a division by the k passes of a window
+    cannot be told from the coefficients of its terms: each is a series of its own.
+    """
     by_index = {event.index: event for event in losses}
-    found: dict[tuple[object, ...], list[LossEvent]] = {}
+    found: dict[tuple[object, ...], dict[int, LossEvent]] = {}
+    usual = passes_of_a_step(steps)
     for step in steps:
         passes: dict[int, list[Contribution]] = {}
         for part in step.contributions:
@@ -115,18 +121,28 @@ def _objectives(
                 passes.setdefault(part.backward, []).append(part)
         for parts in passes.values():
             if len(parts) > 1 and len({part.term for part in parts}) == len(parts):
-                terms = ("objective", *(part.term for part in parts))
-                found.setdefault(terms, []).append(_objective(parts, by_index, len(passes)))
-    return found
+                terms = tuple(part.term for part in parts)
+                for times in dict.fromkeys((1, usual)):
+                    event = _objective(parts, by_index, times)
+                    # a gradient that is not zeroed is in the steps that follow, too
+                    found.setdefault(("objective", times, *terms), {}).setdefault(
+                        event.index, event
+                    )
+    return {key: [events[i] for i in sorted(events)] for key, events in found.items()}
+
+
+def passes_of_a_step(steps: Sequence[StepEvent]) -> int:
+    """Return how many backward passes most optimiser steps hold."""
+    passes = Counter(len({part.backward for part in step.contributions}) for step in steps)
+    del passes[0]
+    return passes.most_common(1)[0][0] if passes else 1
 
 
 def _objective(
-    parts: Sequence[Contribution], by_index: Mapping[int, LossEvent], passes: int
+    parts: Sequence[Contribution], by_index: Mapping[int, LossEvent], times: int
 ) -> LossEvent:
     """Return what one backward pass began from, as if it were one loss, a mean over samples."""
     events = [by_index[part.loss] for part in parts]
-    # loss / k before each of k backward passes is the objective over k
-    times = passes if passes * max(part.mass for part in parts) < 1.5 else 1
     value = times * sum(
         part.mass * event.total / event.weight
         for part, event in zip(parts, events, strict=True)
