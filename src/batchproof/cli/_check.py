@@ -59,8 +59,9 @@ def check(
         typer.echo(f"wrote {written}; run it: batchproof check {written}:step")
         return
     if probe is None:
-        msg = "no probe was given; give MODULE:NAME, or --example for a file to start from."
-        raise SettingError(msg)
+        raise SettingError(
+            "no probe was given; give MODULE:NAME, or --example for a file to start from."
+        )
     from batchproof._files import refuse_file
     from batchproof.check import run_probe
 

@@ -117,8 +117,9 @@ class Batches:
 
 def _samples(columns: tuple[Column, ...]) -> int:
     if not columns:
-        msg = "no columns were given; expected at least one tensor of shape (samples, ...)."
-        raise DataError(msg)
+        raise DataError(
+            "no columns were given; expected at least one tensor of shape (samples, ...)."
+        )
     for number, column in enumerate(columns):
         if not isinstance(column, Tensor | Ragged):
             raise DataError(
@@ -134,6 +135,7 @@ def _samples(columns: tuple[Column, ...]) -> int:
             "Give each sample one row in every column."
         )
     if not len(columns[0]):
-        msg = "the data set is empty; expected at least one sample. Check how it was selected."
-        raise DataError(msg)
+        raise DataError(
+            "the data set is empty; expected at least one sample. Check how it was selected."
+        )
     return len(columns[0])

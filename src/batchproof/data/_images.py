@@ -187,8 +187,9 @@ def load_digits() -> ImageData:
     try:
         from sklearn import datasets  # noqa: PLC0415
     except ImportError as error:
-        msg = "the embedded digits need scikit-learn. Install it: pip install 'batchproof[demo]'."
-        raise DataError(msg) from error
+        raise DataError(
+            "the embedded digits need scikit-learn. Install it: pip install 'batchproof[demo]'."
+        ) from error
     bunch = datasets.load_digits()
     images = torch.from_numpy(bunch.images).to(torch.uint8)[:, None]
     labels = torch.from_numpy(bunch.target).long()

@@ -66,8 +66,9 @@ class Ragged:
             DataError: if there are none, or if they disagree in more than their length.
         """
         if not sequences:
-            msg = "no sequences were given; expected at least one tensor of shape (length, ...)."
-            raise DataError(msg)
+            raise DataError(
+                "no sequences were given; expected at least one tensor of shape (length, ...)."
+            )
         for number, sequence in enumerate(sequences):
             if sequence.ndim == 0 or sequence.shape[1:] != sequences[0].shape[1:]:
                 raise DataError(

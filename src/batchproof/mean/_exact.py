@@ -387,11 +387,10 @@ def _over(rows: Tensor, dimensions: int) -> Tensor:
 
 
 def _refuse_a_single_loss() -> NoReturn:
-    msg = (
+    raise ShapeError(
         "the criterion gives a single loss, without a dimension of samples; expected a batch. "
         "Add the dimension: input.unsqueeze(0), target.unsqueeze(0)."
     )
-    raise ShapeError(msg)
 
 
 def _expect_losses(losses: Any, inputs: Sequence[Any], name: str) -> None:

@@ -329,11 +329,10 @@ class _Sweep(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            msg = (
+            raise SettingError(
                 "linear_cross_entropy was differentiated with create_graph=True, but has no second "
                 "derivative. Use exact(F.cross_entropy) on the logits."
             )
-            raise SettingError(msg)
         hidden, weight, bias, class_weight, target, scale, owners, *ready = ctx.saved_tensors
         if ctx.now and _is_uniform(incoming):
             factor = incoming[0] if ctx.samples else incoming.sum()

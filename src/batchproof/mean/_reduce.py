@@ -107,11 +107,10 @@ def reduce_counted(
     """
     expect_tensor("losses", losses)
     if losses.ndim == 0:
-        msg = (
+        raise ShapeError(
             "losses have shape (); expected one loss a sample or more, shape (samples, ...). "
             'Build the criterion with reduction="none".'
         )
-        raise ShapeError(msg)
     if losses.dtype in NARROW or not losses.is_floating_point():
         refuse_complex("losses", losses)
         losses = losses.float()

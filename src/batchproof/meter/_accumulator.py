@@ -59,11 +59,10 @@ class Accumulator:
         """
         with self.lock:
             if self.synced:
-                msg = (
+                raise SettingError(
                     "this meter holds the sums of all ranks; a pair added now would count for this "
                     "rank alone. Use reset() first, or sync() last."
                 )
-                raise SettingError(msg)
             if self.unit is not None and mean.unit != self.unit:
                 raise UnitError(
                     f"this meter holds means over {self.unit!r} and was given one over "
@@ -97,11 +96,10 @@ class Accumulator:
         """
         with self.lock:
             if self.unit is None:
-                msg = (
+                raise EmptyMeanError(
                     "the meter is empty: no pair was added. Look at whether the loader gave "
                     "batches."
                 )
-                raise EmptyMeanError(msg)
             assert self._sums is not None
             pairs = self._buffer.read()
             if not pairs.totals:
@@ -117,11 +115,10 @@ class Accumulator:
         """
         with self.lock:
             if self.synced:
-                msg = (
+                raise SettingError(
                     "a meter that holds the sums of all ranks cannot be merged; merge before "
                     "sync()."
                 )
-                raise SettingError(msg)
             return None if self.unit is None else self.read()
 
     def take(self, part: Part) -> None:

@@ -68,11 +68,10 @@ def _pairs(entries: Sequence[Entry]) -> Pairs:
         return Pairs((), (), ())
     totals, weights, writes, groups = zip(*entries, strict=True)
     if _writes((*totals, *weights)) != sum(writes):
-        msg = (
+        raise SettingError(
             "a pair was written to in place after it was added to a meter, before it was "
             "folded in. Add a copy: Mean(total.clone(), weight.clone(), unit)."
         )
-        raise SettingError(msg)
     return Pairs(totals, weights, () if groups[0] is None else groups)
 
 

@@ -248,8 +248,9 @@ def _groups(names: tuple[str, ...] | None, mean: Mean, by: Tensor | None) -> Ten
     """
     if names is None:
         if by is not None:
-            msg = "by was given to a meter without groups; make it Meter(by=number or names)."
-            raise SettingError(msg)
+            raise SettingError(
+                "by was given to a meter without groups; make it Meter(by=number or names)."
+            )
         return None
     if by is None:
         raise SettingError(

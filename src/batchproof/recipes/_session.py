@@ -59,8 +59,7 @@ def _unwinding() -> Iterator[None]:
 
     def end(number: int, frame: object) -> None:
         del frame
-        msg = "ended by SIGTERM."
-        raise RunInterruptedError(msg, number)
+        raise RunInterruptedError("ended by SIGTERM.", number)
 
     main_thread = threading.current_thread() is threading.main_thread()
     if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:

@@ -128,11 +128,11 @@ class Settings:
         if not 0 < self.lr < float("inf"):
             raise SettingError(f"lr is {self.lr}; expected a positive number, such as 0.01.")
         if self.epochs is None and self.max_steps is None:
-            msg = "neither epochs nor max_steps is given; give one of them."
-            raise SettingError(msg)
+            raise SettingError("neither epochs nor max_steps is given; give one of them.")
         if self.download and self.data is None:
-            msg = "download was requested without a data folder; give one: --data DIR."
-            raise SettingError(msg)
+            raise SettingError(
+                "download was requested without a data folder; give one: --data DIR."
+            )
 
     def _at_least(self, least: int, name: str) -> None:
         value = getattr(self, name)

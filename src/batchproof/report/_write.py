@@ -54,8 +54,9 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
         True
     """
     if not runs:
-        msg = "no run folder was given; expected one or more. Name one, such as runs/lenet5."
-        raise SettingError(msg)
+        raise SettingError(
+            "no run folder was given; expected one or more. Name one, such as runs/lenet5."
+        )
     # a folder without a run is refused by name when it is read
     folders = [folder for run in map(Path, runs) for folder in runs_in(run) or [run]]
     read = _told_apart([read_run(folder) for folder in folders], folders)

@@ -116,8 +116,7 @@ class Epochs:
         """
         first = self._first(began, self._drawn)
         if first is None:
-            msg = "the training loader gave no batch; expected one or more."
-            raise DataError(msg)
+            raise DataError("the training loader gave no batch; expected one or more.")
         return digest(first)
 
     def expect_repeatable(self) -> None:

@@ -39,8 +39,9 @@ def under_precision(loss: Loss, precision: Precision, device: torch.device) -> L
     if precision == "fp32":
         return loss
     if precision == "fp16" and device.type == "cpu":
-        msg = "precision is 'fp16' on the CPU, which trains in 'bf16' or 'fp32' only; choose one."
-        raise SettingError(msg)
+        raise SettingError(
+            "precision is 'fp16' on the CPU, which trains in 'bf16' or 'fp32' only; choose one."
+        )
 
     dtype = _DTYPES[precision]
 

@@ -81,8 +81,9 @@ class PassMeans:
             EmptyMeanError: if a mean has no weight.
         """
         if not self.terms:
-            msg = "the loader gave no batch; expected one or more. Look for an empty data set."
-            raise DataError(msg)
+            raise DataError(
+                "the loader gave no batch; expected one or more. Look for an empty data set."
+            )
         terms = {name: _estimate(name, meter) for name, meter in self.terms.items()}
         metrics = {name: _estimate(name, meter) for name, meter in self.metrics.items()}
         if len(terms) > 1:

@@ -40,11 +40,10 @@ class Schedule:
             self.scheduler.step()
             return
         if monitored is None:
-            msg = (
+            raise SettingError(
                 "ReduceLROnPlateau needs a monitored mean, but no validation data were given; "
                 'pass val, or monitor="train_loss".'
             )
-            raise SettingError(msg)
         self.scheduler.step(monitored)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
@@ -84,6 +83,7 @@ def schedule_of(scheduler: Any, per: str, optimizer: Any) -> Schedule:
             "pass scheduler_per='step'."
         )
     if isinstance(scheduler, ReduceLROnPlateau) and per == "step":
-        msg = "ReduceLROnPlateau looks at validation means; pass scheduler_per='epoch'."
-        raise SettingError(msg)
+        raise SettingError(
+            "ReduceLROnPlateau looks at validation means; pass scheduler_per='epoch'."
+        )
     return Schedule(scheduler, "step" if per == "step" else "epoch")

@@ -120,8 +120,7 @@ def _begin_training(parts: Parts) -> None:
 
 def _expect_an_end(options: Options, ends: Ends, val: Iterable[Any] | None) -> None:
     if ends.max_epochs is None and ends.max_steps is None:
-        msg = "fit was given no end; pass max_epochs or max_steps."
-        raise SettingError(msg)
+        raise SettingError("fit was given no end; pass max_epochs or max_steps.")
     for name, value in (("max_epochs", ends.max_epochs), ("max_steps", ends.max_steps)):
         if value is not None:
             expect_positive(name, value)
@@ -137,8 +136,7 @@ def _expect_an_end(options: Options, ends: Ends, val: Iterable[Any] | None) -> N
 def _run_dir(chosen: str | PathLike[str] | None, resume: Resume) -> Path | None:
     run_dir = None if chosen is None else Path(chosen)
     if resume is True and run_dir is None:
-        msg = "resume=True resumes run_dir, but it is None; pass run_dir to Trainer."
-        raise SettingError(msg)
+        raise SettingError("resume=True resumes run_dir, but it is None; pass run_dir to Trainer.")
     if not isinstance(resume, bool) and resume is not None:
         named = Path(resume)
         if run_dir is not None and run_dir.resolve() != named.resolve():
@@ -254,8 +252,7 @@ def _begin(loop: Loop, setup: Setup) -> Windows:
     drawn = loop.windows(_remembering_first(state.train.begin(0), batches))
     first = next(drawn, None)
     if first is None:
-        msg = "the training loader gave no batch; expected one or more."
-        raise DataError(msg)
+        raise DataError("the training loader gave no batch; expected one or more.")
     if first:
         # of several ranks one may have no data
         state.fingerprint["first batch"] = digest(batches[0])

@@ -177,8 +177,9 @@ class LrSweep:
         try:
             from matplotlib.figure import Figure  # noqa: PLC0415
         except ImportError:
-            msg = "matplotlib is not installed; pip install 'batchproof[plot]'."
-            raise SettingError(msg) from None
+            raise SettingError(
+                "matplotlib is not installed; pip install 'batchproof[plot]'."
+            ) from None
         figure = Figure(figsize=(6, 3.4), dpi=120)
         axes = figure.add_subplot()
         axes.plot(self.rates, self.losses, alpha=0.3, label="loss")
@@ -253,8 +254,7 @@ def _endless(train: Epochs, device: Any, accumulate: int) -> Iterator[list[Any]]
             drawn += 1
             yield window
         if not drawn:
-            msg = "the training loader gave no batch; expected one or more."
-            raise DataError(msg)
+            raise DataError("the training loader gave no batch; expected one or more.")
         epoch += 1
 
 

@@ -29,8 +29,7 @@ class Single:
         Raises:
             SettingError: always.
         """
-        msg = "apply() has no window to close; call backward(mean) first."
-        raise SettingError(msg)
+        raise SettingError("apply() has no window to close; call backward(mean) first.")
 
     def plain(self, model: Any) -> Any:
         """Return the model as it is."""

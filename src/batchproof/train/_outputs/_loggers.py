@@ -75,8 +75,9 @@ class TensorBoardLogger:
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
         except ImportError:
-            msg = "tensorboard is not installed; pip install 'batchproof[tensorboard]'."
-            raise SettingError(msg) from None
+            raise SettingError(
+                "tensorboard is not installed; pip install 'batchproof[tensorboard]'."
+            ) from None
         self._make, self._folder = SummaryWriter, folder
         self._writer: Any = None
 
@@ -120,8 +121,9 @@ def expect_logger(logger: Any) -> None:
 def _made(name: str, run_dir: Path | None) -> TensorBoardLogger:
     expect_logger(name)
     if run_dir is None:
-        msg = "logger 'tensorboard' writes to the run folder, but run_dir is None; pass run_dir."
-        raise SettingError(msg)
+        raise SettingError(
+            "logger 'tensorboard' writes to the run folder, but run_dir is None; pass run_dir."
+        )
     return TensorBoardLogger(run_dir / "tensorboard")
 
 

@@ -31,8 +31,9 @@ class LivePlot(Callback):
             import matplotlib as mpl  # noqa: PLC0415
             from matplotlib import figure  # noqa: PLC0415
         except ImportError:
-            msg = "matplotlib is not installed; pip install 'batchproof[plot]'."
-            raise SettingError(msg) from None
+            raise SettingError(
+                "matplotlib is not installed; pip install 'batchproof[plot]'."
+            ) from None
         self._path = path
         self._in_notebook = _in_notebook()
         self._in_window = (
