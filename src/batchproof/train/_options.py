@@ -4,11 +4,12 @@ What belongs together is one frozen value, as a user may hold and share it:
 
     Trainer(model, loss, optimizer, stopping=Stopping(patience=3), saving=Saving(run_dir="run"))
 
-Each option may as well be given to Trainer by its own name: Trainer(..., patience=3).
+Each option may as well be given to Trainer by its own name: Trainer(..., patience=3). An invalid
+value raises a SettingError at once.
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from os import PathLike
 from typing import Any, Literal, TypedDict, get_args
@@ -47,9 +48,6 @@ class Steps:
             monitored mean.
         ema: decay of a moving average of the weights, which is then what is evaluated and kept as
             the best; or None.
-
-    Raises:
-        SettingError: if a value is invalid.
     """
 
     accumulate: int = field(default=1, metadata=_COMPARED)
@@ -86,9 +84,6 @@ class Compute:
         compile: whether the model's forward is compiled.
         seed: of every random generator when training begins, or None to leave them.
         deterministic: whether operations that vary from run to run are refused.
-
-    Raises:
-        SettingError: if a value is invalid.
     """
 
     precision: Precision = field(default="fp32", metadata=_COMPARED)
@@ -114,9 +109,6 @@ class Stopping:
         mode: "min" or "max": which is better.
         patience: epochs to wait for a better one before stopping, or None.
         min_delta: how much better it must be.
-
-    Raises:
-        SettingError: if a value is invalid.
 
     Examples:
         >>> Stopping(patience=3).monitor
@@ -145,9 +137,6 @@ class Limits:
         limit_train_batches: batches an epoch at most, or None.
         limit_val_batches: batches of a validation at most, or None.
         overfit_batches: train and validate on the first few batches, or None.
-
-    Raises:
-        SettingError: if a value is invalid.
     """
 
     limit_train_batches: int | None = field(default=None, metadata=_COMPARED)
@@ -170,9 +159,6 @@ class Saving:
             end; None for that one only.
         config: further settings, recorded in config.json and compared on resume.
         info: recorded in config.json only.
-
-    Raises:
-        SettingError: if a value is invalid.
     """
 
     run_dir: str | PathLike[str] | None = None
@@ -196,9 +182,6 @@ class Reporting:
         progress: True to show it on the standard error, a rich Console to show it there, False
             for none.
         plot: True to draw curves in a notebook, a window or RUN/curves.png; or the PNG's path.
-
-    Raises:
-        SettingError: if a value is invalid.
     """
 
     log_every: int = field(default=100, metadata=_COMPARED)
@@ -230,9 +213,6 @@ class Breakdown:
     Attributes:
         by: called as by(batch): the group of each sample, shape (samples,).
         groups: the number of groups, or their names.
-
-    Raises:
-        SettingError: if a value is invalid.
     """
 
     by: By | None = None
@@ -285,18 +265,7 @@ class Keywords(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """All options of a Trainer.
-
-    Attributes:
-        steps: how optimiser steps are taken.
-        compute: where and how numbers are computed.
-        stopping: which epoch is the best.
-        limits: how much of the data is used.
-        saving: what is kept on disk.
-        reporting: who hears of the run.
-        breakdown: the groups of samples.
-        group: the process group whose ranks train together.
-    """
+    """All options of a Trainer, in their values, and its process group."""
 
     steps: Steps = field(default_factory=Steps)
     compute: Compute = field(default_factory=Compute)
@@ -332,25 +301,19 @@ class Options:
         return [getattr(self, name) for name in VALUES]
 
 
-VALUES: Mapping[str, Callable[..., Any]] = {
-    "steps": Steps,
-    "compute": Compute,
-    "stopping": Stopping,
-    "limits": Limits,
-    "saving": Saving,
-    "reporting": Reporting,
-    "breakdown": Breakdown,
+VALUES: Mapping[str, Any] = {
+    each.name: each.default_factory for each in fields(Options) if each.name != "group"
 }
-_HOME = {each.name: name for name, kind in VALUES.items() for each in fields(kind)}  # type: ignore[arg-type]
+_HOME = {each.name: name for name, kind in VALUES.items() for each in fields(kind)}
 
 
-def options_of(values: Mapping[str, Any], keywords: Mapping[str, Any], group: Any) -> Options:
+def options_of(keywords: Mapping[str, Any], group: Any, **values: Any) -> Options:
     """Return the options that are given as values, by their own names, or not at all.
 
     Args:
-        values: Steps, Compute and so on by the name of Options' field; None where not given.
         keywords: single options by name.
         group: the process group.
+        **values: Steps, Compute and so on by the name of Options' field; None where not given.
 
     Raises:
         SettingError: if an option is given twice, or is invalid.
@@ -366,7 +329,7 @@ def options_of(values: Mapping[str, Any], keywords: Mapping[str, Any], group: An
 
 
 def _value(name: str, value: Any, single: Mapping[str, Any]) -> Any:
-    kind: Any = VALUES[name]
+    kind = VALUES[name]
     if value is None:
         return kind(**single)
     if not isinstance(value, kind):
@@ -384,7 +347,7 @@ def _nearest(name: str) -> str:
 
 
 def expect_positive(name: str, value: Any) -> None:
-    """Refuse a count that is no whole number of 1 or more.
+    """Refuse a count that is not a whole number of 1 or more.
 
     Raises:
         SettingError: if it is not.

@@ -96,16 +96,17 @@ class Trainer:
         group: Any = None,
         **options: Unpack[Keywords],
     ) -> None:
-        values = {
-            "steps": steps,
-            "compute": compute,
-            "stopping": stopping,
-            "limits": limits,
-            "saving": saving,
-            "reporting": reporting,
-            "breakdown": breakdown,
-        }
-        self.options = options_of(values, options, group)
+        self.options = options_of(
+            options,
+            group,
+            steps=steps,
+            compute=compute,
+            stopping=stopping,
+            limits=limits,
+            saving=saving,
+            reporting=reporting,
+            breakdown=breakdown,
+        )
         self.device = find_device(self.options.compute.device)
         self._parts = _assembled(model, loss, optimizer, self.options, self.device)
         made_with = fingerprint_of(self._parts, self.options)
@@ -199,15 +200,7 @@ class Trainer:
         Returns:
             Losses by learning rate, and a suggestion.
         """
-        return sweep(
-            self._parts,
-            Epochs(train),
-            self.device,
-            self.options.steps.accumulate,
-            low=low,
-            high=high,
-            steps=steps,
-        )
+        return sweep(self._setup, Epochs(train), low=low, high=high, steps=steps)
 
     def evaluate(
         self,

@@ -193,17 +193,9 @@ class LrSweep:
         figure.savefig(path)
 
 
-def sweep(
-    parts: Parts,
-    train: Epochs,
-    device: Any,
-    accumulate: int,
-    *,
-    low: float,
-    high: float,
-    steps: int,
-) -> LrSweep:
+def sweep(setup: Setup, train: Epochs, *, low: float, high: float, steps: int) -> LrSweep:
     """Take steps with rising learning rates, and undo them."""
+    parts = setup.parts
     if not 0 < low < high:
         raise SettingError(f"low is {low} and high {high}; expected 0 < low < high.")
     expect_positive("steps", steps)
@@ -219,7 +211,7 @@ def sweep(
     with undone(parts, train):
         parts.model.train()
         parts.average.begin()
-        for rate, window in zip(rates, _endless(train, device, accumulate), strict=False):
+        for rate, window in zip(rates, _endless(setup, train), strict=False):
             for group in groups:
                 group["lr"] = rate
             try:
@@ -246,16 +238,16 @@ def _blown_up(losses: list[float]) -> bool:
     return losses[-1] > _BLOWN_UP * max(losses[:_SKIPPED])
 
 
-def _endless(train: Epochs, device: Any, accumulate: int) -> Iterator[list[Any]]:
-    epoch = 0
-    while True:
+def _endless(setup: Setup, train: Epochs) -> Iterator[list[Any]]:
+    for epoch in itertools.count():
         drawn = 0
-        for window in windows(placed(train.begin(epoch), device), accumulate):
+        for window in windows(
+            placed(train.begin(epoch), setup.device), setup.options.steps.accumulate
+        ):
             drawn += 1
             yield window
         if not drawn:
             raise DataError("the training loader gave no batch; expected one or more.")
-        epoch += 1
 
 
 def _smoothed(losses: list[float]) -> Iterator[float]:

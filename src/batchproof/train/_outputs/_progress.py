@@ -8,7 +8,7 @@ name is always the epoch's, so far or whole.
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -25,9 +25,8 @@ _BAR, _CLOCK = 24, 7
 Read = Callable[[], Mapping[str, float]]
 
 
-@runtime_checkable
-class Progress(Protocol):
-    """The display of a run's progress, as a protocol."""
+class Progress:
+    """The display of a run's progress, which shows nothing; override what you need."""
 
     def notice(self, text: str) -> None:
         """Show a line."""
@@ -54,35 +53,11 @@ class Progress(Protocol):
         """Leave the terminal as it was."""
 
 
-class NoProgress:
+class NoProgress(Progress):
     """Shows nothing."""
 
-    def notice(self, text: str) -> None:
-        """Do nothing."""
 
-    def begin_epoch(self, epoch: int, epochs: int | None, batches: int | None) -> None:
-        """Do nothing."""
-
-    def tick(self, position: Position, read: Read) -> None:
-        """Do nothing."""
-
-    def records(self, records: Sequence[Record]) -> None:
-        """Do nothing."""
-
-    def begin_validation(self, batches: int | None) -> None:
-        """Do nothing."""
-
-    def tick_validation(self) -> None:
-        """Do nothing."""
-
-    def end_epoch(self, records: Sequence[Record], seconds: float) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class PlainProgress(NoProgress):
+class PlainProgress(Progress):
     """Writes whole lines: one every so many steps, and one an epoch."""
 
     def __init__(self, console: Console) -> None:
@@ -119,7 +94,7 @@ class PlainProgress(NoProgress):
         self._console.file.flush()
 
 
-class LiveProgress(NoProgress):
+class LiveProgress(Progress):
     """Redraws one line, and leaves one line an epoch above it.
 
     Where the line is longer than the terminal is wide, the means are what is shortened.
@@ -263,7 +238,7 @@ class Display(Callback):
         self._ticked = -1
         self._whole: Sequence[Record] = ()
         # the records are read on the host, so only for a progress that shows them
-        self._shows_records = type(progress).records is not NoProgress.records
+        self._shows_records = type(progress).records is not Progress.records
 
     def on_notice(self, text: str) -> None:
         """Show a line."""
@@ -310,7 +285,7 @@ class Display(Callback):
 
 
 def progress_on(console: Console) -> Progress:
-    """Return what suits a console: a line redrawn on a terminal, else whole lines."""
+    """Return the display for a console: a line redrawn on a terminal, else whole lines."""
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveProgress(console)
     return PlainProgress(console)
