@@ -135,7 +135,7 @@ def test_one_process_goes_on_with_what_two_sharded(sharded):
         assert torch.equal(found[name], seen[name])
     assert found["estimate"] == pytest.approx(seen["estimate"], rel=1e-12)
     assert found["notices"] == [
-        "2 ranks made the checkpoint and 1 resume it: with generators drawn anew."
+        "2 ranks made the checkpoint and 1 resume it: with generators seeded again."
     ]
     longer = [rank_runs.fit(run, "bare", epochs=3) for _ in range(2)]
     assert [len(each["notices"]) for each in longer] == [1, 0]
@@ -161,7 +161,7 @@ def test_an_epoch_under_way_begins_again_where_other_ranks_go_on(killed, tmp_pat
     shutil.copytree(killed, tmp_path / "run")
     found = rank_runs.fit(tmp_path / "run", "bare", epochs=2, checkpoint_every_steps=2)
     (notice,) = found["notices"]
-    assert notice.endswith("with generators drawn anew, and epoch 2 from its beginning.")
+    assert notice.endswith("with generators seeded again, and epoch 2 from its beginning.")
     last = [r for r in RunFolder(tmp_path / "run").records() if r.name == "train_loss"][-1]
     assert last.weight == 2 * rank_training.SAMPLES
 

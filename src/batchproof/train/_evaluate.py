@@ -105,18 +105,9 @@ def measure(
 ) -> PassMeans:
     """Return the sums of an evaluation, from which evaluate makes its Estimate.
 
-    Args:
-        model: as for evaluate, like all that is not named here.
-        loader: any iterable of batches.
-        loss: called as loss(model, batch).
-        by: the group of each sample.
-        groups: the number of groups, or their names.
-        coefficients: what each term is multiplied by.
-        nonfinite: "raise" or "keep".
-        group: the process group.
-        left: called after every batch with whether it counts; returns whether to leave the rest,
-            which ranks of a sharded model must do after the same batch.
-        over: called when this rank's batches are over, or left, before it meets the others.
+    It takes what evaluate takes. left(counts) is called after every batch with whether it counts,
+    and returns whether to leave the rest, which ranks of a sharded model must do after the same
+    batch; over() is called when this rank's batches are over, or left, before it meets the others.
 
     Raises:
         NonFiniteError: if the loss is NaN or infinite and nonfinite is "raise".

@@ -23,8 +23,7 @@ from batchproof.train._checkpoints._folder import Checkpoints
 from batchproof.train._evaluate import measure
 from batchproof.train._options import Options
 from batchproof.train._outputs._callback import Outputs
-from batchproof.train._pass_means import PassMeans
-from batchproof.train._records import setting
+from batchproof.train._pass_means import PassMeans, setting
 from batchproof.train._signals import Signals
 from batchproof.train._state import State
 

@@ -1,10 +1,10 @@
-"""The running sums of a pass over data: a Meter for each term and each metric.
+"""The running sums of a pass over data, a Meter for each term and metric; and their records.
 
-The objective of several terms, sum_t c_t X_t / W_t, is no mean of samples itself: it is worked out
-from its terms when it is read, never summed.
+The objective of several terms, sum_t c_t X_t / W_t, is not a mean of samples itself: it is
+worked out from its terms when it is read, never summed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from batchproof._errors import DataError, EmptyMeanError
 from batchproof.mean import LOSS, Mean, Outcome, Pairs
 from batchproof.meter import Estimate, Meter, sync_all
+from batchproof.runs import Record, Span
+from batchproof.train._position import Position
 
 Groups = int | Sequence[str]
 
@@ -86,12 +88,10 @@ class PassMeans:
             )
         terms = {name: _estimate(name, meter) for name, meter in self.terms.items()}
         metrics = {name: _estimate(name, meter) for name, meter in self.metrics.items()}
-        if len(terms) > 1:
-            return self._objective(terms, metrics)
-        if self.weighted:
+        if len(terms) > 1 or self.weighted:
             return self._objective(terms, metrics)
         ((name, only),) = terms.items()
-        return _with(only, {} if name == LOSS else terms, metrics)
+        return replace(only, terms={} if name == LOSS else terms, metrics=metrics)
 
     @property
     def weighted(self) -> bool:
@@ -135,7 +135,7 @@ def unpooled(returned: Any) -> tuple[Mapping[str, Mean], Mapping[str, Mean]]:
     """Return the terms and metrics that a loss function returned, not pooled over samples.
 
     Raises:
-        SettingError: if it is no Mean, dict of Means or Outcome.
+        SettingError: if it is not a Mean, dict of Means or Outcome.
     """
     outcome = returned if isinstance(returned, Outcome) else Outcome(returned)
     terms = {LOSS: outcome.terms} if isinstance(outcome.terms, Mean) else outcome.terms
@@ -151,7 +151,67 @@ def _estimate(name: str, meter: Meter) -> Estimate:
         raise EmptyMeanError(f"{name}: {error}") from None
 
 
-def _with(
-    estimate: Estimate, terms: Mapping[str, Estimate], metrics: Mapping[str, Estimate]
-) -> Estimate:
-    return replace(estimate, terms=terms, metrics=metrics)
+def records_of(sums: PassMeans, prefix: str, position: Position, span: Span) -> list[Record]:
+    """Return the objective, its terms and the metrics of a pass as records.
+
+    Args:
+        sums: those of the pass.
+        prefix: "train" or "val".
+        position: of the run; an epoch under way counts as the next.
+        span: what the sums were taken over.
+    """
+    at = (position.step, position.epoch + 1)
+    records: list[Record] = []
+    if set(sums.terms) != {LOSS} or sums.weighted:
+        records += _objective(sums, f"{prefix}_{LOSS}", at, span)
+        named = {f"{LOSS}_term" if n == LOSS else n: meter for n, meter in sums.terms.items()}
+        records += _each(named, prefix, at, span)
+    else:
+        records += _each(sums.terms, prefix, at, span)
+    return [*records, *_each(sums.metrics, prefix, at, span)]
+
+
+def setting(name: str, value: float, position: Position, span: Span) -> Record:
+    """Return a setting of the step, such as the learning rate, as a record."""
+    return Record(position.step, position.epoch + 1, name, value, 1.0, "step", span)
+
+
+def _objective(sums: PassMeans, name: str, at: tuple[int, int], span: Span) -> list[Record]:
+    try:
+        objective = sums.estimate()
+    except EmptyMeanError:
+        return []
+    samples, of_batches = objective.samples, objective.mean_of_batch_means
+    return [Record(*at, name, objective.value, 1.0, "objective", span, samples, None, of_batches)]
+
+
+def _each(
+    meters: Mapping[str, Meter], prefix: str, at: tuple[int, int], span: Span
+) -> Iterable[Record]:
+    for name, meter in meters.items():
+        mean = meter.mean()
+        total, weight = float(mean.total), float(mean.weight)
+        if weight == 0:
+            yield Record(*at, f"{prefix}_{name}", total, weight, mean.unit, span)
+            continue
+        estimate = meter.estimate()
+        yield _record(estimate, f"{prefix}_{name}", at, span, total, weight)
+        for group, part in estimate.groups.items():
+            whole = part.value * part.weight
+            yield _record(part, f"{prefix}_{name}/{group}", at, span, whole, part.weight)
+
+
+def _record(
+    estimate: Estimate, name: str, at: tuple[int, int], span: Span, total: float, weight: float
+) -> Record:
+    return Record(
+        *at,
+        name,
+        total,
+        weight,
+        estimate.unit,
+        span,
+        estimate.samples,
+        estimate.standard_error,
+        estimate.mean_of_batch_means,
+    )

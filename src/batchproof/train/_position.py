@@ -1,7 +1,6 @@
 """The position of a run: epochs, steps and batches done."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -27,11 +26,3 @@ class Position:
         """Count one epoch."""
         self.epoch += 1
         self.batch = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the counters, for a checkpoint."""
-        return asdict(self)
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Load the counters of a checkpoint."""
-        self.epoch, self.step, self.batch = state["epoch"], state["step"], state["batch"]

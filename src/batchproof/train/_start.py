@@ -3,9 +3,10 @@
 A run is resumed with what it was begun with: fingerprints are compared, and what differs is named.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
@@ -24,7 +25,7 @@ from batchproof._errors import (
 from batchproof._random import deterministic, seed_everything
 from batchproof._trees import digest
 from batchproof.ranks import blaming, in_a_group, is_first, is_sharded, on_first, rank, world_size
-from batchproof.runs import History, Record, expect_free
+from batchproof.runs import History, expect_free
 from batchproof.runs import State as Weights
 from batchproof.train._batches import Epochs
 from batchproof.train._checkpoints._checkpoint import Checkpoint
@@ -92,7 +93,7 @@ def running(
         options.stopping.monitor,
         options.stopping.mode,
         run_dir=run_dir,
-        _best_state=_best_of(checkpoints, parts),
+        _best_state=partial(_best_state, checkpoints, parts),
     )
     outputs = Outputs(_outputs(options, loggers, state, history, checkpoints))
     signals = Signals(options.group)
@@ -101,21 +102,18 @@ def running(
             # a launcher signals the ranks that survive; the signal is held until they have named
             # the rank that failed
             with blaming(options.group):
-                _begin_training(parts)
+                if not parts.model.training:
+                    parts.model.train()
+                parts.average.begin()
                 loop = Loop(
                     state, options, ends, setup.device, outputs, checkpoints, signals, history
                 )
                 _notify_of_data(loop)
-                loop.first = _started(loop, setup, resume)
+                checkpoint = _shared_checkpoint(loop, setup, resume)
+                loop.first = _resume(loop, checkpoint) if checkpoint else _begin(loop, setup)
                 yield loop
         finally:
             outputs.on_close()
-
-
-def _begin_training(parts: Parts) -> None:
-    if not parts.model.training:
-        parts.model.train()
-    parts.average.begin()
 
 
 def _expect_an_end(options: Options, ends: Ends, val: Iterable[Any] | None) -> None:
@@ -144,7 +142,7 @@ def _run_dir(chosen: str | PathLike[str] | None, resume: Resume) -> Path | None:
                 f"resume names {named} but run_dir is {run_dir}; leave one of them out."
             )
         if not named.is_dir():
-            raise RunFolderError(f"{named} is no run folder; there is nothing to resume.")
+            raise RunFolderError(f"{named} is not a run folder; there is nothing to resume.")
         run_dir = named
     if run_dir is not None:
         _expect_readable_name(run_dir)
@@ -172,14 +170,10 @@ def _epochs(
     )
 
 
-def _best_of(checkpoints: Checkpoints, parts: Parts) -> Callable[[], Weights | None]:
-    """Return what reads the best weights as the model's load_state_dict takes them."""
-
-    def best_state() -> Weights | None:
-        best = checkpoints.best_state()
-        return None if best is None else parts.as_in_model(best)
-
-    return best_state
+def _best_state(checkpoints: Checkpoints, parts: Parts) -> Weights | None:
+    """Return the best weights as the model's load_state_dict takes them."""
+    best = checkpoints.best_state()
+    return None if best is None else parts.as_in_model(best)
 
 
 def _outputs(
@@ -189,7 +183,7 @@ def _outputs(
     history: History,
     checkpoints: Checkpoints,
 ) -> list[Callback]:
-    """Return what hears of the run, in order; what shows or writes is on rank 0 alone."""
+    """Return the outputs of the run, in order; those that show or write are on rank 0 alone."""
     reporting = options.reporting
     log = [] if checkpoints.log is None else [checkpoints.log]
     if not is_first():
@@ -207,7 +201,7 @@ def _outputs(
 
 
 def shown(progress: bool | Console | Progress) -> Progress:  # noqa: FBT001
-    """Return what shows progress, for what was asked."""
+    """Return the display for the option `progress`."""
     if progress is False:
         return NoProgress()
     if progress is True:
@@ -221,12 +215,12 @@ def _notice(loop: Loop, text: str) -> None:
 
 
 def _notify_of_data(loop: Loop) -> None:
-    """Notify the user of data that are used otherwise than may be expected."""
+    """Notify the user of data that are not used as one may expect."""
     state = loop.state
     if state.train.renews_workers:
         loop.outputs.on_notice(
-            "persistent_workers: they begin anew with every epoch, so that a resumed run draws "
-            "what the run would have drawn."
+            "persistent_workers: they restart with every epoch, so that a resumed run draws what "
+            "the run would have drawn."
         )
     if state.val is not None and state.train.batches is None and loop.ends.max_epochs is None:
         _notice(
@@ -235,11 +229,6 @@ def _notify_of_data(loop: Loop) -> None:
             f"or after {loop.ends.max_steps} steps, and patience counts nothing before. "
             "limit_train_batches=N makes an epoch of N batches.",
         )
-
-
-def _started(loop: Loop, setup: Setup, resume: Resume) -> Windows | None:
-    checkpoint = _shared_checkpoint(loop, setup, resume)
-    return _begin(loop, setup) if checkpoint is None else _resume(loop, checkpoint)
 
 
 def _begin(loop: Loop, setup: Setup) -> Windows:
@@ -313,15 +302,14 @@ def _shared_checkpoint(loop: Loop, setup: Setup, resume: Resume) -> Checkpoint |
     """Return the checkpoint that rank 0 has read for every rank, None to begin."""
     fingerprint = loop.state.fingerprint
     fingerprint |= {**setup.made_with, **fingerprint_of_data(loop.state.train, loop.state.val)}
-    if not in_a_group(loop.options.group):
-        return _checkpoint(loop, setup, resume)
+    group, whole = loop.options.group, not is_sharded(setup.parts.model)
 
     def read() -> tuple[Checkpoint | None, Any]:
         checkpoint = _checkpoint(loop, setup, resume)
-        shared = checkpoint is not None and not is_sharded(setup.parts.model)
+        shared = checkpoint and whole and in_a_group(group)
         return checkpoint, loop.checkpoints.best_state() if shared else None
 
-    checkpoint, best = on_first(read, loop.options.group)
+    checkpoint, best = on_first(read, group)
     if loop.checkpoints.log is None:
         loop.checkpoints.share_best(best)
     return checkpoint
@@ -342,18 +330,10 @@ def _checkpoint(loop: Loop, setup: Setup, resume: Resume) -> Checkpoint | None:
         _notice(loop, text)
     with _as_written(log.run_dir):
         _expect_same(loop, checkpoint, log.run_dir)
-        return _resumed_from(loop, checkpoint, records, setup.device)
-
-
-def _resumed_from(
-    loop: Loop, checkpoint: Checkpoint, records: list[Record], device: torch.device
-) -> Checkpoint:
-    log = loop.checkpoints.log
-    assert log is not None
     loop.history.records += records
     step = checkpoint.rest["position"]["step"]
     loop.outputs.on_notice(f"resuming {log.run_dir} from step {step}")
-    log.on_times({"resumed at step": step, **describe_environment(device)})
+    log.on_times({"resumed at step": step, **describe_environment(setup.device)})
     return checkpoint
 
 

@@ -6,7 +6,7 @@ far, of the best epoch and of its random generators.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -35,9 +35,8 @@ from batchproof.train._checkpoints._checkpoint import (
 )
 from batchproof.train._loss import Loss
 from batchproof.train._options import Options, Stopping
-from batchproof.train._pass_means import PassMeans
+from batchproof.train._pass_means import PassMeans, records_of, setting
 from batchproof.train._position import Position
-from batchproof.train._records import records_of, setting
 from batchproof.train._schedule import Schedule
 
 
@@ -125,17 +124,16 @@ class Best:
     """
 
     def __init__(self, stopping: Stopping) -> None:
+        self._stopping = stopping
         self._sign = 1.0 if stopping.mode == "min" else -1.0
-        self._patience = stopping.patience
-        self._min_delta = stopping.min_delta
         self.value: float | None = None
         self.epoch = 0
         self.waited = 0
 
     def update(self, value: float, epoch: int) -> bool:
-        """Hear of an epoch's mean; return whether it is the best so far."""
+        """Take an epoch's mean; return whether it is the best so far."""
         best = math.inf if self.value is None else self._sign * self.value
-        if self._sign * value < best - self._min_delta:
+        if self._sign * value < best - self._stopping.min_delta:
             self.value, self.epoch, self.waited = value, epoch, 0
             return True
         self.waited += 1
@@ -144,14 +142,15 @@ class Best:
     @property
     def exhausted(self) -> bool:
         """Whether patience has run out."""
-        return self._patience is not None and self.waited >= self._patience
+        patience = self._stopping.patience
+        return patience is not None and self.waited >= patience
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was seen, for a checkpoint."""
+        """Return the attributes, for a checkpoint."""
         return {"value": self.value, "epoch": self.epoch, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load what a checkpoint had seen."""
+        """Load the attributes of a checkpoint."""
         self.value, self.epoch, self.waited = state["value"], state["epoch"], state["waited"]
 
 
@@ -231,7 +230,7 @@ class State:
             random: the global generators' states, where they are not those of now.
         """
         rest = {
-            "position": self.position.state_dict(),
+            "position": asdict(self.position),
             "parts": self.parts.state_dict(),
             "sums": self._logged.state_dict(),
             "recent": self._recent.state_dict(),
@@ -256,8 +255,8 @@ class State:
     def load(self, checkpoint: Checkpoint) -> tuple[Mapping[str, Any], str]:
         """Load a checkpoint.
 
-        Where another number of ranks made it, samples are dealt out anew: generators are drawn
-        from rank 0's, apart for each rank, and an epoch that was under way begins again.
+        Where another number of ranks made it, samples are dealt out again: each rank seeds its
+        generators from rank 0's, and an epoch that was under way begins again.
 
         Returns:
             The generators that the epoch under way was begun with, and a sentence for the user
@@ -265,7 +264,8 @@ class State:
         """
         state = checkpoint.rest
         self.parts.load(checkpoint)
-        self.position.load_state_dict(state["position"])
+        for name in ("epoch", "step", "batch"):
+            setattr(self.position, name, state["position"][name])
         self._logged.load_state_dict(state["sums"])
         self._recent.load_state_dict(state["recent"])
         self.best.load_state_dict(state["best"])
@@ -283,9 +283,9 @@ class State:
             for name, value in mine["statistics"].items():
                 statistics[name].copy_(value)
             return mine["walk"], ""
-        return mine["walk"], self._deal_anew(len(ranks), size)
+        return mine["walk"], self._deal_again(len(ranks), size)
 
-    def _deal_anew(self, before: int, now: int) -> str:
+    def _deal_again(self, before: int, now: int) -> str:
         seed_everything(int(torch.randint(2**31, ())) + rank(self.group))
         again = f", and epoch {self.position.epoch + 1} from its beginning"
         again = again if self.position.batch else ""
@@ -293,6 +293,6 @@ class State:
         self._logged.reset()
         self._recent.reset()
         return (
-            f"{before} ranks made the checkpoint and {now} resume it: with generators drawn anew"
+            f"{before} ranks made the checkpoint and {now} resume it: with generators seeded again"
             f"{again}."
         )
