@@ -172,6 +172,26 @@ def passes_a_phase(model, loaders, optimizer):
                     optimizer.step()
 
 
+def passes_the_switch_of_old_versions(model, train_loader, val_loader, optimizer, Variable):
+    _train(model, train_loader, optimizer)
+    model.eval()
+    right = 0
+    for x, y in val_loader:
+        output = model(Variable(x, volatile=True))
+        right += (output.data.max(1)[1] == y).sum()
+    return right
+
+
+def smart_inference_mode():
+    return lambda function: function
+
+
+@smart_inference_mode()
+def passes_a_decorator_by_its_name(model, train_loader, val_loader, optimizer):
+    model.eval()
+    return [model(x) for x, y in val_loader]
+
+
 def misses_a_mode_that_is_set_elsewhere(model, loader):
     right = 0
     for x, y in loader:

@@ -145,6 +145,28 @@ def passes_a_not(model, train_loader, optimizer, k):
             optimizer.zero_grad()
 
 
+def passes_a_generator_that_steps_less_often(generator, critic, loader, optimizers, k):
+    optimizer_g, optimizer_c = optimizers
+    for i, x in enumerate(loader):
+        optimizer_c.zero_grad()
+        (critic(generator(x).detach()).mean() - critic(x).mean()).backward()
+        optimizer_c.step()
+        if i % k == 0:
+            optimizer_g.zero_grad()
+            (-critic(generator(x)).mean()).backward()
+            optimizer_g.step()
+
+
+def passes_a_policy_that_trains_every_k_steps(policy, memory, optimizer, args):
+    for step in range(args.steps):
+        memory.act(policy)
+        if step % args.train_frequency == 0:
+            x, y = memory.sample()
+            optimizer.zero_grad()
+            F.mse_loss(policy(x), y).backward()
+            optimizer.step()
+
+
 def misses_a_window_that_is_too_long(model, train_loader, optimizer, k):
     for i, (x, y) in enumerate(train_loader):
         (F.mse_loss(model(x), y) / k).backward()

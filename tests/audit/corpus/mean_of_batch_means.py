@@ -1,11 +1,14 @@
 """Means of batches averaged without their sizes."""
 
+from collections import deque
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.datasets import CIFAR10, MNIST
+from tqdm import tqdm
 
 
 class AverageMeter:
@@ -229,19 +232,135 @@ def passes_random_batches(model, get_batch, steps):
 
 
 @torch.no_grad()
-def misses_a_mean_kept_as_it_comes(model, data):
+def finds_a_mean_kept_as_it_comes(model, data):
     loader = DataLoader(data, batch_size=64)
     average = 0.0
     for i, (x, y) in enumerate(loader):
-        average += (F.mse_loss(model(x), y).item() - average) / (i + 1)  # missed BP201
+        average += (F.mse_loss(model(x), y).item() - average) / (i + 1)  # BP201
     return average
 
 
 @torch.no_grad()
-def misses_a_mean_carried_along(model, data):
+def finds_a_mean_moved_by_a_share(model, data):
+    loader = DataLoader(data, batch_size=64)
+    average = 0.0
+    for i, (x, y) in enumerate(loader):
+        loss = F.mse_loss(model(x), y)
+        average = average + ((1 / (i + 1)) * (loss.item() - average))  # BP201
+    return average
+
+
+@torch.no_grad()
+def finds_a_mean_carried_along(model, data):
     loader = DataLoader(data, batch_size=64)
     average = 0.0
     for i, (x, y) in enumerate(loader):
         loss = F.mse_loss(model(x), y).item()
-        average = (average * i + loss) / (i + 1)  # missed BP201
+        average = (average * i + loss) / (i + 1)  # BP201
     return average
+
+
+@torch.no_grad()
+def finds_a_criterion_on_a_device(model, data, device):
+    loader = DataLoader(data, batch_size=64)
+    criterion = nn.CrossEntropyLoss().to(device)
+    total = 0.0
+    for x, y in loader:
+        total += criterion(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_progress_bar_over_an_enumeration(model, data):
+    loader = DataLoader(data, batch_size=64)
+    bar = tqdm(enumerate(loader), total=len(loader))
+    total = 0.0
+    for i, (x, y) in bar:
+        total += F.mse_loss(model(x), y).item()
+    return total / (i + 1)  # BP201
+
+
+@torch.no_grad()
+def finds_hits_over_the_length_of_the_predictions(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        logits = model(x)
+        total += (logits.argmax(1) == y).sum().item() / len(logits)
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_the_number_of_an_old_tensor(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).data[0]
+    return total / len(loader)  # BP201
+
+
+def passes_a_state_that_is_carried_from_batch_to_batch(model, data, batch_size):
+    loader = DataLoader(data, batch_size=batch_size)
+    state, losses = model.initial(batch_size), []
+    for x, y in loader:
+        state = tuple(part.detach() for part in state)
+        logits, state = model(x, state)
+        losses.append(F.cross_entropy(logits, y).item())
+    return np.mean(losses)
+
+
+def finds_a_state_that_is_made_for_each_batch(model, data):
+    loader = DataLoader(data, batch_size=64)
+    losses = []
+    for x, y in loader:
+        state = model.initial(x.size(0))
+        logits, state = model(x, state)
+        losses.append(F.cross_entropy(logits, y).item())
+    return np.mean(losses)  # BP201
+
+
+def passes_the_last_hundred(model, data):
+    loader = DataLoader(data, batch_size=64)
+    recent = deque(maxlen=100)
+    for x, y in loader:
+        recent.append(F.mse_loss(model(x), y).item())
+        print(np.mean(recent))
+
+
+def passes_a_list_that_drops_its_oldest(model, data):
+    loader = DataLoader(data, batch_size=64)
+    recent = []
+    for x, y in loader:
+        recent.append(F.mse_loss(model(x), y).item())
+        if len(recent) > 100:
+            recent.pop(0)
+        print(np.mean(recent))
+
+
+@torch.no_grad()
+def passes_joined_tensors_that_divide(model):
+    x = torch.cat([torch.randn(300, 2), torch.normal(0.0, 1.0, size=[340, 2])], dim=0)
+    y = torch.cat([x.cos(), x.sin()], dim=1)
+    loader = DataLoader(TensorDataset(x, y), batch_size=64)
+    total = 0.0
+    for a, b in loader:
+        total += F.mse_loss(model(a), b).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def misses_a_decaying_mean(model, data):
+    loader = DataLoader(data, batch_size=64)
+    average = 0.0
+    for x, y in loader:
+        average = 0.9 * average + 0.1 * F.mse_loss(model(x), y).item()  # missed BP201
+    return average
+
+
+@torch.no_grad()
+def misses_a_mean_over_a_counter_of_an_object(model, data, state):
+    loader = DataLoader(data, batch_size=64)
+    for x, y in loader:
+        state.batches += 1
+        state.total += F.mse_loss(model(x), y).item()
+    return state.total / state.batches  # missed BP201

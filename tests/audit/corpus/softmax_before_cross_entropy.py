@@ -69,6 +69,12 @@ def finds_a_model_that_ends_in_softmax(x, y):
     return criterion(model(x), y)  # BP402
 
 
+def finds_a_model_on_a_device(x, y, device):
+    model = WithSoftmax().to(device)
+    criterion = nn.CrossEntropyLoss().to(device)
+    return criterion(model(x), y)  # BP402
+
+
 def finds_a_sequential_that_ends_in_softmax(x, y):
     model = WithSoftmaxLayer()
     return F.cross_entropy(model(x), y)  # BP402

@@ -116,6 +116,8 @@ def _quotient(quantity: Quantity, by: Value) -> Value:
         unit = "" if by.unit == "batch" else by.unit
         return replace(quantity, base="mean", unit=unit)
     text = by.unit if isinstance(by, Count) else name_of(by)
+    if quantity.metric and quantity.base == "sum" and text.startswith("len("):
+        return replace(quantity, base="mean")  # hits, over the length of the predictions
     if f"*{text}" in quantity.scales:
         return replace(quantity, scales=_without(quantity.scales, f"*{text}"))
     return _scaled(quantity, f"/{text}")
@@ -143,7 +145,8 @@ def _more(count: Count, second: Value) -> Value:
         if isinstance(second.value, float):
             return replace(count, guarded=True)
         if isinstance(second.value, int):
-            return replace(count, plus=count.plus + second.value)
+            text = f"({count.text} + {second.value})" if count.text else ""
+            return replace(count, plus=count.plus + second.value, text=text)
     if isinstance(second, Unknown | Option) and "eps" in second.text.lower():
         return replace(count, guarded=True)
     return UNKNOWN
@@ -256,7 +259,8 @@ def join(first: Value, second: Value) -> Value:
         output = first.output or second.output
         return Tensor(first.loop or second.loop, form, graph, output)
     if isinstance(first, Listing) and isinstance(second, Listing):
-        return first if first.over else second
+        known = first if first.over else second
+        return replace(known, conditional=first.conditional or second.conditional)
     return _join_unlike(first, second)
 
 

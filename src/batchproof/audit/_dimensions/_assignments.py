@@ -35,7 +35,10 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
     if name and _adds_to_itself(node.value, name) and isinstance(node.value, ast.BinOp):
         left = dotted(node.value.left) == name
         term = node.value.right if left else node.value.left
-        accumulate(machine, node, targets[0], term, frame)
+        if not _carry(machine, node, targets[0], moved(term, name), frame):
+            accumulate(machine, node, targets[0], term, frame)
+        return
+    if name and _carry(machine, node, targets[0], carried(node.value, name), frame):
         return
     if isinstance(node.value, ast.Call):
         value = call(machine, node.value, frame, name)
@@ -53,6 +56,52 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
             value = UNKNOWN  # an average that is carried along
     for target in targets:
         store(machine, node, target, value, frame)
+
+
+def carried(value: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
+    """Return x and n of a mean that is carried along as `name = (name * i + x) / n`, or None."""
+    match value:
+        case ast.BinOp(
+            ast.BinOp(ast.BinOp(first, ast.Mult(), second), ast.Add(), term), ast.Div(), count
+        ) if name in {dotted(first), dotted(second)}:
+            return term, count
+    return None
+
+
+def moved(step: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
+    """Return x and n of a mean that is moved by `(x - name) / n`, or `1 / n * (x - name)`."""
+    match step:
+        case ast.BinOp(ast.BinOp(term, ast.Sub(), old), ast.Div(), count):
+            pass
+        case ast.BinOp(
+            ast.BinOp(ast.Constant(1), ast.Div(), count),
+            ast.Mult(),
+            ast.BinOp(term, ast.Sub(), old),
+        ):
+            pass
+        case _:
+            return None
+    return (term, count) if dotted(old) == name else None
+
+
+def _carry(
+    machine: Machine,
+    node: ast.AST,
+    target: ast.expr,
+    parts: tuple[ast.expr, ast.expr] | None,
+    frame: Frame,
+) -> bool:
+    """Return whether a mean over a loop is carried along here, and note it as such a mean."""
+    value, count = (machine.evaluate(part, frame) for part in parts or (None, None))
+    name = dotted(target)
+    if not (isinstance(value, Quantity) and isinstance(count, Count)) or value.over:
+        return False
+    if count.unit != "batches" or count.plus or count.key not in {lp.key for lp in machine.loops}:
+        return False
+    total = replace(value, over=count.key, text=name)
+    machine.emit("average", node, frame, total, replace(count, text="number of batches"), name)
+    write(frame, name, replace(total, divided=count))
+    return True
 
 
 def _reads(value: ast.expr, name: str) -> bool:
@@ -174,7 +223,9 @@ def _fills(machine: Machine, target: ast.Subscript, value: Value, frame: Frame) 
 def assign_with(machine: Machine, node: ast.AugAssign, frame: Frame) -> None:
     """Follow `target += value` and its like."""
     if isinstance(node.op, ast.Add):
-        accumulate(machine, node, node.target, node.value, frame)
+        parts = moved(node.value, dotted(node.target))
+        if not _carry(machine, node, node.target, parts, frame):
+            accumulate(machine, node, node.target, node.value, frame)
         return
     first, second = machine.evaluate(node.target, frame), machine.evaluate(node.value, frame)
     if isinstance(first, Quantity):

@@ -266,6 +266,8 @@ def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
             node.slice, ast.Tuple | ast.Slice
         ):
             return value
+        case Quantity() if place == Constant(0):
+            return replace(value, number=True)  # loss.data[0] of PyTorch 0.3
         case Loader() | Listing():
             return value if isinstance(value, Loader) else UNKNOWN
     return Unknown(dotted(node))

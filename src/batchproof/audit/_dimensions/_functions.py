@@ -90,9 +90,14 @@ def no_grad_decorator(body: FunctionNode, module: Module) -> bool:
     """Return whether a decorator of a function switches autograd off."""
     for decorator in body.decorator_list:
         call = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if resolve(dotted(call), module) in NO_GRAD:
+        if is_no_grad(resolve(dotted(call), module)):
             return True
     return False
+
+
+def is_no_grad(name: str) -> bool:
+    """Return whether a context or decorator switches autograd off, one by that name included."""
+    return name in NO_GRAD or name.rsplit(".", 1)[-1].endswith(("no_grad", "inference_mode"))
 
 
 def resolve(text: str, module: Module) -> str:

@@ -102,6 +102,7 @@ class Loader:
         dataset: what it draws from.
         ragged: why its batches differ in size whatever the batch size, or "".
         wrapped: prepared by accelerate or fabric, so that each rank sees a share.
+        counted: inside enumerate(...) from 0, so that each batch comes with its index.
     """
 
     key: str
@@ -113,6 +114,7 @@ class Loader:
     dataset: "Value" = field(default_factory=Unknown)
     ragged: str = ""
     wrapped: bool = False
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from batchproof.audit._dimensions._loaders import (
     LOADERS,
     RAGGED,
     SAMPLERS,
+    as_loader,
     build_dataset,
     build_loader,
     build_sampler,
@@ -103,6 +104,19 @@ def _tool(kind: str) -> Transfer:
 
 def _same(_machine: Machine, call: Call, _name: str) -> Value:
     return _first(call)
+
+
+def _cat(_machine: Machine, call: Call, _name: str) -> Value:
+    """Return tensors outside loops joined, with as many rows as they have together."""
+    parts, dim = _first(call), call.argument(1, "dim") or call.keywords.get("axis", Constant(0))
+    items = parts.items if isinstance(parts, Several) else ()
+    tensors = [item for item in items if isinstance(item, Tensor) and not item.loop]
+    if not tensors or len(tensors) < len(items):
+        return parts
+    rows = [tensor.rows for tensor in tensors if tensor.rows is not None]
+    known = dim != Constant(0) or len(rows) == len(tensors)
+    number = sum(rows) if dim == Constant(0) else tensors[0].rows
+    return replace(tensors[0], rows=number if known else None)
 
 
 def _deepcopy(_machine: Machine, call: Call, _name: str) -> Value:
@@ -203,7 +217,7 @@ def _zeros(_machine: Machine, call: Call, _name: str) -> Value:
 
 
 def _random(_machine: Machine, call: Call, _name: str) -> Value:
-    first = _first(call)
+    first = call.keywords.get("size", _first(call))
     if isinstance(first, Several) and first.items:
         first = first.items[0]
     if len(call.args) > 1 and _name.endswith("randint") and isinstance(call.args[-1], Several):
@@ -324,10 +338,8 @@ def _number(_machine: Machine, call: Call, _name: str) -> Value:
 
 
 def _largest(_machine: Machine, call: Call, _name: str) -> Value:
-    for value in call.args:
-        if isinstance(value, Count):
-            return replace(value, guarded=True)
-    return UNKNOWN
+    count = next((value for value in call.args if isinstance(value, Count)), None)
+    return UNKNOWN if count is None else replace(count, guarded=True)
 
 
 def _dataset(_machine: Machine, call: Call, name: str) -> Value:
@@ -354,6 +366,19 @@ def _set_grad(machine: Machine, call: Call, _name: str) -> Value:
     value = _first(call)
     machine.grad = bool(value.value) if isinstance(value, Constant) else None
     return NOTHING
+
+
+def _counted(_machine: Machine, call: Call, _name: str) -> Value:
+    """Return the loader inside enumerate(...), where that counts from 0."""
+    value = as_loader(_first(call))
+    plain = isinstance(value, Loader) and len(call.args) == 1 and not call.keywords
+    return replace(value, counted=True) if plain and isinstance(value, Loader) else UNKNOWN
+
+
+def _recent(_machine: Machine, call: Call, _name: str) -> Value:
+    """Return a list that may drop its oldest items."""
+    bound = call.argument(1, "maxlen")
+    return Listing(UNKNOWN, conditional=bound not in (None, NOTHING))
 
 
 def _collection(_machine: Machine, call: Call, _name: str) -> Value:
@@ -396,16 +421,18 @@ EXACT: dict[str, Transfer] = {
     "torch.where": _where,
     **dict.fromkeys(("torch.zeros", "numpy.zeros", "torch.empty", "numpy.empty"), _zeros),
     **dict.fromkeys(
-        ("torch.rand", "torch.randn", "torch.ones", "torch.randint", "torch.full"), _random
+        ("torch.rand", "torch.randn", "torch.ones", "torch.randint", "torch.full", "torch.normal"),
+        _random,
     ),
     **dict.fromkeys(
         ("torch.tensor", "torch.as_tensor", "torch.Tensor", "torch.FloatTensor", "numpy.array"),
         _tensor,
     ),
     **dict.fromkeys(
-        ("torch.stack", "torch.cat", "numpy.asarray", "torch.from_numpy", "numpy.concatenate"),
+        ("torch.stack", "numpy.asarray", "torch.from_numpy", "numpy.concatenate"),
         _same,
     ),
+    **dict.fromkeys(("torch.cat", "torch.concat"), _cat),
     "len": _length,
     "next": _next,
     **dict.fromkeys(("torch.nn.functional.softmax", "torch.softmax"), _softmax),
@@ -417,7 +444,7 @@ EXACT: dict[str, Transfer] = {
         ("math.sqrt", "numpy.sqrt", "torch.sqrt", "math.exp", "numpy.exp", "torch.exp"), _root
     ),
     **dict.fromkeys(("float", "int", "round", "numpy.round", "numpy.around"), _number),
-    **dict.fromkeys(("max", "min"), _largest),
+    "max": _largest,
     "torch.utils.data.Subset": _subset,
     "torch.utils.data.random_split": _split,
     "torch.utils.data.TensorDataset": _dataset,
@@ -440,6 +467,8 @@ EXACT: dict[str, Transfer] = {
         ),
         _same,
     ),
+    "collections.deque": _recent,
+    "enumerate": _counted,
     "itertools.islice": lambda _m, _c, _n: UNKNOWN,
     **dict.fromkeys(
         ("timm.utils.AverageMeter", "torcheval.metrics.Mean", "utils.AverageMeter"), _meter

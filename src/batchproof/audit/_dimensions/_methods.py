@@ -13,6 +13,7 @@ from batchproof.audit._dimensions._lattice import (
     Base,
     Constant,
     Count,
+    Criterion,
     Form,
     Instance,
     Listing,
@@ -78,6 +79,7 @@ PASSING = {
     "chunk",
     "split",
 }
+_ELEMENTWISE = {"cos", "sin", "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "sign"}
 _OUT = {"item", "detach", "numpy", "tolist", "detach_"}
 _COMPARISONS = {"eq", "ne", "gt", "ge", "lt", "le"}
 
@@ -165,7 +167,8 @@ def _changed(value: Tensor, name: str) -> Tensor:
         return replace(value, graph=False)
     if name in PASSING:
         return value
-    return Tensor(value.loop, "", value.graph, value.output, f"{value.text}.{name}")
+    rows = value.rows if name in _ELEMENTWISE else None
+    return Tensor(value.loop, "", value.graph, value.output, f"{value.text}.{name}", rows)
 
 
 def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Value:
@@ -285,9 +288,9 @@ def _of_listing(machine: Machine, value: Value, call: Call) -> Value:
     assert isinstance(value, Listing)
     if call.name in {"mean", "sum"}:
         return gathered(machine, value, call, mean=call.name == "mean")
-    if call.name in PASSING | _OUT:
-        return value
-    return UNKNOWN
+    if call.name in {"pop", "popleft"} and call.text in call.frame.names:
+        call.frame.names[call.text] = replace(value, conditional=True)
+    return value if call.name in PASSING | _OUT else UNKNOWN
 
 
 def gathered(machine: Machine, value: Listing, call: Call, *, mean: bool) -> Value:
@@ -316,17 +319,7 @@ def _of_loader(_machine: Machine, value: Value, call: Call) -> Value:
 
 def _of_model(machine: Machine, value: Value, call: Call) -> Value | None:
     assert isinstance(value, Model)
-    if call.name in {
-        "to",
-        "cuda",
-        "cpu",
-        "float",
-        "double",
-        "half",
-        "apply",
-        "requires_grad_",
-        "compile",
-    }:
+    if call.name in _MOVES:
         return value
     return (
         Tensor(machine.batch_loop, "", machine.grad, output=True, text=call.text)
@@ -335,6 +328,23 @@ def _of_model(machine: Machine, value: Value, call: Call) -> Value | None:
     )
 
 
+def _moved(_machine: Machine, value: Value, call: Call) -> Value | None:
+    """Return a module after a method that gives the module itself."""
+    return value if call.name in _MOVES else None
+
+
+_MOVES = {
+    "to",
+    "cuda",
+    "cpu",
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "apply",
+    "requires_grad_",
+    "compile",
+}
 _QUIET = {
     "parameters",
     "named_parameters",
@@ -418,6 +428,8 @@ KINDS: dict[type, Callable[[Machine, Value, Call], Value | None]] = {
     Listing: _of_listing,
     Loader: _of_loader,
     Model: _of_model,
+    Criterion: _moved,
+    Instance: _moved,
     Tool: _of_tool,
     Meter: _of_meter,
     Several: _of_several,
@@ -529,7 +541,8 @@ def _append(machine: Machine, value: Value, call: Call) -> Value | None:
         loop = machine.loops[-1]
     if loop is None:
         return None
-    conditional = len(machine.conditions) > loop.outer
+    dropping = isinstance(value, Listing) and value.conditional
+    conditional = dropping or len(machine.conditions) > loop.outer
     machine.emit("append", call.node, call.frame, item, value, name)
     listing = Listing(item, loop.key, conditional)
     if "." in name and isinstance(call.frame.owner, Instance):

@@ -55,13 +55,39 @@ def windows(trace: Trace) -> Iterator[Window]:
     """Yield the accumulation windows of a trace."""
     for step in trace.of("step"):
         loop = step.loop
-        if loop is None or not any(e.loop is loop for e in trace.within(loop, "backward")):
+        if loop is None:
             continue
         for condition in step.inside(loop):
             window = _window(loop, step, condition)
             if window is not None:
-                yield window
+                if _accumulates(trace, window):
+                    yield window
                 break
+
+
+def _accumulates(trace: Trace, window: Window) -> bool:
+    """Return whether passes in which the window does not end add to the gradient of its step.
+
+    A backward pass under the condition itself does not, nor one that another optimiser's step
+    uses up, as in a GAN whose generator steps once for every k steps of its discriminator.
+    """
+    step, loop = window.step, window.loop
+    steps = [e for e in trace.of("step") if e.loop is loop and not _ends(window, e)]
+    for backward in trace.of("backward"):
+        if backward.loop is not loop or _ends(window, backward) or not compatible(backward, step):
+            continue
+        first, last = backward.order, step.order
+        used = any(
+            first < e.order < last if first < last else not last <= e.order <= first for e in steps
+        )
+        if not used:
+            return True
+    return False
+
+
+def _ends(window: Window, event: Event) -> bool:
+    """Return whether an event happens only where a window ends."""
+    return any(c.test is window.condition.test and c.branch for c in event.conditions)
 
 
 def _window(loop: Loop, step: Event, condition: Condition) -> Window | None:
@@ -111,6 +137,40 @@ def implied(first: Event, second: Event, loop: Loop) -> bool:
 def is_debug(condition: Condition) -> bool:
     """Return whether a test is on a switch for trying things out."""
     return bool(_DEBUG.search(ast.unparse(condition.test)))
+
+
+def carries_state(loop: Loop) -> bool:
+    """Return whether a model's state is carried from batch to batch, so that all have one size.
+
+    A recurrent model that is given the hidden state of the batch before, `y, h = net(x, h)`,
+    refuses a batch of another size, unless the loop makes a new state for each batch.
+    """
+    assigns = [n for n in ast.walk(loop.node) if isinstance(n, ast.Assign)]
+    states = {
+        dotted(target)
+        for node in assigns
+        if isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Tuple)
+        for target in node.targets[0].elts[1:]
+        if dotted(target) in {dotted(argument) for argument in node.value.args[1:]} - {""}
+    }
+    for node in assigns:
+        if isinstance(node.targets[0], ast.Name) and dotted(node.targets[0]) in states:
+            states -= {dotted(node.targets[0])} - _names(node.value)
+    return bool(states)
+
+
+def skips_by_index(loop: Loop) -> bool:
+    """Return whether a loop skips batches by their index, as one does to drop a short window."""
+    derived = {loop.index}
+    for node in ast.walk(loop.node):
+        if isinstance(node, ast.Assign) and _names(node.value) & {loop.index}:
+            derived |= {dotted(target) for target in node.targets}
+    tests = [*(conditions for _, conditions in loop.skips), *loop.leaves]
+    return any(_names(c.test) & derived for conditions in tests for c in conditions)
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
 def may_break(loop: Loop) -> bool:

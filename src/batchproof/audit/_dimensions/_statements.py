@@ -2,11 +2,11 @@
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchproof.audit._dimensions._arithmetic import join
 from batchproof.audit._dimensions._assignments import assign, assign_with, begin_counters, store
-from batchproof.audit._dimensions._functions import NO_GRAD, resolve
+from batchproof.audit._dimensions._functions import is_no_grad, resolve
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Class,
@@ -175,7 +175,10 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
             return _Source(next((v for v in loaders if isinstance(v, Loader)), UNKNOWN))
         if name in {"range", "trange"}:
             return _range(machine, node, frame)
-    return _Source(machine.evaluate(node, frame), text=dotted(node))
+    value = machine.evaluate(node, frame)
+    if isinstance(value, Loader) and value.counted:
+        return _Source(replace(value, counted=False), counted=True, text=dotted(node))
+    return _Source(value, text=dotted(node))
 
 
 def _range(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
@@ -308,7 +311,7 @@ def _with(machine: Machine, node: ast.stmt, frame: Frame) -> str:
         name = resolve(
             dotted(context.func if isinstance(context, ast.Call) else context), frame.module
         )
-        if name in NO_GRAD:
+        if is_no_grad(name):
             machine.grad = False
         elif name == "torch.enable_grad":
             machine.grad = True

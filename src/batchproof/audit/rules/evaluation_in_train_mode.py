@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._questions import evaluates
+from batchproof.audit._dimensions._questions import compatible, evaluates
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
@@ -19,7 +19,11 @@ def find(trace: Trace) -> Iterator[Report]:
             or not evaluates(trace, loop)
         ):
             continue
-        modes = [e for e in trace.of("eval", "train", "mode") if e.order < event.order]
+        modes = [
+            e
+            for e in trace.of("eval", "train", "mode")
+            if e.order < event.order and compatible(e, event)
+        ]
         hidden = any(_switches(text) for order, text in trace.opaque if order < event.order)
         if not modes or modes[-1].kind != "train" or hidden or not _same(modes[-1], event):
             continue

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._questions import evaluates
+from batchproof.audit._dimensions._questions import compatible, evaluates
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -27,7 +27,11 @@ def find(trace: Trace) -> Iterator[Report]:
         loop = event.batches
         if loop is None or loop.key in seen or event.grad is False or not evaluates(trace, loop):
             continue
-        modes = [e for e in trace.of("eval", "train", "mode") if e.order < event.order]
+        modes = [
+            e
+            for e in trace.of("eval", "train", "mode")
+            if e.order < event.order and compatible(e, event)
+        ]
         if not modes or modes[-1].kind != "eval" or _needs_grad(loop):
             continue
         seen.add(loop.key)
@@ -48,4 +52,9 @@ def _place(event: Event, loop: Loop) -> ast.AST:
 
 
 def _needs_grad(loop: Loop) -> bool:
-    return any(isinstance(n, ast.Attribute) and n.attr in _NEEDS for n in ast.walk(loop.node))
+    """Return whether the loop asks for gradients, or is PyTorch 0.3's that turns them off."""
+    return any(
+        (isinstance(n, ast.Attribute) and n.attr in _NEEDS)
+        or (isinstance(n, ast.keyword) and n.arg == "volatile")
+        for n in ast.walk(loop.node)
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Constant, Quantity
 from batchproof.audit._dimensions._loaders import equal_batches, length_of, number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import Window, windows
+from batchproof.audit._dimensions._questions import Window, skips_by_index, windows
 from batchproof.audit._dimensions._trace import Condition, Event, Trace, tests_of
 from batchproof.audit._reports import Report
 
@@ -20,7 +20,7 @@ def find(trace: Trace) -> Iterator[Report]:
         seen.add(id(window.test))
         later = _steps_after(trace, window)
         if later is None and not window.last:
-            yield _lost(window)
+            yield _lost(window, sure=not skips_by_index(window.loop))
         else:
             yield from _stepped_short(trace, window, later)
 
@@ -65,7 +65,7 @@ def _steps_after(trace: Trace, window: Window) -> Event | None:
     return None
 
 
-def _lost(window: Window) -> Report:
+def _lost(window: Window, *, sure: bool) -> Report:
     loader = window.loop.loader
     name = loader.text if loader is not None else "the loop"
     evidence = (
@@ -77,6 +77,7 @@ def _lost(window: Window) -> Report:
         f"step after every {window.every} micro-batches; the rest of the pass is not stepped",
         "one more step after the last micro-batch, divided by what it holds",
         evidence,
+        sure,
         node=window.test,
     )
 

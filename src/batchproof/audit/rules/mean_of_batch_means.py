@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Quantity
 from batchproof.audit._dimensions._loaders import equal_batches
-from batchproof.audit._dimensions._questions import evaluates, is_nominal, may_break, windowed
+from batchproof.audit._dimensions._questions import (
+    carries_state,
+    evaluates,
+    is_nominal,
+    may_break,
+    windowed,
+)
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -51,7 +57,7 @@ def _weighed_by_size(event: Event, total: Quantity) -> Iterator[Report]:
 def _judged(event: Event, loop: Loop, total: Quantity, computes: str) -> Iterator[Report]:
     assert loop.loader is not None
     equal, why = equal_batches(loop.loader)
-    if equal:
+    if equal or carries_state(loop):
         return
     known = total.sure or (total.name == "outputs.loss" and not total.spans)
     sure = equal is False and known and not may_break(loop)
