@@ -2,17 +2,12 @@
 
 import json
 import re
-import shutil
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
-import pytest
+import browser
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 PAGE = (DOCS / "play.md").read_text(encoding="utf-8")
 PICTURE = PAGE[PAGE.index("<div") : PAGE.index("</div>") + len("</div>")]
 SCRIPT = (DOCS / "assets" / "play.js").read_text(encoding="utf-8")
@@ -24,26 +19,9 @@ LOSSES = [
 
 def after(tmp_path: Path, done: str) -> dict[str, str]:
     """Return what the picture says after a user's deeds, which are lines of JavaScript."""
-    if BROWSER is None:
-        pytest.skip("no Chromium is installed")
-    page = tmp_path / "page.html"
-    page.write_text(
-        f"<!doctype html><body>{PICTURE}<script>{SCRIPT}</script><script>{done}</script>"
-    )
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={tmp_path / 'user'}",
-    ]
-    dom = subprocess.run(
-        [BROWSER, *options, "--dump-dom", page.as_uri()],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    ).stdout
-    return dict(re.findall(r'<output class="(\w+)">(.*?)</output>', dom))
+    page = f"<!doctype html><body>{PICTURE}<script>{SCRIPT}</script><script>{done}</script>"
+    document = browser.rendered(page, tmp_path)
+    return dict(re.findall(r'<output class="(\w+)">(.*?)</output>', document))
 
 
 def said(*sizes: int) -> dict[str, str]:

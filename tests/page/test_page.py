@@ -21,6 +21,7 @@ from batchproof.page import (
     Series,
     Table,
     Text,
+    fragment,
     number,
     page,
     printable,
@@ -235,3 +236,13 @@ def test_a_chart_is_as_wide_as_the_terminal_allows():
         lines = drawn(part, width).splitlines()
         assert max(map(len, lines)) <= width
         assert sum(line.count("●") for line in lines) >= 2
+
+
+def test_a_fragment_keeps_its_style_to_itself(tmp_path):
+    cell = fragment([("a < b", (Text("x"), Table(("a", "b"), (("1", "2"),))))])
+    style = re.search(r"<style>\n@scope \{(.*)\}\n</style>", cell, re.DOTALL)
+    assert style
+    assert ":root" not in style[1]
+    assert not re.search(r"^body", style[1], re.MULTILINE)
+    assert "a &lt; b" in cell
+    assert "<html" not in cell

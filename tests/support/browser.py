@@ -55,16 +55,22 @@ def chromium() -> str:
     pytest.skip("no Chromium: apt-get install chromium")
 
 
+def rendered(page: str, folder: Path) -> str:
+    """Return a page's document as it is after its scripts have run."""
+    file = folder / "page.html"
+    file.write_text(page, encoding="utf-8")
+    command = [chromium(), *FLAGS, f"--user-data-dir={folder / 'profile'}"]
+    command += ["--virtual-time-budget=5000", "--dump-dom", f"file://{file}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
 def looked_at(pages: list[str], folder: Path) -> list[dict]:
     """Return what is measured of each page as a telephone shows it."""
     frames = "".join(FRAME.format(page=html.escape(page)) for page in pages)
-    harness = folder / "harness.html"
-    harness.write_text(HARNESS.replace("{frames}", frames), encoding="utf-8")
-    command = [chromium(), *FLAGS, f"--user-data-dir={folder / 'profile'}"]
-    command += ["--virtual-time-budget=5000", "--dump-dom", f"file://{harness}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    title = re.search(r"<title>(\[.*?)</title>", done.stdout, re.DOTALL)
-    assert title, done.stdout[:500]
+    document = rendered(HARNESS.replace("{frames}", frames), folder)
+    title = re.search(r"<title>(\[.*?)</title>", document, re.DOTALL)
+    assert title, document[:500]
     return json.loads(html.unescape(title[1]))
 
 

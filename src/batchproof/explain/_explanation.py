@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.panel import Panel
 from rich.text import Text as Line
 
-from batchproof.page import Part, page, to_rich
+from batchproof.page import Part, Text, fragment, page, to_rich
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,9 @@ class Explanation:
     def to_html(self) -> str:
         """Return the explanation as a page of its own: no network, no script."""
         return page(self.title, self.verdict, [("", self.parts)])
+
+    def _repr_html_(self) -> str:
+        return fragment([(self.title, (Text(self.verdict), *self.parts))])
 
     def __str__(self) -> str:
         return self.to_text()

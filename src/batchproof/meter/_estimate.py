@@ -15,6 +15,7 @@ from batchproof.meter._sums import (
     WEIGHT,
     WW,
 )
+from batchproof.page import Table, fragment, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,25 @@ class Estimate:
         """Return the value in this form; without one, with its standard error."""
         return format(self.value, spec) if spec else str(self)
 
+    def _repr_html_(self) -> str:
+        kinds = {"term": self.terms, "metric": self.metrics, "group": self.groups}
+        rows = [("mean", *_row(self))]
+        for kind, parts in kinds.items():
+            rows += [(f"{kind} {name}", *_row(part)) for name, part in parts.items()]
+        columns = ("", "value", "weight", "samples", "mean of batch means")
+        return fragment([("", (Table(columns, tuple(rows)),))])
+
     def __repr__(self) -> str:
         samples = "" if self.samples is None else f", samples={self.samples}"
         parts = (("groups", self.groups), ("terms", self.terms), ("metrics", self.metrics))
         inner = "".join(f", {name}={', '.join(held)}" for name, held in parts if held)
         return f"Estimate({self}, weight={self.weight:g}{samples}, unit={self.unit!r}{inner})"
+
+
+def _row(estimate: Estimate) -> tuple[str, ...]:
+    samples = "" if estimate.samples is None else str(estimate.samples)
+    means = number(estimate.mean_of_batch_means)
+    return f"{estimate}", f"{estimate.weight:g} {estimate.unit}", samples, means
 
 
 @dataclass(frozen=True, slots=True)

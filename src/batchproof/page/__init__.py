@@ -6,8 +6,9 @@ Text, Formula, Code, Table     what is read
 Bars, Blocks, Curves           what is looked at
 to_rich                        a part for the terminal, pictures made of characters
 to_html                        a part as HTML, pictures as inline SVG
+fragment                       parts as the result of a notebook's cell
 page                           a whole page: no network, no script, light and dark, wide and narrow
-number                         a number as people read it
+number, tone                   a number as people read it; the colour of one curve of several
 printable                      a text whose control codes are escaped
 
 Standard library and rich only: no torch is loaded here, and rich where to_rich is first used.
@@ -15,7 +16,7 @@ Standard library and rich only: no torch is loaded here, and rich where to_rich 
 
 from typing import TYPE_CHECKING, Any
 
-from batchproof.page._html import page, to_html
+from batchproof.page._html import fragment, page, to_html
 from batchproof.page._parts import (
     Bar,
     Bars,
@@ -33,6 +34,7 @@ from batchproof.page._parts import (
     Tone,
     number,
     printable,
+    tone,
 )
 
 if TYPE_CHECKING:
@@ -53,11 +55,13 @@ __all__ = [
     "Table",
     "Text",
     "Tone",
+    "fragment",
     "number",
     "page",
     "printable",
     "to_html",
     "to_rich",
+    "tone",
 ]
 
 

@@ -57,6 +57,22 @@ def _picture(part: Bars | Blocks | Curves) -> str:
             return _figure(part.title, legend, _svg.curves(part))
 
 
+def fragment(sections: Sequence[tuple[str, Sequence[Part]]]) -> str:
+    """Return sections as HTML for a notebook's cell; the notebook's own style is left as it is.
+
+    Args:
+        sections: (heading, parts); a heading of "" has none.
+    """
+    body = "\n".join(_section(heading, parts) for heading, parts in sections)
+    # a scope without a name is the element that holds the style
+    style = _style().replace(":root", ":scope").replace("body {", ":scope {")
+    return f'<div style="padding: 12px">\n<style>\n@scope {{\n{style}}}\n</style>\n{body}\n</div>'
+
+
+def _style() -> str:
+    return files("batchproof.page").joinpath("style.css").read_text(encoding="utf-8")
+
+
 def page(title: str, lede: str, sections: Sequence[tuple[str, Sequence[Part]]]) -> str:
     """Return a whole page.
 
@@ -69,13 +85,12 @@ def page(title: str, lede: str, sections: Sequence[tuple[str, Sequence[Part]]]) 
         Self-contained HTML: style and pictures are in it.
     """
     body = "\n".join(_section(heading, parts) for heading, parts in sections)
-    style = files("batchproof.page").joinpath("style.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f"<title>{escaped(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escaped(title)}</title>\n<style>\n{_style()}</style>\n</head>\n<body>\n<main>\n"
         f'<header><h1>{escaped(title)}</h1>\n<p class="lede">{escaped(lede)}</p></header>\n'
         f"{body}\n</main>\n</body>\n</html>\n"
     )

@@ -14,6 +14,12 @@ from typing import Literal
 _KEPT = "\n\t\xa0\u200c\u200d"
 _LARGEST, _SMALLEST = 1e300, 1e-290
 Tone = Literal["plain", "exact", "wrong", "muted", "amber", "violet", "teal"]
+TONES: tuple[Tone, ...] = ("plain", "amber", "violet", "teal", "exact", "wrong")
+
+
+def tone(place: int) -> Tone:
+    """Return the colour of the curve at a place among several."""
+    return TONES[place % len(TONES)]
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -7,17 +7,11 @@ a picture can show, and each is the exact mean over its steps.
 import math
 from collections.abc import Iterable, Sequence
 
-from batchproof.page import Curves, Part, Series, Tone
+from batchproof.page import Curves, Part, Series, tone
 from batchproof.report._run import Run
-from batchproof.runs import Record
+from batchproof.runs import Record, curve_of
 
-TONES: tuple[Tone, ...] = ("plain", "amber", "violet", "teal", "exact", "wrong")
 _POINTS = 200
-
-
-def tone(place: int) -> Tone:
-    """Return the colour of the run, or the curve, at a place."""
-    return TONES[place % len(TONES)]
 
 
 def curves(runs: Sequence[Run]) -> list[Part]:
@@ -56,24 +50,11 @@ def _groups(runs: Sequence[Run], names: Sequence[str]) -> list[Part]:
 
 def _chart(title: str, of: Sequence[tuple[Run, str, str]]) -> Curves:
     series = tuple(
-        _series(run.epochs(name), label, tone(place)) for place, (run, name, label) in enumerate(of)
+        curve_of(run.epochs(name), label, tone(place))
+        for place, (run, name, label) in enumerate(of)
     )
     units = dict.fromkeys(p.unit for run, name, _ in of for p in run.epochs(name))
     return Curves(title, "epoch", f"mean per {' / '.join(units)}", series)
-
-
-def _series(points: Sequence[Record], label: str, its_tone: Tone) -> Series:
-    return Series(
-        label,
-        tuple(float(p.epoch) for p in points),
-        tuple(p.value for p in points),
-        tuple(_or_nan(p.standard_error) for p in points),
-        its_tone,
-    )
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _steps(runs: Sequence[Run]) -> list[Part]:
@@ -130,7 +111,8 @@ def beside(runs: Sequence[Run]) -> list[Part]:
     parts: list[Part] = []
     for run in runs:
         points = run.epochs(run.monitor)
-        usual = tuple(_or_nan(p.mean_of_batch_means) for p in points)
+        means = (p.mean_of_batch_means for p in points)
+        usual = tuple(math.nan if mean is None else mean for mean in means)
         if not any(math.isfinite(value) for value in usual):
             continue
         x = tuple(float(p.epoch) for p in points)

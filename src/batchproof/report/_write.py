@@ -18,8 +18,9 @@ from batchproof.page import (
     Tone,
     number,
     page,
+    tone,
 )
-from batchproof.report._curves import beside, curves, tone
+from batchproof.report._curves import beside, curves
 from batchproof.report._run import Run, flat, read_run, same_data
 from batchproof.runs import Choice, Record, runs_in, value_with_error
 

@@ -3,6 +3,7 @@
 Record, COLUMNS     one line of the log: a pair with its step, epoch, name and unit
 RunFolder           reads a folder: configuration, records, times, best mean, weights
 History, Choice     the records of a run in order; the best epoch and the runner-up
+curve_of            records over epochs as a curve with its standard errors
 runs_in             the runs in a folder: itself, or one for each model that was trained
 reserved            makes the next free folder of runs/NAME, runs/NAME-2, ...
 latest_folder       the last of those that holds a run
@@ -23,7 +24,7 @@ from batchproof.runs._folder import (
     holds_a_run,
     runs_in,
 )
-from batchproof.runs._history import Choice, History, State, choice, value_with_error
+from batchproof.runs._history import Choice, History, State, choice, curve_of, value_with_error
 from batchproof.runs._names import expect_free, latest_folder, next_folder, reserved
 from batchproof.runs._record import COLUMNS, Record, Span
 
@@ -45,6 +46,7 @@ __all__ = [
     "Span",
     "State",
     "choice",
+    "curve_of",
     "expect_free",
     "holds_a_run",
     "latest_folder",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchproof._errors import SettingError
+from batchproof.page import Curves, Series, Table, Text, Tone, fragment, number, tone
 from batchproof.runs._record import Record
 
 if TYPE_CHECKING:
@@ -76,6 +77,20 @@ def value_with_error(record: Record) -> str:
     if record.standard_error is None:
         return f"{record.value:.6g}"
     return f"{record.value:.6g} ± {record.standard_error:.2g}"
+
+
+def curve_of(records: Sequence[Record], label: str, colour: Tone) -> Series:
+    """Return records over epochs as a curve, with their standard errors as its band.
+
+    Args:
+        records: of one name, in order.
+        label: the name of the curve.
+        colour: its colour.
+    """
+    x = tuple(float(record.epoch) for record in records)
+    errors = (record.standard_error for record in records)
+    band = tuple(math.nan if error is None else error for error in errors)
+    return Series(label, x, tuple(record.value for record in records), band, colour)
 
 
 @dataclass(slots=True, repr=False)
@@ -162,8 +177,20 @@ class History:
             lines.append(str(self.choice))
         return "\n".join(lines)
 
-    # notebooks display the result of fit: as its table, not as every record
+    # notebooks display the result of fit: as its curves or its table, not as every record
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        names = self._columns()
+        losses = [name for name in names if name.endswith("_loss") or name == self.monitor]
+        curves = tuple(curve_of(self.epochs(n), n, tone(i)) for i, n in enumerate(losses))
+        rows = tuple(
+            (str(row["epoch"]), *(number(row[n]) if n in row else "" for n in names))
+            for row in self.table()
+        )
+        table = Table(("epoch", *names), rows)
+        best = () if self.choice is None else (Text(str(self.choice)),)
+        return fragment([("", (Curves("losses", "epoch", "mean", curves), *best, table))])
 
     def _columns(self) -> list[str]:
         whole = (r for r in self.records if r.span == "epoch" and r.unit != "step")

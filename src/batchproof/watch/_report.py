@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from batchproof._errors import MistakeFoundError
 from batchproof._files import write_file
-from batchproof.page import Text
+from batchproof.page import Text, fragment
 from batchproof.watch._document import Section, sections_of, to_page, to_terminal, to_text
 from batchproof.watch._events import Finding, StepEvent
 
@@ -74,7 +74,8 @@ class WatchReport:
         return sections_of(self.findings, self.right, self.not_followed)
 
     def _repr_html_(self) -> str:
-        return self.to_html()
+        verdict = Text(self.verdict, tone="exact" if self.ok else "wrong")
+        return fragment([("", (verdict,)), *self._sections()])
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return the report as JSON, and write it where a path is given.

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.text import Text as Line
 
 from batchproof.check._report._results import CutResult, Diagnosis
-from batchproof.page import Bar, Bars, Code, Part, Table, Text, Tone, page, to_rich
+from batchproof.page import Bar, Bars, Code, Part, Table, Text, Tone, fragment, page, to_rich
 
 WIDTH = 80
 # an address is not broken, so that it can be followed
@@ -178,5 +178,13 @@ def as_page(title: str, lede: str, sections: Sequence[Section]) -> str:
         lede: what comes below it.
         sections: the document.
     """
-    parts = ((s.heading, (*s.parts, Text(s.link)) if s.link else s.parts) for s in sections)
-    return page(title, lede, list(parts))
+    return page(title, lede, _linked(sections))
+
+
+def as_cell(sections: Sequence[Section]) -> str:
+    """Return sections as the result of a notebook's cell."""
+    return fragment(_linked(sections))
+
+
+def _linked(sections: Sequence[Section]) -> list[tuple[str, Sequence[Part]]]:
+    return [(s.heading, (*s.parts, Text(s.link)) if s.link else s.parts) for s in sections]

@@ -24,6 +24,7 @@ from batchproof._errors import CutDependenceError
 from batchproof._files import write_file
 from batchproof.check._report._document import (
     Section,
+    as_cell,
     as_page,
     as_rich,
     as_text,
@@ -144,6 +145,9 @@ class Report:
 
     def __rich__(self) -> RenderableType:
         return as_rich(self.sections)
+
+    def _repr_html_(self) -> str:
+        return as_cell(self.sections)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return the report as JSON, schema 1, and write it where a path is given.
