@@ -69,8 +69,8 @@ def test_what_is_not_finite_is_a_word_in_json():
 
 def test_the_page_is_readable_on_a_telephone_and_escapes_what_it_shows(tmp_path):
     page = REPORT.to_html(tmp_path / "page.html")
-    assert page == REPORT._repr_html_()
     assert "<b>One</b>" not in page
+    assert "<b>One</b>" not in REPORT._repr_html_()
     (seen,) = looked_at([page], tmp_path)
     expect_readable(seen)
 
