@@ -13,6 +13,7 @@ import batchproof
 SOURCE = Path(batchproof.__file__).parent
 LEVEL = {
     "_errors": 0,
+    "_plan": 0,
     "_files": 0,
     "_random": 0,
     "_trees": 0,

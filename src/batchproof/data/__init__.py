@@ -5,6 +5,8 @@ Ragged, Packed, pad       sequences of unequal length, padded or packed
 shard, ShardSampler       every sample on exactly one rank
 plan, Cost                the cheapest cut of a window into micro-batches, over ranks
 recut                     the samples of a window in other micro-batches, padding trimmed
+windows_of                windows of a data set, cut before they are collated, over ranks
+Window, Padding           the micro-batches of a window, and how much of them is padding
 load_mnist, load_fashion_mnist, load_images, load_digits    images with labels
 normalise                 uint8 images to floats, a batch at a time
 load_japanese_vowels, generate_sequences    sequences of unequal length, with a kind each
@@ -13,6 +15,7 @@ load_adult                a table with survey weights
 check_labels, check_finite    checks of a data set, whose errors name the sample
 """
 
+from batchproof._plan import Cost, plan
 from batchproof.data._adult import Rows, TableData, load_adult
 from batchproof.data._batches import Batches
 from batchproof.data._checks import check_finite, check_labels
@@ -26,9 +29,10 @@ from batchproof.data._images import (
     normalise,
     read_idx,
 )
-from batchproof.data._plan import Cost, plan
+from batchproof.data._layout import Lengths
+from batchproof.data._pack import Pack
 from batchproof.data._ragged import Packed, Ragged, pad
-from batchproof.data._recut import Lengths, recut
+from batchproof.data._recut import recut
 from batchproof.data._shards import ShardSampler, shard
 from batchproof.data._text import (
     Alphabet,
@@ -47,15 +51,20 @@ from batchproof.data._vowels import (
     generate_sequences,
     load_japanese_vowels,
 )
+from batchproof.data._window import Padding, Window
+from batchproof.data._windows_of import DatasetWindows, windows_of
 
 __all__ = [
     "Alphabet",
     "Batches",
     "Cost",
+    "DatasetWindows",
     "ImageData",
     "Images",
     "Lengths",
+    "Pack",
     "Packed",
+    "Padding",
     "Ragged",
     "Rows",
     "SequenceData",
@@ -63,6 +72,7 @@ __all__ = [
     "ShardSampler",
     "TableData",
     "Text",
+    "Window",
     "Words",
     "check_finite",
     "check_labels",
@@ -84,5 +94,6 @@ __all__ = [
     "recut",
     "shard",
     "text_of",
+    "windows_of",
     "words_of",
 ]

@@ -1,53 +1,34 @@
-"""The same samples in other micro-batches: cut by plan, with padding trimmed.
+"""The same samples in other micro-batches: cut by plan, with padding trimmed or left out.
 
-Padding is proved and never assumed. A position is padding where a mask says so, or where the labels
-are ignored and everything else in it is the padding value, or beyond the lengths that the user
-gives; and only at one end of a row. A batch that is not understood is refused.
+Nothing is trimmed that is not proved to be padding, and a batch that is not understood is refused.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from batchproof._errors import DataError
-from batchproof._trees import is_branch, items, leaves, rebuild
-from batchproof.data._plan import CostOf, plan
+from batchproof._plan import CostOf, plan
+from batchproof.data._layout import (
+    HINT,
+    IGNORED,
+    SEGMENTS,
+    Layout,
+    Lengths,
+    Side,
+    Table,
+    constant,
+    is_label,
+    layouts_of,
+    name_of,
+)
+from batchproof.data._pack import Pack, packed
+from batchproof.data._window import Padding, Window
 
-IGNORED = -100
-# columns of transformers' collators that are not constant under the mask
-_POSITIONAL = ("position_ids", "token_type_ids", "special_tokens_mask")
-_HINT = "Give the lengths: lengths=lambda batch: ..., one number a sample."
-
-Side = Literal["left", "right"]
-Lengths = Callable[[Any], "Tensor | Sequence[int]"]
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The layout of one padded batch.
-
-    Attributes:
-        count: number of samples, the length of every tensor's first dimension.
-        width: number of positions of a row, padding included; 0 where no tensor has positions.
-        lengths: of each sample, at least 1.
-        side: the end at which rows are padded.
-        proved: whether a mask or the user says where padding is, so that its values may differ.
-    """
-
-    count: int
-    width: int
-    lengths: tuple[int, ...]
-    side: Side = "right"
-    proved: bool = False
-
-    def padding(self) -> Tensor:
-        """Return a boolean mask of the padding, shape (count, width)."""
-        place = torch.arange(self.width)
-        place = place.flip(0) if self.side == "left" else place
-        return place[None] >= torch.tensor(self.lengths)[:, None]
+Layouts = dict[str, Layout]
 
 
 def recut(
@@ -57,25 +38,36 @@ def recut(
     rows: int | None = None,
     lengths: Lengths | None = None,
     cost: CostOf | None = None,
-) -> list[Any]:
+    alone: bool = True,
+    pack: Pack = False,
+) -> Window[Any]:
     """Return the samples of a window in the cheapest micro-batches, with padding trimmed.
 
     Args:
         batches: a window's micro-batches as a loader gives them: tensors, or dicts, tuples and
             dataclasses of tensors, with samples in the first dimension and positions in the second.
-        tokens: the most positions of a micro-batch, its rows times its longest sample.
+        tokens: the most positions of a micro-batch, its rows times its longest sample. Where a
+            batch has positions of several kinds, such as a decoder's, of each kind.
         rows: the most samples of a micro-batch.
         lengths: lengths(batch) -> one number a sample. Without it they are read from a mask (a
-            boolean tensor, or attention_mask), from a column named length, or from labels of -100.
+            boolean tensor, or attention_mask), from a column named length, from segments, or from
+            labels of -100.
         cost: as plan takes it.
+        alone: whether a sample longer than tokens gets a micro-batch of its own, or is refused.
+        pack: True to lay the samples of each micro-batch end to end in one row, (1, positions),
+            with what tells them apart: position_ids that restart, segments as reduce takes them,
+            and cu_seqlens; attention_mask is left out. "shifted" for a loss that shifts the labels
+            by itself: the first label of each sample, which it would take for the next token of
+            the sample before, becomes -100.
 
     Returns:
-        Micro-batches of the same structure, costliest first. The gradient of their mean is the
-        same; BatchNorm, dropout and losses that couple samples depend on the cut by nature.
+        Micro-batches of the same structure, costliest first, a list that knows how much of it is
+        padding. The gradient of their mean is the same; BatchNorm, dropout and losses that couple
+        samples depend on the cut by nature.
 
     Raises:
         DataError: if the layout of a batch is not understood, or lengths and padding disagree.
-        SettingError: if a budget is below 1.
+        SettingError: if a budget is below 1, or a sample is longer and may not be alone.
 
     Examples:
         >>> import torch
@@ -83,85 +75,52 @@ def recut(
         >>> window = [{"input_ids": ids, "attention_mask": (ids > 0).long()}]
         >>> [batch["input_ids"].tolist() for batch in recut(window, tokens=6)]
         [[[9, 0], [4, 3]], [[5, 6, 7, 8]]]
+        >>> (row,) = recut(window, pack=True)
+        >>> row["input_ids"].tolist(), row["segments"].tolist()
+        ([[5, 6, 7, 8, 9, 4, 3]], [[0, 0, 0, 0, 1, 2, 2]])
     """
     if not batches:
-        return []
-    tables = [_Table.of(batch) for batch in batches]
+        return Window()
+    tables = [Table.of(batch) for batch in batches]
     _expect_alike(tables)
-    layouts = [_layout(table, batch, lengths) for table, batch in zip(tables, batches, strict=True)]
-    side = _side(layouts)
+    layouts = layouts_of(tables, batches, lengths)
     columns = _columns(tables, layouts)
-    places = [(b, i) for b, layout in enumerate(layouts) for i in range(layout.count)]
-    every = [length for layout in layouts for length in layout.lengths]
-    (cut,) = plan(every, tokens=tokens, rows=rows, cost=cost)
-    return [
-        _assembled(tables, columns, [places[i] for i in part], max(every[i] for i in part), side)
-        for part in cut
-    ]
+    places = [(b, i) for b, table in enumerate(tables) for i in range(table.count())]
+    sizes = [_longest(layouts[b], [i]) for b, i in places]
+    (cut,) = plan(sizes, tokens=tokens, rows=rows, cost=cost, alone=alone, packed=bool(pack))
+    chosen = [[places[i] for i in part] for part in cut]
+    if pack:
+        ragged = {path: column.axis for path, column in columns.items()}
+        window = Window(packed(tables, layouts, ragged, part, pack) for part in chosen)
+    else:
+        sides = {axis: _side([each[axis] for each in layouts]) for axis in layouts[0]}
+        window = Window(_assembled(tables, layouts, columns, part, sides) for part in chosen)
+    after = (len(part) * max(sizes[i] for i in part) for part in cut)
+    window.padding = Padding(
+        sum(sizes),
+        sum(t.count() * max(la.width for la in own.values()) for t, own in _both(tables, layouts)),
+        sum(sizes) if pack else sum(after),
+    )
+    return window
+
+
+def _both(tables: Sequence[Table], layouts: Sequence[Layouts]) -> Sequence[tuple[Table, Layouts]]:
+    return list(zip(tables, layouts, strict=True))
+
+
+def _longest(layouts: Layouts, samples: Sequence[int]) -> int:
+    return max(layout.lengths[i] for layout in layouts.values() for i in samples)
 
 
 def _side(layouts: Sequence[Layout]) -> Side:
     """Return the end at which the batches of a window are padded."""
     sides = {layout.side for layout in layouts if min(layout.lengths) < layout.width}
     if len(sides) > 1:
-        raise DataError(f"the window has batches padded on the left and on the right. {_HINT}")
+        raise DataError(f"the window has batches padded on the left and on the right. {HINT}")
     return sides.pop() if sides else "right"
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """A batch as columns: tensors with a row per sample, lists of that length, and the rest.
-
-    Attributes:
-        tree: the batch.
-        tensors: by path, those of one dimension or more.
-        lists: by path, lists and tuples that hold something else for each sample.
-        rest: by path, everything else.
-    """
-
-    tree: Any
-    tensors: dict[str, Tensor]
-    lists: dict[str, Sequence[Any]]
-    rest: dict[str, Any]
-
-    @classmethod
-    def of(cls, batch: Any) -> "_Table":
-        tensors = {path: leaf for path, leaf in leaves(batch) if leaf.ndim > 0}
-        counts = {len(leaf) for leaf in tensors.values()}
-        if "cu_seqlens" in {path.rsplit(".", 1)[-1] for path in tensors}:
-            raise DataError(
-                "the batch is packed already (it has cu_seqlens); recut takes padded batches."
-            )
-        if len(counts) != 1:
-            raise DataError(
-                f"the tensors of a batch have lengths {sorted(counts)}; expected one row a sample "
-                "in each. Leave out the others, or cut the samples before they are collated."
-            )
-        lists: dict[str, Sequence[Any]] = {}
-        rest: dict[str, Any] = {}
-        _sort_out(batch, counts.pop(), "", lists, rest)
-        return cls(batch, tensors, lists, rest)
-
-    def count(self) -> int:
-        return len(next(iter(self.tensors.values())))
-
-
-def _sort_out(
-    tree: Any, count: int, path: str, lists: dict[str, Sequence[Any]], rest: dict[str, Any]
-) -> None:
-    if isinstance(tree, Tensor):
-        if tree.ndim == 0:
-            rest[path] = tree
-    elif isinstance(tree, list | tuple) and len(tree) == count and not leaves(tree):
-        lists[path] = tree
-    elif is_branch(tree):
-        for step, part in items(tree):
-            _sort_out(part, count, path + step, lists, rest)
-    else:
-        rest[path] = tree
-
-
-def _expect_alike(tables: Sequence[_Table]) -> None:
+def _expect_alike(tables: Sequence[Table]) -> None:
     """Refuse batches of a window whose columns differ in name, type or further dimensions."""
     first = tables[0]
     for number, table in enumerate(tables):
@@ -193,214 +152,105 @@ def _equal(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def _layout(table: _Table, batch: Any, lengths: Lengths | None) -> Layout:
-    """Return the layout of a batch, from the first thing that proves where its padding is."""
-    if lengths is not None:
-        return _from_lengths(table, lengths(batch), "lengths=")
-    masks = {path: column for path, column in table.tensors.items() if _is_mask(path, column)}
-    if masks:
-        path = next((p for p in masks if "attention_mask" in p), next(iter(masks)))
-        return _from_mask(table, path, masks[path])
-    named = {p: c for p, c in table.tensors.items() if _is_length(p, c)}
-    if named:
-        path, column = next(iter(named.items()))
-        return _from_lengths(table, column, path)
-    labels = {p: c for p, c in table.tensors.items() if _is_ignored(c)}
-    if labels:
-        return _from_labels(table, next(iter(labels)))
-    ragged = [p for p, c in table.tensors.items() if c.ndim > 1]
-    raise DataError(
-        f"nothing in the batch says where its padding is (columns {', '.join(table.tensors)}; "
-        f"{len(ragged)} with a second dimension). {_HINT}"
-    )
-
-
-def _is_mask(path: str, column: Tensor) -> bool:
-    if column.ndim != 2:
-        return False
-    return column.dtype == torch.bool or path.rsplit(".", 1)[-1] == "attention_mask"
-
-
-def _is_length(path: str, column: Tensor) -> bool:
-    name = path.rsplit(".", 1)[-1].lower()
-    whole = not column.is_floating_point() and column.dtype != torch.bool
-    return column.ndim == 1 and whole and name in {"length", "lengths", "input_lengths", "seq_len"}
-
-
-def _is_ignored(column: Tensor) -> bool:
-    whole = column.ndim == 2 and column.dtype == torch.int64
-    return whole and bool((column[:, [0, -1]] == IGNORED).any()) if column.numel() else False
-
-
-def _from_mask(table: _Table, path: str, mask: Tensor) -> Layout:
-    counts = mask.cpu() != 0
-    width = counts.shape[1]
-    right = _last(counts)
-    left = _last(counts.flip(1))
-    if bool((right == width).all()) and not bool((left == width).all()):
-        layout = Layout(len(counts), width, _whole(left), "left", proved=True)
-    else:
-        layout = Layout(len(counts), width, _whole(right), proved=True)
-    for other, column in table.tensors.items():
-        label = "label" in other.rsplit(".", 1)[-1] and path.endswith("attention_mask")
-        if label and column.shape == mask.shape:
-            counted = int(((column.cpu() != IGNORED) & layout.padding()).sum())
-            if counted:
-                raise DataError(
-                    f"{other} has {counted} labels where {path} is 0; they count in the loss, so "
-                    "those positions are not padding. Set them to -100."
-                )
-    return layout
-
-
-def _last(counts: Tensor) -> Tensor:
-    """Return for each row one more than the last position that counts, 0 where none does."""
-    place = torch.arange(1, counts.shape[1] + 1)
-    return (counts * place).amax(1) if counts.shape[1] else torch.zeros(len(counts))
-
-
-def _whole(lengths: Tensor) -> tuple[int, ...]:
-    return tuple(max(1, length) for length in lengths.tolist())
-
-
-def _from_lengths(table: _Table, lengths: Any, name: str) -> Layout:
-    given = [int(length) for length in torch.as_tensor(lengths).flatten().tolist()]
-    count, widths = table.count(), {c.shape[1] for c in table.tensors.values() if c.ndim > 1}
-    if len(given) != count or min(given, default=0) < 0:
-        raise DataError(
-            f"{name} gave {given[:8]} for {count} samples; expected a length of 0 or more for each."
-        )
-    longest = max(given)
-    width = longest if longest in widths else min((w for w in widths if w > longest), default=0)
-    if not width:
-        raise DataError(
-            f"{name} says that a sample has {longest} positions, but the tensors have "
-            f"{sorted(widths)}; expected lengths within one of them."
-        )
-    sides: tuple[Side, ...] = ("right", "left")
-    layouts = [Layout(count, width, _whole(torch.tensor(given)), side) for side in sides]
-    for layout in layouts:
-        columns = [c for c in table.tensors.values() if c.ndim > 1 and c.shape[1] == width]
-        if all(_constant([(column, layout)]) for column in columns):
-            return layout
-    raise DataError(
-        f"positions behind the lengths of {name} hold more than one value, so they are not "
-        "padding. Check that the lengths are those of this batch."
-    )
-
-
-def _from_labels(table: _Table, path: str) -> Layout:
-    labels = table.tensors[path]
-    width = labels.shape[1]
-    others = [c for c in table.tensors.values() if c.ndim > 1 and c.shape[1] == width]
-    for side, last in (("right", -1), ("left", 0)):
-        edge = labels[:, last] == IGNORED
-        if not bool(edge.any()):
-            continue
-        counts = torch.zeros(labels.shape, dtype=torch.bool)
-        for column in others:
-            fill = column[edge][0, last]
-            differs = (column != fill).flatten(2).any(2) if column.ndim > 2 else column != fill
-            counts |= differs.cpu()
-        if bool(counts[edge.cpu(), last].any()):
-            break
-        counts = counts if side == "right" else counts.flip(1)
-        return Layout(len(labels), width, _whole(_last(counts)), side)  # type: ignore[arg-type]
-    raise DataError(
-        f"{path} is -100 at the end of rows where other columns hold more than one value, so it "
-        f"may not be padding. {_HINT}"
-    )
-
-
-def _constant(parts: Sequence[tuple[Tensor, Layout]]) -> bool:
-    """Return whether padding holds one value everywhere."""
-    values = [column[layout.padding().to(column.device)] for column, layout in parts]
-    rows = torch.cat(values)
-    return len(rows) == 0 or bool((rows == rows[0]).all()) or bool(rows.isnan().all())
-
-
 @dataclass(frozen=True, slots=True)
 class _Column:
     """A column of the window.
 
     Attributes:
-        ragged: whether its second dimension is that of positions.
+        axis: the layout whose positions its second dimension has; None where it has none.
         fill: the value of padding.
+        numbered: whether it holds the number of its row, which changes.
     """
 
-    ragged: bool
+    axis: str | None
     fill: Any = 0
+    numbered: bool = False
 
 
-def _columns(tables: Sequence[_Table], layouts: Sequence[Layout]) -> dict[str, _Column]:
-    """Return each column's padding value, and whether it has positions."""
+def _columns(tables: Sequence[Table], layouts: Sequence[Layouts]) -> dict[str, _Column]:
+    """Return each column's padding value, and whose positions it has."""
     return {
-        path: _column(path, [(t.tensors[path], la) for t, la in zip(tables, layouts, strict=True)])
+        path: _column(path, [(t.tensors[path], own) for t, own in _both(tables, layouts)])
         for path in tables[0].tensors
     }
 
 
-def _column(path: str, parts: list[tuple[Tensor, Layout]]) -> _Column:
-    wide = [column.ndim > 1 and column.shape[1] == layout.width for column, layout in parts]
-    if not all(wide):
+def _column(path: str, parts: list[tuple[Tensor, Layouts]]) -> _Column:
+    first, layouts = parts[0]
+    axis = _axis(path, first, layouts)
+    wide = axis is not None and all(
+        column.ndim > 1 and column.shape[1] == own[axis].width for column, own in parts
+    )
+    if axis is None or not wide:
         shapes = {column.shape[1:] for column, _ in parts}
         if len(shapes) > 1:
+            widths = sorted({layout.width for _, own in parts for layout in own.values()})
             raise DataError(
                 f"{path} has rows of shapes {sorted(map(tuple, shapes))} in one window, which are "
-                f"not the {sorted({la.width for _, la in parts})} positions of its batches. {_HINT}"
+                f"not the {widths} positions of its batches. {HINT}"
             )
-        return _Column(ragged=False)
-    first, layout = parts[0]
+        return _Column(None)
+    layout = layouts[axis]
     if any(size == layout.width > 1 for size in first.shape[2:]):
         raise DataError(
             f"{path} has shape {tuple(first.shape)}, whose further dimensions may be positions "
             "too; make it in the model, from the lengths."
         )
-    name = path.rsplit(".", 1)[-1]
-    masked = _is_mask(path, first) and layout.proved
-    if masked or name in _POSITIONAL:
-        return _Column(ragged=True)
-    if not _constant(parts):
+    padding = [own[axis].values(column) for column, own in parts]
+    if not layout.exempt(path) and not constant(padding):
         raise DataError(
             f"{path} holds more than one value in positions that are padding; it may not be a "
             "column of positions. Name its padding, or leave it out of the batch."
         )
-    return _Column(ragged=True, fill=_fill(name, parts))
+    return _Column(axis, _fill(path, padding, layout), numbered=name_of(path) == SEGMENTS)
 
 
-def _fill(name: str, parts: list[tuple[Tensor, Layout]]) -> Any:
-    for column, layout in parts:
-        values = column[layout.padding().to(column.device)]
-        if len(values):
-            return values[0]
-    return IGNORED if "label" in name and not parts[0][0].is_floating_point() else 0
+def _axis(path: str, column: Tensor, layouts: Layouts) -> str | None:
+    """Return the layout that a column's name belongs to; None where it has no positions."""
+    if column.ndim < 2:
+        return None
+    if is_label(path) and column.ndim == 2:
+        own = next((axis for axis in ("labels", "decoder_") if axis in layouts), None)
+        if own is not None:
+            return own
+    begins = [axis for axis in layouts if name_of(path).startswith(axis)]
+    return max(begins, key=len, default=None)
+
+
+def _fill(path: str, padding: Sequence[Tensor], layout: Layout) -> Any:
+    rows = torch.cat(list(padding))
+    if len(rows) and constant(padding):
+        return rows[0]
+    if name_of(path) == SEGMENTS:
+        return -1
+    if name_of(path).endswith("padding_mask"):
+        return True
+    labels = is_label(path) or (path == layout.proof and not layout.proved)
+    return IGNORED if labels and rows.dtype == torch.int64 else 0
 
 
 def _assembled(
-    tables: Sequence[_Table],
+    tables: Sequence[Table],
+    layouts: Sequence[Layouts],
     columns: dict[str, _Column],
     places: Sequence[tuple[int, int]],
-    longest: int,
-    side: Side,
+    sides: dict[str, Side],
 ) -> Any:
     """Return the micro-batch of some samples, given by batch and row."""
     values: dict[str, Any] = {}
     for path, column in columns.items():
         whole = [table.tensors[path] for table in tables]
-        values[path] = _taken(whole, column, places, longest, side)
+        if column.axis is None:
+            values[path] = _taken(whole, column, places, 0, "right")
+            continue
+        longest = max(layouts[b][column.axis].lengths[i] for b, i in places)
+        values[path] = _taken(whole, column, places, longest, sides[column.axis])
+        if column.numbered:
+            rows = torch.arange(len(places), device=values[path].device)[:, None]
+            values[path] = rows.where(values[path] >= 0, -1)
     for path in tables[0].lists:
         values[path] = [tables[b].lists[path][i] for b, i in places]
-    return _rebuilt(tables[0].tree, values, "")
-
-
-def _rebuilt(tree: Any, values: dict[str, Any], path: str) -> Any:
-    name = path if path in values else path.lstrip(".") or "batch"
-    if name in values:
-        value = values[name]
-        return tuple(value) if isinstance(tree, tuple) else value
-    if is_branch(tree):
-        return rebuild(tree, [_rebuilt(part, values, path + step) for step, part in items(tree)])
-    return tree
+    return tables[0].rebuilt(values)
 
 
 def _taken(
@@ -411,18 +261,11 @@ def _taken(
     side: Side,
 ) -> Tensor:
     """Return the rows of a column, trimmed or padded to the longest sample; a view where it can."""
-    pieces: list[Tensor] = []
-    order: list[int] = []
+    pieces = []
     for batch in sorted({b for b, _ in places}):
-        wanted = [(at, i) for at, (b, i) in enumerate(places) if b == batch]
-        order += [at for at, _ in wanted]
-        pieces.append(_widened(_rows(whole[batch], [i for _, i in wanted]), column, longest, side))
-    if len(pieces) == 1:
-        return pieces[0]
-    joined = torch.cat(pieces)
-    back = torch.empty(len(order), dtype=torch.int64)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    return joined[back.to(joined.device)]
+        rows = _rows(whole[batch], [i for b, i in places if b == batch])
+        pieces.append(_widened(rows, column, longest, side))
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def _rows(tensor: Tensor, rows: list[int]) -> Tensor:
@@ -432,7 +275,7 @@ def _rows(tensor: Tensor, rows: list[int]) -> Tensor:
 
 
 def _widened(part: Tensor, column: _Column, longest: int, side: Side) -> Tensor:
-    if not column.ragged:
+    if column.axis is None:
         return part
     width = part.shape[1]
     if longest <= width:

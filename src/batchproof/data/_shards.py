@@ -60,12 +60,13 @@ def place(rank: int | None, world_size: int | None) -> tuple[int, int]:
 
 def permutation(samples: int, seed: int, epoch: int) -> Tensor:
     """Return the order of an epoch: a pure function of its arguments, global seeds untouched."""
-    generator = torch.Generator().manual_seed(_mix(seed, epoch))
+    generator = torch.Generator().manual_seed(mix(seed, epoch))
     # on the CPU whatever the default device, so that the order is the same everywhere
     return torch.randperm(samples, generator=generator, device="cpu")
 
 
-def _mix(seed: int, epoch: int) -> int:
+def mix(seed: int, epoch: int) -> int:
+    """Return a seed in which two numbers have an equal part."""
     # splitmix64's finaliser, so that (0, 1) and (1, 0) share nothing
     state = (seed * 0x9E3779B97F4A7C15 + epoch + 1) & 0xFFFFFFFFFFFFFFFF
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF

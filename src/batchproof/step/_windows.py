@@ -4,33 +4,19 @@ Over several ranks every rank takes the same number of steps, so a rank that ran
 yields windows without micro-batches until the last one is done.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
-from typing import Generic, SupportsIndex, TypeVar
+from typing import Any, Generic, SupportsIndex, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from batchproof._errors import RankError, SettingError
-from batchproof.data import Lengths, recut
+from batchproof.data import DatasetWindows, Lengths, Pack, Window, recut
 from batchproof.ranks import device_of, in_a_group, of_all, rank, world_size
 
 Batch = TypeVar("Batch")
-
-
-class Window(list[Batch]):
-    """The micro-batches of one window on this rank.
-
-    Attributes:
-        longest: the number of micro-batches on the rank with the most in this window, where known.
-        filled: the ranks that have any, where known.
-        drawn: the number of the loader's batches that it has, or had before it was recut.
-    """
-
-    longest: int | None = None
-    filled: Sequence[int] | None = None
-    drawn: int | None = None
 
 
 class Windows(Generic[Batch]):
@@ -49,7 +35,7 @@ class Windows(Generic[Batch]):
         self,
         loader: Iterable[Batch],
         accumulate: int,
-        cut: Callable[[list[Batch]], list[Batch]] | None,
+        cut: Callable[[list[Batch]], Window[Batch]] | None,
         group: distributed.ProcessGroup | None,
     ) -> None:
         self._loader, self._accumulate = loader, accumulate
@@ -84,10 +70,10 @@ class Windows(Generic[Batch]):
         else:
             yield from _asking(batches, self._accumulate, self._group)
 
-    def _recut(self, window: list[Batch]) -> list[Batch]:
+    def _recut(self, window: list[Batch]) -> Window[Batch]:
         assert self._cut is not None
         # the ranks agreed on the longest number of micro-batches before they were recut
-        recut_window = Window(self._cut(window))
+        recut_window = self._cut(window)
         recut_window.drawn = batches_drawn(window)
         recut_window.filled = window.filled if isinstance(window, Window) else None
         return recut_window
@@ -99,6 +85,8 @@ def windows(
     *,
     tokens: int | None = None,
     lengths: Lengths | None = None,
+    alone: bool = True,
+    pack: Pack = False,
     group: distributed.ProcessGroup | None = None,
 ) -> Windows[Batch]:
     """Cut a loader into lists of at most `accumulate` micro-batches; the last may be shorter.
@@ -115,6 +103,8 @@ def windows(
             batchproof.data.recut does it. Which samples make a window does not change, and neither
             does its gradient.
         lengths: lengths(batch) -> one number a sample, where recut cannot read them.
+        alone: whether a sample longer than tokens gets a micro-batch of its own, or is refused.
+        pack: as recut takes it: the samples of a micro-batch end to end in one row.
         group: the ranks that take steps together; torch.distributed's default group without it,
             where one is initialised.
 
@@ -124,8 +114,9 @@ def windows(
         loader has one.
 
     Raises:
-        SettingError: if accumulate or tokens is not a whole number from 1, lengths come without
-            tokens, or, while it is iterated, a loader is longer than it says or used up.
+        SettingError: if accumulate or tokens is not a whole number from 1, lengths or pack come
+            without tokens, the loader gives windows already, or, while it is iterated, a loader is
+            longer than it says or used up.
         DataError: while it is iterated, if a batch cannot be recut.
         RankError: while it is iterated, if ranks differ in accumulate.
 
@@ -137,13 +128,19 @@ def windows(
     """
     if not isinstance(accumulate, SupportsIndex) or accumulate < 1:
         raise SettingError(f"accumulate is {accumulate!r}; expected a whole number, 1 or more.")
+    given: Any = loader
+    if isinstance(given, Windows | DatasetWindows):
+        msg = "the loader gives windows already; hand each to step as it comes."
+        raise SettingError(msg)
     if tokens is None:
-        if lengths is not None:
-            raise SettingError("lengths were given without tokens; give the budget, too.")
+        if lengths is not None or pack:
+            name = "lengths were" if lengths is not None else "pack was"
+            raise SettingError(f"{name} given without tokens; give the budget, too.")
         return Windows(loader, accumulate, None, group)
     if not isinstance(tokens, SupportsIndex) or tokens < 1:
         raise SettingError(f"tokens is {tokens!r}; expected a whole number, 1 or more.")
-    return Windows(loader, accumulate, partial(recut, tokens=tokens, lengths=lengths), group)
+    cut = partial(recut, tokens=tokens, lengths=lengths, alone=alone, pack=pack)
+    return Windows(loader, accumulate, cut, group)
 
 
 def batches_drawn(window: list[Batch]) -> int:

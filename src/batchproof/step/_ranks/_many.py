@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from batchproof._errors import NonFiniteError, RankError, SettingError
+from batchproof.data import Window
 from batchproof.mean import Mean, Outcome, Pairs
 from batchproof.ranks import is_broken_collective, is_sharded, watch_of
 from batchproof.step._number import Number, number
@@ -39,7 +40,6 @@ from batchproof.step._ranks._unwrapped import Unwrapped
 from batchproof.step._ranks._wrappers import Wrapper
 from batchproof.step._tally import Tally
 from batchproof.step._update import Update
-from batchproof.step._windows import Window
 
 Loss = Callable[[Any, Any], Any]
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
+from batchproof.data import Window
 from batchproof.mean import Pairs
 from batchproof.ranks import Group, is_sharded, reshard
 from batchproof.step._count import leaving_no_trace
 from batchproof.step._ranks._wrappers import Rerun
 from batchproof.step._ranks._zero_forward import probing, standing_in
-from batchproof.step._windows import Window
 
 
 class Sharded:
