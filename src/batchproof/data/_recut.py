@@ -81,35 +81,72 @@ def recut(
     """
     if not batches:
         return Window()
-    tables = [Table.of(batch) for batch in batches]
-    _expect_alike(tables)
-    layouts = layouts_of(tables, batches, lengths)
-    columns = _columns(tables, layouts)
-    places = [(b, i) for b, table in enumerate(tables) for i in range(table.count())]
-    sizes = [_longest(layouts[b], [i]) for b, i in places]
+    rows_of = _Rows.of(batches, lengths)
+    sizes = [rows_of.size(place) for place in rows_of.places]
     (cut,) = plan(sizes, tokens=tokens, rows=rows, cost=cost, alone=alone, packed=bool(pack))
-    chosen = [[places[i] for i in part] for part in cut]
-    if pack:
-        ragged = {path: column.axis for path, column in columns.items()}
-        window = Window(packed(tables, layouts, ragged, part, pack) for part in chosen)
-    else:
-        sides = {axis: _side([each[axis] for each in layouts]) for axis in layouts[0]}
-        window = Window(_assembled(tables, layouts, columns, part, sides) for part in chosen)
-    after = (len(part) * max(sizes[i] for i in part) for part in cut)
-    window.padding = Padding(
-        sum(sizes),
-        sum(t.count() * max(la.width for la in own.values()) for t, own in _both(tables, layouts)),
-        sum(sizes) if pack else sum(after),
-    )
+    window = Window(rows_of.laid([rows_of.places[i] for i in part], pack) for part in cut)
+    after = sum(sizes) if pack else sum(len(part) * max(sizes[i] for i in part) for part in cut)
+    window.padding = Padding(sum(sizes), rows_of.positions(), after)
     return window
 
 
-def _both(tables: Sequence[Table], layouts: Sequence[Layouts]) -> Sequence[tuple[Table, Layouts]]:
-    return list(zip(tables, layouts, strict=True))
+Place = tuple[int, int]
 
 
-def _longest(layouts: Layouts, samples: Sequence[int]) -> int:
-    return max(layout.lengths[i] for layout in layouts.values() for i in samples)
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a window's batches, of which micro-batches are made.
+
+    Attributes:
+        tables: the batches as columns.
+        layouts: of each batch.
+        columns: by path, whose positions each has.
+        places: the batch and the row of each sample, in order.
+    """
+
+    tables: Sequence[Table]
+    layouts: Sequence[Layouts]
+    columns: dict[str, "_Column"]
+    places: Sequence[Place]
+
+    @classmethod
+    def of(cls, batches: Sequence[Any], lengths: Lengths | None) -> "_Rows":
+        tables = [Table.of(batch) for batch in batches]
+        _expect_alike(tables)
+        layouts = layouts_of(tables, batches, lengths)
+        places = [(b, i) for b, table in enumerate(tables) for i in range(table.count())]
+        return cls(tables, layouts, _columns(tables, layouts), places)
+
+    def size(self, place: Place) -> int:
+        """Return the length of a sample; of one with positions of several kinds, the longest."""
+        batch, row = place
+        return max(layout.lengths[row] for layout in self.layouts[batch].values())
+
+    def positions(self) -> int:
+        """Return the positions of the batches, padding included."""
+        widths = (max(layout.width for layout in own.values()) for own in self.layouts)
+        return sum(t.count() * width for t, width in zip(self.tables, widths, strict=True))
+
+    def laid(self, places: Sequence[Place], pack: Pack) -> Any:
+        """Return the micro-batch of some samples: a row each, or all in one."""
+        if pack:
+            axes = {path: column.axis for path, column in self.columns.items()}
+            return packed(self.tables, self.layouts, axes, places, pack)
+        values: dict[str, Any] = {}
+        for path, column in self.columns.items():
+            whole = [table.tensors[path] for table in self.tables]
+            if column.axis is None:
+                values[path] = _taken(whole, column, places, 0, "right")
+                continue
+            axis = [own[column.axis] for own in self.layouts]
+            longest = max(axis[b].lengths[i] for b, i in places)
+            values[path] = _taken(whole, column, places, longest, _side(axis))
+            if column.numbered:
+                rows = torch.arange(len(places), device=values[path].device)[:, None]
+                values[path] = rows.where(values[path] >= 0, -1)
+        for path in self.tables[0].lists:
+            values[path] = [self.tables[b].lists[path][i] for b, i in places]
+        return self.tables[0].rebuilt(values)
 
 
 def _side(layouts: Sequence[Layout]) -> Side:
@@ -170,7 +207,9 @@ class _Column:
 def _columns(tables: Sequence[Table], layouts: Sequence[Layouts]) -> dict[str, _Column]:
     """Return each column's padding value, and whose positions it has."""
     return {
-        path: _column(path, [(t.tensors[path], own) for t, own in _both(tables, layouts)])
+        path: _column(
+            path, [(t.tensors[path], own) for t, own in zip(tables, layouts, strict=True)]
+        )
         for path in tables[0].tensors
     }
 
@@ -227,30 +266,6 @@ def _fill(path: str, padding: Sequence[Tensor], layout: Layout) -> Any:
         return True
     labels = is_label(path) or (path == layout.proof and not layout.proved)
     return IGNORED if labels and rows.dtype == torch.int64 else 0
-
-
-def _assembled(
-    tables: Sequence[Table],
-    layouts: Sequence[Layouts],
-    columns: dict[str, _Column],
-    places: Sequence[tuple[int, int]],
-    sides: dict[str, Side],
-) -> Any:
-    """Return the micro-batch of some samples, given by batch and row."""
-    values: dict[str, Any] = {}
-    for path, column in columns.items():
-        whole = [table.tensors[path] for table in tables]
-        if column.axis is None:
-            values[path] = _taken(whole, column, places, 0, "right")
-            continue
-        longest = max(layouts[b][column.axis].lengths[i] for b, i in places)
-        values[path] = _taken(whole, column, places, longest, sides[column.axis])
-        if column.numbered:
-            rows = torch.arange(len(places), device=values[path].device)[:, None]
-            values[path] = rows.where(values[path] >= 0, -1)
-    for path in tables[0].lists:
-        values[path] = [tables[b].lists[path][i] for b, i in places]
-    return tables[0].rebuilt(values)
 
 
 def _taken(

@@ -34,12 +34,12 @@ class Padding:
     @property
     def share_before(self) -> float:
         """The share of padding in the order given."""
-        return 1 - self.tokens / self.before if self.before else 0.0
+        return (self.before - self.tokens) / self.before if self.before else 0.0
 
     @property
     def share_after(self) -> float:
         """The share of padding after the cut."""
-        return 1 - self.tokens / self.after if self.after else 0.0
+        return (self.after - self.tokens) / self.after if self.after else 0.0
 
     def state_dict(self) -> dict[str, int]:
         """Return the counts, for a checkpoint."""

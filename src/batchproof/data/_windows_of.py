@@ -13,7 +13,7 @@ seed, epoch and sample: of no rank, worker or cut, nor of the window that a run 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -48,9 +48,21 @@ class _Budget:
             rows=self.rows,
             ranks=ranks,
             cost=self.cost,
-            alone=self.alone,
             packed=bool(self.pack),
         )
+
+    def measured(self, length: Any, sample: int) -> int:
+        """Return a sample's length; refuse what is none, or too long."""
+        if not isinstance(length, SupportsIndex) or int(length) < 1:
+            raise DataError(
+                f"length is {length!r} for sample {sample}; expected a whole number, 1 or more."
+            )
+        if self.tokens is not None and not self.alone and int(length) > self.tokens:
+            raise SettingError(
+                f"sample {sample} has length {int(length)}, more than the {self.tokens} tokens of "
+                "a micro-batch; raise tokens, or let it be alone."
+            )
+        return int(length)
 
     def positions(self, lengths: Sequence[int]) -> int:
         return sum(lengths) if self.pack else len(lengths) * max(lengths)
@@ -67,6 +79,25 @@ class _Source:
     budget: _Budget
     seed: int
     shuffle: bool
+
+    def checked(self) -> "_Source":
+        """Return the same with its lengths measured; refuse what cannot be drawn from."""
+        limits = {"samples": self.size, "tokens": self.budget.tokens, "rows": self.budget.rows}
+        for name, value in limits.items():
+            if value is not None and (not isinstance(value, SupportsIndex) or value < 1):
+                raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
+        if not len(self.dataset):
+            msg = "the data set is empty; expected one sample or more."
+            raise DataError(msg)
+        if callable(self.length):
+            return self
+        if len(self.length) != len(self.dataset):
+            raise DataError(
+                f"length has {len(self.length)} numbers but the data set {len(self.dataset)} "
+                "samples; expected one each."
+            )
+        numbers = enumerate(self.length)
+        return replace(self, length=[self.budget.measured(each, i) for i, each in numbers])
 
     def identity(self) -> dict[str, Any]:
         """Return what decides which samples make a window."""
@@ -146,7 +177,7 @@ class DatasetWindows:
         """Refuse ranks that would plan other cuts."""
         source, budget = self._source, self._source.budget
         limits = {"tokens": budget.tokens, "rows": budget.rows, "pack": budget.pack}
-        lengths = "of samples" if callable(source.length) else digest(list(source.length))
+        lengths = "of samples" if callable(source.length) else digest(source.length)
         mine = {**source.identity(), **limits, "epoch": self._epoch, "lengths": lengths}
         for number, theirs in enumerate(of_all(mine, self._group)):
             for name, value in theirs.items():
@@ -173,9 +204,9 @@ class _Epoch(Dataset[Window[Any]]):
             samples: dict[int, Any] = {}
             if callable(source.length):
                 samples = {i: self._read(i) for i in chosen}
-                lengths = [_measured(source.length(samples[i]), i) for i in chosen]
+                lengths = [source.budget.measured(source.length(samples[i]), i) for i in chosen]
             else:
-                lengths = [int(source.length[i]) for i in chosen]
+                lengths = [source.length[i] for i in chosen]
             cut = source.budget.plan(lengths, self._ranks)
             parts = ([chosen[i] for i in part] for part in cut[self._rank])
             window = Window(self._collated(part, samples) for part in parts)
@@ -210,14 +241,6 @@ class _Epoch(Dataset[Window[Any]]):
             sum(len(part) * max(part) for part in given[self._rank :: self._ranks]),
             sum(map(self._source.budget.positions, mine)),
         )
-
-
-def _measured(length: Any, sample: int) -> int:
-    if not isinstance(length, SupportsIndex) or int(length) < 1:
-        raise DataError(
-            f"length is {length!r} for sample {sample}; expected a whole number, 1 or more."
-        )
-    return int(length)
 
 
 def _as_it_is(window: Any) -> Any:
@@ -297,23 +320,6 @@ def windows_of(
         >>> [[tuple(batch.shape) for batch in window] for window in drawn]
         [[(30, 2), (4, 2)]]
     """
-    for name, value in {"samples": samples, "tokens": tokens, "rows": rows}.items():
-        if value is not None and (not isinstance(value, SupportsIndex) or value < 1):
-            raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
-    if not callable(length):
-        _expect_lengths(length, len(dataset))
-    if not len(dataset):
-        msg = "the data set is empty; expected one sample or more."
-        raise DataError(msg)
     budget = _Budget(tokens, rows, cost, alone, pack)
     source = _Source(dataset, samples, length, collate, budget, seed, shuffle)
-    return DatasetWindows(source, epoch=epoch, workers=workers, group=group)
-
-
-def _expect_lengths(lengths: Sequence[int], size: int) -> None:
-    if len(lengths) != size:
-        raise DataError(
-            f"length has {len(lengths)} numbers but the data set {size} samples; expected one each."
-        )
-    for sample, length in enumerate(lengths):
-        _measured(length, sample)
+    return DatasetWindows(source.checked(), epoch=epoch, workers=workers, group=group)

@@ -1,9 +1,9 @@
 """One optimiser step is the gradient of one mean, over any cut.
 
-windows       cut a loader into accumulation windows
-Step          take a step over a window: backward as sums, divide once
-StepResult    the window's numbers, on the device until they are read
-batches_drawn the number of the loader's batches that a window took
+windows, Windows    cut a loader into accumulation windows; what it returns
+Step                take a step over a window: backward as sums, divide once
+StepResult          the window's numbers, on the device until they are read
+batches_drawn       the number of the loader's batches that a window took
 
 The names of batchproof.ranks that were first public here are here, too.
 """
@@ -22,13 +22,14 @@ from batchproof.ranks import (
 )
 from batchproof.step._result import StepResult
 from batchproof.step._step import Loss, Step
-from batchproof.step._windows import batches_drawn, windows
+from batchproof.step._windows import Windows, batches_drawn, windows
 
 __all__ = [
     "Loss",
     "Place",
     "Step",
     "StepResult",
+    "Windows",
     "batches_drawn",
     "blaming",
     "distributed_group",

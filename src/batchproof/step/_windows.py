@@ -126,21 +126,27 @@ def windows(
         >>> len(windows(range(10), accumulate=4))
         3
     """
-    if not isinstance(accumulate, SupportsIndex) or accumulate < 1:
-        raise SettingError(f"accumulate is {accumulate!r}; expected a whole number, 1 or more.")
-    given: Any = loader
-    if isinstance(given, Windows | DatasetWindows):
-        msg = "the loader gives windows already; hand each to step as it comes."
-        raise SettingError(msg)
+    _expect_batches(loader)
+    _expect_positive(accumulate=accumulate, tokens=1 if tokens is None else tokens)
     if tokens is None:
         if lengths is not None or pack:
             name = "lengths were" if lengths is not None else "pack was"
             raise SettingError(f"{name} given without tokens; give the budget, too.")
         return Windows(loader, accumulate, None, group)
-    if not isinstance(tokens, SupportsIndex) or tokens < 1:
-        raise SettingError(f"tokens is {tokens!r}; expected a whole number, 1 or more.")
     cut = partial(recut, tokens=tokens, lengths=lengths, alone=alone, pack=pack)
     return Windows(loader, accumulate, cut, group)
+
+
+def _expect_positive(**settings: Any) -> None:
+    for name, value in settings.items():
+        if not isinstance(value, SupportsIndex) or value < 1:  # type: ignore[operator]
+            raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
+
+
+def _expect_batches(loader: Any) -> None:
+    if isinstance(loader, Windows | DatasetWindows):
+        msg = "the loader gives windows already; hand each to step as it comes."
+        raise SettingError(msg)
 
 
 def batches_drawn(window: list[Batch]) -> int:

@@ -18,7 +18,9 @@ from torch.utils.data import DataLoader
 from batchproof._errors import CheckpointError, DataError, SettingError
 from batchproof._random import capture, generators_in, restore, restore_states, states_of
 from batchproof._trees import digest, to_device
+from batchproof.data import DatasetWindows, Pack, Window
 from batchproof.ranks import in_a_group
+from batchproof.step import windows
 
 
 class Epochs:
@@ -47,6 +49,11 @@ class Epochs:
         except TypeError:
             return None
         return size if self._limit is None else min(size, self._limit)
+
+    @property
+    def gives_windows(self) -> bool:
+        """Whether the loader gives windows, not batches."""
+        return isinstance(self.loader, DatasetWindows)
 
     @property
     def renews_workers(self) -> bool:
@@ -208,6 +215,35 @@ def device_of(model: Any) -> torch.device:
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
+def windows_from(
+    epochs: Epochs,
+    batches: Iterator[Any],
+    accumulate: int,
+    *,
+    tokens: int | None = None,
+    pack: Pack = False,
+    group: Any = None,
+    start: int = 0,
+) -> Iterator[list[Any]]:
+    """Return the windows of an epoch.
+
+    Args:
+        epochs: what the batches are drawn from.
+        batches: the rest of the epoch: its windows, where the loader gives windows.
+        accumulate: batches of a window.
+        tokens: the budget that windows are recut under, or None.
+        pack: whether a micro-batch is laid in one row.
+        group: the ranks that take steps together.
+        start: how many of the epoch's batches are done.
+    """
+    if epochs.gives_windows:
+        return batches
+    rest: Any = batches
+    if epochs.batches is not None and in_a_group(group):
+        rest = Sized(batches, max(epochs.batches - start, 0))
+    return iter(windows(rest, accumulate, tokens=tokens, pack=pack, group=group))
+
+
 class Sized:
     """Batches that are drawn once, with their number."""
 
@@ -222,5 +258,13 @@ class Sized:
 
 
 def placed(loader: Iterable[Any], device: torch.device) -> Iterable[Any]:
-    """Return the loader's batches on a device; on the CPU they are left as they come."""
-    return loader if device.type == "cpu" else (to_device(batch, device) for batch in loader)
+    """Return the loader's batches on a device; on the CPU they are left as they come.
+
+    A window of batches keeps what it knows of them.
+    """
+    return loader if device.type == "cpu" else (_moved(batch, device) for batch in loader)
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    moved = to_device(batch, device)
+    return batch.like(moved) if isinstance(batch, Window) else moved

@@ -15,6 +15,7 @@ from torch.utils.data import RandomSampler
 
 from batchproof._errors import NonFiniteError
 from batchproof._trees import first_nonfinite, to_device
+from batchproof.data import DatasetWindows, Window
 from batchproof.mean import refuse_criterion
 from batchproof.meter import Estimate
 from batchproof.ranks import (
@@ -151,10 +152,13 @@ def _drawn(loader: Iterable[Any], device: torch.device, count: Callable[[], None
     """Return a loader's batches on a device, each counted when it is drawn."""
 
     def batches() -> Iterator[Any]:
-        for batch in placed(loader, device):
-            count()
-            yield batch
+        for drawn in placed(loader, device):
+            for batch in drawn if isinstance(drawn, Window) else (drawn,):
+                count()
+                yield batch
 
+    if isinstance(loader, DatasetWindows):
+        return batches()
     try:
         return Sized(batches(), len(loader))  # type: ignore[arg-type]
     except TypeError:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from batchproof._errors import BatchproofError, DataError
 from batchproof._random import undisturbed
 from batchproof._trees import first_nonfinite, tensors, tree_map
+from batchproof.data import Padding
 from batchproof.mean import Pairs
 from batchproof.train._evaluate import evaluating
 from batchproof.train._loss import Loss, Supervised
@@ -40,7 +41,14 @@ def model_summary(model: nn.Module) -> str:
     return f"{type(model).__name__}: {total:,} parameters ({detail}) in {layers}"
 
 
-def first_batch(model: nn.Module, loss: Loss, batch: Any, *, criterion: Any = None) -> str:
+def first_batch(
+    model: nn.Module,
+    loss: Loss,
+    batch: Any,
+    *,
+    criterion: Any = None,
+    padding: Padding | None = None,
+) -> str:
     """Return a line about the first batch, before training; model and batch are left as they are.
 
     The loss at the start is given beside log(classes), which a classifier that knows nothing yet
@@ -51,6 +59,7 @@ def first_batch(model: nn.Module, loss: Loss, batch: Any, *, criterion: Any = No
         loss: called as loss(model, batch), in evaluation mode and without gradient.
         batch: the first one.
         criterion: the Supervised that loss wraps, where it is one.
+        padding: that of the first window, where it was cut by plan.
 
     Raises:
         DataError: if a label is no class, or the loss is not finite as the input is not; the
@@ -68,9 +77,14 @@ def first_batch(model: nn.Module, loss: Loss, batch: Any, *, criterion: Any = No
     parts += [f"{name} at the start {value:.4g}" for name, value in starts.items()]
     if classes is not None and len(terms) == 1:
         parts.append(f"log({classes} classes) is {math.log(classes):.4g}")
-    padding = padding_share(batch)
+    share = padding_share(batch)
     if padding is not None:
-        parts.append(f"padding {padding:.0%} of the elements")
+        parts.append(
+            f"padding {padding.share_after:.0%} of the first step's {padding.after:,} positions, "
+            f"{padding.share_before:.0%} in the order given"
+        )
+    elif share is not None:
+        parts.append(f"padding {share:.0%} of the elements")
     return "; ".join(parts)
 
 

@@ -15,15 +15,15 @@ import torch
 from batchproof._errors import DataError, NonFiniteError, RunInterruptedError, SettingError
 from batchproof._random import capture
 from batchproof._trees import first_nonfinite
-from batchproof.ranks import in_a_group, is_sharded, of_all
+from batchproof.ranks import is_sharded, of_all
 from batchproof.runs import History, Record
-from batchproof.step import StepResult, batches_drawn, windows
-from batchproof.train._batches import Sized, placed
+from batchproof.step import StepResult
+from batchproof.train._batches import placed, windows_from
 from batchproof.train._checkpoints._folder import Checkpoints
 from batchproof.train._evaluate import measure
 from batchproof.train._options import Options
 from batchproof.train._outputs._callback import Outputs
-from batchproof.train._pass_means import PassMeans, setting
+from batchproof.train._pass_means import PADDING, PassMeans, setting
 from batchproof.train._signals import Signals
 from batchproof.train._state import State
 
@@ -98,12 +98,17 @@ class Loop:
 
     def windows(self, batches: Iterator[Any], start: int = 0) -> Windows:
         """Return the windows of an epoch, of whose batches so many are done."""
-        left, group = self.state.train.batches, self.options.group
-        drawn = placed(batches, self.device)
-        if left is not None and in_a_group(group):
-            drawn = Sized(drawn, max(left - start, 0))
         steps = self.options.steps
-        return iter(windows(drawn, steps.accumulate, tokens=steps.tokens, group=group))
+        drawn = windows_from(
+            self.state.train,
+            batches,
+            steps.accumulate,
+            tokens=steps.tokens,
+            pack=steps.pack,
+            group=self.options.group,
+            start=start,
+        )
+        return iter(placed(drawn, self.device))
 
     def _epoch(self, drawn: Windows) -> None:
         state, most, clock = self.state, self.ends.max_steps, time.perf_counter
@@ -120,7 +125,7 @@ class Loop:
                 raise NonFiniteError(f"{error}{_blame(window)}") from None
             except DataError as error:
                 raise DataError(f"in step {position.step + 1}, {error}") from None
-            state.add(result, batches_drawn(window))
+            state.add(result, window)
             self._after_step(result)
             waited, stepped, asked = waited + got - asked, stepped + clock() - got, clock()
             if position.step == most:
@@ -177,6 +182,7 @@ class Loop:
         at = {"step": records[0].step, "epoch": records[0].epoch} if records else {}
         parts = {
             **times,
+            **_throughput(records, sum(times.values())),
             "validation_seconds": validated - validating,
             "checkpoint_seconds": clock() - validated,
         }
@@ -199,7 +205,7 @@ class Loop:
             if (number := signals.agreed()) is not None:
                 raise _LeftError(number)
 
-        self.outputs.on_validation_begin(state.val.batches)
+        self.outputs.on_validation_begin(None if state.val.gives_windows else state.val.batches)
         signals.ask_next()
         try:
             sums = self._measured(left, over)
@@ -243,6 +249,12 @@ class Loop:
         if run_dir is None:
             raise RunInterruptedError(f"{at}; nothing was saved, for no run_dir was given.", number)
         raise RunInterruptedError(f"{at}; saved in {run_dir}; resume with resume=True.", number)
+
+
+def _throughput(records: Sequence[Record], seconds: float) -> dict[str, float]:
+    """Return the positions a second of an epoch whose windows were cut by plan."""
+    positions = [record.weight for record in records if record.name == f"train_{PADDING}"]
+    return {"positions_per_second": sum(positions) / seconds} if positions and seconds else {}
 
 
 class _LeftError(Exception):

@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 
 from batchproof._errors import SettingError
+from batchproof.data import Pack
 from batchproof.train._evaluate import By
 from batchproof.train._loss import Precision
 from batchproof.train._outputs._callback import Callback
@@ -38,6 +39,7 @@ class Steps:
         tokens: the most positions of a micro-batch, its rows times its longest sample; the samples
             of each step are then recut into the cheapest micro-batches, as batchproof.data.recut
             does it, with the same gradient. None takes the batches as they come.
+        pack: whether a micro-batch is then laid in one row, as recut does it.
         max_grad_norm: the norm that gradients are clipped to, or None.
         coefficients: what each term of an objective is multiplied by; 1 where not given.
         count: for several terms over several micro-batches: called as count(batch), the weights
@@ -52,6 +54,7 @@ class Steps:
 
     accumulate: int = field(default=1, metadata=_COMPARED)
     tokens: int | None = None
+    pack: Pack = False
     max_grad_norm: float | None = field(default=None, metadata=_COMPARED)
     coefficients: Mapping[str, float] | None = field(default=None, metadata=_COMPARED)
     count: Any = None
@@ -64,6 +67,9 @@ class Steps:
         expect_positive("accumulate", self.accumulate)
         if self.tokens is not None:
             expect_positive("tokens", self.tokens)
+        elif self.pack:
+            msg = "pack was given without tokens; give the budget, too."
+            raise SettingError(msg)
         if self.ema is not None and not (_is_number(self.ema) and 0 < self.ema < 1):
             raise SettingError(
                 f"ema is {self.ema!r}; expected a decay between 0 and 1, such as 0.999."
@@ -231,6 +237,7 @@ class Keywords(TypedDict, total=False):
 
     accumulate: int
     tokens: int | None
+    pack: Pack
     max_grad_norm: float | None
     coefficients: Mapping[str, float] | None
     count: Any
@@ -286,7 +293,8 @@ class Options:
         }
         values["coefficients"] = dict(self.steps.coefficients or {}) or None
         # an older run has no budget on record
-        return values if self.steps.tokens is None else {**values, "tokens": self.steps.tokens}
+        cut = {"tokens": self.steps.tokens, "pack": self.steps.pack}
+        return values | {name: value for name, value in cut.items() if value}
 
     def changed(self) -> dict[str, Any]:
         """Return the options that are not at their defaults, by name."""

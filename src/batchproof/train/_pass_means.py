@@ -12,12 +12,14 @@ from jaxtyping import Int
 from torch import Tensor
 
 from batchproof._errors import DataError, EmptyMeanError
+from batchproof.data import Padding
 from batchproof.mean import LOSS, Mean, Outcome, Pairs
 from batchproof.meter import Estimate, Meter, sync_all
 from batchproof.runs import Record, Span
 from batchproof.train._position import Position
 
 Groups = int | Sequence[str]
+PADDING = "padding"
 
 
 class PassMeans:
@@ -169,6 +171,29 @@ def records_of(sums: PassMeans, prefix: str, position: Position, span: Span) -> 
     else:
         records += _each(sums.terms, prefix, at, span)
     return [*records, *_each(sums.metrics, prefix, at, span)]
+
+
+def padding_records(padding: Padding, position: Position, span: Span) -> list[Record]:
+    """Return the share of padding as cut by plan and in the order given, as records.
+
+    Args:
+        padding: of the windows of all ranks.
+        position: of the run; an epoch under way counts as the next.
+        span: what the windows are of.
+    """
+    shares = {PADDING: padding.after, f"{PADDING}_before": padding.before}
+    return [
+        Record(
+            position.step,
+            position.epoch + 1,
+            f"train_{name}",
+            float(positions - padding.tokens),
+            float(positions),
+            "position",
+            span,
+        )
+        for name, positions in shares.items()
+    ]
 
 
 def setting(name: str, value: float, position: Position, span: Span) -> Record:

@@ -24,9 +24,11 @@ from batchproof._errors import (
 )
 from batchproof._random import deterministic, seed_everything
 from batchproof._trees import digest
+from batchproof.data import DatasetWindows
 from batchproof.ranks import blaming, in_a_group, is_first, is_sharded, on_first, rank, world_size
 from batchproof.runs import History, expect_free
 from batchproof.runs import State as Weights
+from batchproof.step import Windows as LoaderWindows
 from batchproof.train._batches import Epochs
 from batchproof.train._checkpoints._checkpoint import Checkpoint
 from batchproof.train._checkpoints._folder import Checkpoints
@@ -87,6 +89,7 @@ def running(
     if options.compute.seed is not None:
         # ranks draw apart, so that no two drop the same units
         seed_everything(options.compute.seed + rank(options.group))
+    _expect_one_cut(train, options)
     state = State(parts, *_epochs(train, val, options.limits), options)
     checkpoints = Checkpoints(run_dir, options.group, sharded=is_sharded(parts.model))
     history = History(
@@ -129,6 +132,20 @@ def _expect_an_end(options: Options, ends: Ends, val: Iterable[Any] | None) -> N
             f"patience waits for {stopping.monitor}, but no validation data were given; "
             'pass val, or monitor="train_loss".'
         )
+
+
+def _expect_one_cut(train: Iterable[Any], options: Options) -> None:
+    """Refuse to cut what gives windows already."""
+    steps = options.steps
+    if isinstance(train, LoaderWindows):
+        msg = (
+            "the training data are windows of a loader; hand fit the loader, and accumulate and "
+            "tokens to Trainer."
+        )
+        raise SettingError(msg)
+    if isinstance(train, DatasetWindows) and (steps.accumulate, steps.tokens) != (1, None):
+        msg = "the training data give windows already; leave accumulate and tokens out of Trainer."
+        raise SettingError(msg)
 
 
 def _run_dir(chosen: str | PathLike[str] | None, resume: Resume) -> Path | None:
@@ -245,7 +262,13 @@ def _begin(loop: Loop, setup: Setup) -> Windows:
     if first:
         # of several ranks one may have no data
         state.fingerprint["first batch"] = digest(batches[0])
-        line = first_batch(setup.parts.model, setup.parts.loss, first[0], criterion=setup.criterion)
+        line = first_batch(
+            setup.parts.model,
+            setup.parts.loss,
+            first[0],
+            criterion=setup.criterion,
+            padding=getattr(first, "padding", None),
+        )
         loop.outputs.on_notice(f"{model_summary(setup.parts.model)}; on {setup.device}")
         loop.outputs.on_notice(line)
     loop.checkpoints.begin(checkpoint, _config(setup) if loop.checkpoints.log else {})

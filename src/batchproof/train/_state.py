@@ -21,10 +21,11 @@ from batchproof._random import (
     seed_everything,
     states_of,
 )
+from batchproof.data import Padding
 from batchproof.mean import Mean
 from batchproof.ranks import of_all, rank, unwrapped, world_size
 from batchproof.runs import Record, Span
-from batchproof.step import Step
+from batchproof.step import Step, batches_drawn
 from batchproof.train._average import Average
 from batchproof.train._batches import Epochs
 from batchproof.train._checkpoints._checkpoint import (
@@ -35,7 +36,7 @@ from batchproof.train._checkpoints._checkpoint import (
 )
 from batchproof.train._loss import Loss
 from batchproof.train._options import Options, Stopping
-from batchproof.train._pass_means import PassMeans, records_of, setting
+from batchproof.train._pass_means import PassMeans, padding_records, records_of, setting
 from batchproof.train._position import Position
 from batchproof.train._schedule import Schedule
 
@@ -180,24 +181,40 @@ class State:
         self._logged = PassMeans(coefficients=options.steps.coefficients)
         self._recent = PassMeans(coefficients=options.steps.coefficients)
         self._own = generators_in(parts.loss, parts.model)
+        # the same of the padding, where windows are cut by plan
+        self._cut = options.steps.tokens is not None or train.gives_windows
+        self._padding = {"logged": Padding(), "recent": Padding()}
 
-    def add(self, result: Any, micro_batches: int) -> None:
+    def add(self, result: Any, window: list[Any]) -> None:
         """Add a step's pairs to the sums, and count it."""
         self._recent.add(result.terms, result.metrics)
-        self.position.advance(micro_batches)
+        self._padding["recent"] += getattr(window, "padding", None) or Padding()
+        self.position.advance(batches_drawn(window))
 
     def recent_records(self) -> list[Record]:
         """Return the records of the steps since the last, which are then counted as logged."""
         records = self.records(self._recent, "train", "steps")
-        self._logged.merge(self._recent)
-        self._recent.reset()
+        records += self._padding_records("recent", "steps")
+        self._merge_recent()
         return records
 
     def epoch_records(self) -> list[Record]:
         """Return the records of the epoch so far, all of its steps then counted as logged."""
+        self._merge_recent()
+        records = self.records(self._logged, "train", "epoch")
+        return records + self._padding_records("logged", "epoch")
+
+    def _merge_recent(self) -> None:
         self._logged.merge(self._recent)
         self._recent.reset()
-        return self.records(self._logged, "train", "epoch")
+        self._padding["logged"] += self._padding["recent"]
+        self._padding["recent"] = Padding()
+
+    def _padding_records(self, sums: str, span: Span) -> list[Record]:
+        if not self._cut:
+            return []
+        of_ranks = of_all(self._padding[sums], self.group)
+        return padding_records(sum(of_ranks, Padding()), self.position, span)
 
     def so_far(self) -> list[Record]:
         """Return the records of the epoch up to the last record of steps."""
@@ -207,6 +224,7 @@ class State:
         """Count an epoch, and begin the sums of the next."""
         self.position.next_epoch()
         self._logged.reset()
+        self._padding["logged"] = Padding()
 
     def running_means(self) -> dict[str, float]:
         """Return the means of the epoch so far, which waits for the device."""
@@ -250,6 +268,7 @@ class State:
             "own of validation": [] if self.val is None else self.val.own_states(),
             "own of loss": states_of(self._own),
             "walk": self.train.state_dict(),
+            "padding": {name: each.state_dict() for name, each in self._padding.items()},
         }
 
     def load(self, checkpoint: Checkpoint) -> tuple[Mapping[str, Any], str]:
@@ -278,6 +297,7 @@ class State:
         if self.val is not None:
             self.val.restore(mine.get("own of validation", []))
         restore_states(self._own, mine.get("own of loss", []))
+        self._padding |= {name: Padding.of(sums) for name, sums in mine.get("padding", {}).items()}
         if size == len(ranks):
             statistics = self.parts.statistics()
             for name, value in mine["statistics"].items():
@@ -292,6 +312,7 @@ class State:
         self.position.batch = 0
         self._logged.reset()
         self._recent.reset()
+        self._padding = dict.fromkeys(self._padding, Padding())
         return (
             f"{before} ranks made the checkpoint and {now} resume it: with generators seeded again"
             f"{again}."

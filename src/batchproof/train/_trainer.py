@@ -49,7 +49,7 @@ class Trainer:
         model: moved to the device at once.
         loss: called as loss(model, batch); returns a Mean, a dict of Means or an Outcome.
         optimizer: any torch optimiser, or a callable updater(batch_weight).
-        steps: how optimiser steps are taken: accumulate, tokens, max_grad_norm, coefficients,
+        steps: how optimiser steps are taken: accumulate, tokens, pack, max_grad_norm, coefficients,
             count, nonfinite, scheduler, scheduler_per, ema.
         compute: where and how numbers are computed: precision, device, compile, seed,
             deterministic.

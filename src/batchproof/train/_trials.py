@@ -26,8 +26,7 @@ from batchproof._errors import CheckpointError, DataError, NonFiniteError, Setti
 from batchproof._random import restore
 from batchproof.ranks import full, on_first
 from batchproof.runs import RunFolder
-from batchproof.step import windows
-from batchproof.train._batches import Epochs, placed
+from batchproof.train._batches import Epochs, placed, windows_from
 from batchproof.train._checkpoints._checkpoint import Checkpoint
 from batchproof.train._loop import Ends
 from batchproof.train._options import Reporting, expect_positive
@@ -241,9 +240,8 @@ def _blown_up(losses: list[float]) -> bool:
 def _endless(setup: Setup, train: Epochs) -> Iterator[list[Any]]:
     for epoch in itertools.count():
         drawn = 0
-        for window in windows(
-            placed(train.begin(epoch), setup.device), setup.options.steps.accumulate
-        ):
+        windows = windows_from(train, train.begin(epoch), setup.options.steps.accumulate)
+        for window in placed(windows, setup.device):
             drawn += 1
             yield window
         if not drawn:
