@@ -4,8 +4,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Checkpoints:
             try:
                 draft.mkdir(parents=True)
                 self.log.open()
-                self._fill(draft, checkpoint, config)
+                self._fill_draft(draft, checkpoint, config)
                 _put_in_place(draft, run_dir)
                 self.log.folder = run_dir
                 to_disk(run_dir.parent)
@@ -98,7 +99,7 @@ class Checkpoints:
                 raise
         self.log.saved_step = checkpoint.rest["position"]["step"]
 
-    def _fill(self, draft: Path, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
+    def _fill_draft(self, draft: Path, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
         assert self.log is not None
         (draft / LAST).mkdir()
         identity = checkpoint.rest["identity"]
@@ -107,8 +108,7 @@ class Checkpoints:
         (draft / TABLE).write_text(header(), encoding="utf-8")
         for name in (METRICS, TIMING):
             (draft / name).touch()
-        sealed = self._sealed(checkpoint, self.log.seal())
-        seal(draft / LAST, self._write(sealed, draft / LAST))
+        seal(draft / LAST, self._fill_last(checkpoint, draft / LAST))
         for name in (CONFIG, METRICS):
             to_disk(draft / name)
 
@@ -143,7 +143,8 @@ class Checkpoints:
                 faults.append(str(error).partition(";")[0])
                 continue
             if faults:
-                _set_aside(run_dir)
+                shutil.rmtree(run_dir / _DAMAGED, ignore_errors=True)
+                (run_dir / LAST).rename(run_dir / _DAMAGED)
                 step = checkpoint.rest["position"]["step"]
                 self.notices.append(f"{faults[0]}; resuming from {folder}, made at step {step}.")
             return checkpoint
@@ -152,19 +153,10 @@ class Checkpoints:
 
     def save_last(self, checkpoint: Checkpoint) -> None:
         """Write the state to resume from; the one before is kept as well."""
-        if self.log is None:
-            self._write_shards(checkpoint)
-            return
-        run_dir = self.log.run_dir
-        with explaining("save to", run_dir, self.log.saved_step):
-            sealed = self._sealed(checkpoint, self.log.seal())
-            write_sealed(
-                run_dir / LAST,
-                lambda folder: self._write(sealed, folder),
-                former=run_dir / PREVIOUS,
-                keep_former=True,
-            )
-        self.log.saved_step = checkpoint.rest["position"]["step"]
+        fill = partial(self._fill_last, checkpoint)
+        self._replace(LAST, PREVIOUS, checkpoint, fill, keep_former=True)
+        if self.log is not None:
+            self.log.saved_step = checkpoint.rest["position"]["step"]
 
     def save_best(self, weights: Mapping[str, Any], record: Record) -> None:
         """Write the best weights in the place of those before."""
@@ -172,17 +164,29 @@ class Checkpoints:
             self._best = on_host(weights)
             return
         checkpoint = Checkpoint(weights, None, {})
+
+        def fill(folder: Path) -> Mapping[str, str]:
+            write_best(checkpoint.split()[0].weights, record, folder)
+            return self._write_shards(checkpoint, folder)
+
+        self._replace(BEST, FORMER_BEST, checkpoint, fill, keep_former=False)
+
+    def _replace(
+        self,
+        name: str,
+        former: str,
+        checkpoint: Checkpoint,
+        fill: Callable[[Path], Mapping[str, str]],
+        *,
+        keep_former: bool,
+    ) -> None:
+        """Write a folder of the run whole; a rank that is not the first, its shards alone."""
         if self.log is None:
             self._write_shards(checkpoint)
             return
         run_dir = self.log.run_dir
         with explaining("save to", run_dir, self.log.saved_step):
-            write_sealed(
-                run_dir / BEST,
-                lambda folder: self._write_best(checkpoint, record, folder),
-                former=run_dir / FORMER_BEST,
-                keep_former=False,
-            )
+            write_sealed(run_dir / name, fill, former=run_dir / former, keep_former=keep_former)
 
     def best_state(self) -> Mapping[str, Tensor] | None:
         """Return the best weights; None before the first."""
@@ -196,34 +200,30 @@ class Checkpoints:
         if not self._in_folder:
             self._best = None if best is None else dict(best)
 
-    def _sealed(self, checkpoint: Checkpoint, log: tuple[int, str]) -> Checkpoint:
-        length, digest = log
-        rest = {**checkpoint.rest, LOGGED: length, LOG_DIGEST: digest}
-        return Checkpoint(checkpoint.weights, checkpoint.averaged, rest)
-
-    def _write(self, checkpoint: Checkpoint, folder: Path) -> Mapping[str, str]:
-        whole, shards = checkpoint.split()
+    def _fill_last(self, checkpoint: Checkpoint, folder: Path) -> Mapping[str, str]:
+        """Write a checkpoint with the log's length and digest; return the digests of its shards."""
+        assert self.log is not None
+        length, digest = self.log.seal()
+        whole, _ = checkpoint.split()
+        whole.rest |= {LOGGED: length, LOG_DIGEST: digest}
         write_checkpoint(whole, folder)
         if not self._verified:
             check_loadable(folder)
             self._verified = True
-        return write_shards(shards, folder, self._group) if shards else {}
+        return self._write_shards(checkpoint, folder)
 
-    def _write_best(
-        self, checkpoint: Checkpoint, record: Record, folder: Path
+    def _write_shards(
+        self, checkpoint: Checkpoint, folder: Path | None = None
     ) -> Mapping[str, str]:
-        whole, shards = checkpoint.split()
-        write_best(whole.weights, record, folder)
-        return write_shards(shards, folder, self._group) if shards else {}
-
-    def _write_shards(self, checkpoint: Checkpoint) -> None:
-        """Write this rank's shards into the folder that rank 0 fills."""
-        if self._in_folder:
-            write_shards(checkpoint.split()[1], None, self._group)
+        """Write this rank's shards into the folder that rank 0 fills; return their digests."""
+        _, shards = checkpoint.split()
+        if not self._in_folder or (folder is not None and not shards):
+            return {}
+        return write_shards(shards, folder, self._group)
 
 
 def _expect_state(rest: Mapping[str, Any], folder: Path) -> None:
-    """Refuse what is no state of a run.
+    """Refuse a state that is not that of a run.
 
     Raises:
         CheckpointError: if a part is missing, or of another type.
@@ -262,11 +262,6 @@ def _remove_if_abandoned(draft: Path) -> None:
     if lock is not None:
         shutil.rmtree(draft, ignore_errors=True)
         lock.release()
-
-
-def _set_aside(run_dir: Path) -> None:
-    shutil.rmtree(run_dir / _DAMAGED, ignore_errors=True)
-    (run_dir / LAST).rename(run_dir / _DAMAGED)
 
 
 def _recover_best(run_dir: Path) -> None:
