@@ -127,7 +127,7 @@ def _state_of(generator: Generator) -> Any:
 
 
 def _parts_of(each: Any) -> Iterable[Any]:
-    """Return what an object holds or refers to, and may hold generators itself."""
+    """Return the objects that an object holds or refers to, in which generators may be."""
     for kinds, parts in _PARTS:
         if isinstance(each, kinds):
             return parts(each)
@@ -135,7 +135,7 @@ def _parts_of(each: Any) -> Iterable[Any]:
 
 
 def _attributes(each: Any) -> list[Any]:
-    """Return an instance's attributes, and those of its classes that are no library's."""
+    """Return an instance's attributes, and those of its classes that are not a library's."""
     if _of_library(type(each)):
         return list(getattr(each, "__dict__", {}).values())
     classes = [kind for kind in type(each).__mro__ if kind is not object and not _of_library(kind)]
@@ -150,7 +150,7 @@ def _names(slots: Any) -> tuple[str, ...]:
 
 
 def _of_function(function: FunctionType) -> list[Any]:
-    """Return what a function closes over, its defaults, and the globals that it names."""
+    """Return a function's closure, its defaults, and the globals that it names."""
     cells = [_content(cell) for cell in function.__closure__ or ()]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     if _of_library(function):

@@ -189,7 +189,7 @@ def goes_on(run_dir, train=None, val=None, **options):
 def test_what_differs_from_the_run_is_named(tmp_path, options, text):
     begun(tmp_path / "run")
     before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
-    with pytest.raises(bp.CheckpointError, match=rf"was made otherwise: .*{text}"):
+    with pytest.raises(bp.CheckpointError, match=rf"holds another run: .*{text}"):
         goes_on(tmp_path / "run", **options)
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
 
@@ -457,7 +457,7 @@ def test_a_log_that_is_no_text_or_ends_within_a_line_is_refused(tmp_path):
     log = run / "metrics.jsonl"
     whole = log.read_bytes()
     log.write_bytes(b"\xff" + whole[1:])
-    with pytest.raises(bp.CheckpointError, match=rf"^line 1 of {log} is no record"):
+    with pytest.raises(bp.CheckpointError, match=rf"^line 1 of {log} is not a record"):
         resumed(run)
     lines = whole.count(b"\n")
     log.write_bytes(whole[:-1] + b"\0")

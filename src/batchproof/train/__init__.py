@@ -5,15 +5,15 @@ supervised    a criterion as a loss function for batches (input, target)
 Trainer       fits and evaluates with one function for a batch's Mean
 Steps, Compute, Stopping, Limits, Saving, Reporting, Breakdown
               the options of a Trainer, those together that belong together
-History       what a run measured; the best epoch and the runner-up
+History       the records of a run; the best epoch and the runner-up
 Record        one of its pairs
 RunFolder     reads the files of a run: configuration, records, weights
 LrSweep       losses by learning rate, of Trainer.find_lr
-Callback      hears what happens in a run
+Callback      is notified of the events of a run
 LivePlot      draws its curves
 Progress      shows it: on a terminal, as plain lines, or not at all
 save_sharded, load_sharded    a checkpoint in shards, for any number of ranks
-model_summary, first_batch    what is looked at before training
+model_summary, first_batch    lines about the model and the first batch, before training
 """
 
 from batchproof.runs import Choice, History, Record, RunFolder

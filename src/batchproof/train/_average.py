@@ -25,7 +25,7 @@ class Average:
         """Prepare for training."""
 
     def update(self) -> None:
-        """Hear that an optimiser step was taken."""
+        """Take the weights after an optimiser step into account."""
 
     def restart(self) -> None:
         """Prepare for weights that are loaded into the model, which are then evaluated."""
@@ -40,7 +40,7 @@ class Average:
         return {}
 
     def state_dict(self) -> dict[str, Tensor] | None:
-        """Return what a checkpoint keeps, or None."""
+        """Return the state for a checkpoint, or None."""
         return None
 
     def load_state_dict(self, state: Mapping[str, Tensor] | None) -> None:
@@ -82,7 +82,7 @@ class MovingAverage(Average):
         self._count += 1
 
     def restart(self) -> None:
-        """Begin anew with the weights after the next step; until then it is the model's own."""
+        """Start again with the weights after the next step; until then use the model's own."""
         self._count = 0
 
     @contextmanager
@@ -183,7 +183,7 @@ class OwnAverage(Average):
 
 
 def average_of(model: nn.Module, optimizer: Any, decay: float | None) -> Average:
-    """Return what gives the weights that are evaluated.
+    """Return the source of the weights that are evaluated.
 
     Args:
         model: that is trained.

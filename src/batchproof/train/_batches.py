@@ -57,7 +57,7 @@ class Epochs:
 
     @property
     def renews_workers(self) -> bool:
-        """Whether the loader's workers would outlive an epoch, and are begun anew."""
+        """Whether the loader's workers would outlive an epoch, and are started again."""
         return isinstance(self.loader, DataLoader) and self.loader.persistent_workers
 
     def begin(self, epoch: int) -> Iterator[Any]:
@@ -184,7 +184,7 @@ def _set_epoch(loader: Any, epoch: int) -> None:
 
 
 _REPEATABLE = (
-    "Pass an iterable that starts anew each epoch and draws from generators in its attributes, "
+    "Pass an iterable that restarts each epoch and draws from generators in its attributes, "
     "such as a list or a DataLoader; or leave run_dir out."
 )
 

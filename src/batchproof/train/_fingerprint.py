@@ -10,7 +10,7 @@ from batchproof.train._batches import Epochs
 from batchproof.train._options import Options
 from batchproof.train._state import Parts
 
-# what a schedule's state counts, as against what it was made with
+# the entries of a schedule's state that move, unlike those it was made with
 _MOVING = {
     "last_epoch",
     "_step_count",
@@ -24,13 +24,13 @@ _MOVING = {
     "T_i",
     "base_lrs",
 }
-# entries of a parameter group that say how it is used, and not how it was made
+# entries of a parameter group that it was not made with
 _MODE = {"params", "initial_lr", "train_mode"}
 _ABSENT = object()
 
 
 def fingerprint_of(parts: Parts, options: Options) -> dict[str, Any]:
-    """Return what tells a trainer from another before it trains, as plain values."""
+    """Return the fingerprint of a trainer before it trains, as plain values."""
     return {
         "settings": options.compared(),
         "config": plain(dict(options.saving.config or {})),
@@ -41,15 +41,15 @@ def fingerprint_of(parts: Parts, options: Options) -> dict[str, Any]:
 
 
 def fingerprint_of_data(train: Epochs, val: Epochs | None) -> dict[str, Any]:
-    """Return what tells data sets from others, as plain values."""
+    """Return the fingerprint of the data sets, as plain values."""
     return {
         "training data": _data(train),
         "validation data": None if val is None else _data(val),
     }
 
 
-def dealt_anew(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a fingerprint without what says how samples are dealt out, to ranks or to batches."""
+def dealt_again(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a fingerprint without the parts that depend on how samples are dealt out."""
     rest = {name: value for name, value in fingerprint.items() if name != "first batch"}
     for name in ("training data", "validation data"):
         data = rest[name] or {}

@@ -62,7 +62,7 @@ def first_batch(
         padding: that of the first window, where it was cut by plan.
 
     Raises:
-        DataError: if a label is no class, or the loss is not finite as the input is not; the
+        DataError: if a label is not a class, or the loss is not finite as the input is not; the
             sample is named.
     """
     wrapped = criterion if isinstance(criterion, Supervised) else loss
@@ -118,7 +118,7 @@ def padding_share(batch: Any) -> float | None:
 
 
 def _filled_up(tensor: Tensor) -> Tensor | None:
-    """Return where an integer tensor is padded on the right, None where it is not."""
+    """Return the mask of an integer tensor's padding on the right, None without any."""
     if tensor.is_floating_point() or tensor.is_complex():
         return None
     negative = tensor < 0

@@ -52,7 +52,7 @@ class Loop:
         options: of the trainer.
         ends: where training ends.
         device: where batches are moved to.
-        outputs: what hears of the run.
+        outputs: notified of the run.
         checkpoints: where its states are kept.
         signals: SIGINT and SIGTERM, looked at between steps.
         history: what was measured so far.
@@ -134,7 +134,7 @@ class Loop:
         if not position.batch:
             raise DataError(
                 f"the training loader gave no batch in epoch {position.epoch + 1}; expected an "
-                "iterable that starts anew each epoch, such as a list or a DataLoader."
+                "iterable that restarts each epoch, such as a list or a DataLoader."
             )
         times = {"data_seconds": waited, "step_seconds": stepped}
         self._end_epoch(began, times, complete=complete)

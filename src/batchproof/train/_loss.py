@@ -86,10 +86,10 @@ class Supervised:
         return model(batch[0]), batch[1]
 
     def classes(self, output: Any, target: Any, *, where: str) -> int | None:
-        """Return how many classes there are, None where the criterion is not one of classes.
+        """Return the number of classes, None where the criterion is not one of classes.
 
         Raises:
-            DataError: if a label is no class; its sample is named.
+            DataError: if a label is not a class; its sample is named.
         """
         if not isinstance(output, Tensor) or not isinstance(target, Tensor):
             return None
@@ -111,7 +111,7 @@ class Supervised:
 
         Raises:
             SettingError: if the criterion gives a tensor, whose denominator is lost.
-            DataError: if a label is no class; its sample is named.
+            DataError: if a label is not a class; its sample is named.
         """
         output, target = self.predict(model, batch)
         try:

@@ -60,7 +60,7 @@ def schedule_of(scheduler: Any, per: str, optimizer: Any) -> Schedule:
     """Return the schedule of a scheduler that counts epochs or steps.
 
     Raises:
-        SettingError: if it is no scheduler, moves another optimiser, or cannot count what it is
+        SettingError: if it is not a scheduler, moves another optimiser, or cannot count what it is
             asked to.
     """
     if per not in ("epoch", "step"):

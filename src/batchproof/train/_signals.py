@@ -15,7 +15,7 @@ _INTERVAL = 1.0
 
 
 class Signals:
-    """Remembers the first signal; a second one acts as it would have without.
+    """Remembers the first signal; a second one has its usual effect.
 
     Args:
         group: the ranks that train, and stop, together.

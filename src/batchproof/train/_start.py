@@ -33,7 +33,7 @@ from batchproof.train._batches import Epochs
 from batchproof.train._checkpoints._checkpoint import Checkpoint
 from batchproof.train._checkpoints._folder import Checkpoints
 from batchproof.train._environment import describe_environment
-from batchproof.train._fingerprint import dealt_anew, differences, fingerprint_of_data, plain
+from batchproof.train._fingerprint import dealt_again, differences, fingerprint_of_data, plain
 from batchproof.train._first_batch import first_batch, model_summary
 from batchproof.train._loop import Ends, Loop, Windows
 from batchproof.train._options import Limits, Options, expect_positive
@@ -56,7 +56,7 @@ class Setup:
         parts: what is trained and by what.
         options: the trainer's.
         device: where it runs.
-        made_with: what tells it from other trainers, as plain values.
+        made_with: the fingerprint of the trainer, as plain values.
         criterion: the loss as the user gave it.
         trial: whether nothing of the run is kept.
     """
@@ -308,7 +308,7 @@ def _resume(loop: Loop, checkpoint: Checkpoint) -> Windows | None:
 
 @contextmanager
 def _as_written(run_dir: Path | None) -> Iterator[None]:
-    """Raise what a checkpoint of other types makes go wrong as an error of its kind."""
+    """Raise the errors that an altered checkpoint causes as one that says so."""
     try:
         yield
     except (BatchproofError, OSError, MemoryError):
@@ -365,7 +365,7 @@ def _expect_same(loop: Loop, checkpoint: Checkpoint, run_dir: Path) -> None:
     then, now = checkpoint.rest["identity"], loop.state.fingerprint
     now["first batch"] = then["first batch"]
     as_many = len(checkpoint.rest["ranks"]) == world_size(loop.options.group)
-    compared = (lambda whole: whole) if as_many else dealt_anew
+    compared = (lambda whole: whole) if as_many else dealt_again
     different = differences(compared(then), compared(now))
     if not different:
         now["first batch"] = loop.state.train.fingerprint(checkpoint.rest["generators"])
@@ -373,6 +373,6 @@ def _expect_same(loop: Loop, checkpoint: Checkpoint, run_dir: Path) -> None:
     if different:
         more = f" (and {len(different) - 3} more)" if len(different) > 3 else ""
         raise CheckpointError(
-            f"{run_dir} was made otherwise: {'; '.join(different[:3])}{more}. Resume "
+            f"{run_dir} holds another run: {'; '.join(different[:3])}{more}. Resume "
             "with what it was made with, or start a new run in another folder."
         )

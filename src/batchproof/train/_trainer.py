@@ -57,7 +57,7 @@ class Trainer:
         limits: how much of the data is used: limit_train_batches, limit_val_batches,
             overfit_batches.
         saving: what is kept on disk: run_dir, checkpoint_every_steps, config, info.
-        reporting: who hears of a run: log_every, loggers, callbacks, progress, plot.
+        reporting: what is notified of a run: log_every, loggers, callbacks, progress, plot.
         breakdown: the groups whose means a validation gives as well: by, groups.
         group: the process group whose ranks train together.
         **options: single options by their own names.
@@ -128,7 +128,7 @@ class Trainer:
         return self._parts.model
 
     def load_weights(self, weights: Mapping[str, Any]) -> None:
-        """Load weights into the model, as evaluate then measures them; an average begins anew.
+        """Load weights into the model, as evaluate then measures them; an average starts again.
 
         Args:
             weights: such as History.best_state() or RunFolder.weights() return.
@@ -148,7 +148,7 @@ class Trainer:
         """Train, and validate after every epoch.
 
         Args:
-            train: any iterable of batches that starts anew each epoch.
+            train: any iterable of batches that restarts each epoch.
             val: the same for validation, or None.
             max_epochs: epochs to train in all.
             max_steps: optimiser steps to take in all; the epoch under way is then closed early.
@@ -164,7 +164,7 @@ class Trainer:
             DataError: if the first batch has labels out of range or values that are not finite.
             NonFiniteError: if a loss or gradient is NaN or infinite.
             RunFolderError: if the run folder exists already, or cannot be written.
-            CheckpointError: if the run to resume is damaged, or was made otherwise.
+            CheckpointError: if the run to resume is damaged, or is another run's.
             RunInterruptedError: if SIGINT or SIGTERM ended the run between two steps.
         """
         with running(self._setup, train, val, Ends(max_epochs, max_steps), resume) as loop:
@@ -192,7 +192,7 @@ class Trainer:
         Weights, states, random generators and training flags are restored.
 
         Args:
-            train: any iterable of batches that starts anew each epoch.
+            train: any iterable of batches that restarts each epoch.
             low: the first learning rate.
             high: the last one; steps end early where the loss blows up.
             steps: optimiser steps at most.

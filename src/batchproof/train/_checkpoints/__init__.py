@@ -1,1 +1,1 @@
-"""Checkpoints: what is in one, how it is written and read, and where a run keeps its own."""
+"""Checkpoints: the value, its files, and the folder in which a run keeps them."""

@@ -180,7 +180,7 @@ class Checkpoints:
         *,
         keep_former: bool,
     ) -> None:
-        """Write a folder of the run whole; a rank that is not the first, its shards alone."""
+        """Write a folder of the run whole; ranks other than 0, their shards alone."""
         if self.log is None:
             self._write_shards(checkpoint)
             return
@@ -249,7 +249,7 @@ def _put_in_place(draft: Path, run_dir: Path) -> None:
 
 
 def _remove_drafts(run_dir: Path) -> None:
-    """Remove what a run that was killed while it began has left beside its place."""
+    """Remove the drafts of runs that were killed while they began."""
     name = re.compile(rf"\.{re.escape(run_dir.name)}\.\d+\.draft")
     with suppress(OSError):
         for draft in list(run_dir.parent.iterdir()):

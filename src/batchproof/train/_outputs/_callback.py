@@ -1,4 +1,4 @@
-"""The protocol of everything that hears of a run, and the fan-out to all that do."""
+"""The protocol of everything that is notified of a run, and the fan-out to all of it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -10,7 +10,7 @@ from batchproof.train._position import Position
 
 
 class Callback:
-    """Hears what happens in a run; override what you need.
+    """Is notified of the events of a run; override what you need.
 
     An error that a callback raises stops the run.
 
@@ -21,37 +21,37 @@ class Callback:
     """
 
     def on_begin(self, model: Any, history: History) -> None:
-        """Hear that training begins, or is resumed."""
+        """Handle the start of training, new or resumed."""
 
     def on_notice(self, text: str) -> None:
-        """Hear a sentence that the user should read."""
+        """Handle a sentence that the user should read."""
 
     def on_epoch_begin(self, epoch: int, epochs: int | None, batches: int | None) -> None:
-        """Hear that an epoch begins, counted from 1; its length is in micro-batches."""
+        """Handle the start of an epoch, counted from 1; its length is in micro-batches."""
 
     def on_step(self, position: Position, result: StepResult) -> None:
-        """Hear of an optimiser step; its numbers are on the device until they are read."""
+        """Handle an optimiser step; its numbers are on the device until they are read."""
 
     def on_records(self, records: Sequence[Record]) -> None:
-        """Hear of records: every few steps, and at the end of an epoch."""
+        """Handle records: every few steps, and at the end of an epoch."""
 
     def on_validation_begin(self, batches: int | None) -> None:
-        """Hear that the validation at an epoch's end begins."""
+        """Handle the start of the validation at an epoch's end."""
 
     def on_validation_batch(self) -> None:
-        """Hear that a batch of the validation is done."""
+        """Handle a batch of the validation."""
 
     def on_times(self, times: Mapping[str, Any]) -> None:
-        """Hear how many seconds an epoch took, and its parts."""
+        """Handle the seconds that an epoch and its parts took."""
 
     def on_epoch(self, position: Position, history: History) -> None:
-        """Hear that an epoch is over, and its checkpoint written."""
+        """Handle the end of an epoch, whose checkpoint is written."""
 
     def on_end(self, history: History) -> None:
-        """Hear that training is over."""
+        """Handle the end of training."""
 
     def on_close(self) -> None:
-        """Hear that nothing more comes, also where an error or a signal ended the run."""
+        """Handle the end of the run, also where an error or a signal ended it."""
 
 
 _EVENTS = [name for name in vars(Callback) if name.startswith("on_")]

@@ -28,7 +28,7 @@ LOCK = ".lock"
 _LARGEST = 2048 * MEBIBYTE
 # a link that somebody else left there is not followed, and a pipe not waited for
 _APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-# a table or times that somebody deleted are begun anew; the log is not
+# a table or times that somebody deleted are made again; the log is not
 _CREATE = {METRICS: 0, TABLE: os.O_CREAT, TIMING: os.O_CREAT}
 
 
@@ -64,7 +64,7 @@ class LogFiles(Callback):
             )
 
     def resume(self, length: int, digest: str | None) -> list[Record]:
-        """Cut the log to a checkpoint's length and make the table anew; return the records.
+        """Cut the log to a checkpoint's length, rewrite the table, and return the records.
 
         Args:
             length: of the log in bytes, when the checkpoint was made.
@@ -177,7 +177,7 @@ def header() -> str:
 
 
 def _content(path: Path) -> bytes:
-    """Return what a regular file holds; refuse a link, a pipe or a device in its place."""
+    """Return the content of a regular file; refuse a link, a pipe or a device in its place."""
     try:
         return read_file(path, most=_LARGEST)
     except OSError as error:
@@ -194,7 +194,7 @@ def _records(path: Path, content: bytes) -> Iterator[tuple[int, Record]]:
         try:
             record = _record(line)
         except ValueError:
-            raise CheckpointError(f"line {number} of {path} is no record; {_RESTORE}") from None
+            raise CheckpointError(f"line {number} of {path} is not a record; {_RESTORE}") from None
         yield number, record
     if rest:
         raise CheckpointError(f"line {len(lines) + 1} of {path} was cut short; {_RESTORE}")
@@ -203,12 +203,12 @@ def _records(path: Path, content: bytes) -> Iterator[tuple[int, Record]]:
 def _record(line: bytes) -> Record:
     values = parse_json(line)
     if not isinstance(values, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - the content is invalid
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the content is invalid
     return Record.from_json(values)
 
 
 def _altered(path: Path, content: bytes, table: Sequence[str]) -> str:
-    """Return which line of a log was altered: the first that the table does not have as well."""
+    """Return a clause that names the altered line of a log: the first that the table lacks."""
     number = 0
     for number, record in _records(path, content):
         if number >= len(table) or table[number] != _rows([record.to_json()]).rstrip("\n"):

@@ -35,16 +35,16 @@ class Progress:
         """Begin an epoch, counted from 1; its length is in micro-batches."""
 
     def tick(self, position: Position, read: Read) -> None:
-        """Hear of a step; `read` gives the epoch's means so far, and waits for the device."""
+        """Show a step; `read` gives the epoch's means so far, and waits for the device."""
 
     def records(self, records: Sequence[Record]) -> None:
-        """Hear of the epoch's means so far, every few steps."""
+        """Show the epoch's means so far, every few steps."""
 
     def begin_validation(self, batches: int | None) -> None:
         """Begin the validation at an epoch's end."""
 
     def tick_validation(self) -> None:
-        """Hear of a batch of the validation."""
+        """Show a batch of the validation."""
 
     def end_epoch(self, records: Sequence[Record], seconds: float) -> None:
         """Show what an epoch gave."""
