@@ -49,7 +49,7 @@ def test_sequence_classification_gradients_grow_with_the_number_of_micro_batches
     scales = {cut.name: round(cut.scale, 6) for cut in report.cuts if cut.name in EVEN}
     assert scales == {"8x1": 1.0, "4x2": 2.0, "2x4": 4.0, "1x8": 8.0}
     assert report.names == ("not-divided",)
-    assert "compute_loss_func=exact_loss" in report.diagnoses[0].code
+    assert "exactly(Trainer(" in report.diagnoses[0].code
     assert report.unit == "sample"
 
 
@@ -85,7 +85,7 @@ def test_a_table_of_heads_tells_the_exact_from_the_others():
 def test_evaluation_of_a_padded_language_model_depends_on_the_batch_size():
     report = probe_evaluate(language_model).check()
     assert report.names == ("mean-of-micro-batch-means", "nan-batch-dropped")
-    assert "batchproof.evaluate(" in report.diagnoses[0].code
+    assert "exactly(Trainer(" in report.diagnoses[0].code
     values = {cut.name: cut.loss for cut in report.cuts}
     assert values["one-by-one"] != pytest.approx(values["whole"], rel=1e-4)
 

@@ -10,6 +10,9 @@ What the Trainer does: a model whose forward takes **kwargs is trusted to divide
 `num_items_in_batch`. A head that does so is exact. One that does not returns a mean for each
 micro-batch, and those are added up and never divided. `evaluate` averages means of batches, each
 counted as often as a batch has samples, and leaves out those that are not finite.
+
+`exactly(trainer)` makes it exact where it is wrong, and `ExactTrainer` is the same as a class; see
+_exact_trainer.
 """
 
 import copy
@@ -22,7 +25,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import BatchSampler
 
+from batchproof._errors import SettingError
 from batchproof.check import Probe
+from batchproof.integrations._exact_trainer import ExactTraining, refuse_unsupported
 from batchproof.integrations._given import (
     Made,
     count_of,
@@ -33,48 +38,67 @@ from batchproof.integrations._given import (
 )
 from batchproof.mistakes import Remedy
 
-_LOSS = Remedy(
-    "Give the Trainer a loss that divides the sum by the count of the whole window, which it hands "
-    "over as num_items_in_batch.",
-    "def exact_loss(outputs, labels, num_items_in_batch=None):\n"
-    "    mean = batchproof.exact(criterion)(outputs.logits, labels).pool()\n"
-    "    if num_items_in_batch is None:\n"
-    "        return mean.value()\n"
-    "    return mean.total / num_items_in_batch\n"
+_EXACT = Remedy(
+    "Make the Trainer exact; its loop and everything around it stay its own.",
+    "from batchproof.integrations.transformers import exactly\n"
     "\n"
-    "Trainer(model, args, ..., compute_loss_func=exact_loss)",
+    "trainer = exactly(Trainer(model, args, ...))",
 )
-_WEIGHTS = Remedy(
-    "Take batchproof's Trainer or Step: the sum of weights of a window is not counted by this one.",
-    "step = batchproof.Step(model, optimizer)\n"
-    "for window in batchproof.windows(loader, accumulate=k):\n"
-    "    step(window, loss)",
+_OF_STEP = dict.fromkeys(
+    (
+        *("not-divided", "fixed-window-size", "mean-of-micro-batch-means", "padding-counted"),
+        *("empty-micro-batch-nan", "world-size-factor", "weight-per-micro-batch"),
+        "term-scaled-apart",
+    ),
+    _EXACT,
 )
-_BESIDE = Remedy(
-    "Evaluate beside the Trainer: its evaluate averages the means of batches.",
-    "estimate = batchproof.evaluate(\n"
-    "    model,\n"
-    "    batches,\n"
-    "    lambda model, batch: criterion(model(**batch).logits, batch['labels']),\n"
-    ")",
+_OF_EVALUATION = dict.fromkeys(
+    (
+        *("mean-of-micro-batch-means", "duplicated-samples", "padding-counted"),
+        *("world-size-factor", "weight-per-micro-batch", "nan-batch-dropped"),
+    ),
+    _EXACT,
 )
-_OF_STEP = {
-    **dict.fromkeys(
-        ("not-divided", "fixed-window-size", "mean-of-micro-batch-means", "padding-counted"), _LOSS
-    ),
-    **dict.fromkeys(("empty-micro-batch-nan", "world-size-factor"), _LOSS),
-    "weight-per-micro-batch": _WEIGHTS,
-}
-_OF_EVALUATION = {
-    **dict.fromkeys(
-        ("mean-of-micro-batch-means", "duplicated-samples", "padding-counted"), _BESIDE
-    ),
-    **dict.fromkeys(("world-size-factor", "weight-per-micro-batch"), _BESIDE),
-    "nan-batch-dropped": Remedy(
-        "Switch the filter off that replaces a loss of NaN by the average of the others.",
-        "TrainingArguments(..., logging_nan_inf_filter=False)",
-    ),
-}
+
+
+def exactly(trainer: Any, *, tokens: int | None = None, lengths: Any = None) -> Any:
+    """Make a Trainer's steps and evaluations those of one mean, however its data is cut.
+
+    Everything else stays the Trainer's own: clipping, optimizer, schedule, logging, checkpoints,
+    callbacks, resuming. Its class is replaced by a subclass of the same name.
+
+    Args:
+        trainer: a transformers.Trainer, or of a class derived from it.
+        tokens: the most positions of a micro-batch, its rows times its longest sample: every window
+            is cut again within it, and its padding trimmed. Without it batches stay as they are.
+        lengths: lengths(batch) -> one number a sample, where recut cannot read them.
+
+    Returns:
+        The trainer itself.
+
+    Raises:
+        SettingError: if it is not a Trainer, or one of which no exact step can be made.
+        ProbeError: if transformers is not installed.
+    """
+    kind = type(trainer)
+    if not isinstance(trainer, framework("transformers", "transformers").Trainer):
+        raise SettingError(f"exactly was given a {kind.__name__}; expected a transformers.Trainer.")
+    if not issubclass(kind, ExactTraining):
+        names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        trainer.__class__ = type(kind.__name__, (ExactTraining, kind), names)
+    trainer.tokens, trainer.lengths = tokens, lengths
+    refuse_unsupported(trainer)
+    return trainer
+
+
+def __getattr__(name: str) -> Any:
+    if name != "ExactTrainer":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    trainer = framework("transformers", "transformers").Trainer
+    globals()[name] = type(
+        name, (ExactTraining, trainer), {"__module__": __name__, "__doc__": exactly.__doc__}
+    )
+    return globals()[name]
 
 
 def probe_step(trainer: Any, samples: Sequence[Any] | None = None, **settings: Any) -> Probe:

@@ -1,0 +1,557 @@
+"""A transformers Trainer whose steps and evaluations are those of one mean.
+
+The Trainer's own loop runs: windows, clipping, optimizer, schedule, logging, checkpoints,
+callbacks.
+Five of its methods are wrapped, each calling the one below it:
+
+    get_batch_samples       a window begins: repeated rows are taken out, and it is recut
+    _get_num_items_in_batch no count of labels: heads return means of micro-batches
+    training_step           the calls of torch's losses are recorded, and their gradients weighed;
+                            the last micro-batch divides, before the gradients are clipped
+    prediction_step         the pairs of a batch go to a meter
+    evaluation_loop         the meter's mean becomes eval_loss
+
+What a head computes is found out once, on the first micro-batch and on its first row: a sum of
+means that torch's losses return, with coefficients that do not change, or it is refused.
+
+The router's term, E sum_e f_e p_e, is a product of two means over tokens: the share f_e of those
+sent to expert e, which has no gradient, and the mean probability p_e. With f_e of the whole window,
+which one forward pass without gradient counts, it is a mean over tokens:
+sum_i (E sum_e f_e p_ie) / W.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from inspect import getmro, signature
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from batchproof._errors import CriterionError, NonFiniteError, SettingError
+from batchproof.data import recut
+from batchproof.integrations._loss_calls import LossCall, LossCalls, OpenWindow, coefficients_of
+from batchproof.mean import Mean
+from batchproof.meter import Meter
+from batchproof.meter._meter import sync_all
+from batchproof.ranks import device_of, in_a_group, largest, rank, world_size
+from batchproof.step._count import leaving_no_trace
+from batchproof.step._number import power_of_two_above
+
+_ROUTER = "load_balancing_loss_func"
+_ROUTER_TAKES = ("gate_logits", "num_experts", "top_k", "attention_mask")
+_WRAPPED = (
+    "get_batch_samples",
+    "training_step",
+    "prediction_step",
+    "evaluation_loop",
+    "_inner_training_loop",
+)
+
+
+class Slot(dict[str, Any]):
+    """One batch of the Trainer's loop, with the micro-batches that are trained on in its place.
+
+    Attributes:
+        parts: each with whether its samples count, or only repeat others.
+    """
+
+    parts: list[tuple[Any, bool]]
+
+
+class Router:
+    """The router's term of a mixture of experts, as pairs.
+
+    Args:
+        calls: record it.
+        load: f_e of the whole window, shape (experts,); without it, that of the call.
+        original: the model's own function, whose value must be the same; or None.
+
+    Attributes:
+        sums: of each call, f_e and p_e summed over rows, and the rows: shape (2 experts + 1,).
+    """
+
+    def __init__(self, calls: LossCalls, load: Tensor | None, original: Any = None) -> None:
+        self.sums: list[Tensor] = []
+        self._calls, self._load, self._original = calls, load, original
+
+    def __call__(
+        self,
+        gate_logits: Any,
+        num_experts: int | None = None,
+        top_k: int = 2,
+        attention_mask: Tensor | None = None,
+    ) -> Any:
+        """Return the term, with the arguments of transformers' own function."""
+        if not isinstance(gate_logits, tuple):
+            return 0
+        experts = num_experts or gate_logits[0].shape[-1]
+        gates = torch.cat([gate.to(gate_logits[0].device) for gate in gate_logits]).float()
+        chances = gates.softmax(-1)
+        rows = torch.ones_like(chances[:, 0])
+        if attention_mask is not None:
+            rows = attention_mask.reshape(-1).to(rows).repeat(len(gate_logits))
+        chosen = chances.topk(top_k, -1).indices.flatten()
+        counted = torch.zeros(experts, device=rows.device)
+        counted = counted.scatter_add(0, chosen, rows.repeat_interleave(top_k))
+        expected = (chances * rows[:, None]).sum(0)
+        count = rows.sum()
+        self.sums.append(torch.cat([counted, expected.detach(), count[None]]).double())
+        load = counted / count if self._load is None else self._load.to(expected)
+        mean = Mean((experts * (load * expected).sum())[None], count[None])
+        value = self._calls.take(_ROUTER, mean)
+        if self._original is not None:
+            own = self._original(gate_logits, num_experts, top_k, attention_mask).item()
+            if abs(own - value.item()) > 1e-4 * abs(own):
+                raise CriterionError(
+                    f"the router's term is {own:.6g} and E sum f p is {value.item():.6g}; expected "
+                    "that of Mixtral. Leave it out: output_router_logits=False."
+                )
+        return value
+
+
+@dataclass(slots=True)
+class Exactness:
+    """What an exact Trainer remembers of its training.
+
+    Attributes:
+        tokens: the most positions of a micro-batch, or None to leave the batches.
+        lengths: of samples, where recut cannot read them.
+        coefficients: c_k of each loss that the model calls; None until the first batch.
+        window: the one that is open.
+        load: f_e of the open window, where it was counted beforehand.
+        evaluation: the one that runs.
+    """
+
+    tokens: int | None = None
+    lengths: Any = None
+    coefficients: Sequence[float] | None = None
+    provisional: float = 1.0
+    window: OpenWindow | None = None
+    load: Tensor | None = None
+    evaluation: "Evaluation | None" = None
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """The pairs of a pass over an evaluation's data.
+
+    Attributes:
+        coefficients: c_k of each call.
+    """
+
+    coefficients: Sequence[float] = ()
+    meters: dict[str, Meter] = field(default_factory=dict)
+    routed: Tensor | None = None
+    finite: list[Tensor] = field(default_factory=list)
+
+    def add(
+        self, calls: Sequence[LossCall], routed: Sequence[Tensor], rows: int, width: int
+    ) -> None:
+        """Add a batch of so many rows, whose labels have so many positions a row."""
+        if len(calls) != len(self.coefficients):
+            raise CriterionError(
+                f"a batch called {len(calls)} losses of torch and the first one "
+                f"{len(self.coefficients)}; expected the same losses in every batch."
+            )
+        for k, call in enumerate(calls):
+            if self.coefficients[k]:
+                pairs = _by_sample(call.mean, rows, width)
+                self.meters.setdefault(f"{k}", Meter()).add(pairs)
+                self.finite.append(pairs.total.sum().isfinite())
+        for sums in routed:
+            self.routed = sums if self.routed is None else self.routed + sums
+
+    def result(self, prefix: str) -> dict[str, float]:
+        """Return the mean over all samples of all ranks, with its standard error where known.
+
+        Raises:
+            NonFiniteError: if it is NaN or infinite.
+        """
+        sync_all(self.meters)
+        if self.routed is not None and in_a_group():
+            self.routed = self.routed.to(device_of())
+            distributed.all_reduce(self.routed)
+        estimates = {int(k): meter.estimate() for k, meter in self.meters.items()}
+        values = {k: estimate.value for k, estimate in estimates.items()}
+        if self.routed is not None:
+            chosen, expected = self.routed[:-1].chunk(2)
+            count = self.routed[-1]
+            values[max(values)] = float(len(chosen) * (chosen * expected).sum() / count**2)
+        loss = math.fsum(self.coefficients[k] * value for k, value in values.items())
+        if not math.isfinite(loss):
+            self._refuse(prefix, loss)
+        result = {f"{prefix}_loss": loss}
+        if len(estimates) == 1:
+            ((k, estimate),) = estimates.items()
+            if estimate.standard_error is not None:
+                error = abs(self.coefficients[k]) * estimate.standard_error
+                result[f"{prefix}_loss_standard_error"] = error
+        return result
+
+    def _refuse(self, prefix: str, loss: float) -> None:
+        finite = torch.stack(self.finite).tolist() if self.finite else []
+        bad = [i for i, each in enumerate(finite) if not each]
+        terms = max(1, sum(map(bool, self.coefficients)))
+        place = f"batch {bad[0] // terms + 1} of {len(finite) // terms}" if bad else "another rank"
+        raise NonFiniteError(
+            f"{prefix}_loss is {loss}, first in {place}; a mean that leaves it out would be that "
+            "of other data. Fix the data or the model."
+        )
+
+
+class ExactTraining:
+    """Wraps the methods of a transformers Trainer; comes before it among the bases."""
+
+    args: Any
+    model: Any
+    model_wrapped: Any
+    is_fsdp_enabled: bool
+    accelerator: Any
+    label_smoother: Any
+    compute_loss_func: Any
+    compute_loss: Any
+    compute_loss_context_manager: Any
+    _prepare_inputs: Any
+    tokens: int | None = None
+    lengths: Any = None
+    _exact: Exactness | None = None
+
+    @property
+    def exactness(self) -> Exactness:
+        """What is remembered of the training."""
+        if self._exact is None:
+            refuse_unsupported(self)
+            self._exact = Exactness(self.tokens, self.lengths)
+        return self._exact
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train, exactly; as Trainer.train."""
+        refuse_unsupported(self)
+        # the loss is divided here, and nowhere else
+        self.loss_is_scaled_for_ga = True
+        self.exactness.coefficients = None
+        if world_size() > 1 and self.model_wrapped is self.model and not self.is_fsdp_enabled:
+            # an evaluation before marks the bare model as prepared, and it would train unwrapped:
+            # every rank for itself
+            vars(self.model).pop("_is_accelerate_prepared", None)
+        return super().train(*args, **kwargs)  # type: ignore[misc]
+
+    def _get_num_items_in_batch(self, batch_samples: Any, device: Any) -> None:  # noqa: ARG002
+        return None
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """Begin a window; as Trainer.get_batch_samples."""
+        exact = self.exactness
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)  # type: ignore[misc]
+        if not batches:
+            return batches, None
+        parts = [(batch, True) for batch in batches]
+        real = self._real_rows(batches[-1])
+        if real is not None:
+            parts[-1] = (_first_rows(batches[-1], max(real, 1)), real > 0)
+        if exact.coefficients is None:
+            self._look(parts[0][0])
+        slots = [Slot(batch) for batch in batches]
+        for slot, part in zip(slots, parts, strict=True):
+            slot.parts = [part]
+        if exact.tokens is not None:
+            parts = self._recut(parts)
+            for slot in slots:
+                slot.parts = []
+            slots[-1].parts = parts
+        exact.window = self._begun([part for slot in slots for part in slot.parts])
+        return slots, None
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Back-propagate one batch of the loop; as Trainer.training_step.
+
+        Returns:
+            The mean over the window from its last batch, 0 from the others: the loop adds them up.
+        """
+        window = self.exactness.window
+        if window is None or not isinstance(inputs, Slot):
+            raise CriterionError(
+                f"training_step of {type(self).__name__} was called outside the Trainer's loop; "
+                "call trainer.train()."
+            )
+        for number, (part, counts) in enumerate(inputs.parts, 1):
+            waits = number < len(inputs.parts)
+            syncing = self.accelerator.no_sync(model=model) if waits else nullcontext()
+            with syncing, self._recording(window.add, counts=counts):
+                super().training_step(model, part, num_items_in_batch)  # type: ignore[misc]
+        if not self.accelerator.sync_gradients:
+            return torch.zeros((), device=self.args.device)
+        self.exactness.window = None
+        return torch.tensor(window.close(model.parameters()), device=self.args.device)
+
+    def prediction_step(
+        self, model: Any, inputs: Any, prediction_loss_only: Any, ignore_keys: Any = None
+    ) -> Any:
+        """Evaluate one batch; as Trainer.prediction_step."""
+        step = super().prediction_step  # type: ignore[misc]
+        evaluation = self.exactness.evaluation
+        if evaluation is None:
+            return step(model, inputs, prediction_loss_only, ignore_keys=ignore_keys)
+        if not evaluation.coefficients and _labelled(self, inputs):
+            evaluation.coefficients = self._coefficients(_first_rows(inputs, 1), training=False)
+        with self._recording() as recorded:
+            result = step(model, inputs, prediction_loss_only, ignore_keys=ignore_keys)
+        real = self._real_rows(inputs)
+        if real is not None and recorded[0].calls:
+            inputs = _first_rows(inputs, max(real, 1))
+            # the predictions are those of all rows, whose repeated ones gather_for_metrics drops
+            with self._recording(counts=real > 0) as recorded:
+                step(model, inputs, True, ignore_keys=ignore_keys)  # noqa: FBT003
+        calls, router = recorded
+        if calls.calls:
+            labels = inputs.get("labels")
+            width = labels[0].numel() if isinstance(labels, Tensor) else 1
+            evaluation.add(calls.calls, router.sums if router else (), _rows(inputs), width)
+        return result
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate, exactly; as Trainer.evaluation_loop."""
+        exact = self.exactness
+        outer, exact.evaluation = exact.evaluation, Evaluation()
+        try:
+            output = super().evaluation_loop(*args, **kwargs)  # type: ignore[misc]
+            if exact.evaluation.meters or f"{_prefix(kwargs)}_loss" in output.metrics:
+                output.metrics.update(exact.evaluation.result(_prefix(kwargs)))
+        finally:
+            exact.evaluation = outer
+        return output
+
+    @contextmanager
+    def _recording(
+        self,
+        saw: Callable[[LossCall], None] | None = None,
+        *,
+        counts: bool = True,
+        leaves: bool = False,
+    ) -> Iterator[tuple[LossCalls, Router | None]]:
+        """Record the losses that the model, the smoother or a function of the user's calls."""
+        with LossCalls(saw, counts=counts, leaves=leaves) as calls:
+            if (smoother := self.label_smoother) is not None:
+                calls.replace(self, "label_smoother", _Smoother(smoother))
+            if (function := self.compute_loss_func) is not None:
+                calls.replace(self, "compute_loss_func", _taking(function, calls))
+            module = sys.modules[_head(self.model).__module__]
+            original = getattr(module, _ROUTER, None)
+            stand_in = None
+            if original is not None and tuple(signature(original).parameters) == _ROUTER_TAKES:
+                compared = original if leaves else None
+                stand_in = Router(calls, self.exactness.load, compared)
+                calls.replace(module, _ROUTER, stand_in)
+            yield calls, stand_in
+
+    def _look(self, batch: Any) -> None:
+        """Find out what the loss is made of, and refuse one that cannot be split."""
+        exact = self.exactness
+        whole = self._coefficients(batch, training=True)
+        row = self._coefficients(_first_rows(batch, 1), training=True)
+        if len(whole) != len(row) or any(
+            abs(a - b) > 1e-4 * abs(a) for a, b in zip(whole, row, strict=True)
+        ):
+            raise CriterionError(
+                f"{_head(self.model).__name__} multiplies what torch's losses return by {whole} on "
+                f"one batch and by {row} on its first row; expected the same on every batch."
+            )
+        exact.coefficients = whole
+
+    def _coefficients(self, batch: Any, *, training: bool) -> list[float]:
+        model = self.model
+        was = model.training
+        model.train(training)
+        try:
+            with leaving_no_trace(model), torch.enable_grad():
+                with self._recording(leaves=True) as (recorded, _):
+                    loss = self._loss(batch)
+                    calls = recorded.calls
+                found = coefficients_of(loss, calls, _head(model).__name__)
+        finally:
+            model.train(was)
+        weights = [float(call.mean.weight.sum()) for call, c in zip(calls, found, strict=True) if c]
+        if training:
+            (most,) = largest([weights[0]])
+            self.exactness.provisional = float(power_of_two_above(most))
+        return found
+
+    def _loss(self, batch: Any) -> Tensor:
+        inputs = self._prepare_inputs(dict(batch))
+        with self.compute_loss_context_manager():
+            loss: Tensor = self.compute_loss(self.model, inputs)
+        return loss
+
+    def _begun(self, parts: Sequence[tuple[Any, bool]]) -> OpenWindow:
+        """Return the window over these micro-batches, with the weights that must be known."""
+        exact = self.exactness
+        coefficients = exact.coefficients or ()
+        exact.load = None
+        alone = len(parts) == 1 and world_size() == 1 and parts[0][1]
+        weights = None
+        if sum(map(bool, coefficients)) > 1 and not alone:
+            weights = self._counted(parts)
+        return OpenWindow(coefficients, exact.provisional, weights, alone)
+
+    def _counted(self, parts: Sequence[tuple[Any, bool]]) -> list[float]:
+        """Return each call's weight over the window of all ranks, by a pass without gradient."""
+        exact = self.exactness
+        self.model.train()
+        found: list[Tensor] = []
+        with torch.no_grad(), leaving_no_trace(self.model):
+            for part, counts in parts:
+                with self._recording(counts=counts) as (recorded, router):
+                    self._loss(part)
+                weights = [call.sums()[1:] for call in recorded.calls]
+                loads = [sums * counts for sums in router.sums] if router else []
+                found.append(torch.cat([*weights, *loads]))
+        window = torch.stack(found).sum(0)
+        if in_a_group():
+            window = window.to(device_of())
+            distributed.all_reduce(window)
+        calls = len(exact.coefficients or ())
+        if len(window) > calls:
+            routed = window[calls:]
+            exact.load = routed[: len(routed) // 2] / routed[-1]
+        counted: list[float] = window[:calls].tolist()
+        return counted
+
+    def _recut(self, parts: Sequence[tuple[Any, bool]]) -> list[tuple[Any, bool]]:
+        exact = self.exactness
+        real = [part for part, counts in parts if counts]
+        if not real:
+            return list(parts[-1:])
+        cut = recut(real, tokens=exact.tokens, lengths=exact.lengths)
+        return [(part, True) for part in cut]
+
+    def _real_rows(self, batch: Any) -> int | None:
+        """Return how many rows of a batch repeat no others, or None where none is repeated.
+
+        accelerate fills up the last batches of an epoch with its first samples, in the order of
+        ranks.
+        """
+        state = self.accelerator.gradient_state
+        world = world_size()
+        if world == 1 or not state.end_of_dataloader or state.remainder <= 0:
+            return None
+        size = _rows(batch)
+        return max(0, min(size, int(state.remainder) - rank() * size))
+
+
+class _Smoother:
+    """transformers' label smoother by torch's cross-entropy, which is the same mean."""
+
+    def __init__(self, smoother: Any) -> None:
+        self.epsilon, self.ignore_index = smoother.epsilon, smoother.ignore_index
+
+    def __call__(self, outputs: Any, labels: Tensor, shift_labels: Any = None, **_: Any) -> Tensor:
+        logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
+        if shift_labels:
+            logits, labels = logits[..., :-1, :], labels[..., 1:]
+        return torch.nn.functional.cross_entropy(
+            logits.flatten(0, -2),
+            labels.flatten(),
+            ignore_index=self.ignore_index,
+            label_smoothing=self.epsilon,
+        )
+
+
+def _taking(function: Callable[..., Any], calls: LossCalls) -> Callable[..., Any]:
+    """Return the user's loss function, which may also return a Mean, or several by name."""
+
+    def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+        value = function(outputs, labels, num_items_in_batch=num_items_in_batch)
+        if isinstance(value, Mean):
+            return calls.take("loss", value)
+        if isinstance(value, Mapping):
+            return sum(calls.take(name, mean) for name, mean in value.items())
+        return value
+
+    return loss
+
+
+def refuse_unsupported(trainer: Any) -> None:
+    """Refuse a Trainer that an exact step or evaluation cannot be made of, in one line.
+
+    Raises:
+        SettingError: if its settings or its overrides do not allow it.
+    """
+    args = trainer.args
+    names = ("DataParallel", "deepspeed", "torch_compile", "use_liger_kernel")
+    states = (args.n_gpu > 1, args.deepspeed, args.torch_compile, args.use_liger_kernel)
+    refused = [name for name, state in zip(names, states, strict=True) if state]
+    optimizer = str(getattr(args.optim, "value", args.optim))
+    if "layerwise" in optimizer or "lomo" in optimizer:
+        refused.append(f"optim={optimizer}, which steps within the backward pass")
+    if trainer.tokens is not None and trainer.is_fsdp_enabled:
+        refused.append("tokens= under FSDP, where every rank needs as many micro-batches")
+    sizes = {n: getattr(trainer, f"get_{n}_size", int)() for n in ("tp", "cp", "sp")}
+    refused += [f"{name}_size={size}" for name, size in sizes.items() if size > 1]
+    if refused:
+        raise SettingError(
+            f"{type(trainer).__name__} has {', '.join(refused)}; expected one process a device "
+            "whose losses are torch's own. Switch it off, or leave exactly() out."
+        )
+    for kind in getmro(type(trainer)):
+        if kind.__module__.partition(".")[0] in {"transformers", "batchproof"}:
+            continue
+        for name in _WRAPPED:
+            code = getattr(vars(kind).get(name), "__code__", None)
+            if code is not None and not {"super", name} <= {*code.co_names}:
+                raise SettingError(
+                    f"{kind.__name__} overrides {name} without calling super().{name}, which an "
+                    "exact step needs. Call it, or override compute_loss instead."
+                )
+
+
+def _head(model: Any) -> type:
+    inner = model
+    while not hasattr(sys.modules[type(inner).__module__], _ROUTER):
+        further = getattr(inner, "module", None) or getattr(inner, "base_model", None)
+        further = further if further is not inner else getattr(inner, "model", None)
+        if further is None or further is inner:
+            return type(model)
+        inner = further
+    return type(inner)
+
+
+def _labelled(trainer: Any, inputs: Any) -> bool:
+    return all(inputs.get(name) is not None for name in trainer.label_names)
+
+
+def _prefix(named: Mapping[str, Any]) -> str:
+    return str(named.get("metric_key_prefix", "eval"))
+
+
+def _rows(batch: Any) -> int:
+    """Return the number of samples of a batch: the length of its tensors' first dimension."""
+    return next(len(value) for value in batch.values() if isinstance(value, Tensor) and value.ndim)
+
+
+def _first_rows(batch: Any, rows: int) -> dict[str, Any]:
+    """Return the first rows of a batch."""
+    size = _rows(batch)
+    return {
+        name: value[:rows]
+        if isinstance(value, Tensor) and value.ndim and len(value) == size
+        else value
+        for name, value in batch.items()
+    }
+
+
+def _by_sample(mean: Mean, rows: int, width: int) -> Mean:
+    """Return pairs, one a sample, of those of a loss over all positions of all samples.
+
+    Where a loss was called over positions that were picked out, they are pooled.
+    """
+    count = len(mean.total)
+    if count == rows:
+        return mean
+    if count not in {rows * width, rows * (width - 1)}:
+        return mean.pool()
+    total, weight = mean.total.view(rows, -1).sum(1), mean.weight.view(rows, -1).sum(1)
+    return Mean(total, weight, mean.unit)

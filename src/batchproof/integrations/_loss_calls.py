@@ -1,0 +1,307 @@
+"""The losses that a framework's code calls, recorded as pairs, and the window they add up to.
+
+A trainer, a head or a user's own function computes its loss with torch's functions, as a mean over
+each micro-batch. While `LossCalls` is active every such call returns its mean v = X / W as before;
+what the mean was divided by is recorded beside it, and the gradient that arrives at it is
+multiplied by W / D, so that micro-batches add up whatever their sizes:
+
+    wanted       sum_k c_k grad( sum_rm X_krm ) / W_k       W_k = sum_rm W_krm
+    a call       v_km = X_km / W_km receives c_k, and hands on c_k W_km / D_k to X_km / W_km
+    ranks        give 1/world times their sum: their wrapper averages
+    so           D_k = W_k where the weights are known beforehand, and world is applied at the end;
+                 else D_k = P r_k, and world P / W_1 is applied at the end
+
+P keeps float16 in range. r_k = W_k / W_1 must then be one number for the whole window.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, wraps
+from inspect import Signature, signature
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+from torch.nn import functional as F  # noqa: N812
+
+from batchproof._errors import CriterionError, MissingCountError, NonFiniteError
+from batchproof.mean import Mean, exact_dtype
+from batchproof.mean._exact_specs import BY_FUNCTION, Spec
+from batchproof.mean._reduce import reduce_counted
+from batchproof.ranks import device_of, in_a_group, world_size
+from batchproof.step._gradients import gradients, scale
+
+
+@dataclass(frozen=True, slots=True)
+class LossCall:
+    """One call of a loss.
+
+    Attributes:
+        name: of the function.
+        value: what the call returned, with its graph: the mean over the micro-batch.
+        mean: its pairs, one a row of the loss's input, without graph.
+    """
+
+    name: str
+    value: Tensor
+    mean: Mean
+
+    def sums(self) -> Tensor:
+        """Return total and weight of the whole call, shape (2,)."""
+        mean = self.mean.pool()
+        return torch.stack([mean.total, mean.weight]).to(exact_dtype(self.value.device))
+
+    def divide_gradient(self, divisor: Tensor | float) -> None:
+        """Let the gradient that arrives at the mean be divided by this, not by the weight."""
+        if self.value.requires_grad:
+            factor = self.mean.weight.sum() / divisor
+            self.value.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: gradient * factor.to(gradient.dtype)
+            )
+
+
+class LossCalls:
+    """Records the means that torch's losses return while it is active, in this process.
+
+    Args:
+        saw: called with each call as it is recorded.
+        counts: False for a micro-batch that repeats samples, whose pairs are (0, 0).
+        leaves: return means that start a graph of their own, for coefficients_of.
+
+    Attributes:
+        calls: those recorded, in their order.
+    """
+
+    def __init__(
+        self,
+        saw: Callable[[LossCall], None] | None = None,
+        *,
+        counts: bool = True,
+        leaves: bool = False,
+    ) -> None:
+        self.calls: list[LossCall] = []
+        self._saw = saw
+        self._counts, self._leaves = counts, leaves
+        self._undo: list[tuple[Any, str, Any]] = []
+
+    def __enter__(self) -> "LossCalls":  # noqa: PYI034
+        for function, spec in BY_FUNCTION.items():
+            self.replace(F, function.__name__, self._recorded(function, spec))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for owner, name, original in reversed(self._undo):
+            setattr(owner, name, original)
+        self._undo = []
+
+    def replace(self, owner: Any, name: str, stand_in: Any) -> None:
+        """Put something in place of an attribute until the recording ends."""
+        self._undo.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, stand_in)
+
+    def take(self, name: str, mean: Mean) -> Tensor:
+        """Record pairs that carry their graph, and return their mean; 0 of no weight."""
+        if not self._counts:
+            mean = Mean(mean.total * 0, torch.zeros_like(mean.weight), mean.unit)
+        weight = mean.weight.sum()
+        value = mean.total.sum() / torch.where(weight == 0, 1, weight)
+        if self._leaves:
+            value = value.detach().requires_grad_()
+        call = LossCall(name, value, mean.detach())
+        self.calls.append(call)
+        if self._saw is not None:
+            self._saw(call)
+        # a head that adds a term in place leaves the call's own value as it is
+        return value.clone()
+
+    def _recorded(self, function: Callable[..., Any], spec: Spec) -> Callable[..., Any]:
+        names = _signature_of(function)
+
+        @wraps(function)
+        def call(*values: Any, **named: Any) -> Any:
+            # a checkpointed layer runs its forward again within a backward pass
+            if torch._C._current_graph_task_id() != -1:  # noqa: SLF001
+                return function(*values, **named)
+            bound = names.bind(*values, **named)
+            bound.apply_defaults()
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self._leaves):
+                mean = _pairs(function, spec, bound.arguments)
+            if mean is None:
+                return function(*values, **named)
+            return self.take(function.__name__, mean)
+
+        return call
+
+
+@cache
+def _signature_of(function: Callable[..., Any]) -> Signature:
+    return signature(function)
+
+
+def _pairs(function: Callable[..., Any], spec: Spec, arguments: Mapping[str, Any]) -> Mean | None:
+    """Return the pairs of a call, one a row; None where it returns no mean that is known."""
+    weighted = "weight" not in spec.options and arguments.get("weight") is not None
+    legacy = arguments.get("size_average") is not None or arguments.get("reduce") is not None
+    unit = spec.units.get(arguments["reduction"])
+    if unit is None or weighted or legacy or spec.prepare is not None:
+        return None
+    settings = {"size_average", "reduce", "reduction", "weight", *spec.options}
+    inputs = [value for name, value in arguments.items() if name not in settings]
+    options = {name: arguments[name] for name in spec.options}
+    losses = spec.losses(function, inputs, options)
+    counts = spec.counts(inputs, options)
+    if losses.ndim == 0:
+        losses, counts = losses[None], None if counts is None else counts[None]
+    return reduce_counted(losses, counts, unit=unit)
+
+
+def coefficients_of(loss: Tensor, calls: Sequence[LossCall], who: str) -> list[float]:
+    """Return the coefficient c_k of every call in a loss, loss = sum_k c_k v_k.
+
+    Args:
+        loss: with its graph, which stays.
+        calls: recorded while it was computed, their gradients not divided yet.
+        who: what computed it.
+
+    Raises:
+        CriterionError: if the loss is something else than such a sum.
+    """
+    graded = [call for call in calls if call.value.requires_grad]
+    arrived = (
+        torch.autograd.grad(
+            loss, [call.value for call in graded], retain_graph=True, allow_unused=True
+        )
+        if graded and loss.requires_grad
+        else ()
+    )
+    by_call = {id(c): float(g) for c, g in zip(graded, arrived, strict=False) if g is not None}
+    coefficients = [by_call.get(id(call), 0.0) for call in calls]
+    parts = [c * call.value.item() for c, call in zip(coefficients, calls, strict=True) if c]
+    rounding = 16 * torch.finfo(loss.dtype).eps * max(map(abs, [loss.item(), *parts]))
+    if not parts or abs(loss.item() - math.fsum(parts)) > rounding:
+        sum_of = [f"{c:g} * {call.name}" for c, call in zip(coefficients, calls, strict=True) if c]
+        raise CriterionError(
+            f"the loss of {who} is {loss.item():.6g}, and what torch's losses returned makes "
+            f"{math.fsum(parts):.6g} of it ({' + '.join(sum_of) or 'none was called'}); expected "
+            "a sum of their means. Call them as torch.nn.functional.NAME or torch.nn.NAMELoss "
+            'with reduction="mean", or return a batchproof.Mean.'
+        )
+    return coefficients
+
+
+@dataclass(slots=True)
+class OpenWindow:
+    """The pairs of one optimiser step so far, on this rank.
+
+    Attributes:
+        coefficients: c_k of every call of a micro-batch; 0 for one that does not enter the loss.
+        provisional: P.
+        weights: W_k over all ranks, where they are known beforehand.
+        alone: whether the window is one micro-batch of one rank, whose mean is right as it is.
+        further: what a framework divides the gradient by besides, such as the number of
+            micro-batches that it was set to accumulate.
+    """
+
+    coefficients: Sequence[float]
+    provisional: float = 1.0
+    weights: Sequence[Tensor | float] | None = None
+    alone: bool = False
+    further: float = 1.0
+    _sums: list[Tensor] = field(default_factory=list)
+    _open: list[LossCall] = field(default_factory=list)
+    _ratios: list[Tensor] = field(default_factory=list)
+
+    def add(self, call: LossCall) -> None:
+        """Add the next call of the micro-batch, before its backward pass."""
+        index = len(self._open)
+        self._open.append(call)
+        if index >= len(self.coefficients):
+            raise CriterionError(_other_calls(index + 1, len(self.coefficients)))
+        if not self.alone and self.coefficients[index]:
+            call.divide_gradient(self._divisor(index, call))
+        if len(self._open) == len(self.coefficients):
+            self._sums.append(torch.stack([call.sums() for call in self._open]))
+            self._open.clear()
+
+    def _divisor(self, index: int, call: LossCall) -> Tensor | float:
+        if self.weights is not None:
+            return _nonzero(torch.as_tensor(self.weights[index]))
+        lead = self._lead()
+        if index == lead:
+            return self.provisional
+        leading = self._sums[0][lead, 1] if self._sums else self._open[lead].mean.weight.sum()
+        weight = self._sums[0][index, 1] if self._sums else call.mean.weight.sum()
+        return self.provisional * _nonzero(weight) / _nonzero(leading)
+
+    def _lead(self) -> int:
+        return next(k for k, c in enumerate(self.coefficients) if c)
+
+    def close(self, parameters: Iterable[Tensor]) -> float:
+        """Make the gradients those of the mean over the window, and return that mean.
+
+        A window without weight leaves no gradient, so that the optimiser does nothing.
+
+        Raises:
+            NonFiniteError: if the mean is NaN or infinite; before the gradients are used.
+            MissingCountError: if several losses have weights that are not in one ratio.
+            CriterionError: if a micro-batch called fewer losses than the first.
+        """
+        if self._open or not self._sums:
+            raise CriterionError(_other_calls(len(self._open), len(self.coefficients)))
+        sums = torch.stack(self._sums)
+        entering = [k for k, c in enumerate(self.coefficients) if c]
+        if self.weights is None and not self.alone and len(entering) > 1:
+            _expect_one_ratio(sums[:, entering, 1])
+        window = sums.sum(0)
+        if in_a_group():
+            window = window.to(device_of())
+            distributed.all_reduce(window)
+        totals, weights = window.T.tolist()
+        value = math.fsum(self.coefficients[k] * totals[k] / (weights[k] or 1) for k in entering)
+        if not math.isfinite(value):
+            raise NonFiniteError(
+                f"the loss of this step is {value}, so no step was taken. Look for NaN in the "
+                "data, or a learning rate that is too large."
+            )
+        self._divide([p for p in parameters if p.requires_grad], weights[entering[0]])
+        return value
+
+    def _divide(self, parameters: list[Tensor], weight: float) -> None:
+        if not weight:
+            for parameter in parameters:
+                parameter.grad = None
+            return
+        factor = self.further
+        if not self.alone:
+            known = self.weights is not None
+            factor *= world_size() * (1.0 if known else self.provisional / weight)
+        if factor != 1.0:
+            scale(gradients(parameters), factor)
+
+
+def _nonzero(weight: Tensor) -> Tensor:
+    return torch.where(weight == 0, 1, weight)
+
+
+def _expect_one_ratio(weights: Tensor) -> None:
+    """Refuse weights (micro-batches, calls) that are not multiples of one another.
+
+    Raises:
+        MissingCountError: if they are not.
+    """
+    first = weights[0]
+    apart = weights * first[0] - weights[:, :1] * first
+    if bool((apart.abs() > 1e-6 * weights.amax() ** 2).any()):
+        raise MissingCountError(
+            f"the loss has {weights.shape[1]} terms, whose weights are {weights.long().tolist()}, "
+            "one row a micro-batch, so no one number divides their gradients; expected weights in "
+            "one ratio. Take one micro-batch a step, or batchproof.Step(count=...)."
+        )
+
+
+def _other_calls(count: int, before: int) -> str:
+    return (
+        f"a micro-batch called {count} losses of torch and the first one {before}; expected the "
+        "same losses in every micro-batch."
+    )
