@@ -6,7 +6,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchproof.check._laws._laws import EXACT, WITHIN, Rule, design, ratio, recover_weights, scales
+from batchproof.check._laws._laws import design, ratio, recover_weights
+from batchproof.check._laws._rules import (
+    EXACT,
+    FIRST,
+    LAST,
+    MEAN,
+    ONE,
+    SUM,
+    WEIGHT,
+    Rule,
+    rules,
+    scales,
+)
 from batchproof.check._measure._cuts import cut_of, even_sizes, ragged_sizes, split
 
 weights = st.lists(st.integers(1, 9), min_size=3, max_size=7)
@@ -37,8 +49,8 @@ def test_the_exact_rule_gives_one_row_for_every_cut(values, seed):
 
 def test_every_rule_is_the_same_where_nothing_is_cut():
     whole = cut_of("whole", [range(5)])
-    for within in WITHIN:
-        assert scales(Rule(within, "pooled"), whole, lambda piece: 3.0) == [1.0]
+    for rule in rules():
+        assert scales(rule, whole, lambda piece: 3.0) == [1.0]
 
 
 def test_rules_say_what_their_names_say():
@@ -47,12 +59,18 @@ def test_rules_say_what_their_names_say():
     def weigh(piece):
         return float(len(piece.samples))
 
-    said = {within: scales(Rule(within, "pooled"), cut, weigh) for within in WITHIN}
-    assert said["exact"] == [0.25, 0.75]
-    assert said["mean"] == [0.5, 0.5]
-    assert said["sum"] == [1.0, 1.0]
-    assert said["last"] == [0.0, 1.0]
-    assert said["first/k"] == [0.5, 0.0]
+    def said(rule):
+        return scales(rule, cut, weigh)
+
+    assert said(EXACT) == [0.25, 0.75]
+    assert said(MEAN) == [0.5, 0.5]
+    assert said(SUM) == [1.0, 1.0]
+    assert said(LAST) == [0.0, 1.0]
+    assert said(FIRST) == [1.0, 0.0]
+    assert said(Rule(ONE, "all", "first")) == [0.5, 0.0]
+    assert said(Rule(WEIGHT, "all", "last")) == [0.0, 0.75]
+    assert said(Rule(again=True)) == [0.125, 0.375]
+    assert said(Rule(WEIGHT, "all", "full")) == [0.0, 0.75]
 
 
 def test_ranks_are_averaged_summed_or_pooled():
@@ -61,11 +79,11 @@ def test_ranks_are_averaged_summed_or_pooled():
     def weigh(piece):
         return float(len(piece.samples))
 
-    assert scales(Rule("exact", "mean"), cut, weigh) == [0.5, 0.5]
-    assert scales(Rule("exact", "sum"), cut, weigh) == [1.0, 1.0]
-    assert scales(Rule("exact", "pooled", "/R"), cut, weigh) == [0.125, 0.375]
-    assert scales(Rule("exact", "pooled", "*R"), cut, weigh) == [0.5, 1.5]
-    assert scales(Rule("mean", "own"), cut, weigh) == [1.0, 0.0]
+    assert scales(EXACT.over("mean"), cut, weigh) == [0.5, 0.5]
+    assert scales(EXACT.over("sum"), cut, weigh) == [1.0, 1.0]
+    assert scales(EXACT.over("pooled", "/R"), cut, weigh) == [0.125, 0.375]
+    assert scales(EXACT.over("pooled", "*R"), cut, weigh) == [0.5, 1.5]
+    assert scales(MEAN.over("own"), cut, weigh) == [1.0, 0.0]
 
 
 @given(st.integers(2, 30), st.integers(0, 100))

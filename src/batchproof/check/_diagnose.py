@@ -70,6 +70,8 @@ def diagnose(
 def _cause(evidence: Evidence) -> list[Diagnosis]:
     if not evidence.off:
         return []
+    if evidence.laws.doubtful:
+        return []
     # samples that are repeated over ranks say nothing of what is wrong on one process
     again = repeats(evidence)
     chain = (windows,) if again else CAUSES

@@ -4,8 +4,11 @@ First what differs without any cut (draws, state that outlives a call), so that 
 named. Then every cut, as the step is, and again with batch statistics and clipping held still.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+
+import torch
 
 from batchproof._errors import ProbeError
 from batchproof.check._findings._evidence import Evidence, Norms
@@ -16,9 +19,13 @@ from batchproof.check._measure._clipping import Clipping, measure_clipping
 from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import Cut, Facts
 from batchproof.check._measure._poisoned import measure_poisoned
+from batchproof.check._measure._rounding import measure_rounding
 from batchproof.check._measure._runner import Runner
-from batchproof.check._measure._steadiness import measure_steadiness
+from batchproof.check._measure._steadiness import Steadiness, measure_steadiness
 from batchproof.check._report._results import CutResult
+
+# errors up to which all that cuts change may be the noise of arithmetic
+_LITTLE = 0.05
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ def settle(runner: Runner, facts: Facts, cuts: Sequence[Cut]) -> Evidence:
     runner.record.compared = {cut.name: cut.reference for cut in cuts}
     steadiness = measure_steadiness(runner)
     plain = held = _try(_Run(runner.holding(steadiness.controls), facts, {}), cuts)
+    steadiness = _with_rounding(plain, cuts, steadiness)
     norms, clipping = None, Clipping(steadiness.controls)
     if not steadiness.erratic:
         if held.runner.record.trace.norms:
@@ -84,6 +92,18 @@ def settle(runner: Runner, facts: Facts, cuts: Sequence[Cut]) -> Evidence:
         Laws(held.runner, held.facts, ran),
         measure_poisoned(held.runner) if evaluation else None,
     )
+
+
+def _with_rounding(run: _Run, cuts: Sequence[Cut], steadiness: Steadiness) -> Steadiness:
+    """Measure the noise of arithmetic where it may be all that cuts differ by, or hide why."""
+    errors = [_error(run.runner, cut)[0] for cut in run.cuts(cuts)]
+    worst = max((error for error in errors if math.isfinite(error)), default=0.0)
+    narrow = run.runner.record.trace.narrowest != torch.float64
+    if steadiness.erratic or worst <= run.runner.tolerance or (worst > _LITTLE and not narrow):
+        return steadiness
+    run.runner.record.rounding = noise = measure_rounding(run.runner)
+    note = f"rounds to fewer digits than its type has: errors below {noise:.0e} are not seen"
+    return replace(steadiness, notes=(*steadiness.notes, note)) if noise else steadiness
 
 
 def _try(run: _Run, cuts: Iterable[Cut]) -> _Run:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from batchproof._errors import ProbeError
 from batchproof._trees import leaves
 from batchproof.check._findings._evidence import Evidence
-from batchproof.check._findings._windows import RULE, mistakes_of, words
+from batchproof.check._findings._windows import mistakes_of, words
 from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._measure._run import make_batch
 from batchproof.check._measure._runner import Runner
@@ -47,7 +47,7 @@ def coupling(evidence: Evidence) -> list[Diagnosis]:
     if search.plain is not None:
         return []
     shrunk = laws.over(search.divided, laws.single) if search.divided is not None else None
-    if shrunk is not None and shrunk.rule.within == "exact":
+    if shrunk is not None and shrunk.rule.pools:
         return mistakes_of(shrunk, evidence)
     if not _comparable(evidence):
         return []
@@ -59,7 +59,7 @@ def coupling(evidence: Evidence) -> list[Diagnosis]:
     text = (
         f"The {what} of a {part} is no one mean over its samples: each sample's share depends on "
         f"the others in the {part}, and the whole is "
-        f"{RULE[law.rule.within].replace('micro-batch', part)}."
+        f"{str(law.rule).replace('micro-batch', part)}."
     )
     return [diagnosis("coupled-samples", text, law.residual, evaluation=evidence.evaluation)]
 

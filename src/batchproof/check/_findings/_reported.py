@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._terms import follows_terms
 from batchproof.check._findings._units import unit_of_gradient
-from batchproof.check._findings._windows import RULE
+from batchproof.check._laws._rules import PADDED
 from batchproof.check._laws._search import Law, Search
 from batchproof.check._laws._two_terms import follows
 from batchproof.check._laws._units import unit_of
@@ -83,7 +83,7 @@ def _law(search: Search, cuts: Sequence[Cut]) -> Law | None:
     shrunk = search.divided if search.plain is None else None
     for micro in (search.plain, search.padding, shrunk, search.as_measured()):
         law = search.law(micro, cuts) if micro is not None else None
-        if law is not None:
+        if law is not None or search.doubtful:
             return law
     return None
 
@@ -95,17 +95,17 @@ def _cause(law: Law, *, gradient: bool) -> Diagnosis:
         law: of the reported loss.
         gradient: whether the gradient itself is right.
     """
-    within, micro = law.rule.within, law.micro
-    text = f"The reported loss is {RULE[within]}"
+    micro = law.micro
+    text = f"The reported loss is {law.rule}"
     if micro.kind == "divided":
         text = "The reported loss is the sum of the micro-batches' means over the number of samples"
     if law.rule.across == "part":
         text = "Each rank reports its part of the loss, and parts are not added over ranks"
     elif law.rule.across == "own":
         text += ", and each rank reports its own"
-    elif law.rule.across in {"mean", "sum"} and within == "exact":
+    elif law.rule.across in {"mean", "sum"} and law.rule.pools:
         text = f"The reported loss is the {law.rule.across} of the ranks' losses"
-    if "padded" in micro.label or micro.kind == "rows":
+    if micro.kind == "rows" and law.rule.part.label != PADDED:
         text += ", padding counted"
     right = "; the gradient is right" if gradient else ""
     return diagnosis("reported-loss", f"{text}, not the mean over all{right}.", law.residual)

@@ -3,8 +3,9 @@
 from torch import Tensor
 
 from batchproof.check._findings._evidence import Evidence
-from batchproof.check._findings._windows import RULE, window_of
-from batchproof.check._laws._laws import Micro, Rule
+from batchproof.check._findings._windows import window_of
+from batchproof.check._laws._laws import Micro
+from batchproof.check._laws._rules import SUM, Rule
 from batchproof.check._laws._search import Search
 from batchproof.check._laws._two_terms import Split
 from batchproof.check._laws._units import phrase_of, unit_of
@@ -44,7 +45,7 @@ def _alike(search: Search, split: Split, window: int | None) -> list[tuple[str, 
     mistakes = []
     for name in sorted({name for name, _ in wrong}):
         over = "; ".join(_over(search, micro) for other, micro in wrong if other == name)
-        text = f"A term of the objective ({over}) is {RULE[rule.within]}, and not pooled first."
+        text = f"A term of the objective ({over}) is {rule}, and not pooled first."
         mistakes.append((name, text))
     return mistakes
 
@@ -55,7 +56,7 @@ def _apart(search: Search, split: Split) -> tuple[str, str]:
     first = search.quantity.singles[: len(second)] - second
     clauses = []
     for (rule, micro), share in ((split.first, first), (split.second, second)):
-        how = RULE[rule.within] if rule.within != "exact" else "right"
+        how = "right" if rule.pools else str(rule)
         over = f" ({_over(search, micro)})" if micro.label else ""
         clauses.append(f"the term{_where(search, share, first, second)}{over} is {how}")
     text = f"The objective has two terms that are scaled differently: {clauses[0]}, {clauses[1]}."
@@ -90,9 +91,9 @@ def _over(search: Search, micro: Micro) -> str:
 
 def _named(search: Search, rule: Rule, micro: Micro, window: int | None) -> str:
     """Name what a rule does to a term."""
-    if rule.within == "sum":
+    if rule == SUM:
         return "fixed-window-size" if window is not None and window > 1 else "not-divided"
-    if rule.within in {"last", "first"}:
+    if rule.enters != "all":
         return "one-micro-batch-only"
     weighted = micro.kind == "ratio" and unit_of(search, micro, None)[0] == "weighted"
     return "weight-per-micro-batch" if weighted else "mean-of-micro-batch-means"

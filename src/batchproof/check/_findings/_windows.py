@@ -2,25 +2,10 @@
 
 from batchproof._errors import ProbeError
 from batchproof.check._findings._evidence import Evidence
-from batchproof.check._laws._laws import Rule
+from batchproof.check._laws._rules import BY_SAMPLES, ONE, PADDED, SUM, WEIGHT, Rule
 from batchproof.check._laws._search import Law
 from batchproof.check._measure._runner import Runner
 from batchproof.check._report._results import Diagnosis, diagnosis
-
-RULE = {
-    "exact": "divided by the weight of all micro-batches",
-    "mean": "averaged over micro-batches",
-    "samples": "averaged over micro-batches by their numbers of samples",
-    "sum": "summed over micro-batches",
-    "last": "taken from the last micro-batch alone",
-    "first": "taken from the first micro-batch alone",
-    "last/k": "taken from the last micro-batch alone, and divided by their number",
-    "first/k": "taken from the first micro-batch alone, and divided by their number",
-    "exact/k": "divided by the weight of all micro-batches, and once more by their number",
-    "mean/k": "averaged over micro-batches, and divided once more by their number",
-    "full": "taken from the micro-batches that are as large as the largest",
-    "mean of full": "averaged over the micro-batches that are as large as the largest",
-}
 
 
 def windows(evidence: Evidence) -> list[Diagnosis]:
@@ -40,7 +25,7 @@ def mistakes_of(law: Law, evidence: Evidence) -> list[Diagnosis]:
     """
     what, part = words(evidence)
     mistakes = []
-    if law.micro.kind == "rows" or "padded" in law.micro.label:
+    if law.of_padding:
         text = (
             f"The {what} of a sample changes with the padding beside it: padding enters the "
             "denominator, the loss or the model."
@@ -54,7 +39,7 @@ def mistakes_of(law: Law, evidence: Evidence) -> list[Diagnosis]:
         mistakes.append(("mean-of-micro-batch-means", text))
     else:
         unit, window = evidence.laws.unit[0], None
-        if law.rule.within == "sum":
+        if law.rule.within == SUM:
             window = window_of(evidence)
         mistakes += _of_window(law, unit, what, part, window)
     mistakes += _of_ranks(law.rule, what)
@@ -85,39 +70,48 @@ def _left_over(law: Law, evidence: Evidence) -> list[Diagnosis]:
 def _of_window(
     law: Law, unit: str, what: str, part: str, window: int | None
 ) -> list[tuple[str, str]]:
-    within = law.rule.within
-    if within == "exact" or (within == "samples" and law.micro.kind == "rows"):
+    rule, mistakes = law.rule.within, []
+    if rule.part.label == PADDED or (rule == BY_SAMPLES and law.micro.kind == "rows"):
         return []
-    if within == "sum":
+    if rule == SUM:
         return [_undivided(what, part, window)]
-    if within.endswith("full"):
-        return [_left_out(within, what, part)]
-    if within in {"exact/k", "mean/k"}:
-        means = f"the mean of the {part}es' means" if within == "mean/k" else "the mean over all"
+    if rule.enters == "full":
+        mistakes.append(_left_out(rule, what, part))
+    elif rule.enters != "all":
+        over = f", {_divided_by(rule, part)}" if rule.whole == "all" else ""
+        text = f"Only the {rule.enters} {part} counts{over}; what the others gave is dropped."
+        mistakes.append(("one-micro-batch-only", text))
+    elif rule.part != WEIGHT and not rule.again:
+        mistakes.append(_mean_of_means(law, unit, what, part))
+    if rule.again:
         text = (
-            f"The {what} is {means} divided by the number of {part}es once more: k {part}es make "
-            "it 1/k of what it is."
+            f"The {what} is {str(rule).replace('micro-batch', part)}: k {part}es make it 1/k of "
+            "what it is."
         )
-        return [("divided-twice", text)]
-    if within not in {"mean", "samples"}:
-        which = "last" if within.startswith("last") else "first"
-        over = f", divided by the number of {part}es" if within.endswith("/k") else ""
-        text = f"Only the {which} {part} counts{over}; what the others gave is dropped."
-        return [("one-micro-batch-only", text)]
-    return [_mean_of_means(law, unit, what, part)]
+        mistakes.append(("divided-twice", text))
+    return mistakes
 
 
-def _left_out(within: str, what: str, part: str) -> tuple[str, str]:
-    over = "their mean" if within == "full" else f"the mean of their {part}es' means"
+def _divided_by(rule: Rule, part: str) -> str:
+    of = {"1": "number", "weight": "weight"}.get(rule.part.label, f"number of {rule.part.label}")
+    return f"divided by the {of} of all {part}es"
+
+
+def _left_out(rule: Rule, what: str, part: str) -> tuple[str, str]:
+    over = "their mean" if rule.part != ONE else f"the mean of their {part}es' means"
+    rest = f"the {what} is that of the rest, {over}"
+    if rule.whole == "all":
+        rest = f"the rest is {_divided_by(rule, part)} all the same"
     text = (
-        f"Samples of a {part} that is smaller than the others are left out, as drop_last does: the "
-        f"{what} is that of the rest, {over}."
+        f"Samples of a {part} that is smaller than the others are left out, as drop_last does: "
+        f"{rest}."
     )
     return "samples-left-out", text
 
 
 def _mean_of_means(law: Law, unit: str, what: str, part: str) -> tuple[str, str]:
-    by = " weighted by their numbers of samples" if law.rule.within == "samples" else ""
+    of = law.rule.part
+    by = "" if of == ONE else f" weighted by their numbers of {of.label}"
     name = "mean-of-micro-batch-means"
     if law.micro.kind == "sum":
         text = (
@@ -162,7 +156,7 @@ def _of_ranks(rule: Rule, what: str) -> list[tuple[str, str]]:
         mistakes.append(("world-size-factor", text))
     if rule.factor == "*R" or rule.across == "sum":
         mistakes.append(("world-size-factor", f"The {what} grows with the number of ranks."))
-    if rule.across in {"mean", "sum"} and rule.within not in {"mean", "mean/k", "sum"}:
+    if rule.across in {"mean", "sum"} and (rule.part != ONE or rule.enters != "all"):
         text = (
             f"Ranks are averaged as if each held as much: the {what} is the mean of the ranks' "
             "means."
@@ -196,7 +190,7 @@ def window_size(runner: Runner) -> int | None:
     square = sum(float((g.double() ** 2).sum()) for g in result.gradients.values())
     if square == 0:
         return None
-    small = 1e-4 / square**0.5
+    small = max(1e-4, runner.tolerance**0.5) / square**0.5
     try:
         losses = [
             runner.observe(

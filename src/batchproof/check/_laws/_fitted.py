@@ -14,6 +14,8 @@ from batchproof.check._laws._units import tell_sum_from_mean, unit_of
 from batchproof.check._measure._cuts import Cut, Facts
 from batchproof.check._measure._runner import Runner
 
+# the most that rounding may make where two terms, of which one is free, are told apart
+_WIDEST = 1e-3
 _FUNCTIONS = ((torch.log, "exponential"), (torch.square, "square root"))
 
 
@@ -91,7 +93,14 @@ class Laws:
     @cached_property
     def split(self) -> Split | None:
         """Two laws that share the quantity between them, if no single law does."""
-        return find_split(self.search, self.finite) if self.law is None else None
+        if self.law is not None or self.doubtful or self.runner.tolerance > _WIDEST:
+            return None
+        return find_split(self.search, self.finite)
+
+    @property
+    def doubtful(self) -> bool:
+        """Tell whether rounding hides which of several laws it is."""
+        return self.law is None and self.search.doubtful
 
     @cached_property
     def unit(self) -> tuple[str, str]:

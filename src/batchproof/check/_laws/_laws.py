@@ -9,113 +9,19 @@ A law has two parts. What one micro-batch B gives, from the gradients m_i of its
     rows       m(B) = sum_i w_i r_i(B) / sum_i w_i    r_i(B): sample i alone, padded as in B
     measured   m(B) as it was measured                where samples are coupled
 
-and a rule for what a window of micro-batches makes of them, G = sum_j s_j m(B_j):
-
-    exact      s_j = W_j / W        W_j: weight of micro-batch j, W = sum_j W_j
-    mean       s_j = 1 / k          the mean of k micro-batch means
-    samples    s_j = n_j / n        the same, weighted by numbers of samples
-    sum        s_j = 1              never divided
-    last, first, and over k: one micro-batch only
-    exact/k, mean/k            divided by k once more
-    full, mean of full         exact, or mean, over micro-batches as large as the largest
-
-Over R ranks the wrapper averages, so each rule within a rank meets one across ranks. A law says
-G = C A for a matrix C of cuts by atoms and atoms A (gradients that were measured), with nothing
-left free. README.md in this folder derives it.
+and a rule for what a window of micro-batches makes of them, G = sum_j s_j m(B_j): see _rules.py. A
+law says G = C A for a matrix C of cuts by atoms and atoms A (gradients that were measured), with
+nothing left free. README.md in this folder derives it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from batchproof.check._laws._rules import SUM, Rule, Weigh, over, scales
 from batchproof.check._measure._cuts import Cut, MicroBatch
-
-Weigh = Callable[[MicroBatch], float]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a window makes of its micro-batches.
-
-    Attributes:
-        within: the rule within a rank.
-        across: the rule across ranks: "mean", "sum", "pooled" (by weight), "own" (rank 0's), or
-            "part" (what rank 0 adds to the pooled one).
-        factor: "", "/R" or "*R": the whole divided by or times the number of ranks.
-    """
-
-    within: str
-    across: str = "mean"
-    factor: str = ""
-
-
-WITHIN = (
-    *("exact", "mean", "samples", "sum", "last", "first", "last/k", "first/k"),
-    *("exact/k", "mean/k", "full", "mean of full"),
-)
-EXACT = Rule("exact", "pooled")
-ACROSS = (
-    *(("pooled", ""), ("mean", ""), ("pooled", "/R"), ("pooled", "*R"), ("sum", ""), ("own", "")),
-    *(("samples", ""), ("own", "/R"), ("part", "")),
-)
-
-
-def scales(rule: Rule, cut: Cut, weigh: Weigh) -> list[float]:
-    """Return s_j for every micro-batch of the cut, ranks in order.
-
-    Args:
-        rule: the rule.
-        cut: the cut.
-        weigh: the weight of a micro-batch.
-    """
-    world = len(cut.ranks)
-    total = sum(weigh(piece) for piece in cut.pieces)
-    number = sum(len(piece.samples) for piece in cut.pieces)
-    result = []
-    for rank, pieces in enumerate(cut.ranks):
-        own = sum((weigh(piece) for piece in pieces), 0.0)
-        size = sum(len(piece.samples) for piece in pieces)
-        share = {
-            "mean": 1 / world,
-            "sum": 1.0,
-            "pooled": _over(own, total),
-            "samples": _over(float(size), float(number)),
-            "own": float(rank == 0),
-            "part": _over(own, total) * (rank == 0),
-        }[rule.across]
-        factor = {"": 1.0, "/R": 1 / world, "*R": float(world)}[rule.factor]
-        for place, piece in enumerate(pieces):
-            within = _within(rule.within, place, pieces, piece, weigh)
-            result.append(within * share * factor)
-    return result
-
-
-def _within(
-    rule: str, place: int, pieces: Sequence[MicroBatch], piece: MicroBatch, weigh: Weigh
-) -> float:
-    k = len(pieces)
-    if rule.endswith("full"):
-        most = max(len(other.samples) for other in pieces)
-        full = [other for other in pieces if len(other.samples) == most]
-        rest = "mean" if rule.startswith("mean") else "exact"
-        return _within(rest, place, full, piece, weigh) if piece in full else 0.0
-    if rule in {"exact/k", "mean/k"}:
-        return _within(rule.removesuffix("/k"), place, pieces, piece, weigh) / k
-    if rule == "exact":
-        return _over(weigh(piece), sum(weigh(other) for other in pieces))
-    if rule == "samples":
-        return len(piece.samples) / sum(len(other.samples) for other in pieces)
-    value = {"mean": 1 / k, "sum": 1.0}.get(rule)
-    if value is not None:
-        return value
-    chosen = k - 1 if rule.startswith("last") else 0
-    return float(place == chosen) / (k if rule.endswith("/k") else 1)
-
-
-def _over(part: float, total: float) -> float:
-    return part / total if total else 0.0
 
 
 @dataclass(frozen=True)
@@ -149,7 +55,7 @@ def ratio(weights: Tensor, label: str = "") -> Micro:
 
     def shares(piece: MicroBatch) -> list[tuple[int, float]]:
         total = weigh(piece)
-        return [(i, _over(values[i], total)) for i in piece.samples]
+        return [(i, over(values[i], total)) for i in piece.samples]
 
     return Micro("ratio", shares, weigh, label)
 
@@ -191,9 +97,8 @@ def rule_for(rule: Rule, micro: Micro) -> Rule:
     """Return the rule as the micro-batch law needs it: sums are exact when they are added up."""
     if micro.kind != "sum":
         return rule
-    within = "sum" if rule.within == "exact" else rule.within
     across = "sum" if rule.across == "pooled" else rule.across
-    return Rule(within, across, rule.factor)
+    return replace(SUM if rule.pools else rule, across=across, factor=rule.factor)
 
 
 def parts_of(micro: Micro, rule: Rule, cut: Cut) -> list[float]:

@@ -11,11 +11,7 @@ from torch import Tensor
 from batchproof._errors import ProbeError
 from batchproof._trees import leaves
 from batchproof.check._laws._laws import (
-    ACROSS,
-    EXACT,
-    WITHIN,
     Micro,
-    Rule,
     clamped,
     design,
     divided,
@@ -25,6 +21,8 @@ from batchproof.check._laws._laws import (
     summed,
 )
 from batchproof.check._laws._quantity import Quantity
+from batchproof.check._laws._rules import ACROSS, EXACT, PADDED, Count, Rule, rules
+from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import Cut, MicroBatch
 from batchproof.check._measure._run import make_batch
 from batchproof.check._measure._samples import shape_of
@@ -33,6 +31,12 @@ from batchproof.check._measure._samples import shape_of
 _LIMIT = {torch.float64: 1e-7, torch.float32: 1e-4}
 # the most of what the cuts change that a law may leave unpredicted
 _SHARE = 0.05
+# predictions that are nearer to each other than this are the same
+_SAME = 1e-9
+# of float64, in which laws are never confused
+_EXACT = 1e-9
+# counts that a window may be weighted by
+_MOST_COUNTS = 4
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,12 @@ class Law:
     @property
     def exact(self) -> bool:
         """Tell whether the law does not depend on the cut."""
-        plain = self.micro.kind in {"ratio", "sum"} and "padded" not in self.micro.label
-        return plain and self.rule == EXACT
+        return self.micro.kind in {"ratio", "sum"} and self.rule == EXACT
+
+    @property
+    def of_padding(self) -> bool:
+        """Tell whether padding counts."""
+        return self.micro.kind == "rows" or self.rule.part.label == PADDED
 
 
 @dataclass
@@ -63,11 +71,15 @@ class Search:
     Attributes:
         quantity: what the law is of.
         limit: the relative distance from what was measured that a law may have.
+        noise: the distance that rounding may make between laws; 0 in float64, where it is none.
         atoms: measured so far, by what they are of.
+        doubtful: whether several laws were as near as rounding allows.
     """
 
     quantity: Quantity
     limit: float
+    noise: float = 0.0
+    doubtful: bool = False
     atoms: dict[object, Tensor] = field(default_factory=dict)
     _sizes: dict[MicroBatch, float] = field(default_factory=dict)
 
@@ -171,8 +183,15 @@ class Search:
             except ProbeError:
                 return None
             if misfit(matrix @ self.table(micro), measured) <= self.limit:
-                return micro
+                self.doubtful = self._padding_moves() <= 10 * self.noise
+                return None if self.doubtful else micro
         return None
+
+    def _padding_moves(self) -> float:
+        """Return how far the padding beside a sample moves what it gives, relative."""
+        singles = self.quantity.singles
+        rows = [key for key in self.atoms if isinstance(key, tuple)]
+        return max(relative(self.atoms[key], singles[key[0]]) for key in rows)
 
     def design(self, micro: Micro, rule: Rule, cuts: Sequence[Cut]) -> Tensor:
         """Return the matrix of a law: one row a cut, one column an atom of its table.
@@ -199,30 +218,46 @@ class Search:
         """Return the rule under which the micro-batch law predicts every cut.
 
         The first that is as near as arithmetic allows is taken; of those that are only within the
-        limit, the nearest.
+        limit, the nearest, unless rounding alone may be why it is nearer than another.
 
         Args:
             micro: what a micro-batch gives.
             cuts: cuts whose quantity is finite.
         """
-        measured, nearest = self.quantity.rows(cuts), None
-        for variant, rule in self._candidates(micro, cuts):
-            residual = misfit(self.design(variant, rule, cuts) @ self.table(variant), measured)
-            if residual <= self.limit and (nearest is None or residual < nearest.residual / 10):
-                nearest = Law(variant, rule, residual)
-            if nearest is not None and nearest.residual <= self.limit / 100:
+        measured, every = self.quantity.rows(cuts), []
+        for rule in self._rules(micro, cuts):
+            predicted = self.design(micro, rule, cuts) @ self.table(micro)
+            law = Law(micro, rule, misfit(predicted, measured))
+            if law.residual <= self.limit:
+                every.append((law, predicted))
+            if law.residual <= self.limit / 100 and self.noise == 0:
                 break
-        return nearest
+        nearest = min(every, key=lambda one: one[0].residual, default=None)
+        if nearest is None:
+            return None
+        near = max(10 * nearest[0].residual, self.limit / 100, self.noise)
+        alike = [one for one in every if one[0].residual <= near]
+        first, as_first = alike[0]
+        others = (p for law, p in alike if law.rule.mistake != first.rule.mistake)
+        if self.noise and any(misfit(predicted, as_first) > _SAME for predicted in others):
+            self.doubtful = True
+            return None
+        return first
 
-    def _candidates(self, micro: Micro, cuts: Sequence[Cut]) -> Iterator[tuple[Micro, Rule]]:
-        variants = [micro]
+    def _rules(self, micro: Micro, cuts: Sequence[Cut]) -> Iterator[Rule]:
+        features = self.quantity.features
+        labels = [label for label in features if label not in {"samples", micro.label}]
+        counted = [_count_of(label, features[label]) for label in labels[:_MOST_COUNTS]]
         if micro.kind in {"ratio", "rows"} and self.quantity.facts.beside is not None:
-            label = f"{micro.label}, padded elements a micro-batch"
-            variants.append(Micro(micro.kind, micro.shares, self.padded_size, label))
+            counted.append(Count(PADDED, self.padded_size))
         across = ACROSS if any(len(cut.ranks) > 1 for cut in cuts) else ACROSS[:1]
-        for within in WITHIN:
-            for variant in variants:
-                yield from ((variant, Rule(within, share, factor)) for share, factor in across)
+        for rule in rules(counted):
+            yield from (rule.over(*one) for one in across)
+
+
+def _count_of(label: str, values: Tensor) -> Count:
+    each = values.tolist()
+    return Count(label, lambda piece: sum(each[i] for i in piece.samples))
 
 
 def search_for(quantity: Quantity, cuts: Sequence[Cut]) -> Search:
@@ -236,7 +271,9 @@ def search_for(quantity: Quantity, cuts: Sequence[Cut]) -> Search:
         cuts: cuts that gave a result.
     """
     runner, change = quantity.runner, quantity.change(quantity.finite(cuts))
-    limit = _LIMIT.get(runner.record.trace.narrowest, 2 * runner.tolerance)
+    listed = _LIMIT.get(runner.record.trace.narrowest, 0.0)
+    limit = listed if listed > runner.record.rounding else 2 * runner.tolerance
+    noise = 0.0 if runner.tolerance <= _EXACT else runner.tolerance / 10
     if change > runner.tolerance:
         limit = min(limit, max(runner.tolerance / 10, _SHARE * change))
-    return Search(quantity, limit)
+    return Search(quantity, limit, noise)

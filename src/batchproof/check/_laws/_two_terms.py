@@ -23,12 +23,13 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import ProbeError
-from batchproof.check._laws._laws import EXACT, Micro, Rule, compress, design, misfit, ratio, summed
+from batchproof.check._laws._laws import Micro, compress, design, misfit, ratio, summed
 from batchproof.check._laws._least_squares import free_weights
+from batchproof.check._laws._rules import BY_SAMPLES, EXACT, FIRST, LAST, MEAN, SUM, Rule
 from batchproof.check._laws._search import Search
 from batchproof.check._measure._cuts import Cut, extra_cuts
 
-RULES = tuple(Rule(w, "pooled") for w in ("exact", "mean", "samples", "sum", "last", "first"))
+RULES = (EXACT, MEAN, BY_SAMPLES, SUM, LAST, FIRST)
 _MOST_COUNTS = 8
 # equations beyond the unknowns before a fit is called a proof
 _SPARE = 3

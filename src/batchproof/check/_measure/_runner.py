@@ -41,6 +41,7 @@ class Record:
         sketch: makes sketches of gradients, of one layout.
         left: makes sketches of what steps leave behind.
         start: a fingerprint of the parameters as first built.
+        rounding: relative error that was measured to be rounding, where the type does not say so.
     """
 
     runs: int = 0
@@ -50,6 +51,7 @@ class Record:
     sketch: Sketch = field(default_factory=Sketch)
     left: Sketch = field(default_factory=Sketch)
     start: tuple[float, ...] | None = None
+    rounding: float = 0.0
 
 
 class Runner:
@@ -84,7 +86,8 @@ class Runner:
     @property
     def tolerance(self) -> float:
         """Return the relative error that arithmetic alone can make."""
-        return _TOLERANCE.get(self.record.trace.narrowest, _NARROW)
+        listed = _TOLERANCE.get(self.record.trace.narrowest, _NARROW)
+        return max(listed, self.record.rounding)
 
     @property
     def fit(self) -> float:
