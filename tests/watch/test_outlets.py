@@ -222,3 +222,14 @@ def test_every_outlet_is_left_as_it_was(recorder):
     assert logging.Logger.callHandlers is calls
     assert sys.meta_path == finders
     assert len({(outlet.module, outlet.owner, outlet.method) for outlet in OUTLETS}) == len(OUTLETS)
+
+
+def test_a_stream_with_a_write_of_its_own_is_noted_and_gets_it_back(recorder, monkeypatch):
+    stream, lines = io.StringIO(), []
+    stream.write = lines.append  # as ipykernel does
+    monkeypatch.setattr(sys, "stdout", stream)
+    with watched_streams(recorder):
+        print("loss 0.5")
+    assert noted(recorder) == {("stdout", "loss"): ["0.5"]}
+    assert lines == ["loss 0.5", "\n"]
+    assert stream.write == lines.append

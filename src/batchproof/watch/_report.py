@@ -63,6 +63,9 @@ class WatchReport:
             return f"Nothing was seen in {self.name}: it computed no loss that can be followed."
         return f"Nothing is wrong in {self.name} as far as it was followed."
 
+    def __repr__(self) -> str:
+        return f"WatchReport({', '.join(self.names) or 'nothing wrong'})"
+
     def __str__(self) -> str:
         return to_text(self.__rich__())
 

@@ -140,6 +140,9 @@ class Report:
             f"{number(self.noise, 1)}. Errors up to {number(self.tolerance, 1)} are rounding."
         )
 
+    def __repr__(self) -> str:
+        return f"Report({', '.join(self.names) or 'nothing wrong'}, cuts={len(self.cuts)})"
+
     def __str__(self) -> str:
         return as_text(as_rich(self.sections))
 

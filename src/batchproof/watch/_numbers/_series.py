@@ -86,21 +86,30 @@ def series_of(
         loaders: the passes over data in the same time.
         steps: the optimiser steps in the same time.
     """
-    parts = {part.loss: part for step in steps for part in step.contributions}
+    terms = {part.loss: part.term for step in steps for part in step.contributions}
+    of_line: dict[tuple[object, ...], set[int]] = {}
+    for event in losses:
+        if event.index in terms:
+            of_line.setdefault(_line(event), set()).add(terms[event.index])
     groups: dict[tuple[object, ...], list[LossEvent]] = {}
     for event in losses:
         if event.kind != "log_softmax":
-            term = parts[event.index].term if event.index in parts else -1
-            key = (event.site, event.training, event.kind, term)
-            groups.setdefault(key, []).append(event)
+            # a micro-batch that no step takes is of the one term of its line
+            others = of_line.get(_line(event), set())
+            term = terms.get(event.index, min(others) if len(others) == 1 else -1)
+            groups.setdefault((*_line(event), term), []).append(event)
     groups |= _objectives(losses, steps)
-    others = np.array(sorted({e.index for e in losses}), dtype=np.int64)
+    stamps = np.array(sorted({e.index for e in losses}), dtype=np.int64)
     found = []
     for events in groups.values():
-        found.append(_series("loss", events, loaders, others))
+        found.append(_series("loss", events, loaders, stamps))
         if all(event.hits is not None for event in events):
-            found.append(_series("accuracy", events, loaders, others))
+            found.append(_series("accuracy", events, loaders, stamps))
     return found
+
+
+def _line(event: LossEvent) -> tuple[object, ...]:
+    return event.site, event.training, event.kind
 
 
 def _objectives(

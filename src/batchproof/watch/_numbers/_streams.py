@@ -36,11 +36,15 @@ def watched_streams(recorder: Recorder) -> Iterator[None]:
 
 @contextmanager
 def _noted(stream: Any, source: str, recorder: Recorder) -> Iterator[None]:
+    # a notebook's stream has a write of its own
+    own = getattr(stream, "__dict__", {}).get("write")
     set_here = _watch_write(stream, source, recorder)
     try:
         yield
     finally:
-        if set_here:
+        if set_here and own is not None:
+            stream.write = own
+        elif set_here:
             with suppress(AttributeError):
                 del stream.write
 
@@ -48,7 +52,7 @@ def _noted(stream: Any, source: str, recorder: Recorder) -> Iterator[None]:
 def _watch_write(stream: Any, source: str, recorder: Recorder) -> bool:
     """Watch a stream's write, and tell whether that was possible."""
     write: Callable[[Any], Any] | None = getattr(stream, "write", None)
-    if write is None or "write" in getattr(stream, "__dict__", {"write": None}):
+    if write is None or not hasattr(stream, "__dict__"):
         return False
 
     def noted(text: Any) -> Any:
