@@ -42,7 +42,8 @@ def test_a_cell_is_run_and_its_report_kept(shell, capsys):
     assert report.names == ("mean-of-batch-means",)
     assert shell.user_ns["epoch"] == 2
     assert "mean-of-batch-means" in capsys.readouterr().out
-    assert report._repr_html_().startswith("<!doctype html>")
+    assert report.findings[0].place.startswith("In[")
+    assert "mean-of-batch-means" in report._repr_html_()
 
 
 def test_a_cell_that_fails_shows_its_error_and_what_was_seen(shell, capsys):

@@ -6,9 +6,14 @@
 The cell runs as it would alone: its variables stay, its last value and its errors are shown.
 """
 
-from typing import Any
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from batchproof._errors import SettingError
+
+if TYPE_CHECKING:
+    from batchproof.watch import WatchReport
 
 
 def load(shell: Any) -> None:
@@ -44,10 +49,34 @@ def run_cell(shell: Any, line: str, cell: str) -> None:
     with watch(steps=steps) as seen:
         result = shell.run_cell(cell)
     seen.watcher.failed = not result.success
-    report = seen.report(name="this cell")
+    report = with_cells(seen.report(name="this cell"), shell)
     if name:
         shell.user_ns[name] = report
     display(report)
+
+
+def with_cells(report: "WatchReport", shell: Any) -> "WatchReport":
+    """Return a report whose places are cells, as In[2]:5, where they are lines of a cell.
+
+    Args:
+        report: what was seen.
+        shell: IPython's, which knows by what file name it compiled a cell.
+    """
+
+    def in_cells(text: str) -> str:
+        return re.sub(r"[^\s:]+(?=:\d)", named, text)
+
+    def named(file: re.Match[str]) -> str:
+        cell = shell.compile.format_code_name(file[0])
+        return file[0] if cell is None else cell[1]
+
+    return replace(
+        report,
+        findings=tuple(
+            replace(one, place=in_cells(one.place), sentence=in_cells(one.sentence))
+            for one in report.findings
+        ),
+    )
 
 
 def options_of(line: str) -> tuple[int | None, str]:
