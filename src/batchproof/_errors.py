@@ -10,6 +10,7 @@
     ├── SettingError         ValueError         an invalid option
     │   └── PairError        TypeError          arithmetic that pairs do not support
     ├── DataError            ValueError         data missing, damaged or out of range
+    ├── SampleTooLargeError  MemoryError        a sample that alone does not fit in memory
     ├── CheckpointError      ValueError         a checkpoint damaged, or of another run
     ├── RunFolderError       OSError            a run folder that exists, or cannot be written
     │   └── RunStoppedError                     a run folder that is full, or gone, while training
@@ -62,6 +63,10 @@ class PairError(SettingError, TypeError):
 
 class DataError(BatchproofError, ValueError):
     """A data set is missing, damaged, empty or out of range."""
+
+
+class SampleTooLargeError(BatchproofError, MemoryError):
+    """One sample alone does not fit in memory, so no cut of a window does."""
 
 
 class CheckpointError(BatchproofError, ValueError):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 WHOLE = "batch"
 
@@ -83,6 +84,46 @@ def rows(tree: Any, wanted: Sequence[int] | Tensor) -> Any:
         return tensor[index.to(tensor.device)] if tensor.ndim > 0 else tensor
 
     return tree_map(take, tree)
+
+
+def between(tree: Any, start: int, stop: int) -> Any:
+    """Return the rows from start to stop of a batch of rows, as views; see `rowless`."""
+    return _between(tree, length(tree), start, stop)
+
+
+def rowless(tree: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a batch that are not a row a sample, each with its path.
+
+    Tensors are a row a sample if they share their first length; a list of that length without
+    tensors is, too. Texts, flags and None belong to the batch as a whole.
+    """
+    yield from _rowless(tree, length(tree), "")
+
+
+def _between(tree: Any, count: int | None, start: int, stop: int) -> Any:
+    if isinstance(tree, Tensor) or _is_column(tree, count):
+        return tree[start:stop]
+    if is_branch(tree):
+        return rebuild(tree, [_between(part, count, start, stop) for _, part in items(tree)])
+    return tree
+
+
+def _rowless(tree: Any, count: int | None, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Tensor):
+        if tree.ndim == 0 or len(tree) != count:
+            yield path.lstrip(".") or WHOLE, tree
+    elif is_branch(tree) and not isinstance(tree, PackedSequence):
+        if not _is_column(tree, count):
+            for step, part in items(tree):
+                yield from _rowless(part, count, path + step)
+    elif not isinstance(tree, str | bytes | bool | None):
+        yield path.lstrip(".") or WHOLE, tree
+
+
+def _is_column(tree: Any, count: int | None) -> bool:
+    """Return whether a part of a batch is a list that holds something for each sample."""
+    plain = isinstance(tree, list | tuple) and not hasattr(tree, "_fields")
+    return plain and len(tree) == count and not tensors(tree)
 
 
 def to_device(tree: Any, device: torch.device) -> Any:

@@ -13,9 +13,9 @@ NAMES = """
     BatchproofError CheckpointError CriterionError CutDependenceError DataError
     EmptyMeanError Estimate History Mean Meter MissingCountError MistakeFoundError NonFiniteError
     Outcome PairError ProbeError RankError Report RunFolderError RunInterruptedError RunStoppedError
-    SettingError ShapeError Step StepResult Trainer Unit UnitError WatchReport accuracy
-    check_evaluate check_heads check_step equivalent_settings evaluate exact linear_cross_entropy
-    pool reduce supervised watch watch_loss windows
+    SampleTooLargeError SettingError ShapeError Step StepResult Trainer Unit UnitError WatchReport
+    accuracy check_evaluate check_heads check_step equivalent_settings evaluate exact
+    linear_cross_entropy pool reduce supervised watch watch_loss windows
 """
 
 

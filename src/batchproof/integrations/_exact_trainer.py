@@ -38,8 +38,8 @@ from batchproof.mean import Mean
 from batchproof.meter import Meter
 from batchproof.meter._meter import sync_all
 from batchproof.ranks import device_of, in_a_group, largest, rank, world_size
-from batchproof.step._count import leaving_no_trace
 from batchproof.step._number import power_of_two_above
+from batchproof.step._snapshot import leaving_no_trace
 
 _ROUTER = "load_balancing_loss_func"
 _ROUTER_TAKES = ("gate_logits", "num_experts", "top_k", "attention_mask")

@@ -3,6 +3,7 @@
 windows, Windows    cut a loader into accumulation windows; what it returns
 Step                take a step over a window: backward as sums, divide once
 StepResult          the window's numbers, on the device until they are read
+Split               a micro-batch that did not fit in memory, and was halved
 batches_drawn       the number of the loader's batches that a window took
 
 The names of batchproof.ranks that were first public here are here, too.
@@ -20,6 +21,7 @@ from batchproof.ranks import (
     on_first,
     unwrapped,
 )
+from batchproof.step._memory import Split
 from batchproof.step._result import StepResult
 from batchproof.step._step import Loss, Step
 from batchproof.step._windows import Windows, batches_drawn, windows
@@ -27,6 +29,7 @@ from batchproof.step._windows import Windows, batches_drawn, windows
 __all__ = [
     "Loss",
     "Place",
+    "Split",
     "Step",
     "StepResult",
     "Windows",

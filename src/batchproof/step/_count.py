@@ -5,8 +5,7 @@ only once each term is divided by its own weight. Those weights must be known be
 backward pass: from a callable, or from one extra forward pass without gradient.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from batchproof._errors import SettingError
 from batchproof.mean import LOSS, Pairs
 from batchproof.step._number import Number
+from batchproof.step._snapshot import leaving_no_trace
 
 Weights = Mapping[str, Number | int] | Number | int
 Count = Callable[[Any], Weights]
@@ -67,28 +67,3 @@ def count_window(
 
 def _by_term(weights: Weights) -> Mapping[str, Number | int]:
     return weights if isinstance(weights, Mapping) else {LOSS: weights}
-
-
-@contextmanager
-def leaving_no_trace(model: Any) -> Iterator[None]:
-    """Restore buffers (running statistics) and random generators afterwards."""
-    kept = [(*place, place[2].clone()) for place in _buffers(model)]
-    devices = sorted({b.device.index or 0 for b in _tensors(model) if b.device.type == "cuda"})
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        for module, name, buffer, value in kept:
-            # a buffer is written to in place, or another is put in its place
-            setattr(module, name, buffer.copy_(value))
-
-
-def _buffers(model: Any) -> Iterator[tuple[torch.nn.Module, str, Tensor]]:
-    if isinstance(model, torch.nn.Module):
-        for module in model.modules():
-            for name, buffer in module.named_buffers(recurse=False):
-                yield module, name, buffer
-
-
-def _tensors(model: Any) -> Iterable[Tensor]:
-    return model.parameters() if isinstance(model, torch.nn.Module) else ()

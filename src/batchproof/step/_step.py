@@ -22,6 +22,7 @@ from batchproof._errors import SettingError
 from batchproof.mean import Mean, Outcome, Pairs, refuse_criterion
 from batchproof.step._count import Count, count_window
 from batchproof.step._gradients import clip_factor, gradients, scale, total_norm
+from batchproof.step._memory import Halving, Memory, Whole
 from batchproof.step._number import (
     Flag,
     Number,
@@ -66,6 +67,14 @@ class Step:
             weights of a batch by term, or "forward" for one extra forward pass without gradient.
         nonfinite: "raise", or "skip" to count windows whose loss or gradient is not finite. In
             both the parameters stay unchanged.
+        out_of_memory: "raise", or "split" to halve a micro-batch that does not fit in memory, begin
+            the window again with nothing of the failed pass left, and cut later micro-batches to
+            the size that fits. Batches hold one row a sample in every tensor, in the first
+            dimension; those that cannot be split so are refused.
+
+    Attributes:
+        steps: the number of windows so far.
+        memory: what fits in memory: memory.fits, and memory.splits, the micro-batches that did not.
 
     Raises:
         SettingError: if a setting is invalid.
@@ -94,6 +103,7 @@ class Step:
         group: distributed.ProcessGroup | None = None,
         count: Count | Literal["forward"] | None = None,
         nonfinite: Literal["raise", "skip"] = "raise",
+        out_of_memory: Literal["raise", "split"] = "raise",
     ) -> None:
         if max_grad_norm is not None and not max_grad_norm > 0:
             raise SettingError(
@@ -101,9 +111,13 @@ class Step:
             )
         if nonfinite not in ("raise", "skip"):
             raise SettingError(f"nonfinite is {nonfinite!r}; expected 'raise' or 'skip'.")
+        if out_of_memory not in ("raise", "split"):
+            raise SettingError(f"out_of_memory is {out_of_memory!r}; expected 'raise' or 'split'.")
         self.model = model
         self.steps = 0
         self._update = updating(optimizer, model, scaler)
+        splits = out_of_memory == "split"
+        self.memory: Memory = Halving(model, self._update) if splits else Whole()
         self._objective = Objective(coefficients)
         self._max_grad_norm = max_grad_norm
         self._count = count
@@ -119,9 +133,11 @@ class Step:
                 "coefficients": coefficients,
                 "max_grad_norm": max_grad_norm,
                 "nonfinite": nonfinite,
+                "out_of_memory": out_of_memory,
             },
             counts=count is not None,
             scaled=self._scaled,
+            splits=splits,
         )
 
     def __call__(self, window: Iterable[Any], loss: Loss) -> StepResult:
@@ -136,6 +152,8 @@ class Step:
 
         Raises:
             MissingCountError: if several terms meet several micro-batches and count is None.
+            DataError: if out_of_memory is "split" and a micro-batch cannot be split by samples.
+            SampleTooLargeError: if it is "split" and one sample alone does not fit in memory.
             NonFiniteError: if the loss or gradient was not finite and nonfinite is "raise"; on the
                 CPU at once, elsewhere at a later call or read, which never waits for the device.
             SettingError: if the window is a batch, the loss a criterion, or the loss has weight but
@@ -174,7 +192,13 @@ class Step:
 
         Raises:
             MissingCountError: if it has several terms, whose weights over the window are unknown.
+            SettingError: if out_of_memory is "split", which needs the whole window.
         """
+        if isinstance(self.memory, Halving):
+            raise SettingError(
+                "out_of_memory is 'split', which repeats passes that do not fit, but "
+                "backward(mean) is given each once; hand whole windows to step(window, loss)."
+            )
         try:
             tally = self._tally or self._begin()
             self._backward(tally, Pairs.of(mean), micro_batches=None)
@@ -211,7 +235,13 @@ class Step:
 
     def _summed(self, batches: list[Any], loss: Loss) -> Tally:
         """Return the window's pairs, and leave the gradients of its sums in the parameters."""
-        tally, ranks, count = self._begin(), self._ranks, self._count
+        self._begin()
+        passes = partial(self._passes, self.memory.guarded(loss))
+        return self.memory.fitted(self.steps + 1, batches, passes)
+
+    def _passes(self, loss: Loss, batches: list[Any]) -> Tally:
+        """Make the passes over some micro-batches, and return their pairs."""
+        tally, ranks, count = Tally(), self._ranks, self._count
         if count is not None:
             model = ranks.plain(self.model)
             further = ranks.further(batches) if count == "forward" else ()
@@ -239,7 +269,7 @@ class Step:
             refuse_weight(self.steps + 1, terms)
         loss = self._objective.mean(terms) if terms else Mean.zero(device=_device(self._update))
         weight = 1.0 if tally.counted is not None else number(loss.weight)
-        to_mean, factor = self._factors(tally, weight)
+        to_mean, factor = _factors(tally, weight, self._ranks.divisor, divides=self._update.divides)
         if to_mean is not None:
             norm = norm * to_mean
         if self._max_grad_norm is not None:
@@ -269,13 +299,14 @@ class Step:
         """The number of windows that took no step so far. Read on the host."""
         return int(self._verdicts.skipped)
 
-    def state_dict(self) -> dict[str, int]:
-        """Return the counters, for a checkpoint."""
-        return {"steps": self.steps, "skipped": self.skipped}
+    def state_dict(self) -> dict[str, int | None]:
+        """Return the counters and the size that fits in memory, for a checkpoint."""
+        return {"steps": self.steps, "skipped": self.skipped, "fits": self.memory.fits}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Load the counters of a checkpoint."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load the counters of a checkpoint, and the size that fits in memory."""
         self.steps, self._verdicts.skipped = state["steps"], state["skipped"]
+        self.memory.fits = state.get("fits")
 
     def _begin(self) -> Tally:
         self._verdicts.check_arrived()
@@ -305,21 +336,25 @@ class Step:
         tally.add(pairs)
         if roots:
             self._ranks.before_backward(tally)
-            torch.autograd.backward(roots, seeds)
+            with self.memory.guard:
+                torch.autograd.backward(roots, seeds)
 
-    def _factors(self, tally: Tally, weight: Number) -> tuple[Number | None, Number | None]:
-        """Return the factor from the gradients to the mean's, and the factor to apply now.
 
-        wanted       grad( sum_m X_m ) / W
-        there is     d * grad( sum_m X_m ) / P    P: the provisional divisor, or 1
-                                                  d: the factor of the ranks' wrapper, or 1
-        so           to_mean = P / (d * W);  an updater divides by W itself: only P / d is undone
-        """
-        if tally.counted is not None:
-            return None, None
-        provisional = 1.0 if tally.provisional is None else tally.provisional
-        to_mean = provisional / (nonzero(weight) * self._ranks.divisor)
-        return to_mean, to_mean if self._update.divides else provisional / self._ranks.divisor
+def _factors(
+    tally: Tally, weight: Number, divisor: float, *, divides: bool
+) -> tuple[Number | None, Number | None]:
+    """Return the factor from the gradients to the mean's, and the factor to apply now.
+
+    wanted       grad( sum_m X_m ) / W
+    there is     d * grad( sum_m X_m ) / P    P: the provisional divisor, or 1
+                                              d: the factor of the ranks' wrapper, or 1
+    so           to_mean = P / (d * W);  an updater divides by W itself: only P / d is undone
+    """
+    if tally.counted is not None:
+        return None, None
+    provisional = 1.0 if tally.provisional is None else tally.provisional
+    to_mean = provisional / (nonzero(weight) * divisor)
+    return to_mean, to_mean if divides else provisional / divisor
 
 
 def _search(

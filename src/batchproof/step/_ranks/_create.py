@@ -10,6 +10,7 @@ from batchproof._errors import SettingError
 from batchproof.ranks import (
     Group,
     ProcessGroup,
+    in_shards,
     is_initialised,
     is_sharded,
     reshard,
@@ -38,6 +39,7 @@ def ranks_of(
     *,
     counts: bool,
     scaled: bool,
+    splits: bool,
 ) -> Ranks:
     """Return the ranks that take steps together.
 
@@ -48,9 +50,11 @@ def ranks_of(
         settings: the values that must be the same on every rank.
         counts: whether weights are counted before the backward pass.
         scaled: whether there is a scaler.
+        splits: whether a rank may begin its passes again.
 
     Raises:
-        SettingError: if the wrapper is not known, or holds only a part of the model.
+        SettingError: if the wrapper is not known, or holds only a part of the model; or if passes
+            may begin again and make collectives.
     """
     outer = unwrapped_of_compile(model)
     _refuse_foreign(outer, update)
@@ -73,7 +77,9 @@ def ranks_of(
     lines = [f"{name} {value}" for name, value in settings.items()]
     bare = isinstance(wrapper, Unwrapped)
     lines += [f"wrapper {wrapper.name}", *describe(outer, parameters, values=bare)]
-    return Many(wrapper, model, lines, update, counts=counts, scaled=scaled)
+    if splits:
+        _refuse_collectives(outer)
+    return Many(wrapper, model, lines, update, counts=counts, scaled=scaled, splits=splits)
 
 
 def _shards_group(model: Any, group: ProcessGroup | None) -> ProcessGroup | None:
@@ -119,6 +125,23 @@ def _refuse_closure(update: Update) -> None:
         raise SettingError(
             f"{type(update.optimizer).__name__} takes products over all parameters at once, which "
             "fully_shard spreads over the ranks; wrap the model in DistributedDataParallel."
+        )
+
+
+def _refuse_collectives(model: Any) -> None:
+    """Refuse a model whose passes make collectives, which a rank cannot repeat by itself."""
+    if not isinstance(model, nn.Module):
+        return
+    named = model.named_modules()
+    normal = [f"SyncBatchNorm {n!r}" for n, m in named if isinstance(m, nn.SyncBatchNorm)]
+    spread = (
+        ["parameters that are spread over ranks"] if any(map(in_shards, model.parameters())) else []
+    )
+    if normal or spread:
+        raise SettingError(
+            f"out_of_memory is 'split', but the model has {(spread or normal)[0]}: ranks meet in "
+            "every pass, so one of them cannot begin its passes again. Give micro-batches that "
+            "fit, which changes no gradient: smaller ones, or windows(loader, tokens=...)."
         )
 
 

@@ -76,6 +76,8 @@ class Many:
         update: the optimiser's side, whose parameters must all be reduced.
         counts: whether each term's weight is counted before the backward pass.
         scaled: whether a scaler wants totals divided on the way.
+        splits: whether a rank may begin its passes again. All of them are then made before ranks
+            send each other anything, so that the others only wait for it.
 
     Attributes:
         alone: False.
@@ -93,9 +95,10 @@ class Many:
         *,
         counts: bool,
         scaled: bool,
+        splits: bool,
     ) -> None:
         self.divisor = math.nan
-        self._scaled = scaled
+        self._scaled, self._splits = scaled, splits
         self._wrapper = wrapper
         self._model = model
         self._group = wrapper.group
@@ -104,6 +107,7 @@ class Many:
         self._watch = watch_of(self._group.process_group)
         self._exchange = Exchange(self._group, counts=counts)
         self._passes = Passes(_no_loss)
+        self._counted: dict[str, Number] | None = None
         self._hooks = ExitStack()
         self._started = False
 
@@ -117,8 +121,10 @@ class Many:
             self.divisor = factor_of(self._wrapper)
             self._started = True
         self._exchange.forget()
-        self._passes = Passes(_no_loss)
+        self._passes, self._counted = Passes(_no_loss), None
         self._wrapper.begin()
+        if self._splits:
+            self._wrapper.share_buffers()
         for module in _entered(self._wrapper, self._model):
             hook = module.register_forward_pre_hook(lambda *_: self._watch.advance(), prepend=True)
             self._hooks.callback(hook.remove)
@@ -138,14 +144,17 @@ class Many:
 
     def counted(self, weights: dict[str, Number]) -> dict[str, Number]:
         """Return the weights over all ranks, by one collective that is waited for."""
-        return self._exchange.counted(weights)
+        # a rank that begins again would meet nobody
+        if self._counted is None:
+            self._counted = self._exchange.counted(weights)
+        return self._counted
 
     def micro_batches(self, batches: Sequence[Any], loss: Loss) -> Iterator[Any]:
         """Yield the micro-batches, each with the wrapper set to reduce in the last pass only."""
         passes = self._passes
-        passes.loss = loss
-        if passes.expected is None:
-            passes.expected = self._wrapper.rounds(batches)
+        passes.loss, passes.made = loss, 0
+        if passes.expected is None or self._splits:
+            passes.expected = _rounds(self._wrapper, batches, apart=self._splits)
         passes.filled = batches.filled if isinstance(batches, Window) else None
         for batch in batches:
             self._wrapper.synchronise(on=passes.last_is_next)
@@ -157,7 +166,7 @@ class Many:
 
     def further(self, batches: Sequence[Any]) -> Sequence[Any]:
         """Return further micro-batches to run, so that every rank runs the model as often."""
-        self._passes.expected = self._wrapper.rounds(batches)
+        self._passes.expected = _rounds(self._wrapper, batches, apart=self._splits)
         return self._wrapper.padding(self._passes.expected - len(batches))
 
     def join(self, tally: Tally, pairs: Pairs, micro_batches: int) -> None:
@@ -180,7 +189,8 @@ class Many:
     def before_backward(self, tally: Tally) -> None:
         """Send this rank's numbers if the backward pass to come is its last."""
         self._passes.made += 1
-        if self._passes.made == self._passes.expected and not self._wrapper.sharded:
+        last = self._passes.made == self._passes.expected
+        if last and not self._splits and not self._wrapper.sharded:
             self._send_before_the_last(tally)
 
     def complete(self, tally: Tally) -> None:
@@ -252,6 +262,11 @@ class Many:
     def _leave(self) -> None:
         self._hooks.close()
         self._wrapper.end()
+
+
+def _rounds(wrapper: Wrapper, batches: Sequence[Any], *, apart: bool) -> int:
+    """Return the number of passes of a window; one more reduces where that is kept apart."""
+    return len(batches) + wrapper.rounds(()) if apart else wrapper.rounds(batches)
 
 
 def _missing(passes: Passes, wrapper: Wrapper) -> int:

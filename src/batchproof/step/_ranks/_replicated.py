@@ -64,6 +64,11 @@ class Replicated:
         """Have the first pass of this window broadcast the buffers, on every rank alike."""
         self.model.require_forward_param_sync = _FRESH  # type: ignore[assignment]
 
+    def share_buffers(self) -> None:
+        """Broadcast the buffers by a pass with nothing inside, so that later passes do not."""
+        with standing_in([self.model.module], [list]), torch.no_grad():
+            self.model()
+
     def end(self) -> None:
         """Have passes reduce again."""
         self._quiet.close()
@@ -129,8 +134,13 @@ class Replicated:
             self.model.require_forward_param_sync = False
         inner = self.model.module
 
+        parameters = self.reduced()
+        if self.model.find_unused_parameters:
+            # one that no rank has a gradient of keeps none
+            parameters = [p for p in parameters if p.grad is not None] or parameters
+
         def forward() -> list[Tensor]:
-            zeros = touching(inner, self.reduced())
+            zeros = touching(inner, parameters)
             return [*zeros, probing(probed)] if probed else zeros
 
         with standing_in([inner], [forward]), torch.enable_grad():

@@ -11,9 +11,9 @@ from torch.utils import _pytree
 from batchproof.data import Window
 from batchproof.mean import Pairs
 from batchproof.ranks import Group, is_sharded, reshard
-from batchproof.step._count import leaving_no_trace
 from batchproof.step._ranks._wrappers import Rerun
 from batchproof.step._ranks._zero_forward import probing, standing_in
+from batchproof.step._snapshot import leaving_no_trace
 
 
 class Sharded:
@@ -61,6 +61,9 @@ class Sharded:
     def begin(self) -> None:
         """Have every parameter in its shards."""
         reshard(self.model)
+
+    def share_buffers(self) -> None:
+        """Do nothing: passes gather parameters, and share no buffers."""
 
     def end(self) -> None:
         """Have passes reduce again."""

@@ -45,6 +45,9 @@ class Unwrapped:
     def begin(self) -> None:
         """Do nothing."""
 
+    def share_buffers(self) -> None:
+        """Do nothing: passes make no collective."""
+
     def end(self) -> None:
         """Do nothing."""
 

@@ -39,6 +39,9 @@ class Wrapper(Protocol):
     def begin(self) -> None:
         """Prepare for a window."""
 
+    def share_buffers(self) -> None:
+        """Have the collective now that the first pass of a window would make before it runs."""
+
     def end(self) -> None:
         """Restore the wrapper to its state before the window, also after an error."""
 
