@@ -21,7 +21,7 @@ FLAGS = [
     "--hide-scrollbars",
 ]
 
-# Each page lies in a frame as wide as a telephone; what is measured of it is told in the title.
+# Each page is in a frame as wide as a telephone; the title holds the measures.
 FRAME = '<iframe style="width:360px;height:900px;border:0" srcdoc="{page}"></iframe>'
 HARNESS = """<!doctype html><title></title>{frames}<script>
 function measured(page) {
