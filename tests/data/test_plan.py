@@ -107,6 +107,40 @@ def test_all_ranks_plan_the_same_from_the_same_lengths():
 
 def test_a_longer_sample_than_the_budget_is_alone():
     assert plan([100, 2, 2], tokens=10) == [[[0], [1, 2]]]
+    assert plan([100, 2, 2], tokens=10, packed=True) == [[[0], [1, 2]]]
+
+
+@given(LENGTHS, BUDGETS, st.none() | st.integers(1, 9), st.integers(1, 5))
+def test_packed_rows_keep_every_sample_once_within_their_budget(lengths, tokens, rows, ranks):
+    ranked = plan(lengths, tokens=tokens, rows=rows, ranks=ranks, packed=True)
+    batches = [batch for part in ranked for batch in part]
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert tokens is None or sum(lengths[i] for i in batch) <= tokens or len(batch) == 1
+        assert rows is None or len(batch) <= rows
+    sizes = [len(part) for part in ranked]
+    assert min(sizes) > 0 or max(sizes) <= 1
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=6), st.integers(20, 40))
+def test_packed_rows_are_at_most_one_more_than_the_fewest(lengths, tokens):
+    (cut,) = plan(lengths, tokens=tokens, packed=True)
+    fewest = min(
+        len(other)
+        for other in partitions(list(range(len(lengths))))
+        if all(sum(lengths[i] for i in batch) <= tokens for batch in other)
+    )
+    # best fit decreasing: 11/9 of the fewest, and 6/9 more
+    assert len(cut) <= fewest * 11 / 9 + 6 / 9
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=6), st.integers(2, 3))
+def test_ranks_are_as_even_as_no_more_than_twice_the_best(lengths, ranks):
+    cost = Cost(batch=0.0)
+    ranked = plan(lengths, tokens=20, ranks=ranks, cost=cost)
+    worst = max(price(part, lengths, cost) for part in ranked if part)
+    # no share of the positions is smaller than the average, nor than the longest sample
+    assert worst <= 2 * max(sum(lengths) / ranks, *lengths) + max(lengths)
 
 
 def test_nothing_to_plan_is_an_empty_share_for_each_rank():
@@ -120,6 +154,10 @@ def test_nothing_to_plan_is_an_empty_share_for_each_rank():
         (lambda: plan([3], tokens=0), "tokens is 0; expected a whole number, 1 or more"),
         (lambda: plan([3], rows=-1), "rows is -1"),
         (lambda: plan([3], ranks=0), "ranks is 0"),
+        (
+            lambda: plan([3, 12], tokens=9, alone=False),
+            "sample 1 has length 12, more than the 9 tokens of a micro-batch; raise tokens",
+        ),
         (lambda: Cost(batch=-1.0), "expected numbers of 0 or more"),
     ],
 )

@@ -153,12 +153,12 @@ def test_lists_beside_tensors_go_with_their_samples():
     assert [(b["name"], b["k"]) for b in recut([batch], tokens=3)] == [(["b"], 2), (["a"], 2)]
 
 
-def test_rows_in_order_are_views():
+def test_rows_in_order_are_views_where_nothing_is_trimmed():
     batch = {"x": padded([4, 4, 2, 2]), "lengths": torch.tensor([4, 4, 2, 2])}
     first, second = recut([batch], tokens=8)
     storage = batch["x"].untyped_storage().data_ptr()
     assert first["x"].untyped_storage().data_ptr() == storage
-    assert second["x"].untyped_storage().data_ptr() == storage
+    assert all(column.is_contiguous() for batch in (first, second) for column in batch.values())
 
 
 def test_lengths_can_be_handed_in():
@@ -193,7 +193,7 @@ def test_nothing_is_made_of_nothing():
             "k is 2 in batch 1 of the window and 1 in batch 0",
         ),
         (
-            [{"x": torch.rand(2, 3, 3), "mask": torch.tensor([[True, False, False], [True] * 3])}],
+            [{"x": torch.ones(2, 3, 3).tril(-1), "mask": torch.tensor([[True] * 2 + [False]] * 2)}],
             "further dimensions may be positions",
         ),
         (
@@ -217,3 +217,71 @@ def test_labels_that_count_under_the_mask_are_no_padding():
 def test_two_sides_in_one_window_are_refused():
     with pytest.raises(DataError, match="padded on the left and on the right"):
         recut([collated([1, 3]), collated([2, 3], "left", start=50)], tokens=4)
+
+
+class Graphs:
+    """A batch as PyG's Batch is one: an object, and no branch."""
+
+
+def ids(sizes: list[int]) -> torch.Tensor:
+    return pad_sequence([torch.arange(1, n + 1) for n in sizes], batch_first=True)
+
+
+def preference() -> dict[str, torch.Tensor]:
+    chosen, rejected = ids([2, 6, 1]), ids([5, 1, 2])
+    pairs = {"chosen": chosen, "rejected": rejected}
+    masks = {f"{name}_attention_mask": (rows > 0).long() for name, rows in pairs.items()}
+    return {**{f"{name}_input_ids": rows for name, rows in pairs.items()}, **masks}
+
+
+def test_pairs_of_sequences_are_trimmed_each_to_their_longest():
+    cut = recut([preference()], tokens=10)
+    assert [b["chosen_input_ids"].shape for b in cut] == [(2, 2), (1, 6)]
+    for batch in cut:
+        for name in ("chosen", "rejected"):
+            rows, mask = batch[f"{name}_input_ids"], batch[f"{name}_attention_mask"]
+            assert mask.any(0).all()
+            assert rows.numel() <= 10
+            assert torch.equal(rows > 0, mask > 0)
+
+
+def test_labels_of_their_own_length_stay_with_speech():
+    labels = pad_sequence([torch.tensor([4]), torch.tensor([5, 6, 7])], True, -100)
+    speech = {"input_values": ids([9, 4]).float(), "attention_mask": (ids([9, 4]) > 0).long()}
+    cut = recut([{**speech, "labels": labels}], tokens=9)
+    assert [b["labels"].tolist() for b in cut] == [[[4]], [[5, 6, 7]]]
+    assert [b["input_values"].shape for b in cut] == [(1, 9), (1, 4)]
+
+
+def test_further_features_of_as_many_as_there_are_positions_are_no_positions():
+    x = torch.rand(2, 3, 3)
+    x[1, 1:] = -1.0
+    batch = {"x": x, "mask": ids([3, 1]) > 0}
+    assert [b["x"].shape for b in recut([batch], tokens=3)] == [(1, 3, 3), (1, 1, 3)]
+
+
+LAYOUTS = {
+    "torchaudio": {"waveforms": torch.rand(2, 1, 9), "lengths": torch.tensor([9, 5])},
+    "PyG": Graphs(),
+    "detection": ([torch.rand(3, 8, 8), torch.rand(3, 6, 9)], [{"boxes": torch.rand(2, 4)}] * 2),
+    "multiple choice": {"input_ids": torch.ones(2, 4, 5), "attention_mask": torch.ones(2, 4, 5)},
+    "images": (torch.rand(2, 3, 8, 8), torch.tensor([0, 1])),
+    "DETR": {"pixel_values": torch.rand(2, 3, 8, 8), "pixel_mask": torch.ones(2, 8, 8)},
+    "patches of images": {"input_ids": ids([3, 5]), "pixel_values": torch.rand(9, 12)},
+    "a mask of pairs": {"input_ids": ids([3, 5]), "attention_mask": torch.ones(2, 1, 5, 5)},
+    "an inverted mask": {"x": padded([2, 4]), "mask": ids([2, 4]) == 0},
+    "lengths that disagree": {
+        "input_ids": ids([2, 2]).fill_(7),
+        "attention_mask": torch.ones(2, 2).long(),
+        "lengths": torch.tensor([1, 1]),
+    },
+    "numbers": {"attention_mask": 3, "loss": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts_of_other_libraries_are_refused(name):
+    batch = LAYOUTS[name]
+    lengths = (lambda batch: batch["lengths"]) if name == "lengths that disagree" else None
+    with pytest.raises(DataError, match=r"expected|nothing in the batch says|holds? more than one"):
+        recut([batch], tokens=4, lengths=lengths)

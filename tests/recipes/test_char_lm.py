@@ -59,6 +59,11 @@ def test_an_accumulation_window_is_one_batch(whole):
     assert cut.value == pytest.approx(whole.value, rel=1e-4)
 
 
+def test_a_budget_of_characters_changes_nothing(whole):
+    cut = main(dataclasses.replace(SHORT, batch_size=8, accumulate=4), tokens=60)
+    assert cut.estimates["test"].value == pytest.approx(whole.value, rel=1e-4)
+
+
 def test_bf16_stays_near(whole):
     near = main(dataclasses.replace(SHORT, precision="bf16")).estimates["test"]
     assert near.value == pytest.approx(whole.value, rel=0.03)

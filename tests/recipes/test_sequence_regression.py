@@ -32,6 +32,12 @@ def test_the_result_is_the_same_at_any_batch_size_and_under_packing(whole, batch
     assert found(batch_size, layout) == pytest.approx(whole, rel=2e-5)
 
 
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+@pytest.mark.parametrize("batch_size", [32, 204])
+def test_a_budget_of_steps_changes_nothing(whole, batch_size, layout):
+    assert found(batch_size, layout, tokens=100) == pytest.approx(whole, rel=2e-5)
+
+
 def test_hard_sequences_count_more_and_still_the_cut_changes_nothing(whole):
     focused = found(204, "padded", focus=1.0, unit="sample")
     assert focused["loss"] > 1.01 * focused["error_a_sequence"]

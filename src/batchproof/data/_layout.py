@@ -163,8 +163,8 @@ def layouts_of(
 ) -> list[dict[str, Layout]]:
     """Return for each batch of a window its layouts, by the beginning of their columns' names.
 
-    The first of them is that of all columns whose names begin with no other; where labels have
-    positions of their own, they are under "labels".
+    Under "" is that of columns whose names begin with no other; where labels have positions of
+    their own, theirs is under "labels".
 
     Raises:
         DataError: if the layout of a batch is not understood, or lengths and padding disagree.
@@ -184,10 +184,10 @@ def layouts_of(
             columns = {path: table.tensors[path] for path in paths}
             if not prefix and lengths is not None:
                 layouts[prefix] = _from_lengths(columns, lengths(batch), "lengths=")
-            elif any(column.ndim > 1 for column in columns.values()) or not prefix:
+            elif any(column.ndim > 1 for column in columns.values()) or not prefixes:
                 layouts[prefix] = _proved(columns, proof)
         found.append(layouts)
-    return found if decoder else _with_labels(tables, found)
+    return found if decoder or "" not in found[0] else _with_labels(tables, found)
 
 
 def _prefix(path: str, prefixes: Iterable[str], *, decoder: bool) -> str:
@@ -321,28 +321,40 @@ def _expect_masked(layout: Layout, columns: Mapping[str, Tensor]) -> None:
 
 
 def _from_labels(columns: Mapping[str, Tensor], path: str) -> Layout:
-    labels = columns[path]
-    width = labels.shape[1]
-    wide = {p: c for p, c in columns.items() if c.ndim > 1 and c.shape[1] == width}
-    sides: tuple[tuple[Side, int], ...] = (("right", -1), ("left", 0))
-    for side, last in sides:
-        edge = labels[:, last] == IGNORED
-        if not bool(edge.any()):
+    """Return the layout that ignored labels prove, with the other columns of their width.
+
+    Inputs may be a position longer than their labels. What follows that position has to be one
+    value in each column, and some row has to be whole, for else all rows may just end alike.
+    """
+    labels = columns[path].cpu()
+    count, width = labels.shape
+    wide = [c.cpu() for c in columns.values() if c.ndim > 1 and c.shape[1] == width]
+    sides: tuple[Side, ...] = ("right", "left")
+    for side in sides:
+        flipped = wide if side == "right" else [column.flip(1) for column in wide]
+        ignored = labels == IGNORED if side == "right" else labels.flip(1) == IGNORED
+        labelled = _last(~ignored)
+        if bool((labelled == width).all()):
             continue
-        counts = torch.zeros(labels.shape, dtype=torch.bool)
-        for column in wide.values():
-            differs = column != column[edge][0, last]
-            counts |= (differs.flatten(2).any(2) if column.ndim > 2 else differs).cpu()
-        if bool(counts[edge.cpu(), last].any()):
+        if len(wide) == 1:
+            return Layout(count, width, _whole(labelled), side, path)
+        behind = torch.arange(width)[None] > labelled[:, None]
+        if not bool(behind.any()):
             break
-        lengths = _last(counts if side == "right" else counts.flip(1))
-        # the longest row of a padded batch is whole; else all rows may end alike
-        if len(wide) > 1 and not bool((lengths == width).any()):
-            break
-        return Layout(len(labels), width, _whole(lengths), side, path)
-    else:
-        return Layout(len(labels), width, (max(1, width),) * len(labels), "right", path)
-    raise DataError(
+        if not all(constant([column[behind]]) for column in flipped):
+            raise _unproved(path)
+        fills = [column[behind][0] for column in flipped]
+        differs = [column != fill for column, fill in zip(flipped, fills, strict=True)]
+        counts = torch.stack([d.flatten(2).any(2) if d.ndim > 2 else d for d in differs]).any(0)
+        lengths = _last(counts)
+        if not bool((lengths == width).any()):
+            raise _unproved(path)
+        return Layout(count, width, _whole(lengths), side, path)
+    return Layout(count, width, (max(1, width),) * count, "right", path)
+
+
+def _unproved(path: str) -> DataError:
+    return DataError(
         f"{path} is -100 at the end of rows where other columns hold more than one value, so it "
         f"may not be padding. {HINT}"
     )

@@ -96,6 +96,18 @@ def _labels(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def are_inputs(path: str, columns: Mapping[str, Any]) -> bool:
+    """Return whether labels are their inputs wherever they count, as those of a loss that shifts.
+
+    Few labels may be so by chance.
+    """
+    labels, inputs = columns[path], columns.get(path[: path.rfind(".") + 1] + "input_ids")
+    if not isinstance(inputs, Tensor) or inputs.shape != labels.shape:
+        return False
+    counts = labels != IGNORED
+    return int(counts.sum()) >= _ENOUGH and bool((labels == inputs)[counts].all())
+
+
 def _firsts(lengths: Sequence[int]) -> Tensor:
     sizes = torch.tensor(lengths)
     return sizes.cumsum(0) - sizes
@@ -110,14 +122,10 @@ def _ignore_first(values: dict[str, Any], lengths: Sequence[int]) -> None:
 def _expect_unshifted(values: Mapping[str, Any], lengths: Sequence[int]) -> None:
     """Refuse labels that are their inputs, of which the first of a sample counts."""
     for path in _labels(values):
-        inputs = values.get(path[: path.rfind(".") + 1] + "input_ids")
-        labels = values[path]
-        if not isinstance(inputs, Tensor) or inputs.shape != labels.shape:
+        if values[path].shape != (1, sum(lengths)) or not are_inputs(path, values):
             continue
-        counts = labels != IGNORED
-        alike = bool((labels == inputs)[counts].all()) and int(counts.sum()) >= _ENOUGH
-        firsts = int(counts[0, _firsts(lengths)].sum()) if labels.shape == (1, sum(lengths)) else 0
-        if alike and firsts:
+        firsts = int((values[path][0, _firsts(lengths)] != IGNORED).sum())
+        if firsts:
             raise DataError(
                 f"{path} are the inputs, and the first counts in {firsts} samples; a loss that "
                 "shifts them would take it for the next token of the sample before. Pass "

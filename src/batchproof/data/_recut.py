@@ -25,7 +25,7 @@ from batchproof.data._layout import (
     layouts_of,
     name_of,
 )
-from batchproof.data._pack import Pack, packed
+from batchproof.data._pack import Pack, are_inputs, packed
 from batchproof.data._window import Padding, Window
 
 Layouts = dict[str, Layout]
@@ -114,6 +114,9 @@ class _Rows:
         tables = [Table.of(batch) for batch in batches]
         _expect_alike(tables)
         layouts = layouts_of(tables, batches, lengths)
+        for table, own in zip(tables, layouts, strict=True):
+            for layout in own.values():
+                _expect_no_first(table, layout)
         places = [(b, i) for b, table in enumerate(tables) for i in range(table.count())]
         return cls(tables, layouts, _columns(tables, layouts), places)
 
@@ -147,6 +150,22 @@ class _Rows:
         for path in self.tables[0].lists:
             values[path] = [self.tables[b].lists[path][i] for b, i in places]
         return self.tables[0].rebuilt(values)
+
+
+def _expect_no_first(table: Table, layout: Layout) -> None:
+    """Refuse labels whose first is predicted from the padding before it, where a loss shifts."""
+    if layout.side == "right":
+        return
+    for path, column in table.tensors.items():
+        if is_label(path) and column.shape == (layout.count, layout.width):
+            padded = [i for i, length in enumerate(layout.lengths) if length < layout.width]
+            firsts = column[padded, [layout.inside(i).start for i in padded]] != IGNORED
+            if are_inputs(path, table.tensors) and bool(firsts.any()):
+                raise DataError(
+                    f"{path} are the inputs, and the first counts in {int(firsts.sum())} samples "
+                    "padded on the left; a loss that shifts them predicts it from the padding, "
+                    "which is trimmed. Set it to -100."
+                )
 
 
 def _side(layouts: Sequence[Layout]) -> Side:
@@ -230,7 +249,7 @@ def _column(path: str, parts: list[tuple[Tensor, Layouts]]) -> _Column:
             )
         return _Column(None)
     layout = layouts[axis]
-    if any(size == layout.width > 1 for size in first.shape[2:]):
+    if any(_is_padded(column, own[axis]) for column, own in parts):
         raise DataError(
             f"{path} has shape {tuple(first.shape)}, whose further dimensions may be positions "
             "too; make it in the model, from the lengths."
@@ -242,6 +261,13 @@ def _column(path: str, parts: list[tuple[Tensor, Layouts]]) -> _Column:
             "column of positions. Name its padding, or leave it out of the batch."
         )
     return _Column(axis, _fill(path, padding, layout), numbered=name_of(path) == SEGMENTS)
+
+
+def _is_padded(column: Tensor, layout: Layout) -> bool:
+    """Return whether a further dimension may be padded as that of positions is."""
+    sizes = enumerate(column.shape[2:], start=2)
+    further = [dim for dim, size in sizes if size == layout.width > min(layout.lengths)]
+    return any(constant([layout.values(column.movedim(dim, 1))]) for dim in further)
 
 
 def _axis(path: str, column: Tensor, layouts: Layouts) -> str | None:
@@ -275,12 +301,16 @@ def _taken(
     longest: int,
     side: Side,
 ) -> Tensor:
-    """Return the rows of a column, trimmed or padded to the longest sample; a view where it can."""
+    """Return the rows of a column, trimmed or padded to the longest sample.
+
+    They are a view where they are next to each other and nothing is trimmed. What is trimmed is
+    copied, for models flatten labels by view(-1).
+    """
     pieces = []
     for batch in sorted({b for b, _ in places}):
         rows = _rows(whole[batch], [i for b, i in places if b == batch])
         pieces.append(_widened(rows, column, longest, side))
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    return pieces[0].contiguous() if len(pieces) == 1 else torch.cat(pieces)
 
 
 def _rows(tensor: Tensor, rows: list[int]) -> Tensor:

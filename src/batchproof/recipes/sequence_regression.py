@@ -5,8 +5,9 @@
 
 At every step the first channel's next value is predicted, by the head of the sequence's kind. The
 loss is the mean absolute error over steps, or with --unit sample over sequences; both are measured
-either way. A batch is padded with -1, or with --layout packed holds sequences end to end. Neither
-the layout nor the batch size of an accumulation window changes a number.
+either way. A batch is padded with -1, or with --layout packed holds sequences end to end. With
+--tokens N the sequences of a step are cut anew, into the cheapest micro-batches of at most N steps.
+Neither the layout, nor the budget, nor the batch size of an accumulation window changes a number.
 
 Expect of the test sequences an error a step of 0.077 on Japanese Vowels, 0.105 on the waves.
 """
@@ -82,6 +83,9 @@ def main(
     *,
     unit: Annotated[Literal["element", "sample"], "mean over steps, or over sequences"] = "element",
     layout: Annotated[Literal["padded", "packed"], "how a batch holds sequences"] = "padded",
+    tokens: Annotated[
+        int, Between(0, 2**20), "most positions of a micro-batch; 0: batches as they come"
+    ] = 0,
     focus: Annotated[float, "weigh each sequence by its own error to this power; 0: evenly"] = 0.0,
     width: Annotated[int, Between(1, 4096), "features a step inside the model"] = 32,
 ) -> Results:
@@ -92,7 +96,8 @@ def main(
         sequences = data.load_japanese_vowels(settings.folder("https://archive.ics.uci.edu/128"))
     held_out = torch.arange(len(sequences.train)) % 5 == 0
 
-    rows = padded if layout == "padded" else packed
+    # under a budget the samples of a step are packed when they are cut
+    rows = padded if layout == "padded" or tokens else packed
 
     def batches(part: data.Sequences, chosen: Tensor | slice, **more: Any) -> data.Batches:
         columns = part.inputs[chosen], part.targets[chosen], part.kinds[chosen] % 2
@@ -123,6 +128,8 @@ def main(
         data=sequences.name,
         by=lambda rows: rows.kinds,
         groups=("kind 0", "kind 1"),
+        tokens=tokens or None,
+        pack=bool(tokens) and layout == "packed",
     )
     history = settings.fit(trainer, train, val)
     estimates = {"validation": trainer.evaluate(val), "test": trainer.evaluate(test)}
