@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import batchproof as bp
 from batchproof import explain
+from batchproof.data import Cost, plan
 from batchproof.page import Code, Formula
 
 TOPICS = explain.topics()
@@ -23,13 +24,14 @@ NAMES = [
     "sum-or-mean",
     "padding",
     "accumulation",
+    "cut",
     "ranks",
     "class-weights",
     "best-checkpoint",
 ]
 
 
-def test_there_are_ten_topics_and_each_says_what_it_shows():
+def test_there_are_eleven_topics_and_each_says_what_it_shows():
     assert list(TOPICS) == NAMES
     assert all(len(topic.summary) > 20 for topic in TOPICS.values())
     assert all(option.help for topic in TOPICS.values() for option in topic.options)
@@ -237,6 +239,19 @@ def test_uneven_micro_batches_are_weighted_by_their_size():
 
 def test_full_equal_windows_are_said_to_be_right():
     assert "dividing by k is right" in explain.accumulation(sizes=(4, 4) * 2, accumulate=2).verdict
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_the_cut_shown_is_that_of_plan(ranks):
+    lengths = [3, 30, 4, 29, 7, 8]
+    numbers = explain.cut(lengths, batch_size=2, ranks=ranks, charge=5.0).numbers
+    planned = plan(lengths, tokens=60, ranks=ranks, cost=Cost(batch=5.0))
+    batches = [[lengths[i] for i in batch] for part in planned for batch in part]
+    assert numbers["positions_in_order"] == 2 * (30 + 29 + 8)
+    assert numbers["positions_cut"] == sum(len(b) * max(b) for b in batches)
+    assert numbers["micro_batches_cut"] == len(batches)
+    assert numbers["cost_cut"] <= numbers["cost_in_order"]
+    assert numbers["padding_cut"] == 1 - sum(lengths) / numbers["positions_cut"]
 
 
 def test_nine_samples_on_two_ranks_are_those_of_the_distributed_sampler():

@@ -7,6 +7,7 @@ import torch
 
 import batchproof as bp
 import rank_processes
+from batchproof.report import write_report
 from ragged_training import SIZES, fitted, flat, loss, trainer_of, windows
 
 
@@ -51,6 +52,15 @@ def test_padding_and_positions_a_second_are_in_the_log(tmp_path):
     assert len(steps) == 3
     lines = [json.loads(line) for line in (tmp_path / "run/timing.jsonl").read_text().splitlines()]
     assert all(line["positions_per_second"] > 0 for line in lines if "step_seconds" in line)
+
+
+def test_the_report_shows_padding_and_positions_a_second(tmp_path):
+    _, history = fitted(tmp_path / "run")
+    page = write_report([tmp_path / "run"], tmp_path / "report.html").read_text()
+    shares = [history.epochs(f"train_padding{when}")[-1].value for when in ("_before", "")]
+    told = "run: {:.0%} of the positions were padding in the order given, and {:.0%} as they were"
+    assert told.format(*shares) in page
+    assert "positions a second" in page
 
 
 def test_the_line_before_training_says_how_much_is_padding():

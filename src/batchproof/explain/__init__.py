@@ -7,6 +7,7 @@ momentum           the learning rate inside the velocity, or outside
 sum_or_mean        which settings keep a run when its loss is multiplied by a constant
 padding            a mean of what, and whether padding counts
 accumulation       a window of micro-batches is one batch
+cut                the same samples in cheaper micro-batches
 ranks              samples spread over ranks
 class_weights      whose denominator
 best_checkpoint    a copy or a reference, and by which number
@@ -24,6 +25,7 @@ from batchproof.explain._accumulation import accumulation
 from batchproof.explain._best_checkpoint import best_checkpoint
 from batchproof.explain._class_weights import class_weights
 from batchproof.explain._cross_entropy import cross_entropy
+from batchproof.explain._cut import cut
 from batchproof.explain._explanation import Explanation
 from batchproof.explain._mean import mean
 from batchproof.explain._momentum import momentum
@@ -42,6 +44,7 @@ _FUNCTIONS: tuple[Callable[..., Explanation], ...] = (
     sum_or_mean,
     padding,
     accumulation,
+    cut,
     ranks,
     class_weights,
     best_checkpoint,
@@ -66,6 +69,7 @@ __all__ = [
     "best_checkpoint",
     "class_weights",
     "cross_entropy",
+    "cut",
     "equivalent_settings",
     "mean",
     "momentum",

@@ -33,7 +33,8 @@ def _curve(run: Run, name: str) -> bool:
 
 
 def _quantity(name: str) -> str:
-    return name.removeprefix("train_").removeprefix("val_")
+    # padding before a window is cut and after are one chart
+    return name.removeprefix("train_").removeprefix("val_").removesuffix("_before")
 
 
 def _groups(runs: Sequence[Run], names: Sequence[str]) -> list[Part]:

@@ -136,6 +136,7 @@ def _result(runs: Sequence[Run]) -> list[Part]:
     columns = ("run", "epochs", "steps", "monitored", "best", "in epoch", "runner-up", "apart")
     parts: list[Part] = [Table(columns, tuple(map(_row, runs)))]
     parts += [Text(sentence) for run in runs if (sentence := _within(run))]
+    parts += [Text(sentence) for run in runs if (sentence := _padding(run))]
     ranked = _ranked(runs)
     if len(ranked) < 2:
         return parts
@@ -173,6 +174,17 @@ def _within(run: Run) -> str:
     return (
         f"{run.name}: epoch {run.choice.best.epoch} is the best and epoch "
         f"{run.choice.runner_up.epoch} the runner-up; {run.choice.verdict}."
+    )
+
+
+def _padding(run: Run) -> str:
+    """Return the share of padding of a run whose windows were cut by plan; else ""."""
+    after, before = (run.epochs(f"train_padding{when}") for when in ("", "_before"))
+    if not (after and before):
+        return ""
+    return (
+        f"{run.name}: {before[-1].value:.0%} of the positions were padding in the order given, and "
+        f"{after[-1].value:.0%} as they were cut."
     )
 
 
@@ -214,7 +226,7 @@ def _time(runs: Sequence[Run]) -> list[Part]:
             continue
         title = "where the time went, seconds" + ("" if len(runs) == 1 else f", {run.name}")
         parts.append(Bars(title, tuple(_bars(run))))
-    return parts + _throughput(runs)
+    return parts + _throughput(runs) + _positions(runs)
 
 
 def _bars(run: Run) -> list[Bar]:
@@ -250,6 +262,19 @@ def _throughput(runs: Sequence[Run]) -> list[Part]:
     units = dict.fromkeys(record.unit for record in records)
     what = "samples" if in_samples else " / ".join(f"{unit}s" for unit in units)
     return [Curves("throughput of training", "epoch", f"{what} a second", tuple(series))]
+
+
+def _positions(runs: Sequence[Run]) -> list[Part]:
+    """Return the positions a second of runs whose windows were cut by plan."""
+    series = []
+    for place, run in enumerate(runs):
+        lines = [line for line in run.times if "epoch" in line and "positions_per_second" in line]
+        x = tuple(line["epoch"] for line in lines)
+        y = tuple(line["positions_per_second"] for line in lines)
+        series.append(Series("training" if len(runs) == 1 else run.name, x, y, (), tone(place)))
+    if not any(one.x for one in series):
+        return []
+    return [Curves("positions of training", "epoch", "positions a second", tuple(series))]
 
 
 def _timed(run: Run) -> list[tuple[Record, float]]:
