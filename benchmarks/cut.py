@@ -1,20 +1,21 @@
 """What a free choice of the cut buys: one step over 64 ragged sequences, cut in four ways.
 
-    python benchmarks/cut.py [--data DIR] [--quick] [--out FILE]
+    python benchmarks/cut.py [--data DIR] [--device cuda] [--quick] [--out FILE]
 
 A 4-layer transformer of width 256 (trained by AdamW, one thread) on sequences of log-normal length,
 exp(4.3 + 0.9 z) clipped to 8 and 512, and on the lines of tiny-shakespeare. The sides, in turns
 over the same windows:
 
 in order    eight micro-batches of eight, as a loader gives them
-recut       batchproof.windows(..., tokens=N): the same samples, cut by plan, padding trimmed
+recut       batchproof.windows(..., tokens=N, cost=C): the same samples, cut by plan and trimmed
 by length   micro-batches of eight out of all windows sorted by length, as group_by_length makes
             them: other windows, and so other gradients
 no padding  as many tokens in sequences of one length: the limit
 
-N is half of the largest micro-batch in order. Gradients of the first window in order and recut are
-compared in float64 and float32. Planning and trimming are timed alone. Peak memory is that of a
-fresh process each.
+N is half of the largest micro-batch in order; C is fitted to a few micro-batches within N that are
+timed before (Cost.fitted). Gradients of the first window in order and recut are compared in float64
+and float32. Planning and trimming are timed alone. Peak memory is that of a fresh process each; on
+a device, that of its allocator.
 """
 
 import argparse
@@ -78,7 +79,7 @@ def model_of(dtype):
             self.out = nn.Linear(WIDTH, VOCABULARY)
 
         def forward(self, ids, mask):
-            inputs = self.embed(ids) + self.place(torch.arange(ids.shape[1]))
+            inputs = self.embed(ids) + self.place(torch.arange(ids.shape[1], device=ids.device))
             return self.out(self.layers(inputs, src_key_padding_mask=mask == 0))
 
     torch.manual_seed(0)
@@ -114,13 +115,49 @@ def sides_of(source, windows, data):
     return sides, budget, lengths
 
 
-def stepper(dtype=None):
+def stepper(device):
     import torch
 
     import batchproof as bp
 
-    model = model_of(dtype or torch.float32)
-    return model, bp.Step(model, torch.optim.AdamW(model.parameters(), 1e-4))
+    model = model_of(torch.float32).to(device)
+    return bp.Step(model, torch.optim.AdamW(model.parameters(), 1e-4))
+
+
+def on(device, window):
+    """Return a window's micro-batches on a device."""
+    return [{name: column.to(device) for name, column in batch.items()} for batch in window]
+
+
+def waited(device):
+    """Return the time once the device is done."""
+    import torch
+
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def cost_of(budget, lengths, device):
+    """Return the cost fitted to micro-batches within the budget, of few rows and many."""
+    import torch
+
+    from batchproof.data import Cost
+
+    model = model_of(torch.float32).to(device)
+    timed = []
+    for longest in sorted({8, max(lengths) // 4, min(budget, max(lengths))}):
+        for rows in sorted({1, max(1, budget // longest)}):
+            ids = torch.randint(1, VOCABULARY, (rows, longest))
+            batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+            seconds = []
+            for _ in range(4):
+                began = waited(device)
+                loss_of(model, *on(device, [batch])).total.sum().backward()
+                seconds.append(waited(device) - began)
+            # the first pass allocates
+            timed.append((rows, longest, min(seconds[1:])))
+    return Cost.fitted(timed)
 
 
 def apart(window, budget, dtype):
@@ -142,13 +179,14 @@ def apart(window, budget, dtype):
     return max(float((a - b).norm() / a.norm()) for a, b in pairs)
 
 
-def measured(source, *, windows, rounds, data):
+def measured(source, *, windows, rounds, data, device):
     import torch
 
     from batchproof.data import recut
 
     sides, budget, lengths = sides_of(source, windows, data)
-    steps = {side: stepper()[1] for side in sides}
+    cost = cost_of(budget, lengths, device)
+    steps = {side: stepper(device) for side in sides}
     seconds = {side: [] for side in sides}
     trimming, order = [], list(sides)
     for turn in range(rounds + 1):
@@ -156,13 +194,13 @@ def measured(source, *, windows, rounds, data):
         for side in order:
             taken = 0.0
             for window in sides["in order"] if side == "recut" else sides[side]:
-                began = time.perf_counter()
+                began = waited(device)
                 if side == "recut":
-                    window = recut(window, tokens=budget)  # noqa: PLW2901
+                    window = recut(window, tokens=budget, cost=cost)  # noqa: PLW2901
                     if turn:
                         trimming.append(time.perf_counter() - began)
-                steps[side](window, loss_of)
-                taken += time.perf_counter() - began
+                steps[side](on(device, window), loss_of)
+                taken += waited(device) - began
             if turn:
                 seconds[side].append(taken / windows)
     ratio = {
@@ -170,13 +208,15 @@ def measured(source, *, windows, rounds, data):
         for side in sides
         if side != "recut"
     }
-    cut = [recut(window, tokens=budget) for window in sides["in order"]]
+    cut = [recut(window, tokens=budget, cost=cost) for window in sides["in order"]]
     first = sides["in order"][0]
     return {
         "tokens": sum(lengths),
         "positions in order": positions(sides["in order"]),
         "positions recut": positions(cut),
         "budget, positions": budget,
+        "micro-batches recut": sum(map(len, cut)),
+        "cost, s": {"position": cost.position, "pair": cost.pair, "micro-batch": cost.batch},
         "a step, s": {side: summary(values) for side, values in seconds.items()},
         "times recut": ratio,
         "planning and trimming, share of a step": round(
@@ -191,23 +231,27 @@ def positions(windows):
     return sum(batch["input_ids"].numel() for window in windows for batch in window)
 
 
-def peak(source, side, data):
+def peak(source, side, data, device):
     """Peak memory of a fresh process that takes two such steps."""
-    case = json.dumps([source, side, str(data) if data else None])
+    case = json.dumps([source, side, str(data) if data else None, device])
     command = [sys.executable, str(HERE / "cut.py"), "--peak", case]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     return round(float(done.stdout), 1)
 
 
 def in_a_fresh_process(case):
+    import torch
+
     from batchproof.data import recut
 
-    source, side, data = json.loads(case)
-    sides, budget, _ = sides_of(source, 2, Path(data) if data else None)
-    step = stepper()[1]
+    source, side, data, device = json.loads(case)
+    sides, budget, lengths = sides_of(source, 2, Path(data) if data else None)
+    cost = cost_of(budget, lengths, device) if side == "recut" else None
+    step = stepper(device)
     for window in sides["in order"] if side == "recut" else sides[side]:
-        step(recut(window, tokens=budget) if side == "recut" else window, loss_of)
-    print(peak_mb())
+        cut = recut(window, tokens=budget, cost=cost) if side == "recut" else window
+        step(on(device, cut), loss_of)
+    print(peak_mb() if device == "cpu" else torch.cuda.max_memory_allocated() / 2**20)
 
 
 def main():
@@ -216,6 +260,7 @@ def main():
     )
     parser.add_argument("--data", type=Path, help="folder that holds tiny-shakespeare/")
     parser.add_argument("--quick", action="store_true", help="one round: only shows that it runs")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda where there is one")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="where to write; results/cut-DATE.json")
@@ -231,13 +276,16 @@ def main():
     sources = ["log-normal", *(["tiny-shakespeare"] if given.data else [])]
     results = {}
     for source in sources:
-        row = measured(source, windows=windows, rounds=rounds, data=given.data)
+        row = measured(source, windows=windows, rounds=rounds, data=given.data, device=given.device)
         if not given.quick:
             sides = ("in order", "recut", "by length")
-            row["peak memory, MB"] = {side: peak(source, side, given.data) for side in sides}
+            row["peak memory, MB"] = {
+                side: peak(source, side, given.data, given.device) for side in sides
+            }
         results[source] = row
         print(source, json.dumps(row, indent=1))
     found = heading("one step over 64 ragged sequences, cut in four ways", threads=given.threads)
+    found["device"] = given.device
     found["goals"] = {
         "in order, times recut": 2.2,
         "by length, times recut": 1.0,

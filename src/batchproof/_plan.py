@@ -24,8 +24,9 @@ Rows are filled by best fit, the longest sample first, which needs at most 11/9 
 """
 
 import heapq
+import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from batchproof._errors import SettingError
@@ -62,6 +63,64 @@ class Cost:
 
     def __call__(self, rows: int, longest: int) -> float:
         return rows * (self.position * longest + self.pair * longest**2) + self.batch
+
+    @classmethod
+    def fitted(cls, timed: Iterable[tuple[int, int, float]]) -> "Cost":
+        """Return the cost that fits timed micro-batches best, in relative error.
+
+        Args:
+            timed: rows, longest and seconds of some micro-batches, forward and backward pass; of
+                few and many rows, short and long, so that the three parts can be told apart.
+
+        Raises:
+            SettingError: if there are fewer than three, or one took no time.
+
+        Example:
+            >>> Cost.fitted([(1, 10, 3.0), (4, 10, 6.0), (8, 100, 82.0), (2, 50, 12.0)])
+            Cost(position=0.1, pair=0.0, batch=2.0)
+        """
+        measured = list(timed)
+        if len(measured) < 3 or min(seconds for *_, seconds in measured) <= 0:
+            raise SettingError(
+                f"the cost is fitted to {measured}; expected three micro-batches or more, each "
+                "with its rows, its longest sample and the seconds that it took."
+            )
+        parts = [(r * n / s, r * n * n / s, 1 / s) for r, n, s in measured]
+        position, pair, batch = _nonnegative_fit(parts)
+        return cls(position, pair, batch)
+
+
+def _nonnegative_fit(rows: Sequence[tuple[float, float, float]]) -> list[float]:
+    """Return the weights of 0 or more whose sum over each row is nearest to 1, least squares."""
+    size = [math.sqrt(math.fsum(row[i] ** 2 for row in rows)) for i in range(3)]
+    scaled = [[value / size[i] for i, value in enumerate(row)] for row in rows]
+    best: tuple[float, list[float]] = (math.inf, [])
+    # of the three, those that are not 0; one of the first two is not
+    for used in ((0,), (1,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+        weights = [0.0, 0.0, 0.0]
+        for place, value in zip(used, _least_squares(scaled, used), strict=True):
+            weights[place] = value
+        fits = (sum(w * x for w, x in zip(weights, row, strict=True)) for row in scaled)
+        error = math.fsum((fit - 1) ** 2 for fit in fits)
+        if min(weights) >= 0 and error < best[0] - 1e-12:
+            best = error, weights
+    return [float(f"{weight / size[i]:.12g}") for i, weight in enumerate(best[1])]
+
+
+def _least_squares(rows: Sequence[Sequence[float]], used: Sequence[int]) -> list[float]:
+    """Return the weights of some columns by the normal equations, with Gaussian elimination."""
+    matrix = [
+        [*(math.fsum(r[i] * r[j] for r in rows) for j in used), math.fsum(r[i] for r in rows)]
+        for i in used
+    ]
+    for at, pivot in enumerate(matrix):
+        if pivot[at] < 1e-12:
+            # the columns cannot be told apart
+            return [-1.0] * len(used)
+        for other in matrix[:at] + matrix[at + 1 :]:
+            factor = other[at] / pivot[at]
+            other[:] = [a - factor * b for a, b in zip(other, pivot, strict=True)]
+    return [row[-1] / row[at] for at, row in enumerate(matrix)]
 
 
 def plan(

@@ -143,6 +143,23 @@ def test_ranks_are_as_even_as_no_more_than_twice_the_best(lengths, ranks):
     assert worst <= 2 * max(sum(lengths) / ranks, *lengths) + max(lengths)
 
 
+@given(st.integers(1, 9), st.integers(0, 3), st.integers(0, 90))
+def test_a_cost_is_fitted_to_what_was_timed(position, pair, batch):
+    cost = Cost(float(position), pair / 16, float(batch))
+    shapes = [(1, 8), (8, 8), (2, 64), (8, 128), (1, 512), (4, 256)]
+    fitted = Cost.fitted([(rows, longest, cost(rows, longest)) for rows, longest in shapes])
+    assert fitted.position == pytest.approx(cost.position, rel=1e-6)
+    assert fitted.pair == pytest.approx(cost.pair, abs=1e-6 * position)
+    assert fitted.batch == pytest.approx(cost.batch, abs=1e-4 * position)
+
+
+def test_a_part_of_the_cost_that_would_be_negative_is_0():
+    # a micro-batch that is quicker by the position when it is small
+    fitted = Cost.fitted([(1, 8, 1.0), (8, 8, 10.0), (8, 64, 90.0), (8, 128, 190.0)])
+    assert fitted.batch == 0
+    assert fitted.position > 0
+
+
 def test_nothing_to_plan_is_an_empty_share_for_each_rank():
     assert plan([], tokens=10, ranks=2) == [[], []]
 
@@ -150,6 +167,7 @@ def test_nothing_to_plan_is_an_empty_share_for_each_rank():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
+        (lambda: Cost.fitted([(1, 8, 1.0)]), "expected three micro-batches or more"),
         (lambda: plan([3, 0, 2]), "sample 1 has length 0; expected 1 or more"),
         (lambda: plan([3], tokens=0), "tokens is 0; expected a whole number, 1 or more"),
         (lambda: plan([3], rows=-1), "rows is -1"),

@@ -48,7 +48,7 @@ def flat(model):
 
 def trainer_of(model, **options):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    return bp.Trainer(model, loss, optimizer, progress=False, device="cpu", **options)
+    return bp.Trainer(model, loss, optimizer, progress=False, **{"device": "cpu", **options})
 
 
 def fitted(run_dir=None, *, train=None, **options):

@@ -100,6 +100,16 @@ def test_a_learning_rate_is_sought_over_windows():
     assert "one step" in trainer_of(model).dry_run(windows())
 
 
+@pytest.mark.gpu
+def test_a_device_gets_windows_with_what_they_know():
+    model, history = fitted()
+    there, on_device = fitted(device="cuda")
+    torch.testing.assert_close(flat(there).cpu(), flat(model), rtol=1e-10, atol=1e-10)
+    names = ("train_padding", "train_padding_before", "train_loss", "val_loss")
+    for name in names:
+        assert on_device.values(name) == pytest.approx(history.values(name), rel=1e-10)
+
+
 @pytest.mark.ranks
 def test_two_ranks_share_windows_and_take_the_same_steps(tmp_path):
     model, history = fitted()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed
 
 from batchproof._errors import RankError, SettingError
+from batchproof._plan import CostOf
 from batchproof.data import DatasetWindows, Lengths, Pack, Window, recut
 from batchproof.ranks import device_of, in_a_group, of_all, rank, world_size
 
@@ -87,6 +88,7 @@ def windows(
     lengths: Lengths | None = None,
     alone: bool = True,
     pack: Pack = False,
+    cost: CostOf | None = None,
     group: distributed.ProcessGroup | None = None,
 ) -> Windows[Batch]:
     """Cut a loader into lists of at most `accumulate` micro-batches; the last may be shorter.
@@ -105,6 +107,7 @@ def windows(
         lengths: lengths(batch) -> one number a sample, where recut cannot read them.
         alone: whether a sample longer than tokens gets a micro-batch of its own, or is refused.
         pack: as recut takes it: the samples of a micro-batch end to end in one row.
+        cost: cost(rows, longest) of a micro-batch, as plan takes it.
         group: the ranks that take steps together; torch.distributed's default group without it,
             where one is initialised.
 
@@ -133,7 +136,7 @@ def windows(
             name = "lengths were" if lengths is not None else "pack was"
             raise SettingError(f"{name} given without tokens; give the budget, too.")
         return Windows(loader, accumulate, None, group)
-    cut = partial(recut, tokens=tokens, lengths=lengths, alone=alone, pack=pack)
+    cut = partial(recut, tokens=tokens, lengths=lengths, alone=alone, pack=pack, cost=cost)
     return Windows(loader, accumulate, cut, group)
 
 
