@@ -4,6 +4,8 @@ import lightning.pytorch as lightning
 import torch
 from torch import nn
 
+from batchproof.integrations.lightning import Exact
+
 
 class Classifier(lightning.LightningModule):
     """A small classifier that logs its loss as most do."""
@@ -49,3 +51,19 @@ def classified(count: int = 8) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 def numbers() -> list[torch.Tensor]:
     return [torch.tensor(float(i)) for i in range(9)]
+
+
+def exact(**settings):
+    """Return a Trainer whose windows and logged means are exact."""
+    return lightning.Trainer(callbacks=[Exact()], **settings)
+
+
+class Kept(lightning.Callback):
+    """The training losses that are logged, batch by batch."""
+
+    def __init__(self):
+        self.logged = []
+
+    def on_train_batch_end(self, trainer, *_):
+        if "train_loss" in trainer.callback_metrics:
+            self.logged.append(trainer.callback_metrics["train_loss"].item())

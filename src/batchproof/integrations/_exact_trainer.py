@@ -159,7 +159,7 @@ class Evaluation:
             )
         for k, call in enumerate(calls):
             if self.coefficients[k]:
-                pairs = _by_sample(call.mean, rows, width)
+                pairs = call.by_sample(rows, width)
                 self.meters.setdefault(f"{k}", Meter()).add(pairs)
                 self.finite.append(pairs.total.sum().isfinite())
         for sums in routed:
@@ -330,11 +330,11 @@ class ExactTraining:
         self,
         saw: Callable[[LossCall], None] | None = None,
         *,
-        counts: bool = True,
-        leaves: bool = False,
+        counts: Any = True,
+        leaves: Any = False,
     ) -> Iterator[tuple[LossCalls, Router | None]]:
         """Record the losses that the model, the smoother or a function of the user's calls."""
-        with LossCalls(saw, counts=counts, leaves=leaves) as calls:
+        with LossCalls(saw, counting=None if counts else (0, 1), leaves=leaves) as calls:
             if (smoother := self.label_smoother) is not None:
                 calls.replace(self, "label_smoother", _Smoother(smoother))
             if (function := self.compute_loss_func) is not None:
@@ -541,17 +541,3 @@ def _first_rows(batch: Any, rows: int) -> dict[str, Any]:
         else value
         for name, value in batch.items()
     }
-
-
-def _by_sample(mean: Mean, rows: int, width: int) -> Mean:
-    """Return pairs, one a sample, of those of a loss over all positions of all samples.
-
-    Where a loss was called over positions that were picked out, they are pooled.
-    """
-    count = len(mean.total)
-    if count == rows:
-        return mean
-    if count not in {rows * width, rows * (width - 1)}:
-        return mean.pool()
-    total, weight = mean.total.view(rows, -1).sum(1), mean.weight.view(rows, -1).sum(1)
-    return Mean(total, weight, mean.unit)

@@ -41,11 +41,30 @@ class LossCall:
         name: of the function.
         value: what the call returned, with its graph: the mean over the micro-batch.
         mean: its pairs, one a row of the loss's input, without graph.
+        returned: the tensor that the caller got, which has the same value.
     """
 
     name: str
     value: Tensor
     mean: Mean
+    returned: list[Tensor] = field(default_factory=list)
+
+    def by_sample(self, rows: int, width: int = 0) -> Mean:
+        """Return pairs, one a sample, of those of a loss over all positions of all samples.
+
+        Where a loss was called over positions that were picked out, they are pooled.
+
+        Args:
+            rows: number of samples.
+            width: positions of a sample; 0 for any number.
+        """
+        mean, count = self.mean, len(self.mean.total)
+        if count == rows or not rows:
+            return mean
+        if count % rows or (width and count not in {rows * width, rows * (width - 1)}):
+            return mean.pool()
+        total, weight = mean.total.view(rows, -1).sum(1), mean.weight.view(rows, -1).sum(1)
+        return Mean(total, weight, mean.unit)
 
     def sums(self) -> Tensor:
         """Return total and weight of the whole call, shape (2,)."""
@@ -66,7 +85,8 @@ class LossCalls:
 
     Args:
         saw: called with each call as it is recorded.
-        counts: False for a micro-batch that repeats samples, whose pairs are (0, 0).
+        counting: (k, n) where only the first k of the n samples of the micro-batch count, as the
+            others repeat samples; None where all do.
         leaves: return means that start a graph of their own, for coefficients_of.
 
     Attributes:
@@ -77,12 +97,12 @@ class LossCalls:
         self,
         saw: Callable[[LossCall], None] | None = None,
         *,
-        counts: bool = True,
+        counting: tuple[int, int] | None = None,
         leaves: bool = False,
     ) -> None:
         self.calls: list[LossCall] = []
         self._saw = saw
-        self._counts, self._leaves = counts, leaves
+        self._counting, self._leaves = counting, leaves
         self._undo: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> "LossCalls":  # noqa: PYI034
@@ -102,8 +122,8 @@ class LossCalls:
 
     def take(self, name: str, mean: Mean) -> Tensor:
         """Record pairs that carry their graph, and return their mean; 0 of no weight."""
-        if not self._counts:
-            mean = Mean(mean.total * 0, torch.zeros_like(mean.weight), mean.unit)
+        if self._counting is not None:
+            mean = _first_samples(name, mean, *self._counting)
         weight = mean.weight.sum()
         value = mean.total.sum() / torch.where(weight == 0, 1, weight)
         if self._leaves:
@@ -113,7 +133,8 @@ class LossCalls:
         if self._saw is not None:
             self._saw(call)
         # a head that adds a term in place leaves the call's own value as it is
-        return value.clone()
+        call.returned.append(value.clone())
+        return call.returned[0]
 
     def _recorded(self, function: Callable[..., Any], spec: Spec) -> Callable[..., Any]:
         names = _signature_of(function)
@@ -132,6 +153,20 @@ class LossCalls:
             return self.take(function.__name__, mean)
 
         return call
+
+
+def _first_samples(name: str, mean: Mean, counting: int, samples: int) -> Mean:
+    """Return pairs of which only those of the first samples count."""
+    rows = len(mean.total)
+    if rows % samples:
+        raise CriterionError(
+            f"{name} was called on {rows} rows for {samples} samples, {samples - counting} of "
+            "which repeat others, so theirs cannot be told apart; expected as many rows a sample. "
+            "Choose a batch size that divides the samples over the ranks."
+        )
+    place = torch.arange(rows, device=mean.total.device) < counting * (rows // samples)
+    total = torch.where(place, mean.total, 0)
+    return Mean(total, torch.where(place, mean.weight, 0), mean.unit)
 
 
 @cache

@@ -9,6 +9,8 @@ What Lightning does: it divides every micro-batch's loss by `accumulate_grad_bat
 last window that has fewer, whatever their sizes. A logged value is averaged over batches weighted
 by their number of samples, within a rank; with `sync_dist` the ranks' averages are averaged, and
 its sampler repeats samples so that all ranks have equally many.
+
+`Trainer(callbacks=[Exact()])` makes all of it exact; see _exact_lightning.
 """
 
 import copy
@@ -26,6 +28,7 @@ from torch.utils.data import DataLoader, DistributedSampler, default_collate
 
 from batchproof._errors import ProbeError
 from batchproof.check import Probe
+from batchproof.integrations._exact_lightning import Exactly
 from batchproof.integrations._given import Made, count_of, framework, loader_of, rows_of, stack
 from batchproof.mistakes import Remedy
 from batchproof.ranks import world_size
@@ -40,39 +43,32 @@ _QUIET: dict[str, Any] = {
 }
 
 
-_MANUAL = Remedy(
-    "Take manual optimisation, and let batchproof's Step take the step over the whole window.",
-    "# self.automatic_optimization = False\n"
-    "self.step = batchproof.Step(self.net, self.optimizers())   # in on_fit_start\n"
-    "\n"
-    "self.step.backward(loss(self.net, batch))   # in training_step\n"
-    "if (batch_idx + 1) % k == 0 or self.trainer.is_last_batch:\n"
-    "    self.log('train_loss', self.step.apply().loss.value())",
-)
-_KEPT_PAIRS = Remedy(
-    "Keep sums and weights over the validation, of each rank's own samples, and pool them at its "
-    "end.",
-    "Trainer(..., use_distributed_sampler=False)\n"
-    "\n"
-    "self.meter.add(loss(self.net, batch).detach())   # in validation_step\n"
-    "self.meter.sync()   # in on_validation_epoch_end\n"
-    "self.log('val_loss', self.meter.estimate().value)\n"
-    "self.meter.reset()",
+_EXACT = Remedy(
+    "Add the callback that makes windows and logged means exact; optimisation stays automatic.",
+    "from batchproof.integrations.lightning import Exact\n\nTrainer(..., callbacks=[Exact()])",
 )
 _OF_STEP = dict.fromkeys(
     (
         *("mean-of-micro-batch-means", "weight-per-micro-batch", "fixed-window-size"),
         *("empty-micro-batch-nan", "reported-loss", "term-scaled-apart", "world-size-factor"),
     ),
-    _MANUAL,
+    _EXACT,
 )
 _OF_EVALUATION = dict.fromkeys(
     (
         *("mean-of-micro-batch-means", "weight-per-micro-batch", "duplicated-samples"),
         *("one-micro-batch-only", "empty-micro-batch-nan"),
     ),
-    _KEPT_PAIRS,
+    _EXACT,
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Exact":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    callback = framework("lightning.pytorch", "lightning").Callback
+    globals()[name] = type(name, (Exactly, callback), {"__module__": __name__})
+    return globals()[name]
 
 
 def probe_step(

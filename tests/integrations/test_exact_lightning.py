@@ -1,0 +1,232 @@
+"""Lightning made exact by a callback: proved by check and watch, and as whole trainings."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+import batchproof as bp
+from batchproof import CriterionError, SettingError
+
+lightning = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
+
+import tiny_lightning  # noqa: E402
+from batchproof.integrations.lightning import Exact, probe_evaluate, probe_step  # noqa: E402
+from tiny_lightning import Classifier, classified  # noqa: E402
+
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning",
+    "ignore:.*isinstance.treespec, LeafSpec.*:DeprecationWarning",
+    "ignore:Checkpoint directory .* exists and is not empty:UserWarning",
+)
+
+
+def trained(tmp_path, module=None, epochs=3, callbacks=(), ckpt_path=None, **options):
+    """A module that was trained over 11 samples in windows of 2 batches of 2, and its trainer."""
+    module = module or Classifier()
+    trainer = lightning.Trainer(
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        accelerator="cpu",
+        num_sanity_val_steps=0,
+        max_epochs=epochs,
+        accumulate_grad_batches=2,
+        gradient_clip_val=0.5,
+        callbacks=[Exact(), *callbacks],
+        **options,
+    )
+    loader = DataLoader(classified(11), batch_size=2)
+    trainer.fit(module, loader, DataLoader(classified(11), batch_size=4), ckpt_path=ckpt_path)
+    return module, trainer
+
+
+def by_hand(epochs):
+    """The weights and the losses of steps over whole windows."""
+    net = Classifier().net
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    samples, losses = classified(11), []
+    for _ in range(epochs):
+        for start in range(0, 11, 4):
+            inputs, targets = map(torch.stack, zip(*samples[start : start + 4], strict=True))
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(net(inputs), targets)
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+            optimizer.step()
+            losses.append(loss.item())
+    return net, losses
+
+
+def whole(net):
+    inputs, targets = map(torch.stack, zip(*classified(11), strict=True))
+    with torch.no_grad():
+        return nn.functional.cross_entropy(net(inputs), targets).item()
+
+
+def same_weights(one, other):
+    for value, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(value, theirs, rtol=2e-6, atol=1e-6)
+
+
+def test_a_step_is_the_gradient_of_one_mean():
+    report = probe_step(Classifier, classified(), trainer=tiny_lightning.exact).check()
+    assert report.ok, str(report)
+
+
+def test_a_short_last_window_is_a_whole_one():
+    report = probe_step(Classifier, classified(), trainer=tiny_lightning.exact, window=4).check()
+    assert report.ok, str(report)
+
+
+def test_a_validation_is_one_number():
+    report = probe_evaluate(Classifier, classified(9), trainer=tiny_lightning.exact).check()
+    assert report.ok, str(report)
+
+
+@pytest.mark.ranks
+@pytest.mark.slow
+def test_two_ranks_are_exact():
+    cuts = ["one-by-one", "halves", "ranks-2-even", "ranks-2-uneven"]
+    report = probe_step(
+        Classifier, classified(), trainer=tiny_lightning.exact, ranks=(1, 2), cuts=cuts
+    ).check()
+    assert report.ok, str(report)
+    report = probe_evaluate(
+        Classifier, classified(9), trainer=tiny_lightning.exact, ranks=(1, 2)
+    ).check()
+    assert report.ok, str(report)
+
+
+def test_a_whole_training_takes_the_steps_of_whole_windows(tmp_path):
+    kept = tiny_lightning.Kept()
+    module, trainer = trained(tmp_path, callbacks=[kept], enable_checkpointing=False)
+    net, losses = by_hand(3)
+    same_weights(module.net, net)
+    assert trainer.global_step == 9
+    assert list(dict.fromkeys(kept.logged)) == pytest.approx(losses, rel=1e-5)
+    assert trainer.callback_metrics["val_loss"].item() == pytest.approx(whole(net), rel=1e-5)
+
+
+def test_checkpoints_stopping_and_resuming_are_lightnings_own(tmp_path):
+    def callbacks():
+        best = lightning.callbacks.ModelCheckpoint(tmp_path, monitor="val_loss", save_top_k=-1)
+        return [best, lightning.callbacks.EarlyStopping("val_loss", patience=50)]
+
+    (best, _) = chosen = callbacks()
+    first, _ = trained(tmp_path, epochs=2, callbacks=chosen)
+    assert best.best_model_score.item() == pytest.approx(whole(first.net), rel=1e-5)
+    module, second = trained(tmp_path, callbacks=callbacks(), ckpt_path=best.best_model_path)
+    assert second.global_step == 9
+    same_weights(module.net, by_hand(3)[0])
+
+
+def test_a_training_loss_over_an_epoch_is_the_mean_over_its_samples(tmp_path):
+    class Epochs(Classifier):
+        def training_step(self, batch, batch_idx):
+            loss = nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+            self.log("train_loss", loss, on_step=True, on_epoch=True)
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    module, trainer = trained(tmp_path, Epochs(), epochs=1, enable_checkpointing=False)
+    assert trainer.callback_metrics["train_loss_epoch"].item() == pytest.approx(
+        whole(module.net), rel=1e-6
+    )
+
+
+def test_a_mean_of_ones_own_can_be_logged(tmp_path):
+    class Own(Classifier):
+        def validation_step(self, batch, batch_idx):
+            right = self.net(batch[0]).argmax(1) == batch[1]
+            self.log("accuracy", bp.reduce(right))
+
+    module, trainer = trained(tmp_path, Own(), epochs=1, enable_checkpointing=False)
+    inputs, targets = map(torch.stack, zip(*classified(11), strict=True))
+    right = (module.net(inputs).argmax(1) == targets).float().mean().item()
+    assert trainer.callback_metrics["accuracy"].item() == pytest.approx(right)
+
+
+def test_watch_finds_nothing_wrong(tmp_path):
+    with bp.watch() as seen:
+        trained(tmp_path, epochs=1, enable_checkpointing=False)
+    report = seen.report()
+    assert report.ok, str(report)
+
+
+def test_torch_is_left_as_it_was(tmp_path):
+    original = nn.functional.cross_entropy
+    trained(tmp_path, epochs=1, enable_checkpointing=False)
+    assert nn.functional.cross_entropy is original
+
+
+def test_a_loss_that_is_no_sum_of_means_is_refused(tmp_path):
+    class Squared(Classifier):
+        def training_step(self, batch, batch_idx):
+            return nn.functional.cross_entropy(self.net(batch[0]), batch[1]) ** 2
+
+    with pytest.raises(CriterionError, match="expected a sum of their means"):
+        trained(tmp_path, Squared(), epochs=1, enable_checkpointing=False)
+
+
+def test_manual_optimisation_is_refused(tmp_path):
+    module = Classifier()
+    module.automatic_optimization = False
+    trainer = lightning.Trainer(callbacks=[Exact()], logger=False, enable_checkpointing=False)
+    with pytest.raises(SettingError, match="Classifier has manual optimisation"):
+        Exact().setup(trainer, module, "fit")
+
+
+ON_RANKS = """
+import sys
+sys.path.insert(0, {support!r})
+import lightning.pytorch as lightning
+import torch
+from torch.utils.data import DataLoader
+from batchproof.integrations.lightning import Exact
+import tiny_lightning  # noqa: E402
+from tiny_lightning import Classifier, classified
+
+module = Classifier()
+trainer = lightning.Trainer(
+    default_root_dir={folder!r}, logger=False, enable_model_summary=False, strategy="ddp",
+    enable_progress_bar=False, enable_checkpointing=False, accelerator="cpu", devices=2,
+    max_epochs=3, accumulate_grad_batches=2, gradient_clip_val=0.5, callbacks=[Exact()],
+    num_sanity_val_steps=0,
+)
+trainer.fit(
+    module,
+    DataLoader(classified(11), batch_size=1, sampler=torch.utils.data.DistributedSampler(
+        classified(11), 2, trainer.global_rank, shuffle=False)),
+    DataLoader(classified(11), batch_size=2),
+)
+if trainer.is_global_zero:
+    torch.save(dict(model=module.net.state_dict(), val=trainer.callback_metrics["val_loss"].item()),
+               {folder!r} + "/result.pt")
+"""
+
+
+@pytest.mark.ranks
+@pytest.mark.slow
+def test_two_ranks_train_as_one_where_the_samples_do_not_divide(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(ON_RANKS.format(support=str(SUPPORT), folder=str(tmp_path)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(script)], capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = torch.load(tmp_path / "result.pt", weights_only=True)
+    net, _ = by_hand(3)
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(value, result["model"][name], rtol=1e-5, atol=1e-6)
+    assert result["val"] == pytest.approx(whole(net), rel=1e-5)
