@@ -8,36 +8,140 @@ What accelerate does: `backward` divides the loss by `gradient_accumulation_step
 window that has fewer micro-batches, whatever their sizes; over ranks the wrapper averages.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, default_collate
 
+from batchproof._errors import SettingError
 from batchproof.check import Probe
 from batchproof.integrations._given import count_of, framework
+from batchproof.integrations._loss_calls import LossCalls, OpenWindow, coefficients_of
 from batchproof.mistakes import Remedy
+from batchproof.ranks import largest, rank, world_size
+from batchproof.step._number import power_of_two_above
 
 Loop = Callable[[Any, nn.Module, Any, DataLoader[Any]], Any]
 
 
-_WINDOWS = Remedy(
-    "Leave out accumulate, which divides by a fixed number of micro-batches, and let batchproof's "
-    "Step take the step over the whole window.",
-    "net, optimizer, loader = accelerator.prepare(net, optimizer, loader)\n"
-    "step = batchproof.Step(net, optimizer)\n"
-    "for window in batchproof.windows(loader, accumulate=k):\n"
-    "    result = step(window, loss)",
+_EXACT = Remedy(
+    "Make the accelerator exact; the loop stays as it is.",
+    "from batchproof.integrations.accelerate import exactly\n"
+    "\n"
+    "accelerator = exactly(Accelerator(gradient_accumulation_steps=k))",
 )
 _OF_STEP = dict.fromkeys(
     (
         *("mean-of-micro-batch-means", "weight-per-micro-batch", "fixed-window-size"),
         *("not-divided", "empty-micro-batch-nan", "reported-loss", "world-size-factor"),
     ),
-    _WINDOWS,
+    _EXACT,
 )
+
+
+class ExactAccumulation:
+    """Wraps accumulate and backward of an Accelerator; comes before it among the bases.
+
+    Attributes:
+        step_loss: the mean over the last window that is over, of all ranks; None before.
+    """
+
+    gradient_state: Any
+    gradient_accumulation_steps: int
+    sync_gradients: bool
+    _models: Any
+    step_loss: float | None = None
+    _calls: LossCalls | None = None
+    _window: OpenWindow | None = None
+    _coefficients: Sequence[float] | None = None
+    _provisional: float = 1.0
+
+    @contextmanager
+    def accumulate(self, *models: Any) -> Iterator[None]:
+        """Record the losses that are called within; as Accelerator.accumulate."""
+        outer = super().accumulate(*models)  # type: ignore[misc]
+        # whether the batch is the last one of its epoch is known once a loader gave it: now
+        with outer, LossCalls(counting=self._counting()) as self._calls:
+            yield
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """Back-propagate a micro-batch, and divide where it is the last of its window.
+
+        Raises:
+            SettingError: if it is called outside accumulate.
+        """
+        calls, self._calls = self._calls, None
+        if calls is None:
+            raise SettingError(
+                "backward was called outside accumulate, or twice within it, where the losses are "
+                "recorded; expected with accelerator.accumulate(model): ... backward(loss)."
+            )
+        if self._window is None:
+            self._window = self._begun(loss, calls)
+        for call in calls.calls:
+            self._window.add(call)
+        super().backward(loss, **kwargs)  # type: ignore[misc]
+        if self.sync_gradients:
+            window, self._window = self._window, None
+            self.step_loss = window.close(p for model in self._models for p in model.parameters())
+
+    def _begun(self, loss: Tensor, calls: LossCalls) -> OpenWindow:
+        if self._coefficients is None:
+            weights = [float(call.mean.weight.sum()) for call in calls.calls]
+            (most,) = largest([max(weights, default=1.0)])
+            self._provisional = float(power_of_two_above(most))
+            self._coefficients = coefficients_of(loss, calls.calls, "the loop")
+        steps = self.gradient_accumulation_steps
+        alone = self.sync_gradients and world_size() == 1
+        return OpenWindow(self._coefficients, self._provisional, alone=alone, further=float(steps))
+
+    def _counting(self) -> tuple[int, int] | None:
+        """Return (how many samples of the batch repeat no others, all), or None where none does."""
+        state, world = self.gradient_state, world_size()
+        if world == 1 or not state.end_of_dataloader or state.remainder <= 0:
+            return None
+        size = state.active_dataloader.total_batch_size // world
+        return max(0, min(size, int(state.remainder) - rank() * size)), size
+
+
+def exactly(accelerator: Any) -> Any:
+    """Make the steps of a loop with this Accelerator those of one mean, however its data is cut.
+
+    The loop stays as it is: accumulate, backward, clip_grad_norm_, step. Samples that accelerate
+    repeats to make ranks even count once. `accelerator.step_loss` is the mean of the last window.
+
+    Args:
+        accelerator: an accelerate.Accelerator.
+
+    Returns:
+        The accelerator itself, of a subclass of its class.
+
+    Raises:
+        SettingError: if it is not an Accelerator, or DeepSpeed takes its steps.
+        ProbeError: if accelerate is not installed.
+
+    Example:
+        accelerator = exactly(Accelerator(gradient_accumulation_steps=4))
+    """
+    kind = type(accelerator)
+    if not isinstance(accelerator, framework("accelerate", "accelerate").Accelerator):
+        raise SettingError(
+            f"exactly was given a {kind.__name__}; expected an accelerate.Accelerator."
+        )
+    engine = str(accelerator.distributed_type).rpartition(".")[2]
+    if engine in {"DEEPSPEED", "MEGATRON_LM"}:
+        raise SettingError(
+            f"the accelerator runs {engine}, which takes steps by itself; expected a single "
+            "device, DDP or FSDP. Leave exactly() out."
+        )
+    if not isinstance(accelerator, ExactAccumulation):
+        names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        accelerator.__class__ = type(kind.__name__, (ExactAccumulation, kind), names)
+    return accelerator
 
 
 def probe_step(
