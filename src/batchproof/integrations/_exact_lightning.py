@@ -19,11 +19,63 @@ from torch.utils.data import DistributedSampler
 from batchproof._errors import CriterionError, SettingError
 from batchproof._trees import length
 from batchproof.integrations._loss_calls import LossCall, LossCalls, OpenWindow, coefficients_of
-from batchproof.mean import Mean, pool
+from batchproof.mean import Mean
 from batchproof.meter import Meter
 from batchproof.meter._meter import sync_all
 from batchproof.ranks import largest, world_size
 from batchproof.step._number import power_of_two_above
+
+
+class LoggedMeans:
+    """The values that a stage hands to self.log, as pairs.
+
+    Args:
+        training: whether the stage is that of training, whose values are logged by step.
+    """
+
+    def __init__(self, *, training: bool) -> None:
+        self.training = training
+        self._epoch: dict[str, Meter] = {}
+        self._window: dict[str, Meter] = {}
+        self._named: dict[str, dict[str, Any]] = {}
+
+    def add(self, name: str, mean: Mean, named: dict[str, Any]) -> None:
+        """Add the pairs of a batch, logged under a name with these further arguments."""
+        self._named[name] = named
+        self._epoch.setdefault(name, Meter()).add(mean)
+        self._window.setdefault(name, Meter()).add(mean.pool())
+
+    def end_window(self, module: Any) -> None:
+        """Log the means over the window."""
+        self._log(module, self._window, on_step=True)
+
+    def end_epoch(self, module: Any) -> None:
+        """Log the means over the epoch."""
+        self._log(module, self._epoch, on_step=False)
+        self._window.clear()
+        self._named.clear()
+
+    def _log(self, module: Any, meters: dict[str, Meter], *, on_step: bool) -> None:
+        wanted = {name: meter for name, meter in meters.items() if self._by(name)[not on_step]}
+        sync_all(wanted)
+        for name, meter in wanted.items():
+            unused = ("on_step", "on_epoch", "sync_dist", "batch_size", "reduce_fx")
+            kept = {key: value for key, value in self._named[name].items() if key not in unused}
+            value = torch.tensor(meter.estimate().value, dtype=torch.float32)
+            # Lightning's own names for a value that is logged by step and by epoch
+            both = [f"{name}_step"] if on_step else [name, f"{name}_epoch"]
+            for shown in both if all(self._by(name)) else [name]:
+                module.log(shown, value, on_step=on_step, on_epoch=not on_step, **kept)
+        meters.clear()
+
+    def _by(self, name: str) -> tuple[bool, bool]:
+        """Return whether a value is logged by step, and by epoch."""
+        named = self._named[name]
+        by_step, by_epoch = named.get("on_step"), named.get("on_epoch")
+        return (
+            self.training if by_step is None else by_step,
+            not self.training if by_epoch is None else by_epoch,
+        )
 
 
 class Exactly:
@@ -34,9 +86,7 @@ class Exactly:
         self._window: OpenWindow | None = None
         self._coefficients: list[float] | None = None
         self._provisional = 1.0
-        self._rows = 0
-        self._meters: dict[str, Meter] = {}
-        self._logged: dict[str, tuple[list[Mean], dict[str, Any]]] = {}
+        self._logged = {training: LoggedMeans(training=training) for training in (True, False)}
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Refuse what no exact step can be made of.
@@ -60,20 +110,32 @@ class Exactly:
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the losses of training_step."""
-        self._record(pl_module, batch, trainer.train_dataloader, batch_idx)
+        self._record(trainer, pl_module, batch, trainer.train_dataloader, batch_idx)
+
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Record the losses of validation_step."""
+        loader = _loader(trainer.val_dataloaders, dataloader_idx)
+        self._record(trainer, pl_module, batch, loader, batch_idx)
+
+    def on_test_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Record the losses of test_step."""
+        loader = _loader(trainer.test_dataloaders, dataloader_idx)
+        self._record(trainer, pl_module, batch, loader, batch_idx)
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
         """Weigh the gradients of the losses that were called."""
         calls = self._stop()
-        accumulate = trainer.accumulate_grad_batches
-        if self._coefficients is None or (self._window is None and trainer.global_step < 2):
-            found = coefficients_of(loss, calls, f"{type(pl_module).__name__}.training_step")
-            if self._coefficients is None:
-                weights = [float(call.mean.weight.sum()) for call in calls]
-                (most,) = largest([max(weights)])
-                self._provisional = float(power_of_two_above(most))
-            self._coefficients = found
+        if self._coefficients is None:
+            who = f"{type(pl_module).__name__}.training_step"
+            self._coefficients = coefficients_of(loss, calls, who)
+            (most,) = largest([max(float(call.mean.weight.sum()) for call in calls)])
+            self._provisional = float(power_of_two_above(most))
         if self._window is None:
+            accumulate = trainer.accumulate_grad_batches
             alone = accumulate == 1 and world_size() == 1
             self._window = OpenWindow(
                 self._coefficients, self._provisional, alone=alone, further=float(accumulate)
@@ -83,94 +145,41 @@ class Exactly:
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Divide the gradients by the weight of the window, and log its means."""
-        if self._window is None:
+        window, self._window = self._window, None
+        if window is None:
             raise CriterionError(
                 f"{type(pl_module).__name__}.training_step called no loss of torch; expected one. "
                 "Leave this callback out."
             )
-        window, self._window = self._window, None
         window.close([p for group in optimizer.param_groups for p in group["params"]])
-        meters = {}
-        for name, (means, named) in self._logged.items():
-            if named.get("on_step", True):
-                meters[name] = Meter()
-                meters[name].add(pool(means))
-        sync_all(meters)
-        for name, meter in meters.items():
-            self._log(pl_module, name, meter, on_step=True, on_epoch=False)
-        self._logged = {name: ([], named) for name, (_, named) in self._logged.items()}
+        self._logged[True].end_window(pl_module)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Stop recording where training_step returned no loss."""
-        self._stop()
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Log the means over the epoch."""
-        self._log_epoch(pl_module)
-
-    def on_validation_batch_start(
-        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Record the losses of validation_step."""
-        self._record(pl_module, batch, _loader(trainer.val_dataloaders, dataloader_idx), batch_idx)
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        """Stop recording."""
-        self._stop()
-
-    def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Set the means of the training aside."""
-        self._aside = self._meters, self._logged
-        self._meters, self._logged = {}, {}
-
-    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Log the means over the validation."""
-        self._log_epoch(pl_module)
-        self._meters, self._logged = self._aside
-
-    def on_test_batch_start(
-        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Record the losses of test_step."""
-        self._record(pl_module, batch, _loader(trainer.test_dataloaders, dataloader_idx), batch_idx)
-
-    def on_test_batch_end(self, *_: Any) -> None:
-        """Stop recording."""
-        self._stop()
-
-    def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Log the means over the test."""
-        self._log_epoch(pl_module)
-
-    def on_exception(self, *_: Any) -> None:
         """Leave torch's functions as they were."""
         self._stop()
 
-    def _record(self, module: Any, batch: Any, loader: Any, batch_idx: int) -> None:
-        self._rows = length(batch) or 0
-        counting = _counting(loader, batch_idx, self._rows)
-        self._calls = LossCalls(counting=counting)
-        self._calls.__enter__()
-        log = module.log
+    on_validation_batch_end = on_test_batch_end = on_exception = on_train_batch_end
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Log the means over the epoch."""
+        self._logged[trainer.training].end_epoch(pl_module)
+
+    on_validation_epoch_end = on_test_epoch_end = on_train_epoch_end
+
+    def _record(self, trainer: Any, module: Any, batch: Any, loader: Any, batch_idx: int) -> None:
+        rows = length(batch) or 0
+        self._calls = calls = LossCalls(counting=_counting(loader, batch_idx, rows))
+        logged, log = self._logged[trainer.training], module.log
 
         def keep(name: str, value: Any, *args: Any, **named: Any) -> None:
-            mean = self._mean_of(value)
-            if mean is None or args:
+            mean = None if args else _mean_of(value, calls, rows)
+            if mean is None:
                 log(name, value, *args, **named)
-                return
-            self._meters.setdefault(name, Meter()).add(mean)
-            self._logged.setdefault(name, ([], named))[0].append(mean.pool())
+            else:
+                logged.add(name, mean, named)
 
-        self._calls.replace(module, "log", keep)
-
-    def _mean_of(self, value: Any) -> Mean | None:
-        """Return the pairs of a value that is logged, where it is the mean of a recorded loss."""
-        if isinstance(value, Mean):
-            return value.detach()
-        for call in self._calls.calls if self._calls is not None else ():
-            if _is(value, call):
-                return call.by_sample(self._rows)
-        return None
+        calls.__enter__()
+        calls.replace(module, "log", keep)
 
     def _stop(self) -> list[LossCall]:
         calls, self._calls = self._calls, None
@@ -179,28 +188,12 @@ class Exactly:
         calls.__exit__()
         return calls.calls
 
-    def _log_epoch(self, module: Any) -> None:
-        wanted = {
-            name: meter
-            for name, meter in self._meters.items()
-            if self._logged[name][1].get("on_epoch", not module.training)
-        }
-        sync_all(wanted)
-        for name, meter in wanted.items():
-            self._log(module, name, meter, on_step=False, on_epoch=True)
-        self._meters.clear()
-        self._logged.clear()
 
-    def _log(self, module: Any, name: str, meter: Meter, *, on_step: bool, on_epoch: bool) -> None:
-        named = dict(self._logged.get(name, ([], {}))[1])
-        both = named.get("on_step", module.training) and named.get("on_epoch", not module.training)
-        unused = ("on_step", "on_epoch", "sync_dist", "batch_size", "reduce_fx")
-        kept = {key: value for key, value in named.items() if key not in unused}
-        value = torch.tensor(meter.estimate().value, dtype=torch.float32)
-        # Lightning's own names for a value that is logged by step and by epoch
-        names = [name] if not both else [f"{name}_step"] if on_step else [name, f"{name}_epoch"]
-        for shown in names:
-            module.log(shown, value, on_step=on_step, on_epoch=on_epoch, **kept)
+def _mean_of(value: Any, calls: LossCalls, rows: int) -> Mean | None:
+    """Return the pairs of a value that is logged, where it is the mean of a recorded loss."""
+    if isinstance(value, Mean):
+        return value.detach()
+    return next((call.by_sample(rows) for call in calls.calls if _is(value, call)), None)
 
 
 def _is(value: Any, call: LossCall) -> bool:
