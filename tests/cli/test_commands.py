@@ -86,7 +86,7 @@ def test_a_topic_is_worked_out_from_given_values(batchproof, tmp_path):
     assert "0.417" in (tmp_path / "page.html").read_text()
 
 
-def test_a_run_is_trained_evaluated_gone_on_with_and_reported(batchproof, tmp_path):
+def test_a_run_is_trained_evaluated_resumed_and_reported(batchproof, tmp_path):
     ended = batchproof("train", "tabular_weighted", "--max-steps", 40)
     assert ended.status == 0
     assert ended.out.endswith(

@@ -86,7 +86,7 @@ def test_streams_that_cannot_be_written_end_no_command_with_a_traceback(tmp_path
     assert bool(done.stdout) == redirected.startswith("2>")
 
 
-def test_an_interrupted_run_is_saved_and_says_how_to_go_on(tmp_path):
+def test_an_interrupted_run_is_saved_and_says_how_to_resume(tmp_path):
     command = [sys.executable, "-m", "batchproof", "train", "tabular_weighted", "--epochs", "400"]
     run = subprocess.Popen(
         command,

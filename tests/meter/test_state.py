@@ -28,7 +28,7 @@ def through_a_file(state):
 
 @settings(max_examples=40)
 @given(st.integers(0, 60), st.integers(1, 700), st.booleans())
-def test_a_loaded_meter_goes_on_to_the_same_bits(cut, room, grouped):
+def test_a_loaded_meter_continues_to_the_same_bits(cut, room, grouped):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_meter, "ROOM", room)
         names = ["even", "odd"] if grouped else None
@@ -73,7 +73,7 @@ def test_a_state_with_other_groups_is_refused():
 @pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
 )
-def test_a_copy_holds_the_same_and_goes_on_alone(copied):
+def test_a_copy_holds_the_same_and_continues_alone(copied):
     meter = bp.Meter(by=["a", "b"])
     # the total is made by writing to it, which the copy's tensors were not
     total = torch.zeros(3).add_(torch.tensor([1.0, 2.0, 6.0]))

@@ -103,7 +103,7 @@ def test_the_last_tick_of_an_axis_is_not_cut_off():
     assert at + 7 * 7.2 / 2 <= 360
 
 
-def test_a_curve_of_one_point_lies_inside_its_picture():
+def test_a_curve_of_one_point_is_inside_its_picture():
     found = re.search(
         r'cx="([\d.]+)" cy="([\d.]+)"',
         to_html(Curves("c", "x", "y", (Series("s", (5.0,), (2.0,)),))),

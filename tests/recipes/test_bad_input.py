@@ -177,7 +177,7 @@ def test_a_corrupt_checkpoint_is_named(refused, run):
         (["--seed", "1"], "--seed is 1 but the run in"),
     ],
 )
-def test_going_on_with_other_settings_is_refused_and_named(refused, run, options, sentence):
+def test_resuming_with_other_settings_is_refused_and_named(refused, run, options, sentence):
     line = refused("train", "tabular_weighted", "--out", run, "--resume", *options)
     assert sentence in line
     assert f"leave {options[0]} out, or start a new run with --out." in line
@@ -196,12 +196,12 @@ def test_a_run_that_is_refused_leaves_no_folder(refused, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_going_on_as_another_recipe_is_refused(refused, run):
+def test_resuming_as_another_recipe_is_refused(refused, run):
     line = refused("train", "lenet5", "--out", run, "--resume")
     assert "was trained by tabular_weighted, not by lenet5" in line
 
 
-def test_going_on_where_there_is_no_run_is_refused(refused, tmp_path):
+def test_resuming_where_there_is_no_run_is_refused(refused, tmp_path):
     line = refused("train", "lenet5", "--resume")
     assert "there is no run runs/lenet5 to resume" in line
     line = refused("train", "lenet5", "--resume", "--out", tmp_path / "gone")

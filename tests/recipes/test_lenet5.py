@@ -107,7 +107,9 @@ class Stopping:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_schedule_keeps_its_end_when_a_run_goes_on(batchproof, unchecked, tmp_path, monkeypatch):
+def test_a_schedule_keeps_its_end_when_a_run_is_resumed(
+    batchproof, unchecked, tmp_path, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "stopping", SimpleNamespace(logger=Stopping()))
     short = ("train", "lenet5", "--limit-train-batches", 2, "--epochs", 4)
     assert batchproof(*short, "--out", "whole").status == 0

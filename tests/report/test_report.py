@@ -157,7 +157,7 @@ def test_folders_of_one_name_are_told_apart_by_their_path(tmp_path):
     assert str(two) in page
 
 
-def test_a_folder_of_runs_stands_for_the_runs_in_it(tmp_path):
+def test_a_folder_of_runs_gives_the_runs_in_it(tmp_path):
     for name in ("scratch", "concise"):
         make_run(tmp_path / "both" / name)
     (tmp_path / "both" / "notes").mkdir()

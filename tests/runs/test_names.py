@@ -37,7 +37,7 @@ def test_a_run_that_was_deleted_does_not_make_two_of_one_name(tmp_path):
     assert str(next_folder("lenet5")) == "runs/lenet5-8"
 
 
-def test_there_is_nothing_to_go_on_with_before_the_first_run():
+def test_there_is_nothing_to_resume_before_the_first_run():
     with pytest.raises(RunFolderError, match="no run runs/lenet5 to resume"):
         latest_folder("lenet5")
 

@@ -45,7 +45,7 @@ def test_it_is_raised_with_step_micro_batch_and_term(value, fused, clip):
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_skipping_counts_it_and_goes_on(fused):
+def test_skipping_counts_it_and_continues(fused):
     model = models.model_of()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=fused)
     step = bp.Step(model, optimizer, nonfinite="skip")

@@ -40,7 +40,7 @@ def test_a_rank_that_raises_is_named_by_every_other_with_its_cause(tmp_path, wra
 
 
 @ranks
-def test_the_first_rank_which_keeps_the_store_is_named_with_its_cause_too(tmp_path):
+def test_rank_0_which_keeps_the_store_is_named_with_its_cause_too(tmp_path):
     _, errors = errors_of(tmp_path, 2, "one_raises", "bare", "0")
     assert errors[1].startswith("RankError: rank 0 raised ValueError: the label 7 is out of range")
 
@@ -240,7 +240,7 @@ class Store(dict):
         return self[key].decode() if key in self else ""
 
 
-def test_the_first_cause_stands():
+def test_the_first_cause_is_kept():
     store = Store()
     Watch(store, 1, 3).report(ValueError("first"))
     Watch(store, 2, 3).report(KeyError("second"))

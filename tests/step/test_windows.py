@@ -34,7 +34,7 @@ def test_a_window_of_no_number_of_batches_is_refused(accumulate, unchecked):
         bp.windows([1], accumulate)
 
 
-def test_every_pass_begins_the_loader_anew():
+def test_every_pass_restarts_the_loader():
     cut = bp.windows(range(5), accumulate=2)
     assert list(cut) == list(cut) == [[0, 1], [2, 3], [4]]
 

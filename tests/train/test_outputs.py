@@ -41,7 +41,7 @@ def test_loggers_of_other_makers_are_called_by_their_own_method(method):
     assert heard == [2]
 
 
-def test_a_logger_that_raises_is_reported_once_and_training_goes_on():
+def test_a_logger_that_raises_is_reported_once_and_training_continues():
     logger, other = Raises(), Remembers()
     history = trainer(loggers=[logger, other]).fit(batches(16), batches(9), max_epochs=3)
     assert len(history.values("val_loss")) == 3

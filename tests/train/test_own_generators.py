@@ -160,7 +160,7 @@ class Drawing(Plain):
         return X[index] + torch.randn(()), Y[index]
 
 
-def test_persistent_workers_begin_anew_so_that_a_run_is_resumed_exactly(tmp_path):
+def test_persistent_workers_restart_so_that_a_run_is_resumed_exactly(tmp_path):
     def fit(run_dir, epochs, **options):
         loader = DataLoader(Drawing(), batch_size=8, num_workers=1, persistent_workers=True)
         trainer(classifier(), run_dir=run_dir, seed=1).fit(loader, max_epochs=epochs, **options)

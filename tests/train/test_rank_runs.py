@@ -47,7 +47,7 @@ def run_killed(folder, where):
     return folder / where
 
 
-def test_ranks_stop_for_a_signal_to_one_of_them_after_the_same_step_and_go_on_alike(together):
+def test_ranks_stop_for_a_signal_to_one_of_them_after_the_same_step_and_resume_alike(together):
     folder, seen = together
     for wrapper in rank_runs.SHARED:
         for by_rank in seen:
@@ -70,7 +70,7 @@ def test_a_signal_during_validation_is_heeded_by_all_ranks_without_its_end(toget
         assert log_of(folder / f"{wrapper} told {ranks}") == log_of(folder / f"{wrapper} untold")
 
 
-def test_running_statistics_that_each_rank_has_of_its_own_are_gone_on_with(together):
+def test_running_statistics_that_each_rank_has_of_its_own_are_resumed(together):
     folder, seen = together
     assert "after step 4" in seen[1]["normed"]
     assert log_of(folder / "normed cut") == log_of(folder / "normed whole")
@@ -98,7 +98,7 @@ def test_a_dry_run_over_ranks_tries_everything_and_keeps_nothing(together):
 
 
 @pytest.mark.parametrize("where", ["step", "checkpoint"])
-def test_a_sharded_run_of_which_a_rank_was_killed_goes_on_to_the_same_log(
+def test_a_sharded_run_of_which_a_rank_was_killed_resumes_to_the_same_log(
     sharded, killed, where, tmp_path
 ):
     run = tmp_path / where
@@ -128,7 +128,7 @@ def test_the_best_weights_are_read_whole_by_one_process(sharded):
     assert found.value == pytest.approx(RunFolder(run).best().value, rel=1e-12)
 
 
-def test_one_process_goes_on_with_what_two_sharded(sharded):
+def test_one_process_resumes_what_two_sharded(sharded):
     run, seen = sharded
     found = rank_runs.fit(run, "bare", epochs=2)
     for name in ("parameters", "moments"):
@@ -142,7 +142,7 @@ def test_one_process_goes_on_with_what_two_sharded(sharded):
     assert max(record.epoch for record in RunFolder(run).records()) == 3
 
 
-def test_three_ranks_go_on_with_what_two_sharded_and_two_with_what_one_wrote(sharded, tmp_path):
+def test_three_ranks_resume_what_two_sharded_and_two_what_one_wrote(sharded, tmp_path):
     run, seen = sharded
     options = json.dumps({"epochs": 2})
     target = ("rank_runs:gone_on", 3, tmp_path / "3", str(run), "fsdp", options)
@@ -157,7 +157,7 @@ def test_three_ranks_go_on_with_what_two_sharded_and_two_with_what_one_wrote(sha
             assert torch.equal(found[name], alone[name])
 
 
-def test_an_epoch_under_way_begins_again_where_other_ranks_go_on(killed, tmp_path):
+def test_an_epoch_under_way_begins_again_where_other_ranks_resume(killed, tmp_path):
     shutil.copytree(killed, tmp_path / "run")
     found = rank_runs.fit(tmp_path / "run", "bare", epochs=2, checkpoint_every_steps=2)
     (notice,) = found["notices"]

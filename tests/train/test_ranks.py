@@ -63,7 +63,7 @@ def test_a_trainer_over_ranks_ends_where_one_process_does(tmp_path):
         assert logs[0].read_bytes() == logs[1].read_bytes()
 
 
-def test_a_sharded_checkpoint_is_gone_on_with_on_another_number_of_ranks(tmp_path):
+def test_a_sharded_checkpoint_is_resumed_on_another_number_of_ranks(tmp_path):
     where = str(tmp_path / "checkpoint")
     saved = rank_processes.run("rank_training:saved", 3, tmp_path / "three", where)[0]
     loaded = rank_processes.run("rank_training:loaded", 2, tmp_path / "two", where)[0]

@@ -39,7 +39,7 @@ def test_a_run_killed_at_random_moments_logs_what_one_never_killed_logs(tmp_path
     assert killed("at-random", tmp_path) >= 1
 
 
-def test_a_run_killed_while_it_writes_goes_on_as_if_it_had_not_been(tmp_path):
+def test_a_run_killed_while_it_writes_resumes_as_if_it_had_not_been(tmp_path):
     assert killed("at-writes", tmp_path, 23) >= 4
 
 
@@ -78,7 +78,7 @@ LOADERS = {
 
 @pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS.keys())
 @pytest.mark.parametrize("stop", [4, 8])
-def test_going_on_within_an_epoch_draws_what_would_have_been_drawn(tmp_path, loader, stop):
+def test_resuming_within_an_epoch_draws_what_would_have_been_drawn(tmp_path, loader, stop):
     options = {"seed": 2, "log_every": 2, "checkpoint_every_steps": 3, "accumulate": 1}
     trainer(dropping(), run_dir=tmp_path / "whole", **options).fit(
         loader(), batches(9), max_epochs=3
@@ -126,7 +126,7 @@ SCHEDULES = {
 
 @pytest.mark.parametrize(("made", "per"), SCHEDULES.values(), ids=SCHEDULES.keys())
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
-def test_every_schedule_and_optimiser_goes_on(tmp_path, made, per, kind):
+def test_every_schedule_and_optimiser_is_resumed(tmp_path, made, per, kind):
     def fit(run_dir, epochs, **options):
         model = classifier()
         optimizer = kind(model.parameters(), lr=0.1)
@@ -146,7 +146,7 @@ def test_every_schedule_and_optimiser_goes_on(tmp_path, made, per, kind):
     assert len({record.value for record in whole.epochs("lr")}) > 1
 
 
-def test_early_stopping_goes_on_counting(tmp_path):
+def test_early_stopping_continues_its_count(tmp_path):
     options = {"lr": 1e-30, "patience": 3, "run_dir": tmp_path / "run"}
     trainer(**options).fit(batches(8), batches(8), max_epochs=2)
     history = trainer(**options).fit(batches(8), batches(8), max_epochs=50, resume=True)
@@ -253,7 +253,7 @@ def test_a_signal_that_is_ignored_stays_so():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
+def test_a_signal_saves_and_says_how_to_resume(tmp_path, number):
     trainer(dropping(), run_dir=tmp_path / "whole", seed=1).fit(
         batches(40, shuffle=True), batches(9), max_epochs=2
     )
@@ -359,7 +359,7 @@ def test_a_run_that_another_process_writes_to_is_refused(tmp_path):
     trainer(run_dir=run, callbacks=[Second()]).fit([samples(4)], max_epochs=1)
 
 
-def test_resume_names_what_cannot_be_gone_on_with(tmp_path):
+def test_resume_names_what_cannot_be_resumed(tmp_path):
     with pytest.raises(bp.RunFolderError, match="there is nothing to resume"):
         trainer().fit(batches(), max_epochs=1, resume=tmp_path / "nowhere")
     with pytest.raises(bp.SettingError, match="run_dir, but it is None"):

@@ -118,7 +118,7 @@ def test_what_all_ranks_refuse_is_said_once(tmp_path):
     assert err.count("exists already and is never overwritten") == 1
 
 
-def test_an_interrupt_at_the_terminal_saves_the_run_and_says_once_how_to_go_on(tmp_path):
+def test_an_interrupt_at_the_terminal_saves_the_run_and_says_once_how_to_resume(tmp_path):
     run = tmp_path / "run"
     training = launch(2, "--epochs", "50", "--batch-size", "8", "--out", str(run))
     until = time.monotonic() + 60
