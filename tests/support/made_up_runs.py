@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from batchproof.watch import LossEvent
-from batchproof.watch._numbers._loaders import LoaderPass, Loaders
+from batchproof.watch._loaders import LoaderPass, Loaders
 from batchproof.watch._numbers._slots import Slots
 
 

@@ -8,7 +8,7 @@ from types import FunctionType
 
 import pytest
 import torch
-from torch import nn
+from torch import log_softmax, nn
 from torch.nn import functional as F
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.optim.lr_scheduler import LinearLR
@@ -318,3 +318,38 @@ def test_models_that_are_gone_are_not_held():
         F.mse_loss(nn.Linear(2, 1)(torch.ones(2, 2)), torch.ones(2, 1)).backward()
         assert len(seen.watcher.updates.living) <= others
     assert len(seen.watcher.steps) == 3
+
+
+def test_a_name_that_was_imported_before_the_watch_is_seen_and_given_back():
+    weight, before = nn.Parameter(torch.zeros(3)), log_softmax
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    with watch(numbers=False) as seen:
+        for rows in (4, 2):
+            log_probabilities = log_softmax(weight.expand(rows, 3), 1)
+            (-log_probabilities[:, 0].mean() / 2).backward()
+        optimizer.step()
+    assert [part.mass for part in seen.watcher.steps[0].contributions] == [0.5, 0.5]
+    assert log_softmax is before
+
+
+def test_losses_inside_transforms_are_said_not_to_be_followed():
+    net = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+
+    def loss(parameters, x, y):
+        return F.cross_entropy(torch.func.functional_call(net, parameters, (x,)), y)
+
+    parameters = {name: p.detach() for name, p in net.named_parameters()}
+    x, y = torch.ones(5, 3), torch.zeros(5, dtype=torch.long)
+    with watch(numbers=False) as seen:
+        gradients = torch.func.grad(loss)(parameters, x, y)
+        each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))
+        each(parameters, x[:, None], y[:, None])
+        for name, parameter in net.named_parameters():
+            parameter.grad = gradients[name]
+        optimizer.step()
+    said = " ".join(seen.watcher.not_followed())
+    assert "What torch.func computes is not followed" in said
+    assert HERE in said
+    assert "In 1 of 1 steps of SGD no loss was followed" in said
+    assert "RuntimeError" not in said

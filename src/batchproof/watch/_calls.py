@@ -8,6 +8,7 @@ from weakref import ref
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 
 from batchproof.mean import Mean
 from batchproof.mean._exact_specs import Spec
@@ -19,6 +20,7 @@ from batchproof.watch._losses import (
     Arrival,
     Call,
     arrival_of,
+    counts_of,
     described,
     elements_of,
     hits_of,
@@ -50,6 +52,7 @@ class Calls:
     Args:
         clock: returns the next number of the order of events.
         reads: where numbers wait.
+        batch: returns the pass over a loader and the number of the batch that was read last.
 
     Attributes:
         losses: the calls, oldest first; the oldest are forgotten.
@@ -57,16 +60,20 @@ class Calls:
             statistics.
         growth: by "file:line", how many losses of earlier steps were alive with their graphs when
             their number had grown with every one of several steps.
+        transformed: "file:line" of losses inside a transform of torch.func, which are not followed.
         suspects: "file:line" and count of losses that were given the wrong kind of number, by
             the name of the mistake.
     """
 
-    def __init__(self, clock: Callable[[], int], reads: Reads) -> None:
-        self.clock, self.reads = clock, reads
+    def __init__(
+        self, clock: Callable[[], int], reads: Reads, batch: Callable[[], tuple[int, int]]
+    ) -> None:
+        self.clock, self.reads, self.batch = clock, reads, batch
         self.losses: list[Loss] = []
         self.forgotten = 0
         self.noise = 0
         self.growth: dict[str, int] = {}
+        self.transformed: set[str] = set()
         self.suspects: dict[str, dict[str, list[int]]] = {}
         self.arrived: Callable[[Loss, Arrival], None] = _nobody
         self.in_backward: Callable[[], bool] = bool
@@ -89,10 +96,19 @@ class Calls:
         def saw(arguments: tuple[Any, ...], out: Any) -> None:
             if type(out) is not Tensor or self.in_backward():
                 return
+            if self._is_transformed():
+                return
             call = described(spec, dict(zip(names, arguments, strict=True)), out)
             self.saw(call, out)
 
         return saw
+
+    def _is_transformed(self) -> bool:
+        """Return whether torch.func computes something of its own here, and note where."""
+        if peek_interpreter_stack() is None:
+            return False
+        self.transformed.add(site_of(occasion()[0]))
+        return True
 
     def saw(self, call: Call, out: Tensor) -> Loss:
         """Record a call of a loss, and listen for what arrives at it."""
@@ -110,6 +126,7 @@ class Calls:
         )
         loss.eps = torch.finfo(out.dtype).eps
         loss.size = out.numel()
+        loss.batch = self.batch()
         loss.noisy, self.noise = self.noise, 0
         self._read(loss, call, out)
         if out.requires_grad:
@@ -136,6 +153,8 @@ class Calls:
             hits = hits_of(call)
             if hits is not None:
                 self.reads.later(hits, lambda x: setattr(loss, "hits", x))
+        if not loss.training:
+            loss.counts = counts_of(call)
 
     def _number(self, number: Tensor | float, loss: Loss, name: str) -> None:
         if isinstance(number, Tensor):
@@ -189,6 +208,8 @@ class Calls:
         """
         if type(out) is not Tensor or not out.requires_grad or self.in_backward():
             return
+        if self._is_transformed():
+            return
         classes = given.shape[axis] if given.ndim else 1
         frame, key = occasion()
         term = self._terms.setdefault((*key, kind, classes), len(self._terms))
@@ -198,6 +219,7 @@ class Calls:
         loss = Loss(self.clock(), place, term, kind, "none", training=True, samples=samples)
         loss.weight = loss.elements = loss.size = rows
         loss.eps = torch.finfo(out.dtype).eps
+        loss.batch = self.batch()
         shares = kind == "logsumexp"
 
         def hook(gradient: Tensor) -> None:
@@ -300,6 +322,7 @@ def _event(loss: Loss) -> LossEvent:
         loss.elements,
         loss.samples,
         hits,
+        counts=None if loss.counts is None else loss.counts.double().cpu().numpy(),
     )
 
 

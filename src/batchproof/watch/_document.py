@@ -86,7 +86,8 @@ def _numbers(one: dict[str, Any]) -> Table:
         (example["shown"], number(example["is"], 6), _mean(example["mean"]))
         for example in one["examples"]
     ]
-    return Table((label, "as predicted", "the mean"), tuple(rows))
+    whole = "of all counts" if one.get("of") == "counts" else "the mean"
+    return Table((label, "as predicted", whole), tuple(rows))
 
 
 def _mean(value: float | None) -> str:

@@ -39,10 +39,12 @@ class Loss:
     value: float = float("nan")
     weight: float = float("nan")
     hits: float | None = None
+    counts: Tensor | None = None
     arrived: bool = False
     consumed: bool = False
     eps: float = 0.0
     noisy: int = 0
+    batch: tuple[int, int] = (-1, -1)
 
 
 @dataclass(slots=True)

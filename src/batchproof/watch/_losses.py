@@ -19,6 +19,8 @@ CLASSES = (F.cross_entropy, F.nll_loss)
 WEIGHTED = (F.mse_loss, F.l1_loss, F.smooth_l1_loss)
 # so many logits cost less to look through than a loss does
 FEW = 1 << 16
+# ratios of counts are looked for among so many classes
+MOST_CLASSES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,26 @@ def hits_of(call: Call) -> Tensor | None:
         return (logits > 0).eq(target > 0.5).sum()
     right = logits.argmax(1 if logits.ndim > 1 else 0).eq(target)
     return (right & call.counts.ne(0) if call.counts is not None else right).sum()
+
+
+def counts_of(call: Call) -> Tensor | None:
+    """Return the hits, predictions and targets of each class, shape (classes, 3)."""
+    if call.classes is None:
+        return None
+    logits, target = call.classes
+    if logits.shape == target.shape:
+        chosen, wanted = logits > 0, target > 0.5
+        return torch.stack([(chosen & wanted).sum(), chosen.sum(), wanted.sum()])[None]
+    axis = 1 if logits.ndim > 1 else 0
+    number = logits.shape[axis]
+    if number > MOST_CLASSES or not logits.numel():
+        return None
+    chosen, wanted = logits.argmax(axis).flatten(), target.flatten()
+    if call.counts is not None:
+        there = call.counts.flatten().ne(0)
+        chosen, wanted = chosen[there], wanted[there]
+    hits = wanted[chosen.eq(wanted)]
+    return torch.stack([x.bincount(minlength=number) for x in (hits, chosen, wanted)], 1)
 
 
 def elements_of(call: Call) -> Tensor | float:

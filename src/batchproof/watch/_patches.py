@@ -1,9 +1,10 @@
 """What is put in place of torch's functions while a run is watched, and taken away after it."""
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from threading import local
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -113,8 +114,14 @@ class Patches:
 
         rows.__name__ = rows.__qualname__ = name
         setattr(owner, name, rows)
+        elsewhere = _names_of(original) if owner is not torch.Tensor else []
+        for module, other in elsewhere:
+            module[other] = rows
 
         def restore() -> None:
+            for module, other in elsewhere:
+                if module.get(other) is rows:
+                    module[other] = original
             if not own:
                 delattr(owner, name)
             elif getattr(owner, name) is rows:
@@ -144,3 +151,15 @@ class Patches:
         for undo in reversed(self.undo):
             undo()
         self.undo = []
+
+
+def _names_of(function: Any) -> list[tuple[dict[str, Any], str]]:
+    """Return the names of other modules than torch's that were bound to a function before."""
+    modules = [m for name, m in sys.modules.copy().items() if name.partition(".")[0] != "torch"]
+    spaces = [vars(module) for module in modules if type(module) is ModuleType]
+    return [
+        (space, name)
+        for space in spaces
+        for name, value in space.copy().items()
+        if value is function
+    ]

@@ -64,7 +64,19 @@ def missed_by(calls: Calls, updates: Updates, troubles: Iterable[str]) -> list[s
             f"backward pass of {places}: mark it with batchproof.watch_loss; what torch.compile "
             "compiled and what an autograd function of its own computes is not seen."
         )
+    if calls.transformed:
+        places = ", ".join(sorted(calls.transformed)[:5])
+        sentences.append(
+            f"What torch.func computes is not followed: the losses of {places} are inside grad, "
+            "vmap or another of its transforms."
+        )
     for ledger in updates.ledgers:
+        empty = sum(not (w.parts or w.stale or w.dropped) for w in windows_of(ledger))
+        if empty and not updates.unfollowed:
+            sentences.append(
+                f"In {empty} of {ledger.steps} steps of {ledger.name} no loss was followed: the "
+                "gradients came from elsewhere than a backward pass."
+            )
         changed = sum(window.changed for window in windows_of(ledger))
         if changed:
             sentences.append(

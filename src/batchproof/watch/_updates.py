@@ -1,5 +1,6 @@
 """Backward passes and optimiser steps: which losses are in which gradient when it is followed."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from gc import get_objects
 from typing import Any
@@ -152,11 +153,21 @@ def _end(ledger: Ledger, arrivals: list[tuple[Loss, int, Arrival]], backward: in
 
 
 def numbered(arrivals: Iterable[tuple[Loss, Arrival]]) -> Iterable[tuple[Loss, int, Arrival]]:
-    """Return each loss of one backward pass with its number among those of its term."""
-    counts: dict[int, int] = {}
-    for loss, arrival in sorted(arrivals, key=lambda pair: pair[0].index):
-        ordinal = counts.get(loss.term, 0)
-        counts[loss.term] = ordinal + 1
+    """Return each loss of one backward pass with its number among those of its term.
+
+    Losses of one line are several terms, unless each is of a batch of its own that one pass over a
+    loader read: then they are micro-batches of one term.
+    """
+    ordered = sorted(arrivals, key=lambda pair: pair[0].index)
+    passes: dict[int, set[int]] = {}
+    for loss, _ in ordered:
+        passes.setdefault(loss.term, set()).add(loss.batch[0])
+    counts: Counter[tuple[int, int]] = Counter()
+    for loss, arrival in ordered:
+        one_pass = len(passes[loss.term]) == 1
+        key = (loss.term, loss.batch[1] if one_pass else -1)
+        ordinal = counts[key]
+        counts[key] += 1
         if ordinal < TERMS:
             yield loss, ordinal, arrival
 

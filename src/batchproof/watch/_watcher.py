@@ -1,7 +1,7 @@
 """A run that is watched: what is put in place, what is heard, and what is taken away again."""
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from itertools import count
 from typing import Protocol, runtime_checkable
@@ -24,6 +24,7 @@ from batchproof.watch._between import Between
 from batchproof.watch._calls import Calls
 from batchproof.watch._events import Finding, LossEvent, StepEvent
 from batchproof.watch._findings import of_loop, of_losses, of_updates, once
+from batchproof.watch._loaders import Loaders
 from batchproof.watch._loop import Loop
 from batchproof.watch._patches import Patches
 from batchproof.watch._reads import Reads
@@ -60,12 +61,14 @@ class Watcher:
     def __init__(self, *, steps: int | None = None) -> None:
         self.reads = Reads()
         self._count = count()
-        self.calls = Calls(self.clock, self.reads)
+        self.loaders = Loaders(self.clock)
+        self.calls = Calls(self.clock, self.reads, self.loaders.latest)
         self.updates = Updates(self.clock, self.reads)
         self.between = Between(self.updates)
         self.ranks = Ranks()
         self.loop = Loop(self.calls, self._steps)
         self.limit = steps
+        self._watched = ExitStack()
         self.ended_early = False
         self.failed = False
         self._observers: list[Observer] = []
@@ -100,6 +103,7 @@ class Watcher:
         try:
             self.updates.find_optimizers()
             self._put_in_place()
+            self._watched.enter_context(self.loaders.watched())
             for observer in self._observers:
                 observer.start(self)
         except BaseException:
@@ -113,6 +117,7 @@ class Watcher:
         _ACTIVE.remove(self)
         for observer in self._observers:
             observer.stop()
+        self._watched.close()
         self.patches.remove()
         self.patches.safely(self.updates.settle)
         if not self.failed:

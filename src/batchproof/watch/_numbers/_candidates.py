@@ -41,8 +41,8 @@ _OF_ACCURACIES: dict[str, Function] = {
     "100 less {}, in per cent": lambda x: 100 - 100 * x,
 }
 _USUAL = {"{}", "{}, in per cent"}
-# the common readings, and those that are tried where they fail
-PLAIN, RARE = 1, 2
+# the common readings, those that are tried where they fail, and those of ratios of counts
+PLAIN, RARE, RATIO = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Candidate:
         values: what each line would be; nan where the reading says nothing of it.
         series: the batches.
         ranges: which of them.
-        tier: PLAIN or RARE.
+        tier: PLAIN, RARE or RATIO.
     """
 
     name: str

@@ -6,8 +6,8 @@ from typing import Any
 
 from batchproof.mistakes import mistake
 from batchproof.watch._events import Finding
+from batchproof.watch._loaders import LoaderPass
 from batchproof.watch._numbers._identify import Reading
-from batchproof.watch._numbers._loaders import LoaderPass
 from batchproof.watch._numbers._series import Series
 
 MOST_EXAMPLES = 8
@@ -61,11 +61,12 @@ def _sentence(reading: Reading) -> str:
     if candidate.name == "rank-local-reported":
         return f"{what}, {of} {candidate.series.site}; the other ranks hold other samples."
     mean = f"{reading.mean[example]:.{_digits(shown)}g}"
-    return f"{what}, {of} {candidate.series.site}; the mean is {mean}."
+    whole = "of all counts it is" if candidate.series.quantity == "ratio" else "the mean is"
+    return f"{what}, {of} {candidate.series.site}; {whole} {mean}."
 
 
 def _of(series: Series) -> str:
-    return "hits" if series.quantity == "accuracy" else "loss"
+    return {"accuracy": "hits", "ratio": "counts"}.get(series.quantity, "loss")
 
 
 def _quoted(label: str) -> str:

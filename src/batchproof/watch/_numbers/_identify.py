@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from batchproof.watch._numbers._averages import is_running_average
+from batchproof.watch._numbers._averages import LONGEST_WINDOW, running_average
 from batchproof.watch._numbers._candidates import Candidate, Facts, candidates
 from batchproof.watch._numbers._ranges import ALL, NTH, PASS, SINCE, WINDOW, closes_pass, ranges_of
+from batchproof.watch._numbers._ratios import ratio_candidates
 from batchproof.watch._numbers._series import Numbers, Series
 from batchproof.watch._numbers._shown import Shown
 from batchproof.watch._numbers._slots import Line, Slot
@@ -66,10 +67,25 @@ def reading_of(slot: Slot, series: Sequence[Series], facts: Facts) -> Reading | 
         nearest = _nearest_right(candidate, tried, lines)
         if candidate.name == "one-batch" and not _has_passes(candidate.series):
             continue
-        if _is_proved(candidate, tried, nearest, lines) and not is_running_average(
-            candidate.ranges, candidate.series, lines
-        ):
+        if not _is_proved(candidate, tried, nearest, lines):
+            continue
+        if running_average(candidate.series, lines, candidate.ranges) is None:
             return Reading(slot, candidate, nearest, _grade(slot, candidate))
+    return _as_running_average(slot, lines, series)
+
+
+def _as_running_average(
+    slot: Slot, lines: Sequence[Line], series: Sequence[Series]
+) -> Reading | None:
+    """Return a running average of the losses of a training, which is right to be what it is."""
+    if len(_distinct(lines)) < 2 or _digits(lines) < FAR + math.log10(LONGEST_WINDOW):
+        return None
+    for one in series:
+        found = running_average(one, lines) if one.training else None
+        if found is not None:
+            ranges = ranges_of(one, lines)[0]
+            candidate = Candidate("", found[0], found[1], one, ranges)
+            return Reading(slot, candidate, found[1], "right")
     return None
 
 
@@ -79,7 +95,8 @@ def _all_of(series: Series, slot: Slot, lines: Sequence[Line], facts: Facts) -> 
     return [
         candidate
         for ranges in ranges_of(series, lines)
-        for candidate in candidates(
+        for candidate in ratio_candidates(series, ranges)
+        or candidates(
             series,
             ranges,
             facts,

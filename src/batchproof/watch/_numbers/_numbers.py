@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from batchproof.watch._events import Finding, StepEvent
+from batchproof.watch._loaders import LoaderPass
 from batchproof.watch._numbers._candidates import Facts
 from batchproof.watch._numbers._findings import evidence_of, findings_of, findings_of_loaders
 from batchproof.watch._numbers._identify import Reading, reading_of
-from batchproof.watch._numbers._loaders import LoaderPass, Loaders
 from batchproof.watch._numbers._outlets import watched_outlets
 from batchproof.watch._numbers._recorder import Recorder
 from batchproof.watch._numbers._series import passes_of_a_step, series_of
@@ -33,7 +33,6 @@ class Numbers:
         self._stack = ExitStack()
         self._watcher: Any = None
         self._recorder: Recorder | None = None
-        self._loaders: Loaders | None = None
 
     def start(self, watcher: Any) -> None:
         """Begin to capture numbers.
@@ -43,8 +42,6 @@ class Numbers:
         """
         self._watcher = watcher
         self._recorder = Recorder(watcher.clock, self._after_line)
-        self._loaders = Loaders(watcher.clock)
-        self._stack.enter_context(self._loaders.watched())
         self._stack.enter_context(watched_outlets(self._recorder))
         self._stack.enter_context(watched_streams(self._recorder))
 
@@ -56,18 +53,18 @@ class Numbers:
 
     def readings(self) -> list[Reading]:
         """Return what the numbers are, those of which nothing is certain left out."""
-        if self._watcher is None or self._recorder is None or self._loaders is None:
+        if self._watcher is None or self._recorder is None:
             return []
-        series = series_of(self._watcher.losses, self._loaders, self._watcher.steps)
-        facts = _facts(self._watcher.steps, self._loaders.passes)
+        series = series_of(self._watcher.losses, self._watcher.loaders, self._watcher.steps)
+        facts = _facts(self._watcher.steps, self._watcher.loaders.passes)
         found = (reading_of(slot, series, facts) for slot in self._recorder.slots)
         return [reading for reading in found if reading is not None]
 
     def findings(self) -> list[Finding]:
         """Return what the numbers show to be wrong, or worth knowing."""
-        if self._watcher is None or self._loaders is None:
+        if self._watcher is None:
             return []
-        series = series_of(self._watcher.losses, self._loaders)
+        series = series_of(self._watcher.losses, self._watcher.loaders)
         return [*findings_of(self.readings()), *findings_of_loaders(series)]
 
     def seen(self) -> list[dict[str, Any]]:

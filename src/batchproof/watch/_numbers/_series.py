@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchproof.watch._events import Contribution, LossEvent, StepEvent
-from batchproof.watch._numbers._loaders import LoaderPass, Loaders
+from batchproof.watch._loaders import LoaderPass, Loaders
 
 Numbers = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -21,7 +21,7 @@ class Series:
 
     Attributes:
         site: "file:line" of the user's code.
-        quantity: "loss" or "accuracy".
+        quantity: "loss", "accuracy" or "ratio".
         training: whether the batches can enter a gradient.
         stamps: when, on the clock of the events.
         value: the number of each batch as the script got it: a mean, or a sum.
@@ -33,6 +33,7 @@ class Series:
         of_pass: the pass over a loader that each batch came from; -1 where there was none.
         passes: the passes over loaders that of_pass names.
         starts: places of the first batches of passes, increasing, the first of them 0.
+        counts: of a ratio: hits, predictions and targets, shape (batches, classes, 3).
     """
 
     site: str
@@ -48,6 +49,7 @@ class Series:
     of_pass: Places
     passes: Sequence[LoaderPass]
     starts: Places
+    counts: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -104,7 +106,11 @@ def series_of(
     for events in groups.values():
         found.append(_series("loss", events, loaders, stamps))
         if all(event.hits is not None for event in events):
-            found.append(_series("accuracy", events, loaders, stamps))
+            hits = _series("accuracy", events, loaders, stamps)
+            found.append(hits)
+            counts = [event.counts for event in events if event.counts is not None]
+            if len(counts) == len(events) and len({each.shape for each in counts}) == 1:
+                found.append(replace(hits, quantity="ratio", counts=np.stack(counts)))
     return found
 
 

@@ -80,6 +80,10 @@ class Loaders:
         finally:
             loader.__iter__, reader.__next__ = begin, advance  # type: ignore[method-assign]
 
+    def latest(self) -> tuple[int, int]:
+        """Return the pass of the batch that was read last, and its number; -1 before the first."""
+        return (self.numbers[-1], len(self.numbers)) if self.numbers else (-1, -1)
+
     def _begin(self, loader: Any, iterator: Any) -> None:
         self._open[id(iterator)] = len(self.passes)
         self.passes.append(_described(loader))
