@@ -7,8 +7,8 @@ import pytest
 import rank_processes
 
 
-def found(folder, kind):
-    processes = rank_processes.start("rank_watch:trained", 2, folder, kind)
+def found(folder, kind, run="trained"):
+    processes = rank_processes.start(f"rank_watch:{run}", 2, folder, kind)
     assert rank_processes.finish(processes, 120) == [0, 0], (folder / "0.err").read_text()
     return json.loads((folder / "found.json").read_text())
 
@@ -30,3 +30,19 @@ def test_shares_of_two_ranks_add_up(tmp_path, kind, names, whole):
     assert report["sums"] == pytest.approx([whole] * 3, rel=1e-6)
     assert report["parts"] == [4, 4, 4]
     assert not report["missed"]
+
+
+@pytest.mark.ranks
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "names", "of"),
+    [
+        ("pooled", [], "the mean by weight over the batches of the pass on all ranks"),
+        ("means", ["mean-over-ranks"], "the mean of the ranks' own means"),
+        ("mode", ["evaluation-in-train-mode"], "on all ranks"),
+    ],
+)
+def test_a_number_of_rank_0_is_held_against_what_all_ranks_computed(tmp_path, kind, names, of):
+    report = found(tmp_path, kind, "evaluated")
+    assert report["names"] == names
+    assert of in report["is"]

@@ -1,7 +1,7 @@
 """The shares of all ranks: each leaves its own with rank 0, which judges them together."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from gc import get_objects
 from math import nan
 from typing import Any
@@ -35,7 +35,7 @@ class Ranks:
 
     def note(self, ledger: Ledger) -> None:
         """Note over how many ranks the gradient of an optimiser is averaged."""
-        if ranks.in_a_group() and ledger.steps == 1:
+        if ledger.steps == 1 and ranks.in_a_group():
             self._find_wrappers()
             averaged = any(
                 id(parameter) in self.parallel or ranks.in_shards(parameter)
@@ -43,23 +43,33 @@ class Ranks:
             )
             ledger.world = ranks.world_size() if averaged else 1
 
-    def exchange(self, ledgers: Iterable[Ledger]) -> None:
-        """Leave this rank's micro-batches with rank 0, and add theirs there. Once a run."""
+    def exchange(
+        self, ledgers: Iterable[Ledger], own: Callable[[], dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Leave what this rank saw with rank 0, and return there what the others left. Once a run.
+
+        Args:
+            ledgers: the optimisers; the others' micro-batches are added to those of rank 0.
+            own: returns what else is left, as plain values.
+        """
         averaged = [ledger for ledger in ledgers if ledger.world > 1]
         if self._done or not ranks.in_a_group():
-            return
+            return []
         self._done = True
-        own = [[_texts(record) for record in ledger.records] for ledger in averaged]
-        texts = ranks.left_for_first("watch", json.dumps(own), seconds=SECONDS)
+        steps = [[_texts(record) for record in ledger.records] for ledger in averaged]
+        text = json.dumps({"steps": steps, **own()})
+        texts = ranks.left_for_first("watch", text, seconds=SECONDS)
         self.missing = ranks.world_size() - len(texts) if ranks.is_first() else 0
         if self.missing or not ranks.is_first():
             for ledger in averaged:
                 ledger.world = 1
-            return
-        for text in texts[1:]:
-            for ledger, records in zip(averaged, json.loads(text), strict=False):
+            return []
+        others: list[dict[str, Any]] = [json.loads(text) for text in texts[1:]]
+        for other in others:
+            for ledger, records in zip(averaged, other["steps"], strict=False):
                 for record, parts in zip(ledger.records, records, strict=False):
                     record.elsewhere += [_part(values) for values in parts]
+        return others
 
 
 def _texts(record: Any) -> list[list[Any]]:

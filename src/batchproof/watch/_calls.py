@@ -27,7 +27,7 @@ from batchproof.watch._losses import (
     is_small,
     specs,
 )
-from batchproof.watch._place import occasion, site_of
+from batchproof.watch._place import occasion, site_of, user_site
 from batchproof.watch._reads import Reads
 
 KEPT = 100_000
@@ -96,19 +96,12 @@ class Calls:
         def saw(arguments: tuple[Any, ...], out: Any) -> None:
             if type(out) is not Tensor or self.in_backward():
                 return
-            if self._is_transformed():
+            if is_transformed(self.transformed):
                 return
             call = described(spec, dict(zip(names, arguments, strict=True)), out)
             self.saw(call, out)
 
         return saw
-
-    def _is_transformed(self) -> bool:
-        """Return whether torch.func computes something of its own here, and note where."""
-        if peek_interpreter_stack() is None:
-            return False
-        self.transformed.add(site_of(occasion()[0]))
-        return True
 
     def saw(self, call: Call, out: Tensor) -> Loss:
         """Record a call of a loss, and listen for what arrives at it."""
@@ -208,7 +201,7 @@ class Calls:
         """
         if type(out) is not Tensor or not out.requires_grad or self.in_backward():
             return
-        if self._is_transformed():
+        if is_transformed(self.transformed):
             return
         classes = given.shape[axis] if given.ndim else 1
         frame, key = occasion()
@@ -285,6 +278,14 @@ class Calls:
     def events(self) -> list[LossEvent]:
         """Return every call as a record; read the numbers first."""
         return [_event(loss) for loss in self.losses]
+
+
+def is_transformed(places: set[str]) -> bool:
+    """Return whether a transform of torch.func is at work, and add the place where it is."""
+    if peek_interpreter_stack() is None:
+        return False
+    places.add(user_site())
+    return True
 
 
 def marks_of(node: Any) -> dict[str, Any]:

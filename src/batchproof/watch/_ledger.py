@@ -6,6 +6,7 @@ multiplies all that is in it by a factor; 0 is zeroing.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import ne
 from typing import Any
 from weakref import ref
 
@@ -172,7 +173,10 @@ class Ledger:
         if optimizer is None:
             return []
         groups = optimizer.param_groups
-        if sum(len(group["params"]) for group in groups) != len(self._parameters):
+        count = 0
+        for group in groups:
+            count += len(group["params"])
+        if count != len(self._parameters):
             self._parameters = [p for group in groups for p in group["params"]]
         return self._parameters
 
@@ -200,9 +204,8 @@ class Ledger:
         after = self._prints()
         if after == self._before:
             return False
-        reached = hash(tuple(a != b for a, b in zip(after, self._before, strict=False)))
-        if len(self._before) != len(after):
-            reached = 0
+        same_number = len(self._before) == len(after)
+        reached = hash(tuple(map(ne, after, self._before))) if same_number else 0
         for loss, ordinal, arrival in arrivals:
             gift = Gift(loss, backward, ordinal, reached)
             gift.read(arrival, self.reads)

@@ -5,6 +5,7 @@ The weight is what the loss's own mean divides by, from the table behind `exact(
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ class Call:
         weight: what a mean divides by.
         first: the input.
         classes: input and target, where the largest input is the class that is chosen.
+        ignored: the target that does not count; no class is below 0.
     """
 
     kind: str
@@ -46,6 +48,7 @@ class Call:
     weight: Tensor | float
     first: Tensor
     classes: tuple[Tensor, Tensor] | None = None
+    ignored: int = -100
 
 
 def described(spec: Spec, arguments: Mapping[str, Any], out: Tensor) -> Call:
@@ -72,16 +75,19 @@ def described(spec: Spec, arguments: Mapping[str, Any], out: Tensor) -> Call:
     samples = _samples(spec, inputs)
     kind = getattr(spec.function, "__name__", "loss")
     classes = _classes(spec, inputs)
-    return Call(kind, reduction, samples, elements, counts, weight, first, classes)
+    ignored = arguments.get("ignore_index", -100)
+    return Call(kind, reduction, samples, elements, counts, weight, first, classes, ignored)
 
 
 def _inputs(spec: Spec, arguments: Mapping[str, Any]) -> Sequence[Any]:
-    names = [
-        name
-        for name in arguments
-        if name not in spec.options and name not in {"size_average", "reduce", "reduction"}
-    ]
-    return [arguments[name] for name in names if name != "weight"]
+    return [arguments[name] for name in _names(spec.options, tuple(arguments))]
+
+
+@cache
+def _names(options: Sequence[str], arguments: Sequence[str]) -> Sequence[str]:
+    """Return the arguments that are inputs."""
+    others = {*options, "size_average", "reduce", "reduction", "weight"}
+    return [name for name in arguments if name not in others]
 
 
 def _reduction(arguments: Mapping[str, Any]) -> str:
@@ -137,7 +143,9 @@ def hits_of(call: Call) -> Tensor | None:
     if logits.shape == target.shape:
         return (logits > 0).eq(target > 0.5).sum()
     right = logits.argmax(1 if logits.ndim > 1 else 0).eq(target)
-    return (right & call.counts.ne(0) if call.counts is not None else right).sum()
+    if call.ignored >= 0 and call.counts is not None:
+        right &= call.counts.ne(0)
+    return right.sum()
 
 
 def counts_of(call: Call) -> Tensor | None:

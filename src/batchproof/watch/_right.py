@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from batchproof.watch._across import Ranks
 from batchproof.watch._calls import Calls
 from batchproof.watch._events import Finding
 from batchproof.watch._patterns import Pattern, patterns_of
@@ -52,7 +53,7 @@ def _said(pattern: Pattern) -> str | None:
     return None
 
 
-def missed_by(calls: Calls, updates: Updates, troubles: Iterable[str]) -> list[str]:
+def missed_by(calls: Calls, updates: Updates, ranks: Ranks, troubles: Iterable[str]) -> list[str]:
     """Return a sentence for all that was not followed."""
     followed = {loss.site for loss in calls.losses if loss.arrived}
     sentences = []
@@ -63,6 +64,11 @@ def missed_by(calls: Calls, updates: Updates, troubles: Iterable[str]) -> list[s
             f"{len(followed)} of {whole} losses were followed. No known loss took part in the "
             f"backward pass of {places}: mark it with batchproof.watch_loss; what torch.compile "
             "compiled and what an autograd function of its own computes is not seen."
+        )
+    if ranks.missing:
+        sentences.append(
+            f"{ranks.missing} of the other ranks left nothing with rank 0, so its own shares and "
+            "numbers are judged alone."
         )
     if calls.transformed:
         places = ", ".join(sorted(calls.transformed)[:5])

@@ -33,11 +33,12 @@ class Factor:
 
 @dataclass(slots=True)
 class Sentinel:
-    """A small gradient as it was: the tensor, its version and a copy of its first elements."""
+    """A small gradient as it was: the tensor, its version, its first elements, and their copy."""
 
     parameter: Tensor
     gradient: Tensor
     version: int
+    head: Tensor
     copy: Tensor
 
     def is_as_it_was(self, *, thorough: bool) -> bool:
@@ -53,9 +54,10 @@ class Sentinel:
             return False
         if there is not gradient and local(there) is not gradient:
             return False
-        if gradient.is_cpu:
-            return torch.equal(gradient.detach().view(-1)[:LENGTH], self.copy)
-        return not thorough
+        if not gradient.is_cpu:
+            return not thorough
+        # an assignment to .data leaves the old numbers in the head
+        return gradient.data_ptr() == self.head.data_ptr() and torch.equal(self.head, self.copy)
 
 
 class Sentinels:
@@ -82,8 +84,10 @@ class Sentinels:
                 continue
             if type(gradient) is not Tensor:  # a part of one, or of another kind
                 continue
-            copy = gradient.detach().view(-1)[:LENGTH].clone()
-            chosen.append(Sentinel(parameter, gradient, gradient._version, copy))  # noqa: SLF001
+            head = gradient.detach().view(-1)[:LENGTH]
+            chosen.append(
+                Sentinel(parameter, gradient, gradient._version, head, head.clone())  # noqa: SLF001
+            )
             if len(chosen) == MOST:
                 break
         self._sentinels = chosen

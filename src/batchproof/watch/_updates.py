@@ -158,6 +158,10 @@ def numbered(arrivals: Iterable[tuple[Loss, Arrival]]) -> Iterable[tuple[Loss, i
     Losses of one line are several terms, unless each is of a batch of its own that one pass over a
     loader read: then they are micro-batches of one term.
     """
+    arrivals = list(arrivals)
+    if len(arrivals) == 1:
+        yield arrivals[0][0], 0, arrivals[0][1]
+        return
     ordered = sorted(arrivals, key=lambda pair: pair[0].index)
     passes: dict[int, set[int]] = {}
     for loss, _ in ordered:

@@ -1,10 +1,12 @@
 """A run that is watched: what is put in place, what is heard, and what is taken away again."""
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from functools import cache
 from itertools import count
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +45,12 @@ class Observer(Protocol):
     def stop(self) -> None:
         """Take away what was put in place."""
 
+    def leave(self) -> Any:
+        """Return what rank 0 needs to know of this rank, as plain values."""
+
+    def receive(self, left: Any) -> None:
+        """Take what another rank left, on rank 0."""
+
 
 _ACTIVE: list["Watcher"] = []
 
@@ -56,6 +64,7 @@ class Watcher:
     Attributes:
         ended_early: whether watching stopped before the run did.
         failed: whether the run was ended by an error.
+        elsewhere: what the other ranks saw of their losses and loops, on rank 0.
     """
 
     def __init__(self, *, steps: int | None = None) -> None:
@@ -71,6 +80,7 @@ class Watcher:
         self._watched = ExitStack()
         self.ended_early = False
         self.failed = False
+        self.elsewhere: list[Finding] = []
         self._observers: list[Observer] = []
         self.patches = Patches()
         self.calls.arrived = self.updates.arrived
@@ -125,7 +135,7 @@ class Watcher:
 
     def _exchange(self) -> None:
         self.reads.settle()
-        self.patches.safely(self.ranks.exchange, self.updates.ledgers)
+        self.patches.safely(_exchange, self, self._observers)
 
     def _put_in_place(self) -> None:
         updates, between, patches = self.updates, self.between, self.patches
@@ -180,6 +190,7 @@ class Watcher:
             *of_updates(self.updates, self.between, ended=ended),
             *of_losses(self.calls),
             *of_loop(self.calls, self.loop, self.updates),
+            *self.elsewhere,
         ]
         return once(every)
 
@@ -190,13 +201,30 @@ class Watcher:
     def not_followed(self) -> list[str]:
         """Return a sentence for all that could not be followed."""
         self.reads.settle()
-        return missed_by(self.calls, self.updates, self.patches.troubles)
+        return missed_by(self.calls, self.updates, self.ranks, self.patches.troubles)
 
     @property
     def steps(self) -> list[StepEvent]:
         """Return every optimiser step, in order."""
         self.reads.settle()
         return steps_of(self.updates.ledgers)
+
+
+def _exchange(watcher: Watcher, observers: Sequence[Observer]) -> None:
+    """Leave with rank 0 what this rank saw, and take there what the others did."""
+
+    def own() -> dict[str, Any]:
+        found = [
+            *of_losses(watcher.calls),
+            *of_loop(watcher.calls, watcher.loop, watcher.updates),
+        ]
+        observed = [observer.leave() for observer in observers]
+        return {"findings": [asdict(finding) for finding in found], "observed": observed}
+
+    for left in watcher.ranks.exchange(watcher.updates.ledgers, own):
+        watcher.elsewhere += [Finding(**finding) for finding in left["findings"]]
+        for observer, observed in zip(observers, left["observed"], strict=True):
+            observer.receive(observed)
 
 
 def active() -> tuple[Watcher, ...]:

@@ -18,11 +18,13 @@ A reading is right or wrong together with a function of it: its root, its expone
 bits; for accuracies in per cent, or as an error rate.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from batchproof.watch._numbers._over_ranks import over_ranks
 from batchproof.watch._numbers._ranges import ALL, NTH, OVER, PASS, SINCE, WINDOW, Ranges
 from batchproof.watch._numbers._series import Numbers, Places, Series
 
@@ -74,12 +76,14 @@ class Facts:
         scale: 1 / k where each of the k batches of a step is divided by k; 1 otherwise.
         coefficients: the constants that may stand before the loss in the objective, 1 among them.
         counts: lengths of other loaders and of their data sets.
+        others: for each other rank the sums of its passes, by series.
         steps: when optimisers stepped, where several batches make one step; else empty.
     """
 
     scale: float = 1.0
     coefficients: tuple[float, ...] = (1.0,)
     counts: tuple[int, ...] = ()
+    others: Sequence[dict[str, Any]] = ()
     steps: Places = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
@@ -113,6 +117,8 @@ def candidates(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) -
 
 def _readings(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) -> Iterator[Reading]:
     yield from _right(series, ranges, facts)
+    for name, phrase, values in over_ranks(series, ranges, facts.others):
+        yield name, phrase, values, PLAIN
     yield from _means_of_means(series, ranges)
     yield from _wrong_counts(series, ranges, facts)
     yield from _windows(series, ranges)

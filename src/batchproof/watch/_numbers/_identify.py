@@ -19,6 +19,7 @@ import numpy as np
 
 from batchproof.watch._numbers._averages import LONGEST_WINDOW, running_average
 from batchproof.watch._numbers._candidates import Candidate, Facts, candidates
+from batchproof.watch._numbers._over_ranks import ON_ALL
 from batchproof.watch._numbers._ranges import ALL, NTH, PASS, SINCE, WINDOW, closes_pass, ranges_of
 from batchproof.watch._numbers._ratios import ratio_candidates
 from batchproof.watch._numbers._series import Numbers, Series
@@ -62,7 +63,8 @@ def reading_of(slot: Slot, series: Sequence[Series], facts: Facts) -> Reading | 
     met = _that_meet_all(tried, lines)
     right = [c for c in met if not c.name]
     if right:
-        return _as_right(slot, lines, right[0])
+        of_all = (candidate for candidate in right if ON_ALL in candidate.phrase)
+        return _as_right(slot, lines, next(of_all, right[0]))
     for candidate in sorted(met, key=lambda c: c.tier):
         nearest = _nearest_right(candidate, tried, lines)
         if candidate.name == "one-batch" and not _has_passes(candidate.series):
@@ -134,7 +136,12 @@ def _as_right(slot: Slot, lines: Sequence[Line], candidate: Candidate) -> Readin
 def _is_of_one_rank(slot: Slot, candidate: Candidate) -> bool:
     """Tell whether the result of an evaluation is that of one rank, and does not say so."""
     loader = candidate.series.loader_of(int(candidate.ranges.last[-1]) - 1)
-    if candidate.series.training or loader is None or loader.ranks == 1:
+    if (
+        ON_ALL in candidate.phrase
+        or candidate.series.training
+        or loader is None
+        or loader.ranks == 1
+    ):
         return False
     return candidate.ranges.rule in {PASS, NTH} and "rank" not in slot.lines[0].text.lower()
 

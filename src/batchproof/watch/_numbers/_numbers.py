@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from batchproof.watch._numbers._candidates import Facts
 from batchproof.watch._numbers._findings import evidence_of, findings_of, findings_of_loaders
 from batchproof.watch._numbers._identify import Reading, reading_of
 from batchproof.watch._numbers._outlets import watched_outlets
+from batchproof.watch._numbers._over_ranks import sums_by_series
 from batchproof.watch._numbers._recorder import Recorder
 from batchproof.watch._numbers._series import passes_of_a_step, series_of
 from batchproof.watch._numbers._slots import Slot
@@ -32,6 +34,7 @@ class Numbers:
         self._after_line = after_line
         self._stack = ExitStack()
         self._watcher: Any = None
+        self._others: list[dict[str, Any]] = []
         self._recorder: Recorder | None = None
 
     def start(self, watcher: Any) -> None:
@@ -51,12 +54,25 @@ class Numbers:
         if self._recorder is not None:
             self._recorder.end_lines()
 
+    def leave(self) -> Any:
+        """Return what rank 0 needs to know of this rank's batches, as plain values."""
+        return sums_by_series(series_of(self._watcher.losses, self._watcher.loaders))
+
+    def receive(self, left: Any) -> None:
+        """Take what another rank left.
+
+        Args:
+            left: what `leave` returned there.
+        """
+        self._others.append(left)
+
     def readings(self) -> list[Reading]:
         """Return what the numbers are, those of which nothing is certain left out."""
         if self._watcher is None or self._recorder is None:
             return []
         series = series_of(self._watcher.losses, self._watcher.loaders, self._watcher.steps)
         facts = _facts(self._watcher.steps, self._watcher.loaders.passes)
+        facts = replace(facts, others=tuple(self._others))
         found = (reading_of(slot, series, facts) for slot in self._recorder.slots)
         return [reading for reading in found if reading is not None]
 
