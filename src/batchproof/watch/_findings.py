@@ -163,7 +163,7 @@ def _is_beside(pattern: Pattern, other: Pattern) -> bool:
         return False
     sums = other.sums()
     if len(set(sizes)) > 1:
-        return pattern.averages and other.same(sums)
+        return pattern.averages and pattern.is_in_every_pass and other.same(sums)
     return _gradient.is_one(pattern, mass) and other.same((*sums, 1.0))
 
 

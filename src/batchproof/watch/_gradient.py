@@ -67,6 +67,9 @@ def divided_by_a_full_window(pattern: Pattern) -> Verdict:
     full = pattern.usual_size
     if mass is None or full < 2 or set(sizes) == {full} or not pattern.averages:
         return None
+    if not pattern.is_in_every_pass:
+        # a term that some micro-batches have, and others have not
+        return None
     whole, divisor = mass * full, f"divided by {full}"
     if not is_one(pattern, whole):
         divisor = f"multiplied by {mass:.4g}"

@@ -17,15 +17,23 @@ class Pattern:
     Attributes:
         ledger: the optimiser.
         windows: for each step that the term takes part in, its micro-batches.
+        passes: for each of those steps the number of its backward passes.
     """
 
     ledger: Ledger
     windows: tuple[tuple[Part, ...], ...]
+    passes: tuple[int, ...]
 
     @property
     def sizes(self) -> list[int]:
         """Return the number of micro-batches of each window, on one rank."""
         return [max(1, len(window) // self.ledger.world) for window in self.windows]
+
+    @property
+    def is_in_every_pass(self) -> bool:
+        """Return whether the term is part of every backward pass of its steps."""
+        own = tuple(len({part.backward for part in window}) for window in self.windows)
+        return own == self.passes
 
     @property
     def usual_size(self) -> int:
@@ -79,14 +87,17 @@ class Pattern:
 def patterns_of(ledger: Ledger, windows: Sequence[Window]) -> list[Pattern]:
     """Return a pattern for each term of the objective, of the windows that can be judged."""
     by_term: dict[tuple[int, int, int], list[tuple[Part, ...]]] = {}
+    passes: dict[tuple[int, int, int], list[int]] = {}
     for window in windows:
         if window.changed or any(part.mass and not part.weight for part in window.parts):
             # changed by hand, or 0 divided by 0: its gradient is no mean of anything
             continue
+        number = len({part.backward for part in window.parts})
         parts: dict[tuple[int, int, int], list[Part]] = {}
         for part in window.parts:
             if part.weight and part.mass == part.mass:
                 parts.setdefault(part.term, []).append(part)
         for term, group in parts.items():
             by_term.setdefault(term, []).append(tuple(group))
-    return [Pattern(ledger, tuple(groups)) for groups in by_term.values()]
+            passes.setdefault(term, []).append(number)
+    return [Pattern(ledger, tuple(groups), tuple(passes[term])) for term, groups in by_term.items()]

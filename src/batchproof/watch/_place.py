@@ -7,6 +7,7 @@ user's line, it is that line.
 
 import sys
 import sysconfig
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
@@ -21,6 +22,7 @@ _LIBRARIES = tuple(
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 # by identity, for a code object takes long to hash; it is kept, so that no other gets its identity
 _USERS: dict[int, tuple[CodeType, bool]] = {}
+_EXPRESSIONS: dict[int, tuple[CodeType, Sequence[int]]] = {}
 
 
 def is_users(code: CodeType) -> bool:
@@ -60,6 +62,20 @@ def _shown(path: str) -> str:
         return path
 
 
+def _expressions(code: CodeType) -> Sequence[int]:
+    """Return for each instruction of a code object the first of the same expression.
+
+    As a program warms up, Python calls from another instruction of the same expression.
+    """
+    known = _EXPRESSIONS.get(id(code))
+    if known is None:
+        first: dict[object, int] = {}
+        positions = enumerate(code.co_positions())
+        numbers = [first.setdefault(position, place) for place, position in positions]
+        known = _EXPRESSIONS[id(code)] = code, numbers
+    return known[1]
+
+
 def occasion() -> tuple[FrameType | None, tuple[int, ...]]:
     """Return the user's frame, and what tells this call from calls by another way.
 
@@ -75,7 +91,7 @@ def occasion() -> tuple[FrameType | None, tuple[int, ...]]:
         there = known.get(id(code))
         if there[1] if there is not None else is_users(code):
             users = users or frame
-            parts += (id(code), frame.f_lasti)
+            parts += (id(code), _expressions(code)[frame.f_lasti >> 1])
         elif users is None:
             parts.append(id(code))
         frame = frame.f_back
