@@ -138,14 +138,14 @@ def _expect_one_cut(train: Iterable[Any], options: Options) -> None:
     """Refuse to cut what gives windows already."""
     steps = options.steps
     if isinstance(train, LoaderWindows):
-        msg = (
+        raise SettingError(
             "the training data are windows of a loader; hand fit the loader, and accumulate and "
             "tokens to Trainer."
         )
-        raise SettingError(msg)
     if isinstance(train, DatasetWindows) and (steps.accumulate, steps.tokens) != (1, None):
-        msg = "the training data give windows already; leave accumulate and tokens out of Trainer."
-        raise SettingError(msg)
+        raise SettingError(
+            "the training data give windows already; leave accumulate and tokens out of Trainer."
+        )
 
 
 def _run_dir(chosen: str | PathLike[str] | None, resume: Resume) -> Path | None:
