@@ -144,7 +144,7 @@ class Layout:
         return place[None] >= torch.tensor(self.lengths)[:, None]
 
     def values(self, column: Tensor) -> Tensor:
-        """Return what a column holds in the padding."""
+        """Return the values of a column in the padding."""
         return column[self.padding().to(column.device)]
 
     def inside(self, row: int) -> slice:

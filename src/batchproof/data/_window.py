@@ -12,7 +12,7 @@ class Padding:
     """The positions of micro-batches before they were cut by plan, and after.
 
     Attributes:
-        tokens: positions that are no padding.
+        tokens: positions that are not padding.
         before: positions of the order given, padding included.
         after: positions of the cut, padding included.
 

@@ -100,7 +100,7 @@ class _Source:
         return replace(self, length=[self.budget.measured(each, i) for i, each in numbers])
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides which samples make a window."""
+        """Return the values that decide the samples of a window."""
         known = {"data set": len(self.dataset), "samples": self.size, "seed": self.seed}
         return {**known, "shuffle": self.shuffle}
 
