@@ -4,6 +4,7 @@ windows, Windows    cut a loader into accumulation windows; what it returns
 Step                take a step over a window: backward as sums, divide once
 StepResult          the window's numbers, on the device until they are read
 Split               a micro-batch that did not fit in memory, and was halved
+is_out_of_memory    whether an error is that of an allocator
 batches_drawn       the number of the loader's batches that a window took
 
 The names of batchproof.ranks that were first public here are here, too.
@@ -21,7 +22,7 @@ from batchproof.ranks import (
     on_first,
     unwrapped,
 )
-from batchproof.step._memory import Split
+from batchproof.step._memory import Split, is_out_of_memory
 from batchproof.step._result import StepResult
 from batchproof.step._step import Loss, Step
 from batchproof.step._windows import Windows, batches_drawn, windows
@@ -38,6 +39,7 @@ __all__ = [
     "distributed_group",
     "from_rank",
     "in_a_group",
+    "is_out_of_memory",
     "is_sharded",
     "largest",
     "of_all",

@@ -70,6 +70,10 @@ class Split:
             f"{', '.join(self.layers[:3])}{more}."
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers and the reason, for a log."""
+        return {"samples": self.samples, "fits": self.fits, "reason": self.reason}
+
 
 class Whole:
     """Micro-batches as they come: one that does not fit is an error.
@@ -83,15 +87,6 @@ class Whole:
     fits: int | None = None
     splits: Sequence[Split] = ()
     guard = nullcontext()
-
-    def guarded(self, loss: Loss) -> Loss:
-        """Return the loss as it is."""
-        return loss
-
-    def fitted(self, step: int, window: list[Any], passes: Passes) -> Tally:
-        """Make the passes of a window once."""
-        del step
-        return passes(window)
 
 
 class Halving:

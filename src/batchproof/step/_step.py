@@ -164,10 +164,11 @@ class Step:
         try:
             if not self.steps:
                 refuse_criterion(loss)
+            summed = self._summed if isinstance(self.memory, Whole) else self._fitted
             if isinstance(self._update, ClosureUpdate):
-                result = _search(self._update, lambda: self._close(self._summed(batches, loss)))
+                result = _search(self._update, lambda: self._close(summed(batches, loss)))
             else:
-                result, factor, weight = self._close(self._summed(batches, loss))
+                result, factor, weight = self._close(summed(batches, loss))
                 self._update.apply(factor, weight, result.verdict)
             return self._remembered(result)
         except BaseException as error:
@@ -233,15 +234,16 @@ class Step:
             self._ranks.failed(error)
             raise
 
-    def _summed(self, batches: list[Any], loss: Loss) -> Tally:
-        """Return the window's pairs, and leave the gradients of its sums in the parameters."""
+    def _fitted(self, batches: list[Any], loss: Loss) -> Tally:
+        """Return the window's pairs as _summed does, of micro-batches that fit in memory."""
+        assert isinstance(self.memory, Halving)
         self._begin()
-        passes = partial(self._passes, self.memory.guarded(loss))
+        passes = partial(self._summed, loss=self.memory.guarded(loss), begun=True)
         return self.memory.fitted(self.steps + 1, batches, passes)
 
-    def _passes(self, loss: Loss, batches: list[Any]) -> Tally:
-        """Make the passes over some micro-batches, and return their pairs."""
-        tally, ranks, count = Tally(), self._ranks, self._count
+    def _summed(self, batches: list[Any], loss: Loss, *, begun: bool = False) -> Tally:
+        """Return the window's pairs, and leave the gradients of its sums in the parameters."""
+        tally, ranks, count = Tally() if begun else self._begin(), self._ranks, self._count
         if count is not None:
             model = ranks.plain(self.model)
             further = ranks.further(batches) if count == "forward" else ()

@@ -142,6 +142,7 @@ class Loop:
     def _after_step(self, result: StepResult) -> None:
         parts, position = self.state.parts, self.state.position
         parts.average.update()
+        self._notify_of_splits()
         if position.step % self.options.reporting.log_every == 0:
             parts.step.check()
             records = self.state.recent_records()
@@ -155,6 +156,16 @@ class Loop:
             self.checkpoints.save_last(self.state.checkpoint())
         if (number := self.signals.heeded()) is not None:
             self._interrupt(number)
+
+    def _notify_of_splits(self) -> None:
+        """Notify the user of micro-batches that did not fit in this step, and log them."""
+        step, log = self.state.parts.step, self.checkpoints.log
+        for split in step.memory.splits:
+            if split.step == step.steps:
+                self.history.notices.append(str(split))
+                self.outputs.on_notice(str(split))
+                if log is not None:
+                    log.on_times({"split in step": split.step, **split.to_json()})
 
     def _is_last(self, batch: int) -> bool:
         """Return whether an epoch of so many batches is complete; every rank calls it at once."""

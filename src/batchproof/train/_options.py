@@ -45,6 +45,8 @@ class Steps:
         count: for several terms over several micro-batches: called as count(batch), the weights
             of a batch's terms before the backward pass; or "forward".
         nonfinite: "raise", or "skip" for steps whose loss or gradient is not finite.
+        out_of_memory: "raise", or "split" to halve micro-batches that do not fit in memory, as Step
+            does it. A resumed run knows what fits.
         scheduler: one of torch's learning rate schedules, or None.
         scheduler_per: "epoch" or "step": when the schedule moves. ReduceLROnPlateau gets the
             monitored mean.
@@ -59,6 +61,7 @@ class Steps:
     coefficients: Mapping[str, float] | None = field(default=None, metadata=_COMPARED)
     count: Any = None
     nonfinite: Literal["raise", "skip"] = field(default="raise", metadata=_COMPARED)
+    out_of_memory: Literal["raise", "split"] = "raise"
     scheduler: Any = None
     scheduler_per: Literal["epoch", "step"] = field(default="epoch", metadata=_COMPARED)
     ema: float | None = field(default=None, metadata=_COMPARED)
@@ -70,6 +73,11 @@ class Steps:
         elif self.pack:
             msg = "pack was given without tokens; give the budget, too."
             raise SettingError(msg)
+        if self.pack and self.out_of_memory == "split":
+            raise SettingError(
+                "out_of_memory is 'split', but a packed micro-batch is one row, which cannot be "
+                "halved; give a smaller budget of tokens, or leave pack out."
+            )
         if self.ema is not None and not (_is_number(self.ema) and 0 < self.ema < 1):
             raise SettingError(
                 f"ema is {self.ema!r}; expected a decay between 0 and 1, such as 0.999."
@@ -242,6 +250,7 @@ class Keywords(TypedDict, total=False):
     coefficients: Mapping[str, float] | None
     count: Any
     nonfinite: Literal["raise", "skip"]
+    out_of_memory: Literal["raise", "split"]
     scheduler: Any
     scheduler_per: Literal["epoch", "step"]
     ema: float | None

@@ -29,6 +29,7 @@ from batchproof.ranks import blaming, in_a_group, is_first, is_sharded, on_first
 from batchproof.runs import History, expect_free
 from batchproof.runs import State as Weights
 from batchproof.step import Windows as LoaderWindows
+from batchproof.step import is_out_of_memory
 from batchproof.train._batches import Epochs
 from batchproof.train._checkpoints._checkpoint import Checkpoint
 from batchproof.train._checkpoints._folder import Checkpoints
@@ -262,17 +263,27 @@ def _begin(loop: Loop, setup: Setup) -> Windows:
     if first:
         # of several ranks one may have no data
         state.fingerprint["first batch"] = digest(batches[0])
-        line = first_batch(
-            setup.parts.model,
-            setup.parts.loss,
-            first[0],
-            criterion=setup.criterion,
-            padding=getattr(first, "padding", None),
-        )
+        line = _first_line(setup, first)
         loop.outputs.on_notice(f"{model_summary(setup.parts.model)}; on {setup.device}")
         loop.outputs.on_notice(line)
     loop.checkpoints.begin(checkpoint, _config(setup) if loop.checkpoints.log else {})
     return chain([first], drawn)
+
+
+def _first_line(setup: Setup, window: Sequence[Any]) -> str:
+    """Return the line about the first batch, also where it does not fit in memory whole."""
+    try:
+        return first_batch(
+            setup.parts.model,
+            setup.parts.loss,
+            window[0],
+            criterion=setup.criterion,
+            padding=getattr(window, "padding", None),
+        )
+    except (RuntimeError, MemoryError) as error:
+        if setup.options.steps.out_of_memory == "raise" or not is_out_of_memory(error):
+            raise
+        return "first batch: it does not fit in memory whole"
 
 
 def _remembering_first(drawn: Iterator[Any], batches: list[Any]) -> Iterator[Any]:

@@ -267,6 +267,7 @@ class State:
             "own": self.train.own_states(),
             "own of validation": [] if self.val is None else self.val.own_states(),
             "own of loss": states_of(self._own),
+            "fits": self.parts.step.memory.fits,
             "walk": self.train.state_dict(),
             "padding": {name: each.state_dict() for name, each in self._padding.items()},
         }
@@ -297,6 +298,7 @@ class State:
         if self.val is not None:
             self.val.restore(mine.get("own of validation", []))
         restore_states(self._own, mine.get("own of loss", []))
+        self.parts.step.memory.fits = mine.get("fits")
         self._padding |= {name: Padding.of(sums) for name, sums in mine.get("padding", {}).items()}
         if size == len(ranks):
             statistics = self.parts.statistics()

@@ -50,7 +50,7 @@ class Trainer:
         loss: called as loss(model, batch); returns a Mean, a dict of Means or an Outcome.
         optimizer: any torch optimiser, or a callable updater(batch_weight).
         steps: how optimiser steps are taken: accumulate, tokens, pack, max_grad_norm, coefficients,
-            count, nonfinite, scheduler, scheduler_per, ema.
+            count, nonfinite, out_of_memory, scheduler, scheduler_per, ema.
         compute: where and how numbers are computed: precision, device, compile, seed,
             deterministic.
         stopping: which epoch is the best, and when to stop: monitor, mode, patience, min_delta.
@@ -259,6 +259,7 @@ def _assembled(
             group=options.group,
             count=steps.count,
             nonfinite=steps.nonfinite,
+            out_of_memory=steps.out_of_memory,
         ),
         schedule_of(steps.scheduler, steps.scheduler_per, optimizer),
         average_of(model, optimizer, steps.ema),
