@@ -55,6 +55,7 @@ def test_a_finding_shows_its_line_a_caret_the_formulas_and_the_remedy(audit):
         "  | meant:    a / c\n"
         "  | because:  the loader at line 1 has no drop_last\n"
         "  | remedy:   other(x)\n"
+        "  | see it:   batchproof watch SCRIPT\n"
         "  | explain:  batchproof audit --explain last-batch-reported\n"
         "\n"
         "Found 1 mistake in 1 file.\n"
@@ -91,7 +92,18 @@ def test_a_script_says_how_to_see_it_happen(audit):
     done = audit("a.py", "--output-format", "json")
     assert json.loads(done.out)[0]["proof"] == "batchproof watch a.py"
     assert "batchproof watch a.py" in audit("a.py").out
-    assert "batchproof watch" not in audit("b.py").out
+    assert "batchproof watch SCRIPT" in audit("b.py").out
+
+
+def test_a_training_loop_outside_functions_is_a_script(audit):
+    write(a="bare(1)\nfor x in batches:\n    loss.backward()\n")
+    assert "batchproof watch a.py" in audit("a.py").out
+
+
+@pytest.mark.parametrize("kind", ["text", "json", "sarif", "github", "junit"])
+def test_every_format_with_room_for_it_says_how_to_see_it_happen(audit, kind):
+    write(a="bare(1)\nif __name__ == '__main__':\n    pass\n")
+    assert "batchproof watch a.py" in audit("a.py", "--output-format", kind).out
 
 
 def test_concise_is_one_line_each(audit):

@@ -47,6 +47,19 @@ class Located:
     excerpt: str
     proof: str = ""
 
+    @property
+    def message(self) -> str:
+        """Return what is wrong, the evidence, the formulas, the remedy and the proof, as lines."""
+        finding = self.finding
+        facts = {
+            "computes": finding.computes,
+            "meant": finding.meant,
+            "remedy": finding.remedy,
+            "see it": self.proof,
+        }
+        named = [f"{name}: {fact}" for name, fact in facts.items() if fact]
+        return "\n".join([finding.sentence, *finding.evidence, *named])
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -201,7 +214,8 @@ class Auditor:
                 if self._could_be_used(comment.rule, shown)
             ]
         findings.sort(key=lambda finding: (finding.line, finding.column, finding.code))
-        proof = f"batchproof watch {shown}" if kept.script else ""
+        script = shown if kept.script else "SCRIPT" if shown.endswith(".py") else ""
+        proof = f"batchproof watch {script}" if script else ""
         located = tuple(_located(document, finding, proof) for finding in findings)
         return Audited(shown, located, notices, unasked)
 
@@ -221,11 +235,19 @@ def _located(document: Document, finding: Finding, proof: str) -> Located:
 
 
 def _is_script(tree: ast.Module) -> bool:
-    """Return whether a file does something when it is run: it asks whether it is __main__."""
-    return any(
-        isinstance(node, ast.If)
-        and any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test))
-        for node in tree.body
+    """Return whether running a file trains: it asks whether it is __main__, or does so at once."""
+    return any(_asks_for_main(node) or _trains(node) for node in tree.body)
+
+
+def _asks_for_main(node: ast.stmt) -> bool:
+    names = ast.walk(node.test) if isinstance(node, ast.If) else ()
+    return any(isinstance(n, ast.Name) and n.id == "__name__" for n in names)
+
+
+def _trains(node: ast.stmt) -> bool:
+    loop = isinstance(node, ast.For | ast.While)
+    return loop and any(
+        isinstance(n, ast.Attribute) and n.attr == "backward" for n in ast.walk(node)
     )
 
 

@@ -59,16 +59,8 @@ def as_github(report: Report) -> str:
         if located.place.cell is None:
             values |= {"col": finding.column, "endColumn": finding.end_column}
         settings = ",".join(f"{key}={_property(str(value))}" for key, value in values.items())
-        lines.append(f"::{kind} {settings}::{_data(_message(located))}\n")
+        lines.append(f"::{kind} {settings}::{_data(located.message)}\n")
     return "".join(lines)
-
-
-def _message(located: Located) -> str:
-    finding = located.finding
-    facts = [("computes", finding.computes), ("meant", finding.meant), ("remedy", finding.remedy)]
-    return "\n".join(
-        [finding.sentence, *finding.evidence, *(f"{key}: {fact}" for key, fact in facts if fact)]
-    )
 
 
 def _data(text: str) -> str:
@@ -134,7 +126,7 @@ def _case(located: Located) -> str:
     return (
         f"<testcase name={_attribute(f'{finding.code} {finding.name}')} classname={classname} "
         f'line="{located.place.line}" column="{finding.column}">'
-        f"<failure message={_attribute(finding.sentence)}>{escape(_xml(_message(located)))}"
+        f"<failure message={_attribute(finding.sentence)}>{escape(_xml(located.message))}"
         "</failure></testcase>"
     )
 

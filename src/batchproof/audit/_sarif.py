@@ -69,8 +69,6 @@ def _rule(name: str) -> dict[str, Any]:
 
 def _result(located: Located, report: Report, index: int, fingerprint: str) -> dict[str, Any]:
     finding = located.finding
-    facts = [("Computes", finding.computes), ("Meant", finding.meant), ("Remedy", finding.remedy)]
-    lines = [finding.sentence, *finding.evidence, *(f"{k}: {fact}" for k, fact in facts if fact)]
     region = {"startLine": located.place.line, "endLine": located.end_line}
     if located.place.cell is None:
         region |= {"startColumn": finding.column, "endColumn": finding.end_column}
@@ -79,7 +77,7 @@ def _result(located: Located, report: Report, index: int, fingerprint: str) -> d
         "ruleId": finding.code,
         "ruleIndex": index,
         "level": "error" if finding.grade == "sure" else "warning",
-        "message": {"text": "\n".join(lines)},
+        "message": {"text": located.message},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}],
         "partialFingerprints": {"batchproof/v1": fingerprint},
         "properties": {"grade": finding.grade},

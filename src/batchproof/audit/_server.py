@@ -126,13 +126,11 @@ class _Texts:
 
 def _diagnostic(located: Located, document: TextDocument) -> lsp.Diagnostic:
     finding = located.finding
-    facts = [("computes", finding.computes), ("meant", finding.meant), ("remedy", finding.remedy)]
-    lines = [finding.sentence, *finding.evidence, *(f"{k}: {fact}" for k, fact in facts if fact)]
     span = Edit(finding.line, finding.column, finding.end_line, finding.end_column, "")
     sure = finding.grade == "sure"
     return lsp.Diagnostic(
         range=_range(span, document),
-        message="\n".join(lines),
+        message=located.message,
         severity=lsp.DiagnosticSeverity.Error if sure else lsp.DiagnosticSeverity.Warning,
         code=f"{finding.code} {finding.name}",
         code_description=lsp.CodeDescription(finding.page) if finding.page else None,

@@ -17,6 +17,9 @@ The command line is a thin wrapper around two functions:
         or 1; str(report), report.to_json(path), report.to_html(path) write it.
     write_example(path) -> Path
         writes a probe file to start from; refuses to overwrite one.
+    write_draft(place, path) -> Path
+        writes a probe of the function at FILE:LINE, which is read and not imported; refuses in
+        one line what a check cannot call.
 
 The names are bound when first used, so that writing an example loads no torch.
 """
@@ -25,6 +28,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from batchproof.check._draft import write_draft
     from batchproof.check._example import write_example
     from batchproof.check._measure._cuts import Cut, MicroBatch, cut_of
     from batchproof.check._measure._cuts import MicroBatch as Piece
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from batchproof.check._step import check_evaluate, check_step
 
 _HOME = {
+    "write_draft": "_draft",
     "write_example": "_example",
     **dict.fromkeys(("Cut", "MicroBatch", "cut_of"), "_measure._cuts"),
     **dict.fromkeys(("Probe", "load_probe", "run_probe"), "_probe"),
@@ -59,6 +64,7 @@ __all__ = [
     "cut_of",
     "load_probe",
     "run_probe",
+    "write_draft",
     "write_example",
 ]
 

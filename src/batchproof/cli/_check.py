@@ -14,39 +14,54 @@ if TYPE_CHECKING:
 CUTS = ("whole", "one-by-one", "halves", "uneven", "sorted", "permuted", "masked", "padded")
 
 
+_Probe = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODULE:NAME",
+        help="probe to run, or FILE.py:NAME; the file that --example and --from write",
+    ),
+]
+_Cuts = Annotated[
+    str | None,
+    typer.Option("--cuts", metavar="NAMES", help=f"standard, or some of {', '.join(CUTS)}: a,b"),
+]
+_Ranks = Annotated[
+    str | None,
+    typer.Option("--ranks", metavar="NUMBERS", help="processes to spread samples over: 1,2"),
+]
+_Dtype = Annotated[
+    str | None,
+    typer.Option("--dtype", metavar="NAME", help="float64, float32, ...: the probe's without"),
+]
+_Json = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="write the report as JSON too")
+]
+_Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="write the report as a page too")
+]
+_Example = Annotated[
+    bool,
+    typer.Option("--example", help="write a probe to start from and stop: probe.py, or FILE.py"),
+]
+_Place = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FILE:LINE",
+        help="write a probe of the function at that line and stop: probe.py, or FILE.py",
+    ),
+]
+
+
 def check(
-    probe: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODULE:NAME", help="probe to run, or FILE.py:NAME; a FILE.py for --example"
-        ),
-    ] = None,
-    cuts: Annotated[
-        str | None,
-        typer.Option(
-            "--cuts", metavar="NAMES", help=f"standard, or some of {', '.join(CUTS)}: a,b"
-        ),
-    ] = None,
-    ranks: Annotated[
-        str | None,
-        typer.Option("--ranks", metavar="NUMBERS", help="processes to spread samples over: 1,2"),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option("--dtype", metavar="NAME", help="float64, float32, ...: the probe's without"),
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="write the report as JSON too")
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="write the report as a page too")
-    ] = None,
-    example: Annotated[
-        bool,
-        typer.Option(
-            "--example", help="write a probe to start from and stop: probe.py, or FILE.py"
-        ),
-    ] = False,
+    probe: _Probe = None,
+    cuts: _Cuts = None,
+    ranks: _Ranks = None,
+    dtype: _Dtype = None,
+    json: _Json = None,
+    html: _Html = None,
+    example: _Example = False,
+    place: _Place = None,
 ) -> None:
     """Say whether a training step depends on how data is cut.
 
@@ -57,6 +72,12 @@ def check(
 
         written = write_example(probe or "probe.py")
         typer.echo(f"wrote {written}; run it: batchproof check {written}:step")
+        return
+    if place is not None:
+        from batchproof.check import write_draft
+
+        written = write_draft(place, probe or "probe.py")
+        typer.echo(f"wrote {written}; run it: batchproof check {written}:probe")
         return
     if probe is None:
         raise SettingError(
