@@ -233,3 +233,14 @@ def misses_min(model, loader, optimizer):
         optimizer.step()
         best = min(best, loss.item())  # missed BP303
     return best
+
+
+def finds_what_is_likely_where_only_patience_is_reset(model, loader):
+    best, waited = float("inf"), 0
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        if loss.item() < best:  # BP303 likely
+            best, waited = loss.item(), 0
+        else:
+            waited += 1
+    return waited

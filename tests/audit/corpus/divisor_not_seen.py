@@ -203,3 +203,20 @@ def misses_batches_that_islice_cuts(model, loader, islice):
     for x, y in islice(loader, 10):
         total += F.mse_loss(model(x), y, reduction="sum").item()
     return total / len(loader.dataset)  # missed BP203
+
+
+@torch.no_grad()
+def passes_a_break_after_as_many_as_it_divides_by(model, loader, most=None):
+    if most is None:
+        most = len(loader)
+    total = 0.0
+    for i, (x, y) in enumerate(loader):
+        if i < most:
+            total += F.mse_loss(model(x), y, reduction="sum").item()
+        else:
+            break
+    return total / most
+
+
+def passes_a_loop_that_gives_it_no_number(model, loader):
+    return passes_a_break_after_as_many_as_it_divides_by(model, loader)

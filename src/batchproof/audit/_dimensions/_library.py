@@ -60,6 +60,23 @@ def _loader(_machine: Machine, call: Call, name: str) -> Value:
     return build_loader(name, call.node, call.args, call.keywords, call.target, open_=call.starred)
 
 
+def _torchtext(_machine: Machine, call: Call, name: str) -> Value:
+    """Return the iterators of torchtext, which never drop a last batch."""
+
+    def built(place: int) -> Value:
+        size = call.keywords.get("batch_size", UNKNOWN)
+        if isinstance(call.keywords.get("batch_sizes"), Several):
+            size = UNKNOWN
+        key = f"{call.node.lineno}:{call.node.col_offset}:{place}"
+        return Loader(key, call.target, call.node.lineno, size, drop_last=False)
+
+    if not name.endswith(".splits"):
+        return built(0)
+    parts = _first(call)
+    count = len(parts.items) if isinstance(parts, Several) else 0
+    return Several(tuple(built(place) for place in range(count))) if count else UNKNOWN
+
+
 def _sampler(_machine: Machine, call: Call, name: str) -> Value:
     return build_sampler(name, call.node, call.keywords, call.args)
 
@@ -479,6 +496,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Transfer], ...] = (
     (re.compile(r"torch\.optim\.[A-Z]\w+"), _optimizer),
     (re.compile(r"(torch\.optim|transformers|timm)\..*(AdamW|SGD|Adam)$"), _optimizer),
     (re.compile(r"torchvision\.datasets\.\w+"), _dataset),
+    (re.compile(r"torchtext\.(legacy\.)?data\.(Bucket)?Iterator(\.splits)?"), _torchtext),
     (re.compile(r"torch\.nn\.([A-Z]\w+|parallel\.\w+)"), _model),
     (re.compile(r"torch\.distributed\.fsdp\.\w+"), _model),
     (re.compile(r"torchvision\.models\.[\w.]+"), _model),

@@ -47,5 +47,16 @@ def _report(trace: Trace, event: Event, value: Value) -> Report:
         f"{name} of one batch",
         "mean over all batches",
         (f"{name} is compared {when}",),
-        sure=True,
+        _keeps_a_model(event),
     )
+
+
+def _keeps_a_model(event: Event) -> bool:
+    """Return whether a model is saved or kept where the test holds, not only a counter reset."""
+    branches = [
+        node
+        for node in ast.walk(event.module.tree)
+        if isinstance(node, ast.If) and event.node in ast.walk(node.test)
+    ]
+    text = " ".join(ast.unparse(inner).lower() for node in branches for inner in node.body)
+    return any(word in text for word in ("save", "state_dict", "copy", "model", "checkpoint"))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Dataset, Quantity
 from batchproof.audit._dimensions._loaders import length_of, number
+from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import is_debug, varies
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 from batchproof.audit._reports import Report
@@ -71,7 +72,7 @@ def _left_early(event: Event, by: Count, loop: Loop) -> Iterator[Report]:
             or not any(varies(c.test, loop) for c in tests)
         ):
             continue
-        if any(_at_the_end(c) for c in tests):
+        if any("len(" in ast.unparse(c.test) or _harmless(c, event) for c in tests):
             continue
         line = tests[-1].test.lineno
         evidence = (f"the loop may break at line {line}", f"{by.text} counts all batches")
@@ -79,14 +80,13 @@ def _left_early(event: Event, by: Count, loop: Loop) -> Iterator[Report]:
         return
 
 
-def _at_the_end(condition: Condition) -> bool:
-    return "len(" in ast.unparse(condition.test) or _is_broken(condition)
-
-
-def _is_broken(condition: Condition) -> bool:
-    """Return whether a test asks for a loss that is no number."""
+def _harmless(condition: Condition, event: Event) -> bool:
+    """Return whether a test asks for a broken loss, or is on the divisor itself."""
     text = ast.unparse(condition.test)
-    return any(word in text for word in ("isnan", "isfinite", "isinf", "finite"))
+    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
+    name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
+    counted = bool(name) and name in {dotted(n) for n in ast.walk(condition.test)}
+    return counted or any(word in text for word in ("isnan", "isinf", "finite"))
 
 
 def _skipped(
@@ -105,7 +105,7 @@ def _skipped(
             or is_debug(condition)
         ):
             continue
-        if _is_counting(condition) or _is_broken(condition):
+        if _is_counting(condition) or _harmless(condition, event):
             return
         line = condition.test.lineno
         evidence = (f"batches that fail the test at line {line} are not added", "they are counted")
@@ -114,5 +114,4 @@ def _skipped(
 
 
 def _is_counting(condition: Condition) -> bool:
-
     return any(isinstance(n, ast.Mod) for n in ast.walk(condition.test))

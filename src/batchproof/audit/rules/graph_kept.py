@@ -43,6 +43,8 @@ def _shares(backward: Event, kept: Event, loss: Quantity) -> bool:
     value = backward.value
     if isinstance(value, Quantity) and value.line == loss.line and loss.line and loss.graph is True:
         return True
+    if backward.function != kept.function:
+        return False  # a name means another thing in another function
     passed = _terms(backward.node)
     for node in ast.walk(kept.loops[-1].node):
         match node:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Loader, Quantity, Tensor
 from batchproof.audit._dimensions._library import flat
+from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import against_best, evaluates
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
@@ -25,7 +26,11 @@ def find(trace: Trace) -> Iterator[Report]:
         loop = trace.loops.get(value.over)
         if loop is None or loop.loader is None or loop in event.loops or not _shared(loop.loader):
             continue
-        if _reduced(trace, event, loop) or (event.kind == "compare" and not against_best(event)):
+        if (
+            _reduced(trace, event, loop)
+            or _names_its_rank(event)
+            or (event.kind == "compare" and not against_best(event))
+        ):
             continue
         seen.add(id(event.node))
         evidence = (
@@ -42,6 +47,12 @@ def find(trace: Trace) -> Iterator[Report]:
             sure,
             node=_division(trace, event),
         )
+
+
+def _names_its_rank(event: Event) -> bool:
+    """Return whether what is reported says of which rank it is."""
+    names = (n for n in ast.walk(event.node) if isinstance(n, ast.Name | ast.Attribute))
+    return event.kind == "report" and any(dotted(n).lower().endswith("rank") for n in names)
 
 
 def _division(trace: Trace, event: Event) -> ast.AST:
