@@ -236,7 +236,7 @@ def test_each_file_that_cannot_be_read_is_one_line_and_the_rest_is_audited(audit
         "d.py: is nested too deeply",
         "e.py:1: invalid or missing encoding declaration",
         "f.py:1: holds a null byte",
-        "g.ipynb:1: is no notebook: expecting value",
+        "g.ipynb:1: is not a notebook: expecting value",
         "h.py: too many levels of symbolic links",
         "missing.py: no such file",
     ]
@@ -302,7 +302,7 @@ def test_a_baseline_is_named_in_the_settings_and_made_anew(audit):
     assert audit("--write-baseline", "known.json").status == 0
     assert audit().status == 0
     Path("known.json").write_text('{"schema": "another"}')
-    assert "is no baseline" in audit().err
+    assert "is not a baseline" in audit().err
 
 
 # fixes

@@ -88,7 +88,7 @@ def test_a_broken_cell_is_named_and_the_others_are_kept():
     ],
 )  # fmt: skip
 def test_what_is_no_notebook_says_so(raw):
-    with pytest.raises(UnreadableError, match=r"is no notebook|nested"):
+    with pytest.raises(UnreadableError, match=r"is not a notebook|nested"):
         read_notebook(raw)
 
 

@@ -79,7 +79,7 @@ def test_the_command_line_selects_in_place_of_the_table_and_ignores_beside_it(tm
         ("[tool.batchproof.audit]\nselect = ['qqqqq']", "no rule is called 'qqqqq'"),
         ("[tool]\nbatchproof = 1", "expected the table"),
         ("[tool.batchproof]\naudit = 1", "expected a table"),
-        ("[tool.batchproof", "is no TOML"),
+        ("[tool.batchproof", "is not TOML"),
     ],
 )
 def test_what_is_invalid_is_one_line_that_names_the_file(tmp_path, text, message):
@@ -91,5 +91,5 @@ def test_what_is_invalid_is_one_line_that_names_the_file(tmp_path, text, message
 
 def test_a_file_that_is_no_utf_8_is_no_toml(tmp_path):
     (tmp_path / "pyproject.toml").write_bytes(b"a = '\xff'")
-    with pytest.raises(ValueError, match="is no TOML"):
+    with pytest.raises(ValueError, match="is not TOML"):
         read_settings([tmp_path], tmp_path)

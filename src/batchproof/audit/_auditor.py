@@ -67,7 +67,7 @@ class Notice:
 
     Attributes:
         path: the file or folder.
-        line: where in it, from 1; 0 where it is no single line.
+        line: where in it, from 1; 0 where it is not a single line.
         reason: why, in lower case.
         lost: whether nothing of the file was audited.
     """
@@ -137,7 +137,7 @@ class Auditor:
         shown = path.as_posix()
         try:
             content = read_content(path) if content is None else content
-            kept, document = self._known(path, content) or self._anew(path, content)
+            kept, document = self._known(path, content) or self._audited(path, content)
             return self._reported(shown, kept, document)
         except UnreadableError as error:
             return Audited(shown, notices=(Notice(shown, error.line, error.reason),))
@@ -166,7 +166,7 @@ class Auditor:
         speaks = kept.findings or b"batchproof:" in content or b"noqa" in content.lower()
         return kept, read_document(path, content=content) if speaks else None
 
-    def _anew(self, path: Path, content: bytes) -> tuple[Kept, Document]:
+    def _audited(self, path: Path, content: bytes) -> tuple[Kept, Document]:
         document = read_document(path, content=content)
         kept = self._analysed(document)
         digest, followed = hashlib.sha256(content).hexdigest(), self._project.followed(path)

@@ -75,7 +75,7 @@ class Document:
         """Return its text with the syntax tree of it.
 
         Raises:
-            UnreadableError: if it is no Python.
+            UnreadableError: if it is not Python.
         """
         return Source(self.path, self.text, parse(self.text))
 
@@ -118,7 +118,7 @@ def read_document(path: Path, *, content: bytes | None = None) -> Document:
         content: what it holds; read from the file where that is None.
 
     Raises:
-        UnreadableError: if it cannot be read as text, or is no notebook.
+        UnreadableError: if it cannot be read as text, or is not a notebook.
     """
     notebook = path.suffix == ".ipynb"
     if content is None:

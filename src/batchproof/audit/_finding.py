@@ -80,5 +80,5 @@ class Finding:
 
     @property
     def page(self) -> str:
-        """Return the address of the mistake's page; "" where it is no mistake of training code."""
+        """Return the address of the mistake's page; "" where the catalogue has none."""
         return CATALOGUE[self.name].page if self.name in CATALOGUE else ""

@@ -94,5 +94,5 @@ def read_baseline(place: Path) -> frozenset[str]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise SettingError(
-            f"{place} is no baseline ({reason}); make it anew with --write-baseline {place}."
+            f"{place} is not a baseline ({reason}); write a new one with --write-baseline {place}."
         ) from None

@@ -14,7 +14,7 @@ class Plugin:
     """What flake8 makes for each file.
 
     Args:
-        tree: the file's syntax tree; its text is parsed anew.
+        tree: the file's syntax tree; its text is parsed again.
         filename: the file.
         lines: its text.
     """

@@ -34,8 +34,8 @@ class Cell:
         places: for each of them the line of the file that holds it, from 1.
         start: where the source's value begins in the file's text.
         end: where it ends.
-        python: the lines with magics blanked; all blank where it is no Python.
-        wrong: why it is no Python, "" where it is.
+        python: the lines with magics blanked; all blank where it is not Python.
+        wrong: why it is not Python, "" where it is.
         source: its source, as it is written.
     """
 
@@ -99,12 +99,12 @@ def read_notebook(raw: str) -> Notebook:
         The notebook; it has no cells where it is not in Python.
 
     Raises:
-        UnreadableError: if it is no notebook.
+        UnreadableError: if it is not a notebook.
     """
     try:
         top = dict(_members(raw, _SPACE.match(raw).end()))  # type: ignore[union-attr]
         if "cells" not in top or raw[top["cells"]] != "[":
-            raise UnreadableError("is no notebook: it has no list of cells")
+            raise UnreadableError("is not a notebook: it has no list of cells")
         if not _is_python(raw, top):
             return Notebook(raw, ())
         ends = [match.start() for match in re.finditer("\n", raw)]
@@ -113,11 +113,11 @@ def read_notebook(raw: str) -> Notebook:
             for number, start in enumerate(_items(raw, top["cells"]), 1)
         ]
     except json.JSONDecodeError as error:
-        raise UnreadableError(f"is no notebook: {error.msg.lower()}", error.lineno) from None
+        raise UnreadableError(f"is not a notebook: {error.msg.lower()}", error.lineno) from None
     except RecursionError:
         raise UnreadableError("is nested too deeply") from None
     except ValueError as error:
-        raise UnreadableError(f"is no notebook: {error}") from None
+        raise UnreadableError(f"is not a notebook: {error}") from None
     return Notebook(raw, tuple(cell for cell in cells if cell))
 
 
@@ -137,7 +137,7 @@ def _cell(raw: str, number: int, members: dict[str, int], ends: list[int]) -> Ce
     starts = list(_items(raw, start)) if isinstance(value, list) else [start]
     parts = value if isinstance(value, list) else [value]
     if not all(isinstance(part, str) for part in parts):
-        raise json.JSONDecodeError("the source of a cell is no text", raw, start)
+        raise json.JSONDecodeError("the source of a cell is not text", raw, start)
     lines, places = _lines(parts, [bisect(ends, place) + 1 for place in starts])
     if not lines:
         lines, places = [""], [bisect(ends, start) + 1]
@@ -218,7 +218,7 @@ def _members(raw: str, start: int) -> Iterator[tuple[str, int]]:
     while not raw.startswith("}", i):
         key, i = _DECODER.raw_decode(raw, i)
         if not isinstance(key, str):
-            raise json.JSONDecodeError("a key is no text", raw, i)
+            raise json.JSONDecodeError("a key is not text", raw, i)
         value = _after(raw, _skip(raw, i), ":")
         yield key, value
         i = _next(raw, _DECODER.raw_decode(raw, value)[1], "}")

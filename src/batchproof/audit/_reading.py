@@ -23,7 +23,7 @@ class UnreadableError(Exception):
     """A file that cannot be read as Python.
 
     Attributes:
-        line: where, from 1; 0 where it is no single line.
+        line: where, from 1; 0 where it is not a single line.
         reason: why, in lower case, without a full stop.
     """
 
@@ -58,14 +58,14 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
         largest: the most bytes to read.
 
     Raises:
-        UnreadableError: if it is missing, larger, no regular file, or may not be read.
+        UnreadableError: if it is missing, larger, not a regular file, or may not be read.
     """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with open(handle, "rb") as file:  # noqa: PTH123
             state = os.fstat(handle)
             if not stat.S_ISREG(state.st_mode):
-                raise UnreadableError("is no regular file")
+                raise UnreadableError("is not a regular file")
             if state.st_size > largest:
                 raise UnreadableError(f"has {state.st_size} bytes; at most {largest} are read")
             return file.read(largest + 1)

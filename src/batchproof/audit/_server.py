@@ -106,7 +106,7 @@ class _Texts:
         )
 
     def _report(self, document: TextDocument) -> Report | None:
-        """Return the findings of a text; None where it is no Python file, or settings are wrong."""
+        """Return the findings of a Python file; None where settings are wrong , and of others."""
         name = to_fs_path(document.uri)
         if name is None or name.endswith(".ipynb"):
             return None

@@ -153,7 +153,7 @@ def _table(file: Path) -> dict[str, Any] | None:
         content = tomllib.loads(file.read_bytes().decode())
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise SettingError(f"{file}: is no TOML: {reason}; correct the file.") from None
+        raise SettingError(f"{file} is not TOML: {reason}; correct the file.") from None
     tool = content.get("tool", {})
     ours = tool.get("batchproof") if isinstance(tool, dict) else None
     if ours is None:

@@ -215,7 +215,7 @@ def _criterion(value: ast.expr, loop: ast.For, line: int) -> ast.Call | None:
 
 
 def _bindings(name: str, body: list[ast.stmt]) -> Iterator[ast.expr]:
-    """Yield what a name is bound to in a block, None where that is no plain assignment."""
+    """Yield what a name is bound to in a block, None where that is not a plain assignment."""
     for node in (n for statement in body for n in ast.walk(statement)):
         if isinstance(node, ast.Assign):
             for target in node.targets:

@@ -244,7 +244,7 @@ def _by_numbers(loader: Loader, size: int, samples: int) -> tuple[bool, str]:
         return True, f"{samples} is a multiple of {size}"
     times = size / rest
     return False, (
-        f"the loader at line {loader.line} has no drop_last and {samples} is no multiple "
+        f"the loader at line {loader.line} has no drop_last and {samples} is not a multiple "
         f"of {size}: the last batch holds {rest} and weighs {times:.3g} times too much"
     )
 

@@ -16,7 +16,7 @@ CALLS = 5  # calls inside calls that are followed
 
 
 class ExhaustedError(Exception):
-    """The effort for one file is spent; what was seen until then stands."""
+    """The effort for one file is spent; what was seen until then is kept."""
 
 
 @dataclass(eq=False)

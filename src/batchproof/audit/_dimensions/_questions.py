@@ -159,6 +159,12 @@ def carries_state(loop: Loop) -> bool:
     return bool(states)
 
 
+def skips_by_size(loop: Loop) -> bool:
+    """Return whether a loop skips batches by their size, so that the others have one size."""
+    tests = [ast.unparse(c.test) for _, conditions in loop.skips for c in conditions]
+    return any(word in test for test in tests for word in ("size", "shape", "len("))
+
+
 def skips_by_index(loop: Loop) -> bool:
     """Return whether a loop skips batches by their index, as one does to drop a short window."""
     derived = {loop.index}

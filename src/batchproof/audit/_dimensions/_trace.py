@@ -30,7 +30,7 @@ class Loop:
     Attributes:
         key: which one.
         node: its statement, or a comprehension's generator.
-        loader: what it draws batches from; None where it is no loop over batches.
+        loader: what it draws batches from; None where it is not a loop over batches.
         index: the name that enumerate counts with, or "".
         start: what it counts from; None where that is not known.
         outer: the conditions that hold around it.
@@ -148,7 +148,7 @@ def modulus(test: ast.expr) -> tuple[str, int, str] | None:
         test: an expression.
 
     Returns:
-        None where it is no such test; `not (...)` and `!=` are none.
+        None where it is not such a test, as `not (...)` and `!=` are not.
     """
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         inner = test.operand

@@ -81,11 +81,13 @@ def _left_early(event: Event, by: Count, loop: Loop) -> Iterator[Report]:
 
 
 def _harmless(condition: Condition, event: Event) -> bool:
-    """Return whether a test asks for a broken loss, or is on the divisor itself."""
+    """Return whether a test asks for a broken loss, or the divisor stops or counts with it."""
     text = ast.unparse(condition.test)
     divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
     name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
-    counted = bool(name) and name in {dotted(n) for n in ast.walk(condition.test)}
+    raised = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.AugAssign))
+    later = {dotted(n.target) for n in raised if n.lineno > condition.test.lineno}
+    counted = bool(name) and name in later | {dotted(n) for n in ast.walk(condition.test)}
     return counted or any(word in text for word in ("isnan", "isinf", "finite"))
 
 

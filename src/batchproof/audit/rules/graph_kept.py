@@ -85,7 +85,7 @@ def _term(event: Event) -> str:
 
 
 def _drops(trace: Trace, event: Event) -> bool:
-    """Return whether the sum or list begins anew, or is cut from its graph, inside the loop."""
+    """Return whether the sum or list is emptied, or is cut from its graph, inside the loop."""
     loop = event.loop
     return any(
         e.text == event.text and loop in e.loops and e.loops == event.loops

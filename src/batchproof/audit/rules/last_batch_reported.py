@@ -43,7 +43,7 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
         return
     line = value.line or event.line
     evidence = (
-        f"{value.text or 'it'} is set anew for every batch (line {line})",
+        f"{value.text or 'it'} is overwritten by every batch (line {line})",
         "after the loop it holds what the last batch gave",
     )
     averaged = event.kind in {"divide", "average"}

@@ -26,14 +26,14 @@ def find(trace: Trace) -> Iterator[Report]:
 
 
 def _restarts(window: Window) -> bool:
-    """Return whether the windows are counted anew in every pass over the loader."""
+    """Return whether the windows are counted from 0 in every pass over the loader."""
     loop = window.loop
     counted = loop.loader is not None or _number(window, loop.micro) is not None
     return counted and bool(loop.index) and loop.index == window.counter
 
 
 def _number(window: Window, text: str) -> int | None:
-    """Return the number that a text writes, or that a name of the file stands for."""
+    """Return the number that a text writes, or that a name of the file has."""
     if text.isdigit():
         return int(text)
     value = window.step.module.variables.get(text)

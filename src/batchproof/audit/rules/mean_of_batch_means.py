@@ -9,6 +9,7 @@ from batchproof.audit._dimensions._questions import (
     evaluates,
     is_nominal,
     may_break,
+    skips_by_size,
     windowed,
 )
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
@@ -57,7 +58,7 @@ def _weighed_by_size(event: Event, total: Quantity) -> Iterator[Report]:
 def _judged(event: Event, loop: Loop, total: Quantity, computes: str) -> Iterator[Report]:
     assert loop.loader is not None
     equal, why = equal_batches(loop.loader)
-    if equal or carries_state(loop):
+    if equal or carries_state(loop) or skips_by_size(loop):
         return
     known = total.sure or (total.name == "outputs.loss" and not total.spans)
     sure = equal is False and known and not may_break(loop)
