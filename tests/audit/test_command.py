@@ -87,6 +87,14 @@ def test_what_is_likely_is_shown_when_asked_for(audit):
     assert "leftover-window (likely):" in done.out
 
 
+def test_a_loop_of_links_is_said_and_the_rest_audited(audit):
+    write(a="bare(1)\n")
+    Path("loop.py").symlink_to("loop.py")
+    done = audit("loop.py", "a.py")
+    assert "loop.py: symbolic link that leads nowhere" in done.err
+    assert "Found 1 mistake" in done.out
+
+
 def test_a_script_says_how_to_see_it_happen(audit):
     write(a="bare(1)\nif __name__ == '__main__':\n    pass\n", b="bare(1)\n")
     done = audit("a.py", "--output-format", "json")
@@ -95,8 +103,8 @@ def test_a_script_says_how_to_see_it_happen(audit):
     assert "batchproof watch SCRIPT" in audit("b.py").out
 
 
-def test_a_training_loop_outside_functions_is_a_script(audit):
-    write(a="bare(1)\nfor x in batches:\n    loss.backward()\n")
+def test_a_file_with_a_loop_outside_functions_is_a_script(audit):
+    write(a="bare(1)\nfor x in batches:\n    pass\n")
     assert "batchproof watch a.py" in audit("a.py").out
 
 

@@ -95,6 +95,20 @@ def test_a_folder_that_may_not_be_read_is_said_and_the_rest_found(tree, monkeypa
     assert found.unreadable == [(root / "a", "permission denied")]
 
 
+@pytest.mark.parametrize("kept_in", ["default", "configured"])
+def test_the_patterns_of_the_user_hold_in_every_repository(tree, monkeypatch, kept_in):
+    root = tree("a.py", "scratch_b.py", ".git/HEAD")
+    home = root / "home"
+    place = home / (".config/git/ignore" if kept_in == "default" else "mine")
+    place.parent.mkdir(parents=True)
+    place.write_text("scratch_*\n")
+    if kept_in == "configured":
+        (home / ".gitconfig").write_text('[core]\n\texcludesFile = "~/mine"\n')
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert [path.name for path in discover([root], root).files] == ["a.py"]
+
+
 def test_a_pipe_and_a_folder_called_like_a_file_are_no_files(tree):
     root = tree("folder.py/x.py")
     os.mkfifo(root / "pipe.py")

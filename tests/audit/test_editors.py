@@ -119,7 +119,7 @@ def test_a_session_shows_findings_fixes_them_and_follows_changes(tmp_path):
         )
         assert allow.edit.changes[uri][0].new_text == "  # batchproof: allow[graph-kept] "
         unsafe, _ = await editor.actions(uri, 2)
-        assert unsafe.title == "Write even (changes more than the mistake)"
+        assert unsafe.title == "Write even (unsafe)"
         assert not unsafe.is_preferred
         assert not await editor.actions(uri, 0)
 

@@ -41,6 +41,26 @@ def test_all_or_nearly_all_of_these_are_fixed(name, tmp_path):
     assert sum(located.finding.name == rule for located in left.findings) <= 3
 
 
+def test_what_is_only_likely_is_not_rewritten_unless_the_user_asks_for_unsafe_fixes(tmp_path):
+    text = """import torch
+import torch.nn.functional as F
+
+
+@torch.no_grad()
+def evaluate(model, loader):
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    total /= len(loader)
+    return total
+"""
+    content = text.encode()
+    report = audit_text(tmp_path / "train.py", content, Settings(tmp_path, likely=True))
+    assert [f.finding.grade for f in report.findings if f.finding.fix] == ["likely"]
+    assert fix_report(report, unsafe=False, content=content)[1] == []
+    assert "y.size(0)" in fix_report(report, unsafe=True, content=content)[1][0].after.decode()
+
+
 LOOP = """\
 {imports}
 

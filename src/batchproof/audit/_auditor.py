@@ -235,19 +235,14 @@ def _located(document: Document, finding: Finding, proof: str) -> Located:
 
 
 def _is_script(tree: ast.Module) -> bool:
-    """Return whether running a file trains: it asks whether it is __main__, or does so at once."""
-    return any(_asks_for_main(node) or _trains(node) for node in tree.body)
-
-
-def _asks_for_main(node: ast.stmt) -> bool:
-    names = ast.walk(node.test) if isinstance(node, ast.If) else ()
-    return any(isinstance(n, ast.Name) and n.id == "__name__" for n in names)
-
-
-def _trains(node: ast.stmt) -> bool:
-    loop = isinstance(node, ast.For | ast.While)
-    return loop and any(
-        isinstance(n, ast.Attribute) and n.attr == "backward" for n in ast.walk(node)
+    """Return whether running a file does something: it loops, or asks whether it is __main__."""
+    return any(
+        isinstance(node, ast.For | ast.While | ast.With)
+        or (
+            isinstance(node, ast.If)
+            and any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test))
+        )
+        for node in tree.body
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from batchproof.audit._gitignore import Pattern, read_patterns, verdict
+from batchproof.audit._gitignore import Pattern, read_patterns, user_ignore, verdict
 
 SUFFIXES = frozenset({".py", ".ipynb"})
 EXCLUDED = (
@@ -113,7 +113,8 @@ class _Walk:
         top = next((place for place in above if (place / ".git").exists()), None)
         if top is None:
             top = self._root if folder.is_relative_to(self._root) else folder
-        rules = [_Rules(str(top), read_patterns(top / ".git" / "info" / "exclude"))]
+        wide = (user_ignore(), top / ".git" / "info" / "exclude")
+        rules = [_Rules(str(top), read_patterns(file)) for file in wide]
         outer = [place for place in folder.parents if place.is_relative_to(top)]
         rules += [_Rules(str(place), read_patterns(place / ".gitignore")) for place in outer[::-1]]
         return tuple(rule for rule in rules if rule.patterns)

@@ -34,7 +34,7 @@ class Fix:
     Attributes:
         message: what they do, an imperative sentence.
         edits: the stretches to replace; they do not overlap.
-        safe: whether nothing but the mistake changes; `--fix` applies these alone.
+        safe: whether nothing but the mistake changes.
     """
 
     message: str
@@ -77,6 +77,11 @@ class Finding:
     evidence: tuple[str, ...]
     remedy: str
     fix: Fix | None
+
+    @property
+    def safe(self) -> bool:
+        """Return whether --fix rewrites it: what is only likely takes --unsafe-fixes."""
+        return self.fix is not None and self.fix.safe and self.grade == "sure"
 
     @property
     def page(self) -> str:

@@ -120,7 +120,7 @@ def _round(
 ) -> tuple[bytes, Audited, list[str]] | None:
     """Return what one round of fixes leaves: all that can be applied together, else one alone."""
     found = [located.finding for located in audited.findings]
-    fixable = [f for f in found if f.fix is not None and (unsafe or f.fix.safe)]
+    fixable = [f for f in found if f.fix is not None and (unsafe or f.safe)]
     together: list[Finding] = []
     for finding in fixable:
         if _edited(path, content, [*together, finding]) is not None:

@@ -3,6 +3,7 @@
 git itself is not asked: the configuration of an audited repository may name programs that it runs.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,26 @@ class Pattern:
 def patterns_of(text: str) -> tuple[Pattern, ...]:
     """Return the patterns of a .gitignore in its order, without lines that match nothing."""
     return tuple(filter(None, map(_pattern, text.split("\n"))))
+
+
+def user_ignore() -> Path:
+    """Return the file of patterns that git applies to all repositories of its user.
+
+    That is core.excludesFile of the user's configuration, or ~/.config/git/ignore.
+    """
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "git"
+    for file in (home / ".gitconfig", folder / "config"):
+        try:
+            text = file.read_text(errors="replace")
+        except OSError:
+            continue
+        found = re.search(
+            r"^\s*excludesfile\s*=\s*\"?([^\"\n]+?)\"?\s*$", text, re.IGNORECASE | re.MULTILINE
+        )
+        if found:
+            return Path(os.path.expanduser(found[1]))  # noqa: PTH111
+    return folder / "ignore"
 
 
 def read_patterns(path: Path) -> tuple[Pattern, ...]:

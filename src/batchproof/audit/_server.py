@@ -106,7 +106,7 @@ class _Texts:
         )
 
     def _report(self, document: TextDocument) -> Report | None:
-        """Return the findings of a Python file; None where settings are wrong , and of others."""
+        """Return the findings of a Python file; None where it is another, or settings are wrong."""
         name = to_fs_path(document.uri)
         if name is None or name.endswith(".ipynb"):
             return None
@@ -143,10 +143,10 @@ def _actions(located: Located, document: TextDocument) -> list[lsp.CodeAction]:
     finding = located.finding
     actions = []
     if finding.fix is not None:
-        note = "" if finding.fix.safe else " (changes more than the mistake)"
+        note = "" if finding.safe else " (unsafe)"
         title = f"{finding.fix.message.rstrip('.')}{note}"
         edits = finding.fix.edits
-        actions.append(_action(located, document, title, edits, preferred=finding.fix.safe))
+        actions.append(_action(located, document, title, edits, preferred=finding.safe))
     if finding.name != UNUSED:
         end = len(lines_of(document.source)[finding.line - 1]) + 1
         comment = f"  # batchproof: allow[{finding.name}] "

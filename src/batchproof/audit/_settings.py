@@ -138,7 +138,8 @@ def read_settings(paths: Sequence[Path], folder: Path) -> Settings:
 
 
 def _above(paths: Sequence[Path], folder: Path) -> list[Path]:
-    real = [path.resolve() for path in paths] or [folder]
+    # resolve() raises on a loop of symbolic links
+    real = [Path(os.path.realpath(path)) for path in paths] or [folder]
     folders = [path if path.is_dir() else path.parent for path in real]
     try:
         shared = Path(os.path.commonpath(folders))

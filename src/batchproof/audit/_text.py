@@ -50,7 +50,7 @@ def summary(report: Report) -> str:
     else:
         plural = "s" * (len(findings) != 1)
         parts = [f"Found {len(findings)} mistake{plural} in {of_files}"]
-    safe = sum(f.finding.fix is not None and f.finding.fix.safe for f in findings)
+    safe = sum(f.finding.safe for f in findings)
     unsafe = sum(f.finding.fix is not None for f in findings) - safe
     if safe:
         parts.append(f"{safe} can be fixed with --fix")
@@ -87,7 +87,7 @@ def _headline(located: Located, paint: Paint) -> str:
     cell = f"cell {place.cell}:{place.cell_line}" if place.cell else str(place.line)
     where = paint("place", f"{printable(finding.path)}:{cell}:{finding.column}:")
     grade = paint("likely", " (likely)") if finding.grade == "likely" else ""
-    star = " [*]" if finding.fix is not None and finding.fix.safe else ""
+    star = " [*]" if finding.safe else ""
     label = paint("code", finding.code)
     return f"{where} {label} {finding.name}{grade}:{star} {printable(finding.sentence)}"
 
