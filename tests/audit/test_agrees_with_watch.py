@@ -9,7 +9,7 @@ from batchproof.audit._analyse import all_rules, analyse
 from batchproof.audit._project import Source
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "watch" / "scripts").glob("*.py"))
-# what only a run shows: sizes, values and orders that the text does not hold
+# what only a run shows: sizes, values, orders, and which parameters an optimizer holds
 UNSEEN = {
     "grad_divided_twice",
     "grad_empty_micro_batch",
@@ -17,12 +17,15 @@ UNSEEN = {
     "grad_mean_of_means_by_hand",
     "grad_mean_of_means_last_batch",
     "grad_mean_of_means_ragged_tokens",
+    "grad_not_zeroed_discriminator",
     "grad_not_zeroed_other_model",
     "grad_padding_counted_ignored",
+    "grad_term_scaled_apart_short_window",
     "grad_weight_per_micro_batch",
     "loop_best_by_reference_saved",
     "loop_evaluation_in_train_mode_batch_norm",
     "loop_evaluation_with_grad_sum",
+    "num_mean_of_means_unstepped",
     "num_nominal_batch_size",
     "num_sampler_repeats",
     "num_sampler_repeats_regression",

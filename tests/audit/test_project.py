@@ -149,11 +149,11 @@ def test_only_regular_files_of_a_bounded_size_are_read(tmp_path):
     (tmp_path / "large.py").write_bytes(b"x" * 11)
     (tmp_path / "loop.py").symlink_to(tmp_path / "loop.py")
     for name, reason in [
-        ("pipe.py", "no regular file"),
+        ("pipe.py", "not a regular file"),
         ("large.py", "has 11 bytes; at most 10"),
         ("loop.py", "symbolic links"),
         ("gone.py", "no such file"),
-        ("", r"is a directory|no regular file"),
+        ("", r"is a directory|not a regular file"),
     ]:
         with pytest.raises(UnreadableError, match=reason):
             read_bytes(tmp_path / name, largest=10)
