@@ -40,6 +40,10 @@ def test_a_run_resumes_within_an_epoch(tmp_path, steps):
     again = [r for r in rest.records if r.span == "steps" and r.step > steps]
     assert again == by_step
     assert rest.records[-4:] == whole.records[-4:]
+    lines = [json.loads(line) for line in (tmp_path / "half/timing.jsonl").read_text().splitlines()]
+    # only the seconds since then are known of the epoch that was resumed
+    timed = ["positions_per_second" in line for line in lines if "step_seconds" in line]
+    assert timed.count(False) == (steps != 3)
 
 
 def test_padding_and_positions_a_second_are_in_the_log(tmp_path):

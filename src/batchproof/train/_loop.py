@@ -116,7 +116,7 @@ class Loop:
         self.outputs.on_epoch_begin(position.epoch + 1, self.ends.max_epochs, state.train.batches)
         began = asked = clock()
         waited = stepped = 0.0
-        complete = True
+        complete, resumed = True, position.batch > 0
         for window in drawn:
             got = clock()
             try:
@@ -137,7 +137,8 @@ class Loop:
                 "iterable that restarts each epoch, such as a list or a DataLoader."
             )
         times = {"data_seconds": waited, "step_seconds": stepped}
-        self._end_epoch(began, times, complete=complete)
+        # of an epoch that was resumed, only the seconds since then are known
+        self._end_epoch(began, times, complete=complete, timed=not resumed)
 
     def _after_step(self, result: StepResult) -> None:
         parts, position = self.state.parts, self.state.position
@@ -174,7 +175,9 @@ class Loop:
         known = [length for length in lengths if length is not None]
         return len(known) == len(lengths) and batch == max(known)
 
-    def _end_epoch(self, began: float, times: dict[str, float], *, complete: bool) -> None:
+    def _end_epoch(
+        self, began: float, times: dict[str, float], *, complete: bool, timed: bool
+    ) -> None:
         state, clock = self.state, time.perf_counter
         state.parts.step.check()
         records = state.epoch_records()
@@ -193,7 +196,7 @@ class Loop:
         at = {"step": records[0].step, "epoch": records[0].epoch} if records else {}
         parts = {
             **times,
-            **_throughput(records, sum(times.values())),
+            **(_throughput(records, sum(times.values())) if timed else {}),
             "validation_seconds": validated - validating,
             "checkpoint_seconds": clock() - validated,
         }
