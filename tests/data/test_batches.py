@@ -1,14 +1,17 @@
 """Batches: each sample exactly once an epoch, in an order that seed and epoch alone decide."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader, DistributedSampler
 
 import batchproof as bp
 from batchproof.data import Batches, Ragged, ShardSampler, normalise, shard
+from batchproof.data._shards import refuse_repeated
 
 sizes = st.integers(1, 60)
 worlds = st.integers(1, 7)
@@ -213,3 +216,44 @@ def test_the_sampler_serves_a_data_loader():
     before = list(sampler)
     sampler.set_epoch(1)
     assert list(sampler) != before
+
+
+def prepared(samples, **settings):
+    """Return a loader with a sampler of batches like accelerate's, over two ranks."""
+    inner = DataLoader(range(samples), batch_size=2).batch_sampler
+    own = {"batch_sampler": inner, "batch_size": 2, "num_processes": 2, "even_batches": True}
+    return SimpleNamespace(batch_sampler=SimpleNamespace(**own | settings))
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_a_loader_of_accelerate_that_repeats_samples_is_refused(evaluated):
+    for samples, settings in ((9, {}), (10, {}), (9, {"split_batches": True})):
+        with pytest.raises(bp.SettingError, match=r"would count twice.*even_batches=False"):
+            refuse_repeated(prepared(samples, **settings), evaluated=evaluated)
+
+
+@pytest.mark.parametrize(
+    ("samples", "settings"),
+    [
+        (8, {}),
+        (10, {"split_batches": True}),
+        (9, {"even_batches": False}),
+        (9, {"drop_last": True}),
+        (9, {"num_processes": 1}),
+    ],
+)
+def test_a_loader_of_accelerate_that_repeats_none_is_not(samples, settings):
+    refuse_repeated(prepared(samples, **settings), evaluated=True)
+
+
+def test_a_sampler_that_repeats_samples_is_refused_where_a_number_is_measured():
+    def loader(samples, **settings):
+        data = range(samples)
+        return DataLoader(data, sampler=DistributedSampler(data, 2, 0, **settings))
+
+    with pytest.raises(bp.SettingError, match=r"draws 10 samples of 9, .*data\.ShardSampler"):
+        refuse_repeated(loader(9), evaluated=True)
+    refuse_repeated(loader(9), evaluated=False)
+    refuse_repeated(loader(10), evaluated=True)
+    refuse_repeated(loader(9, drop_last=True), evaluated=True)
+    refuse_repeated([1, 2], evaluated=True)

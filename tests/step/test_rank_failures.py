@@ -85,19 +85,65 @@ def test_a_rank_that_hangs_in_a_micro_batch_is_named_and_no_other(tmp_path, wrap
         assert errors[rank].startswith(said)
 
 
+OWN = "RankError: the model or the loss makes collectives of its own, such as all_reduce"
+
+
 @ranks
-def test_a_model_with_collectives_of_its_own_over_unequal_windows_ends_in_an_error(tmp_path):
-    statuses, errors = errors_of(tmp_path, 2, "models_speak")
+@pytest.mark.parametrize("wrapper", ["bare", "ddp"])
+@pytest.mark.parametrize("windows", [("42",), ("22", "20")])
+def test_a_model_with_collectives_of_its_own_over_unequal_windows_is_refused(
+    tmp_path, wrapper, windows
+):
+    statuses, errors = errors_of(tmp_path, 2, "models_speak", wrapper, "0", "60", *windows)
+    assert statuses == [0, 0]
+    one, two = windows[-1]
+    assert all(error.startswith(OWN) for error in errors)
+    assert all(f"rank 0 has {one}, rank 1 has {two}." in error for error in errors)
+
+
+@ranks
+@pytest.mark.parametrize("wrapper", ["bare", "ddp"])
+def test_a_loss_with_collectives_of_its_own_over_unequal_windows_is_refused(tmp_path, wrapper):
+    statuses, errors = errors_of(tmp_path, 2, "losses_speak", wrapper)
+    assert statuses == [0, 0]
+    assert all(error.startswith(OWN) for error in errors)
+
+
+@ranks
+@pytest.mark.parametrize("wrapper", ["bare", "ddp"])
+def test_a_model_with_collectives_of_its_own_trains_over_equal_windows(tmp_path, wrapper):
+    windows = ("22", "33", "11", "22")
+    statuses, errors = errors_of(tmp_path, 2, "models_speak", wrapper, "1", "60", *windows)
+    assert statuses == [0, 0]
+    assert errors == ["", ""]
+
+
+@ranks
+@pytest.mark.parametrize("windows", [("22", "22", "32"), ("22", "22", "20"), ("20",)])
+def test_a_model_that_begins_with_them_in_an_unequal_window_ends_in_an_error(tmp_path, windows):
+    silent = str(4 if len(windows) > 1 else 0)
+    statuses, errors = errors_of(tmp_path, 2, "models_speak", "ddp", silent, "4", *windows)
+    assert statuses == [0, 0]
+    assert all(error.startswith("RankError: ") for error in errors)
+
+
+@ranks
+def test_an_evaluation_with_collectives_over_unequal_batches_ends_in_an_error(tmp_path):
+    statuses, errors = errors_of(tmp_path, 2, "evaluations_speak")
     assert statuses == [0, 0]
     assert all(error.startswith("RankError: ") for error in errors)
 
 
 @ranks
 @pytest.mark.parametrize("statistics", ["statistics", "none"])
-def test_ranks_that_call_backward_unequally_often_end_in_an_error(tmp_path, statistics):
-    statuses, errors = errors_of(tmp_path, 2, "called_unequally", statistics)
+@pytest.mark.parametrize("more", [0, 1])
+def test_ranks_that_call_backward_unequally_often_are_refused_at_once(tmp_path, statistics, more):
+    statuses, errors = errors_of(tmp_path, 2, "called_unequally", statistics, str(more))
     assert statuses == [0, 0]
-    assert all(error.startswith("RankError: ") for error in errors)
+    counts = ["2 times on rank 0", "2 times on rank 1"]
+    counts[more] = f"3 times or more on rank {more}"
+    said = f"RankError: backward(mean) was called {counts[0]}, {counts[1]}; "
+    assert all(error.startswith(said) for error in errors)
 
 
 @pytest.fixture(scope="module")

@@ -157,40 +157,93 @@ def one_hangs_in_a_micro_batch(folder: Path, wrapper: str, which: str, where: st
 
 
 class Speaking(nn.Linear):
-    """A model whose forward pass sums over ranks, as some do for their statistics."""
+    """A model whose forward pass sums over ranks, as some do for their statistics.
+
+    Args:
+        silent: the number of forward passes before the first that does.
+    """
+
+    def __init__(self, silent: int = 0) -> None:
+        super().__init__(3, 40)
+        self.silent = silent
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = super().forward(x)
-        sums = y.detach().sum(0)
+        self.silent -= 1
+        if self.silent >= 0:
+            return y
+        # larger than all gradients, which gloo would receive in its place
+        sums = y.detach().repeat(9, 9)
         torch.distributed.all_reduce(sums)
-        return y + 0 * sums
+        return y + 0 * sums[: len(y), : y.shape[1]]
 
 
-def models_speak(folder: Path) -> None:
-    """The model has collectives of its own, and the ranks unequal windows."""
+def models_speak(folder: Path, wrapper: str, silent: str, timeout: str, *windows: str) -> None:
+    """The model has collectives of its own, and the ranks windows of so many micro-batches."""
 
     def act(rank: int) -> None:
-        step = stepping(Speaking(3, 1))
+        model: nn.Module = Speaking(int(silent))
+        if wrapper == "ddp":
+            model = nn.parallel.DistributedDataParallel(model)
+        step = stepping(model)
+        for window in windows:
+            step([BATCH] * int(window[rank]), wide_loss)
+
+    in_group(folder, act, timeout=float(timeout))
+
+
+def wide_loss(model: nn.Module, batch: tuple) -> bp.Mean:
+    return bp.reduce((model(batch[0]) - batch[1]) ** 2)
+
+
+def losses_speak(folder: Path, wrapper: str) -> None:
+    """The loss counts its samples over ranks before it runs the model."""
+
+    def act(rank: int) -> None:
+        model: nn.Module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        if wrapper == "ddp":
+            model = nn.parallel.DistributedDataParallel(model)
+        step = stepping(model)
+
+        def counting(model: nn.Module, batch: tuple) -> bp.Mean:
+            torch.distributed.all_reduce(torch.ones(2000))
+            return loss(model, batch)
+
         for _ in range(2):
-            step([BATCH] * (4 if rank == 0 else 2), loss)
+            step([BATCH] * (2 if rank == 0 else 3), counting)
+
+    in_group(folder, act)
+
+
+def evaluations_speak(folder: Path) -> None:
+    """An evaluated model gathers over ranks, of which one has more batches."""
+
+    def act(rank: int) -> None:
+        def gathering(model: nn.Module, batch: tuple) -> bp.Mean:
+            mine = torch.ones(20_000)
+            torch.distributed.all_gather([torch.empty_like(mine) for _ in range(2)], mine)
+            return loss(model, batch)
+
+        bp.evaluate(nn.Linear(3, 1), [BATCH] * (2 + rank), gathering)
 
     in_group(folder, act, timeout=4.0)
 
 
-def called_unequally(folder: Path, statistics: str) -> None:
-    """Rank 0 calls backward(mean) three times in its second window, rank 1 twice."""
+def called_unequally(folder: Path, statistics: str, more: str) -> None:
+    """One rank calls backward(mean) three times in the second window, the other twice."""
 
     def act(rank: int) -> None:
         layers = [nn.Linear(3, 1)]
         layers += [nn.BatchNorm1d(1)] if statistics == "statistics" else []
         model = nn.parallel.DistributedDataParallel(nn.Sequential(*layers))
         step = stepping(model)
-        for times in (2, 3 if rank == 0 else 2):
+        for times in (2, 3 if rank == int(more) else 2):
             for _ in range(times):
                 step.backward(loss(model, BATCH))
             step.apply()
 
-    in_group(folder, act, timeout=4.0)
+    # ranks that wait for each other would wait for longer than the test does
+    in_group(folder, act, timeout=600.0)
 
 
 def one_differs(rank: int, what: str) -> None:

@@ -7,10 +7,11 @@ large, of one process. Ranks differ by at most one sample; a rank may have none.
 """
 
 from collections.abc import Iterator, Sized
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler, Sampler
 
 from batchproof import ranks
 from batchproof._errors import SettingError
@@ -72,6 +73,53 @@ def mix(seed: int, epoch: int) -> int:
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
     return (state ^ (state >> 31)) & 0x7FFFFFFFFFFFFFFF
+
+
+def refuse_repeated(loader: Any, *, evaluated: bool) -> None:
+    """Refuse a loader that repeats samples so that every rank has as many: they count twice.
+
+    accelerate's completes the last batches with the first samples. torch's DistributedSampler
+    repeats some, too, which is refused where a number is measured; in training they are others in
+    each epoch.
+
+    Args:
+        loader: any iterable of batches.
+        evaluated: whether the loader's samples are measured, and not trained on.
+
+    Raises:
+        SettingError: if it repeats samples.
+    """
+    batches = getattr(loader, "batch_sampler", None)
+    if getattr(batches, "even_batches", False) and _completes(batches):
+        raise SettingError(
+            "accelerate repeats samples in this loader until every rank has as many, and they "
+            "would count twice. Ranks need not have as many here: Accelerator(dataloader_config="
+            "DataLoaderConfiguration(even_batches=False))."
+        )
+    sampler = getattr(loader, "sampler", None)
+    if evaluated and isinstance(sampler, DistributedSampler):
+        samples = len(sampler.dataset)  # type: ignore[arg-type]
+        if sampler.total_size > samples:
+            raise SettingError(
+                f"DistributedSampler draws {sampler.total_size} samples of {samples}, repeating "
+                "some so that every rank has as many, and they would count twice. Use "
+                "batchproof.data.ShardSampler."
+            )
+
+
+def _completes(batches: Any) -> bool:
+    """Return whether accelerate's sampler of batches completes some with further samples."""
+    inner = getattr(batches, "batch_sampler", None)
+    size = getattr(batches, "batch_size", None)
+    if getattr(batches, "drop_last", False) or getattr(batches, "num_processes", 1) < 2:
+        return False
+    try:
+        samples = len(inner.sampler)  # type: ignore[union-attr]
+    except (AttributeError, TypeError):
+        # batches of one's own, of which even their number may be uneven
+        return True
+    whole = 1 if getattr(batches, "split_batches", False) else batches.num_processes
+    return not size or bool(samples % (size * whole))
 
 
 class ShardSampler(Sampler[int]):

@@ -15,6 +15,7 @@ from torch import Tensor, distributed
 from batchproof._errors import RankError, SettingError
 from batchproof._plan import CostOf
 from batchproof.data import DatasetWindows, Lengths, Pack, Window, recut
+from batchproof.data._shards import refuse_repeated
 from batchproof.ranks import device_of, in_a_group, of_all, rank, world_size
 
 Batch = TypeVar("Batch")
@@ -64,6 +65,7 @@ class Windows(Generic[Batch]):
             while window := list(islice(batches, self._accumulate)):
                 yield window
             return
+        refuse_repeated(self._loader, evaluated=False)
         lengths = _agreed(_length(self._loader), self._accumulate, self._group)
         known = [each for each in lengths if each is not None]
         if len(known) == len(lengths):
@@ -119,7 +121,7 @@ def windows(
     Raises:
         SettingError: if accumulate or tokens is not a whole number from 1, lengths or pack come
             without tokens, the loader gives windows already, or, while it is iterated, a loader is
-            longer than it says or used up.
+            longer than it says, used up, or one of accelerate that repeats samples.
         DataError: while it is iterated, if a batch cannot be recut.
         RankError: while it is iterated, if ranks differ in accumulate.
 

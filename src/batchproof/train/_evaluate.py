@@ -16,9 +16,12 @@ from torch.utils.data import RandomSampler
 from batchproof._errors import NonFiniteError
 from batchproof._trees import first_nonfinite, to_device
 from batchproof.data import DatasetWindows, Window
+from batchproof.data._shards import refuse_repeated
 from batchproof.mean import refuse_criterion
 from batchproof.meter import Estimate
 from batchproof.ranks import (
+    Group,
+    blaming,
     from_rank,
     group_or_default,
     in_a_group,
@@ -27,6 +30,7 @@ from batchproof.ranks import (
     unwrapped,
     watch_of,
 )
+from batchproof.ranks import device_of as device_of_group
 from batchproof.step import windows
 from batchproof.train._batches import Sized, device_of, placed
 from batchproof.train._loss import Loss
@@ -67,6 +71,8 @@ def evaluate(
 
     Raises:
         NonFiniteError: if the loss is NaN or infinite; it names the batch.
+        RankError: if another rank failed, or did not join.
+        SettingError: if the loader repeats samples to give every rank as many.
 
     Examples:
         >>> import torch
@@ -78,16 +84,17 @@ def evaluate(
         (4.0, 6.0)
     """
     refuse_criterion(loss)
-    sums = measure(
-        model,
-        loader,
-        loss,
-        by=by,
-        groups=groups,
-        coefficients=coefficients,
-        nonfinite=nonfinite,
-        group=group,
-    )
+    with blaming(group):
+        sums = measure(
+            model,
+            loader,
+            loss,
+            by=by,
+            groups=groups,
+            coefficients=coefficients,
+            nonfinite=nonfinite,
+            group=group,
+        )
     return sums.estimate()
 
 
@@ -115,6 +122,11 @@ def measure(
     """
     # ranks draw unequal numbers of batches, so none may wait for another in a forward pass
     model = unwrapped(model)
+    members = Group(group, device_of_group(group)) if in_a_group(group) else None
+    if members is not None:
+        refuse_repeated(loader, evaluated=True)
+        # what ranks send when they are done may not meet a collective of a loss
+        members.set_apart()
     sums = PassMeans(coefficients=coefficients, groups=groups)
     finite = _FiniteCheck()
     with evaluating(model), _counted(group) as count:
@@ -130,8 +142,8 @@ def measure(
         over()
     if nonfinite == "raise":
         finite.check(loader)
-    if in_a_group(group):
-        sums.sync(group)
+    if members is not None:
+        sums.sync(members.process_group)
     return sums
 
 

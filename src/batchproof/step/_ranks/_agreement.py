@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from batchproof._errors import RankError, SettingError
 from batchproof.ranks import Group
@@ -90,23 +90,87 @@ def expect_reduced(wrapper: Wrapper, parameters: Iterable[Tensor]) -> None:
         )
 
 
-def expect_as_often(group: Group, passes: int) -> None:
-    """Refuse a window in which ranks called backward(mean) unequally often.
+def expect_as_often(group: Group, passes: int, *, closed: bool) -> None:
+    """Refuse a window in which ranks call backward(mean) unequally often.
 
     Only on the CPU, where gloo would abort: elsewhere the answer would have to be awaited.
 
+    Args:
+        group: the ranks.
+        passes: the number of calls of this rank so far.
+        closed: whether this rank makes no further one in this window.
+
     Raises:
-        RankError: if they did.
+        RankError: if another rank makes one while this one closes the window, or reversed.
     """
     if group.device.type != "cpu":
         return
-    everyone = group.gather(passes)
+    everyone = group.gather((passes, closed))
     if len(set(everyone)) > 1:
-        shown = ", ".join(f"{n} times on rank {rank}" for rank, n in enumerate(everyone))
+        shown = ", ".join(
+            f"{n} times on rank {rank}" if ended else f"{n + 1} times or more on rank {rank}"
+            for rank, (n, ended) in enumerate(everyone)
+        )
         raise RankError(
             f"backward(mean) was called {shown}; every rank calls it as often in each window. "
             "Hand whole windows to step(window, loss), which evens them out."
         )
+
+
+def expect_as_many(micro_batches: Sequence[int]) -> None:
+    """Refuse a window of unequal micro-batches where the forward pass makes collectives itself.
+
+    Raises:
+        RankError: if ranks have unequal numbers of them.
+    """
+    if len(set(micro_batches)) > 1:
+        shown = ", ".join(f"rank {rank} has {n}" for rank, n in enumerate(micro_batches))
+        raise RankError(
+            "the model or the loss makes collectives of its own, such as all_reduce, which every "
+            f"rank has to make as often, but of micro-batches of this window {shown}. Give all "
+            "ranks as many, or make these collectives outside of the forward pass."
+        )
+
+
+class OwnCollectives:
+    """The collectives that a model or its loss makes itself, on the group of its wrapper.
+
+    Under gloo, where one that meets another of another rank aborts both processes.
+
+    Args:
+        group: the wrapper's group.
+        told_apart: whether `pause` is called before the wrapper makes collectives, too.
+
+    Attributes:
+        made: whether there was any.
+    """
+
+    def __init__(self, group: Group, *, told_apart: bool) -> None:
+        self._group = group.process_group
+        gloo = group.device.type == "cpu" and "gloo" in str(distributed.get_backend(self._group))
+        self._counts = gloo and told_apart
+        self._before: int | None = None
+        self.made = False
+
+    def resume(self) -> None:
+        """Count from here on."""
+        self._before = self._number()
+
+    def pause(self) -> None:
+        """Count up to here; what a wrapper makes next is not counted."""
+        if self._before is not None:
+            self.made = self.made or self._number() != self._before
+            self._before = None
+
+    def forget(self) -> None:
+        """Count nothing until it is resumed."""
+        self._before = None
+
+    def _number(self) -> int | None:
+        if not self._counts:
+            return None
+        group: Any = self._group
+        return int(group._get_sequence_number_for_group())  # noqa: SLF001
 
 
 def _padded(lines: list[str], length: int) -> list[str]:

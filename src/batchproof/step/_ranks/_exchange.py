@@ -11,6 +11,7 @@ from batchproof.mean import Mean
 from batchproof.ranks import Group
 from batchproof.step._number import Number, number, power_of_two_above
 from batchproof.step._objective import refuse_several
+from batchproof.step._ranks._agreement import OwnCollectives, expect_as_many
 from batchproof.step._ranks._layout import Layout, agreed, mark_of, marked, pack
 from batchproof.step._tally import Tally
 
@@ -20,6 +21,7 @@ class Exchange:
 
     Args:
         group: the ranks.
+        own: the collectives that this rank's model or loss makes itself.
         counts: whether each term's weight is counted before the backward pass.
 
     Attributes:
@@ -27,13 +29,15 @@ class Exchange:
         provisional: the approximate weights of the terms, for totals that are divided on the way.
         marks: the sum of the marks of ranks whose loss was not finite in the last window.
         filled: the sums of the marks of ranks that had data in the last window.
+        own: the same, with what is known of other ranks.
     """
 
-    def __init__(self, group: Group, *, counts: bool) -> None:
+    def __init__(self, group: Group, own: OwnCollectives, *, counts: bool) -> None:
         self.layout: Layout | None = None
         self.provisional: Number = 1.0
         self.marks: Number = 0.0
         self.filled: Sequence[Number] = ()
+        self.own = own
         self._group = group
         self._counts_given = counts
         self._counted: list[str] | None = None
@@ -55,25 +59,42 @@ class Exchange:
         self._packed, self._work = None, None
 
     def meet(
-        self, terms: Mapping[str, Mean], metrics: Mapping[str, Mean], micro_batches: int
+        self,
+        terms: Mapping[str, Mean],
+        metrics: Mapping[str, Mean],
+        micro_batches: int,
+        *,
+        counted: int = 1,
     ) -> None:
         """Learn the terms of all ranks, and their approximate weights, by one collective.
 
+        Args:
+            terms: this rank's, of the micro-batches so far.
+            metrics: likewise.
+            micro_batches: the number in this rank's window.
+            counted: the number of which terms and metrics are.
+
         Raises:
-            RankError: if ranks have different terms, metrics or units.
+            RankError: if ranks have different terms, metrics or units, or make collectives
+                themselves and have unequal windows.
             MissingCountError: if there are several terms, whose weights are not counted.
         """
         mine = Layout.of(terms, metrics) if terms else None
-        weight = sum((float(m.weight) for m in terms.values()), 0.0) * micro_batches
-        met = self._group.gather((mine, weight))
-        self.layout = agreed(layout for layout, _ in met)
-        self.provisional = power_of_two_above(sum((weight for _, weight in met), 0.0))
+        weight = sum((float(m.weight) for m in terms.values()), 0.0) * micro_batches / counted
+        met = self._group.gather((mine, weight, micro_batches, self.own.made))
+        layouts, weights, windows, own = zip(*met, strict=True)
+        self.own.made = any(own)
+        if self.own.made:
+            expect_as_many(windows)
+        self.layout = agreed(layouts)
+        self.provisional = power_of_two_above(sum(weights, 0.0))
         self._expect_counts()
 
     def meet_late(self, tally: Tally) -> None:
         """Meet with this rank's pairs so far, if the ranks have not met yet."""
         if self.layout is None:
-            self.meet(tally.terms(), tally.metrics(), 1)
+            count = len(tally.seen)
+            self.meet(tally.terms(), tally.metrics(), count, counted=count or 1)
 
     def counted(self, weights: dict[str, Number]) -> dict[str, Number]:
         """Return the weights over all ranks, by one collective that is waited for.
@@ -108,8 +129,15 @@ class Exchange:
         totals = [mean.total for mean in terms.values()]
         numbers.append(_mark_if_not_finite(totals, mark_of(rank, size)))
         numbers += marked(rank, size) if tally.seen else [0.0] * len(marked(rank, size))
+        numbers.append(float(self.own.made))
         self._packed = pack([*numbers, *further], device)
         self._work = self._group.sum(self._packed, wait=False)
+
+    def wait(self) -> None:
+        """Wait until every rank has sent its numbers."""
+        if self._work is not None:
+            self._work.wait()
+            self._work = None
 
     def receive(self) -> tuple[dict[str, Mean], dict[str, Mean], Tensor] | None:
         """Return terms, metrics and the last further number over all ranks; None if none has any.
@@ -118,14 +146,15 @@ class Exchange:
         """
         if self._packed is None or self.layout is None:
             return None
-        if self._work is not None:
-            self._work.wait()
+        self.wait()
         numbers = self._packed.unbind()
         terms, metrics = self.layout.means(numbers)
         after = 2 * (len(terms) + len(metrics))
         self.marks = numbers[after]
         words = len(marked(self._group.rank, self._group.size))
         self.filled = numbers[after + 1 : after + 1 + words]
+        if self._group.device.type == "cpu":
+            self.own.made = numbers[after + 1 + words].item() > 0
         self.provisional = power_of_two_above(number(next(iter(terms.values())).weight))
         return terms, metrics, numbers[-1]
 

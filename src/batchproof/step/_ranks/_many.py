@@ -22,6 +22,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,11 +31,19 @@ from torch import Tensor, nn
 from batchproof._errors import NonFiniteError, RankError, SettingError
 from batchproof.data import Window
 from batchproof.mean import Mean, Outcome, Pairs
-from batchproof.ranks import is_broken_collective, is_sharded, watch_of
+from batchproof.ranks import Watch, is_broken_collective, is_sharded, watch_of
 from batchproof.step._number import Number, number
-from batchproof.step._ranks._agreement import compare, expect_as_often, expect_reduced, factor_of
+from batchproof.step._ranks._agreement import (
+    OwnCollectives,
+    compare,
+    expect_as_many,
+    expect_as_often,
+    expect_reduced,
+    factor_of,
+)
 from batchproof.step._ranks._exchange import Exchange
 from batchproof.step._ranks._layout import ranks_named
+from batchproof.step._ranks._replicated import Replicated
 from batchproof.step._ranks._statistics import share_statistics
 from batchproof.step._ranks._unwrapped import Unwrapped
 from batchproof.step._ranks._wrappers import Wrapper
@@ -105,7 +114,8 @@ class Many:
         self._description = list(description)
         self._update = update
         self._watch = watch_of(self._group.process_group)
-        self._exchange = Exchange(self._group, counts=counts)
+        self._own = OwnCollectives(self._group, told_apart=_is_eager(wrapper, model))
+        self._exchange = Exchange(self._group, self._own, counts=counts)
         self._passes = Passes(_no_loss)
         self._counted: dict[str, Number] | None = None
         self._hooks = ExitStack()
@@ -114,6 +124,7 @@ class Many:
     def begin(self) -> None:
         """Open a window; the first time, compare models and measure the wrapper's factor."""
         self._watch.enter()
+        self._own.forget()
         if not self._started:
             self._group.set_apart()
             compare(self._group, self._description)
@@ -126,8 +137,11 @@ class Many:
         if self._splits:
             self._wrapper.share_buffers()
         for module in _entered(self._wrapper, self._model):
-            hook = module.register_forward_pre_hook(lambda *_: self._watch.advance(), prepend=True)
-            self._hooks.callback(hook.remove)
+            self._hooks.callback(_before_each(module, self._watch.advance))
+        if isinstance(self._wrapper, Replicated) and _is_eager(self._wrapper, self._model):
+            enter = partial(_enter, self._wrapper, self._own, self._passes)
+            self._hooks.callback(_before_each(self._wrapper.model, enter))
+            self._hooks.callback(_before_each(self._wrapper.model.module, self._own.resume))
 
     def expect_a_pass(self) -> None:
         """Let a rank that made no pass close the window with the others, where it can.
@@ -154,10 +168,11 @@ class Many:
         passes = self._passes
         passes.loss, passes.made = loss, 0
         if passes.expected is None or self._splits:
-            passes.expected = _rounds(self._wrapper, batches, apart=self._splits)
+            passes.expected = _rounds(self._wrapper, self._own, batches, apart=self._splits)
         passes.filled = batches.filled if isinstance(batches, Window) else None
         for batch in batches:
             self._wrapper.synchronise(on=passes.last_is_next)
+            self._own.resume()
             yield batch
 
     def plain(self, model: Any) -> Any:
@@ -166,7 +181,7 @@ class Many:
 
     def further(self, batches: Sequence[Any]) -> Sequence[Any]:
         """Return further micro-batches to run, so that every rank runs the model as often."""
-        self._passes.expected = _rounds(self._wrapper, batches, apart=self._splits)
+        self._passes.expected = _rounds(self._wrapper, self._own, batches, apart=self._splits)
         return self._wrapper.padding(self._passes.expected - len(batches))
 
     def join(self, tally: Tally, pairs: Pairs, micro_batches: int) -> None:
@@ -178,6 +193,9 @@ class Many:
             SettingError: if the loss gives other terms than in the first window.
         """
         self._watch.advance()
+        self._own.pause()
+        if isinstance(self._wrapper, Replicated) and self._wrapper.model.require_backward_grad_sync:
+            _expect_open(self._wrapper, self._passes)
         exchange = self._exchange
         if exchange.layout is not None:
             exchange.layout.expect(pairs.terms, pairs.metrics)
@@ -195,10 +213,7 @@ class Many:
 
     def complete(self, tally: Tally) -> None:
         """Take part in the remaining passes, and in the reduction."""
-        if self._passes.expected is None:
-            # passes were made by the caller, one by one
-            self._watch.arrive()
-        missing = _missing(self._passes, self._wrapper)
+        missing = _missing(self._passes, self._wrapper, self._watch)
         for index in range(missing):
             last = index == missing - 1
             self._wrapper.synchronise(on=last)
@@ -258,26 +273,52 @@ class Many:
         if not isinstance(self._wrapper, Unwrapped):
             self._watch.arrive()
         self._exchange.send(tally)
+        if self._own.made or (not tally.seen and self._group.device.type == "cpu"):
+            # a forward pass of another rank may make collectives, which gloo takes for DDP's
+            self._exchange.wait()
 
     def _leave(self) -> None:
         self._hooks.close()
         self._wrapper.end()
 
 
-def _rounds(wrapper: Wrapper, batches: Sequence[Any], *, apart: bool) -> int:
+def _before_each(module: nn.Module, act: Callable[[], None]) -> Callable[[], None]:
+    """Act before each forward pass of a module; return a function that ends it."""
+    return module.register_forward_pre_hook(lambda *_: act(), prepend=True).remove
+
+
+def _enter(wrapper: Replicated, own: OwnCollectives, passes: Passes) -> None:
+    """Prepare for the collectives that a wrapper makes before the model's forward pass."""
+    own.pause()
+    if wrapper.model.will_sync_module_buffers():  # type: ignore[no-untyped-call]
+        _expect_open(wrapper, passes)
+
+
+def _expect_open(wrapper: Wrapper, passes: Passes) -> None:
+    """Refuse another rank that has closed the window, where the caller makes the passes."""
+    if passes.expected is None:
+        expect_as_often(wrapper.group, passes.made, closed=False)
+
+
+def _rounds(wrapper: Wrapper, own: OwnCollectives, batches: Sequence[Any], *, apart: bool) -> int:
     """Return the number of passes of a window; one more reduces where that is kept apart."""
-    return len(batches) + wrapper.rounds(()) if apart else wrapper.rounds(batches)
+    if apart:
+        return len(batches) + wrapper.rounds(())
+    if own.made:
+        expect_as_many(wrapper.group.gather(len(batches)))
+    return wrapper.rounds(batches)
 
 
-def _missing(passes: Passes, wrapper: Wrapper) -> int:
+def _missing(passes: Passes, wrapper: Wrapper, watch: Watch) -> int:
     """Return the number of passes left to make."""
-    if passes.expected is not None:
-        return passes.expected - passes.made
-    if isinstance(wrapper, Unwrapped):
-        return 0
-    expect_as_often(wrapper.group, passes.made)
-    # only DDP reduces what the caller's passes left, in one more
-    return 0 if wrapper.sharded else wrapper.rounds(())
+    if passes.expected is None:
+        # the caller made them one by one; only DDP reduces what they left, in one more
+        watch.arrive()
+        passes.expected = passes.made
+        if not isinstance(wrapper, Unwrapped):
+            expect_as_often(wrapper.group, passes.made, closed=True)
+            passes.expected += 0 if wrapper.sharded else wrapper.rounds(())
+    return passes.expected - passes.made
 
 
 def _seed(update: Update, root: Tensor, seed: float) -> Tensor | None:
@@ -291,6 +332,14 @@ def _entered(wrapper: Wrapper, model: Any) -> list[nn.Module]:
     # a hook on a compiled module would be compiled, too
     shards = [m for m in model.modules() if is_sharded(m) and m._compiled_call_impl is None]  # noqa: SLF001
     return [model, *(m for m in shards if m is not model and not hasattr(model, "_orig_mod"))]
+
+
+def _is_eager(wrapper: Wrapper, model: Any) -> bool:
+    """Return whether hooks tell a wrapper's own collectives from those of the model and loss."""
+    if isinstance(wrapper, Replicated):
+        # a hook on a compiled module would be compiled, too
+        return model is wrapper.model and wrapper.model.module._compiled_call_impl is None  # noqa: SLF001
+    return isinstance(wrapper, Unwrapped)
 
 
 def _no_loss(model: Any, batch: Any) -> Outcome:
