@@ -191,6 +191,24 @@ def test_parts_of_different_units_do_not_pool():
         (lambda mean: mean - mean, r"has no -: .*mean\.item\(\)"),
         (lambda mean: 1 - mean, r"has no -: .*mean\.item\(\)"),
         (lambda mean: -mean, r"has no -: .*mean\.item\(\)"),
+        (lambda mean: torch.mul(mean, 2.0), r"has no \*: .*coefficients="),
+        (lambda mean: torch.div(mean, 4), "has no /: .*not divided by their number"),
+        (lambda mean: mean // 4, "has no /: .*not divided by their number"),
+        (lambda mean: torch.sub(mean, mean), r"has no -: .*mean\.item\(\)"),
+        (lambda mean: mean**2, r"has no \*\*: .*mean\.value\(\)"),
+        (lambda mean: 2**mean, r"has no \*\*: .*mean\.value\(\)"),
+        (lambda mean: torch.pow(mean, 2), r"has no \*\*: .*mean\.value\(\)"),
+        (lambda mean: mean % 2, r"has no %: .*mean\.value\(\)"),
+        (abs, r"has no abs\(\): .*mean\.value\(\)"),
+        (torch.sqrt, r"has no torch.sqrt: .*mean\.value\(\)"),
+        (torch.isfinite, r"has no torch.isfinite: .*mean\.value\(\)"),
+        (lambda mean: torch.stack([mean, mean]), r"has no torch.stack: .*pool\(\[a, b\]\)"),
+        (lambda mean: torch.cat((mean, mean)), r"has no torch.cat: .*pool\(\[a, b\]\)"),
+        (lambda mean: torch.where(torch.tensor(True), mean, mean), "has no torch.where"),
+        (torch.autograd.backward, r"has no backward\(\): .*step\(window, loss\)"),
+        (lambda mean: torch.add(mean, 1.0), 'Mean and float have no sum.*"penalty"'),
+        (lambda mean: torch.ones(()).add_(mean), 'Mean and Tensor have no sum.*"penalty"'),
+        (lambda mean: sum([mean, torch.ones(())]), 'Mean and Tensor have no sum.*"penalty"'),
         (lambda mean: mean < 1.0, r"has no <: .*mean\.item\(\)"),
         (lambda mean: mean.backward(), r"has no backward\(\): .*step\(window, loss\)"),
         (lambda mean: mean + torch.ones(()), 'Mean and Tensor have no sum.*"penalty"'),
@@ -205,6 +223,14 @@ def test_arithmetic_that_a_pair_does_not_have_says_what_to_do(use, match):
         assert "\n" not in str(raised.value)
         with pytest.raises(bp.PairError, match=match):
             use(with_graph(mean))
+
+
+@pytest.mark.parametrize("add", [torch.add, lambda a, b: sum([a, b])])
+def test_functions_that_add_do_what_plus_does(add):
+    mean = Mean(vector([1.0, 2.0]), vector([1.0, 1.0]))
+    assert add(mean, mean).item() == 1.5
+    with pytest.raises(bp.PairError, match=r"carry a graph .*pool\(\[a, b\]\)"):
+        add(with_graph(mean), with_graph(mean))
 
 
 def test_a_pair_error_is_a_type_error_and_a_setting_error():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 import batchproof as bp
 from strategies import cuts, integers, weights
@@ -356,3 +357,41 @@ def test_weights_of_samples_scale_totals_and_weights_alike():
     mean = bp.reduce(double([1, 3]), weight=torch.tensor([3, 1]))
     assert mean.item() == 1.5
     assert mean.total.tolist() == [3.0, 3.0]
+
+
+I2 = torch.full((2,), 1 + 2j)
+ROWS, CLASSES = torch.ones(2, 3), torch.tensor([0, 2])
+
+
+@pytest.mark.parametrize(
+    ("take", "name"),
+    [
+        (lambda: bp.reduce(torch.ones(2), weight=I2), "weight"),
+        (lambda: bp.reduce(ROWS, weight=torch.full((2, 3), 1j)), "weight"),
+        (lambda: bp.reduce(torch.ones(2), mask=I2), "mask"),
+        (lambda: bp.reduce(torch.ones(2), segments=I2), "segments"),
+        (lambda: bp.reduce(torch.ones(2), segments=torch.tensor([0.5, 1.5])), "segments"),
+        (lambda: bp.exact(nn.L1Loss())(ROWS, 2 * ROWS, weight=I2), "weight"),
+        (lambda: bp.exact(lambda a: a)(torch.ones(2), weight=I2), "weight"),
+        (lambda: bp.Meter(by=2).add(bp.reduce(torch.ones(2)), by=I2), "by"),
+        (lambda: bp.Meter(by=2).add(bp.reduce(torch.ones(2)), by=torch.ones(2)), "by"),
+        (lambda: bp.accuracy(ROWS * 1j, CLASSES), "logits"),
+        (lambda: bp.accuracy(ROWS, I2), "target"),
+        (lambda: bp.accuracy(ROWS, CLASSES, weight=I2), "weight"),
+        (lambda: bp.linear_cross_entropy(ROWS, ROWS, CLASSES, sample_weight=I2), "sample_weight"),
+        (lambda: bp.linear_cross_entropy(ROWS, ROWS, CLASSES, class_weight=I2), "class_weight"),
+        (lambda: bp.linear_cross_entropy(ROWS, ROWS, CLASSES, segments=I2), "segments"),
+        (lambda: bp.linear_cross_entropy(ROWS * 1j, ROWS * 1j, CLASSES), "hidden"),
+        (lambda: bp.linear_cross_entropy(ROWS, ROWS, CLASSES, bias=I2), "bias"),
+    ],
+)
+def test_what_would_lose_its_imaginary_part_or_fraction_is_refused(take, name, unchecked):
+    with pytest.raises(bp.SettingError, match=rf"^{name} has dtype torch.\w+; expected") as raised:
+        take()
+    assert "\n" not in str(raised.value)
+
+
+def test_nothing_is_cast_under_autocast_before_it_is_refused(unchecked):
+    hidden = torch.full((2, 3), 1j)
+    with torch.autocast("cpu"), pytest.raises(bp.SettingError, match="hidden has dtype"):
+        bp.linear_cross_entropy(hidden, hidden, CLASSES)

@@ -326,6 +326,22 @@ def test_a_max_grad_norm_that_is_not_positive_is_refused():
         bp.Step(model, SGD(model.parameters(), 0.1), max_grad_norm=0.0)
 
 
+@pytest.mark.parametrize(
+    "coefficient",
+    [1j, torch.tensor(1j), "1", None, float("nan"), float("inf"), nn.Parameter(torch.ones(()))],
+)
+def test_a_coefficient_that_is_not_a_finite_real_number_is_refused(coefficient, unchecked):
+    model, given = nn.Linear(1, 1), {"loss": coefficient}
+    optimizer, loss = SGD(model.parameters(), 0.1), lambda m, x: bp.reduce(m(x))
+    for make in (
+        lambda: bp.Step(model, optimizer, coefficients=given),
+        lambda: bp.Trainer(model, loss, optimizer, coefficients=given),
+        lambda: bp.evaluate(model, [torch.ones(1, 1)], loss, coefficients=given),
+    ):
+        with pytest.raises(bp.SettingError, match=r"coefficients\['loss'\] is .*; expected a fini"):
+            make()
+
+
 def test_a_coefficient_of_no_term_is_refused():
     model = models.model_of()
     step = bp.Step(model, SGD(model.parameters(), 0.1), coefficients={"other": 2.0})

@@ -9,6 +9,8 @@ accuracy                correct predictions over predictions
 Outcome                 terms of an objective, and metrics beside them
 Pairs                   the result of a loss function in one form: pooled pairs by name
 refuse_criterion        refuses a criterion where loss(model, batch) is expected
+expect_coefficients     refuses coefficients that are not finite real numbers
+expect_integers         refuses indices that are not integers
 of_torch                whether a criterion is one of torch's
 """
 
@@ -16,8 +18,15 @@ from batchproof.mean._accuracy import accuracy
 from batchproof.mean._exact import exact
 from batchproof.mean._linear_cross_entropy import linear_cross_entropy
 from batchproof.mean._mean import Mean, Unit, exact_dtype, pool
-from batchproof.mean._outcome import LOSS, Outcome, Pairs, of_torch, refuse_criterion
-from batchproof.mean._reduce import reduce
+from batchproof.mean._outcome import (
+    LOSS,
+    Outcome,
+    Pairs,
+    expect_coefficients,
+    of_torch,
+    refuse_criterion,
+)
+from batchproof.mean._reduce import expect_integers, reduce
 
 __all__ = [
     "LOSS",
@@ -28,6 +37,8 @@ __all__ = [
     "accuracy",
     "exact",
     "exact_dtype",
+    "expect_coefficients",
+    "expect_integers",
     "linear_cross_entropy",
     "of_torch",
     "pool",

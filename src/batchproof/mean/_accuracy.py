@@ -5,7 +5,7 @@ from torch import Tensor
 
 from batchproof._errors import ShapeError
 from batchproof.mean._mean import Mean, Unit
-from batchproof.mean._reduce import reduce
+from batchproof.mean._reduce import reduce, refuse_complex
 
 
 def accuracy(
@@ -35,6 +35,7 @@ def accuracy(
 
     Raises:
         ShapeError: if the shapes disagree.
+        SettingError: if logits, target or weight are complex.
 
     Examples:
         >>> import torch
@@ -43,6 +44,8 @@ def accuracy(
         >>> accuracy(torch.tensor([2.0, -1.0, 3.0]), torch.tensor([1, 0, 0]), binary=True).pool()
         Mean(0.6667, weight=3, unit='element')
     """
+    refuse_complex("logits", logits)
+    refuse_complex("target", target)
     correct = _is_yes(logits, target) if binary else _is_largest(logits, target)
     return reduce(correct, unit=unit, mask=mask, weight=weight)
 

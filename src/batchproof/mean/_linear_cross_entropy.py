@@ -36,9 +36,10 @@ from batchproof._errors import SettingError, ShapeError
 from batchproof.mean._mean import Mean, Unit, check_unit, exact_dtype
 from batchproof.mean._reduce import (
     expect_bool,
-    expect_shape,
+    expect_segments,
     expect_tensor,
     number_of_samples,
+    refuse_complex,
     refuse_graph,
     split_weight,
     sum_each,
@@ -178,7 +179,7 @@ def _tokens(
     if mask is not None:
         counted = counted & mask
     if segments is not None:
-        expect_shape("segments", segments, target)
+        expect_segments(segments, target)
         segments = _as_samples(segments)
         counted = counted & (segments >= 0)
     samples = number_of_samples(counted, segments, num_segments)
@@ -186,6 +187,7 @@ def _tokens(
     if sample_weight is not None:
         expect_tensor("sample_weight", sample_weight)
         refuse_graph("sample_weight", sample_weight)
+        refuse_complex("sample_weight", sample_weight)
         of_sample, of_token = split_weight(_as_samples(sample_weight), counted, samples)
     if of_token is None:
         weight = counted.to(exact_dtype(counted.device))
@@ -474,6 +476,14 @@ def _expect_shapes(
             f"hidden has shape {tuple(hidden.shape)} and weight {tuple(weight.shape)}; expected "
             "(samples, ..., width) and (classes, width). Pass the last layer's input and weight."
         )
+    for name, numbers in (
+        ("hidden", hidden),
+        ("weight", weight),
+        ("bias", bias),
+        ("class_weight", class_weight),
+    ):
+        if numbers is not None:
+            refuse_complex(name, numbers)
     for name, tensor, expected in (
         ("target", target, hidden.shape[:-1]),
         ("mask", mask, hidden.shape[:-1]),

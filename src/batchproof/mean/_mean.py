@@ -11,7 +11,7 @@ pairs that carry a graph, which an optimiser would follow, are joined by `pool` 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NoReturn, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import torch
 from jaxtyping import Float
@@ -62,6 +62,23 @@ _SUBTRACTED = (
     'objective has a coefficient: return {"name": mean}, and Step(..., coefficients={"name": -1}).'
 )
 _COMPARED = "Compare numbers: mean.item() on the host, or mean.value() for tensors."
+_CURVED = (
+    "No function of a mean but the mean itself adds over a cut. Apply it to the losses before "
+    "reduce or exact, or to the number: mean.value()."
+)
+_JOINED = (
+    'Parts of one mean: pool([a, b]). Terms of an objective: return {"a": a, "b": b} from the loss.'
+)
+# functions of torch that are not called as their operator is
+_OPERATORS = {
+    "__div__": "__truediv__",
+    "__divide__": "__truediv__",
+    "__true_divide__": "__truediv__",
+    "__subtract__": "__sub__",
+    "__multiply__": "__mul__",
+    "__negative__": "__neg__",
+    "__backward__": "backward",
+}
 _BACKWARD = (
     "Hand the micro-batches to step(window, loss), or call step.backward(mean) for each and "
     "step.apply() once; for a batch that is a whole step: mean.value().backward()."
@@ -165,9 +182,34 @@ class Mean:
 
     __sub__ = __rsub__ = __neg__ = _refused("-", _SUBTRACTED)
     __mul__ = __rmul__ = _refused("*", _SCALED)
-    __truediv__ = __rtruediv__ = _refused("/", _DIVIDED)
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = _refused("/", _DIVIDED)
+    __pow__ = __rpow__ = _refused("**", _CURVED)
+    __mod__ = __rmod__ = _refused("%", _CURVED)
+    __abs__ = _refused("abs()", _CURVED)
+    __round__ = _refused("round()", _CURVED)
+    __matmul__ = __rmatmul__ = _refused("@", _SCALED)
     __lt__ = __le__ = __gt__ = __ge__ = _refused("<", _COMPARED)
     backward = _refused("backward()", _BACKWARD)
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Callable[..., Any], types: object, operands: Any = (), named: Any = None
+    ) -> "Mean":
+        """Refuse a function of torch in the words of the operator that it is."""
+        del types, named
+        name = getattr(function, "__name__", str(function))
+        operator = f"__{name.strip('_')}__"
+        parts = [p for given in operands for p in (given if isinstance(given, tuple) else [given])]
+        mean = next((part for part in parts if isinstance(part, Mean)), None)
+        if operator in {"__add__", "__radd__"} and mean is not None:
+            first, second, *_ = operands
+            pooled: Mean = mean + (second if mean is first else first)
+            return pooled
+        operator = _OPERATORS.get(operator, operator)
+        if mean is not None and operator in vars(cls):
+            getattr(mean, operator)()
+        remedy = _JOINED if name in {"stack", "cat", "concat", "hstack", "vstack"} else _CURVED
+        raise PairError(f"a Mean has no torch.{name}: it is a pair (total, weight). {remedy}")
 
     def value(self) -> Float[Tensor, ""]:
         """Return total / weight, pooled: the only division. NaN where there is no weight.

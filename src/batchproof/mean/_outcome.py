@@ -4,12 +4,14 @@ A loss function may return a Mean, a dict of Means (the terms of an objective, e
 weight), or an Outcome, which adds metrics to either.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Real
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from batchproof._errors import SettingError
 from batchproof.mean._mean import Mean
@@ -107,3 +109,28 @@ def of_torch(criterion: Callable[..., Any]) -> bool:
     module = getattr(function, "__module__", None) or ""
     made_there = module == "torch" or module.startswith(("torch.nn.", "torch._C"))
     return made_there or (isinstance(criterion, nn.Module) and hasattr(criterion, "reduction"))
+
+
+def expect_coefficients(coefficients: Mapping[str, float] | None) -> None:
+    """Refuse coefficients that are not finite real numbers by name.
+
+    Raises:
+        SettingError: if they are not.
+    """
+    if not isinstance(coefficients, Mapping | None):
+        raise SettingError(
+            f'coefficients is {coefficients!r}; expected numbers by name: {{"name": 0.1}}.'
+        )
+    for name, coefficient in (coefficients or {}).items():
+        if not (_is_real(coefficient) and math.isfinite(coefficient)):
+            shown = " ".join(repr(coefficient).split())
+            raise SettingError(
+                f"coefficients[{name!r}] is {shown}; expected a finite real number, without a "
+                "graph. A term whose factor is learned is multiplied before reduce or exact."
+            )
+
+
+def _is_real(value: object) -> bool:
+    if isinstance(value, Tensor):
+        return not value.ndim and not value.is_complex() and not value.requires_grad
+    return isinstance(value, Real)

@@ -120,7 +120,7 @@ def reduce_counted(
         expect_shape("mask", mask, losses)
         expect_bool(mask)
     if segments is not None:
-        expect_shape("segments", segments, losses)
+        expect_segments(segments, losses)
         mask = segments >= 0 if mask is None else mask & (segments >= 0)
     samples = number_of_samples(losses, segments, num_segments)
     of_sample = of_element = None
@@ -224,6 +224,7 @@ def split_weight(
     """
     expect_tensor("weight", weight)
     refuse_graph("weight", weight)
+    refuse_complex("weight", weight)
     weight = weight.to(exact_dtype(losses.device))
     if weight.shape == (samples,):
         return weight, None
@@ -251,7 +252,7 @@ def expect_bool(mask: Tensor) -> None:
 
 
 def refuse_complex(name: str, tensor: Tensor) -> None:
-    """Refuse complex numbers, of which no least one can be found.
+    """Refuse complex numbers, whose imaginary part a loss or a weight would lose.
 
     Raises:
         SettingError: if the tensor holds such.
@@ -262,6 +263,31 @@ def refuse_complex(name: str, tensor: Tensor) -> None:
             "least. Take the modulus, or real and imaginary parts as two elements: "
             "torch.view_as_real."
         )
+
+
+def expect_integers(name: str, indices: Tensor) -> None:
+    """Refuse indices that are not whole numbers, such as those of samples or groups.
+
+    Raises:
+        SettingError: if they are not.
+    """
+    expect_tensor(name, indices)
+    if indices.is_floating_point() or indices.is_complex():
+        raise SettingError(
+            f"{name} has dtype {indices.dtype}; expected indices, which are integers. Convert them "
+            f"yourself: {name}.long()."
+        )
+
+
+def expect_segments(segments: Tensor, losses: Tensor) -> None:
+    """Refuse segments that are not the index of a sample for each loss.
+
+    Raises:
+        ShapeError: if they are of another shape than the losses.
+        SettingError: if they are not integers.
+    """
+    expect_shape("segments", segments, losses)
+    expect_integers("segments", segments)
 
 
 def refuse_graph(name: str, weight: Tensor) -> None:

@@ -14,7 +14,7 @@ from batchproof._errors import (
     SettingError,
     ShapeError,
 )
-from batchproof.mean import Mean
+from batchproof.mean import Mean, expect_integers
 from batchproof.meter._accumulator import ROOM_OF_A_PAIR, Accumulator
 from batchproof.meter._estimate import Column, Estimate
 from batchproof.meter._ranks import gather
@@ -243,7 +243,7 @@ def _groups(names: tuple[str, ...] | None, mean: Mean, by: Tensor | None) -> Ten
     """Return a copy of the group of each pair.
 
     Raises:
-        SettingError: if groups are missing, or not expected.
+        SettingError: if groups are missing, not expected, or not integers.
         ShapeError: if they are not one a pair.
     """
     if names is None:
@@ -257,6 +257,7 @@ def _groups(names: tuple[str, ...] | None, mean: Mean, by: Tensor | None) -> Ten
             f"this meter has {len(names)} groups and add was given none; "
             "give the group of each sample: add(mean, by=indices)."
         )
+    expect_integers("by", by)
     if by.shape != mean.total.shape:
         raise ShapeError(
             f"by has shape {tuple(by.shape)} but the pairs have shape "

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import MissingCountError, SettingError
-from batchproof.mean import Mean
+from batchproof.mean import Mean, expect_coefficients
 from batchproof.step._number import Flag, Number, as_tensor, differ, nonzero, number
 
 
@@ -14,6 +14,7 @@ class Objective:
     """Terms and their coefficients, 1 where not given."""
 
     def __init__(self, coefficients: Mapping[str, float] | None) -> None:
+        expect_coefficients(coefficients)
         self.coefficients = dict(coefficients or {})
 
     def mean(self, terms: Mapping[str, Mean]) -> Mean:

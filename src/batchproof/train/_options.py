@@ -19,6 +19,7 @@ from rich.console import Console
 
 from batchproof._errors import SettingError
 from batchproof.data import Pack
+from batchproof.mean import expect_coefficients
 from batchproof.train._evaluate import By
 from batchproof.train._loss import Precision
 from batchproof.train._outputs._callback import Callback
@@ -68,6 +69,7 @@ class Steps:
 
     def __post_init__(self) -> None:
         expect_positive("accumulate", self.accumulate)
+        expect_coefficients(self.coefficients)
         if self.tokens is not None:
             expect_positive("tokens", self.tokens)
         elif self.pack:

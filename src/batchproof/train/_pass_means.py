@@ -13,7 +13,7 @@ from torch import Tensor
 
 from batchproof._errors import DataError, EmptyMeanError
 from batchproof.data import Padding
-from batchproof.mean import LOSS, Mean, Outcome, Pairs
+from batchproof.mean import LOSS, Mean, Outcome, Pairs, expect_coefficients
 from batchproof.meter import Estimate, Meter, sync_all
 from batchproof.runs import Record, Span
 from batchproof.train._position import Position
@@ -35,6 +35,7 @@ class PassMeans:
     ) -> None:
         self.terms: dict[str, Meter] = {}
         self.metrics: dict[str, Meter] = {}
+        expect_coefficients(coefficients)
         self._coefficients = dict(coefficients or {})
         self._groups = groups
 
