@@ -12,7 +12,8 @@ batchproof loads no torch.
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 __version__ = "0.1.0"
 
@@ -82,6 +83,13 @@ _PACKAGES = frozenset(
         "watch",
     }
 )
+
+EXTRAS = {
+    **dict.fromkeys(("torch", "numpy", "safetensors", "jaxtyping", "filelock"), "torch"),
+    "sklearn": "demo",
+    "matplotlib": "plot",
+}
+"""The extra of the package that installs each module that something here may need."""
 
 __all__ = [
     "BatchproofError",
@@ -218,13 +226,59 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name in _PACKAGES:
-            return import_module(f"batchproof.{name}")
+            return _imported(name)
         if name not in _HOME:
             message = f"module 'batchproof' has no attribute {name!r}{_elsewhere(name)}"
             raise AttributeError(message, name=name, obj=sys.modules[__name__])
-        value = getattr(import_module(f"batchproof.{_HOME[name]}"), name)
+        value = _imported(_HOME[name], name)
         globals()[name] = value
         return value
+
+
+def _imported(package: str, name: str = "") -> Any:
+    """Return a package, or what has a name in it.
+
+    Raises:
+        ModuleNotFoundError: if an extra is not installed; it names that.
+    """
+    try:
+        module = import_module(f"batchproof.{package}")
+        return getattr(module, name) if name else module
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRAS:
+            raise
+        message = (
+            f"batchproof.{name or package} needs {missing}, which is not installed: "
+            f'pip install "batchproof[{EXTRAS[missing]}]"'
+        )
+        raise ModuleNotFoundError(message, name=error.name, path=error.path) from None
+
+
+class _Package(ModuleType):
+    """A package beside a class or function of nearly its name."""
+
+    def __call__(self, *given: object, **named: object) -> NoReturn:
+        """Say what to call."""
+        del given, named
+        package = self.__name__.partition(".")[2]
+        public = [name for name, home in _HOME.items() if home == package]
+        instead = f"call one of {', '.join(f'batchproof.{name}' for name in public)}"
+        if not public:
+            instead = f"call a name in it: dir({self.__name__})"
+        raise TypeError(f"{self.__name__} is a package, not a function; {instead}.")
+
+
+class _Root(ModuleType):
+    """This package, to which the import system gives each package in it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _PACKAGES and type(value) is ModuleType:
+            value.__class__ = _Package
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Root
 
 
 def _elsewhere(name: str) -> str:

@@ -98,12 +98,13 @@ def refuse_file(out: Path) -> None:
         raise OSError(wrong, os.strerror(wrong), str(out))
 
 
-def write_file(out: Path, content: str | bytes) -> Path:
+def write_file(out: Path, content: str | bytes, *, through: bool = True) -> Path:
     """Write a file beside its destination and rename it; write a pipe or device directly.
 
     Args:
         out: the file; an older one is replaced whole.
         content: its content; text is encoded in UTF-8.
+        through: whether to write to a pipe or device; without it, it is replaced.
 
     Returns:
         The file.
@@ -113,7 +114,7 @@ def write_file(out: Path, content: str | bytes) -> Path:
     """
     refuse_file(out)
     encoded = content.encode() if isinstance(content, str) else content
-    if _written_through(out):
+    if through and _written_through(out):
         out.write_bytes(encoded)
         return out
     handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".draft")
@@ -156,20 +157,23 @@ def write_sealed(
         keep_former: whether to keep it there.
     """
     draft = place.with_name(f".{place.name}.draft")
-    _remove(draft)
+    remove_folder(draft)
     try:
         draft.mkdir()
         seal(draft, fill(draft))
+        if place.is_symlink():
+            # another's; this writes no link, and keeps none
+            place.unlink()
         if place.exists():
-            _remove(former)
+            remove_folder(former)
             place.rename(former)
         draft.rename(place)
         to_disk(place.parent)
     except OSError:
-        _remove(draft)
+        remove_folder(draft)
         raise
     if not keep_former:
-        _remove(former)
+        remove_folder(former)
 
 
 def seal(folder: Path, known: Mapping[str, str]) -> None:
@@ -190,6 +194,8 @@ def seal(folder: Path, known: Mapping[str, str]) -> None:
 
 def broken(folder: Path) -> str | None:
     """Return the fault of a sealed folder, or None if it is whole."""
+    if folder.is_symlink():
+        return f"{folder} is a link; expected a folder in its place"
     if not folder.is_dir():
         return f"{folder} is missing"
     try:
@@ -198,7 +204,7 @@ def broken(folder: Path) -> str | None:
         return f"{folder / DIGESTS} is missing or cut short"
     if not isinstance(digests, dict) or not all(map(_is_inside, digests)):
         return f"{folder / DIGESTS} was altered"
-    return _irregular(folder) or _changed(folder, digests)
+    return _irregular(folder) or _unlisted(folder, digests) or _changed(folder, digests)
 
 
 def _irregular(folder: Path) -> str | None:
@@ -206,6 +212,18 @@ def _irregular(folder: Path) -> str | None:
     for path in folder.rglob("*"):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             return f"{path} is not a regular file"
+    return None
+
+
+def _unlisted(folder: Path, digests: Mapping[str, Any]) -> str | None:
+    """Return a line on a file that was added to a sealed folder; None if there is none.
+
+    Hidden files, which systems leave in folders, are not read and may be there.
+    """
+    for path in folder.rglob("[!.]*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != DIGESTS and name not in digests:
+            return f"{path} was added"
     return None
 
 
@@ -240,6 +258,11 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remove(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with its content, or what is in its place, if that can be done."""
     # at worst, an ignored error leaves a folder that the next write replaces
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_symlink() or not folder.is_dir():
+        with contextlib.suppress(OSError):
+            folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)

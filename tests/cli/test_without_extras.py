@@ -45,3 +45,28 @@ def test_what_needs_no_extra_works_without(tmp_path):
         ended = shell("-c", HIDING, *arguments, cwd=tmp_path)
         assert (ended.status, ended.err) == (0, "")
     assert (tmp_path / "probe.py").is_file()
+
+
+NAMES = """
+import batchproof
+for name in batchproof.__all__:
+    try:
+        getattr(batchproof, name)
+    except ModuleNotFoundError as error:
+        missing = error.name.partition(".")[0]
+        says = f"batchproof.{name} needs {missing}, which is not installed: "
+        assert str(error) == says + 'pip install "batchproof[torch]"', error
+        print(name)
+try:
+    from batchproof import Meter
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_every_name_that_needs_an_extra_says_which(tmp_path):
+    ended = shell("-c", HIDING.partition("from batchproof")[0] + NAMES, cwd=tmp_path)
+    *names, imported = ended.out.splitlines()
+    assert ended.err == ""
+    assert {"Mean", "Meter", "Step", "Trainer", "check_step", "exact"} <= set(names)
+    assert imported.startswith("batchproof.Meter needs ")

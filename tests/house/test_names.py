@@ -71,6 +71,28 @@ def test_a_package_is_there_without_an_import_of_its_own() -> None:
     assert set(dir(batchproof)) >= batchproof._PACKAGES
 
 
+@pytest.mark.parametrize(
+    ("package", "names"),
+    [
+        ("check", "check_evaluate, batchproof.check_heads, batchproof.check_step"),
+        ("step", "Step, batchproof.StepResult, batchproof.windows"),
+        ("meter", "Estimate, batchproof.Meter"),
+    ],
+)
+def test_a_package_that_is_called_says_what_to_call(package: str, names: str) -> None:
+    with pytest.raises(TypeError, match=f"^batchproof.{package} is a package, .*{names}"):
+        getattr(batchproof, package)()
+
+
+def test_packages_say_so_however_they_were_imported() -> None:
+    code = "import batchproof.report, batchproof; batchproof.Step; batchproof.report('run')"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    said = "TypeError: batchproof.report is a package, not a function; call a name in it: dir("
+    assert said in ended.stderr
+
+
 def test_the_packages_are_those_of_the_house() -> None:
     found = {path.parent.name for path in Path(batchproof.__file__).parent.glob("*/__init__.py")}
     assert found - {"cli", "page", "shell"} == batchproof._PACKAGES

@@ -159,6 +159,7 @@ def test_a_folder_of_runs_is_the_runs_in_it(tmp_path):
     for name in ("b", "a"):
         make_run(tmp_path / name)
     (tmp_path / "notes").mkdir()
+    (tmp_path / "linked").symlink_to("a")
     assert runs_in(tmp_path) == [tmp_path / "a", tmp_path / "b"]
     assert runs_in(tmp_path / "a") == [tmp_path / "a"]
     assert runs_in(tmp_path / "nowhere") == runs_in(tmp_path / "notes") == []

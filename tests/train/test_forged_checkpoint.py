@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -126,6 +127,78 @@ def test_a_pipe_or_a_device_in_a_run_folder_is_not_waited_for(run, name, kind):
             resume(run)
     with pytest.raises(bp.RunFolderError, match=r"is not a regular file|is a link"):
         RunFolder(run).records(), RunFolder(run).timing(), RunFolder(run).config
+
+
+@pytest.fixture
+def outside(run, tmp_path):
+    """A run beside the first, of which nothing may be read or changed."""
+    return shutil.copytree(run, tmp_path / "outside")
+
+
+def linked(path, target):
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def content_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_weights_are_not_read_through_a_link_in_place_of_their_folder(run, outside, which):
+    linked(run / which, outside / which)
+    with pytest.raises(bp.CheckpointError, match=rf"{which} is a link; expected a folder"):
+        RunFolder(run).weights(which)
+
+
+def test_the_best_mean_is_not_read_through_a_link(run, outside):
+    linked(run / "best", outside / "best")
+    with pytest.raises(bp.RunFolderError, match="best is a link"):
+        RunFolder(run).best()
+
+
+@pytest.mark.parametrize("names", [("last", "previous"), ("last",)])
+def test_a_run_is_not_resumed_from_a_link_to_another(run, outside, names):
+    resume(run)
+    for name in names:
+        linked(run / name, outside / "last")
+    before = content_of(outside)
+    if len(names) == 2:
+        with pytest.raises(bp.CheckpointError, match=r"last is a link; .*previous is a link"):
+            resume(run)
+    else:
+        resume(run)
+        assert not any(path.is_symlink() for path in (run / "last", run / "previous"))
+    assert content_of(outside) == before
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize(
+    "name", ["previous", "damaged", ".last.draft", ".best.former", ".best.draft", "metrics.csv"]
+)
+def test_what_is_in_the_place_of_a_folder_to_write_is_replaced(run, outside, name, kind):
+    before = content_of(outside)
+    linked(run / name, outside / ("metrics.csv" if name == "metrics.csv" else "last"))
+    if kind == "pipe":
+        (run / name).unlink()
+        os.mkfifo(run / name)
+    trainer(run_dir=run).fit(batches(20), batches(9), max_epochs=3, resume=True)
+    assert content_of(outside) == before
+    assert broken(run / "last") is None
+    assert RunFolder(run).records()[-1].epoch == 3
+
+
+def test_a_file_that_was_added_to_a_sealed_folder_is_refused(run):
+    torch.save({"0.bias": 1}, run / "best" / "extra.pt")
+    with pytest.raises(bp.CheckpointError, match=r"best/extra\.pt was added; check whether"):
+        RunFolder(run).weights()
+
+
+def test_a_hidden_file_that_a_system_left_is_passed_over(run):
+    (run / "best" / ".DS_Store").write_bytes(b"")
+    assert RunFolder(run).weights()
 
 
 def test_a_mean_of_other_types_beside_the_best_weights_is_refused(run):

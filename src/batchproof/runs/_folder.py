@@ -152,6 +152,8 @@ class RunFolder:
         """
         for folder in (BEST, FORMER_BEST):
             path = self.path / folder / RECORD
+            if path.parent.is_symlink():
+                raise RunFolderError(f"{path.parent} is a link; {_ANOTHER_COPY}")
             content = _content(path, optional=True)
             if content is not None:
                 try:
@@ -172,11 +174,15 @@ def holds_a_run(folder: Path) -> bool:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """Return the runs in a folder: itself, or one for each model that a recipe trained in it."""
+    """Return the runs in a folder: itself, or one for each model that a recipe trained in it.
+
+    No link in it is followed.
+    """
     if holds_a_run(folder):
         return [folder]
     try:
-        return sorted(path for path in folder.iterdir() if holds_a_run(path))
+        inside = [path for path in folder.iterdir() if not path.is_symlink()]
+        return sorted(path for path in inside if holds_a_run(path))
     except OSError:
         return []
 

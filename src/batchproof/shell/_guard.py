@@ -17,6 +17,7 @@ from typing import Any
 
 import typer
 
+from batchproof import EXTRAS
 from batchproof._errors import (
     BatchproofError,
     CutDependenceError,
@@ -31,12 +32,6 @@ FAILED = (NonFiniteError, RankError, CutDependenceError, RunStoppedError)
 INTERRUPTED = 130
 OUTPUT = "the standard output"
 
-# the extra of the package that installs each module that a command may need
-_EXTRAS = {
-    **dict.fromkeys(("torch", "numpy", "safetensors", "jaxtyping"), "torch"),
-    "sklearn": "demo",
-    "matplotlib": "plot",
-}
 _REMEDIES = {
     errno.ENOSPC: "free some space, or choose another folder",
     errno.EACCES: "choose a place that you may read and write",
@@ -73,7 +68,7 @@ def _status(command: Any, given: list[str], program: str) -> int:
         with redirect_stderr(io.StringIO()) if _reported_by_rank_0(error) else nullcontext():
             return _ended(program, error)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRAS:
+        if (error.name or "").partition(".")[0] not in EXTRAS:
             raise
         return _not_installed(program, given, error)
     except Exception as error:
@@ -89,7 +84,7 @@ def _not_installed(program: str, given: list[str], error: ModuleNotFoundError) -
     """Report the extra of the package that a command needs."""
     module = (error.name or "").partition(".")[0]
     name = next((part for part in given if not part.startswith("-")), "")
-    extra = "demo" if name == "demo" else _EXTRAS[module]
+    extra = "demo" if name == "demo" else EXTRAS[module]
     needs = f"{name} needs {module}, which" if name and program == "batchproof" else module
     sentence = f'{needs} is not installed: pip install "batchproof[{extra}]"'
     return _say(program, sentence, 2)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from batchproof._errors import CheckpointError
-from batchproof._files import seal, to_disk, write_sealed
+from batchproof._files import remove_folder, seal, to_disk, write_sealed
 from batchproof.ranks import is_first
 from batchproof.runs import (
     BEST,
@@ -143,7 +143,7 @@ class Checkpoints:
                 faults.append(str(error).partition(";")[0])
                 continue
             if faults:
-                shutil.rmtree(run_dir / _DAMAGED, ignore_errors=True)
+                remove_folder(run_dir / _DAMAGED)
                 (run_dir / LAST).rename(run_dir / _DAMAGED)
                 step = checkpoint.rest["position"]["step"]
                 self.notices.append(f"{faults[0]}; resuming from {folder}, made at step {step}.")

@@ -87,7 +87,7 @@ class LogFiles(Callback):
         records = [record for _, record in _records(path, content)]
         os.truncate(path, length)
         rows = header() + _rows([record.to_json() for record in records])
-        write_file(self.run_dir / TABLE, rows)
+        write_file(self.run_dir / TABLE, rows, through=False)
         self._trim_timing()
         return records
 

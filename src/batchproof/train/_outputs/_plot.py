@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from batchproof._errors import SettingError
+from batchproof._files import write_file
 from batchproof.runs import History, Record
 from batchproof.train._outputs._callback import Callback
 from batchproof.train._position import Position
@@ -61,9 +62,13 @@ class LivePlot(Callback):
         elif self._in_window:
             self._figure.canvas.draw_idle()
             self._figure.canvas.flush_events()
-        path = self._path or (history.run_dir / CURVES if history.run_dir is not None else None)
-        if path is not None:
-            self._figure.savefig(path)
+        if self._path is not None:
+            self._figure.savefig(self._path)
+        elif history.run_dir is not None:
+            # replaced whole, so that no link in a run folder is followed
+            png = io.BytesIO()
+            self._figure.savefig(png, format="png")
+            write_file(history.run_dir / CURVES, png.getvalue(), through=False)
 
     def _show_in_notebook(self) -> None:
         from IPython.display import Image, display  # noqa: PLC0415
