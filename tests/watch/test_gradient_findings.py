@@ -139,3 +139,42 @@ def test_gradients_that_are_not_zeroed_are_not_said_to_be_right_or_left_over():
     report = seen.report()
     assert report.names == ("gradients-not-zeroed",)
     assert not report.right
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [(4,) * 5, (4,) * 3, (4,) * 7, (4,) * 5],  # episodes of any length
+        [(4, 4), (4,)],
+    ],
+)
+def test_a_coefficient_in_windows_of_any_size_is_not_accused(sizes):
+    assert windows(nn.Linear(3, 2), sizes, scale=lambda window, size: 0.3).ok
+
+
+def test_a_term_that_some_micro_batches_have_is_not_held_to_the_window():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with watch(numbers=False) as seen:
+        for step in range(6):
+            for part in range(2):
+                output = model(torch.ones(4, 3))
+                loss = F.mse_loss(output, torch.zeros(4, 2))
+                if part == 0 or step % 3:
+                    loss = loss + F.l1_loss(output, torch.ones(4, 2))
+                (loss / 2).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert seen.report().ok
+
+
+def test_a_call_is_one_occasion_however_warm_the_program_is():
+    weight = nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    with watch(numbers=False) as seen:
+        for _ in range(12):
+            sum(F.mse_loss(weight, target) for target in torch.ones(2, 3)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    terms = {part.term for step in seen.watcher.steps for part in step.contributions}
+    assert len(terms) == 1

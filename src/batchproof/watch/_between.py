@@ -1,4 +1,4 @@
-"""What a script does between its backward passes and its steps.
+"""Events between backward passes and optimiser steps.
 
 Clipping, loss scaling, schedules of the learning rate, and averages of the weights.
 """

@@ -1,4 +1,4 @@
-"""What a watched run leaves behind: losses, optimiser steps and findings, as frozen records.
+"""Records of a watched run: losses, optimiser steps and findings, as frozen records.
 
 Every record carries an `index` from one counter, `Watcher.clock()`. Numbers that a script prints
 are stamped by the same counter, so that losses, steps and numbers are in the order in which they

@@ -197,7 +197,7 @@ def of_losses(calls: Calls) -> Iterable[Finding]:
             empty[loss.site] = empty.get(loss.site, 0) + 1
     for site, count in empty.items():
         sentence = (
-            f"In {count} micro-batch{'es' if count > 1 else ''} every target is ignored, so the "
+            f"In {_gradient.counted(count)} every target is ignored, so the "
             "mean divides 0 by 0 and the gradient is NaN."
         )
         yield finding("empty-micro-batch-nan", site, sentence, {"micro_batches": count})

@@ -27,6 +27,11 @@ def is_one(pattern: Pattern, value: float) -> bool:
     return pattern.same((value, 1.0))
 
 
+def counted(number: int) -> str:
+    """Return a number of micro-batches in words."""
+    return f"{number} micro-batch{'es' if number != 1 else ''}"
+
+
 def not_divided(pattern: Pattern) -> Verdict:
     """Masses of 1 in windows of several micro-batches: mass_j = 1."""
     mass = one_mass(pattern)
@@ -72,21 +77,25 @@ def divided_by_a_full_window(pattern: Pattern) -> Verdict:
         return None
     whole, divisor = mass * full, f"divided by {full}"
     if not is_one(pattern, whole):
+        # a coefficient in windows of any size is a choice; in all windows but one kind it is not
+        if len(set(sizes)) > 2 or len(sizes) < 3:
+            return None
         divisor = f"multiplied by {mass:.4g}"
     evidence = {"sums": pattern.sums()[:SHOWN], "sizes": sizes[:SHOWN], "whole": whole}
     short = [size for size in sizes if size < full]
     if max(sizes) > full and sizes[0] >= full:
         extra = max(sizes) - full
         sentence = (
-            f"{extra} micro-batches after the last full window of an epoch enter the first window "
-            f"of the next: it holds {max(sizes)} where others hold {full}, and its shares add up "
-            f"to {max(sizes) * mass:.4g}."
+            f"{counted(extra)} after the last full window of an epoch "
+            f"{'enters' if extra == 1 else 'enter'} the first window of the next: it holds "
+            f"{max(sizes)} where others hold {full}, and its shares add up to "
+            f"{max(sizes) * mass:.4g}."
         )
         return "leftover-window", sentence, evidence
     if sizes[0] < full:
         sentence = (
-            f"The first window holds {sizes[0]} micro-batches, and each is {divisor} as in windows "
-            f"of {full}: its shares add up to {sizes[0] * mass:.4g}, not {whole:.4g}."
+            f"The first window holds {counted(sizes[0])} and is {divisor} like windows of {full}: "
+            f"its shares add up to {sizes[0] * mass:.4g}, not {whole:.4g}."
         )
         return "first-window-short", sentence, evidence
     sentence = (

@@ -1,4 +1,4 @@
-"""What is in the gradient of one optimiser: which micro-batches, and multiplied by what.
+"""Micro-batches in the gradient of one optimiser, and the factors that multiply them.
 
 A backward pass adds. What else happens to the gradient between two passes, and before the step,
 multiplies all that is in it by a factor; 0 is zeroing.
@@ -26,7 +26,7 @@ THOROUGH = 32
 
 @dataclass(slots=True)
 class Loss:
-    """One call of a loss, while the run goes on; numbers are nan until they are read."""
+    """One call of a loss, while the run lasts; numbers are nan until they are read."""
 
     index: int
     site: str

@@ -1,4 +1,4 @@
-"""What a run shows of its loop at no cost: modes, and weights that are kept."""
+"""Modes of modules and weights kept by reference, which a run shows at no cost."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

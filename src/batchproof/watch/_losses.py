@@ -1,4 +1,4 @@
-"""What one call of a loss says: how many losses, what each weighs, how many classes were right.
+"""The description of one call of a loss: its losses, what each weighs, and how many hits.
 
 The weight is what the loss's own mean divides by, from the table behind `exact(criterion)`.
 """

@@ -1,4 +1,4 @@
-"""What is put in place of torch's functions while a run is watched, and taken away after it."""
+"""Functions put in place of torch's while a run is watched, and removed after it."""
 
 import sys
 from collections.abc import Callable

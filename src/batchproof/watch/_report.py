@@ -1,4 +1,4 @@
-"""What a watched run shows: findings, what was seen to be right, and what was not followed."""
+"""The report of a watched run: findings, what was seen to be right, and what was not followed."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What was seen to be right, and what could not be seen."""
+"""Sentences about what was seen to be right, and about what was not followed."""
 
 from collections.abc import Iterable, Sequence
 

@@ -29,12 +29,12 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 class NoModuleError(SettingError):
-    """There is no module of a name, or none that can be run."""
+    """The module of a name does not exist, or cannot be run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A script or a module, and what it is given.
+    """A script or a module, and its arguments.
 
     Attributes:
         target: the path of a script, or the name of a module.
@@ -119,7 +119,7 @@ def _status_of(left: SystemExit) -> int:
 
 
 def _of_user(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the part of a traceback below this file; None for a script that is no Python."""
+    """Return the part of a traceback below this file; None for a script that is not Python."""
     while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
         traceback = traceback.tb_next
     return traceback
@@ -220,7 +220,7 @@ def run_watched(
 
 
 class Live:
-    """Says what is wrong while a run goes on, each mistake of each place once.
+    """The mistakes of a run, said while it runs, each mistake of each place once.
 
     Args:
         say: takes a sentence.

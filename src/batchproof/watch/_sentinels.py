@@ -1,4 +1,4 @@
-"""What happened to a gradient between two looks, read off a few of its numbers.
+"""Changes of a gradient between two looks, read off a few of its numbers.
 
 The sentinels are the first numbers of a few gradients. Gone, or multiplied by 0, is zeroed;
 multiplied by r is scaled, whoever did it: a loss scaler, a division by hand, clipping. With v
@@ -6,7 +6,7 @@ before and u after, of all sentinels together,
 
     r = <v, u> / <v, v>          rest = |u - r v|^2 / |u|^2
 
-and a rest above arithmetic says that it was no factor.
+and a rest above the level of arithmetic says that it was not a factor.
 """
 
 from collections.abc import Sequence

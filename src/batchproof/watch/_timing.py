@@ -1,4 +1,4 @@
-"""What happens at the wrong time: clipping, loss scaling, schedules and averages of weights."""
+"""Mistakes of timing: clipping, loss scaling, schedules and averages of weights."""
 
 from collections.abc import Mapping, Sequence
 

@@ -74,7 +74,7 @@ class Updates:
         return None
 
     def in_backward(self) -> bool:
-        """Return whether a backward pass is going on."""
+        """Return whether a backward pass is running."""
         return self._depth > 0
 
     def arrived(self, loss: Loss, arrival: Arrival) -> None:

@@ -1,4 +1,4 @@
-"""A run that is watched: what is put in place, what is heard, and what is taken away again."""
+"""The watcher of a run: it installs listeners in torch, collects events, and cleans up."""
 
 import os
 from collections.abc import Sequence
@@ -40,10 +40,10 @@ class Observer(Protocol):
     """What watches beside the losses: the numbers that reach a person."""
 
     def start(self, watcher: "Watcher") -> None:
-        """Begin to watch."""
+        """Start watching."""
 
     def stop(self) -> None:
-        """Take away what was put in place."""
+        """Remove what start installed."""
 
     def leave(self) -> Any:
         """Return what rank 0 needs to know of this rank, as plain values."""
@@ -98,7 +98,7 @@ class Watcher:
         self._observers.append(observer)
 
     def start(self) -> None:
-        """Put everything in place.
+        """Install every listener.
 
         Raises:
             SettingError: if a run is already watched in this process.
@@ -121,7 +121,7 @@ class Watcher:
             raise
 
     def stop(self) -> None:
-        """Take everything away, and leave torch as it was."""
+        """Remove every listener, and leave torch as it was."""
         if self not in _ACTIVE:
             return
         _ACTIVE.remove(self)

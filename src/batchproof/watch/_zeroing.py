@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from batchproof.watch._gradient import Verdict
+from batchproof.watch._gradient import Verdict, counted
 from batchproof.watch._ledger import Ledger
 from batchproof.watch._windows import Part, Window, part_of
 
@@ -83,7 +83,7 @@ def left_over(ledger: Ledger, windows: Sequence[Window], *, ended: bool) -> Verd
         return None
     count = short[0] if short else left
     sentence = (
-        f"{count} micro-batch{'es' if count > 1 else ''} after the last full window of {full} "
+        f"{counted(count)} after the last full window of {full} "
         f"{'are' if count > 1 else 'is'} never stepped by {ledger.name}."
     )
     return "leftover-window", sentence, {"dropped": dropped[:12], "left": left}

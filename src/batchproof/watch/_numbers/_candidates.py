@@ -1,4 +1,4 @@
-"""What a number could be, over the batches that it may be over.
+"""Candidates for what a number is, over the batches that it may be over.
 
 Of batches b with totals t, weights w, means v = t / w, samples n and elements e, m of
 them, and s the sum of the means of samples:
@@ -74,7 +74,7 @@ class Facts:
 
     Attributes:
         scale: 1 / k where each of the k batches of a step is divided by k; 1 otherwise.
-        coefficients: the constants that may stand before the loss in the objective, 1 among them.
+        coefficients: the factors of the loss in the objective that are possible, 1 among them.
         counts: lengths of other loaders and of their data sets.
         others: for each other rank the sums of its passes, by series.
         steps: when optimisers stepped, where several batches make one step; else empty.

@@ -1,4 +1,4 @@
-"""What the numbers of a slot are: a mistake is named only where it is proved.
+"""The reading of a slot's numbers: a mistake is named only where it is proved.
 
 A mistake is named where one reading of it meets every digit of every line of the slot, no right
 reading does, and agreement by chance is excluded twice over:

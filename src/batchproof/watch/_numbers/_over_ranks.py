@@ -1,4 +1,4 @@
-"""What the other ranks computed in each pass, and what a number over all ranks could be.
+"""Sums of each pass on the other ranks, and candidates for a number over all ranks.
 
 With total T_r, weight W_r and batches b of every rank r,
 

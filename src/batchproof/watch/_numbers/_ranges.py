@@ -1,4 +1,4 @@
-"""The batches that a number may be over: those of its pass, since the number before, all, the last.
+"""Ranges of batches that a number may be over: its pass, since the last number, or all.
 
 A rule gives each line of a slot one range [first, last) of batches. A reading of a slot uses one
 rule for all its lines.

@@ -1,6 +1,6 @@
-"""A number as it was written for a person, with the interval that its digits stand for.
+"""A number as it was written for a person, with the interval of values that its digits allow.
 
-A number shown with d digits after the point stands for every value within half a unit of the last
+A number shown with d digits after the point may be any value within half a unit of the last
 digit. A value meets what was shown if it is in that interval, widened by what float32 sums lose.
 """
 

@@ -14,7 +14,7 @@ MOST_SLOTS = 2000
 MOST_LINES = 256  # of a slot: the first half, and the latest half
 LONGEST = 4000  # letters of a line that are read
 
-# what stands beside numbers that are no means of losses
+# the words beside numbers that are not means of losses
 _OTHER = re.compile(
     r"(?:^|[^a-z])(?:lr|learning.?rate|epochs?|steps?|iter(?:ation)?s?|it/s|seeds?|time|secs?|"
     r"seconds?|ms|min(?:ute)?s?|hours?|eta|elapsed|took|duration|speed|throughput|samples?/s|"
@@ -80,7 +80,7 @@ class Slot:
 
 
 def is_other(label: str, after: str) -> bool:
-    """Tell whether the words around a number say that it is no mean of losses.
+    """Tell whether the words around a number say that it is not a mean of losses.
 
     Args:
         label: the words before it.
