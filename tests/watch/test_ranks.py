@@ -46,3 +46,16 @@ def test_a_number_of_rank_0_is_held_against_what_all_ranks_computed(tmp_path, ki
     report = found(tmp_path, kind, "evaluated")
     assert report["names"] == names
     assert of in report["is"]
+
+
+@pytest.mark.ranks
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "names"), [("exact", []), ("means", ["mean-of-micro-batch-means"])]
+)
+def test_passes_that_fully_shard_does_not_reduce_yet_are_in_the_window(tmp_path, kind, names):
+    report = found(tmp_path, kind, "sharded")
+    assert report["names"] == names
+    assert report["parts"] == [4, 4, 4]
+    assert report["sums"] == pytest.approx([1.0] * 3, rel=1e-6)
+    assert not report["missed"]

@@ -144,6 +144,7 @@ class Ledger:
         self.settings: list[dict[str, Any]] = []
         self.forgotten = 0
         self._gifts: list[Gift] = []
+        self._held: list[Gift] = []
         self._dropped: list[tuple[Gift, int]] = []
         self._clips: list[Clip] = []
         self._rest: list[Factor] = []
@@ -206,16 +207,31 @@ class Ledger:
             return False
         same_number = len(self._before) == len(after)
         reached = hash(tuple(map(ne, after, self._before))) if same_number else 0
-        for loss, ordinal, arrival in arrivals:
-            gift = Gift(loss, backward, ordinal, reached)
-            gift.read(arrival, self.reads)
-            self._gifts.append(gift)
+        self.hold(arrivals, backward)
+        for gift in self._held:
+            gift.reached = reached
+        self._gifts += self._held
+        self._held = []
         if len(self._gifts) > MOST:
             del self._gifts[: MOST // 2]
             self.forgotten += 1
         self._before = after
         self._sentinels.place(self.parameters())
         return True
+
+    def hold(self, arrivals: Iterable[tuple[Loss, int, Arrival]], backward: int) -> None:
+        """Note what a backward pass brought that enters the gradient with a later one.
+
+        fully_shard keeps the gradients of passes that it does not synchronise elsewhere.
+
+        Args:
+            arrivals: each loss that took part, its number among those of its term, what arrived.
+            backward: the number of the pass.
+        """
+        for loss, ordinal, arrival in arrivals:
+            gift = Gift(loss, backward, ordinal, reached=0)
+            gift.read(arrival, self.reads)
+            self._held.append(gift)
 
     def settle_changes(self) -> None:
         """Find out what happened to the gradient since it was last looked at."""

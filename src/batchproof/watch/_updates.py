@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from batchproof.ranks import in_shards
 from batchproof.watch._bodies import Caller
 from batchproof.watch._ledger import Ledger, Loss, StepRecord
 from batchproof.watch._losses import Arrival
@@ -106,7 +107,11 @@ class Updates:
         if not arrivals:
             site = user_site()
             self.unfollowed[site] = self.unfollowed.get(site, 0) + 1
-        self._each(lambda ledger: _end(ledger, arrivals, self.backwards))
+        took = [ledger.end(arrivals, self.backwards) for ledger in self.living]
+        if arrivals and not any(took):
+            for ledger in self.living:
+                if any(map(in_shards, ledger.parameters())):
+                    ledger.hold(arrivals, self.backwards)
         self._arrivals = []
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -130,7 +135,7 @@ class Updates:
         ledger = self.know(optimizer, whole=False)
         if self._depth:
             # a step inside the backward pass, parameter by parameter
-            _end(ledger, list(numbered(self._arrivals)), self.backwards)
+            ledger.end(list(numbered(self._arrivals)), self.backwards)
         scale = getattr(optimizer, "grad_scale", None)
         record = ledger.step(self.clock(), user_site(), closure=closure, scale=None)
         if isinstance(scale, Tensor):
@@ -146,10 +151,6 @@ class Updates:
     def settle(self) -> None:
         """Take in what happened since the last event."""
         self._each(Ledger.settle_changes)
-
-
-def _end(ledger: Ledger, arrivals: list[tuple[Loss, int, Arrival]], backward: int) -> None:
-    ledger.end(arrivals, backward)
 
 
 def numbered(arrivals: Iterable[tuple[Loss, Arrival]]) -> Iterable[tuple[Loss, int, Arrival]]:
