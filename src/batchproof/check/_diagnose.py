@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from batchproof.check._findings._another_loss import another_loss
 from batchproof.check._findings._clipping import clipping, notes_on_clipping
 from batchproof.check._findings._coupling import coupling
+from batchproof.check._findings._divisor import divisor, weighed_twice
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._not_finite import empty, nan_dropped, notes_on_nan
 from batchproof.check._findings._repeats import repeats
@@ -23,7 +25,7 @@ from batchproof.check._settle import settle
 Find = Callable[[Evidence], list[Diagnosis]]
 
 # why the gradient, or an evaluation's number, depends on the cut: the first that predicts every cut
-CAUSES: tuple[Find, ...] = (windows, terms, coupling, carried)
+CAUSES: tuple[Find, ...] = (windows, divisor, terms, coupling, carried)
 _NO_MASK = (
     "cut 'masked' was not run: nothing in the samples shows which elements count; hand it in as "
     "mask=, a function that returns a sample in which none does"
@@ -135,6 +137,8 @@ FINDINGS: tuple[Find, ...] = (
     empty,
     clipping,
     moved,
+    another_loss,
+    weighed_twice,
     reported,
     nan_dropped,
     unexplained,

@@ -6,6 +6,8 @@ clipping after every backward pass predicts
 
     G_0 = 0,   G_j = c_j(G_(j-1) + a_j)       or, clipped apart,   G = sum_j c_j(a_j)
 
+and clipping before every backward pass G_j = c_j(G_(j-1)) + a_j, whose last part is never clipped.
+
 Clipping by value is looked at in the small tensors alone, whose gradients are kept as they are.
 """
 
@@ -31,6 +33,12 @@ _EACH = (
     "The gradient is clipped after every micro-batch, so how much is cut off depends on how many "
     "there are."
 )
+_BEFORE = (
+    "The gradient is clipped before every backward pass: the sum of the earlier micro-batches is "
+    "cut, the last one never is, and with one micro-batch nothing is clipped at all."
+)
+# what is clipped: the sum so far, each micro-batch's own part, or the sum before it is added to
+_ORDERS = {"sum": _EACH, "part": _EACH, "before": _BEFORE}
 
 
 def clipping(evidence: Evidence) -> list[Diagnosis]:
@@ -90,14 +98,14 @@ def _of_torch(evidence: Evidence, clipped: Runner) -> list[Diagnosis]:
     if law is None:
         text = "Gradients are clipped once a micro-batch, and more is wrong that is not understood."
         return [diagnosis("unknown", text)]
-    for running in (True, False):
+    for order, text in _ORDERS.items():
         predicted = [
-            predict_clipped(evidence.laws.search, law, one.cut, one.apply, running=running)[keep]
+            predict_clipped(evidence.laws.search, law, one.cut, one.apply, order)[keep]
             for one in many
         ]
         residual = misfit(torch.stack(predicted), torch.stack([one.gradient for one in many]))
         if residual <= runner.fit:
-            return [diagnosis("clipped-per-micro-batch", _EACH, residual)]
+            return [diagnosis("clipped-per-micro-batch", text, residual)]
     text = "Gradients are clipped once a micro-batch, in a way that is not understood."
     return [diagnosis("unknown", text)]
 
@@ -115,16 +123,16 @@ def _followed(runner: Runner, *, by_value: bool) -> Tensor:
 
 
 def predict_clipped(
-    search: Search, law: Law, cut: Cut, apply: Callable[[int, Tensor], Tensor], *, running: bool
+    search: Search, law: Law, cut: Cut, apply: Callable[[int, Tensor], Tensor], order: str
 ) -> Tensor:
-    """Return the gradient of a window that is clipped after every micro-batch.
+    """Return the gradient of a window that is clipped with every micro-batch.
 
     Args:
         search: what was measured without clipping.
         law: the law without clipping.
         cut: the window.
         apply: what one of the calls, by number, does to a gradient.
-        running: whether the sum so far is clipped, or each micro-batch's own part.
+        order: what is clipped: "sum" so far, each "part" alone, or the sum "before" a part.
     """
     total = torch.zeros_like(search.table(law.micro)[0])
     scales = parts_of(law.micro, law.rule, cut)
@@ -132,7 +140,10 @@ def predict_clipped(
         shares = law.micro.shares(piece)
         table = search.table(law.micro)
         part = sum((scale * share * table[atom] for atom, share in shares), torch.zeros_like(total))
-        total = apply(call, total + part) if running else total + apply(call, part)
+        if order == "sum":
+            total = apply(call, total + part)
+        else:
+            total = total + apply(call, part) if order == "part" else apply(call, total) + part
     return total
 
 
@@ -163,9 +174,10 @@ def _own(evidence: Evidence, clipped: Runner) -> list[Diagnosis]:
     if all(b.once(limit, runner.fit) for b in both):
         return []
     if law is not None and bool(runner.record.sketch.exact.all()):
-        residual = _each(evidence.laws.search, law, both)
-        if residual <= runner.fit:
-            return [diagnosis("clipped-per-micro-batch", _EACH, residual)]
+        for order, text in _ORDERS.items():
+            residual = _each(evidence.laws.search, law, both, order)
+            if residual <= runner.fit:
+                return [diagnosis("clipped-per-micro-batch", text, residual)]
     alike = [b for b in both if relative(b.free, whole.free) <= runner.fit]
     if all(relative(b.clipped, whole.clipped) <= runner.fit for b in alike):
         return []
@@ -173,16 +185,15 @@ def _own(evidence: Evidence, clipped: Runner) -> list[Diagnosis]:
     return [diagnosis("unknown", text)]
 
 
-def _each(search: Search, law: Law, both: Sequence[_Both]) -> float:
-    """Return how far clipping after every micro-batch is from what was measured."""
+def _each(search: Search, law: Law, both: Sequence[_Both], order: str) -> float:
+    """Return how far clipping with every micro-batch is from what was measured."""
     windows = [b for b in both if not b.cut.before]
     measured = torch.stack([b.clipped for b in windows])
     residuals = []
     for added in _ADDED:
         apply = partial(_limited, _limit(both, added), added)
-        for running in (True, False):
-            rows = [predict_clipped(search, law, b.cut, apply, running=running) for b in windows]
-            residuals.append(misfit(torch.stack(rows), measured))
+        rows = [predict_clipped(search, law, b.cut, apply, order) for b in windows]
+        residuals.append(misfit(torch.stack(rows), measured))
     return min(residuals)
 
 

@@ -27,6 +27,7 @@ from batchproof._errors import ProbeError
 from batchproof._trees import leaves
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._windows import mistakes_of, words
+from batchproof.check._laws._rules import EXACT, SUM
 from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._measure._run import make_batch
 from batchproof.check._measure._runner import Runner
@@ -46,9 +47,9 @@ def coupling(evidence: Evidence) -> list[Diagnosis]:
     laws, search = evidence.laws, evidence.laws.search
     if search.plain is not None:
         return []
-    shrunk = laws.over(search.divided, laws.single) if search.divided is not None else None
-    if shrunk is not None and shrunk.rule.pools:
-        return mistakes_of(shrunk, evidence)
+    scaled = laws.over(search.scaled, laws.single) if search.scaled is not None else None
+    if scaled is not None and scaled.rule == (SUM if scaled.micro.kind == "times" else EXACT):
+        return mistakes_of(scaled, evidence)
     if not _comparable(evidence):
         return []
     law = laws.over(search.as_measured(), laws.finite, laws.single)

@@ -80,7 +80,7 @@ def _off(evidence: Evidence) -> list[Cut]:
 
 
 def _law(search: Search, cuts: Sequence[Cut]) -> Law | None:
-    shrunk = search.divided if search.plain is None else None
+    shrunk = search.scaled if search.plain is None else None
     for micro in (search.plain, search.padding, shrunk, search.as_measured()):
         law = search.law(micro, cuts) if micro is not None else None
         if law is not None or search.doubtful:
@@ -99,6 +99,8 @@ def _cause(law: Law, *, gradient: bool) -> Diagnosis:
     text = f"The reported loss is {law.rule}"
     if micro.kind == "divided":
         text = "The reported loss is the sum of the micro-batches' means over the number of samples"
+    if micro.kind == "times":
+        text = "The reported loss adds the micro-batches' means, each times its number of samples"
     if law.rule.across == "part":
         text = "Each rank reports its part of the loss, and parts are not added over ranks"
     elif law.rule.across == "own":

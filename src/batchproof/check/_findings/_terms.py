@@ -24,7 +24,9 @@ def terms(evidence: Evidence) -> list[Diagnosis]:
             "the padding beside it."
         )
         mistakes.append(("padding-counted", text))
-    alike = split.first[0] == split.second[0]
+    kinds = [micro.kind for _, micro in (split.first, split.second)]
+    beside = kinds.count("sum") == 1 and "times" not in kinds
+    alike = split.first[0] == split.second[0] and not beside
     mistakes += _alike(search, split, window_of(evidence)) if alike else [_apart(search, split)]
     return [
         diagnosis(
@@ -56,10 +58,13 @@ def _apart(search: Search, split: Split) -> tuple[str, str]:
     first = search.quantity.singles[: len(second)] - second
     clauses = []
     for (rule, micro), share in ((split.first, first), (split.second, second)):
-        how = "right" if rule.pools else str(rule)
+        right = rule.pools or (micro.kind == "sum" and rule == SUM)
+        how = "right" if right else str(rule)
         over = f" ({_over(search, micro)})" if micro.label else ""
         clauses.append(f"the term{_where(search, share, first, second)}{over} is {how}")
     text = f"The objective has two terms that are scaled differently: {clauses[0]}, {clauses[1]}."
+    if (split.first[1].kind == "sum") != (split.second[1].kind == "sum"):
+        text += " A mean beside a sum: their balance follows the size of the batch."
     return "term-scaled-apart", text
 
 
@@ -83,6 +88,8 @@ def words_of(search: Search, split: Split) -> str:
 def _over(search: Search, micro: Micro) -> str:
     if micro.kind == "sum":
         return "a sum over samples"
+    if micro.kind == "times":
+        return f"a mean over {micro.label}, times the number of samples"
     label: str | None = micro.label
     if label == "recovered":
         label = phrase_of(search, micro)
@@ -91,6 +98,8 @@ def _over(search: Search, micro: Micro) -> str:
 
 def _named(search: Search, rule: Rule, micro: Micro, window: int | None) -> str:
     """Name what a rule does to a term."""
+    if micro.kind == "times":
+        return "mean-of-micro-batch-means"
     if rule == SUM:
         return "fixed-window-size" if window is not None and window > 1 else "not-divided"
     if rule.enters != "all":

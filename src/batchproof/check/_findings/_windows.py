@@ -37,6 +37,12 @@ def mistakes_of(law: Law, evidence: Evidence) -> list[Diagnosis]:
             f"shrinks as {part}es grow."
         )
         mistakes.append(("mean-of-micro-batch-means", text))
+    elif law.micro.kind == "times":
+        text = (
+            f"The mean of each {part} over {law.micro.label} is multiplied by its number of "
+            f"samples, and these are added: no {part} knows the weight of the others."
+        )
+        mistakes.append(("mean-of-micro-batch-means", text))
     else:
         unit, window = evidence.laws.unit[0], None
         if law.rule.within == SUM:

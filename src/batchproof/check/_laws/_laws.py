@@ -6,6 +6,7 @@ A law has two parts. What one micro-batch B gives, from the gradients m_i of its
     clamped    the same, with max(1, sum) below        where single samples may weigh nothing
     sum        m(B) = sum_i m_i                       no mean at all
     divided    m(B) = that mean / |B|                 means summed, over the number of samples
+    times      m(B) = that mean * |B|                 means times the number of samples
     rows       m(B) = sum_i w_i r_i(B) / sum_i w_i    r_i(B): sample i alone, padded as in B
     measured   m(B) as it was measured                where samples are coupled
 
@@ -29,7 +30,7 @@ class Micro:
     """What one micro-batch gives, as shares of atoms, and what it weighs.
 
     Attributes:
-        kind: "ratio", "clamped", "sum", "divided", "rows" or "measured".
+        kind: "ratio", "clamped", "sum", "divided", "times", "rows" or "measured".
         shares: the atoms of a micro-batch with their coefficients.
         weigh: the weight of a micro-batch.
         label: what the weights are, in words.
@@ -43,7 +44,7 @@ class Micro:
     @property
     def of_samples(self) -> bool:
         """Tell whether its atoms are the samples alone."""
-        return self.kind in {"ratio", "clamped", "sum", "divided"}
+        return self.kind not in {"rows", "measured"}
 
 
 def ratio(weights: Tensor, label: str = "") -> Micro:
@@ -83,14 +84,21 @@ def summed() -> Micro:
     return Micro("sum", lambda piece: [(i, 1.0) for i in piece.samples], lambda _: 1.0, "sum")
 
 
-def divided(weights: Tensor, label: str = "") -> Micro:
-    """Return the law of a mean with these weights, divided by its number of samples once more."""
+def scaled(weights: Tensor, label: str = "", power: int = -1) -> Micro:
+    """Return the law of a mean with these weights, divided by, or times, its number of samples.
+
+    Args:
+        weights: of the mean, one a sample.
+        label: what they are.
+        power: -1 where the mean is divided, 1 where it is multiplied.
+    """
     mean = ratio(weights, label)
 
     def shares(piece: MicroBatch) -> list[tuple[int, float]]:
-        return [(i, share / len(piece.samples)) for i, share in mean.shares(piece)]
+        return [(i, share * len(piece.samples) ** power) for i, share in mean.shares(piece)]
 
-    return Micro("divided", shares, lambda piece: float(len(piece.samples)), label)
+    kind = "divided" if power < 0 else "times"
+    return Micro(kind, shares, lambda piece: float(len(piece.samples)), label)
 
 
 def rule_for(rule: Rule, micro: Micro) -> Rule:

@@ -14,10 +14,10 @@ from batchproof.check._laws._laws import (
     Micro,
     clamped,
     design,
-    divided,
     misfit,
     ratio,
     recover_weights,
+    scaled,
     summed,
 )
 from batchproof.check._laws._quantity import Quantity
@@ -109,13 +109,18 @@ class Search:
         return nearest
 
     @cached_property
-    def divided(self) -> Micro | None:
-        """The law of a micro-batch whose mean is divided by its number of samples once more."""
+    def scaled(self) -> Micro | None:
+        """The law of a micro-batch whose mean is divided by, or times, its number of samples."""
         subsets = self.quantity.subsets
         measured = self.quantity.rows(subsets)
         sizes = torch.tensor([[len(cut.pieces[0].samples)] for cut in subsets])
-        shrunk = (divided(weights, label) for label, weights in self._weights(measured * sizes))
-        return next((m for m in shrunk if self._meets(m, subsets, measured)), None)
+        for power in (-1, 1):
+            means = measured / sizes.double() ** power
+            each = (scaled(weights, label, power) for label, weights in self._weights(means))
+            micro = next((m for m in each if self._meets(m, subsets, measured)), None)
+            if micro is not None:
+                return micro
+        return None
 
     def _weights(self, means: Tensor) -> Iterator[tuple[str, Tensor]]:
         samples = [cut.pieces[0].samples for cut in self.quantity.subsets]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import ProbeError
-from batchproof.check._laws._laws import Micro, compress, design, misfit, ratio, summed
+from batchproof.check._laws._laws import Micro, compress, design, misfit, ratio, scaled, summed
 from batchproof.check._laws._least_squares import free_weights
 from batchproof.check._laws._rules import BY_SAMPLES, EXACT, FIRST, LAST, MEAN, SUM, Rule
 from batchproof.check._laws._search import Search
@@ -197,7 +197,9 @@ def _pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
         if search.plain.kind != "sum":
             return
     counted = _counted(search)
-    terms = [*counted, summed()]
+    count, features = search.quantity.facts.count, search.quantity.features
+    times = [scaled(features[m.label][:count], m.label, 1) for m in counted]
+    terms = [*counted, summed(), *(m for m in times if m.label != "samples")]
     fit = search.limit
     yield from (p for p in combinations(terms, 2) if _solved(equations, *p) <= fit)
 
@@ -269,6 +271,8 @@ def _splits(
 
 
 def _is_exact(equations: Equations, rule: Rule, micro: Micro) -> bool:
+    if micro.kind == "times":
+        return False
     return torch.equal(rule_matrix(equations, rule, micro), rule_matrix(equations, EXACT, micro))
 
 

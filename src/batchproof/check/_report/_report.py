@@ -46,6 +46,8 @@ _NOT_THE_CUT = {
         "The {what} has the same gradient under every cut, but does not leave the same behind"
     ),
     "nan-batch-dropped": "The {what} gives the same under every cut, but drops a batch of NaN",
+    "gradient-of-another-loss": "The {what} gives the same under every cut, but of another loss",
+    "wrong-divisor": "The {what} gives the same under every cut, but is no mean",
     "random-draws": "The {what} gives another result in every run, whatever the cut",
     "leaking-state": "The {what} depends on what was run before it",
 }

@@ -1,0 +1,139 @@
+"""Another loss: a gradient that a backward pass left which was meant for other parameters.
+
+Every backward pass of the uncut step is watched: the value that it starts from, and what it adds to
+each gradient. The passes whose values add up to the reported loss are its own. Another pass is one
+that also reaches parameters which this step does not move, as the generator's does when it runs
+through the discriminator. What it left is proved to be of another loss by the slope: moved along
+it, the reported loss changes by what its own passes say, and not by what the step's gradient says.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from batchproof._errors import ProbeError
+from batchproof.check._findings._evidence import Evidence
+from batchproof.check._measure._runner import Runner
+from batchproof.check._report._results import Diagnosis, diagnosis
+
+Gradients = dict[str, Tensor]
+# of a step, more are not told apart
+_MOST = 6
+_NEAR = 1e-6
+# how far parameters are moved, and the slope that this gives may be off
+_STEP, _OFF = 1e-5, 1e-3
+
+
+@dataclass(eq=False)
+class Passes:
+    """The backward passes of a step, watched.
+
+    Attributes:
+        values: what each started from.
+        added: what each added to gradients, by name.
+    """
+
+    values: list[float] = field(default_factory=list)
+    added: list[Gradients] = field(default_factory=list)
+
+    @contextmanager
+    def __call__(self, model: nn.Module) -> Iterator[None]:
+        backward = torch.autograd.backward
+
+        def watched(tensors: Any, *args: Any, **kwargs: Any) -> None:
+            before = _gradients(model)
+            backward(tensors, *args, **kwargs)
+            roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+            self.values.append(float(sum(root.detach().double().sum() for root in roots)))
+            after = _gradients(model)
+            self.added.append({n: g - before[n] if n in before else g for n, g in after.items()})
+
+        torch.autograd.backward = watched
+        try:
+            yield
+        finally:
+            torch.autograd.backward = backward
+
+
+def _gradients(model: nn.Module) -> Gradients:
+    named = model.named_parameters()
+    return {n: p.grad.detach().double().clone() for n, p in named if p.grad is not None}
+
+
+def another_loss(evidence: Evidence) -> list[Diagnosis]:
+    """Return a diagnosis if a pass that was meant for other parameters left its gradient."""
+    runner = evidence.runner
+    whole = runner.whole()
+    result = runner.observe(whole)
+    if evidence.evaluation or evidence.clipping.before or not result.loss or evidence.unsteady:
+        return []
+    passes = Passes()
+    runner.observe(whole, touch=passes)
+    own = _own(passes.values, result.loss)
+    if own is None:
+        return []
+    stepped = set(result.gradients)
+    at_home = stepped.union(*(_reached(passes.added[i]) for i in own))
+    rest = [added for i, added in enumerate(passes.added) if i not in own]
+    others = [added for added in rest if _reached(added) - at_home]
+    left = _sum(others, stepped)
+    mine = _sum([passes.added[i] for i in own], stepped)
+    size = _dot(left, left) ** 0.5
+    if size <= runner.fit * result.norm:
+        return []
+    slope = _slope(runner, left, size)
+    gap = abs(slope - _dot(mine, left) / size) / size if slope is not None else _OFF
+    if gap >= _OFF:
+        return []
+    beyond = sorted(set().union(*map(_reached, others)) - at_home)
+    text = (
+        f"A backward pass that was meant for {', '.join(beyond[:3])} also reached the parameters "
+        f"of this step and left its gradient there, {size / result.norm:.2g} times as large as the "
+        "whole: the gradient is not that of the reported loss, whatever the cut."
+    )
+    return [diagnosis("gradient-of-another-loss", text, gap)]
+
+
+def _own(values: list[float], reported: float) -> tuple[int, ...] | None:
+    """Return the passes whose values add up to the reported loss, if those are some of them."""
+    if not 1 < len(values) <= _MOST:
+        return None
+    every = range(len(values))
+    sets = [some for size in range(1, len(values)) for some in combinations(every, size)]
+    near = [s for s in sets if abs(sum(values[i] for i in s) - reported) <= _NEAR * abs(reported)]
+    return near[0] if len(near) == 1 else None
+
+
+def _reached(added: Gradients) -> set[str]:
+    return {name for name, gradient in added.items() if bool(gradient.any())}
+
+
+def _sum(parts: list[Gradients], names: set[str]) -> Gradients:
+    total: Gradients = {}
+    for part in parts:
+        for name in names & set(part):
+            total[name] = total[name] + part[name] if name in total else part[name]
+    return total
+
+
+def _dot(left: Gradients, right: Gradients) -> float:
+    return sum(float((left[n] * right[n]).sum()) for n in set(left) & set(right))
+
+
+def _slope(runner: Runner, way: Gradients, size: float) -> float | None:
+    """Return the slope of the reported loss along a direction; None where it cannot be run."""
+    ends = []
+    for sign in (1, -1):
+        nudge = tuple((name, sign * _STEP / size * move) for name, move in way.items())
+        try:
+            ends.append(runner.observe(runner.whole(), nudge=nudge).loss)
+        except ProbeError:
+            return None
+    if ends[0] is None or ends[1] is None:
+        return None
+    return (ends[0] - ends[1]) / (2 * _STEP)

@@ -1,0 +1,110 @@
+"""Divisors: what is right but for a factor, and totals that are weighed by their own count again.
+
+Where every cut gives the uncut gradient times a factor f, its divisor has changed alone. One that
+grows with the number k of micro-batches gives
+
+    1 / f = 1 + (k - 1) / D        D: the uncut divisor, in units of what each micro-batch adds
+
+An evaluation that weighs totals, not means, gives the same under every cut and is no mean for all
+that: with a model that says the same of every element, a mean is the same for every sample, and a
+total grows with the count that it is then weighed by.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from batchproof._errors import ProbeError
+from batchproof._trees import tree_map
+from batchproof.check._findings._evidence import Evidence
+from batchproof.check._findings._windows import words
+from batchproof.check._measure._compare import relative
+from batchproof.check._measure._cuts import Cut, MicroBatch
+from batchproof.check._report._results import Diagnosis, diagnosis
+
+# different numbers of micro-batches by which a line through their factors is proved
+_FEWEST = 4
+# the least that a divisor changes from one micro-batch to many, relative
+_LEAST = 1e-4
+
+
+def divisor(evidence: Evidence) -> list[Diagnosis]:
+    """Return a diagnosis if the divisor alone changes, by as much with every micro-batch."""
+    cuts = [cut for cut in evidence.laws.single if cut.reference == "whole" and not cut.before]
+    factors = factors_of(evidence, cuts)
+    numbers = sorted({len(cut.pieces) for cut in factors})
+    if len(numbers) < _FEWEST or not all(factors.values()):
+        return []
+    k = torch.tensor([[1.0, len(cut.pieces) - 1.0] for cut in factors], dtype=torch.float64)
+    inverse = torch.tensor([[1 / f] for f in factors.values()], dtype=torch.float64)
+    fit = torch.linalg.lstsq(k, inverse).solution
+    residual = float((k @ fit - inverse).abs().max())
+    slope = float(fit[1])
+    if residual > evidence.laws.search.limit or abs(slope) < max(_LEAST, 100 * residual):
+        return []
+    what, part = words(evidence)
+    grows, uncut = "grows" if slope > 0 else "shrinks", f"{1 / abs(slope):.6g}"
+    text = (
+        f"The {what} is right but for its divisor, which {grows} by one with every {part}: if it "
+        f"is {uncut} uncut, k {part}es make it {uncut} {'+' if slope > 0 else '-'} (k - 1)."
+    )
+    return [diagnosis("wrong-divisor", text, residual, evaluation=evidence.evaluation)]
+
+
+def factors_of(evidence: Evidence, cuts: list[Cut]) -> dict[Cut, float]:
+    """Return by cut the factor on the uncut gradient, or number; empty if that is not all."""
+    quantity = evidence.laws.search.quantity
+    whole = quantity.of(evidence.runner.whole())
+    size, factors = float(whole @ whole), {}
+    for cut in cuts:
+        here = quantity.of(cut)
+        factors[cut] = float(here @ whole) / size if size else 0.0
+        if relative(here, factors[cut] * whole) > evidence.laws.search.limit:
+            return {}
+    return factors
+
+
+def weighed_twice(evidence: Evidence) -> list[Diagnosis]:
+    """Return a diagnosis if an evaluation weighs totals by the count that they are totals over."""
+    search, n = evidence.laws.search, evidence.facts.count
+    micro = search.plain
+    if not evidence.evaluation or evidence.off or micro is None or micro.kind != "ratio":
+        return []
+    weights = torch.tensor([micro.weigh(MicroBatch((i,))) for i in range(n)], dtype=torch.float64)
+    if len(set(weights.tolist())) < 3 or not bool((weights > 0).all()):
+        return []
+    try:
+        same = torch.cat([_flat(evidence, i) for i in range(n)])
+    except ProbeError:
+        return []
+    each = same / weights
+    spread = float((each.max() - each.min()) / each.abs().max().clamp_min(1e-300))
+    if not spread <= evidence.runner.tolerance or float(same.abs().min()) == 0:
+        return []
+    text = (
+        f"The total of every sample is weighed by {micro.label or 'its weight'}, which it is a "
+        "total over already: with a model that says the same of every element, the number of a "
+        "sample grows with its length, as no mean does. It is the same under every cut."
+    )
+    return [diagnosis("wrong-divisor", text, spread, evaluation=True)]
+
+
+def _flat(evidence: Evidence, sample: int) -> Tensor:
+    """Return the number of one sample where the model says the same of every element."""
+    runner, undo = evidence.runner, evidence.laws.search.quantity.undo
+    vector = runner.vector(runner.piece(sample), touch=_silenced)
+    return vector if undo is None else undo(vector)
+
+
+@contextmanager
+def _silenced(model: nn.Module) -> Iterator[None]:
+    def hook(_module: nn.Module, _args: object, output: object) -> object:
+        return tree_map(lambda leaf: leaf * 0 if leaf.is_floating_point() else leaf, output)
+
+    handle = model.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
