@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from batchproof.check._findings._after import with_settings
 from batchproof.check._findings._another_loss import another_loss
 from batchproof.check._findings._clipping import clipping, notes_on_clipping
 from batchproof.check._findings._coupling import coupling
 from batchproof.check._findings._divisor import divisor, weighed_twice
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._not_finite import empty, nan_dropped, notes_on_nan
+from batchproof.check._findings._proof import proof_of
 from batchproof.check._findings._repeats import repeats
 from batchproof.check._findings._reported import notes_on_reported, reported, reported_unit
 from batchproof.check._findings._state import batch_norm, carried, moved, notes_on_norms, unsteady
@@ -52,12 +54,12 @@ def diagnose(
         diagnoses, unit, reported_as = unsteady(evidence), ("unknown", ""), None
     else:
         evidence = replace(evidence, cause=tuple(_cause(evidence)))
-        diagnoses = [one for find in FINDINGS for one in find(evidence)]
+        diagnoses = with_settings(merge([d for find in FINDINGS for d in find(evidence)]), evidence)
         unit, reported_as = unit_of_gradient(evidence), reported_unit(evidence)
     return Report(
         runner.subject.kind,
-        evidence.results,
-        tuple(merge(diagnoses)),
+        _with_shares(evidence),
+        tuple(diagnoses),
         *unit,
         reported_as,
         (*notes, *_notes(evidence)),
@@ -66,7 +68,24 @@ def diagnose(
         facts.count,
         runner.record.runs,
         name,
+        "" if diagnoses else proof_of(evidence),
     )
+
+
+def _with_shares(evidence: Evidence) -> tuple[CutResult, ...]:
+    """Return what is shown of every cut, with what each of its micro-batches counts."""
+    if evidence.evaluation or evidence.steadiness.erratic:
+        return evidence.results
+    cuts = {cut.name: cut for cut in evidence.laws.single if not cut.before}
+    results = []
+    for result in evidence.results:
+        shares = evidence.laws.shares(cuts[result.name]) if result.name in cuts else None
+        if shares is None:
+            results.append(result)
+            continue
+        known = {"shares": shares.values, "wanted": shares.wanted}
+        results.append(replace(result, **known, share_residual=shares.residual))  # type: ignore[arg-type]
+    return tuple(results)
 
 
 def _cause(evidence: Evidence) -> list[Diagnosis]:

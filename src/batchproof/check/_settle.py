@@ -115,11 +115,10 @@ def _try(run: _Run, cuts: Iterable[Cut]) -> _Run:
     facts, failures, runner = run.facts, dict(run.failures), run.runner
     for cut in cuts:
         if cut.reference == "whole+masked":
-            try:
-                runner.observe(runner.reference(cut))
-            except ProbeError as error:
+            reason = _unmasked(runner, cut)
+            if reason:
                 facts = replace(facts, masked=False)
-                failures[cut.name] = _reason(cut, error)
+                failures[cut.name] = reason
                 continue
         try:
             runner.observe(cut)
@@ -129,6 +128,16 @@ def _try(run: _Run, cuts: Iterable[Cut]) -> _Run:
                 raise
             failures[cut.name] = _reason(cut, error)
     return _Run(runner, facts, failures)
+
+
+def _unmasked(runner: Runner, cut: Cut) -> str:
+    """Return why a fully masked sample cannot stand beside the others; "" where it can."""
+    try:
+        beside = runner.vector(runner.reference(cut))
+    except ProbeError as error:
+        return _reason(cut, error)
+    finite = bool(beside.isfinite().all())
+    return "" if finite else "a fully masked sample makes the uncut step NaN, 0 / 0 of its own"
 
 
 def _reason(cut: Cut, error: ProbeError) -> str:

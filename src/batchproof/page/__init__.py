@@ -4,6 +4,7 @@ A document is a tuple of parts, each a value that does not depend on where it is
 
 Text, Formula, Code, Table     what is read
 Bars, Blocks, Curves           what is looked at
+share_bars                     shares of micro-batches, beside those of a mean
 to_rich                        a part for the terminal, pictures made of characters
 to_html                        a part as HTML, pictures as inline SVG
 fragment                       parts as the result of a notebook's cell
@@ -36,6 +37,7 @@ from batchproof.page._parts import (
     printable,
     tone,
 )
+from batchproof.page._shares import Share, fraction, share_bars, shares_in_words
 
 if TYPE_CHECKING:
     from batchproof.page._terminal import to_rich
@@ -52,13 +54,17 @@ __all__ = [
     "Part",
     "Row",
     "Series",
+    "Share",
     "Table",
     "Text",
     "Tone",
+    "fraction",
     "fragment",
     "number",
     "page",
     "printable",
+    "share_bars",
+    "shares_in_words",
     "to_html",
     "to_rich",
     "tone",

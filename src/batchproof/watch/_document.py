@@ -8,12 +8,10 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text as Line
 
 from batchproof.mistakes import CATALOGUE
-from batchproof.page import Bar, Bars, Code, Part, Table, Text, number, page, to_rich
+from batchproof.page import Code, Part, Share, Table, Text, number, page, share_bars, to_rich
 from batchproof.watch._events import Finding
 
 WIDTH = 80
-MOST_ROWS = 24
-_SAME = 1e-6  # relative; shares that arithmetic alone tells apart are equal
 
 Section = tuple[str, Sequence[Part]]
 
@@ -63,21 +61,10 @@ def _parts(finding: Finding) -> list[Part]:
 def _picture(picture: dict[str, Any] | None) -> list[Part]:
     if not picture or not picture.get("rows"):
         return []
-    rows = picture["rows"]
-    bars = [_bar(row) for row in rows[:MOST_ROWS]]
-    parts: list[Part] = [Bars(picture["title"], tuple(bars))]
-    if len(rows) > MOST_ROWS:
-        parts.append(Text(f"{len(rows) - MOST_ROWS} more are not drawn."))
-    return parts
-
-
-def _bar(row: dict[str, Any]) -> Bar:
-    share, wanted = float(row["share"]), row.get("wanted")
-    if wanted is None:
-        return Bar(str(row["label"]), share)
-    same = abs(share - wanted) <= _SAME * abs(wanted)
-    note = number(share) if same else f"{number(share)}, not {number(float(wanted))}"
-    return Bar(str(row["label"]), share, "exact" if same else "wrong", note)
+    rows = (
+        Share(str(row["label"]), float(row["share"]), row.get("wanted")) for row in picture["rows"]
+    )
+    return share_bars(picture["title"], list(rows))
 
 
 def _numbers(one: dict[str, Any]) -> Table:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from batchproof.mistakes import mistake
+from batchproof.step import keeps_trajectory
 from batchproof.watch import _evaluation, _gradient, _timing, _zeroing
 from batchproof.watch._between import Between
 from batchproof.watch._calls import Calls
@@ -11,7 +12,6 @@ from batchproof.watch._events import Finding, Grade
 from batchproof.watch._ledger import Ledger
 from batchproof.watch._loop import BATCH_STATISTICS, Loop
 from batchproof.watch._patterns import FINE, Pattern, patterns_of
-from batchproof.watch._trajectory import keeps_trajectory
 from batchproof.watch._updates import Updates
 from batchproof.watch._windows import Window, windows_of
 

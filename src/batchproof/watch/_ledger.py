@@ -13,10 +13,10 @@ from weakref import ref
 from torch import Tensor
 from torch.optim import Optimizer
 
+from batchproof.step import settings_of
 from batchproof.watch._losses import Arrival
 from batchproof.watch._reads import Reads
 from batchproof.watch._sentinels import Factor, Sentinels
-from batchproof.watch._trajectory import settings_of
 
 # a window that is never zeroed holds at most so many micro-batches here
 MOST = 1024

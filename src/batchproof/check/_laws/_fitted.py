@@ -9,6 +9,7 @@ import torch
 from batchproof.check._laws._laws import Micro
 from batchproof.check._laws._quantity import Quantity
 from batchproof.check._laws._search import Law, Search, search_for
+from batchproof.check._laws._shares import CutShares, shares_of
 from batchproof.check._laws._two_terms import Split, find_split
 from batchproof.check._laws._units import tell_sum_from_mean, unit_of
 from batchproof.check._measure._cuts import Cut, Facts
@@ -79,7 +80,8 @@ class Laws:
     @cached_property
     def law(self) -> Law | None:
         """The law that predicts every cut, or every cut on one process, if one does."""
-        for micro in (self.search.plain, self.search.padding):
+        for micro_law in ("plain", "padding"):  # measured when they are asked for
+            micro = getattr(self.search, micro_law)
             law = self.over(micro, self.finite, self.single) if micro is not None else None
             if law is not None:
                 return law
@@ -101,6 +103,17 @@ class Laws:
     def doubtful(self) -> bool:
         """Tell whether rounding hides which of several laws it is."""
         return self.law is None and self.search.doubtful
+
+    def shares(self, cut: Cut) -> CutShares | None:
+        """Return what each micro-batch of a cut counts in its gradient, where that is determined.
+
+        Args:
+            cut: one of the finite cuts.
+        """
+        micro = self.search.plain or self.search.scaled
+        if micro is None and self.search.atoms:
+            micro = self.search.as_measured()
+        return shares_of(self.search, micro, cut, self.law) if micro is not None else None
 
     @cached_property
     def unit(self) -> tuple[str, str]:

@@ -14,7 +14,21 @@ from rich.padding import Padding
 from rich.text import Text as Line
 
 from batchproof.check._report._results import CutResult, Diagnosis
-from batchproof.page import Bar, Bars, Code, Part, Table, Text, Tone, fragment, page, to_rich
+from batchproof.page import (
+    Bar,
+    Bars,
+    Code,
+    Part,
+    Share,
+    Table,
+    Text,
+    Tone,
+    fragment,
+    page,
+    share_bars,
+    shares_in_words,
+    to_rich,
+)
 
 WIDTH = 80
 # an address is not broken, so that it can be followed
@@ -55,7 +69,7 @@ def table_of(cuts: Sequence[CutResult], *, step: bool) -> Table:
         cuts: their results.
         step: whether a step was checked, not an evaluation.
     """
-    middle = ("x uncut", "cosine") if step else ()
+    middle = ("x uncut", "shares") if step else ()
     columns = ("cut: micro-batches" if step else "cut: batches", *middle, "error")
     columns = (*columns, "reported" if step else "number", "")
     tones = tuple(_tone(cut) for cut in cuts)
@@ -72,7 +86,7 @@ def row_of(cut: CutResult, *, step: bool) -> tuple[str, ...]:
     name = f"{cut.name}: {cut.sizes}"
     if cut.failure:
         return (name, *["-"] * (4 if step else 2), "not run")
-    middle = (number(cut.scale, 4), number(cut.cosine, 4)) if step else ()
+    middle = (number(cut.scale, 4), shares_in_words(cut.shares) or "-") if step else ()
     verdict = "DEPENDS" if cut.dependent else "same"
     return (name, *middle, number(error_of(cut, step=step), 2), number(cut.loss, 6), verdict)
 
@@ -86,8 +100,10 @@ def _tone(cut: CutResult) -> Tone:
     return "muted" if cut.failure else ("wrong" if cut.dependent else "plain")
 
 
-def pictures_of(cuts: Sequence[CutResult], *, step: bool, tolerance: float) -> tuple[Bars, ...]:
-    """Return the errors of all cuts as bars; a second picture of the reported loss if it differs.
+def pictures_of(cuts: Sequence[CutResult], *, step: bool, tolerance: float) -> tuple[Part, ...]:
+    """Return the shares of the cut that is furthest off, or the errors of all, as bars.
+
+    A second picture shows the reported loss if it differs.
 
     Args:
         cuts: their results.
@@ -96,11 +112,28 @@ def pictures_of(cuts: Sequence[CutResult], *, step: bool, tolerance: float) -> t
     """
     ran = [cut for cut in cuts if not cut.failure]
     what = "gradient" if step else "number"
-    pictures = [_bars(what, ran, [error_of(cut, step=step) for cut in ran], tolerance)]
+    pictures = _shares(ran, tolerance)
+    pictures = pictures or [_bars(what, ran, [error_of(c, step=step) for c in ran], tolerance)]
     losses = [cut.loss_error or 0.0 for cut in ran]
     if step and not max(losses, default=0.0) <= tolerance:
         pictures.append(_bars("reported loss", ran, losses, tolerance))
     return tuple(pictures)
+
+
+def _shares(cuts: Sequence[CutResult], tolerance: float) -> list[Part]:
+    """Return a picture of the shares of the cut that is furthest off, of those that are known."""
+    known = [cut for cut in cuts if len(cut.shares) > 1]
+    if not known:
+        return []
+    cut = max(known, key=lambda cut: cut.error)
+    if cut.error <= tolerance:
+        cut = next((cut for cut in known if cut.name == "uneven"), cut)
+    wanted = cut.wanted or (None,) * len(cut.shares)
+    shares = [
+        Share(f"micro-batch {place}", share, want)
+        for place, (share, want) in enumerate(zip(cut.shares, wanted, strict=True), 1)
+    ]
+    return share_bars(f"What each micro-batch of {cut.name!r} ({cut.sizes}) counts", shares)
 
 
 def _bars(what: str, cuts: Sequence[CutResult], errors: Sequence[float], tolerance: float) -> Bars:

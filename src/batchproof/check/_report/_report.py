@@ -4,9 +4,10 @@
 
     {"schema": 1, "kind": "step" | "evaluate", "ok": bool, "verdict": str, "name": str,
      "unit": str, "unit_text": str, "reported_unit": str | null, "tolerance": float,
-     "noise": float, "samples": int, "runs": int, "notes": [str],
+     "noise": float, "samples": int, "runs": int, "notes": [str], "proof": str,
      "cuts": [{"name", "sizes", "ranks", "dependent", "error", "scale", "cosine", "change",
-               "loss", "loss_error", "worst", "failure"}],
+               "loss", "loss_error", "worst", "failure", "shares": [float], "wanted": [float],
+               "share_residual"}],
      "diagnoses": [{"name", "sentence", "remedy", "code", "residual", "page"}]}
 
 Numbers that are not finite are written as the strings "nan", "inf" and "-inf".
@@ -71,6 +72,7 @@ class Report:
         samples: number of samples.
         runs: how often the user's code was run.
         name: what was checked.
+        proof: why it is right, where that is proved.
     """
 
     kind: Literal["step", "evaluate"]
@@ -85,6 +87,7 @@ class Report:
     samples: int
     runs: int
     name: str = ""
+    proof: str = ""
 
     @property
     def ok(self) -> bool:
@@ -128,6 +131,7 @@ class Report:
             Section("", (Text(self.verdict, tone=tone_of(wrong=not self.ok)),)),
             Section("Cuts", (table_of(self.cuts, step=step), *pictures)),
             *(section_of(diagnosis) for diagnosis in self.diagnoses),
+            *((Section("Why it is right", (Text(self.proof),)),) if self.proof else ()),
             Section("Measured", (self._unit(), *notes, Text(self.lede))),
         )
 

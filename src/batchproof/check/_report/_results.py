@@ -85,6 +85,9 @@ class CutResult:
         loss_error: its relative error; over ranks, of the rank whose number is furthest off.
         worst: the parameter whose gradient is furthest off.
         failure: why the cut gave no result, if it gave none.
+        shares: what each micro-batch counts in the gradient; empty where that is not determined.
+        wanted: what each counts in the mean; empty where that is not known.
+        share_residual: how far the gradient is from the sum of micro-batches with these shares.
     """
 
     name: str
@@ -99,6 +102,9 @@ class CutResult:
     loss_error: float | None
     worst: str = ""
     failure: str | None = None
+    shares: tuple[float, ...] = ()
+    wanted: tuple[float, ...] = ()
+    share_residual: float | None = None
 
     @property
     def largest(self) -> float:

@@ -1,0 +1,48 @@
+"""Proof that a step is right: which mean it is, and which factor in it makes it so.
+
+An odd factor is often suspected where it belongs: the number of ranks before an average over ranks,
+one over a sample's own length, no division at all where sums are added.
+"""
+
+from batchproof.check._findings._evidence import Evidence
+from batchproof.check._findings._units import unit_of_gradient
+from batchproof.page import number, shares_in_words
+
+_FACTORS = {
+    "sum": "A sum has no divisor to get wrong: micro-batches are rightly added, not divided.",
+    "sample": "Every sample weighs the same, whatever its length.",
+    "element": "Every element weighs the same: micro-batches weigh by what they hold.",
+    "sample-sum": "Every sample counts with the sum over its elements, divided by samples alone.",
+    "weighted": "Weights are pooled over all micro-batches before they divide.",
+}
+
+
+def proof_of(evidence: Evidence) -> str:
+    """Return why a step or an evaluation is right; "" where that is not proved.
+
+    Args:
+        evidence: of one that nothing was found to be wrong with.
+    """
+    law = evidence.laws.law
+    if law is None or not law.exact:
+        return ""
+    unit, text = unit_of_gradient(evidence)
+    what = "number" if evidence.evaluation else "gradient"
+    over = text.removeprefix("no mean at all: ")
+    mean = over if unit == "sum" else f"the mean over {over}"
+    said = [f"The {what} is {mean}, under every cut to {number(law.residual, 1)}."]
+    said += [_FACTORS[unit]] if unit in _FACTORS else []
+    cut = next((cut for cut in evidence.cuts if cut.name == "uneven"), None)
+    shares = evidence.laws.shares(cut) if cut is not None and not evidence.evaluation else None
+    if cut is not None and shares is not None:
+        said.append(f"Micro-batches of {cut.describe()} samples count {_words(shares.values)}.")
+    if any(len(cut.ranks) > 1 for cut in evidence.cuts) and evidence.runner.subject.wrap == "ddp":
+        said.append(
+            "Over ranks the wrapper divides by their number, and the step makes up for that: its "
+            "factor belongs there."
+        )
+    return " ".join(said)
+
+
+def _words(shares: tuple[float, ...]) -> str:
+    return shares_in_words(shares).replace(" + ", " and ")

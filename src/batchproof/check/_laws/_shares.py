@@ -1,0 +1,64 @@
+"""Shares: what each micro-batch of a cut counts in its gradient, measured.
+
+With m(B_j) of every micro-batch, the shares are the least-squares solution of
+
+    G = sum_j s_j m(B_j)
+
+whose residual says whether G is such a sum at all. Where micro-batches give gradients that depend
+on each other, as those of more micro-batches than numbers do, there is no one solution.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from batchproof.check._laws._laws import Micro, parts_of
+from batchproof.check._laws._rules import EXACT
+from batchproof.check._laws._search import Law, Search
+from batchproof.check._measure._compare import relative
+from batchproof.check._measure._cuts import Cut
+
+_APART = 1e-6
+
+
+@dataclass(frozen=True)
+class CutShares:
+    """The shares of one cut.
+
+    Attributes:
+        values: one a micro-batch; nan for one that has no gradient of its own.
+        wanted: what each counts in the mean, or sum; empty where that is not known.
+        residual: how far the gradient is from that sum, relative.
+    """
+
+    values: tuple[float, ...]
+    wanted: tuple[float, ...]
+    residual: float
+
+
+def _of_law(law: Law, cut: Cut) -> tuple[float, ...]:
+    return tuple(parts_of(law.micro, law.rule, cut))
+
+
+def shares_of(search: Search, micro: Micro, cut: Cut, law: Law | None) -> CutShares | None:
+    """Return what each micro-batch of a cut counts; None where that is not determined.
+
+    Args:
+        search: measures what is needed.
+        micro: what a micro-batch gives.
+        cut: a cut whose gradient is finite.
+        law: what predicts every cut; its shares are taken where gradients determine none.
+    """
+    known = micro.kind in {"ratio", "clamped", "rows", "sum"}
+    wanted = tuple(parts_of(micro, EXACT, cut)) if known else ()
+    alone = [micro.shares(piece) for piece in cut.pieces]
+    table, whole = search.table(micro), search.quantity.of(cut)
+    rows = torch.stack([sum(c * table[i] for i, c in one) for one in alone])  # type: ignore[misc]
+    counts = rows.norm(dim=1) > 0
+    matrix = rows[counts].T
+    if int(torch.linalg.matrix_rank(matrix, rtol=_APART)) < matrix.shape[1]:
+        return None if law is None else CutShares(_of_law(law, cut), wanted, law.residual)
+    values = torch.full((len(rows),), math.nan, dtype=torch.float64)
+    values[counts] = torch.linalg.lstsq(matrix, whole[:, None]).solution[:, 0]
+    return CutShares(tuple(values.tolist()), wanted, relative(values.nan_to_num() @ rows, whole))
