@@ -42,7 +42,7 @@ def test_the_example_overwrites_nothing(here):
         write_example("mine.py")
     with pytest.raises(ProbeError, match="cannot be written"):
         write_example(here / "missing" / "probe.py")
-    with pytest.raises(ProbeError, match=r"'mine' is no name for a Python file"):
+    with pytest.raises(ProbeError, match=r"'mine' is not the name of a Python file"):
         write_example("mine")
     assert [path.name for path in here.iterdir()] == ["mine.py"]
 

@@ -58,11 +58,11 @@ def test_the_json_follows_its_schema(wrong, tmp_path):
     assert content["schema"] == SCHEMA == 1
     assert set(content) == {
         *("schema", "kind", "ok", "verdict", "name", "unit", "unit_text", "reported_unit"),
-        *("tolerance", "noise", "samples", "runs", "notes", "cuts", "diagnoses"),
+        *("tolerance", "noise", "samples", "runs", "notes", "cuts", "diagnoses", "proof"),
     }
     assert set(content["cuts"][0]) == {
         *("name", "sizes", "ranks", "dependent", "error", "scale", "cosine", "change", "loss"),
-        *("loss_error", "worst", "failure"),
+        *("loss_error", "worst", "failure", "shares", "wanted", "share_residual"),
     }
     names = [d["name"] for d in content["diagnoses"]]
     assert names == ["padding-counted", "mean-of-micro-batch-means"]
@@ -79,8 +79,10 @@ def test_the_page_needs_nothing_from_elsewhere_and_draws_every_cut(wrong, tmp_pa
     text = wrong.to_html(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text() == text
     assert not re.search(r"(src|href)=|<script|@import|url\(", text)
-    # a bar a cut for the gradient, and one for the reported loss, which differs too
-    assert text.count("<rect") == 2 * len(wrong.cuts)
+    # a bar a cut for the gradient, and one for the reported loss, which differs too; and the
+    # shares of the cut that is furthest off
+    furthest = max((cut for cut in wrong.cuts if len(cut.shares) > 1), key=lambda cut: cut.error)
+    assert text.count("<rect") == 2 * len(wrong.cuts) + len(furthest.shares)
 
 
 def test_raise_if_failed_raises_the_report_itself(wrong, right):

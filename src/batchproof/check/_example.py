@@ -30,7 +30,7 @@ def write_example(path: str | Path = "probe.py") -> Path:
     target = Path(path)
     text = Path(__file__).with_name("example.py").read_text(encoding="utf-8")
     if target.suffix != ".py":
-        raise ProbeError(f"{str(path)!r} is no name for a Python file; expected FILE.py.")
+        raise ProbeError(f"{str(path)!r} is not the name of a Python file; expected FILE.py.")
     if target.exists():
         raise ProbeError(
             f"{target} exists; choose another name for the example: "

@@ -231,7 +231,7 @@ def _refuse(subject: Subject, worlds: Sequence[int], timeout: float) -> None:
     ):
         raise ProbeError(
             f"watch is {type(subject.watch).__name__}; expected a function of the model, which "
-            "build() makes anew for every run."
+            "build() makes for every run."
         )
     if not subject.dtype.is_floating_point:
         raise ProbeError(f"dtype is {subject.dtype}; expected a floating-point type.")

@@ -39,7 +39,7 @@ def build() -> tuple[nn.Module, torch.optim.Optimizer]:
 
 
 def collate(samples: list[Batch]) -> Batch:
-    """Pad to the longest; -100 is no label."""
+    """Pad to the longest; -100 is not a label."""
     tokens = pad_sequence([t for t, _ in samples], batch_first=True)
     labels = pad_sequence([y for _, y in samples], batch_first=True, padding_value=-100)
     return tokens, labels

@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from batchproof._errors import ProbeError
 from batchproof._trees import leaves
 from batchproof.check._findings._evidence import Evidence
-from batchproof.check._findings._windows import mistakes_of, words
-from batchproof.check._laws._rules import EXACT, SUM
+from batchproof.check._findings._windows import words
 from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._measure._run import make_batch
 from batchproof.check._measure._runner import Runner
@@ -41,15 +40,11 @@ _FAR = {"step": (1.0,), "evaluate": (1.0, 8.0)}
 def coupling(evidence: Evidence) -> list[Diagnosis]:
     """Return what a law means of which micro-batches are measured as windows of their own.
 
-    That alone is said only where touching two samples shows that they are coupled; and sums of
-    means divided by the number of samples are no mean of samples either.
+    That alone is said only where touching two samples shows that they are coupled.
     """
     laws, search = evidence.laws, evidence.laws.search
     if search.plain is not None:
         return []
-    scaled = laws.over(search.scaled, laws.single) if search.scaled is not None else None
-    if scaled is not None and scaled.rule == (SUM if scaled.micro.kind == "times" else EXACT):
-        return mistakes_of(scaled, evidence)
     if not _comparable(evidence):
         return []
     law = laws.over(search.as_measured(), laws.finite, laws.single)
@@ -58,7 +53,7 @@ def coupling(evidence: Evidence) -> list[Diagnosis]:
         return []
     what, part = words(evidence)
     text = (
-        f"The {what} of a {part} is no one mean over its samples: each sample's share depends on "
+        f"The {what} of a {part} is not one mean over its samples: each sample's share depends on "
         f"the others in the {part}, and the whole is "
         f"{str(law.rule).replace('micro-batch', part)}."
     )
@@ -157,7 +152,7 @@ def _traded(runner: Runner, path: str, trades: bool) -> float:  # noqa: FBT001
 
 
 def _left(none: Tensor, one: Tensor, other: Tensor, both: Tensor) -> float:
-    """Return what two changes together make that is no sum of what each makes, relative."""
+    """Return what two changes together make that is not the sum of what each makes, relative."""
     size = max(float((one - none).norm()), float((other - none).norm()), 1e-12 * float(none.norm()))
     mixed = float((both - one - other + none).norm())
     return mixed / size if size > 0 and math.isfinite(mixed / size) else 0.0

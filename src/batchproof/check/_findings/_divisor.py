@@ -5,9 +5,9 @@ grows with the number k of micro-batches gives
 
     1 / f = 1 + (k - 1) / D        D: the uncut divisor, in units of what each micro-batch adds
 
-An evaluation that weighs totals, not means, gives the same under every cut and is no mean for all
-that: with a model that says the same of every element, a mean is the same for every sample, and a
-total grows with the count that it is then weighed by.
+An evaluation that weighs totals, not means, gives the same under every cut, and yet is not a mean:
+with a model that says the same of every element, a mean is the same for every sample, and a total
+grows with the count that it is then weighed by.
 """
 
 from collections.abc import Iterator

@@ -27,7 +27,10 @@ def notes_on_reported(evidence: Evidence) -> list[str]:
     """Return what else is to be said of the reported loss."""
     optimised, other = unit_of_gradient(evidence)[0], reported_unit(evidence)
     notes = []
-    if other not in {None, optimised} and not {"unknown", "several terms"} & {optimised, other}:
+    both = {optimised, other}
+    # masking parts of a sample tells sums over samples from means where gradients are
+    alike = both <= {"sample", "sample-sum"} or {None, "unknown", "several terms"} & both
+    if other != optimised and not alike:
         notes.append(
             f"the reported loss is a mean over {other!r}, the optimised one over {optimised!r}"
         )

@@ -10,7 +10,7 @@ from batchproof.check._report._results import Diagnosis, diagnosis
 
 def windows(evidence: Evidence) -> list[Diagnosis]:
     """Return the mistakes that the law means, where one predicts every cut on one process."""
-    law = evidence.laws.law
+    law = evidence.laws.law or evidence.laws.scaled
     if law is None or law.exact:
         return []
     return [*mistakes_of(law, evidence), *_left_over(law, evidence)]

@@ -8,6 +8,7 @@ import torch
 
 from batchproof.check._laws._laws import Micro
 from batchproof.check._laws._quantity import Quantity
+from batchproof.check._laws._rules import EXACT, SUM
 from batchproof.check._laws._search import Law, Search, search_for
 from batchproof.check._laws._shares import CutShares, shares_of
 from batchproof.check._laws._two_terms import Split, find_split
@@ -86,6 +87,14 @@ class Laws:
             if law is not None:
                 return law
         return None
+
+    @cached_property
+    def scaled(self) -> Law | None:
+        """The law of means divided by, or times, their numbers of samples, which are then added."""
+        micro = self.search.scaled if self.search.plain is None else None
+        law = self.over(micro, self.single) if micro is not None else None
+        added = law is not None and law.rule == (SUM if law.micro.kind == "times" else EXACT)
+        return law if added else None
 
     def over(self, micro: Micro, *cuts: Sequence[Cut]) -> Law | None:
         """Return the law of a micro-batch over the first of these lists of cuts that has one."""

@@ -37,7 +37,7 @@ def free_weights(
         measured: what the micro-batches give, one a row.
         known: for each subset the shares of the samples in the first mean; None to find both.
         tolerance: of the residual, relative.
-        starts: how often the search begins anew.
+        starts: from how many points the search begins.
 
     Returns:
         One weight vector, or two where none is known, each of mean 1; None where none fit.

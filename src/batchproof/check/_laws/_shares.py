@@ -20,6 +20,7 @@ from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import Cut
 
 _APART = 1e-6
+_DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -61,4 +62,10 @@ def shares_of(search: Search, micro: Micro, cut: Cut, law: Law | None) -> CutSha
         return None if law is None else CutShares(_of_law(law, cut), wanted, law.residual)
     values = torch.full((len(rows),), math.nan, dtype=torch.float64)
     values[counts] = torch.linalg.lstsq(matrix, whole[:, None]).solution[:, 0]
-    return CutShares(tuple(values.tolist()), wanted, relative(values.nan_to_num() @ rows, whole))
+    residual = relative(values.nan_to_num() @ rows, whole)
+    return CutShares(tuple(map(_rounded, values.tolist())), wanted, round(residual, _DIGITS))
+
+
+def _rounded(share: float) -> float:
+    """Return a share without the last digits, which two solutions of one system may differ in."""
+    return float(f"{share:.{_DIGITS}g}")

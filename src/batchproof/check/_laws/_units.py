@@ -58,9 +58,11 @@ def phrase_of(search: Search, micro: Micro) -> str | None:
         search: holds what could be counted.
         micro: the law.
     """
+    weights = _weights(search, micro)
+    if _same(weights, torch.ones(len(weights))):
+        return "samples"
     if micro.label in search.quantity.features:
         return micro.label
-    weights = _weights(search, micro)
     # weights recovered from a step that computes in float32 are known no better than that
     near = max(1e-5, search.limit)
     counts = search.quantity.features.items()
@@ -120,7 +122,7 @@ def tell_sum_from_mean(quantity: Quantity) -> str | None:
 
 
 def _gradient(runner: Runner, sample: object) -> Tensor | None:
-    """Return the gradient of a sample that is none of the subject's; None where it has none."""
+    """Return the gradient of a sample from outside the subject; None where it has none."""
     subject = replace(runner.subject, samples=(sample,))
     runner.record.runs += 1
     try:

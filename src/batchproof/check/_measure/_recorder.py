@@ -152,7 +152,7 @@ class Recorder:
         self.after([p for group in optimizer.param_groups for p in group["params"]])
 
     def wrap_updater(self, updater: Callable[..., Any]) -> Callable[..., Any]:
-        """Return an updater that is no torch optimiser, watched.
+        """Return an updater that is not a torch optimiser, watched.
 
         It is a callable that updates parameters from summed gradients and divides them by the
         weight it is given.

@@ -160,7 +160,7 @@ def build_model(subject: Subject) -> tuple[nn.Module, Any]:
     if not isinstance(model, nn.Module):
         raise ProbeError(
             f"build() returned {type(built).__name__}; expected (model, optimizer), "
-            "the model a torch.nn.Module, made anew in every call."
+            "the model a torch.nn.Module, a new one in every call."
         )
     return model.to(subject.dtype), optimizer
 
@@ -247,7 +247,7 @@ def as_number(returned: Any) -> float | None:
     """Read what run returned as a float.
 
     Raises:
-        ProbeError: if it is no number.
+        ProbeError: if it is not a number.
     """
     if returned is None:
         return None

@@ -101,9 +101,9 @@ def _tone(cut: CutResult) -> Tone:
 
 
 def pictures_of(cuts: Sequence[CutResult], *, step: bool, tolerance: float) -> tuple[Part, ...]:
-    """Return the shares of the cut that is furthest off, or the errors of all, as bars.
+    """Return the shares of the cut that is furthest off, and the errors of all, as bars.
 
-    A second picture shows the reported loss if it differs.
+    Another picture shows the reported loss if it differs.
 
     Args:
         cuts: their results.
@@ -112,8 +112,8 @@ def pictures_of(cuts: Sequence[CutResult], *, step: bool, tolerance: float) -> t
     """
     ran = [cut for cut in cuts if not cut.failure]
     what = "gradient" if step else "number"
-    pictures = _shares(ran, tolerance)
-    pictures = pictures or [_bars(what, ran, [error_of(c, step=step) for c in ran], tolerance)]
+    errors = [error_of(cut, step=step) for cut in ran]
+    pictures = [*_shares(ran, tolerance), _bars(what, ran, errors, tolerance)]
     losses = [cut.loss_error or 0.0 for cut in ran]
     if step and not max(losses, default=0.0) <= tolerance:
         pictures.append(_bars("reported loss", ran, losses, tolerance))

@@ -48,7 +48,7 @@ _NOT_THE_CUT = {
     ),
     "nan-batch-dropped": "The {what} gives the same under every cut, but drops a batch of NaN",
     "gradient-of-another-loss": "The {what} gives the same under every cut, but of another loss",
-    "wrong-divisor": "The {what} gives the same under every cut, but is no mean",
+    "wrong-divisor": "The {what} gives the same under every cut, but is not a mean",
     "random-draws": "The {what} gives another result in every run, whatever the cut",
     "leaking-state": "The {what} depends on what was run before it",
 }

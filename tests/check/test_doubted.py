@@ -1,0 +1,31 @@
+"""Steps that are doubted and right are not accused; mistakes that no law lists are named."""
+
+import pytest
+import torch
+
+from batchproof.check import check_evaluate, check_step
+from check_cases import doubted
+
+
+@pytest.mark.parametrize("title", doubted.RIGHT)
+def test_a_right_step_that_people_doubt_is_not_accused(title):
+    run, samples, *more = doubted.RIGHT[title]
+    dtype, build = (*more, torch.float64, doubted.linear)[:1][0], (*more[1:], doubted.linear)[0]
+    report = check_step(run, samples, build=build, dtype=dtype)
+    assert report.ok, str(report)
+    assert not any(cut.dependent for cut in report.cuts)
+
+
+@pytest.mark.parametrize("title", doubted.PLANTED)
+def test_a_planted_mistake_is_named(title):
+    run, samples, name, *build = doubted.PLANTED[title]
+    report = check_step(run, samples, build=(*build, doubted.linear)[0])
+    named = set(report.names) - {"reported-loss", "empty-micro-batch-nan"}
+    assert named == {name}, str(report)
+
+
+def test_totals_that_are_weighed_by_their_own_count_are_not_a_mean():
+    samples, build = doubted.RAGGED, lambda: doubted.linear()[0]
+    wrong = check_evaluate(doubted.totals_by_counts, samples, build=build)
+    assert wrong.names == ("wrong-divisor",), str(wrong)
+    assert check_evaluate(doubted.per_token, samples, build=build).ok

@@ -1,0 +1,400 @@
+"""Right steps that people doubt, and steps with mistakes that no table of laws lists."""
+
+import copy
+import math
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+G = torch.Generator().manual_seed(5)
+TABLE = [(torch.randn(4, generator=G), torch.tensor(i % 3)) for i in range(8)]
+PAIRS = [(torch.randn(4, generator=G), torch.randn(3, generator=G)) for _ in range(8)]
+RAGGED = [
+    (torch.randn(7, 4, generator=G), torch.randint(3, (7,), generator=G), torch.arange(7) < n)
+    for n in (2, 7, 1, 5, 3, 6, 4)
+]
+SPOKEN = [
+    (torch.randn(6, 4, generator=G), torch.randint(1, 3, (2,), generator=G)) for _ in range(6)
+]
+CLASS_WEIGHTS = torch.tensor([0.3, 1.0, 2.5])
+
+
+def linear(out=3, optimizer=torch.optim.SGD, **settings):
+    torch.manual_seed(1)
+    model = nn.Linear(4, out)
+    return model, optimizer(model.parameters(), **({"lr": 0.1} | settings))
+
+
+def size(batches):
+    return sum(len(batch[0]) for batch in batches)
+
+
+def stepping(body):
+    """A step of what body adds for each micro-batch: body(model, batch, all) -> a loss."""
+
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        total = 0.0
+        for batch in batches:
+            loss = body(model, batch, batches)
+            loss.backward()
+            total += loss.item()
+        optimizer.step()
+        return total
+
+    return run
+
+
+def tokens(model, batch, weights=None):
+    x, y, mask = batch
+    losses = F.cross_entropy(model(x).transpose(1, 2), y, reduction="none", weight=weights)
+    return losses * mask
+
+
+def samples_mean(m, b, all_):
+    return F.cross_entropy(m(b[0]), b[1], reduction="sum") / size(all_)
+
+
+def mean_times_n(m, b, all_):
+    return F.cross_entropy(m(b[0]), b[1]) * len(b[0]) / size(all_)
+
+
+def world_factor(m, b, all_):
+    world = len(all_)
+    return F.cross_entropy(m(b[0]), b[1], reduction="sum") / size(all_) * world / world
+
+
+def undivided_sum(m, b, _):
+    return F.mse_loss(m(b[0]), b[1], reduction="sum")
+
+
+def own_length(m, b, all_):
+    return (tokens(m, b).sum(1) / b[2].sum(1)).sum() / size(all_)
+
+
+def token_mean(m, b, all_):
+    return tokens(m, b).sum() / sum(c[2].sum() for c in all_)
+
+
+def token_sum_by_responses(m, b, all_):
+    return tokens(m, b).sum() / size(all_)
+
+
+def fixed_length(m, b, all_):
+    return tokens(m, b).sum() / (b[2].shape[1] * size(all_))
+
+
+def focal_by_image(m, b, all_):
+    log = m(b[0]).log_softmax(-1).gather(1, b[1][:, None])[:, 0]
+    return -((1 - log.exp()) ** 2 * log).sum() / size(all_)
+
+
+def ctc(m, b, all_):
+    x, y = b
+    log = m(x).log_softmax(-1).transpose(0, 1)
+    lengths = torch.full((len(x),), x.shape[1]), torch.full((len(x),), y.shape[1])
+    losses = F.ctc_loss(log, y, *lengths, reduction="none")
+    return (losses / y.shape[1]).sum() / size(all_)
+
+
+def class_weights(m, b, all_):
+    weight = CLASS_WEIGHTS.to(b[0].dtype)
+    total = sum(weight[c[1]].sum() for c in all_)
+    return F.cross_entropy(m(b[0]), b[1], weight=weight, reduction="sum") / total
+
+
+def smoothed(m, b, all_):
+    return F.cross_entropy(m(b[0]), b[1], reduction="sum", label_smoothing=0.1) / size(all_)
+
+
+def huber(m, b, all_):
+    return F.huber_loss(m(b[0]), b[1], reduction="sum") / (3 * size(all_))
+
+
+def with_decay(m, b, all_):
+    decay = 0.01 * sum((p**2).sum() for p in m.parameters())
+    return samples_mean(m, b, all_) + decay * len(b[0]) / size(all_)
+
+
+def two_means(m, b, all_):
+    z = m(b[0]).logsumexp(-1).square().sum() / size(all_)
+    return samples_mean(m, b, all_) + 0.1 * z
+
+
+def distilled(m, b, all_):
+    teacher = (b[0] @ torch.ones(4, 3, dtype=b[0].dtype)).softmax(-1)
+    return F.kl_div(m(b[0]).log_softmax(-1), teacher, reduction="sum") / size(all_)
+
+
+def surrogate(m, b, all_):
+    log = m(b[0]).log_softmax(-1).gather(1, b[1][:, None])[:, 0]
+    return -((log - log.detach()).exp() * (b[1] - 1.0)).sum() / size(all_)
+
+
+def stopped(m, b, all_):
+    out = m(b[0])
+    return (out - (0.9 * out + b[1]).detach()).square().sum() / size(all_)
+
+
+def by_closure(model, optimizer, batches):
+    def closure():
+        optimizer.zero_grad()
+        total = 0.0
+        for batch in batches:
+            loss = samples_mean(model, batch, batches)
+            loss.backward()
+            total += loss.item()
+        return total
+
+    return optimizer.step(closure)
+
+
+def cached_contrast(model, optimizer, batches):
+    """Representations first, the loss of all, then each micro-batch's own part of it."""
+    optimizer.zero_grad()
+    with torch.no_grad():
+        every = [model(x) for x, _ in batches]
+    keys = torch.cat([y for _, y in batches])
+    z = torch.cat(every).requires_grad_()
+    loss = F.cross_entropy(z @ keys.T, torch.arange(len(z)))
+    loss.backward()
+    at = 0
+    for x, _ in batches:
+        model(x).backward(z.grad[at : at + len(x)])
+        at += len(x)
+    optimizer.step()
+    return loss.item()
+
+
+def gathered(model, optimizer, batches):
+    optimizer.zero_grad()
+    parts = [model(x) for x, _ in batches]
+    keys = torch.cat([y for _, y in batches])
+    for own in range(len(parts)):
+        every = torch.cat([z if i == own else z.detach() for i, z in enumerate(parts)])
+        F.cross_entropy(every @ keys.T, torch.arange(len(every))).backward()
+    optimizer.step()
+
+
+def divided_after(model, optimizer, batches):
+    optimizer.zero_grad()
+    for x, y in batches:
+        F.cross_entropy(model(x), y, reduction="sum").backward()
+    for param in model.parameters():
+        param.grad /= size(batches)
+    optimizer.step()
+
+
+def scaled_for_half(model, optimizer, batches):
+    optimizer.zero_grad()
+    for batch in batches:
+        (samples_mean(model, batch, batches) * 1024).backward()
+    for param in model.parameters():
+        param.grad /= 1024
+    optimizer.step()
+
+
+def pieces_of_one(model, optimizer, batches):
+    optimizer.zero_grad()
+    x, y = (torch.cat([b[i] for b in batches]) for i in (0, 1))
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def two_passes(model, optimizer, batches):
+    """Its own two terms, in two passes, of which one is reported."""
+    optimizer.zero_grad()
+    total = 0.0
+    for batch in batches:
+        loss = samples_mean(model, batch, batches)
+        loss.backward()
+        (0.1 * model(batch[0]).square().sum() / size(batches)).backward()
+        total += loss.item()
+    optimizer.step()
+    return total
+
+
+def averaged_once(model, optimizer, batches):
+    loss = stepping(samples_mean)(model, optimizer, batches)
+    with torch.no_grad():
+        for slow, fast in zip(model.slow.parameters(), model.fast.parameters(), strict=True):
+            slow.lerp_(fast, 0.1)
+    return loss
+
+
+class Averaged(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fast = nn.Linear(4, 3)
+        self.slow = copy.deepcopy(self.fast).requires_grad_(False)
+
+    def forward(self, x):
+        return self.fast(x)
+
+
+def averaging():
+    torch.manual_seed(1)
+    model = Averaged()
+    return model, torch.optim.SGD(model.fast.parameters(), lr=0.1)
+
+
+RIGHT = {
+    "a sum over samples": (stepping(samples_mean), TABLE),
+    "means times their size": (stepping(mean_times_n), TABLE),
+    "times the world size, averaged over ranks": (stepping(world_factor), TABLE),
+    "sums without division": (stepping(undivided_sum), PAIRS),
+    "sums without division in float32": (stepping(undivided_sum), PAIRS, torch.float32),
+    "over each response's own length": (stepping(own_length), RAGGED),
+    "over tokens": (stepping(token_mean), RAGGED),
+    "sums of tokens over responses": (stepping(token_sum_by_responses), RAGGED),
+    "over the longest length allowed": (stepping(fixed_length), RAGGED),
+    "over tokens in float32": (stepping(token_mean), RAGGED, torch.float32),
+    "focal loss by image": (stepping(focal_by_image), TABLE),
+    "ctc": (stepping(ctc), SPOKEN),
+    "class weights pooled": (stepping(class_weights), TABLE),
+    "label smoothing": (stepping(smoothed), TABLE),
+    "huber": (stepping(huber), PAIRS),
+    "weight decay by hand": (stepping(with_decay), TABLE),
+    "two means": (stepping(two_means), TABLE),
+    "distillation": (stepping(distilled), TABLE),
+    "a policy's surrogate": (stepping(surrogate), TABLE),
+    "a target held constant": (stepping(stopped), PAIRS),
+    "a closure": (by_closure, TABLE),
+    "cached contrastive gradients": (cached_contrast, [(x, torch.randn(3)) for x, _ in TABLE]),
+    "gathered embeddings": (gathered, PAIRS),
+    "divided after the window": (divided_after, TABLE),
+    "a loss scaler by hand": (scaled_for_half, TABLE),
+    "one batch of all": (pieces_of_one, TABLE),
+    "two passes of its own": (two_passes, TABLE),
+    "an average moved once": (averaged_once, TABLE, torch.float64, averaging),
+    "lbfgs": (by_closure, TABLE, torch.float64, partial(linear, optimizer=torch.optim.LBFGS)),
+    "momentum": (stepping(samples_mean), TABLE, torch.float64, partial(linear, momentum=0.9)),
+}
+
+
+def last_over_all(model, optimizer, batches):
+    optimizer.zero_grad()
+    for batch in batches:
+        model.zero_grad()
+        samples_mean(model, batch, batches).backward()
+    optimizer.step()
+
+
+def weights_by_counts(m, b, all_):
+    weight = CLASS_WEIGHTS.to(b[0].dtype)
+    return F.cross_entropy(m(b[0]), b[1], weight=weight) * len(b[0]) / size(all_)
+
+
+def over_k_again(m, b, all_):
+    return samples_mean(m, b, all_) / len(all_)
+
+
+def one_more_each(m, b, all_):
+    return F.cross_entropy(m(b[0]), b[1], reduction="sum") / (size(all_) + len(all_))
+
+
+def one_less_each(m, b, all_):
+    return F.cross_entropy(m(b[0]), b[1], reduction="sum") / (size(all_) + 4 - len(all_))
+
+
+def images_times_mean(m, b, _):
+    return tokens(m, b).sum() / b[2].sum() * len(b[0])
+
+
+def mean_beside_sum(m, b, all_):
+    out = m(b[0])
+    return (F.cross_entropy(out[:, :3], b[1]) + 0.1 * out[:, 3].square().sum()) / len(all_)
+
+
+def mean_beside_sum_undivided(m, b, _):
+    out = m(b[0])
+    return F.cross_entropy(out[:, :3], b[1]) + 0.1 * out[:, 3].square().sum()
+
+
+def clipped_before(model, optimizer, batches):
+    optimizer.zero_grad()
+    for batch in batches:
+        nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+        samples_mean(model, batch, batches).backward()
+    optimizer.step()
+
+
+def full_ones_only(model, optimizer, batches):
+    optimizer.zero_grad()
+    most = max(len(x) for x, _ in batches)
+    for x, y in batches:
+        if len(x) == most:
+            (F.cross_entropy(model(x), y, reduction="sum") / size(batches)).backward()
+    optimizer.step()
+
+
+class Critic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.actor, self.critic = nn.Linear(4, 4), nn.Linear(4, 3)
+
+
+def actor_leaves_gradient(model, optimizer, batches):
+    optimizer.zero_grad()
+    total = 0.0
+    for x, y in batches:
+        (-model.critic(model.actor(x)).sum() / size(batches)).backward()
+        loss = F.cross_entropy(model.critic(x), y, reduction="sum") / size(batches)
+        loss.backward()
+        total += loss.item()
+    optimizer.step()
+    return total
+
+
+def critic():
+    torch.manual_seed(1)
+    model = Critic()
+    return model, torch.optim.SGD(model.critic.parameters(), lr=0.1)
+
+
+def averaged_each(model, optimizer, batches):
+    optimizer.zero_grad()
+    for batch in batches:
+        samples_mean(model, batch, batches).backward()
+        with torch.no_grad():
+            for slow, fast in zip(model.slow.parameters(), model.fast.parameters(), strict=True):
+                slow.lerp_(fast + 1.0, 0.1)
+    optimizer.step()
+
+
+WIDE = partial(linear, 4)
+PLANTED = {
+    "the last over all": (last_over_all, TABLE, "one-micro-batch-only"),
+    "class weights, pooled by counts": (stepping(weights_by_counts), TABLE,
+                                        "weight-per-micro-batch"),
+    "over all, and over k again": (stepping(over_k_again), TABLE, "divided-twice"),
+    "one more each": (stepping(one_more_each), TABLE, "wrong-divisor"),
+    "one less each": (stepping(one_less_each), TABLE, "wrong-divisor"),
+    "images times a mean": (stepping(images_times_mean), RAGGED, "mean-of-micro-batch-means"),
+    "a mean beside a sum": (stepping(mean_beside_sum), TABLE, "term-scaled-apart", WIDE),
+    "a mean beside a sum, undivided": (stepping(mean_beside_sum_undivided), TABLE,
+                                       "term-scaled-apart", WIDE),
+    "clipped before each pass": (clipped_before, TABLE, "clipped-per-micro-batch"),
+    "full ones only, over all": (full_ones_only, TABLE, "samples-left-out"),
+    "the actor's gradient in the critic": (actor_leaves_gradient, TABLE,
+                                           "gradient-of-another-loss", critic),
+    "an average moved each": (averaged_each, TABLE, "state-moved-per-micro-batch", averaging),
+}  # fmt: skip
+
+
+@torch.no_grad()
+def totals_by_counts(model, batches):
+    """The totals of sequences, weighed by their lengths."""
+    pairs = [(tokens(model, b).sum(1), b[2].sum(1)) for b in batches]
+    value = sum((t * w).sum() for t, w in pairs) / sum(w.sum() for _, w in pairs)
+    return math.exp(value.item() / 10)
+
+
+@torch.no_grad()
+def per_token(model, batches):
+    total = sum(tokens(model, b).sum() for b in batches)
+    return math.exp((total / sum(b[2].sum() for b in batches)).item())
