@@ -48,10 +48,10 @@ def share_bars(title: str, shares: Sequence[Share]) -> list[Part]:
 
 def _bar(one: Share) -> Bar:
     if one.wanted is None:
-        return Bar(one.label, one.share, note=fraction(one.share))
+        return Bar(one.label, one.share)
     if one.right:
-        return Bar(one.label, one.share, "exact", fraction(one.share))
-    note = f"{fraction(one.share)}, not {fraction(one.wanted)}"
+        return Bar(one.label, one.share, "exact", number(one.share))
+    note = f"{number(one.share)}, not {number(one.wanted)}"
     return Bar(one.label, one.share, "wrong", note)
 
 

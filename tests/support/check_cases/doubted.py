@@ -264,7 +264,7 @@ RIGHT = {
     "a policy's surrogate": (stepping(surrogate), TABLE),
     "a target held constant": (stepping(stopped), PAIRS),
     "a closure": (by_closure, TABLE),
-    "cached contrastive gradients": (cached_contrast, [(x, torch.randn(3)) for x, _ in TABLE]),
+    "cached contrastive gradients": (cached_contrast, PAIRS),
     "gathered embeddings": (gathered, PAIRS),
     "divided after the window": (divided_after, TABLE),
     "a loss scaler by hand": (scaled_for_half, TABLE),

@@ -122,7 +122,7 @@ def _sum(parts: list[Gradients], names: set[str]) -> Gradients:
 
 
 def _dot(left: Gradients, right: Gradients) -> float:
-    return sum(float((left[n] * right[n]).sum()) for n in set(left) & set(right))
+    return sum((float((left[n] * right[n]).sum()) for n in set(left) & set(right)), 0.0)
 
 
 def _slope(runner: Runner, way: Gradients, size: float) -> float | None:
