@@ -29,3 +29,10 @@ def test_totals_that_are_weighed_by_their_own_count_are_not_a_mean():
     wrong = check_evaluate(doubted.totals_by_counts, samples, build=build)
     assert wrong.names == ("wrong-divisor",), str(wrong)
     assert check_evaluate(doubted.per_token, samples, build=build).ok
+
+
+@pytest.mark.parametrize("title", doubted.EVALUATED)
+def test_an_average_of_ratios_or_roots_is_told_from_a_mean(title):
+    run, samples, name = doubted.EVALUATED[title]
+    report = check_evaluate(run, samples, build=lambda: doubted.linear()[0])
+    assert report.names == ((name,) if name else ()), str(report)

@@ -12,6 +12,7 @@ from batchproof.check._findings._divisor import divisor, weighed_twice
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._not_finite import empty, nan_dropped, notes_on_nan
 from batchproof.check._findings._proof import proof_of
+from batchproof.check._findings._ratios import ratios
 from batchproof.check._findings._repeats import repeats
 from batchproof.check._findings._reported import notes_on_reported, reported, reported_unit
 from batchproof.check._findings._state import batch_norm, carried, moved, notes_on_norms, unsteady
@@ -27,7 +28,7 @@ from batchproof.check._settle import settle
 Find = Callable[[Evidence], list[Diagnosis]]
 
 # why the gradient, or an evaluation's number, depends on the cut: the first that predicts every cut
-CAUSES: tuple[Find, ...] = (windows, divisor, terms, coupling, carried)
+CAUSES: tuple[Find, ...] = (ratios, windows, divisor, terms, coupling, carried)
 _NO_MASK = (
     "cut 'masked' was not run: nothing in the samples shows which elements count; hand it in as "
     "mask=, a function that returns a sample in which none does"

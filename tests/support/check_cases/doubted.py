@@ -398,3 +398,49 @@ def totals_by_counts(model, batches):
 def per_token(model, batches):
     total = sum(tokens(model, b).sum() for b in batches)
     return math.exp((total / sum(b[2].sum() for b in batches)).item())
+
+
+def averaged(number):
+    """An evaluation that averages a number of every batch."""
+
+    @torch.no_grad()
+    def run(model, batches):
+        values = [number(model, batch) for batch in batches]
+        return sum(values) / len(values)
+
+    return run
+
+
+def root_of_squares(model, batch):
+    return F.mse_loss(model(batch[0]), batch[1]).sqrt().item()
+
+
+def decibels(model, batch):
+    return -10 * math.log10(F.mse_loss(model(batch[0]), batch[1]).item())
+
+
+def soft_f1(model, batch):
+    """Of class 1, by probabilities: a ratio whose denominator holds what the model says."""
+    p, y = model(batch[0]).softmax(-1)[:, 1], (batch[1] == 1).to(batch[0].dtype)
+    return (2 * (p * y).sum() / (p.sum() + y.sum())).item()
+
+
+def class_weighted(model, batch):
+    return F.cross_entropy(
+        model(batch[0]), batch[1], weight=CLASS_WEIGHTS.to(batch[0].dtype)
+    ).item()
+
+
+@torch.no_grad()
+def root_of_all(model, batches):
+    total = sum(F.mse_loss(model(x), y, reduction="sum").item() for x, y in batches)
+    return math.sqrt(total / (3 * size(batches)))
+
+
+EVALUATED = {
+    "roots of batches": (averaged(root_of_squares), PAIRS, "ratio-of-counts"),
+    "decibels of batches": (averaged(decibels), PAIRS, "ratio-of-counts"),
+    "f1 of batches": (averaged(soft_f1), TABLE, "ratio-of-counts"),
+    "class weights of batches": (averaged(class_weighted), TABLE, "weight-per-micro-batch"),
+    "the root of all": (root_of_all, PAIRS, None),
+}

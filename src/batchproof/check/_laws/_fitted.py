@@ -119,7 +119,7 @@ class Laws:
         Args:
             cut: one of the finite cuts.
         """
-        micro = self.search.plain or self.search.scaled
+        micro = self.law.micro if self.law is not None else self.search.plain or self.search.scaled
         if micro is None and self.search.atoms:
             micro = self.search.as_measured()
         return shares_of(self.search, micro, cut, self.law) if micro is not None else None

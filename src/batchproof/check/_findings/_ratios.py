@@ -1,0 +1,118 @@
+"""Ratios and roots of counts: an evaluation's number that no weighting of batches makes right.
+
+The number of one batch is a root, or a logarithm, of a mean where its square, or its exponential,
+is one; F1 and the like are ratios of counts, and so a mean whose weights the model's own answers
+make. An average of such numbers over batches is neither the ratio nor the root of all.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from batchproof._errors import ProbeError
+from batchproof._trees import tree_map
+from batchproof.check._findings._evidence import Evidence
+from batchproof.check._laws._laws import ratio, recover_weights
+from batchproof.check._laws._quantity import Quantity
+from batchproof.check._laws._rules import WEIGHT
+from batchproof.check._laws._search import Law, search_for
+from batchproof.check._laws._two_terms import more_subsets
+from batchproof.check._laws._units import unit_of
+from batchproof.check._measure._cuts import MicroBatch
+from batchproof.check._report._results import Diagnosis, diagnosis
+
+Touch = Callable[[nn.Module], AbstractContextManager[None]]
+# weights are compared with each other where they are known to many digits
+_EXACT = 1e-9
+_DECIBEL = math.log(10) / 10
+
+
+def _power(decibels: Tensor) -> Tensor:
+    return torch.exp(-_DECIBEL * decibels)
+
+
+# what undoes the function that a batch's number is of its mean
+_UNDONE = (
+    (torch.square, "the root"),
+    (torch.log, "the exponential"),
+    (_power, "the logarithm, in decibels,"),
+)
+
+
+def ratios(evidence: Evidence) -> list[Diagnosis]:
+    """Return a diagnosis if ratios or roots of counts are averaged over batches."""
+    if not evidence.evaluation or evidence.runner.tolerance > _EXACT:
+        return []
+    laws = evidence.laws
+    if laws.law is not None:
+        return _of_answers(evidence, laws.law)
+    if laws.search.plain is not None or laws.doubtful:
+        return []
+    for undo, words in _UNDONE:
+        quantity = Quantity(evidence.runner, evidence.facts, undo=undo)
+        if search_for(quantity, evidence.cuts).plain is None:
+            continue
+        law = laws.over(laws.search.as_measured(), laws.finite, laws.single)
+        if law is None:
+            return []
+        text = (
+            f"The number of a batch is {words} of a mean, and the whole is "
+            f"{str(law.rule).replace('micro-batch', 'batch')}: that is not {words} of the mean "
+            "over all, however batches are weighed."
+        )
+        return [diagnosis("ratio-of-counts", text, law.residual, evaluation=True)]
+    weights = None if evidence.facts.masked else _weights(evidence, None)
+    law = None if weights is None else laws.over(ratio(weights, "recovered"), laws.single)
+    return [] if law is None else _of_answers(evidence, law)
+
+
+def _of_answers(evidence: Evidence, law: Law) -> list[Diagnosis]:
+    """Return a diagnosis if weights of a mean change with the model's answers."""
+    search = evidence.laws.search
+    if law.micro.kind != "ratio" or law.rule.part == WEIGHT:
+        return []
+    if unit_of(search, law.micro, None)[0] != "weighted":
+        return []
+    n = evidence.facts.count
+    before = torch.tensor([law.micro.weigh(MicroBatch((i,))) for i in range(n)])
+    after = _weights(evidence, _opposite)
+    if after is None or torch.allclose(before / before.mean(), after.to(before), atol=1e-3):
+        return []
+    text = (
+        "The number of a batch is a ratio of counts, whose denominator depends on what the model "
+        f"answers, and the whole is {str(law.rule).replace('micro-batch', 'batch')}: add the "
+        "counts of all batches first."
+    )
+    return [diagnosis("ratio-of-counts", text, law.residual, evaluation=True)]
+
+
+def _weights(evidence: Evidence, touch: Touch | None) -> Tensor | None:
+    """Return the weights that samples have; None where they cannot be told."""
+    runner, n = evidence.runner, evidence.facts.count
+    groups = [cut.pieces[0].samples for cut in more_subsets(evidence.laws.search)]
+    groups += [*((i, i + 1) for i in range(n - 1)), tuple(range(n))]
+
+    def given(*samples: int) -> Tensor:
+        return runner.vector(runner.piece(*samples), touch=touch)
+
+    try:
+        singles = torch.stack([given(i) for i in range(n)])
+        weights = recover_weights(singles, [(group, given(*group)) for group in groups])
+    except ProbeError:
+        return None
+    return weights if weights is None else weights.clamp(min=0)
+
+
+@contextmanager
+def _opposite(model: nn.Module) -> Iterator[None]:
+    def hook(_module: nn.Module, _args: object, output: object) -> object:
+        return tree_map(lambda leaf: -leaf if leaf.is_floating_point() else leaf, output)
+
+    handle = model.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
