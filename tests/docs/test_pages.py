@@ -98,3 +98,9 @@ def test_every_page_is_in_the_navigation_of_the_site():
     assert [
         page for page in pages if not re.search(rf"(^|\s){re.escape(page)}$", site, re.MULTILINE)
     ] == []
+
+
+def test_the_table_of_trainers_is_that_of_the_newest_result():
+    newest = max((ROOT / "benchmarks" / "results").glob("exactness-*.md"))
+    rows = [line for line in newest.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    assert "\n".join(rows) in (DOCS / "exactness.md").read_text(encoding="utf-8")
