@@ -8,7 +8,9 @@ OPTIONS = {
     "demo": [],
     "train": [],
     "evaluate": ["RUN", "--data", "--device", "--script"],
-    "check": ["MODULE:NAME", "--cuts", "--ranks", "--dtype", "--json", "--html", "--example"],
+    "check": [
+        "MODULE:NAME", "--cuts", "--ranks", "--dtype", "--json", "--html", "--example", "--from",
+    ],
     "watch": ["SCRIPT [ARG]...", "-m", "--json", "--html", "--steps", "--live"],
     "audit": [
         "PATH", "--output-format", "--select", "--ignore", "--extend-select", "--likely",
@@ -22,9 +24,9 @@ OPTIONS = {
     "recipe copy": ["NAME", "FILE"],
 }  # fmt: skip
 TRAIN = {
-    "char_lm": ["--context", "--width", "--layers"],
+    "char_lm": ["--context", "--width", "--layers", "--tokens"],
     "lenet5": ["--momentum", "--weight-decay", "--held-out"],
-    "sequence_regression": ["--unit", "--layout", "--focus", "--width"],
+    "sequence_regression": ["--unit", "--layout", "--tokens", "--focus", "--width"],
     "softmax_regression": [],
     "tabular_weighted": ["--by", "--width"],
 }
@@ -67,4 +69,4 @@ def test_the_topics_take_a_page_beside_their_own_options():
     explain = commands()["explain"]
     for name in explain.list_commands(None):
         assert shown(explain.get_command(None, name))[-1] == "--html"
-    assert len(explain.list_commands(None)) == 10
+    assert len(explain.list_commands(None)) == 11

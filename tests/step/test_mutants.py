@@ -24,14 +24,14 @@ def mean_of_means(monkeypatch):
 
 
 def divided_by_the_number_of_micro_batches(monkeypatch):
-    def factors(self, tally, weight):
+    def factors(tally, weight, divisor, *, divides):
         return 1 / len(tally.seen), 1 / len(tally.seen)
 
-    monkeypatch.setattr(_step.Step, "_factors", factors)
+    monkeypatch.setattr(_step, "_factors", factors)
 
 
 def never_divided(monkeypatch):
-    monkeypatch.setattr(_step.Step, "_factors", lambda self, tally, weight: (None, None))
+    monkeypatch.setattr(_step, "_factors", lambda *args, **kwargs: (None, None))
 
 
 def last_micro_batch_only(monkeypatch):
@@ -45,11 +45,11 @@ def last_micro_batch_only(monkeypatch):
 
 
 def clipped_before_the_division(monkeypatch):
-    def factors(self, tally, weight):
+    def factors(tally, weight, divisor, *, divides):
         whole = 1 / weight
         return None, whole
 
-    monkeypatch.setattr(_step.Step, "_factors", factors)
+    monkeypatch.setattr(_step, "_factors", factors)
 
 
 def terms_over_one_weight(monkeypatch):
