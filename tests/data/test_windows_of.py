@@ -95,6 +95,10 @@ def test_a_state_of_other_windows_is_refused():
         drawn([1, 2, 3]).load_state_dict(drawn([1, 2, 3], seed=1).state_dict())
 
 
+def test_windows_are_shown_by_their_size():
+    assert repr(drawn([1, 2, 3])) == "DatasetWindows(3 samples, 2 a window)"
+
+
 class Noisy:
     """A data set that draws from all global generators."""
 

@@ -127,6 +127,9 @@ class DatasetWindows:
         if in_a_group(group):
             self._agree()
 
+    def __repr__(self) -> str:
+        return f"DatasetWindows({self.samples} samples, {self.batch_size} a window)"
+
     def __len__(self) -> int:
         return (self.samples + self.batch_size - 1) // self.batch_size
 
