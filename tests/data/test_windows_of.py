@@ -96,7 +96,7 @@ def test_a_state_of_other_windows_is_refused():
 
 
 def test_windows_are_shown_by_their_size():
-    assert repr(drawn([1, 2, 3])) == "DatasetWindows(3 samples, 2 a window)"
+    assert repr(drawn([1, 2, 3])) == "DatasetWindows(3 samples, 8 a window)"
 
 
 class Noisy:
