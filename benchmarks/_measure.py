@@ -76,7 +76,7 @@ def held_mb():
 
 
 def forget_peak():
-    """Let the peak start anew from what is held now, where the system can (Linux)."""
+    """Let the peak start again from what is held now, where the system can (Linux)."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5", encoding="ascii")

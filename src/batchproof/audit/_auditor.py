@@ -174,7 +174,7 @@ class Auditor:
         return kept, document
 
     def _analysed(self, document: Document) -> Kept:
-        """Return every finding of a document, and which of its cells are no Python."""
+        """Return every finding of a document, and which of its cells are not Python."""
         path = document.path
         findings, script = list[Finding](), False
         try:

@@ -68,7 +68,7 @@ class Document:
 
     @property
     def broken_cells(self) -> list[Cell]:
-        """Return the cells that are no Python."""
+        """Return the cells that are not Python."""
         return [cell for cell in self.notebook.cells if cell.wrong] if self.notebook else []
 
     def source(self) -> Source:

@@ -1,6 +1,6 @@
 """The code cells of a notebook as one Python text, and each of its lines as a place in the file.
 
-The text has a line for each line of the code cells. Magics, which are no Python, are blanked
+The text has a line for each line of the code cells. Magics, which are not Python, are blanked
 there, so that lines and columns stay what they are in the notebook.
 """
 
@@ -163,7 +163,7 @@ def _lines(parts: list[str], at: list[int]) -> tuple[list[str], list[int]]:
 
 
 def _python(lines: list[str]) -> tuple[tuple[str, ...], str]:
-    """Return the lines of a cell with magics blanked, and why they are no Python."""
+    """Return the lines of a cell with magics blanked, and why they are not Python."""
     lines = [line.replace("\r", " ") for line in lines]
     for attempt in (lines, _without_magics(lines)):
         try:

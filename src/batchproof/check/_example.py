@@ -19,7 +19,7 @@ def write_example(path: str | Path = "probe.py") -> Path:
         The file.
 
     Raises:
-        ProbeError: if it exists, cannot be written, or would be no Python file.
+        ProbeError: if it exists, cannot be written, or would not be a Python file.
 
     Examples:
         >>> import tempfile

@@ -6,7 +6,7 @@
 At every step the first channel's next value is predicted, by the head of the sequence's kind. The
 loss is the mean absolute error over steps, or with --unit sample over sequences; both are measured
 either way. A batch is padded with -1, or with --layout packed holds sequences end to end. With
---tokens N the sequences of a step are cut anew, into the cheapest micro-batches of at most N steps.
+--tokens N the sequences of a step are cut again, into the cheapest batches of at most N steps.
 Neither the layout, nor the budget, nor the batch size of an accumulation window changes a number.
 
 Expect of the test sequences an error a step of 0.077 on Japanese Vowels, 0.105 on the waves.

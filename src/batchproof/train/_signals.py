@@ -50,7 +50,7 @@ class Signals:
     def heeded(self) -> int | None:
         """Return the signal to stop for after this step, on all ranks the same; all call it.
 
-        A process alone heeds its own at once. Ranks ask each other about once a second, after a
+        A process alone acts on its own at once. Ranks ask each other about once a second, after a
         step that they agreed on the last time: a rank that stopped elsewhere would leave others
         waiting for it, and random generators that are at different steps.
         """

@@ -33,7 +33,7 @@ RULES = (EXACT, MEAN, BY_SAMPLES, SUM, LAST, FIRST)
 _MOST_COUNTS = 8
 # equations beyond the unknowns before a fit is called a proof
 _SPARE = 3
-# of a search for weights that are no count, and a few where the other term is a less likely one
+# of a search for weights that are not counts, and a few where the other term is a less likely one
 _STARTS = 24
 
 
@@ -205,7 +205,7 @@ def _pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
 
 
 def _recovered_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
-    """Yield pairs in which the weights of one term, or of both, are no count in the batches."""
+    """Yield pairs in which the weights of one term, or of both, are not counts in the batches."""
     terms = [*_counted(equations.search), summed()]
     subsets = [cut.pieces[0].samples for cut in equations.cuts]
     stacked = compress(torch.cat([equations.measured, equations.single]))
