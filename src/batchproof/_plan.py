@@ -28,6 +28,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 from batchproof._errors import SettingError
 
@@ -185,8 +186,8 @@ def plan(
 
 def _expect_positive(lengths: Sequence[int], **settings: int | None) -> None:
     for name, value in settings.items():
-        if value is not None and value < 1:
-            raise SettingError(f"{name} is {value}; expected a whole number, 1 or more.")
+        if value is not None and (not isinstance(value, SupportsIndex) or value < 1):
+            raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
     shortest = min(lengths, default=1)
     if shortest < 1:
         raise SettingError(
