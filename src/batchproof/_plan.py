@@ -76,7 +76,7 @@ class Cost:
         Raises:
             SettingError: if there are fewer than three, or one took no time.
 
-        Example:
+        Examples:
             >>> Cost.fitted([(1, 10, 3.0), (4, 10, 6.0), (8, 100, 82.0), (2, 50, 12.0)])
             Cost(position=0.1, pair=0.0, batch=2.0)
         """

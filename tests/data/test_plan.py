@@ -170,8 +170,6 @@ def test_nothing_to_plan_is_an_empty_share_for_each_rank():
         (lambda: Cost.fitted([(1, 8, 1.0)]), "expected three micro-batches or more"),
         (lambda: plan([3, 0, 2]), "sample 1 has length 0; expected 1 or more"),
         (lambda: plan([3], tokens=0), "tokens is 0; expected a whole number, 1 or more"),
-        (lambda: plan([3], tokens=5.5), "tokens is 5.5; expected a whole number, 1 or more"),
-        (lambda: plan([3], ranks="2"), "ranks is '2'; expected a whole number, 1 or more"),
         (lambda: plan([3], rows=-1), "rows is -1"),
         (lambda: plan([3], ranks=0), "ranks is 0"),
         (
@@ -184,3 +182,9 @@ def test_nothing_to_plan_is_an_empty_share_for_each_rank():
 def test_invalid_settings_are_refused(call, words):
     with pytest.raises(SettingError, match=words):
         call()
+
+
+@pytest.mark.parametrize("setting", [{"tokens": 5.5}, {"rows": 2.0}, {"ranks": "2"}])
+def test_a_limit_that_is_not_a_whole_number_is_refused(setting, unchecked):
+    with pytest.raises(SettingError, match="expected a whole number, 1 or more"):
+        plan([3, 4], **setting)

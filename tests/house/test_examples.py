@@ -27,6 +27,13 @@ def test_examples_run(name: str, tmp_path, monkeypatch) -> None:
     assert failed == 0
 
 
+def test_examples_have_the_heading_that_the_reference_reads() -> None:
+    root = Path(batchproof.__path__[0])
+    texts = {path: path.read_text(encoding="utf-8") for path in root.rglob("*.py")}
+    heading = re.compile(r"^ *Example:$", re.MULTILINE)
+    assert [path.name for path, text in texts.items() if heading.search(text)] == []
+
+
 def documented(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
     """The names under "Args:" in a docstring."""
     _, _, section = (ast.get_docstring(node) or "").partition("Args:\n")

@@ -16,7 +16,7 @@ class Padding:
         before: positions of the order given, padding included.
         after: positions of the cut, padding included.
 
-    Example:
+    Examples:
         >>> padding = Padding(tokens=60, before=100, after=75)
         >>> padding.share_before, padding.share_after
         (0.4, 0.2)

@@ -315,7 +315,7 @@ def windows_of(
         DataError: if the data set is empty, or its lengths are not those of its samples.
         RankError: if ranks differ in what they were given.
 
-    Example:
+    Examples:
         >>> import torch
         >>> texts = [torch.ones(n) for n in (3, 30, 4, 29)]
         >>> drawn = windows_of(texts, samples=4, tokens=64, length=[3, 30, 4, 29],

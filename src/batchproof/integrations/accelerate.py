@@ -124,7 +124,7 @@ def exactly(accelerator: Any) -> Any:
         SettingError: if it is not an Accelerator, or DeepSpeed takes its steps.
         ProbeError: if accelerate is not installed.
 
-    Example:
+    Examples:
         accelerator = exactly(Accelerator(gradient_accumulation_steps=4))
     """
     kind = type(accelerator)
