@@ -165,7 +165,8 @@ def plan(
         N. Karmarkar, R. M. Karp, "The differencing method of set partitioning", 1982.
     """
     sizes = [int(length) for length in lengths]
-    _expect_positive(sizes, tokens=tokens, rows=rows, ranks=ranks)
+    expect_whole(tokens=tokens, rows=rows, ranks=ranks)
+    _expect_positive(sizes)
     if not sizes:
         return [[] for _ in range(ranks)]
     if tokens is not None and not alone:
@@ -184,10 +185,21 @@ def plan(
     return [[sorted(order[i] for i in part) for part in parts] for parts in best.parts]
 
 
-def _expect_positive(lengths: Sequence[int], **settings: int | None) -> None:
+def expect_whole(**settings: int | None) -> None:
+    """Refuse a limit that is not a whole number of 1 or more; None is no limit.
+
+    Args:
+        **settings: the limits by name.
+
+    Raises:
+        SettingError: if one is invalid.
+    """
     for name, value in settings.items():
         if value is not None and (not isinstance(value, SupportsIndex) or value < 1):
             raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
+
+
+def _expect_positive(lengths: Sequence[int]) -> None:
     shortest = min(lengths, default=1)
     if shortest < 1:
         raise SettingError(

@@ -22,7 +22,7 @@ from torch import distributed
 from torch.utils.data import DataLoader, Dataset
 
 from batchproof._errors import CheckpointError, DataError, RankError, SettingError
-from batchproof._plan import CostOf, plan
+from batchproof._plan import CostOf, expect_whole, plan
 from batchproof._trees import digest, tensors
 from batchproof.data._pack import Pack
 from batchproof.data._recut import recut
@@ -82,10 +82,7 @@ class _Source:
 
     def checked(self) -> "_Source":
         """Return the same with its lengths measured; refuse what cannot be drawn from."""
-        limits = {"samples": self.size, "tokens": self.budget.tokens, "rows": self.budget.rows}
-        for name, value in limits.items():
-            if value is not None and (not isinstance(value, SupportsIndex) or value < 1):
-                raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
+        expect_whole(samples=self.size, tokens=self.budget.tokens, rows=self.budget.rows)
         if not len(self.dataset):
             msg = "the data set is empty; expected one sample or more."
             raise DataError(msg)
