@@ -21,6 +21,16 @@ from batchproof._errors import EmptyMeanError, PairError, SettingError, ShapeErr
 
 Unit = Literal["element", "sample", "sample-sum"]
 UNITS: tuple[str, ...] = get_args(Unit)
+# names that trainers of language models have for aggregations of token losses
+_AGGREGATIONS = {
+    "token-mean": "'element'",
+    "dapo": "'element'",
+    "seq-mean-token-mean": "'sample'",
+    "grpo": "'sample'",
+    "seq-mean-token-sum": "'sample-sum'",
+    "seq-mean-token-sum-norm": "'sample-sum' of losses * (sequences of a step / constant)",
+    "dr_grpo": "'sample-sum' of losses / constant",
+}
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:
@@ -35,7 +45,8 @@ def check_unit(unit: str) -> None:
         UnitError: if it is not.
     """
     if unit not in UNITS:
-        raise UnitError(f"unit is {unit!r}; it is one of {', '.join(map(repr, UNITS))}.")
+        same = f"; {unit} is {_AGGREGATIONS[unit]}" if unit in _AGGREGATIONS else ""
+        raise UnitError(f"unit is {unit!r}; it is one of {', '.join(map(repr, UNITS))}{same}.")
 
 
 def _refused(operation: str, remedy: str) -> Callable[..., NoReturn]:
