@@ -151,8 +151,8 @@ def plan(
         samples, in the order given. Every sample is in exactly one.
 
     Raises:
-        SettingError: if a length, a budget or the number of ranks is below 1, or a sample is longer
-            than tokens and may not be alone.
+        SettingError: if a length, a budget or the number of ranks is not a whole number from 1, a
+            cost is not finite, or a sample is longer than tokens and may not be alone.
 
     Examples:
         >>> plan([3, 30, 4, 29], tokens=64)
@@ -164,9 +164,8 @@ def plan(
         R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969: the longest first.
         N. Karmarkar, R. M. Karp, "The differencing method of set partitioning", 1982.
     """
-    sizes = [int(length) for length in lengths]
     expect_whole(tokens=tokens, rows=rows, ranks=ranks)
-    _expect_positive(sizes)
+    sizes = _whole(lengths)
     if not sizes:
         return [[] for _ in range(ranks)]
     if tokens is not None and not alone:
@@ -199,13 +198,17 @@ def expect_whole(**settings: int | None) -> None:
             raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
 
 
-def _expect_positive(lengths: Sequence[int]) -> None:
-    shortest = min(lengths, default=1)
-    if shortest < 1:
-        raise SettingError(
-            f"sample {lengths.index(shortest)} has length {shortest}; expected 1 or more. "
-            "Drop samples without a position, or give them length 1."
-        )
+def _whole(lengths: Sequence[int]) -> list[int]:
+    sizes: list[int] = []
+    for sample, length in enumerate(lengths):
+        size = int(length) if math.isfinite(length) else 0
+        if size < 1 or size != length:
+            raise SettingError(
+                f"sample {sample} has length {length}; expected a whole number, 1 or more. Drop "
+                "samples without a position, or give them length 1."
+            )
+        sizes.append(size)
+    return sizes
 
 
 def _expect_within(lengths: Sequence[int], tokens: int) -> None:
@@ -323,6 +326,10 @@ class _Shares:
     """
 
     def __init__(self, priced: Priced, ranks: int) -> None:
+        for price, run in priced:
+            if not math.isfinite(price):
+                msg = f"the cost of {len(run)} samples is {price}; expected a finite number."
+                raise SettingError(msg)
         parts = _longest_first(priced, ranks)
         if 1 < ranks < len(priced) <= DIFFERENCES / ranks and not _balanced(list(map(_sum, parts))):
             parts = min(parts, _differences(priced, ranks), key=lambda ps: max(map(_sum, ps)))

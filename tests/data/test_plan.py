@@ -1,5 +1,6 @@
 """The cheapest cut of a window: every sample once, within its budget, and no cut is cheaper."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -168,7 +169,8 @@ def test_nothing_to_plan_is_an_empty_share_for_each_rank():
     ("call", "words"),
     [
         (lambda: Cost.fitted([(1, 8, 1.0)]), "expected three micro-batches or more"),
-        (lambda: plan([3, 0, 2]), "sample 1 has length 0; expected 1 or more"),
+        (lambda: plan([3, 0, 2]), "sample 1 has length 0; expected a whole number, 1 or more"),
+        (lambda: plan([3, 4], cost=lambda rows, longest: math.nan), "is nan; expected a finite"),
         (lambda: plan([3], tokens=0), "tokens is 0; expected a whole number, 1 or more"),
         (lambda: plan([3], rows=-1), "rows is -1"),
         (lambda: plan([3], ranks=0), "ranks is 0"),
@@ -188,3 +190,9 @@ def test_invalid_settings_are_refused(call, words):
 def test_a_limit_that_is_not_a_whole_number_is_refused(setting, unchecked):
     with pytest.raises(SettingError, match="expected a whole number, 1 or more"):
         plan([3, 4], **setting)
+
+
+@pytest.mark.parametrize("length", [1.5, math.nan, math.inf])
+def test_a_length_that_is_not_a_whole_number_is_refused(length, unchecked):
+    with pytest.raises(SettingError, match=f"sample 1 has length {length}; expected a whole"):
+        plan([3, length], tokens=8)

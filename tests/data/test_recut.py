@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 import batchproof as bp
-from batchproof import DataError
+from batchproof import DataError, SettingError
 from batchproof.data import recut
 
 SIDES = st.sampled_from(["right", "left"])
@@ -192,6 +192,17 @@ def test_nothing_is_made_of_nothing():
             ],
             "k is 2 in batch 1 of the window and 1 in batch 0",
         ),
+        ([[{"x": torch.rand(1, 2)}, {"x": torch.rand(1, 3)}]], "the batch is a list of 2 dicts"),
+        (
+            [
+                {
+                    "input_ids": torch.tensor([[1, 2, 3], [4, 0, 0]]),
+                    "labels": torch.tensor([[1, 2, 3], [4, -100, -100]]),
+                    "attention_mask": torch.tensor([[[[1, 1, 1]]], [[[1, 0, 0]]]]),
+                }
+            ],
+            r"attention_mask has shape \(2, 1, 1, 3\), whose further dimensions may be positions",
+        ),
         (
             [{"x": torch.ones(2, 3, 3).tril(-1), "mask": torch.tensor([[True] * 2 + [False]] * 2)}],
             "further dimensions may be positions",
@@ -212,6 +223,13 @@ def test_labels_that_count_under_the_mask_are_no_padding():
     batch["labels"] = batch["input_ids"].clone()
     with pytest.raises(DataError, match="labels has 2 labels where attention_mask is 0"):
         recut([batch], tokens=4)
+
+
+def test_settings_are_refused_before_a_batch_is_read(unchecked):
+    with pytest.raises(SettingError, match="lengths is a str; expected a function"):
+        recut([None], tokens=4, lengths="n")
+    with pytest.raises(SettingError, match="tokens is 0; expected a whole number"):
+        recut([None], tokens=0)
 
 
 def test_two_sides_in_one_window_are_refused():

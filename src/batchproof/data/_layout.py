@@ -51,6 +51,11 @@ class Table:
         Raises:
             DataError: if its tensors do not have one row a sample.
         """
+        if isinstance(batch, list) and batch and all(isinstance(b, Mapping) for b in batch):
+            raise DataError(
+                f"the batch is a list of {len(batch)} dicts: a window, or samples that are "
+                "not collated; expected a batch. Give a loader of batches."
+            )
         tensors = {path: leaf for path, leaf in leaves(batch) if leaf.ndim > 0}
         if not tensors:
             raise DataError(

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from batchproof._errors import DataError
-from batchproof._plan import CostOf, plan
+from batchproof._errors import DataError, SettingError
+from batchproof._plan import CostOf, expect_whole, plan
 from batchproof.data._layout import (
     HINT,
     IGNORED,
@@ -67,7 +67,8 @@ def recut(
 
     Raises:
         DataError: if the layout of a batch is not understood, or lengths and padding disagree.
-        SettingError: if a budget is below 1, or a sample is longer and may not be alone.
+        SettingError: if a budget is below 1, lengths is not a function, or a sample is longer than
+            tokens and may not be alone.
 
     Examples:
         >>> import torch
@@ -79,6 +80,12 @@ def recut(
         >>> row["input_ids"].tolist(), row["segments"].tolist()
         ([[5, 6, 7, 8, 9, 4, 3]], [[0, 0, 0, 0, 1, 2, 2]])
     """
+    expect_whole(tokens=tokens, rows=rows)
+    if lengths is not None and not callable(lengths):
+        raise SettingError(
+            f"lengths is a {type(lengths).__name__}; expected a function: lengths=lambda batch: "
+            "..., one number a sample."
+        )
     if not batches:
         return Window()
     rows_of = _Rows.of(batches, lengths)
@@ -239,6 +246,11 @@ def _column(path: str, parts: list[tuple[Tensor, Layouts]]) -> _Column:
     wide = axis is not None and all(
         column.ndim > 1 and column.shape[1] == own[axis].width for column, own in parts
     )
+    if axis is not None and any(_is_padded(column, own[axis]) for column, own in parts):
+        raise DataError(
+            f"{path} has shape {tuple(first.shape)}, whose further dimensions may be positions "
+            "too; make it in the model, from the lengths."
+        )
     if axis is None or not wide:
         shapes = {column.shape[1:] for column, _ in parts}
         if len(shapes) > 1:
@@ -249,11 +261,6 @@ def _column(path: str, parts: list[tuple[Tensor, Layouts]]) -> _Column:
             )
         return _Column(None)
     layout = layouts[axis]
-    if any(_is_padded(column, own[axis]) for column, own in parts):
-        raise DataError(
-            f"{path} has shape {tuple(first.shape)}, whose further dimensions may be positions "
-            "too; make it in the model, from the lengths."
-        )
     padding = [own[axis].values(column) for column, own in parts]
     if not layout.exempt(path) and not constant(padding):
         raise DataError(
