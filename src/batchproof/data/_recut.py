@@ -81,11 +81,6 @@ def recut(
         ([[5, 6, 7, 8, 9, 4, 3]], [[0, 0, 0, 0, 1, 2, 2]])
     """
     expect_whole(tokens=tokens, rows=rows)
-    if lengths is not None and not callable(lengths):
-        raise SettingError(
-            f"lengths is a {type(lengths).__name__}; expected a function: lengths=lambda batch: "
-            "..., one number a sample."
-        )
     if not batches:
         return Window()
     rows_of = _Rows.of(batches, lengths)
@@ -118,6 +113,11 @@ class _Rows:
 
     @classmethod
     def of(cls, batches: Sequence[Any], lengths: Lengths | None) -> "_Rows":
+        if lengths is not None and not callable(lengths):
+            raise SettingError(
+                f"lengths is a {type(lengths).__name__}; expected a function: lengths=lambda batch: "
+                "..., one number a sample."
+            )
         tables = [Table.of(batch) for batch in batches]
         _expect_alike(tables)
         layouts = layouts_of(tables, batches, lengths)
