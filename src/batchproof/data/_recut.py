@@ -115,7 +115,7 @@ class _Rows:
     def of(cls, batches: Sequence[Any], lengths: Lengths | None) -> "_Rows":
         if lengths is not None and not callable(lengths):
             raise SettingError(
-                f"lengths is a {type(lengths).__name__}; expected a function: lengths=lambda batch: "
+                f"lengths is a {type(lengths).__name__}; expected a function: lambda batch: "
                 "..., one number a sample."
             )
         tables = [Table.of(batch) for batch in batches]
