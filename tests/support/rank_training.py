@@ -8,6 +8,7 @@ from torch import nn
 import batchproof as bp
 import rank_cases
 from batchproof.data import Batches
+from batchproof.meter import AUROC, F1
 from batchproof.step import distributed_group
 from batchproof.train import load_sharded, save_sharded
 
@@ -47,6 +48,45 @@ def estimates(folder: Path) -> dict:
                     seen.metrics["sides"].value,
                 ]
     return found
+
+
+def answers(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits with ties and their answers, both of which occur."""
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randint(-2, 3, (count,), generator=generator).double()
+    return logits, (torch.arange(count) % 3 == 0).long()
+
+
+class Own:
+    """A metric that counts samples, and says nothing of ranks."""
+
+    count = 0
+
+    def update(self, outputs, targets) -> None:
+        self.count += len(targets)
+
+    def compute(self) -> int:
+        return self.count
+
+
+def scored(folder: Path) -> dict:
+    found: dict = {}
+    loss = bp.supervised(nn.BCEWithLogitsLoss())
+
+    def of(logits, targets, metrics):
+        loader = Batches(logits, targets.double(), batch_size=2)
+        return bp.evaluate(nn.Identity(), loader, loss, metrics=metrics).scores
+
+    with distributed_group("cpu"):
+        for count in (SAMPLES, 2):
+            metrics = {"f1": F1(binary=True), "auroc": AUROC(binary=True)}
+            scores = of(*answers(count), metrics)
+            found[f"scores {count}"] = [float(score) for score in scores.values()]
+        try:
+            said = str(float(of(*answers(SAMPLES), {"own": Own()})["own"]))
+        except bp.SettingError as error:
+            said = str(error)
+    return found | {"without merge_state": said}
 
 
 def trained(folder: Path) -> dict:

@@ -26,6 +26,8 @@ class Outcome:
     Attributes:
         terms: the Mean to optimise, or a dict of them, one a term, each over its own weight.
         metrics: further Means, such as accuracy; they take no gradient.
+        outputs: what the model gave for the batch, for metrics that are not means; or None.
+        targets: what these hold it against; or None.
 
     Examples:
         >>> import torch
@@ -39,6 +41,8 @@ class Outcome:
 
     terms: Mean | Mapping[str, Mean]
     metrics: Mapping[str, Mean] = field(default_factory=dict)
+    outputs: Any = None
+    targets: Any = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

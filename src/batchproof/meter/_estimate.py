@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchproof.mean import Unit
+from batchproof.meter._score import Score
 from batchproof.meter._sums import (
     BATCH_MEANS,
     BATCHES,
@@ -36,6 +37,7 @@ class Estimate:
         groups: the same for each group, by name.
         terms: the same for each term of an objective, by name.
         metrics: the same for each metric, by name.
+        scores: the metrics that are not means, by name.
 
     Examples:
         >>> estimate = Estimate(0.18283, 32.0, 32, 0.0469, 0.2, "element")
@@ -55,6 +57,7 @@ class Estimate:
     groups: Mapping[str, "Estimate"] = field(default_factory=dict)
     terms: Mapping[str, "Estimate"] = field(default_factory=dict)
     metrics: Mapping[str, "Estimate"] = field(default_factory=dict)
+    scores: Mapping[str, Score] = field(default_factory=dict)
 
     def __float__(self) -> float:
         return self.value
@@ -72,12 +75,14 @@ class Estimate:
         rows = [("mean", *_row(self))]
         for kind, parts in kinds.items():
             rows += [(f"{kind} {name}", *_row(part)) for name, part in parts.items()]
+        rows += [(f"score {name}", str(score), "", "", "") for name, score in self.scores.items()]
         columns = ("", "value", "weight", "samples", "mean of batch means")
         return fragment([("", (Table(columns, tuple(rows)),))])
 
     def __repr__(self) -> str:
         samples = "" if self.samples is None else f", samples={self.samples}"
-        parts = (("groups", self.groups), ("terms", self.terms), ("metrics", self.metrics))
+        names = ("groups", "terms", "metrics", "scores")
+        parts = ((name, getattr(self, name)) for name in names)
         inner = "".join(f", {name}={', '.join(held)}" for name, held in parts if held)
         return f"Estimate({self}, weight={self.weight:g}{samples}, unit={self.unit!r}{inner})"
 

@@ -3,7 +3,7 @@
 evaluate      a model's mean loss over a data set, with its standard error
 supervised    a criterion as a loss function for batches (input, target)
 Trainer       fits and evaluates with one function for a batch's Mean
-Steps, Compute, Stopping, Limits, Saving, Reporting, Breakdown
+Steps, Compute, Stopping, Limits, Saving, Reporting, Breakdown, Validation
               the options of a Trainer, those together that belong together
 History       the records of a run; the best epoch and the runner-up
 Record        one of its pairs
@@ -29,6 +29,7 @@ from batchproof.train._options import (
     Saving,
     Steps,
     Stopping,
+    Validation,
 )
 from batchproof.train._outputs._callback import Callback
 from batchproof.train._outputs._plot import LivePlot, draw_curves
@@ -66,6 +67,7 @@ __all__ = [
     "Stopping",
     "Supervised",
     "Trainer",
+    "Validation",
     "draw_curves",
     "evaluate",
     "first_batch",

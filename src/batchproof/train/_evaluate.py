@@ -18,7 +18,8 @@ from batchproof._trees import first_nonfinite, to_device
 from batchproof.data import DatasetWindows, Window
 from batchproof.data._shards import refuse_repeated
 from batchproof.mean import refuse_criterion
-from batchproof.meter import Estimate
+from batchproof.meter import Estimate, Metric
+from batchproof.meter._score import Scores
 from batchproof.ranks import (
     Group,
     blaming,
@@ -48,6 +49,7 @@ def evaluate(
     by: By | None = None,
     groups: Groups | None = None,
     coefficients: Mapping[str, float] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
     nonfinite: Literal["raise", "keep"] = "raise",
     group: Any = None,
 ) -> Estimate:
@@ -62,6 +64,9 @@ def evaluate(
         by: called as by(batch): the group of each sample, shape (samples,), for a breakdown.
         groups: the number of groups, or their names.
         coefficients: what each term of an objective is multiplied by; 1 where not given.
+        metrics: metrics that are not means, by name, such as {"f1": batchproof.meter.F1()}, or
+            those of torchmetrics and torcheval. Copies of them get the outputs and targets of the
+            Outcome that loss returns, as supervised's does; the results are in `.scores`.
         nonfinite: "raise", or "keep" to return a mean that is NaN or infinite as it is.
         group: the process group whose ranks evaluate together; None is the default group where
             one is initialised, else this process alone.
@@ -72,7 +77,7 @@ def evaluate(
     Raises:
         NonFiniteError: if the loss is NaN or infinite; it names the batch.
         RankError: if another rank failed, or did not join.
-        SettingError: if the loader repeats samples to give every rank as many.
+        SettingError: if the loader repeats samples to give every rank as many, or a metric raises.
 
     Examples:
         >>> import torch
@@ -92,6 +97,7 @@ def evaluate(
             by=by,
             groups=groups,
             coefficients=coefficients,
+            metrics=metrics,
             nonfinite=nonfinite,
             group=group,
         )
@@ -106,6 +112,7 @@ def measure(
     by: By | None = None,
     groups: Groups | None = None,
     coefficients: Mapping[str, float] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
     nonfinite: Literal["raise", "keep"] = "raise",
     group: Any = None,
     left: Callable[[bool], bool] | None = None,
@@ -128,13 +135,15 @@ def measure(
         # what ranks send when they are done may not meet a collective of a loss
         members.set_apart()
     sums = PassMeans(coefficients=coefficients, groups=groups)
+    scores = Scores(metrics, device_of(model), group)
     finite = _FiniteCheck()
     with evaluating(model), _counted(group) as count:
         for batch, counts in _evenly(model, _drawn(loader, device_of(model), count), group):
-            terms, metrics = unpooled(loss(model, batch))
+            terms, outcome = unpooled(loss(model, batch))
             if counts:
-                sums.add(terms, metrics, by=None if by is None else by(batch))
+                sums.add(terms, outcome.metrics, by=None if by is None else by(batch))
                 finite.add({name: mean.total.sum() for name, mean in terms.items()})
+                scores.update(outcome.outputs, outcome.targets)
             count()
             if left is not None and left(counts):
                 break
@@ -144,6 +153,7 @@ def measure(
         finite.check(loader)
     if members is not None:
         sums.sync(members.process_group)
+    sums.take_scores(scores.compute())
     return sums
 
 

@@ -239,6 +239,7 @@ class Loop:
                 by=options.breakdown.by,
                 groups=options.breakdown.groups,
                 coefficients=options.steps.coefficients,
+                metrics=options.validation.metrics,
                 group=options.group,
                 left=left,
                 over=over,

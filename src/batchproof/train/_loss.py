@@ -124,7 +124,8 @@ class Supervised:
                 f"the criterion returned a tensor of shape {tuple(terms.shape)}; expected a Mean. "
                 'Wrap it: batchproof.exact(criterion, unit="element").'
             )
-        return Outcome(terms, {name: of(output, target) for name, of in self.metrics.items()})
+        metrics = {name: of(output, target) for name, of in self.metrics.items()}
+        return Outcome(terms, metrics, output, target)
 
 
 def supervised(
@@ -136,7 +137,8 @@ def supervised(
         criterion: a torch criterion, module or functional, which is taken through
             batchproof.exact; or any callable(output, target) that returns a Mean.
         metrics: what to watch beside it, by name, as callables(output, target) that return a
-            Mean, such as {"accuracy": batchproof.accuracy}.
+            Mean, such as {"accuracy": batchproof.accuracy}. One that is not a mean, such as F1,
+            goes to Trainer(metrics=...) or evaluate(metrics=...).
 
     Returns:
         A callable for Trainer, evaluate and Step.

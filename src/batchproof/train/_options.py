@@ -20,6 +20,8 @@ from rich.console import Console
 from batchproof._errors import SettingError
 from batchproof.data import Pack
 from batchproof.mean import expect_coefficients
+from batchproof.meter import Metric
+from batchproof.meter._score import expect_metrics
 from batchproof.train._evaluate import By
 from batchproof.train._loss import Precision
 from batchproof.train._outputs._callback import Callback
@@ -242,6 +244,22 @@ class Breakdown:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """The metrics of a validation that are not means.
+
+    Attributes:
+        metrics: by name, such as {"f1": batchproof.meter.F1()}, or those of torchmetrics and
+            torcheval; each validation starts with a copy. They get the outputs and targets of the
+            Outcome that the loss function returns, as supervised's does.
+    """
+
+    metrics: Mapping[str, Metric] | None = None
+
+    def __post_init__(self) -> None:
+        expect_metrics(self.metrics)
+
+
 class Keywords(TypedDict, total=False):
     """The options that Trainer takes by their own names; their meaning is in the values above."""
 
@@ -279,6 +297,7 @@ class Keywords(TypedDict, total=False):
     plot: bool | str | PathLike[str]
     by: By | None
     groups: Groups | None
+    metrics: Mapping[str, Metric] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +311,7 @@ class Options:
     saving: Saving = field(default_factory=Saving)
     reporting: Reporting = field(default_factory=Reporting)
     breakdown: Breakdown = field(default_factory=Breakdown)
+    validation: Validation = field(default_factory=Validation)
     group: Any = None
 
     def compared(self) -> dict[str, Any]:
@@ -303,9 +323,13 @@ class Options:
             if each.metadata == _COMPARED
         }
         values["coefficients"] = dict(self.steps.coefficients or {}) or None
-        # an older run has no budget on record
-        cut = {"tokens": self.steps.tokens, "pack": self.steps.pack}
-        return values | {name: value for name, value in cut.items() if value}
+        # an older run has none of these on record
+        further = {
+            "tokens": self.steps.tokens,
+            "pack": self.steps.pack,
+            "metrics": {n: type(m).__name__ for n, m in (self.validation.metrics or {}).items()},
+        }
+        return values | {name: value for name, value in further.items() if value}
 
     def changed(self) -> dict[str, Any]:
         """Return the options that are not at their defaults, by name."""

@@ -11,10 +11,10 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from batchproof._errors import DataError, EmptyMeanError
+from batchproof._errors import DataError, EmptyMeanError, SettingError
 from batchproof.data import Padding
 from batchproof.mean import LOSS, Mean, Outcome, Pairs, expect_coefficients
-from batchproof.meter import Estimate, Meter, sync_all
+from batchproof.meter import Estimate, Meter, Score, sync_all
 from batchproof.runs import Record, Span
 from batchproof.train._position import Position
 
@@ -28,6 +28,7 @@ class PassMeans:
     Attributes:
         terms: the meter of each term.
         metrics: the meter of each metric.
+        scores: the metrics that are not means, worked out when the pass is over.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class PassMeans:
     ) -> None:
         self.terms: dict[str, Meter] = {}
         self.metrics: dict[str, Meter] = {}
+        self.scores: Mapping[str, Score] = {}
         expect_coefficients(coefficients)
         self._coefficients = dict(coefficients or {})
         self._groups = groups
@@ -74,6 +76,18 @@ class PassMeans:
         self.terms = {name: meter for (kind, _, name), meter in parts if kind == "term"}
         self.metrics = {name: meter for (kind, _, name), meter in parts if kind == "metric"}
 
+    def take_scores(self, scores: Mapping[str, Score]) -> None:
+        """Take the metrics that are not means, under names that nothing else has.
+
+        Raises:
+            SettingError: if a mean has the name of one.
+        """
+        if twice := sorted(scores.keys() & {*self.terms, *self.metrics}):
+            raise SettingError(
+                f"{twice[0]!r} is the name of a mean and of another metric; give each its own."
+            )
+        self.scores = scores
+
     def means(self) -> dict[str, Mean]:
         """Return the pair of each term and metric so far, on the device, by name."""
         return {name: meter.mean() for name, meter in (self.terms | self.metrics).items()}
@@ -94,7 +108,8 @@ class PassMeans:
         if len(terms) > 1 or self.weighted:
             return self._objective(terms, metrics)
         ((name, only),) = terms.items()
-        return replace(only, terms={} if name == LOSS else terms, metrics=metrics)
+        terms = {} if name == LOSS else terms
+        return replace(only, terms=terms, metrics=metrics, scores=self.scores)
 
     @property
     def weighted(self) -> bool:
@@ -116,6 +131,7 @@ class PassMeans:
             unit=first.unit,
             terms=terms,
             metrics=metrics,
+            scores=self.scores,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,8 +150,8 @@ class PassMeans:
                 meters[name].load_state_dict(sums)
 
 
-def unpooled(returned: Any) -> tuple[Mapping[str, Mean], Mapping[str, Mean]]:
-    """Return the terms and metrics that a loss function returned, not pooled over samples.
+def unpooled(returned: Any) -> tuple[Mapping[str, Mean], Outcome]:
+    """Return the terms that a loss function returned by name, not pooled over samples, and all.
 
     Raises:
         SettingError: if it is not a Mean, dict of Means or Outcome.
@@ -144,7 +160,7 @@ def unpooled(returned: Any) -> tuple[Mapping[str, Mean], Mapping[str, Mean]]:
     terms = {LOSS: outcome.terms} if isinstance(outcome.terms, Mean) else outcome.terms
     if not isinstance(terms, Mapping) or not all(isinstance(m, Mean) for m in terms.values()):
         Pairs.of(returned)
-    return terms, outcome.metrics
+    return terms, outcome
 
 
 def _estimate(name: str, meter: Meter) -> Estimate:
@@ -171,7 +187,14 @@ def records_of(sums: PassMeans, prefix: str, position: Position, span: Span) -> 
         records += _each(named, prefix, at, span)
     else:
         records += _each(sums.terms, prefix, at, span)
-    return [*records, *_each(sums.metrics, prefix, at, span)]
+    records += _each(sums.metrics, prefix, at, span)
+    scores = {f"{prefix}_{name}": score for name, score in sums.scores.items()}
+    for score in (score.numbers(name) for name, score in scores.items()):
+        records += [
+            Record(*at, name, float(one), 1.0, "score", span, None, one.standard_error)
+            for name, one in score.items()
+        ]
+    return records
 
 
 def padding_records(padding: Padding, position: Position, span: Span) -> list[Record]:

@@ -30,6 +30,7 @@ from batchproof.train._options import (
     Saving,
     Steps,
     Stopping,
+    Validation,
     options_of,
 )
 from batchproof.train._pass_means import Groups
@@ -59,6 +60,7 @@ class Trainer:
         saving: what is kept on disk: run_dir, checkpoint_every_steps, config, info.
         reporting: what is notified of a run: log_every, loggers, callbacks, progress, plot.
         breakdown: the groups whose means a validation gives as well: by, groups.
+        validation: what else a validation measures: metrics.
         group: the process group whose ranks train together.
         **options: single options by their own names.
 
@@ -93,6 +95,7 @@ class Trainer:
         saving: Saving | None = None,
         reporting: Reporting | None = None,
         breakdown: Breakdown | None = None,
+        validation: Validation | None = None,
         group: Any = None,
         **options: Unpack[Keywords],
     ) -> None:
@@ -106,6 +109,7 @@ class Trainer:
             saving=saving,
             reporting=reporting,
             breakdown=breakdown,
+            validation=validation,
         )
         self.device = find_device(self.options.compute.device)
         self._parts = _assembled(model, loss, optimizer, self.options, self.device)
@@ -209,7 +213,7 @@ class Trainer:
         by: By | None = None,
         groups: Groups | None = None,
     ) -> Estimate:
-        """Return the mean loss over a data set, as fit's validation computes it.
+        """Return the mean loss over a data set, with all metrics, as fit's validation computes it.
 
         Args:
             loader: any iterable of batches.
@@ -224,6 +228,7 @@ class Trainer:
                 by=by or self.options.breakdown.by,
                 groups=groups or self.options.breakdown.groups,
                 coefficients=self.options.steps.coefficients,
+                metrics=self.options.validation.metrics,
                 group=self.options.group,
             )
 
