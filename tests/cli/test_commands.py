@@ -66,7 +66,7 @@ def test_wrong_use_is_one_line_and_status_2(batchproof, unchecked, arguments, li
 
 def test_recipes_are_listed_with_their_first_lines(batchproof):
     lines = batchproof("recipe", "list").out.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert "lenet5               LeNet-5 reads handwritten digits." in lines
 
 

@@ -25,6 +25,7 @@ OPTIONS = {
 }  # fmt: skip
 TRAIN = {
     "char_lm": ["--context", "--width", "--layers", "--tokens"],
+    "grpo_toy": ["--answers", "--unit", "--clip", "--width"],
     "lenet5": ["--momentum", "--weight-decay", "--held-out"],
     "sequence_regression": ["--unit", "--layout", "--tokens", "--focus", "--width"],
     "softmax_regression": [],

@@ -11,6 +11,7 @@ from batchproof.recipes import names
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 RECIPES = names()
+OF_FILES = sorted({*RECIPES} - {"grpo_toy"})
 
 
 @pytest.fixture
@@ -34,12 +35,12 @@ def test_an_unknown_recipe_names_the_known_ones(refused):
     )
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", OF_FILES)
 def test_a_data_folder_that_is_missing(refused, tmp_path, recipe):
     assert "does not exist" in refused("train", recipe, "--data", tmp_path / "gone")
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", OF_FILES)
 def test_a_data_folder_that_holds_nothing(refused, tmp_path, recipe):
     (tmp_path / "empty").mkdir()
     assert "missing" in refused("train", recipe, "--data", tmp_path / "empty")
@@ -86,6 +87,9 @@ def test_a_validation_split_that_leaves_nothing(refused, held_out):
         ("char_lm", "--width", -4, "Invalid value for '--width'"),
         ("char_lm", "--context", 0, "Invalid value for"),
         ("char_lm", "--layers", 0, "Invalid value for"),
+        ("grpo_toy", "--answers", 1, "Invalid value for"),
+        ("grpo_toy", "--clip", -1, "Invalid value for"),
+        ("grpo_toy", "--unit", "token", "Invalid value for"),
         ("lenet5", "--momentum", -0.5, "Invalid value for"),
         ("lenet5", "--weight-decay", -1, "Invalid value for"),
         ("sequence_regression", "--width", 0, "Invalid value for"),

@@ -11,6 +11,7 @@ from batchproof.recipes._catalogue import load_script
 
 RECIPES = [
     "char_lm",
+    "grpo_toy",
     "lenet5",
     "sequence_regression",
     "softmax_regression",
@@ -30,7 +31,8 @@ def test_a_recipe_is_a_script_of_at_most_150_lines(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_its_docstring_holds_the_command_and_a_number_to_expect(name):
     docstring = ast.get_docstring(ast.parse(source(name).read_text()))
-    assert f"    batchproof train {name} --data DIR" in docstring
+    files = "" if name == "grpo_toy" else " --data DIR"
+    assert f"    batchproof train {name}{files} " in docstring
     assert re.search(r"Expect .*\d", docstring, re.DOTALL)
 
 
@@ -40,7 +42,7 @@ def test_its_first_line_fits_in_a_list(name):
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():
-    with pytest.raises(SettingError, match=r"no recipe 'lenet'; the recipes are char_lm, lenet5"):
+    with pytest.raises(SettingError, match=r"no recipe 'lenet'; the recipes are char_lm, grpo_toy"):
         source("lenet")
 
 
