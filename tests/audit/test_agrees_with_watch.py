@@ -27,6 +27,7 @@ UNSEEN = {
     "loop_best_by_reference_saved",
     "loop_evaluation_in_train_mode_batch_norm",
     "loop_evaluation_with_grad_sum",
+    "num_batch_means_by_rows",
     "num_first_window_one_too_many",
     "num_masked_tokens_repeated",
     "num_mean_of_dice",

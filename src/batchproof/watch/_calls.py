@@ -77,11 +77,12 @@ class Calls:
         self.suspects: dict[str, dict[str, list[int]]] = {}
         self.arrived: Callable[[Loss, Arrival], None] = _nobody
         self.in_backward: Callable[[], bool] = bool
-        self.heard: Callable[[Loss], None] = _nobody
+        self.heard: Callable[[bool], None] = _nobody
         self._terms: dict[object, int] = {}
         self._probed: dict[int, int] = {}
         self._lives: list[ref[Life]] = []
         self._alive: list[int] = []
+        self._stepped = 0
 
     def bodies(self) -> list[tuple[Any, Callable[..., Any]]]:
         """Return the functions that are watched, and what is done with what each returns."""
@@ -177,18 +178,20 @@ class Calls:
         if len(self.losses) > KEPT:
             self.forgotten += KEPT // 2
             del self.losses[: KEPT // 2]
-        self.heard(loss)
+        self.heard(loss.training)
 
     def stepped(self) -> None:
         """Count the losses of earlier steps that are alive with their graphs."""
         self._lives = [life for life in self._lives if life() is not None]
-        self._alive.append(len(self._lives))
+        earlier = (life() for life in self._lives)
+        self._alive.append(sum(x is not None and x.loss.index < self._stepped for x in earlier))
+        self._stepped = self.clock()
         del self._alive[:-GROWING]
         grows = all(a < b for a, b in pairwise(self._alive))
         if len(self._alive) == GROWING and grows:
             life = self._lives[0]()
             if life is not None and life.loss.arrived:
-                self.growth[life.loss.site] = len(self._lives)
+                self.growth[life.loss.site] = self._alive[-1]
 
     def by_hand(self, kind: str, given: Tensor, axis: int, out: Tensor) -> None:
         """Record rows of log-probabilities, or of their normalisers, that may become a loss.

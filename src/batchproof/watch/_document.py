@@ -73,7 +73,8 @@ def _numbers(one: dict[str, Any]) -> Table:
         (example["shown"], number(example["is"], 6), _mean(example["mean"]))
         for example in one["examples"]
     ]
-    whole = "of all counts" if one.get("of") == "counts" else "the mean"
+    wholes = {"counts": "of all counts", "objective": "the objective"}
+    whole = wholes.get(one.get("of", ""), "the mean")
     return Table((label, "as predicted", whole), tuple(rows))
 
 

@@ -30,6 +30,7 @@ class Evaluation:
 def evaluations_of(losses: Sequence[Loss], ledgers: Iterable[Ledger]) -> list[Evaluation]:
     """Return every evaluation of a run: two losses or more with nothing learned between them."""
     steps = sorted(record.index for ledger in ledgers for record in ledger.records)
+    learned = {(loss.term, loss.batch[0]) for loss in losses if loss.arrived}
     passes: list[Evaluation] = []
     run: list[Loss] = []
     step = 0
@@ -38,7 +39,9 @@ def evaluations_of(losses: Sequence[Loss], ledgers: Iterable[Ledger]) -> list[Ev
         while step < len(steps) and steps[step] < loss.index:
             step += 1
             stepped = True
-        idle = not loss.training or not loss.arrived
+        # a training may skip batches of a pass that it learns from
+        skipped = (loss.term, loss.batch[0]) in learned
+        idle = not loss.training or not (loss.arrived or skipped)
         if run and (stepped or not idle or loss.training != run[0].training):
             _close(run, passes)
             run = []

@@ -45,6 +45,9 @@ class Loaders:
 
     Args:
         clock: the clock of the events.
+
+    Attributes:
+        ended: called when a pass has ended.
     """
 
     def __init__(self, clock: Callable[[], int]) -> None:
@@ -52,6 +55,7 @@ class Loaders:
         self.stamps = array("q")  # of every batch yielded
         self.numbers = array("q")  # the pass that it belongs to
         self._clock = clock
+        self.ended: Callable[[], object] = bool
         self._open: dict[int, int] = {}
 
     @contextmanager
@@ -100,6 +104,7 @@ class Loaders:
         if number is not None:
             self.passes[number].whole = True
             self.passes[number].end = self._clock()
+            self.ended()
 
 
 def _described(loader: Any) -> LoaderPass:

@@ -202,7 +202,20 @@ def _wrong_counts(series: Series, ranges: Ranges, facts: Facts) -> Iterator[Read
         (means * full / samples),
         RARE,
     )
+    yield from _rows(series, ranges)
     yield from _other_lengths(series, ranges, facts)
+
+
+def _rows(series: Series, ranges: Ranges) -> Iterator[Reading]:
+    """Yield the batch means over a count of rows of so many elements, as lengths of texts are."""
+    elements = series.elements
+    if not np.isfinite(elements).all() or elements.min() == elements.max():
+        return
+    size = int(np.gcd.reduce(elements.astype(np.int64)))
+    if size > 1:
+        phrase = f"the sum of the batch means {OVER[ranges.rule]} over the rows of {size} elements"
+        means = ranges.sums(series.mean)
+        yield "wrong-divisor", phrase, means * size / ranges.sums(elements), RARE
 
 
 def _batch_size(series: Series, ranges: Ranges) -> float:
@@ -232,9 +245,9 @@ def _windows(series: Series, ranges: Ranges) -> Iterator[Reading]:
     if not len(lengths) or lengths.max() < 1 or ranges.rule == NTH:
         return
     usual = int(np.bincount(lengths[lengths > 0]).argmax())
-    passes = np.diff(np.append(series.starts, len(series)))
+    first = int(np.append(series.starts, len(series))[1]) if series.has_passes else usual
     name, means = "window-average-off", ranges.sums(series.mean)
-    for count in dict.fromkeys((usual, int(passes[0]))):
+    for count in dict.fromkeys((usual, first)):
         if count > 1:
             phrase = f"the sum of the batch means {OVER[ranges.rule]} over {count}"
             yield name, phrase, means / count, RARE

@@ -11,6 +11,7 @@ from batchproof.watch._numbers._identify import Reading
 from batchproof.watch._numbers._series import Series
 
 MOST_EXAMPLES = 8
+ANOTHER = "gradient-of-another-loss"
 _NAMES = {"one-batch": "last-batch-reported"}
 
 
@@ -42,7 +43,8 @@ def _finding(reading: Reading) -> Finding:
     return Finding(
         name=name,
         grade="note" if reading.grade == "note" else "wrong",
-        place=reading.slot.place,
+        # the term that is cut off, not the line that shows it
+        place=series.site if name == ANOTHER else reading.slot.place,
         sentence=_sentence(reading),
         remedy=remedy.code or remedy.sentence,
         evidence={"loss": series.site, "numbers": [evidence_of(reading)]},
@@ -58,6 +60,9 @@ def _sentence(reading: Reading) -> str:
     of = f"{_of(candidate.series)} of"
     if candidate.name == "one-batch":
         return f"{what}, {of} {candidate.series.site}: one batch's value, not that of a pass."
+    if candidate.name == ANOTHER:
+        without = f"{reading.mean[example]:.{_digits(shown)}g}"
+        return f"{what}, which is in no optimiser step; the objective alone is {without}."
     if candidate.name == "rank-local-reported":
         return f"{what}, {of} {candidate.series.site}; the other ranks hold other samples."
     mean = f"{reading.mean[example]:.{_digits(shown)}g}"
@@ -103,7 +108,7 @@ def evidence_of(reading: Reading) -> dict[str, Any]:
         "lines": slot.shown,
         "is": candidate.phrase,
         "grade": reading.grade,
-        "of": _of(candidate.series),
+        "of": "objective" if candidate.name == ANOTHER else _of(candidate.series),
         "loss": candidate.series.site,
         "examples": [
             {

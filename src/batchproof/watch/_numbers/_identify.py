@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from batchproof.watch._numbers._another import another_loss
 from batchproof.watch._numbers._averages import LONGEST_WINDOW, running_average
 from batchproof.watch._numbers._candidates import Candidate, Facts, candidates
 from batchproof.watch._numbers._over_ranks import ON_ALL
@@ -67,13 +68,25 @@ def reading_of(slot: Slot, series: Sequence[Series], facts: Facts) -> Reading | 
         return _as_right(slot, lines, next(of_all, right[0]))
     for candidate in sorted(met, key=lambda c: c.tier):
         nearest = _nearest_right(candidate, tried, lines)
-        if candidate.name == "one-batch" and not _has_passes(candidate.series):
+        if candidate.name == "one-batch" and not candidate.series.has_passes:
             continue
         if not _is_proved(candidate, tried, nearest, lines):
             continue
         if running_average(candidate.series, lines, candidate.ranges) is None:
             return Reading(slot, candidate, nearest, _grade(slot, candidate))
-    return _as_running_average(slot, lines, series)
+    return _as_running_average(slot, lines, series) or _as_another(slot, lines, series, facts)
+
+
+def _as_another(
+    slot: Slot, lines: Sequence[Line], series: Sequence[Series], facts: Facts
+) -> Reading | None:
+    """Return a number that holds a term which the gradient does not."""
+    for candidate, objective, tried in another_loss(lines, series, facts):
+        if _is_apart(objective, tried, lines):
+            # a graph was recorded, and cut off or left; without one the script means what it does
+            grade = "wrong" if candidate.series.training else "note"
+            return Reading(slot, candidate, objective, grade)
+    return None
 
 
 def _as_running_average(
@@ -137,7 +150,8 @@ def _is_of_one_rank(slot: Slot, candidate: Candidate) -> bool:
     """Tell whether the result of an evaluation is that of one rank, and does not say so."""
     loader = candidate.series.loader_of(int(candidate.ranges.last[-1]) - 1)
     if (
-        ON_ALL in candidate.phrase
+        not slot.is_shown
+        or ON_ALL in candidate.phrase
         or candidate.series.training
         or loader is None
         or loader.ranks == 1
@@ -148,14 +162,7 @@ def _is_of_one_rank(slot: Slot, candidate: Candidate) -> bool:
 
 def _is_of_single_batches(candidate: Candidate) -> bool:
     """Tell whether each line is of one batch, in passes of more."""
-    return _has_passes(candidate.series) and bool((candidate.ranges.batches == 1).all())
-
-
-def _has_passes(series: Series) -> bool:
-    """Tell whether the batches are known to form passes of more than one batch."""
-    passes = np.diff(np.append(series.starts, len(series)))
-    known = len(passes) > 1 or (series.of_pass >= 0).all()
-    return bool(known and passes.max() > 1)
+    return candidate.series.has_passes and bool((candidate.ranges.batches == 1).all())
 
 
 def _distinct(lines: Sequence[Line]) -> list[tuple[int, Shown]]:
@@ -185,7 +192,12 @@ def _is_proved(
     candidate: Candidate, tried: Sequence[Candidate], nearest: Numbers, lines: Sequence[Line]
 ) -> bool:
     as_simple = {tuple(c.values[:1].tolist()) for c in tried if c.tier <= candidate.tier and c.name}
-    if _digits(lines) - math.log10(max(1, len(as_simple))) < FAR:
+    return _is_apart(nearest, len(as_simple), lines)
+
+
+def _is_apart(nearest: Numbers, tried: int, lines: Sequence[Line]) -> bool:
+    """Return whether lines that one of so many readings meets are apart from the right one."""
+    if _digits(lines) - math.log10(max(1, tried)) < FAR:
         return False
     apart, telling = 0.0, []
     for place, shown in _distinct(lines):
@@ -207,7 +219,7 @@ def _grade(slot: Slot, candidate: Candidate) -> str:
     """Return "note" for readings that are honest about what they are, or no result of a pass."""
     series, rule = candidate.series, candidate.ranges.rule
     # without a loader the lines themselves say where passes end
-    is_pass = rule == SINCE and slot.of_passes and not _has_passes(series)
+    is_pass = rule == SINCE and slot.of_passes and not series.has_passes
     progress = rule in {SINCE, WINDOW, ALL} and series.training and not is_pass
     if candidate.name in {"one-batch", "not-divided"}:
         return "note"

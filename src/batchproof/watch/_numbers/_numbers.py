@@ -16,6 +16,7 @@ from batchproof.watch._numbers._identify import Reading, reading_of
 from batchproof.watch._numbers._outlets import watched_outlets
 from batchproof.watch._numbers._over_ranks import sums_by_series
 from batchproof.watch._numbers._recorder import Recorder
+from batchproof.watch._numbers._returned import Returned
 from batchproof.watch._numbers._series import passes_of_a_step, series_of
 from batchproof.watch._numbers._slots import Slot
 from batchproof.watch._numbers._streams import watched_streams
@@ -47,6 +48,9 @@ class Numbers:
         self._recorder = Recorder(watcher.clock, self._after_line)
         self._stack.enter_context(watched_outlets(self._recorder))
         self._stack.enter_context(watched_streams(self._recorder))
+        returned = Returned(self._recorder)
+        self._stack.enter_context(returned.watched(watcher.loaders))
+        watcher.calls.heard = returned.heard
 
     def stop(self) -> None:
         """Stop capturing, and leave every stream and function as it was."""
@@ -73,8 +77,14 @@ class Numbers:
         series = series_of(self._watcher.losses, self._watcher.loaders, self._watcher.steps)
         facts = _facts(self._watcher.steps, self._watcher.loaders.passes)
         facts = replace(facts, others=tuple(self._others))
-        found = (reading_of(slot, series, facts) for slot in self._recorder.slots)
-        return [reading for reading in found if reading is not None]
+        every = (reading_of(slot, series, facts) for slot in self._recorder.slots)
+        found = [reading for reading in every if reading is not None]
+        shown = {_said(reading) for reading in found if reading.slot.is_shown}
+        return [
+            reading
+            for reading in found
+            if reading.slot.is_shown or (reading.grade != "note" and _said(reading) not in shown)
+        ]
 
     def findings(self) -> list[Finding]:
         """Return what the numbers show to be wrong, or worth knowing."""
@@ -91,7 +101,13 @@ class Numbers:
         return [
             evidence_of(known[id(slot)]) if id(slot) in known else _unknown(slot)
             for slot in self._recorder.slots
+            if slot.is_shown or id(slot) in known
         ]
+
+
+def _said(reading: Reading) -> tuple[str, ...]:
+    series = reading.candidate.series
+    return reading.candidate.name, series.site, series.quantity
 
 
 def _unknown(slot: Slot) -> dict[str, Any]:

@@ -42,6 +42,11 @@ def _tracked(
         recorder.values({kwargs.get("name", ""): value}, source)
 
 
+def _metric(recorder: Recorder, source: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Take the number that a schedule follows."""
+    recorder.values({"metric": args[0] if args else kwargs.get("metrics")}, source)
+
+
 def _table(recorder: Recorder, source: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Take a dict of numbers, the first argument that is one."""
     for value in (*args, *kwargs.values()):
@@ -73,6 +78,7 @@ class Outlet:
 
 
 OUTLETS = (
+    Outlet("torch.optim.lr_scheduler", "ReduceLROnPlateau", "step", _metric),
     Outlet("torch.utils.tensorboard.writer", "SummaryWriter", "add_scalar", _named),
     Outlet("torch.utils.tensorboard.writer", "SummaryWriter", "add_scalars", _named),
     Outlet("tensorboardX.writer", "SummaryWriter", "add_scalar", _named),

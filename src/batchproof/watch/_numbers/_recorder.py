@@ -68,17 +68,18 @@ class Recorder:
             self._line(text, place or user_site(), source)
         self._tell()
 
-    def values(self, values: Mapping[Any, Any], source: str) -> None:
+    def values(self, values: Mapping[Any, Any], source: str, place: str = "") -> None:
         """Take numbers that are handed over by their names.
 
         Args:
             values: the numbers.
             source: how they reach a person.
+            place: the line of code that took them; the user's that is running where empty.
         """
         if self._busy:
             return
         with self.muted():
-            place, stamp = user_site(), self._clock()
+            place, stamp = place or user_site(), self._clock()
             for name, value in values.items():
                 shown = of_value(value, str(name))
                 if shown is not None:

@@ -33,6 +33,7 @@ class Series:
         of_pass: the pass over a loader that each batch came from; -1 where there was none.
         passes: the passes over loaders that of_pass names.
         starts: places of the first batches of passes, increasing, the first of them 0.
+        followed: whether an optimiser step holds any of the batches.
         counts: of a ratio: hits, predictions and targets, shape (batches, classes, 3).
     """
 
@@ -50,6 +51,7 @@ class Series:
     passes: Sequence[LoaderPass]
     starts: Places
     counts: NDArray[np.float64] | None = None
+    followed: bool = False
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -59,6 +61,13 @@ class Series:
         """Return each batch's mean."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.total / self.weight
+
+    @cached_property
+    def has_passes(self) -> bool:
+        """Return whether the batches are known to form passes of more than one batch."""
+        passes = np.diff(np.append(self.starts, len(self)))
+        known = len(passes) > 1 or (self.of_pass >= 0).all()
+        return bool(known and passes.max() > 1)
 
     def places(self, stamps: Iterable[int]) -> Places:
         """Return how many batches there were at each of these times."""
@@ -104,7 +113,8 @@ def series_of(
     stamps = np.array(sorted({e.index for e in losses}), dtype=np.int64)
     found = []
     for events in groups.values():
-        found.append(_series("loss", events, loaders, stamps))
+        followed = any(event.index in terms for event in events)
+        found.append(replace(_series("loss", events, loaders, stamps), followed=followed))
         if all(event.hits is not None for event in events):
             hits = _series("accuracy", events, loaders, stamps)
             found.append(hits)

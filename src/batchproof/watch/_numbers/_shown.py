@@ -89,7 +89,7 @@ def numbers_in(line: str) -> Iterator[tuple[Shown, tuple[int, int]]]:
 
 
 def of_value(value: Any, label: str) -> Shown | None:
-    """Return a number that was handed over as a value, with all digits of its repr.
+    """Return a number that was handed over as a value; the digits of its repr count, 8 are shown.
 
     Args:
         value: an int, a float, or a tensor or array of one element.
@@ -103,7 +103,7 @@ def of_value(value: Any, label: str) -> Shown | None:
         return None
     text = repr(number)
     half = _half(text) if math.isfinite(number) else 0.5
-    return Shown(text, number, half, label)
+    return Shown(f"{number:.8g}", number, half, label)
 
 
 def _half(text: str) -> float:

@@ -12,6 +12,8 @@ from batchproof.watch._numbers._shown import Shown, is_whole, numbers_in, plain
 
 MOST_SLOTS = 2000
 MOST_LINES = 256  # of a slot: the first half, and the latest half
+# how numbers leave an evaluation that nobody sees
+UNSEEN = ("returned", "ReduceLROnPlateau.step")
 LONGEST = 4000  # letters of a line that are read
 
 # the words beside numbers that are not means of losses
@@ -71,6 +73,11 @@ class Slot:
         self.lines.append(line)
         if len(self.lines) > MOST_LINES:
             del self.lines[MOST_LINES // 2]
+
+    @property
+    def is_shown(self) -> bool:
+        """Tell whether a person saw the numbers; others are used by the script alone."""
+        return self.source not in UNSEEN
 
     @property
     def of_passes(self) -> bool:
