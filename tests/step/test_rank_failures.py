@@ -21,8 +21,9 @@ ranks = pytest.mark.ranks
 
 
 def errors_of(folder, world, target, *arguments, seconds=120):
-    processes = rank_processes.start(f"rank_failures:{target}", world, folder, *arguments)
-    statuses = rank_processes.finish(processes, seconds)
+    statuses = rank_processes.statuses(
+        f"rank_failures:{target}", world, folder, *arguments, seconds=seconds
+    )
     texts = [folder / f"{rank}.error" for rank in range(world)]
     return statuses, [text.read_text() if text.exists() else "" for text in texts]
 

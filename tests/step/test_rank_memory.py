@@ -49,7 +49,7 @@ def test_models_whose_passes_make_collectives_are_refused(seen):
 @pytest.mark.parametrize("wrapper", ["bare", "ddp"])
 def test_a_sample_that_does_not_fit_on_one_rank_ends_them_all(tmp_path, wrapper):
     target = "rank_memory:one_sample_too_large"
-    rank_processes.finish(rank_processes.start(target, 2, tmp_path, wrapper), 120)
+    rank_processes.statuses(target, 2, tmp_path, wrapper)
     first, second = ((tmp_path / f"{rank}.error").read_text() for rank in range(2))
     assert second.startswith("SampleTooLargeError: step 2: one row alone, a sample, does not")
     assert first.startswith("RankError: rank 1 raised SampleTooLargeError: step 2")

@@ -1,14 +1,20 @@
-"""Several processes of a test, each a rank: started together, ended within a time limit."""
+"""Several processes of a test, each a rank: started together, ended within a time limit.
 
+A rank is a fork of one process that has imported torch and batchproof, which takes seconds, and
+has run nothing. It ends as every interpreter does.
+"""
+
+import atexit
+import functools
+import gc
 import importlib
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-HERE = Path(__file__).resolve().parent
 
 
 def free_port() -> int:
@@ -17,45 +23,50 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(
-    target: str, world: int, folder: Path, *arguments: str, cuda: bool = False
-) -> list[subprocess.Popen]:
-    """Start `module:function`, called as function(folder, *arguments), on every rank."""
-    port = str(free_port())
-    here = [str(HERE), os.environ.get("PYTHONPATH", "")]
-    processes = []
-    for rank in range(world):
-        environment = os.environ | {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(world),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(filter(None, here)),
-        }
-        if not cuda:
-            environment["CUDA_VISIBLE_DEVICES"] = ""
-        with (folder / f"{rank}.out").open("w") as out, (folder / f"{rank}.err").open("w") as err:
-            command = [sys.executable, str(HERE / "rank_processes.py"), target, str(folder)]
-            processes.append(
-                subprocess.Popen([*command, *arguments], env=environment, stdout=out, stderr=err)
-            )
-    return processes
+def statuses(
+    target: str,
+    world: int,
+    folder: Path,
+    *arguments: str,
+    seconds: float = 120,
+    cuda: bool = False,
+) -> list[int]:
+    """Run `module:function`, called as function(folder, *arguments), on every rank.
 
+    Returns:
+        The exit statuses. What a rank printed is in the folder, in 0.out and 0.err and so on.
 
-def finish(processes: list[subprocess.Popen], seconds: float) -> list[int]:
-    """Wait for all, and end whatever is left after the time limit; return exit statuses."""
-    until = time.monotonic() + seconds
+    Raises:
+        TimeoutExpired: if a rank had to be killed after this many seconds.
+    """
+    environment = os.environ | {
+        "WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    if not cuda:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    request = {
+        "target": target,
+        "folder": str(folder),
+        "arguments": arguments,
+        "environment": environment,
+        "seconds": seconds,
+    }
+    process = server()
+    assert process.stdin
+    assert process.stdout
     try:
-        for process in processes:
-            process.wait(max(0.1, until - time.monotonic()))
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    return [process.returncode for process in processes]
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
+    except BaseException:  # the next test must not read this one's answer
+        process.kill()
+        server.cache_clear()
+        raise
+    if answer is None:
+        raise subprocess.TimeoutExpired(target, seconds)
+    return answer
 
 
 def run(
@@ -70,30 +81,94 @@ def run(
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
+    ended: list[int] | str
     try:
-        statuses = finish(start(target, world, folder, *arguments, cuda=cuda), seconds)
+        ended = statuses(target, world, folder, *arguments, seconds=seconds, cuda=cuda)
     except subprocess.TimeoutExpired:
-        statuses = ["too slow"]  # type: ignore[list-item]
-    if any(statuses):
+        ended = "too slow"
+    if ended != [0] * world:
         errors = [f"rank {r}: {(folder / f'{r}.err').read_text()[-3000:]}" for r in range(world)]
-        raise AssertionError(f"exit statuses {statuses}\n" + "\n".join(errors))
+        raise AssertionError(f"exit statuses {ended}\n" + "\n".join(errors))
     return [torch.load(folder / f"{r}.pt", weights_only=True) for r in range(world)]
 
 
-def main() -> None:
-    # annotations are checked on rank 0, where that does not make a crowd of processes slow: the
-    # hook takes longer than importing torch does, and the other ranks run the same functions
-    if int(os.environ["WORLD_SIZE"]) <= 2 and os.environ["RANK"] == "0":
-        from jaxtyping import install_import_hook
+@functools.cache
+def server() -> subprocess.Popen:
+    """Return the process of which ranks are forks; it ends when its standard input does."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).resolve())],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(process.communicate)
+    return process
 
-        install_import_hook("batchproof", "beartype.beartype").__enter__()
+
+def main() -> None:
+    """Answer each request with the exit statuses of its ranks; None if they took too long."""
+    import_all()
+    for line in sys.stdin:
+        request = json.loads(line)
+        ranks = []
+        for rank in range(int(request["environment"]["WORLD_SIZE"])):
+            ranks.append(os.fork())
+            if ranks[-1] == 0:
+                act(request, str(rank))
+                return
+        print(json.dumps(wait(ranks, request["seconds"])), flush=True)
+
+
+def import_all() -> None:
+    """Import what ranks use, with annotations checked, and start no thread."""
+    from jaxtyping import install_import_hook
+
+    install_import_hook("batchproof", "beartype.beartype").__enter__()
+    for name in (
+        "torch._dynamo",  # DistributedDataParallel and optimisers import it when they are made
+        "torch.distributed.checkpoint",
+        "torch.distributed.fsdp",
+        "batchproof.check",
+        "batchproof.train",
+        "batchproof.watch",
+    ):
+        importlib.import_module(name)
+    gc.freeze()  # a collection in a rank would copy the pages that all of them share
+
+
+def act(request: dict, rank: str) -> None:
+    """Be a rank: call the function in the environment of the test, and save what it returns."""
+    folder = Path(request["folder"])
+    for number, name in enumerate((os.devnull, folder / f"{rank}.out", folder / f"{rank}.err")):
+        stream = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY)
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(request["environment"], RANK=rank, LOCAL_RANK=rank, OMP_NUM_THREADS="1")
     import torch
 
     torch.set_num_threads(1)
-    module, function = sys.argv[1].split(":")
-    folder = Path(sys.argv[2])
-    result = getattr(importlib.import_module(module), function)(folder, *sys.argv[3:])
-    torch.save(result, folder / f"{os.environ['RANK']}.pt")
+    module, function = request["target"].split(":")
+    result = getattr(importlib.import_module(module), function)(folder, *request["arguments"])
+    torch.save(result, folder / f"{rank}.pt")
+
+
+def wait(ranks: list[int], seconds: float) -> list[int] | None:
+    """Return the exit status of each rank, or None after the time limit, with all of them ended."""
+    until = time.monotonic() + seconds
+    ended: dict[int, int] = {}
+    killed = False
+    while len(ended) < len(ranks):
+        for rank in [rank for rank in ranks if rank not in ended]:
+            process, status = os.waitpid(rank, os.WNOHANG)
+            if process:
+                ended[rank] = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > until:
+                os.kill(rank, 9)
+                killed = True
+        time.sleep(0.01)
+    return None if killed else [ended[rank] for rank in ranks]
 
 
 if __name__ == "__main__":

@@ -41,8 +41,7 @@ def killed(tmp_path_factory):
 
 
 def run_killed(folder, where):
-    processes = rank_processes.start("rank_runs:killed", 2, folder, where)
-    assert rank_processes.finish(processes, 200)[1] == -9
+    assert rank_processes.statuses("rank_runs:killed", 2, folder, where, seconds=200)[1] == -9
     assert "rank 1 is gone" in (folder / "0.err").read_text()
     return folder / where
 

@@ -32,8 +32,7 @@ def test_evaluation_over_ranks_is_that_of_one_process(tmp_path, world):
 )
 def test_a_rank_that_hangs_in_an_evaluation_is_named(tmp_path, wrapper, where):
     target = "rank_failures:one_hangs_in_evaluation"
-    processes = rank_processes.start(target, 2, tmp_path, wrapper, where)
-    rank_processes.finish(processes, 120)
+    rank_processes.statuses(target, 2, tmp_path, wrapper, where)
     error = (tmp_path / "0.error").read_text()
     assert error.startswith("RankError: rank 1 is alive but did not"), error
 

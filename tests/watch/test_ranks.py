@@ -8,8 +8,8 @@ import rank_processes
 
 
 def found(folder, kind, run="trained"):
-    processes = rank_processes.start(f"rank_watch:{run}", 2, folder, kind)
-    assert rank_processes.finish(processes, 120) == [0, 0], (folder / "0.err").read_text()
+    statuses = rank_processes.statuses(f"rank_watch:{run}", 2, folder, kind)
+    assert statuses == [0, 0], (folder / "0.err").read_text()
     return json.loads((folder / "found.json").read_text())
 
 
