@@ -20,6 +20,7 @@ which one forward pass without gradient counts, it is a mean over tokens:
 sum_i (E sum_e f_e p_ie) / W.
 """
 
+import copy
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from torch import Tensor, distributed
 from batchproof._errors import CriterionError, NonFiniteError, SettingError
 from batchproof.data import recut
 from batchproof.integrations._loss_calls import LossCall, LossCalls, OpenWindow, coefficients_of
-from batchproof.mean import Mean
+from batchproof.mean import Mean, reduce
 from batchproof.meter import Meter
 from batchproof.meter._meter import sync_all
 from batchproof.ranks import device_of, in_a_group, largest, rank, world_size
@@ -42,6 +43,9 @@ from batchproof.step._number import power_of_two_above
 from batchproof.step._snapshot import leaving_no_trace
 
 _ROUTER = "load_balancing_loss_func"
+# TRL's trainers count what went through compute_loss
+_COUNTS = ("_metrics", "_total_train_tokens")
+_MIXTRAL = "transformers.models.mixtral.modeling_mixtral"
 _ROUTER_TAKES = ("gate_logits", "num_experts", "top_k", "attention_mask")
 _WRAPPED = (
     "get_batch_samples",
@@ -141,11 +145,15 @@ class Evaluation:
 
     Attributes:
         coefficients: c_k of each call.
+        meters: of the calls that enter the loss, by their number.
+        routed: of the router's term, the sums of all batches.
+        router: the number of its call.
     """
 
     coefficients: Sequence[float] = ()
     meters: dict[str, Meter] = field(default_factory=dict)
     routed: Tensor | None = None
+    router: int = 0
     finite: list[Tensor] = field(default_factory=list)
 
     def add(
@@ -162,6 +170,8 @@ class Evaluation:
                 pairs = call.by_sample(rows, width)
                 self.meters.setdefault(f"{k}", Meter()).add(pairs)
                 self.finite.append(pairs.total.sum().isfinite())
+            if call.name == _ROUTER:
+                self.router = k
         for sums in routed:
             self.routed = sums if self.routed is None else self.routed + sums
 
@@ -180,7 +190,7 @@ class Evaluation:
         if self.routed is not None:
             chosen, expected = self.routed[:-1].chunk(2)
             count = self.routed[-1]
-            values[max(values)] = float(len(chosen) * (chosen * expected).sum() / count**2)
+            values[self.router] = float(len(chosen) * (chosen * expected).sum() / count**2)
         loss = math.fsum(self.coefficients[k] * value for k, value in values.items())
         if not math.isfinite(loss):
             self._refuse(prefix, loss)
@@ -340,6 +350,10 @@ class ExactTraining:
             if (function := self.compute_loss_func) is not None:
                 calls.replace(self, "compute_loss_func", _taking(function, calls))
             module = sys.modules[_head(self.model).__module__]
+            if (scoring := _scoring(self.model)) is not None:
+                calls.replace(scoring, "forward", _recording_scores(scoring.forward, calls))
+                # whatever the model, the router's term is called there
+                module = sys.modules.get(_MIXTRAL, module)
             original = getattr(module, _ROUTER, None)
             stand_in = None
             if original is not None and tuple(signature(original).parameters) == _ROUTER_TAKES:
@@ -381,9 +395,12 @@ class ExactTraining:
         return found
 
     def _loss(self, batch: Any) -> Tensor:
+        """Return the loss of a batch that is only looked at: the trainer's counts stay."""
+        counts = {name: copy.deepcopy(vars(self)[name]) for name in _COUNTS if name in vars(self)}
         inputs = self._prepare_inputs(dict(batch))
         with self.compute_loss_context_manager():
             loss: Tensor = self.compute_loss(self.model, inputs)
+        vars(self).update(counts)
         return loss
 
     def _begun(self, parts: Sequence[tuple[Any, bool]]) -> OpenWindow:
@@ -474,6 +491,35 @@ def _taking(function: Callable[..., Any], calls: LossCalls) -> Callable[..., Any
     return loss
 
 
+def _scoring(model: Any) -> Any:
+    """Return the part of a model whose forward scores labels without logits, as TRL's does."""
+    for part in model.modules():
+        forward = getattr(vars(part).get("forward"), "__func__", None)
+        if forward is not None and "fused_lm_head" in forward.__code__.co_varnames:
+            return part
+    return None
+
+
+def _recording_scores(forward: Callable[..., Any], calls: LossCalls) -> Callable[..., Any]:
+    """Return a forward that records the mean of the labels' log-probabilities.
+
+    Its caller computes -sum_it p_it / n over the n labels m_it of the micro-batch. With the scores
+    p_it - m_it (v - d), v their recorded mean and d the same without graph, that is v itself.
+    """
+
+    def scored(*values: Any, **named: Any) -> Any:
+        outputs = forward(*values, **named)
+        if getattr(outputs, "log_probs", None) is None:
+            return outputs
+        mask = outputs.label_mask
+        value = calls.take("log_probs", reduce(-outputs.log_probs, mask=mask))
+        away = (value - value.detach()).to(outputs.log_probs.dtype)
+        outputs.log_probs = outputs.log_probs.detach() - mask * away
+        return outputs
+
+    return scored
+
+
 def refuse_unsupported(trainer: Any) -> None:
     """Refuse a Trainer that an exact step or evaluation cannot be made of, in one line.
 
@@ -496,10 +542,13 @@ def refuse_unsupported(trainer: Any) -> None:
             f"{type(trainer).__name__} has {', '.join(refused)}; expected one process a device "
             "whose losses are torch's own. Switch it off, or leave exactly() out."
         )
-    for kind in getmro(type(trainer)):
+    kinds = getmro(type(trainer))
+    for number, kind in enumerate(kinds):
         if kind.__module__.partition(".")[0] in {"transformers", "batchproof"}:
             continue
-        for name in _WRAPPED:
+        # around an override that is further down in the order, what is recorded is the same
+        inside = ExactTraining in kinds[:number]
+        for name in sorted({*_WRAPPED} - ({"prediction_step"} if inside else set())):
             code = getattr(vars(kind).get(name), "__code__", None)
             if code is not None and not {"super", name} <= {*code.co_names}:
                 raise SettingError(
