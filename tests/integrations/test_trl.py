@@ -5,14 +5,13 @@ import pytest
 pytest.importorskip("trl", reason="trl is not installed")
 pytest.importorskip("datasets", reason="datasets is not installed")
 
-import trl_trainers  # noqa: E402
-from batchproof import CriterionError, SettingError  # noqa: E402
-from batchproof.integrations.transformers import (  # noqa: E402
+from batchproof import CriterionError, SettingError
+from batchproof.integrations.transformers import (
     exactly,
     probe_evaluate,
     probe_step,
 )
-from trl_trainers import HEADS, as_it_comes, made  # noqa: E402
+from trl_trainers import HEADS, as_it_comes, made
 
 # of TRL itself, and what its trainer calls deprecated
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
