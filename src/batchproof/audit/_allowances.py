@@ -1,8 +1,8 @@
-"""Comments that let a finding pass, and those among them that let none pass.
+"""Comments that allow a finding, and those that allow none.
 
 `# batchproof: allow[NAME] reason` on the line of a finding, or on a line of its own above it;
-`# noqa: BP101` on its line. Several names or codes are parted by commas. A bare `# noqa` lets
-everything pass, as it does in other linters, and is never called unused.
+`# noqa: BP101` on its line. Several names or codes are separated by commas. A bare `# noqa` allows
+everything, as in other linters, and is never called unused.
 """
 
 import re
@@ -24,14 +24,14 @@ _NOQA = re.compile(r"#\s*noqa(?::\s*([A-Z]+[0-9]+(?:[\s,]+[A-Z]+[0-9]+)*))?", re
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """A name or code that a comment lets pass.
+    """A name or code that a comment allows.
 
     Attributes:
         rule: as it is written; "" for all.
         line: the comment's, from 1.
         column: where the comment starts, from 1.
         end_column: the first column after the part that allows.
-        first: the first line on which findings pass.
+        first: the first line on which findings are allowed.
         last: the last one.
         alone: whether the comment names nothing else.
     """
@@ -45,13 +45,13 @@ class Allowance:
     alone: bool
 
     def covers(self, finding: Finding) -> bool:
-        """Return whether a finding passes."""
+        """Return whether a finding is allowed."""
         here = self.first <= finding.line <= self.last
         return here and (self.rule in {"", finding.name} or self.rule.upper() == finding.code)
 
 
 def allowances(text: str) -> list[Allowance]:
-    """Return what the comments of a Python text let pass; a comment inside a string is none."""
+    """Return the names and codes that the comments of a Python text allow."""
     if "noqa" not in text.lower() and "batchproof:" not in text.lower():
         return []
     found: list[Allowance] = []
@@ -71,7 +71,7 @@ def allowances(text: str) -> list[Allowance]:
 def split(
     findings: list[Finding], comments: list[Allowance]
 ) -> tuple[list[Finding], list[Allowance]]:
-    """Return the findings that no comment lets pass, and the comments that let none pass.
+    """Return the findings that no comment allows, and the comments that allow none.
 
     Args:
         findings: of one file.
@@ -89,7 +89,7 @@ def split(
 
 
 def unused_allowance(comment: Allowance, path: str, line: str) -> Finding:
-    """Return the finding that a comment lets nothing pass.
+    """Return the finding that a comment allows nothing.
 
     Args:
         comment: the comment.
@@ -134,7 +134,7 @@ def _tokens(text: str) -> Iterator[tokenize.TokenInfo]:
 def _of_comments(
     comments: list[tuple[tokenize.TokenInfo, bool]], first: int, last: int
 ) -> Iterator[Allowance]:
-    """Yield what the comments of a logical line allow.
+    """Yield the names and codes that the comments of a logical line allow.
 
     Args:
         comments: each with whether code of the line comes before it.

@@ -13,18 +13,18 @@ from batchproof.audit._discover import discover
 from batchproof.audit._fingerprint import fingerprints, read_baseline
 from batchproof.audit._settings import Settings
 
-MANY = 256  # files from which several processes are worth their start
+MANY = 256  # from so many files on, several processes are faster than one
 PROCESSES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an audit came to.
+    """The result of an audit.
 
     Attributes:
-        files: what there is to say of each file, in the order in which they were found.
-        settings: what was reported.
-        known: how many findings a baseline kept back.
+        files: the result for each file, in the order in which the files were found.
+        settings: those of the audit.
+        known: how many findings a baseline hides.
     """
 
     files: tuple[Audited, ...]
@@ -43,7 +43,7 @@ class Report:
 
     @property
     def counts(self) -> Counter[str]:
-        """Return how many findings there are of each name."""
+        """Return the number of findings of each name."""
         return Counter(located.finding.name for located in self.findings)
 
     @property
@@ -67,7 +67,7 @@ def audit_paths(
     Args:
         paths: files and notebooks, and folders to look for them in.
         settings: what is reported.
-        analyse: from a source to its findings; by default every rule of batchproof.
+        analyse: returns the findings of a source; by default every rule of batchproof.
         cached: whether findings of files that did not change are taken from the last audit.
         processes: how many work at a time; by default one for each core, where files are many.
 
@@ -99,13 +99,13 @@ def audit_paths(
 def audit_text(
     path: Path, content: bytes | str, settings: Settings, *, analyse: Analyse | None = None
 ) -> Report:
-    """Audit what a file holds, or is to hold: an editor's buffer, the standard input.
+    """Audit the content of a file, saved or not: an editor's buffer, the standard input.
 
     Args:
         path: the file's name, by which its imports are followed.
         content: its bytes, or its text where it is decoded already.
         settings: what is reported.
-        analyse: from a source to its findings; by default every rule of batchproof.
+        analyse: returns the findings of a source; by default every rule of batchproof.
     """
     auditor = Auditor(analyse or all_rules(), settings, Cache(None))
     if isinstance(content, str):

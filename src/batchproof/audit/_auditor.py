@@ -1,4 +1,4 @@
-"""One file at a time: read, analysed within a time limit, held against its comments.
+"""The audit of a file: it is read, analysed within a time limit, compared with its comments.
 
 Whatever a file holds, an audit of it ends, and ends in findings or in a notice of one line.
 """
@@ -31,7 +31,7 @@ Analyse = Callable[[Source, str, Project], list[Finding]]
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A finding where the reader of the file sees it.
+    """A finding, and its place as a reader of the file sees it.
 
     Attributes:
         finding: the finding.
@@ -63,7 +63,7 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What could not be read, or not audited.
+    """A file or folder, or a part of one, that could not be read or audited.
 
     Attributes:
         path: the file or folder.
@@ -84,13 +84,13 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """What an audit of one file came to.
+    """The result of auditing one file.
 
     Attributes:
         path: the file, as it was named.
         findings: what is to be reported.
         notices: what could not be read.
-        unasked: how many more findings there are of the grade that was not asked for.
+        unasked: the number of further findings, of a grade that was not asked for.
     """
 
     path: str
@@ -105,14 +105,14 @@ class Audited:
 
 
 class _LateError(BaseException):
-    """The time for a file is over; no handler of a rule catches it."""
+    """The time limit of a file is exceeded; no handler of a rule catches this."""
 
 
 class Auditor:
     """Audits files of one project.
 
     Args:
-        analyse: from a source to its findings.
+        analyse: returns the findings of a source.
         settings: what is reported.
         cache: of earlier audits.
         seconds: the most that one file may take.
@@ -128,7 +128,7 @@ class Auditor:
         self._project = Project(settings.root)
 
     def file(self, path: Path, *, content: bytes | None = None) -> Audited:
-        """Return what there is to say of a file.
+        """Return the result of auditing a file.
 
         Args:
             path: the file, as its findings are to name it.
@@ -143,11 +143,11 @@ class Auditor:
             return Audited(shown, notices=(Notice(shown, error.line, error.reason),))
 
     def text(self, path: Path, text: str) -> Audited:
-        """Return what there is to say of Python text that is decoded already.
+        """Return the result of auditing Python text that is decoded already.
 
         Args:
-            path: the file that it is, or is to be, in.
-            text: the text; what its coding line says does not count.
+            path: the file that holds it, or will hold it.
+            text: the text; its coding line is ignored.
         """
         shown = path.as_posix()
         document = Document(path, Text(text, "utf-8"), None)
@@ -174,7 +174,7 @@ class Auditor:
         return kept, document
 
     def _analysed(self, document: Document) -> Kept:
-        """Return every finding of a document, and which of its cells are not Python."""
+        """Return every finding of a document, and its cells that are not Python."""
         path = document.path
         findings, script = list[Finding](), False
         try:

@@ -1,6 +1,6 @@
-"""The findings of files that have not changed since, kept by content.
+"""A cache of findings, by the content of files.
 
-An entry holds for a file of the same bytes, whose imports lead to files of the same bytes, under
+An entry is valid for a file of the same bytes, whose imports lead to files of the same bytes, under
 the same version of the rules and of Python. It is a JSON file, in $XDG_CACHE_HOME or in a folder
 of the project that git ignores; one that is damaged counts as none, one that cannot be written is
 not written.
@@ -29,7 +29,7 @@ _T = TypeVar("_T", Edit, Finding)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What an audit of a file came to, before comments and settings.
+    """The result of auditing a file, before comments and settings apply.
 
     Attributes:
         findings: all of them.
@@ -55,7 +55,7 @@ class Cache:
         self._new: dict[str, Any] = {}
 
     def get(self, path: str, digest: str) -> tuple[Kept, dict[str, dict[str, str]]] | None:
-        """Return an entry, and the imports that it holds for; None where there is none.
+        """Return an entry, and the imports that it is valid for; None where there is none.
 
         Args:
             path: the file.
@@ -102,7 +102,7 @@ class Cache:
 
 
 def cache_place(root: Path) -> Path:
-    """Return where the cache of a project is."""
+    """Return the path of a project's cache."""
     home = os.environ.get("XDG_CACHE_HOME")
     if not home or not Path(home).is_absolute():
         return root / FOLDER / "audit.json"

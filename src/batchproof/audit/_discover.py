@@ -24,11 +24,11 @@ EXCLUDED = (
 
 @dataclass(slots=True)
 class Discovery:
-    """What a walk has come upon.
+    """The files that a walk has found.
 
     Attributes:
         files: to audit, in the order of the arguments and then of their names.
-        unreadable: path and reason of what was named or met and cannot be read.
+        unreadable: each file or folder that cannot be read, and why.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Discovery:
 
 
 def discover(paths: Sequence[Path], root: Path, *, excluded: Sequence[str] = EXCLUDED) -> Discovery:
-    """Return the Python files and notebooks that are meant by paths.
+    """Return the Python files and notebooks that paths name, or that are below them.
 
     Args:
         paths: files, taken as they are, and folders, walked.
@@ -108,7 +108,7 @@ class _Walk:
             waiting += reversed(deeper)
 
     def _above(self, folder: Path) -> tuple[_Rules, ...]:
-        """Return the rules that hold in a folder already: of the repository, and of those above."""
+        """Return the rules that apply in a folder: the repository's, and those above."""
         above = [folder, *folder.parents]
         top = next((place for place in above if (place / ".git").exists()), None)
         if top is None:

@@ -39,7 +39,7 @@ class Place:
 
 
 class OverlapError(ValueError):
-    """Edits that overlap, or lie outside the text."""
+    """Edits that overlap, or are outside the text."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Document:
         return [cell for cell in self.notebook.cells if cell.wrong] if self.notebook else []
 
     def source(self) -> Source:
-        """Return its text with the syntax tree of it.
+        """Return its text and its syntax tree.
 
         Raises:
             UnreadableError: if it is not Python.
@@ -80,20 +80,20 @@ class Document:
         return Source(self.path, self.text, parse(self.text))
 
     def place(self, line: int) -> Place:
-        """Return where a line of the Python text is in the file."""
+        """Return the place in the file of a line of the Python text."""
         if not self.notebook or not self.notebook.cells:
             return Place(line)
         cell, cell_line = self.notebook.place(line)
         return Place(cell.places[cell_line - 1], cell.number, cell_line)
 
     def edited(self, edits: Sequence[Edit]) -> bytes:
-        """Return what the file holds once its Python text is edited.
+        """Return the content of the file after edits of its Python text.
 
         Args:
             edits: in lines and columns of the text.
 
         Raises:
-            OverlapError: if edits overlap, or lie outside the text or across cells.
+            OverlapError: if edits overlap, are outside the text, or cross cells.
         """
         if self.notebook is None:
             return self.raw.encode(apply_edits(self.raw.text, edits))
@@ -140,14 +140,14 @@ def read_content(path: Path) -> bytes:
 
 
 def apply_edits(text: str, edits: Sequence[Edit]) -> str:
-    r"""Return text with stretches of it replaced, in the line endings that it has.
+    r"""Return text with edits applied, and its own line endings.
 
     Args:
         text: the text.
-        edits: which do not overlap; of several insertions at one place, the first comes first.
+        edits: they do not overlap; of several insertions at one place, the first comes first.
 
     Raises:
-        OverlapError: if edits overlap or lie outside the text.
+        OverlapError: if edits overlap or are outside the text.
 
     Examples:
         >>> apply_edits("a\nb\n", [Edit(2, 1, 2, 2, "c"), Edit(1, 2, 1, 2, "!")])

@@ -80,7 +80,7 @@ class Finding:
 
     @property
     def safe(self) -> bool:
-        """Return whether --fix rewrites it: what is only likely takes --unsafe-fixes."""
+        """Return whether --fix rewrites it; a likely finding needs --unsafe-fixes."""
         return self.fix is not None and self.fix.safe and self.grade == "sure"
 
     @property

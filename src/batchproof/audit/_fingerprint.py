@@ -1,4 +1,4 @@
-"""What a finding is known by when the lines above it move, and files of findings known before."""
+"""Fingerprints, which a finding keeps when lines above it move, and baselines: files of them."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ def fingerprints(files: Iterable[Audited], root: Path) -> dict[int, str]:
     """Return a fingerprint for each finding, by the id of its value.
 
     It is made of the mistake's name, the file's path below the root, the text of the line, and
-    which of the findings that agree in those it is: a line that moves keeps it.
+    a number among the findings that agree in those: a line that moves keeps it.
 
     Args:
         files: what was audited.
@@ -36,7 +36,7 @@ def fingerprints(files: Iterable[Audited], root: Path) -> dict[int, str]:
 
 
 def below(path: str, root: Path) -> str:
-    """Return a path relative to a folder, with slashes; as it is where it is not in it."""
+    """Return a path relative to a folder, with slashes; unchanged if it is outside the folder."""
     real = os.path.realpath(path)
     inside = Path(real).is_relative_to(root)
     return (os.path.relpath(real, root) if inside else path).replace(os.sep, "/")
@@ -48,7 +48,7 @@ def _stem(path: str, located: Located) -> str:
 
 
 def write_baseline(place: Path, files: Iterable[Audited], root: Path) -> int:
-    """Write down findings, so that later audits report new ones alone.
+    """Write a baseline, so that later audits report only new findings.
 
     Args:
         place: the file.
@@ -56,7 +56,7 @@ def write_baseline(place: Path, files: Iterable[Audited], root: Path) -> int:
         root: the project's folder.
 
     Returns:
-        How many there are.
+        The number of findings in it.
     """
     files = list(files)
     prints = fingerprints(files, root)
@@ -79,10 +79,10 @@ def read_baseline(place: Path) -> frozenset[str]:
     """Return the fingerprints of a baseline.
 
     Args:
-        place: a file of write_baseline's.
+        place: a file that write_baseline wrote.
 
     Raises:
-        SettingError: if it is missing or none.
+        SettingError: if it is missing, or not a baseline.
     """
     try:
         content = json.loads(place.read_bytes())

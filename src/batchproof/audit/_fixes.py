@@ -1,7 +1,7 @@
-"""Fixes applied to files: edits that keep everything else, and that leave the mistake gone.
+"""Fixes applied to files: edits that remove the mistake and change nothing else.
 
 A fix counts only if the file that it leaves still parses and has fewer findings of that name than
-before; else it is taken back. Rounds follow until nothing more can be fixed.
+before; else it is undone. Rounds follow until nothing more can be fixed.
 """
 
 import difflib
@@ -25,7 +25,7 @@ Again = Callable[[Path, bytes], Audited]
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """What fixes made of a file.
+    """A file before and after its fixes.
 
     Attributes:
         path: the file.
@@ -66,13 +66,13 @@ class Fixed:
 def fix_report(
     report: Report, *, unsafe: bool, content: bytes | None = None, analyse: Analyse | None = None
 ) -> tuple[Report, list[Fixed]]:
-    """Return what is left of a report once its files are fixed, and those files.
+    """Return the report after its files were fixed, and those files.
 
     Args:
         report: the report.
         unsafe: whether to apply fixes that change more than the mistake.
-        content: what its only file holds, where that is on no disk.
-        analyse: from a source to its findings; by default every rule of batchproof.
+        content: of its only file, where that is not on disk.
+        analyse: returns the findings of a source; by default every rule of batchproof.
     """
     auditor = Auditor(analyse or all_rules(), report.settings, Cache(None))
 
@@ -92,11 +92,11 @@ def fix_report(
 def fix_file(
     name: str, again: Again, *, unsafe: bool, content: bytes | None = None
 ) -> Fixed | None:
-    """Return a file with its findings fixed, None where nothing can be.
+    """Return a file with its findings fixed, None where none can be.
 
     Args:
         name: the file, as it was named.
-        again: audits what it holds.
+        again: audits its content again.
         unsafe: whether to apply fixes that change more than the mistake.
         content: what it holds; read where that is None.
     """
@@ -118,7 +118,7 @@ def fix_file(
 def _round(
     path: Path, content: bytes, audited: Audited, again: Again, *, unsafe: bool
 ) -> tuple[bytes, Audited, list[str]] | None:
-    """Return what one round of fixes leaves: all that can be applied together, else one alone."""
+    """Return a file after one round of fixes: all that fit together, else a single one."""
     found = [located.finding for located in audited.findings]
     fixable = [f for f in found if f.fix is not None and (unsafe or f.safe)]
     together: list[Finding] = []
@@ -149,7 +149,7 @@ def _edited(path: Path, content: bytes, findings: Sequence[Finding]) -> bytes | 
 
 
 def _fewer(before: Audited, after: Audited, chosen: Sequence[Finding]) -> bool:
-    """Return whether the findings that were fixed are gone, and no other came."""
+    """Return whether the findings that were fixed are gone, and there is no new one."""
     if after.lost:
         return False
     count = Counter(f.finding.name for f in before.findings)

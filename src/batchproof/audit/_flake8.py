@@ -11,7 +11,7 @@ from batchproof.audit._settings import Settings, read_settings
 
 
 class Plugin:
-    """What flake8 makes for each file.
+    """The checker that flake8 makes for each file.
 
     Args:
         tree: the file's syntax tree; its text is parsed again.

@@ -148,7 +148,7 @@ _CLASSES = {
 
 
 def _bracket(glob: str, start: int) -> tuple[str, int] | None:
-    """Return a bracket expression as a regular expression, and where the glob goes on after it."""
+    """Return a bracket expression as a regular expression, and where the glob continues."""
     i = start + 1
     negated = glob[i : i + 1] in {"!", "^"}
     i += negated

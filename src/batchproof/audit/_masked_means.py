@@ -21,7 +21,7 @@ _COMPARED = {"ne", "eq"}
 
 
 def divided_by_mask(report: Report, source: Source) -> Fix | None:
-    """Return how to divide a sum of masked losses by its mask, None where the code is another.
+    """Return the fix that divides by the mask, None where the code has another form.
 
     Args:
         report: a mean of losses that are 0 under a mask.
@@ -86,7 +86,7 @@ def _call(losses: ast.expr, scope: ast.AST) -> ast.Call | None:
 
 
 def _value(node: ast.expr, scope: ast.AST) -> ast.expr | None:
-    """Return what a name is assigned, where that happens once; another expression is its own."""
+    """Return the value of a name that is assigned once, and any other expression itself."""
     if not isinstance(node, ast.Name):
         return node
     stores = list(_stores(node.id, scope))
@@ -96,7 +96,7 @@ def _value(node: ast.expr, scope: ast.AST) -> ast.expr | None:
 
 
 def _changes(mask: ast.expr, scope: ast.AST) -> bool:
-    """Return whether a mask may be another one where the mean is taken."""
+    """Return whether a mask may have changed before the mean is taken."""
     names = [n.id for n in ast.walk(mask) if isinstance(n, ast.Name)]
     return any(len(list(_stores(name, scope))) > 1 for name in names)
 

@@ -19,11 +19,11 @@ _Chunk = tuple[list[Audited], dict[str, Any]]
 def in_processes(
     files: Sequence[Path], analyse: Analyse, settings: Settings, cache: Cache, wanted: int
 ) -> Iterator[Audited]:
-    """Yield what there is to say of each file, in their order.
+    """Yield the result for each file, in their order.
 
     Args:
         files: the files.
-        analyse: from a source to its findings.
+        analyse: returns the findings of a source.
         settings: what is reported.
         cache: of earlier audits; what is new is added to it.
         wanted: how many processes.

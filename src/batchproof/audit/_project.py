@@ -73,7 +73,7 @@ class Project:
 
     Args:
         root: the folder; nothing outside it is followed.
-        held: of how many characters parsed files are kept, the ones used last.
+        held: how many characters of parsed files are kept, those used last.
     """
 
     def __init__(self, root: Path, held: int = HELD) -> None:
@@ -99,7 +99,7 @@ class Project:
         return None if path is None else self._source(path)
 
     def followed(self, path: Path) -> dict[str, dict[str, str]]:
-        """Return what a file's findings may depend on: the files that it imports, however far.
+        """Return the files that a file's findings may depend on: its imports, direct or not.
 
         Args:
             path: a file that was audited.
@@ -122,7 +122,7 @@ class Project:
         return {importer: names for importer, names in digests.items() if names}
 
     def still(self, followed: dict[str, dict[str, str]]) -> bool:
-        """Return whether imports that were followed once lead to files of the same content now."""
+        """Return whether imports still lead to files of the same content."""
         for importer, names in followed.items():
             for name, digest in names.items():
                 target = self._locate(name, Path(importer))
@@ -153,7 +153,7 @@ class Project:
         return None
 
     def _folders(self, folder: Path, level: int) -> Iterator[Path]:
-        """Yield where a module's first part may be: the importer's folder, those above, src."""
+        """Yield the folders that may hold a module: the importer's, those above, src."""
         if level:
             above = [folder, *folder.parents]
             yield from above[level - 1 : level]

@@ -35,7 +35,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A file's text, and what it takes to write it again as it was.
+    """A file's text, and its encoding, in which it is written again.
 
     Attributes:
         text: decoded; its line endings are those of the file, a BOM is left out.
@@ -51,7 +51,7 @@ class Text:
 
 
 def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
-    """Return what a regular file holds.
+    """Return the content of a regular file.
 
     Args:
         path: the file; a link is followed, a pipe or a device is refused, for it may not end.

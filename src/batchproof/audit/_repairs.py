@@ -11,11 +11,11 @@ from batchproof.audit._weighted_sums import weighted
 
 
 def repair(name: str, report: Report, trace: Trace, source: Source) -> Fix | None:
-    """Return how to rewrite a mistake, None where that takes a person.
+    """Return the fix of a mistake, None where that takes a person.
 
     Args:
         name: the mistake's.
-        report: what the rule says.
+        report: that of the rule.
         trace: what happens around it.
         source: the file.
     """
@@ -83,7 +83,7 @@ def _copied(node: ast.AST, source: Source) -> Fix | None:
 
 
 def _imported(tree: ast.Module) -> tuple[dict[str, str], int | None]:
-    """Return what a file's names are imported from, and the line of its first plain import."""
+    """Return the origin of each imported name of a file, and the line of its first plain import."""
     names, first = dict[str, str](), None
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):

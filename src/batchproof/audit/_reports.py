@@ -1,4 +1,4 @@
-"""What a rule says: where, what is computed and what was meant, and the facts that decide it."""
+"""The report of a rule: where, what is computed, what was meant, the facts that decide it."""
 
 import ast
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ SOURCE = "batchproof"
 
 
 def serve() -> None:
-    """Serve an editor over the standard streams, until it says that it has done."""
+    """Serve an editor over the standard streams, until it asks to exit."""
     server_of(all_rules()).start_io()
 
 
@@ -37,7 +37,7 @@ def server_of(analyse: Analyse) -> LanguageServer:
     """Return a server.
 
     Args:
-        analyse: from a source to its findings.
+        analyse: returns the findings of a source.
     """
     server = LanguageServer(SOURCE, __version__)
     texts = _Texts(server, analyse)
@@ -48,7 +48,8 @@ def server_of(analyse: Analyse) -> LanguageServer:
         lsp.TEXT_DOCUMENT_DID_CLOSE: texts.on_close,
     }
     for name, handler in handlers.items():
-        server.feature(name)(partial(handler))  # pygls marks what it is given, a method it cannot
+        # pygls sets an attribute on each handler, which a method refuses
+        server.feature(name)(partial(handler))
     options = lsp.CodeActionOptions(code_action_kinds=[lsp.CodeActionKind.QuickFix])
     server.feature(lsp.TEXT_DOCUMENT_CODE_ACTION, options)(partial(texts.on_code_action))
     return server
@@ -106,7 +107,7 @@ class _Texts:
         )
 
     def _report(self, document: TextDocument) -> Report | None:
-        """Return the findings of a Python file; None where it is another, or settings are wrong."""
+        """Return the findings of a Python file; None for any other, or for invalid settings."""
         name = to_fs_path(document.uri)
         if name is None or name.endswith(".ipynb"):
             return None
@@ -139,7 +140,7 @@ def _diagnostic(located: Located, document: TextDocument) -> lsp.Diagnostic:
 
 
 def _actions(located: Located, document: TextDocument) -> list[lsp.CodeAction]:
-    """Return the quick fixes of a finding: its fix, and a comment that lets it pass."""
+    """Return the quick fixes of a finding: its fix, and a comment that allows it."""
     finding = located.finding
     actions = []
     if finding.fix is not None:

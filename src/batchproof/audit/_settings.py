@@ -1,4 +1,4 @@
-"""What is reported of an audit, and of which files: the command line over `pyproject.toml`."""
+"""The settings of an audit: those of the command line, over those of `pyproject.toml`."""
 
 import os
 import tomllib
@@ -60,11 +60,11 @@ class Settings:
         likely: bool = False,
         baseline: Path | None = None,
     ) -> "Settings":
-        """Return these settings with those of a command line over them.
+        """Return these settings, overridden by those of a command line.
 
         Args:
             select: names, codes or beginnings of codes, in place of what was selected.
-            ignore: those to leave out, beside what was.
+            ignore: those to leave out, in addition.
             extend_select: those to add.
             likely: whether to report what is likely too.
             baseline: in place of the one that was there.
@@ -86,10 +86,10 @@ def names_of(selectors: Iterable[str]) -> frozenset[str]:
     """Return the mistakes that selectors name: names, codes, beginnings of codes, or ALL.
 
     Args:
-        selectors: each may hold several, parted by commas.
+        selectors: each may hold several, separated by commas.
 
     Raises:
-        SettingError: if one names none.
+        SettingError: if one names no mistake.
 
     Examples:
         >>> sorted(names_of(["BP40", "graph-kept"]))[:2]

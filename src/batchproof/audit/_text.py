@@ -78,7 +78,7 @@ def statistics(report: Report) -> list[dict[str, object]]:
 
 
 def printable(text: str) -> str:
-    """Return a text on one line without characters that steer a terminal; a tab is four blanks."""
+    """Return a text on one line, without control characters; a tab becomes four spaces."""
     return page.printable(text.replace("\t", "    ")).replace("\n", "\\n")
 
 
@@ -125,7 +125,7 @@ def _caret(located: Located, paint: Paint) -> str:
 
 
 def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+    """Return the width of a text in columns of a terminal."""
     wide = sum(unicodedata.east_asian_width(c) in {"W", "F"} for c in text)
     joined = sum(unicodedata.combining(c) > 0 for c in text)
     return len(printable(text)) + wide - joined

@@ -55,7 +55,7 @@ class _Sum:
 
 
 def weighted(event: Event, trace: Trace, source: Source) -> Fix | None:
-    """Return how to multiply the means in a sum by the sizes of their batches, None if unclear.
+    """Return the fix that multiplies means by the sizes of their batches, None if unclear.
 
     Args:
         event: the division of the sum.
@@ -166,7 +166,7 @@ def _begins(statement: ast.stmt, name: str) -> bool:
 
 
 def _bound(target: ast.expr, value: ast.expr, name: str) -> Iterator[ast.expr]:
-    """Yield what an assignment binds a name to; the whole value where it is unpacked."""
+    """Yield the values that an assignment gives a name; the whole value where it is unpacked."""
     if isinstance(target, ast.Name) and target.id == name:
         yield value
     elif isinstance(target, ast.Tuple | ast.List):
@@ -215,7 +215,7 @@ def _criterion(value: ast.expr, loop: ast.For, line: int) -> ast.Call | None:
 
 
 def _bindings(name: str, body: list[ast.stmt]) -> Iterator[ast.expr]:
-    """Yield what a name is bound to in a block, None where that is not a plain assignment."""
+    """Yield the values that a block gives a name, None where that is not a plain assignment."""
     for node in (n for statement in body for n in ast.walk(statement)):
         if isinstance(node, ast.Assign):
             for target in node.targets:
@@ -260,7 +260,7 @@ def _is_of_batch(name: str, loop: ast.For) -> bool:
 
 
 def _peeled(value: ast.expr) -> ast.expr:
-    """Return what methods that keep the rows of a tensor are called on."""
+    """Return the tensor beneath methods that keep its rows."""
     while (
         isinstance(value, ast.Call)
         and isinstance(value.func, ast.Attribute)
@@ -288,7 +288,7 @@ def _root(value: ast.expr) -> str:
 
 
 def _reshapes(value: ast.expr, loop: ast.For) -> bool:
-    """Return whether predictions are brought into another form, as those of sequences are."""
+    """Return whether predictions are reshaped, as those of sequences are."""
     bound = _bindings(value.id, loop.body) if isinstance(value, ast.Name) else ()
     return any(not _RESHAPED.isdisjoint(_methods(node)) for node in (value, *bound))
 

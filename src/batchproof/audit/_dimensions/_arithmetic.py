@@ -35,7 +35,7 @@ def is_mask(value: Value) -> str:
 
 
 def name_of(value: Value) -> str:
-    """Return how the code writes a plain divisor or factor, or ""."""
+    """Return the code of a plain divisor or factor, or ""."""
     if isinstance(value, Constant):
         return str(value.value)
     return value.text if isinstance(value, Option | Unknown | Count) else ""
@@ -186,7 +186,7 @@ def _with_term(first: Quantity, second: Quantity) -> Quantity:
 
 
 def blend(first: Value, second: Value) -> Tensor:
-    """Return what an operation on tensors gives: where it comes from is known, and no more."""
+    """Return the result of an operation on tensors, of which only the origin is known."""
     tensors = [v for v in (first, second) if isinstance(v, Tensor)]
     graphs = [t.graph for t in tensors]
     graph = True if True in graphs else (None if None in graphs else False)
@@ -245,7 +245,7 @@ def operate(operator: ast.operator, first: Value, second: Value) -> Value:
 
 
 def join(first: Value, second: Value) -> Value:
-    """Return what is known after either of two branches."""
+    """Return the value that is known after either of two branches."""
     if first == second:
         return first
     for one, other in ((first, second), (second, first)):
@@ -265,7 +265,7 @@ def join(first: Value, second: Value) -> Value:
 
 
 def _join_unlike(first: Value, second: Value) -> Value:
-    """Return what is known after two branches of which one says more than the other."""
+    """Return the value after two branches of which one says more than the other."""
     for one, other in ((first, second), (second, first)):
         if isinstance(one, Quantity) and isinstance(other, Constant | Unknown):
             return replace(one, conditional=True) if one.over else one

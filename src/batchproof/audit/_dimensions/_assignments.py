@@ -283,7 +283,7 @@ def _summing(machine: Machine, name: str, value: Value, frame: Frame) -> Loop | 
 def _total(
     machine: Machine, frame: Frame, name: str, current: Value, value: Value, loop: Loop
 ) -> Value:
-    """Return what a target is after a term of a loop was added to it."""
+    """Return the value of a target after a term of a loop was added to it."""
     around = machine.loops[frame.born.get(name, 0) :]
     spans = len(around) > 1 and around[0] is not loop
     conditional = any(not c.by for c in machine.conditions[loop.outer :])

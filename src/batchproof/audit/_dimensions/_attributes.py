@@ -84,7 +84,7 @@ def _of_reference(machine: Machine, value: Reference, name: str, frame: Frame) -
 
 
 def member(module: Module, name: str) -> Value | None:
-    """Return what a name of another file of the project is, where that is a function or a class."""
+    """Return the function or class that a name of another file of the project is."""
     if name in module.functions:
         return Function(module.functions[name], module)
     if name in module.classes:
@@ -157,7 +157,7 @@ def of_instance(machine: Machine, instance: Instance, name: str) -> Value:
 
 
 def _set_somewhere(machine: Machine, instance: Instance, name: str) -> Value:
-    """Return what the only assignment to self.name in the class gives."""
+    """Return the value of the only assignment to self.name in the class."""
     instance.attributes[name] = Unknown(f"self.{name}")
     kinds, found = [instance.kind], list[tuple[ast.expr, Module]]()
     while kinds:

@@ -54,7 +54,7 @@ _CLIPS = {"clip_grad_norm_", "clip_grad_value_", "clip_grad_norm"}
 
 
 def call(machine: Machine, node: ast.Call, frame: Frame, target: str = "") -> Value:
-    """Return what a call gives.
+    """Return the value of a call.
 
     Args:
         machine: the interpretation.
@@ -139,7 +139,7 @@ def _is_meter(kind: Class) -> bool:
 
 
 def invoke(machine: Machine, callee: Value, made: Call) -> Value:
-    """Return what calling a value gives."""
+    """Return the result of calling a value."""
     if "update_grad" in made.keywords or "need_update" in made.keywords:
         return _loss_scaler(machine, made)
     match callee:
@@ -179,7 +179,7 @@ def _as_loss(machine: Machine, value: Value, made: Call) -> Value:
 
 
 def _unless_known(machine: Machine, value: Value, made: Call) -> Value:
-    """Return the value of a followed call, or what its name says where nothing came out of it."""
+    """Return the value of a followed call, or that which its name suggests if there is none."""
     name = made.name.lower()
     if "reduce" in name or "gather" in name:
         first = made.args[0] if made.args else UNKNOWN
@@ -231,7 +231,7 @@ def _outside(machine: Machine, name: str, made: Call) -> Value:
 
 
 def _unknown(machine: Machine, made: Call) -> Value:
-    """Return what a call gives whose function is out of sight, by its name and its arguments."""
+    """Return the value of a call of a function out of sight, by its name and its arguments."""
     name, low = made.name, made.name.lower()
     if name in _CLIPS:
         machine.emit(
@@ -297,7 +297,7 @@ def _note_opaque(machine: Machine, made: Call) -> None:
 
 
 def _loss_scaler(machine: Machine, made: Call) -> Value:
-    """Follow timm's gradient scaler: back-propagate, and where it is told so clip and step."""
+    """Follow timm's gradient scaler: back-propagate, and clip and step if its arguments say so."""
     loss = made.args[0] if made.args else made.keywords.get("loss", UNKNOWN)
     machine.emit("backward", made.node, made.frame, loss, text="")
     test = next(k.value for k in made.node.keywords if k.arg in {"update_grad", "need_update"})

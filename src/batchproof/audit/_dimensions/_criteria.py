@@ -98,7 +98,7 @@ def reduction_of(
 
 
 def ignored(keywords: Mapping[str, Value]) -> str:
-    """Return which targets a criterion ignores, as the code writes it, or ""."""
+    """Return the code of the target that a criterion ignores, or ""."""
     value = keywords.get("ignore_index", Constant(-100))
     if value == Constant(-100):
         return ""

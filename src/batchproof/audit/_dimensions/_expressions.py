@@ -57,7 +57,7 @@ _USUAL = {"np": "numpy", "torch": "torch", "nn": "torch.nn", "F": "torch.nn.func
 
 
 def evaluate(machine: Machine, node: ast.expr | None, frame: Frame) -> Value:
-    """Return the value of an expression, and write down what happens in it."""
+    """Return the value of an expression, and record its events."""
     machine.spend()
     rule = _RULES.get(type(node))
     if node is None or machine.depth > DEEPEST:
@@ -161,7 +161,7 @@ def combine(
     second: Value,
     frame: Frame,
 ) -> None:
-    """Write down that a quantity is divided, or that terms are added."""
+    """Record that a quantity is divided, or that terms are added."""
     counted = isinstance(first, Quantity) or (isinstance(second, Count) and second.unit == "seen")
     if isinstance(operator, ast.Div | ast.FloorDiv) and counted:
         name = first.text if isinstance(first, Quantity) else ""
@@ -274,7 +274,7 @@ def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
 
 
 def _rows(machine: Machine, node: ast.Subscript, value: Value, frame: Frame) -> int | None:
-    """Return how many rows x[first:last] of a tensor outside loops has, where both are numbers."""
+    """Return the number of rows of x[first:last] outside loops, where both are numbers."""
     cut, tensor = node.slice, value if isinstance(value, Tensor) else None
     if not isinstance(cut, ast.Slice) or cut.step is not None:
         return None

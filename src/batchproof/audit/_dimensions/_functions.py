@@ -28,7 +28,7 @@ def follow(
     args: list[Value],
     keywords: Mapping[str, Value],
 ) -> Value:
-    """Return what a call of a function in sight gives, and write down what happens in it.
+    """Return the value of a call of a function in sight, and record its events.
 
     Args:
         machine: the interpretation.
@@ -224,7 +224,7 @@ def forward(
     args: list[Value],
     keywords: Mapping[str, Value],
 ) -> Value:
-    """Return what calling an object gives: through forward where it is a module of torch."""
+    """Return the result of calling an object: through forward if it is a module of torch."""
     name = "forward" if is_module(machine, instance.kind) else "__call__"
     inner = method(machine, instance.kind, name, instance)
     if inner is None:

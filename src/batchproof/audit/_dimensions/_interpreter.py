@@ -24,7 +24,7 @@ from batchproof.audit._project import Project
 def interpret(
     path: Path, tree: ast.Module, project: Project | None = None, text: str = ""
 ) -> list[Trace]:
-    """Return what happens from each entry into a file.
+    """Return the trace of each entry into a file.
 
     Args:
         path: the file.

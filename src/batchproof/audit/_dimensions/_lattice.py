@@ -31,7 +31,7 @@ Unit = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Anything: the top of the lattice.
+    """Any value: the top of the lattice.
 
     Attributes:
         text: the code of it, where it is a plain name; two unknowns of one text are one value.
@@ -124,7 +124,7 @@ class Count:
     Attributes:
         unit: of what.
         key: of which loader, data set or loop.
-        plus: how many more (or less) than that.
+        plus: how many more (or fewer) than that.
         text: how the code calls it.
         conditional: counted only under a condition inside the loop.
         guarded: never zero: clamped, or with a small number added.

@@ -1,4 +1,4 @@
-"""The state of an interpretation: where it is, what it has seen, how much it may still do."""
+"""The state of an interpretation: its place, its events, the effort that is left."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ CALLS = 5  # calls inside calls that are followed
 
 
 class ExhaustedError(Exception):
-    """The effort for one file is spent; what was seen until then is kept."""
+    """The effort for one file is spent; the events until then are kept."""
 
 
 @dataclass(eq=False)
@@ -85,7 +85,7 @@ class Machine:
         other: Value = UNKNOWN,
         text: str = "",
     ) -> None:
-        """Write an event down."""
+        """Record an event."""
         self.trace.events.append(
             Event(
                 kind,
@@ -105,7 +105,7 @@ class Machine:
 
     @contextmanager
     def under(self, condition: Condition) -> Iterator[None]:
-        """Hold a condition for a block."""
+        """Set a condition for a block."""
         self.conditions.append(condition)
         try:
             yield
@@ -114,7 +114,7 @@ class Machine:
 
     @contextmanager
     def in_loop(self, loop: Loop) -> Iterator[None]:
-        """Be inside a loop for a block."""
+        """Enter a loop for a block."""
         loop.outer = len(self.conditions)
         self.trace.loops[loop.key] = loop
         self.loops.append(loop)

@@ -116,7 +116,7 @@ class Call:
 
 
 def call_method(machine: Machine, value: Value, call: Call) -> Value | None:
-    """Return what a method of a value gives, None where the value has no such method.
+    """Return the result of a method of a value, None where the value has no such method.
 
     Args:
         machine: the interpretation.
@@ -159,7 +159,7 @@ _FORMS: dict[str, Form] = {
 
 
 def _changed(value: Tensor, name: str) -> Tensor:
-    """Return a tensor after a method that gives one like it."""
+    """Return a tensor after a method that returns one like it."""
     if name in _FORMS:
         graph = False if name.startswith("arg") else value.graph
         return replace(value, form=_FORMS[name], graph=graph)
@@ -172,7 +172,7 @@ def _changed(value: Tensor, name: str) -> Tensor:
 
 
 def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Value:
-    """Return what mean or sum of a tensor gives.
+    """Return the mean or sum of a tensor.
 
     Args:
         value: the tensor.
@@ -203,7 +203,7 @@ def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Val
 
 
 def sized(value: Tensor, place: Value) -> Value:
-    """Return what size(place), or shape[place], of a tensor counts."""
+    """Return the count in size(place), or shape[place], of a tensor."""
     if place == Constant(0):
         return (
             Constant(value.rows)
@@ -214,7 +214,7 @@ def sized(value: Tensor, place: Value) -> Value:
 
 
 def compared(first: Value, second: Value) -> Value:
-    """Return what a comparison of tensors gives: hits of a prediction, or a mask."""
+    """Return the result of comparing tensors: hits of a prediction, or a mask."""
     tensors = [v for v in (first, second) if isinstance(v, Tensor)]
     loop = next((t.loop for t in tensors if t.loop), "")
     if any(t.output for t in tensors):
@@ -294,7 +294,7 @@ def _of_listing(machine: Machine, value: Value, call: Call) -> Value:
 
 
 def gathered(machine: Machine, value: Listing, call: Call, *, mean: bool) -> Value:
-    """Return what the mean or the sum of a list gives, and write a mean down."""
+    """Return the mean or the sum of a list, and record a mean."""
     item = value.item
     if not isinstance(item, Quantity):
         return UNKNOWN
@@ -329,7 +329,7 @@ def _of_model(machine: Machine, value: Value, call: Call) -> Value | None:
 
 
 def _moved(_machine: Machine, value: Value, call: Call) -> Value | None:
-    """Return a module after a method that gives the module itself."""
+    """Return a module after a method that returns the module itself."""
     return value if call.name in _MOVES else None
 
 

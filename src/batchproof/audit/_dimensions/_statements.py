@@ -142,7 +142,7 @@ def _merge(frame: Frame, other: dict[str, Value]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What a loop goes over."""
+    """The iterable of a loop."""
 
     value: Value
     counted: bool = False
@@ -152,7 +152,7 @@ class _Source:
 
 
 def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
-    """Return what a loop goes over, out of enumerate, tqdm, zip and range."""
+    """Return the iterable of a loop, inside enumerate, tqdm, zip and range."""
     if isinstance(node, ast.Call) and node.args:
         name = dotted(node.func).rsplit(".", 1)[-1]
         if name == "enumerate":

@@ -54,7 +54,7 @@ class Loop:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Event:
-    """Something that happens.
+    """An event of an imagined run.
 
     Attributes:
         kind: divide, average, update, add, mean, accumulate, append, assign, compare, criterion,
@@ -108,7 +108,7 @@ class Event:
 
 @dataclass(eq=False)
 class Trace:
-    """All that happens from one entry into a file.
+    """The events from one entry into a file.
 
     Attributes:
         module: the file.
@@ -140,7 +140,7 @@ class Trace:
 
 
 def modulus(test: ast.expr) -> tuple[str, int, str] | None:
-    """Return what `(i + 1) % k == 0` tests: the counter, what is added to it, and k.
+    """Return the parts of a test `(i + 1) % k == 0`: the counter, what is added to it, and k.
 
     The remainder is moved into what is added: `i % k == k - 1` is `(i + 1) % k == 0`.
 

@@ -52,7 +52,7 @@ def _made_in(loop: Loop, live: str) -> bool:
 
 
 def _live(value: Value) -> str:
-    """Return what live weights a value refers to, or ""."""
+    """Return the live weights that a value refers to, or ""."""
     if isinstance(value, StateDict):
         return "" if value.copied else f"{value.model}.state_dict()"
     if isinstance(value, Model | Instance | Unknown) and _MODEL.fullmatch(value.text):

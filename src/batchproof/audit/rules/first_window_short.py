@@ -45,7 +45,7 @@ def _ahead(trace: Trace, window: Window) -> int | None:
 
 
 def _written(window: Window) -> int:
-    """Return what the test adds to the counter in so many words: `i % k == k - 1` adds nothing."""
+    """Return the number that the test itself adds to the counter: `i % k == k - 1` adds none."""
     test = window.test
     if isinstance(test, ast.Compare):
         left = test.left if isinstance(test.left, ast.BinOp) else test.comparators[0]

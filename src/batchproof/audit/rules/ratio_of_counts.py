@@ -15,9 +15,8 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         if event.kind == "divide" and not (isinstance(event.other, Count) and value.over):
             continue
-        evidence = (
-            f"{value.text or value.name or 'it'} of a batch is a ratio or root, no mean of samples",
-        )
+        name = value.text or value.name or "it"
+        evidence = (f"{name} of a batch is a ratio or root, not a mean of samples",)
         yield Report(
             event, "mean_b f(sums of batch b)", "f(sums of all batches)", evidence, sure=False
         )
