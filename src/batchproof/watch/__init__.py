@@ -4,11 +4,11 @@
         ...                                  # any code that trains or evaluates
     print(seen.report())
 
-watch                                          watches what runs inside; the package itself may be
+watch                                          watches the code inside; the package itself may be
                                                called in its place
 watch_loss                                     marks losses that are not torch's own
 WatchReport                                    what a run shows
-LossEvent, StepEvent, Contribution, Finding    what a run leaves behind
+LossEvent, StepEvent, Contribution, Finding    the records of a run
 Program, run_watched                           a script, run as Python runs it, and watched
 """
 

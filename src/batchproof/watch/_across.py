@@ -1,4 +1,4 @@
-"""The shares of all ranks: each leaves its own with rank 0, which judges them together."""
+"""The shares of all ranks: each sends its own to rank 0, which judges them together."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -16,11 +16,11 @@ SECONDS = 20.0
 
 
 class Ranks:
-    """What the other ranks gave to each step.
+    """The contributions of the other ranks to each step.
 
     Attributes:
         parallel: the parameters whose gradients DistributedDataParallel averages, by identity.
-        missing: number of ranks of which nothing came in time.
+        missing: number of ranks that sent nothing in time.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Ranks:
                 self.parallel |= {id(parameter) for parameter in thing.parameters()}
 
     def note(self, ledger: Ledger) -> None:
-        """Note over how many ranks the gradient of an optimiser is averaged."""
+        """Record the number of ranks over which the gradient of an optimiser is averaged."""
         if ledger.steps == 1 and ranks.in_a_group():
             self._find_wrappers()
             averaged = any(
@@ -46,11 +46,11 @@ class Ranks:
     def exchange(
         self, ledgers: Iterable[Ledger], own: Callable[[], dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Leave what this rank saw with rank 0, and return there what the others left. Once a run.
+        """Send this rank's records to rank 0, and return those of the others there. Once a run.
 
         Args:
             ledgers: the optimisers; the others' micro-batches are added to those of rank 0.
-            own: returns what else is left, as plain values.
+            own: returns what else is sent, as plain values.
         """
         averaged = [ledger for ledger in ledgers if ledger.world > 1]
         if self._done or not ranks.in_a_group():

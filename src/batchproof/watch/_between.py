@@ -35,12 +35,12 @@ class Between:
         self._scalers: WeakSet[GradScaler] = WeakSet()
 
     def closed(self, record: StepRecord) -> None:
-        """Note that an optimiser stepped."""
+        """Record that an optimiser stepped."""
         for calls in self.schedules.values():
             calls.append(("optimizer", record.site))
 
     def clip(self, original: Caller, arguments: tuple[Any, ...]) -> Any:
-        """Clip gradients, and note the factor apart from what the script does itself."""
+        """Clip gradients, and record the factor apart from what the script does itself."""
         parameters = arguments[0]
         if not isinstance(parameters, Tensor):
             parameters = list(parameters)
@@ -74,14 +74,14 @@ class Between:
         return False
 
     def scaled(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
-        """Note that a scaler multiplies losses."""
+        """Record that a scaler multiplies losses."""
         scaler = arguments[0]
         if scaler.is_enabled():
             self.scaler_used = True
             self._scalers.add(scaler)
 
     def scheduled(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
-        """Note that a schedule stepped."""
+        """Record that a schedule stepped."""
         scheduler: LRScheduler = arguments[0]
         if getattr(scheduler, "_is_initial", False):
             return
@@ -98,7 +98,7 @@ class Between:
         del calls[64:-64]
 
     def averaged(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
-        """Note that an average of weights moved."""
+        """Record that an average of weights moved."""
         site = user_site()
         for ledger in self.updates.living:
             ledger.moved(f"{type(arguments[0]).__name__} {id(arguments[0])}", site)

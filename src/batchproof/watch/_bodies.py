@@ -1,8 +1,8 @@
 """Python functions of torch whose bodies are replaced while a run is watched.
 
 The function object stays the same, so every name under which a program holds it leads here: also
-one that was imported long before. No mode of torch is active, so the fast paths that torch leaves
-under a mode are taken as ever, and so are the same bits. While torch.compile traces, and where
+one imported long before. No mode of torch is active, so the fast paths that torch leaves
+under a mode are taken as usual, to the same bits. While torch.compile traces, and where
 torch.jit reads the source, a function is what it was.
 """
 

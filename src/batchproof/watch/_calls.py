@@ -1,4 +1,4 @@
-"""The losses of a run: every call of one, what it was worth, and what arrived at it."""
+"""The losses of a run: every call, its value, and the gradient that arrived at it."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -32,13 +32,13 @@ from batchproof.watch._reads import Reads
 
 KEPT = 100_000
 PROBED = 8
-# the number of losses that are alive must grow over so many steps before it is held to grow
+# the number of live losses must grow over so many steps before it counts as growth
 GROWING = 6
 TAKES_LOG_PROBABILITIES = ("nll_loss", "kl_div", "ctc_loss")
 
 
 class Life:
-    """A mark in the graph of a loss: it is there for as long as the graph is."""
+    """A mark in the graph of a loss, which lives as long as the graph."""
 
     __slots__ = ("__weakref__", "loss")
 
@@ -51,7 +51,7 @@ class Calls:
 
     Args:
         clock: returns the next number of the order of events.
-        reads: where numbers wait.
+        reads: the numbers that wait to be read.
         batch: returns the pass over a loader and the number of the batch that was read last.
 
     Attributes:
@@ -85,7 +85,7 @@ class Calls:
         self._stepped = 0
 
     def bodies(self) -> list[tuple[Any, Callable[..., Any]]]:
-        """Return the functions that are watched, and what is done with what each returns."""
+        """Return the functions that are watched, and the listener to the results of each."""
         pairs: list[tuple[Any, Callable[..., Any]]] = []
         for function, spec in specs().items():
             if isinstance(function, FunctionType):
@@ -105,7 +105,7 @@ class Calls:
         return saw
 
     def saw(self, call: Call, out: Tensor) -> Loss:
-        """Record a call of a loss, and listen for what arrives at it."""
+        """Record a call of a loss, and listen for the gradient that arrives at it."""
         frame, key = occasion()
         classes = call.classes[0].shape[1:2] if call.classes is not None else ()
         term = self._terms.setdefault((*key, call.kind, call.reduction, *classes), len(self._terms))
@@ -200,7 +200,7 @@ class Calls:
             kind: "log_softmax" or "logsumexp".
             given: the logits.
             axis: their classes.
-            out: what came of them.
+            out: the result.
         """
         if type(out) is not Tensor or not out.requires_grad or self.in_backward():
             return
@@ -241,7 +241,7 @@ class Calls:
         self.saw(call, out.total)
 
     def marked(self, losses: Tensor, mask: Tensor | None) -> None:
-        """Record losses that a line of the user's marks."""
+        """Record losses that a line of the user's code marks."""
         if type(losses) is not Tensor or self.in_backward():
             return
         samples = int(losses.shape[0]) if losses.ndim else 1
@@ -251,7 +251,7 @@ class Calls:
         self.saw(call, losses)
 
     def _probe(self, loss: Loss, call: Call) -> None:
-        """Look whether a loss was given logits, probabilities or their logarithms."""
+        """Check whether a loss was given logits, probabilities or their logarithms."""
         if call.kind != "cross_entropy" and call.kind not in TAKES_LOG_PROBABILITIES:
             return
         given = call.first
@@ -284,7 +284,7 @@ class Calls:
 
 
 def is_transformed(places: set[str]) -> bool:
-    """Return whether a transform of torch.func is at work, and add the place where it is."""
+    """Return whether a transform of torch.func is active, and record its place."""
     if peek_interpreter_stack() is None:
         return False
     places.add(user_site())
@@ -292,7 +292,7 @@ def is_transformed(places: set[str]) -> bool:
 
 
 def marks_of(node: Any) -> dict[str, Any]:
-    """Return the marks in a node of a graph; they are there for as long as the node is."""
+    """Return the marks in a node of a graph; they live as long as the node."""
     marks: dict[str, Any] = node.metadata
     return marks
 

@@ -11,7 +11,7 @@ LEAST = 2
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Losses of one place, one after the other, that nothing learned from.
+    """Successive losses of one place that nothing learned from.
 
     Attributes:
         losses: the calls.

@@ -49,7 +49,7 @@ class LossEvent:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What one micro-batch gave to an optimiser step.
+    """The contribution of one micro-batch to an optimiser step.
 
     Attributes:
         loss: the index of its LossEvent.
@@ -99,7 +99,7 @@ class StepEvent:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that a run shows to be wrong, or worth knowing.
+    """A mistake that a run shows, or a note.
 
     Attributes:
         name: of the catalogue.

@@ -35,7 +35,7 @@ def finding(
 
 
 def of_updates(updates: Updates, between: Between, *, ended: bool) -> Iterable[Finding]:
-    """Return what is wrong with the gradients that the optimisers follow."""
+    """Return the mistakes in the gradients that the optimisers follow."""
     for ledger in updates.ledgers:
         windows = windows_of(ledger)
         yield from _of_ledger(ledger, windows, ended=ended and not between.scaler_used)
@@ -179,7 +179,7 @@ def normalised_apart(pattern: Pattern) -> Iterable[Finding]:
 
 
 def of_losses(calls: Calls) -> Iterable[Finding]:
-    """Return what is wrong with what losses were given, and with what became of them."""
+    """Return the mistakes in the inputs of losses, and in the use of their results."""
     sentences = {
         "softmax-before-cross-entropy": "Cross-entropy is given probabilities that a softmax made, "
         "and takes the softmax of them once more.",
@@ -211,7 +211,7 @@ def of_losses(calls: Calls) -> Iterable[Finding]:
 
 
 def of_loop(calls: Calls, loop: Loop, updates: Updates) -> Iterable[Finding]:
-    """Return what is wrong with evaluations and kept weights."""
+    """Return the mistakes in evaluations and in kept weights."""
     trains = any(ledger.records for ledger in updates.ledgers)
     for evaluation in _evaluation.evaluations_of(calls.losses, updates.ledgers):
         found = (

@@ -73,7 +73,7 @@ def divided_by_a_full_window(pattern: Pattern) -> Verdict:
     if mass is None or full < 2 or set(sizes) == {full} or not pattern.averages:
         return None
     if not pattern.is_in_every_pass:
-        # a term that some micro-batches have, and others have not
+        # a term that some micro-batches have, and others do not
         return None
     whole, divisor = mass * full, f"divided by {full}"
     if not is_one(pattern, whole):

@@ -50,7 +50,7 @@ class Loss:
 
 @dataclass(slots=True)
 class Gift:
-    """What one loss gave to a gradient in one backward pass."""
+    """The contribution of one loss to a gradient in one backward pass."""
 
     loss: Loss
     backward: int
@@ -67,7 +67,7 @@ class Gift:
     steps: int = 0
 
     def read(self, arrival: Arrival, reads: Reads) -> None:
-        """Have the numbers of an arrival read."""
+        """Ask for the numbers of an arrival."""
         reads.later(arrival.mass, self._set_mass)
         if arrival.counted is not None and arrival.low is not None and arrival.high is not None:
             reads.later(arrival.counted, lambda x: setattr(self, "counted", x))
@@ -128,7 +128,7 @@ class Ledger:
         optimizer: the optimiser.
         name: what it is called in reports.
         whole: whether it was known before its first backward pass.
-        reads: where numbers wait.
+        reads: the numbers that wait to be read.
 
     Attributes:
         world: the number of ranks that its gradient is averaged over, once they are known.
@@ -160,7 +160,7 @@ class Ledger:
 
     @property
     def optimizer(self) -> Optimizer | None:
-        """Return the optimiser, or None where the script let it go."""
+        """Return the optimiser, or None where the script dropped it."""
         return self._optimizer()
 
     @property
@@ -182,7 +182,7 @@ class Ledger:
         return self._parameters
 
     def begin(self) -> None:
-        """Note the gradients before a backward pass."""
+        """Remember the gradients before a backward pass."""
         self.settle_changes()
         self._before = self._prints()
 
@@ -193,7 +193,7 @@ class Ledger:
         ]
 
     def end(self, arrivals: Iterable[tuple[Loss, int, Arrival]], backward: int) -> bool:
-        """Note the gradients after a backward pass, and what it brought.
+        """Record the gradients after a backward pass, and the losses that took part.
 
         Args:
             arrivals: each loss that took part, its number among those of its term, what arrived.
@@ -220,7 +220,7 @@ class Ledger:
         return True
 
     def hold(self, arrivals: Iterable[tuple[Loss, int, Arrival]], backward: int) -> None:
-        """Note what a backward pass brought that enters the gradient with a later one.
+        """Record losses whose gradients enter with a later backward pass.
 
         fully_shard keeps the gradients of passes that it does not synchronise elsewhere.
 
@@ -234,7 +234,7 @@ class Ledger:
             self._held.append(gift)
 
     def settle_changes(self) -> None:
-        """Find out what happened to the gradient since it was last looked at."""
+        """Find the factor on the gradient since the last look."""
         # a script that writes through .data does so in its first windows
         if not self._gifts or self._sentinels.are_as_they_were(thorough=self.steps < THOROUGH):
             return
@@ -256,7 +256,7 @@ class Ledger:
         del self._dropped[:-MOST]
 
     def clipped(self, site: str, max_norm: float | None, *, before_unscale: bool) -> None:
-        """Note what a clipping call multiplied the gradient by, apart from the masses.
+        """Record the factor of a clipping call, apart from the masses.
 
         Args:
             site: where it was called.
@@ -270,13 +270,13 @@ class Ledger:
             self._sentinels.place(self.parameters())
 
     def moved(self, what: str, site: str) -> None:
-        """Note that a schedule or an average moved."""
+        """Record that a schedule or an average moved."""
         moves = self._moves.setdefault(what, [])
         if len(moves) < MOST:
             moves.append(site)
 
     def step(self, index: int, site: str, *, closure: bool, scale: float | None) -> StepRecord:
-        """Close the window: what is in the gradient is what the optimiser follows."""
+        """Close the window: the optimiser follows the gradient as it is now."""
         self.settle_changes()
         self.steps += 1
         optimizer = self.optimizer

@@ -25,7 +25,7 @@ class LoaderPass:
         ranks: number of processes that share the samples out; 1 where this one reads all.
         yielded: number of batches read.
         whole: whether it was read to its end.
-        end: when that was, on the clock of the events; 0 where it was left before.
+        end: the time of that, on the clock of the events; 0 where it was left before.
     """
 
     batch_size: int | None

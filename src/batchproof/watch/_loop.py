@@ -50,13 +50,13 @@ class Moved:
 
 @dataclass(slots=True)
 class Loop:
-    """What was seen of a loop.
+    """The modes and kept weights of a run.
 
     Attributes:
         calls: the losses of the run.
         steps: returns the number of optimiser steps so far.
         moved: weights kept by reference.
-        random_by_wish: whether a script put dropout alone into training mode.
+        random_by_wish: whether the script put only dropout into training mode.
     """
 
     calls: Calls
@@ -67,7 +67,7 @@ class Loop:
     _depth: int = 0
 
     def bodies(self) -> list[tuple[FunctionType, Callable[..., Any]]]:
-        """Return the functions that are listened to, and what hears what they return."""
+        """Return the functions that are watched, and the listener to the results of each."""
         pairs: list[tuple[Any, Callable[..., Any]]] = [(f, self.dropped) for f in DROPOUTS]
         pairs += [
             (F.batch_norm, self.normalised),
@@ -77,17 +77,17 @@ class Loop:
         return pairs
 
     def dropped(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
-        """Note that dropout was at work."""
+        """Record that dropout was active."""
         if arguments[2] and arguments[1] > 0:
             self.calls.noise |= DROPOUT
 
     def normalised(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
-        """Note that a batch was normalised by its own statistics, though others are at hand."""
+        """Record that a batch was normalised by its own statistics, though running ones exist."""
         if arguments[5] and arguments[1] is not None:
             self.calls.noise |= BATCH_STATISTICS
 
     def train(self, original: Caller, arguments: tuple[Any, ...]) -> Any:
-        """Put a module into a mode, and note where it is dropout alone."""
+        """Put a module into a mode, and record whether it is only dropout."""
         module, mode = arguments
         if mode and not self._depth and type(module).__name__.endswith(("Dropout", "Dropout2d")):
             self.random_by_wish = True
@@ -98,7 +98,7 @@ class Loop:
             self._depth -= 1
 
     def taken(self, state: Any) -> None:
-        """Remember that a state_dict was taken now."""
+        """Record that a state_dict was taken now."""
         tensor = next(_tensors(state, 1), None)
         if tensor is None:
             return
@@ -111,11 +111,11 @@ class Loop:
         )
 
     def saved(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
-        """Look whether what is saved was taken before the weights moved."""
+        """Check whether saved weights were taken before the weights moved."""
         self._used(arguments[0], "saved")
 
     def loaded(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
-        """Look whether what was loaded had been taken before the weights moved."""
+        """Check whether loaded weights were taken before the weights moved."""
         self._used(arguments[1], "loaded", before_writing=1)
 
     def _used(self, thing: Any, how: str, *, before_writing: int = 0) -> None:
@@ -130,7 +130,7 @@ class Loop:
 
 
 def _tensors(thing: Any, depth: int) -> Iterator[Tensor]:
-    """Return the tensors of nested dicts and lists, without calling anything of the user's."""
+    """Return the tensors of nested dicts and lists, without calling code of the user's."""
     if isinstance(thing, Tensor):
         yield thing
     elif depth and isinstance(thing, dict):

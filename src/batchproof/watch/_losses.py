@@ -52,7 +52,7 @@ class Call:
 
 
 def described(spec: Spec, arguments: Mapping[str, Any], out: Tensor) -> Call:
-    """Return what a call says of itself.
+    """Return the description of a call.
 
     Args:
         spec: what is known of the loss.
@@ -136,7 +136,7 @@ def _classes(spec: Spec, inputs: Sequence[Any]) -> tuple[Tensor, Tensor] | None:
 
 
 def hits_of(call: Call) -> Tensor | None:
-    """Return how many elements have their largest logit at the target, shape ()."""
+    """Return the number of elements with their largest logit at the target, shape ()."""
     if call.classes is None:
         return None
     logits, target = call.classes
@@ -169,7 +169,7 @@ def counts_of(call: Call) -> Tensor | None:
 
 
 def elements_of(call: Call) -> Tensor | float:
-    """Return how many losses count."""
+    """Return the number of losses that count."""
     if call.counts is None:
         return float(call.elements)
     if call.counts.dtype == torch.bool and isinstance(call.weight, Tensor):
@@ -183,13 +183,13 @@ def is_small(call: Call) -> bool:
 
 
 def specs() -> Mapping[Any, Spec]:
-    """Return what is known of each functional loss of torch."""
+    """Return the description of each functional loss of torch."""
     return BY_FUNCTION
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What arrived at one loss in one backward pass, as numbers on the device.
+    """The gradient that arrived at one loss in one backward pass, as numbers on the device.
 
     Attributes:
         mass: sum over what counts of gradient times weight; shape ().
@@ -209,10 +209,10 @@ class Arrival:
 
 
 def arrival_of(gradient: Tensor, counts: Tensor | None) -> Arrival:
-    """Return what a gradient says about the shares of the elements of a loss.
+    """Return the shares of the elements of a loss, read off a gradient.
 
     Args:
-        gradient: what arrived at the loss: a scalar for a mean or a sum, else one an element.
+        gradient: arrived at the loss: a scalar for a mean or a sum, else one for each element.
         counts: what each element weighs; None where each weighs 1.
     """
     g = gradient.detach()

@@ -16,10 +16,10 @@ LINES = 64
 
 
 class Patches:
-    """Everything that is put in place.
+    """All patches of a run.
 
     Attributes:
-        undo: takes each thing away again, in reverse order.
+        undo: removes each patch, in reverse order.
         troubles: what failed in a listener, one line each; it never reaches the script.
     """
 
@@ -138,7 +138,7 @@ class Patches:
         return run
 
     def safely(self, do: Callable[..., Any], *arguments: Any) -> None:
-        """Run something of our own; what fails in it must not reach the script."""
+        """Run code of our own; its errors must not reach the script."""
         try:
             do(*arguments)
         except Exception as error:
@@ -147,7 +147,7 @@ class Patches:
                 self.troubles.append(line)
 
     def remove(self) -> None:
-        """Take everything away."""
+        """Remove every patch."""
         for undo in reversed(self.undo):
             undo()
         self.undo = []

@@ -53,7 +53,7 @@ class Pattern:
 
     @property
     def precision(self) -> float:
-        """Return how far arithmetic alone may move a mass, relative to it."""
+        """Return the relative error of a mass that arithmetic alone may cause."""
         return max(part.precision for part in self.parts)
 
     def same(self, values: Iterable[float]) -> bool:

@@ -14,7 +14,7 @@ WAITING = 512
 
 
 class Reads:
-    """Numbers that wait to be read, and what is done with each."""
+    """Numbers that wait to be read, and the callback of each."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Tensor, Callable[[float], None]]] = []

@@ -20,12 +20,12 @@ SCHEMA = "batchproof-watch-1"
 
 @dataclass(frozen=True)
 class WatchReport:
-    """What a watched run shows.
+    """The findings and records of a watched run.
 
     Attributes:
         findings: what is wrong, then what is worth knowing.
         steps: the optimiser steps, with the share of each micro-batch.
-        numbers: what reached a person, with what it is where that is certain.
+        numbers: those that reached a person, each with its meaning where that is certain.
         right: sentences about what was seen to be right.
         not_followed: sentences about what could not be followed.
         name: what was watched.
@@ -45,7 +45,7 @@ class WatchReport:
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing is wrong."""
+        """Return whether nothing is wrong."""
         return not self.wrong
 
     @property
@@ -135,7 +135,7 @@ def report_of(watcher: Any, numbers: Any = None, *, name: str = "this run") -> W
     """Return the report of what was seen so far.
 
     Args:
-        watcher: of the run.
+        watcher: that of the run.
         numbers: the Numbers of the same run, or None where none were captured.
         name: what was watched.
     """
@@ -162,7 +162,7 @@ def report_of(watcher: Any, numbers: Any = None, *, name: str = "this run") -> W
 
 
 def _judged(judge: Callable[[], Iterable[Any]], missed: list[str]) -> list[Any]:
-    """Return what a judge says; one that fails takes nothing of the others with it."""
+    """Return the findings of a judge; if it fails, the others still report."""
     try:
         return list(judge())
     except Exception as error:

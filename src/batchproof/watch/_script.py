@@ -127,13 +127,13 @@ def _of_user(traceback: TracebackType | None) -> TracebackType | None:
 
 @contextmanager
 def before_sudden_ends(finish: Callable[[], None]) -> Iterator[None]:
-    """Call a function where the script would end this process without a chance to say anything.
+    """Call a function where the script would end this process before it can report.
 
     That is os._exit, and SIGTERM where nothing else handles it. Processes that the script forks
     end as they would.
 
     Args:
-        finish: what is to be done first.
+        finish: is called first.
 
     Yields:
         None, while the script runs.
@@ -180,13 +180,13 @@ def run_watched(
     steps: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> int:
-    """Run a program, and show once what was seen of it, however it ends.
+    """Run a program, and show its report once, however it ends.
 
     Args:
         program: what to run.
         show: takes the report, in the process that was begun and on rank 0 alone.
         steps: stop watching after so many optimiser steps; None to watch to the end.
-        say: takes a sentence when something wrong is first certain, while the program runs.
+        say: takes a sentence when a mistake is first certain, while the program runs.
 
     Returns:
         The program's own exit status where it failed, else 1 where something is wrong, else 0.
@@ -220,16 +220,16 @@ def run_watched(
 
 
 class Live:
-    """The mistakes of a run, said while it runs, each mistake of each place once.
+    """The mistakes of a run, reported while it runs, each mistake of each place once.
 
     Args:
         say: takes a sentence.
 
     Attributes:
-        watches: what gives the findings of now.
+        watches: return the findings so far.
     """
 
-    SHARE = 0.05  # of the time at most that looking takes
+    SHARE = 0.05  # the largest share of the time that checking takes
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.watches: Callable[[], Iterable[Finding]] = tuple
@@ -238,7 +238,7 @@ class Live:
         self._next = 0.0
 
     def look(self) -> None:
-        """Look whether something is wrong now, unless the last look is too recent."""
+        """Check whether something is wrong now, unless the last check is too recent."""
         begun = time.monotonic()
         if begun < self._next:
             return

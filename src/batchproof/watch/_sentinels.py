@@ -1,4 +1,4 @@
-"""Changes of a gradient between two looks, read off a few of its numbers.
+"""Changes of a gradient between two checks, read off a few of its numbers.
 
 The sentinels are the first numbers of a few gradients. Gone, or multiplied by 0, is zeroed;
 multiplied by r is scaled, whoever did it: a loss scaler, a division by hand, clipping. With v
@@ -24,7 +24,7 @@ LENGTH = 512
 
 @dataclass(slots=True)
 class Factor:
-    """What every micro-batch in a gradient was multiplied by; nan until it is read."""
+    """The factor on every micro-batch in a gradient; nan until it is read."""
 
     value: float = float("nan")
     rest: float = 0.0
@@ -33,7 +33,7 @@ class Factor:
 
 @dataclass(slots=True)
 class Sentinel:
-    """A small gradient as it was: the tensor, its version, its first elements, and their copy."""
+    """A small gradient at one moment: its tensor, version, first elements, and their copy."""
 
     parameter: Tensor
     gradient: Tensor
@@ -61,10 +61,10 @@ class Sentinel:
 
 
 class Sentinels:
-    """A few gradients as they were.
+    """A few gradients at one moment.
 
     Args:
-        reads: where numbers wait.
+        reads: the numbers that wait to be read.
     """
 
     def __init__(self, reads: Reads) -> None:
@@ -72,7 +72,7 @@ class Sentinels:
         self._sentinels: list[Sentinel] = []
 
     def place(self, parameters: Sequence[Tensor]) -> None:
-        """Remember a few gradients as they are, those of the last parameters that have one."""
+        """Remember a few gradients, those of the last parameters that have one."""
         chosen = []
         for parameter in reversed(parameters):
             gradient = parameter.grad
@@ -93,7 +93,7 @@ class Sentinels:
         self._sentinels = chosen
 
     def forget(self) -> None:
-        """Let go of the gradients."""
+        """Drop the gradients."""
         self._sentinels = []
 
     def are_gone(self) -> bool:
@@ -109,7 +109,7 @@ class Sentinels:
         return all(sentinel.is_as_it_was(thorough=thorough) for sentinel in self._sentinels)
 
     def factor(self) -> Factor:
-        """Return what the gradients were multiplied by since they were placed."""
+        """Return the factor on the gradients since they were remembered."""
         factor = Factor()
         factor.eps = max((torch.finfo(s.copy.dtype).eps for s in self._sentinels), default=0.0)
         sums: tuple[Tensor, Tensor, Tensor] | None = None

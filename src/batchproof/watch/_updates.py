@@ -24,11 +24,11 @@ class Updates:
 
     Args:
         clock: returns the next number of the order of events.
-        reads: where numbers wait.
+        reads: the numbers that wait to be read.
 
     Attributes:
         ledgers: the optimisers, each with what is in its gradient.
-        living: those of optimisers that are still there.
+        living: those of optimisers that still exist.
         unfollowed: "file:line" of backward passes in which no known loss took part, with counts.
         backwards: number of backward passes so far.
         stepped: called after every step with the number of steps of its optimiser.
@@ -49,9 +49,9 @@ class Updates:
         self._closure: dict[int, bool] = {}
 
     def find_optimizers(self) -> None:
-        """Know the optimisers that were made before the run was watched."""
+        """Add the optimisers that were made before the run was watched."""
         for thing in get_objects():
-            # the type is asked, and nothing that a class of the user's may answer for itself
+            # by type, for a class of the user's may answer isinstance as it likes
             if issubclass(type(thing), Optimizer) and "param_groups" in vars(thing):
                 self.know(thing, whole=True)
 
@@ -79,12 +79,12 @@ class Updates:
         return self._depth > 0
 
     def arrived(self, loss: Loss, arrival: Arrival) -> None:
-        """Note what arrived at a loss; what is asked for by autograd.grad enters no gradient."""
+        """Record the gradient that arrived at a loss; that of autograd.grad enters no gradient."""
         if self._depth:
             self._arrivals.append((loss, arrival))
 
     def backward(self, original: Caller, arguments: tuple[Any, ...]) -> Any:
-        """Run a backward pass and note what it brought to every optimiser."""
+        """Run a backward pass, and record its losses with every optimiser that they reach."""
         if self._depth:
             return original(*arguments)
         self._arrivals = []
@@ -144,12 +144,12 @@ class Updates:
         self.first(ledger)
 
     def made(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
-        """Know an optimiser as soon as it is made."""
+        """Add an optimiser as soon as it is made."""
         if hasattr(arguments[0], "param_groups"):
             self.know(arguments[0], whole=True)
 
     def settle(self) -> None:
-        """Take in what happened since the last event."""
+        """Update every ledger since the last event."""
         self._each(Ledger.settle_changes)
 
 

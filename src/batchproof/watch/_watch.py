@@ -18,8 +18,8 @@ class Watch:
         numbers: whether numbers that reach a person are watched, too.
 
     Attributes:
-        watcher: what sees losses and steps.
-        numbers: what sees numbers; None where they are not watched.
+        watcher: records losses and steps.
+        numbers: records numbers; None where they are not watched.
     """
 
     def __init__(self, *, steps: int | None = None, numbers: bool = True) -> None:
@@ -44,7 +44,7 @@ class Watch:
         self.watcher.stop()
 
     def report(self, *, name: str = "this run") -> WatchReport:
-        """Return what was seen so far.
+        """Return the report so far.
 
         Args:
             name: what the report calls the run.

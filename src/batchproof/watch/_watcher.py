@@ -37,7 +37,7 @@ from batchproof.watch._windows import steps_of
 
 @runtime_checkable
 class Observer(Protocol):
-    """What watches beside the losses: the numbers that reach a person."""
+    """An observer beside the watcher of losses: of the numbers that reach a person."""
 
     def start(self, watcher: "Watcher") -> None:
         """Start watching."""
@@ -46,17 +46,17 @@ class Observer(Protocol):
         """Remove what start installed."""
 
     def leave(self) -> Any:
-        """Return what rank 0 needs to know of this rank, as plain values."""
+        """Return the records of this rank that rank 0 needs, as plain values."""
 
     def receive(self, left: Any) -> None:
-        """Take what another rank left, on rank 0."""
+        """Take the records of another rank, on rank 0."""
 
 
 _ACTIVE: list["Watcher"] = []
 
 
 class Watcher:
-    """Everything that is seen of a run.
+    """The records of a watched run.
 
     Args:
         steps: stop after so many steps of an optimiser; None to watch to the end.
@@ -121,7 +121,7 @@ class Watcher:
             raise
 
     def stop(self) -> None:
-        """Remove every listener, and leave torch as it was."""
+        """Remove every listener, and restore torch."""
         if self not in _ACTIVE:
             return
         _ACTIVE.remove(self)
@@ -153,7 +153,7 @@ class Watcher:
         patches.replace(clip_grad_norm_, between.clip)
         patches.replace(clip_grad_value_, between.clip)
         patches.replace(nn.Module.train, self.loop.train)
-        # after it the ranks know nothing of each other
+        # after it the ranks cannot reach each other
         patches.call_before(torch.distributed.destroy_process_group, self._exchange)
         patches.listen_to_state_dicts(self.loop.taken)
         patches.listen_to_rows(self.calls.by_hand)
@@ -179,11 +179,11 @@ class Watcher:
         return self.calls.events()
 
     def marked(self, losses: Tensor, mask: Tensor | None) -> None:
-        """Record losses that a line of the user's marks."""
+        """Record losses that a line of the user's code marks."""
         self.patches.safely(self.calls.marked, losses, mask)
 
     def findings(self) -> list[Finding]:
-        """Return what is wrong, or worth knowing, each mistake of each place once."""
+        """Return the mistakes and notes, each mistake of each place once."""
         self.reads.settle()
         ended = self not in _ACTIVE and not self.ended_early and not self.failed
         every = [
@@ -211,7 +211,7 @@ class Watcher:
 
 
 def _exchange(watcher: Watcher, observers: Sequence[Observer]) -> None:
-    """Leave with rank 0 what this rank saw, and take there what the others did."""
+    """Send the records of this rank to rank 0, and take there those of the others."""
 
     def own() -> dict[str, Any]:
         found = [

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from batchproof.watch._events import Contribution, StepEvent
 from batchproof.watch._ledger import Gift, Ledger, Loss, StepRecord
 
-# shares within one micro-batch are alike up to so much, relative to the largest
+# shares within one micro-batch are equal up to so much, relative to the largest
 ALIKE = 1e-4
 # masses are read in the precision of the loss, and divided a few times there
 ROUNDINGS = 16
@@ -46,7 +46,7 @@ class Part:
 
     @property
     def share(self) -> float:
-        """Return what each element counts; nan where elements differ."""
+        """Return the share of each element; nan where elements differ."""
         if not self.alike or not self.weight:
             return float("nan")
         return self.mass / self.weight
@@ -54,12 +54,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is in the gradient of one optimiser step.
+    """The micro-batches in the gradient of one optimiser step.
 
     Attributes:
         record: the step.
         parts: micro-batches since the step before, in order.
-        stale: micro-batches of earlier steps that are still there.
+        stale: micro-batches of earlier steps that are still in it.
         dropped: micro-batches whose gradient was zeroed before the step.
         changed: whether the gradient was changed otherwise than by a factor.
     """
