@@ -9,8 +9,9 @@ import batchproof as bp
 import rank_cases
 from batchproof.data import Batches
 from batchproof.meter import AUROC, F1
+from batchproof.ranks import rank
 from batchproof.step import distributed_group
-from batchproof.train import load_sharded, save_sharded
+from batchproof.train import Callback, RunFolder, load_sharded, save_sharded
 
 LOSS = bp.supervised(nn.MSELoss(), metrics={"sides": bp.exact(nn.L1Loss())})
 SAMPLES = 23
@@ -111,6 +112,40 @@ def trained(folder: Path) -> dict:
                     train = batches(shuffle=True, size=2)
                     trainer.fit(train, batches(), max_epochs=epochs, resume=resumed or None)
                 found[run.name] = flat(model)
+    return found
+
+
+class OneAsks(Callback):
+    """Asks on rank 1 alone to stop."""
+
+    def on_step(self, position, result) -> str | None:
+        return "rank 1 had enough" if rank() == 1 and position.step >= 2 else None
+
+
+def stopped(folder: Path) -> dict:
+    """Return where runs stop that one rank or the clock ends, and one with validations within."""
+    found: dict = {}
+
+    def fitted(options: dict, **ends):
+        model = model_of("bare")
+        optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+        trainer = bp.Trainer(
+            model, LOSS, optimizer, device="cpu", progress=False, seed=0, **options
+        )
+        return trainer.fit(batches(shuffle=True, size=2), batches(), **ends)
+
+    with distributed_group("cpu"):
+        for name, options, ends in (
+            ("one asks", {"callbacks": [OneAsks()]}, {"max_epochs": 1000}),
+            ("the clock", {}, {"max_time": 0.5}),
+        ):
+            history = fitted(options, **ends)
+            found[name] = [history.stopped, history.records[-1].step]
+        options = {"run_dir": folder / "run", "validate_every_steps": 3, "keep_best": 1}
+        for steps in (4, 9):
+            history = fitted(options, max_steps=steps, resume=True)
+        found["validated"] = [record.step for record in history.epochs("val_loss")]
+        found["kept"] = RunFolder(folder / "run").kept()
     return found
 
 

@@ -41,7 +41,10 @@ def test_a_table_has_one_row_an_epoch_and_leaves_out_steps_and_settings():
             record(2, 0.5),
         ]
     ).table()
-    assert rows == [{"epoch": 1, "train_loss": 2.0, "val_loss": 1.0}, {"epoch": 2, "val_loss": 0.5}]
+    assert rows == [
+        {"epoch": 1, "step": 10, "train_loss": 2.0, "val_loss": 1.0},
+        {"epoch": 2, "step": 20, "val_loss": 0.5},
+    ]
 
 
 def test_a_name_that_was_not_recorded_is_refused_with_those_that_were():

@@ -148,7 +148,7 @@ def test_generators_that_data_hold_are_restored(tmp_path, loader, stop):
         ).fit(loader(), loader(), max_epochs=3, **options)
 
     fit(tmp_path / "whole", StopAt(None))
-    with pytest.raises(Stop):
+    with pytest.raises(bp.SettingError, match="callback StopAt raised"):
         fit(tmp_path / "cut", StopAt(stop))
     fit(tmp_path / "cut", StopAt(None), resume=True)
     logs = [(tmp_path / run / "metrics.jsonl").read_bytes() for run in ("whole", "cut")]

@@ -62,6 +62,15 @@ def test_a_trainer_over_ranks_ends_where_one_process_does(tmp_path):
         assert logs[0].read_bytes() == logs[1].read_bytes()
 
 
+def test_ranks_stop_after_the_same_step_where_one_of_them_or_the_clock_asks_to(tmp_path):
+    by_rank = rank_processes.run("rank_training:stopped", 2, tmp_path)
+    assert by_rank[0] == by_rank[1]
+    assert by_rank[0]["one asks"][0] == "rank 1 had enough"
+    assert by_rank[0]["the clock"][0] == "max_time reached (0:00:00.500000)"
+    assert by_rank[0]["validated"] == [3, 4, 6, 9]
+    assert len(by_rank[0]["kept"]) == 1
+
+
 def test_a_sharded_checkpoint_is_resumed_on_another_number_of_ranks(tmp_path):
     where = str(tmp_path / "checkpoint")
     saved = rank_processes.run("rank_training:saved", 3, tmp_path / "three", where)[0]

@@ -84,7 +84,7 @@ def test_resuming_within_an_epoch_draws_what_would_have_been_drawn(tmp_path, loa
         loader(), batches(9), max_epochs=3
     )
     cut = tmp_path / "cut"
-    with pytest.raises(Stop):
+    with pytest.raises(bp.SettingError, match="callback StopAt raised"):
         trainer(dropping(), run_dir=cut, callbacks=[StopAt(stop)], **options).fit(
             loader(), batches(9), max_epochs=3
         )
@@ -389,9 +389,10 @@ def test_times_are_kept_apart_from_the_log(tmp_path):
         file.write('{"cut": "sho')
     goes_on(tmp_path / "run")
     entries = RunFolder(tmp_path / "run").timing()
-    assert [entry.get("epoch") for entry in entries] == [1, 2, None, 3]
+    assert [entry.get("epoch") for entry in entries] == [1, 2, None, None, 3, None]
+    assert entries[2] == {"stopped": "max_epochs reached (2)"}
     assert entries[0]["step"] == 2
-    assert entries[2]["resumed at step"] == 4
+    assert entries[3]["resumed at step"] == 4
     parts = [value for name, value in entries[0].items() if name.endswith("_seconds")]
     assert 0 < sum(parts) <= entries[0]["seconds"]
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -487,7 +488,7 @@ def test_a_checkpoint_of_an_older_version_has_no_digest_of_the_log_and_is_resume
     state = torch.load(path, weights_only=True)
     del state["log digest"]
     for rank in state["ranks"]:
-        del rank["own of validation"], rank["own of loss"]
+        del rank["own of validations"], rank["own of loss"]
     torch.save(state, path)
     digests = json.loads((run / "last" / "digests.json").read_text())
     digests["state.pt"] = hashlib.sha256(path.read_bytes()).hexdigest()

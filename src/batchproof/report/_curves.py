@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from batchproof.page import Curves, Part, Series, tone
 from batchproof.report._run import Run
-from batchproof.runs import Record, curve_of
+from batchproof.runs import Over, Record, curve_of, over
 
 _POINTS = 200
 
@@ -50,12 +50,14 @@ def _groups(runs: Sequence[Run], names: Sequence[str]) -> list[Part]:
 
 
 def _chart(title: str, of: Sequence[tuple[Run, str, str]]) -> Curves:
+    axes = [over(run.epochs(name)) for run, name, _ in of]
+    axis: Over = "step" if "step" in axes else "epoch"
     series = tuple(
-        curve_of(run.epochs(name), label, tone(place))
+        curve_of(run.epochs(name), label, tone(place), axis)
         for place, (run, name, label) in enumerate(of)
     )
     units = dict.fromkeys(p.unit for run, name, _ in of for p in run.epochs(name))
-    return Curves(title, "epoch", f"mean per {' / '.join(units)}", series)
+    return Curves(title, axis, f"mean per {' / '.join(units)}", series)
 
 
 def _steps(runs: Sequence[Run]) -> list[Part]:
@@ -116,13 +118,14 @@ def beside(runs: Sequence[Run]) -> list[Part]:
         usual = tuple(math.nan if mean is None else mean for mean in means)
         if not any(math.isfinite(value) for value in usual):
             continue
-        x = tuple(float(p.epoch) for p in points)
+        axis = over(points)
+        x = tuple(float(getattr(point, axis)) for point in points)
         name = run.monitor if len(runs) == 1 else f"{run.monitor}, {run.name}"
         exact = Series("exact mean", x, tuple(p.value for p in points), (), "exact")
         parts.append(
             Curves(
                 name,
-                "epoch",
+                axis,
                 run.monitor,
                 (exact, Series("mean of batch means", x, usual, (), "wrong")),
             )

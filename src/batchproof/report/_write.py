@@ -172,8 +172,8 @@ def _within(run: Run) -> str:
     if run.choice is None or run.choice.runner_up is None:
         return ""
     return (
-        f"{run.name}: epoch {run.choice.best.epoch} is the best and epoch "
-        f"{run.choice.runner_up.epoch} the runner-up; {run.choice.verdict}."
+        f"{run.name}: {run.choice.at(run.choice.best)} is the best and "
+        f"{run.choice.at(run.choice.runner_up)} the runner-up; {run.choice.verdict}."
     )
 
 

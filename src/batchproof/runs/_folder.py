@@ -7,6 +7,7 @@ RUN/timing.jsonl     times and throughput, which differ from run to run
 RUN/best/            the best weights, and the mean they were chosen for
 RUN/last/            everything needed to resume
 RUN/previous/        the same, one checkpoint before
+RUN/kept/step-N/     the weights after step N, of those that were asked to be kept
 
 A run folder may come from anybody: its files are read only where they are regular files, of the
 expected types and bounded in size, and no code in them is run.
@@ -30,6 +31,8 @@ BEST: Final = "best"
 LAST: Final = "last"
 PREVIOUS = "previous"
 FORMER_BEST = ".best.former"
+KEPT = "kept"
+_STEP = "step-"
 _LARGEST_LOG = 2048 * MEBIBYTE
 
 
@@ -119,18 +122,28 @@ class RunFolder:
             run_dir=self.path,
         )
 
-    def weights(self, which: Literal["best", "last"] = BEST) -> "dict[str, torch.Tensor]":
+    def kept(self) -> list[int]:
+        """Return the steps after which weights were kept, in order."""
+        found = (path.name.removeprefix(_STEP) for path in (self.path / KEPT).glob(f"{_STEP}*"))
+        return sorted(int(step) for step in found if step.isdecimal())
+
+    def weights(self, which: Literal["best", "last"] | int = BEST) -> "dict[str, torch.Tensor]":
         """Return the weights of a checkpoint, on the host.
 
         Args:
-            which: "best" or "last".
+            which: "best", "last", or the step after which weights were kept.
 
         Raises:
             CheckpointError: if it is damaged or missing.
         """
         from batchproof.runs._weights import read_weights  # noqa: PLC0415 - the only use of torch
 
-        folder = self.path / which
+        if isinstance(which, int) and which not in self.kept():
+            steps = ", ".join(map(str, self.kept())) or "none"
+            raise CheckpointError(
+                f"{self.path} keeps no weights of step {which}; it keeps those of: {steps}."
+            )
+        folder = self.path / (kept_at(which) if isinstance(which, int) else which)
         if which == BEST and not folder.exists():
             folder = self.path / FORMER_BEST
             if not folder.exists():
@@ -163,6 +176,11 @@ class RunFolder:
                         f"{path} is not a record ({error}); {_ANOTHER_COPY}"
                     ) from None
         return None
+
+
+def kept_at(step: int) -> str:
+    """Return the place in a run folder of the weights that are kept of a step."""
+    return f"{KEPT}/{_STEP}{step}"
 
 
 _ANOTHER_COPY = "restore it from a copy, or train again in another folder."

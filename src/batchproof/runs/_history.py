@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 State = Mapping[str, "torch.Tensor"]
+Over = Literal["epoch", "step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,12 @@ class Choice:
     Attributes:
         best: the record of the best.
         runner_up: the record of the next best, or None if there is only one.
+        over: what tells them apart: their epochs, or their steps where an epoch has several.
     """
 
     best: Record
     runner_up: Record | None
+    over: Over = "epoch"
 
     @property
     def apart(self) -> bool | None:
@@ -51,11 +54,15 @@ class Choice:
             None: "their standard errors are not known",
         }[self.apart]
 
+    def at(self, record: Record) -> str:
+        """Return the epoch of one of the two, or its step where an epoch has several."""
+        return f"{self.over} {getattr(record, self.over)}"
+
     def __str__(self) -> str:
-        best = f"best: epoch {self.best.epoch}, {self.best.name} {value_with_error(self.best)}"
+        best = f"best: {self.at(self.best)}, {self.best.name} {value_with_error(self.best)}"
         if self.runner_up is None:
             return best
-        second = f"runner-up: epoch {self.runner_up.epoch}, {value_with_error(self.runner_up)}"
+        second = f"runner-up: {self.at(self.runner_up)}, {value_with_error(self.runner_up)}"
         return f"{best}; {second}; {self.verdict}"
 
 
@@ -69,7 +76,15 @@ def choice(records: Sequence[Record], mode: Literal["min", "max"]) -> Choice | N
     sign = 1.0 if mode == "min" else -1.0
     finite = [record for record in records if math.isfinite(record.value)]
     ranked = sorted(finite, key=lambda record: sign * record.value)
-    return Choice(ranked[0], ranked[1] if len(ranked) > 1 else None) if ranked else None
+    if not ranked:
+        return None
+    return Choice(ranked[0], ranked[1] if len(ranked) > 1 else None, over(records))
+
+
+def over(records: Sequence[Record]) -> Over:
+    """Return what records of whole passes are drawn over: steps where an epoch has several."""
+    places = [(record.name, record.epoch) for record in records]
+    return "epoch" if len(set(places)) == len(places) else "step"
 
 
 def value_with_error(record: Record) -> str:
@@ -79,15 +94,16 @@ def value_with_error(record: Record) -> str:
     return f"{record.value:.6g} ± {record.standard_error:.2g}"
 
 
-def curve_of(records: Sequence[Record], label: str, colour: Tone) -> Series:
-    """Return records over epochs as a curve, with their standard errors as its band.
+def curve_of(records: Sequence[Record], label: str, colour: Tone, axis: Over = "epoch") -> Series:
+    """Return records of whole passes as a curve, with their standard errors as its band.
 
     Args:
         records: of one name, in order.
         label: the name of the curve.
         colour: its colour.
+        axis: what it is drawn over.
     """
-    x = tuple(float(record.epoch) for record in records)
+    x = tuple(float(getattr(record, axis)) for record in records)
     errors = (record.standard_error for record in records)
     band = tuple(math.nan if error is None else error for error in errors)
     return Series(label, x, tuple(record.value for record in records), band, colour)
@@ -115,11 +131,11 @@ class History:
     _best_state: Callable[[], State | None] = field(default=lambda: None, repr=False)
 
     def epochs(self, name: str) -> list[Record]:
-        """Return a name's records over whole epochs, in order."""
+        """Return a name's records over whole passes, in order: epochs, and all validations."""
         return [r for r in self.records if r.name == name and r.span == "epoch"]
 
     def values(self, name: str) -> list[float]:
-        """Return a name's means over whole epochs, in order."""
+        """Return a name's means over whole passes, in order."""
         return [record.value for record in self.epochs(name)]
 
     def last(self, name: str) -> Record:
@@ -144,6 +160,12 @@ class History:
         """The monitored mean's record in the best epoch."""
         return None if self.choice is None else self.choice.best
 
+    def best_of(self, most: int) -> list[Record]:
+        """Return the best records of the monitored mean, so many at most, the best first."""
+        sign = 1.0 if self.mode == "min" else -1.0
+        finite = [r for r in self.epochs(self.monitor) if math.isfinite(r.value)]
+        return sorted(finite, key=lambda record: sign * record.value)[:most]
+
     def best_state(self) -> State | None:
         """Return a copy of the best epoch's weights, or None if no epoch was monitored.
 
@@ -152,7 +174,7 @@ class History:
         return self._best_state()
 
     def table(self, names: Sequence[str] | None = None) -> list[dict[str, float | int]]:
-        """Return one row per epoch: its number and the mean of each name.
+        """Return one row per epoch, or validation within one: its step and the mean of each name.
 
         Args:
             names: the columns; by default all losses and metrics recorded over epochs.
@@ -160,19 +182,21 @@ class History:
         whole = [record for record in self.records if record.span == "epoch"]
         if names is None:
             names = list(dict.fromkeys(r.name for r in whole if r.unit != "step"))
-        rows: dict[int, dict[str, float | int]] = {}
+        rows: dict[tuple[int, int], dict[str, float | int]] = {}
         for record in whole:
-            row = rows.setdefault(record.epoch, {"epoch": record.epoch})
+            row = rows.setdefault((record.epoch, record.step), {})
+            row |= {"epoch": record.epoch, "step": record.step}
             if record.name in names:
                 row[record.name] = record.value
-        return [rows[epoch] for epoch in sorted(rows)]
+        return [rows[place] for place in sorted(rows)]
 
     def __str__(self) -> str:
         names = [n for n in self._columns() if "/" not in n]
-        lines = ["  ".join(["epoch", *(f"{name:>14}" for name in names)])]
+        axis = over([record for name in names for record in self.epochs(name)])
+        lines = ["  ".join([f"{axis:>5}", *(f"{name:>14}" for name in names)])]
         for row in self.table(names):
             cells = [f"{row[n]:>14.6g}" if n in row else " " * 14 for n in names]
-            lines.append("  ".join([f"{row['epoch']:>5}", *cells]))
+            lines.append("  ".join([f"{row[axis]:>5}", *cells]))
         if self.choice is not None:
             lines.append(str(self.choice))
         return "\n".join(lines)
@@ -183,14 +207,15 @@ class History:
     def _repr_html_(self) -> str:
         names = self._columns()
         losses = [name for name in names if name.endswith("_loss") or name == self.monitor]
-        curves = tuple(curve_of(self.epochs(n), n, tone(i)) for i, n in enumerate(losses))
+        axis = over([record for name in losses for record in self.epochs(name)])
+        curves = tuple(curve_of(self.epochs(n), n, tone(i), axis) for i, n in enumerate(losses))
         rows = tuple(
-            (str(row["epoch"]), *(number(row[n]) if n in row else "" for n in names))
+            (str(row[axis]), *(number(row[n]) if n in row else "" for n in names))
             for row in self.table()
         )
-        table = Table(("epoch", *names), rows)
+        table = Table((axis, *names), rows)
         best = () if self.choice is None else (Text(str(self.choice)),)
-        return fragment([("", (Curves("losses", "epoch", "mean", curves), *best, table))])
+        return fragment([("", (Curves("losses", axis, "mean", curves), *best, table))])
 
     def _columns(self) -> list[str]:
         whole = (r for r in self.records if r.span == "epoch" and r.unit != "step")

@@ -169,6 +169,17 @@ class Epochs:
         self.restore(generators["own"])
 
 
+def own_states_of(several: Mapping[str, Epochs]) -> dict[str, list[Any]]:
+    """Return the states of the generators that each of several data hold, by name."""
+    return {name: epochs.own_states() for name, epochs in several.items()}
+
+
+def restore_own(several: Mapping[str, Epochs], states: Mapping[str, Sequence[Any]]) -> None:
+    """Restore the generators that each of several data hold."""
+    for name, epochs in several.items():
+        epochs.restore(states.get(name, []))
+
+
 def _indices(loader: Any) -> Iterator[Any]:
     return iter(loader.batch_sampler if loader.batch_sampler is not None else loader.sampler)
 

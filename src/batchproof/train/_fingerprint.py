@@ -40,12 +40,10 @@ def fingerprint_of(parts: Parts, options: Options) -> dict[str, Any]:
     }
 
 
-def fingerprint_of_data(train: Epochs, val: Epochs | None) -> dict[str, Any]:
+def fingerprint_of_data(train: Epochs, vals: Mapping[str, Epochs]) -> dict[str, Any]:
     """Return the fingerprint of the data sets, as plain values."""
-    return {
-        "training data": _data(train),
-        "validation data": None if val is None else _data(val),
-    }
+    named = {name: _data(val) for name, val in vals.items()}
+    return {"training data": _data(train), "validation data": named.get("", named or None)}
 
 
 def dealt_again(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,10 +51,15 @@ def dealt_again(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     rest = {name: value for name, value in fingerprint.items() if name != "first batch"}
     for name in ("training data", "validation data"):
         data = rest[name] or {}
-        rest[name] = {key: data[key] for key in ("samples", "digest") if key in data}
+        several = data and all(isinstance(part, Mapping) for part in data.values())
+        rest[name] = {k: _dealt(part) for k, part in data.items()} if several else _dealt(data)
     settings = rest["settings"].items()
     rest["settings"] = {key: value for key, value in settings if key != "accumulate"}
     return rest
+
+
+def _dealt(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: data[key] for key in ("samples", "digest") if key in data}
 
 
 def differences(then: Any, now: Any, name: str = "") -> list[str]:

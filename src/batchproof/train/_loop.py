@@ -8,24 +8,24 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import torch
 
-from batchproof._errors import DataError, NonFiniteError, RunInterruptedError, SettingError
-from batchproof._random import capture
+from batchproof._errors import DataError, NonFiniteError, RunInterruptedError
 from batchproof._trees import first_nonfinite
-from batchproof.ranks import is_sharded, of_all
-from batchproof.runs import History, Record
+from batchproof.ranks import of_all
+from batchproof.runs import BEST, LAST, History, Record
 from batchproof.step import StepResult
 from batchproof.train._batches import placed, windows_from
 from batchproof.train._checkpoints._folder import Checkpoints
-from batchproof.train._evaluate import measure
 from batchproof.train._options import Options
 from batchproof.train._outputs._callback import Outputs
-from batchproof.train._pass_means import PADDING, PassMeans, setting
+from batchproof.train._pass_means import PADDING, setting
 from batchproof.train._signals import Signals
 from batchproof.train._state import State
+from batchproof.train._validation import LeftError, Validator, monitored_of
 
 Windows = Iterator[list[Any]]
 
@@ -37,10 +37,17 @@ class Ends:
     Attributes:
         max_epochs: epochs to train in all, or None.
         max_steps: optimiser steps to take in all, or None.
+        max_time: how long to train this time, or None.
     """
 
     max_epochs: int | None
     max_steps: int | None
+    max_time: timedelta | None = None
+
+    def reached(self, epoch: int, step: int) -> bool:
+        """Return whether training ends with so many epochs and steps."""
+        ends = ((self.max_epochs, epoch), (self.max_steps, step))
+        return any(end is not None and done >= end for end, done in ends)
 
 
 @dataclass(slots=True)
@@ -54,8 +61,9 @@ class Loop:
         device: where batches are moved to.
         outputs: notified of the run.
         checkpoints: where its states are kept.
-        signals: SIGINT and SIGTERM, looked at between steps.
+        signals: SIGINT, SIGTERM and wishes to stop, looked at between steps.
         history: what was measured so far.
+        validator: measures the validation data.
         first: the windows of the epoch under way, which are drawn already; None to begin one.
     """
 
@@ -67,6 +75,7 @@ class Loop:
     checkpoints: Checkpoints
     signals: Signals
     history: History
+    validator: Validator
     first: Windows | None = None
 
     def run(self) -> History:
@@ -92,9 +101,12 @@ class Loop:
         if ends.max_epochs is not None and position.epoch >= ends.max_epochs:
             return f"max_epochs reached ({ends.max_epochs})"
         if best.exhausted:
-            monitor = self.options.stopping.monitor
-            return f"no better {monitor} for {best.waited} epochs (best in epoch {best.epoch})"
-        return ""
+            name, waited = self.options.stopping.monitor, best.waited
+            if self.options.validation.validate_every_steps is None:
+                return f"no better {name} for {waited} epochs (best in epoch {best.epoch})"
+            return f"no better {name} for {waited} validations (best after step {best.step})"
+        self.signals.agree_to_stop(self.outputs.stop)
+        return self.signals.stop
 
     def windows(self, batches: Iterator[Any], start: int = 0) -> Windows:
         """Return the windows of an epoch, of whose batches so many are done."""
@@ -114,11 +126,14 @@ class Loop:
         state, most, clock = self.state, self.ends.max_steps, time.perf_counter
         position, step, loss = state.position, state.parts.step, state.parts.loss
         self.outputs.on_epoch_begin(position.epoch + 1, self.ends.max_epochs, state.train.batches)
-        began = asked = clock()
+        began, resumed, complete = clock(), position.batch > 0, True
         waited = stepped = 0.0
-        complete, resumed = True, position.batch > 0
+        # a run that was left within a validation makes it again
+        validated = self._validate_within() if resumed else 0.0
+        asked = clock()
         for window in drawn:
             got = clock()
+            self.outputs.on_window(position, window)
             try:
                 result = step(window, loss)
             except NonFiniteError as error:
@@ -127,16 +142,19 @@ class Loop:
                 raise DataError(f"in step {position.step + 1}, {error}") from None
             state.add(result, window)
             self._after_step(result)
-            waited, stepped, asked = waited + got - asked, stepped + clock() - got, clock()
-            if position.step == most:
-                complete = self._is_last(position.batch)
+            waited, stepped = waited + got - asked, stepped + clock() - got
+            validated += self._validate_within()
+            self._between_steps()
+            asked = clock()
+            if position.step == most or self.signals.stop or state.best.exhausted:
+                complete = _is_last(position.batch, state.train.batches, self.options.group)
                 break
         if not position.batch:
             raise DataError(
                 f"the training loader gave no batch in epoch {position.epoch + 1}; expected an "
                 "iterable that restarts each epoch, such as a list or a DataLoader."
             )
-        times = {"data_seconds": waited, "step_seconds": stepped}
+        times = {"data_seconds": waited, "step_seconds": stepped, "validation_seconds": validated}
         # of an epoch that was resumed, only the seconds since then are known
         self._end_epoch(began, times, complete=complete, timed=not resumed)
 
@@ -151,11 +169,27 @@ class Loop:
             self._record([*records, norm])
         parts.schedule.after_step()
         self.outputs.on_step(position, result)
-        every = self.options.saving.checkpoint_every_steps
-        if every is not None and position.step % every == 0:
-            parts.step.check()
-            self.checkpoints.save_last(self.state.checkpoint())
-        if (number := self.signals.heeded()) is not None:
+
+    def _validate_within(self) -> float:
+        """Validate within an epoch, where it is time to; return the seconds that it took."""
+        if not self.validator.is_due():
+            return 0.0
+        began = time.perf_counter()
+        self.state.parts.step.check()
+        records = self._validate()
+        improved = self._judge(records)
+        self._record(records)
+        self._save(improved, validated=True)
+        return time.perf_counter() - began
+
+    def _between_steps(self) -> None:
+        saving, step = self.options.saving, self.state.position.step
+        if saving.keep_every_steps is not None and step % saving.keep_every_steps == 0:
+            self._keep(None)
+        if saving.checkpoint_every_steps is not None and step % saving.checkpoint_every_steps == 0:
+            self.state.parts.step.check()
+            self._save()
+        if (number := self.signals.heeded(self.outputs.stop)) is not None:
             self._interrupt(number)
 
     def _notify_of_splits(self) -> None:
@@ -168,13 +202,6 @@ class Loop:
                 if log is not None:
                     log.on_times({"split in step": split.step, **split.to_json()})
 
-    def _is_last(self, batch: int) -> bool:
-        """Return whether an epoch of so many batches is complete; every rank calls it at once."""
-        # ranks may draw unequal numbers of batches; an epoch is over when the longest is
-        lengths = of_all(self.state.train.batches, self.options.group)
-        known = [length for length in lengths if length is not None]
-        return len(known) == len(lengths) and batch == max(known)
-
     def _end_epoch(
         self, began: float, times: dict[str, float], *, complete: bool, timed: bool
     ) -> None:
@@ -182,80 +209,70 @@ class Loop:
         state.parts.step.check()
         records = state.epoch_records()
         validating = clock()
-        records += self._validate()
-        validated = clock()
-        monitored = self._monitored(records)
-        state.parts.schedule.after_epoch(None if monitored is None else monitored.value)
-        improved = monitored is not None and state.best.update(monitored.value, monitored.epoch)
+        over = not complete or bool(self.signals.stop)
+        over = over or self.ends.reached(state.position.epoch + 1, state.position.step)
+        if self.validator.is_due(epoch_ends=True, training_ends=over):
+            records += self._validate()
+        saving = clock()
+        state.parts.schedule.after_epoch()
+        improved = self._judge(records)
         if complete:
             state.next_epoch()
         self._record(records)
-        if improved and monitored is not None:
-            self.checkpoints.save_best(state.parts.weights_to_evaluate(), monitored)
-        self.checkpoints.save_last(state.checkpoint())
+        self._save(improved, validated=True)
         at = {"step": records[0].step, "epoch": records[0].epoch} if records else {}
+        seconds = times["data_seconds"] + times["step_seconds"]
         parts = {
             **times,
-            **(_throughput(records, sum(times.values())) if timed else {}),
-            "validation_seconds": validated - validating,
-            "checkpoint_seconds": clock() - validated,
+            **(_throughput(records, seconds) if timed else {}),
+            "validation_seconds": times["validation_seconds"] + saving - validating,
+            "checkpoint_seconds": clock() - saving,
         }
         self.outputs.on_times({**at, "seconds": clock() - began, **parts})
         self.outputs.on_epoch(state.position, self.history)
 
     def _validate(self) -> list[Record]:
-        state, signals = self.state, self.signals
-        if state.val is None:
-            return []
-        random, together = capture(), is_sharded(state.parts.model)
-
-        def left(counts: bool) -> bool:  # noqa: FBT001
-            if counts:
-                self.outputs.on_validation_batch()
-            # a rank leaves by itself, unless others would wait for it in their next pass
-            return (signals.heeded() if together else signals.caught) is not None
-
-        def over() -> None:
-            if (number := signals.agreed()) is not None:
-                raise _LeftError(number)
-
-        self.outputs.on_validation_begin(None if state.val.gives_windows else state.val.batches)
-        signals.ask_next()
         try:
-            sums = self._measured(left, over)
-        except _LeftError as error:
-            self._interrupt(error.number, random)
-        sums.estimate()
-        return state.records(sums, "val", "epoch")
+            return self.validator.measure()
+        except LeftError as error:
+            self._interrupt(error.number, error.random)
 
-    def _measured(self, left: Any, over: Any) -> PassMeans:
-        state, options = self.state, self.options
-        assert state.val is not None
-        with state.parts.average.in_place():
-            return measure(
-                state.parts.model,
-                state.val.begin(state.position.epoch),
-                state.parts.loss,
-                by=options.breakdown.by,
-                groups=options.breakdown.groups,
-                coefficients=options.steps.coefficients,
-                metrics=options.validation.metrics,
-                group=options.group,
-                left=left,
-                over=over,
-            )
-
-    def _monitored(self, records: Sequence[Record]) -> Record | None:
-        name = self.options.stopping.monitor
-        monitored = next((record for record in records if record.name == name), None)
-        if monitored is None and (self.state.val is not None or not name.startswith("val_")):
-            names = ", ".join(record.name for record in records if record.unit != "step")
-            raise SettingError(f"monitor is {name!r} but the run measures {names}; choose one.")
-        return monitored
+    def _judge(self, records: Sequence[Record]) -> Record | None:
+        """Return the monitored mean if it is the best so far."""
+        monitored = monitored_of(records, self.options.stopping.monitor)
+        if monitored is None:
+            return None
+        self.state.parts.schedule.after_validation(monitored.value)
+        return monitored if self.state.best.update(monitored) else None
 
     def _record(self, records: Sequence[Record]) -> None:
         self.history.records += records
         self.outputs.on_records(records)
+
+    def _save(self, improved: Record | None = None, *, validated: bool = False) -> None:
+        """Save the state, and the weights to evaluate where they are among the best so far."""
+        state, written = self.state, [LAST]
+        if improved is not None:
+            self.checkpoints.save_best(state.parts.weights_to_evaluate(), improved)
+            written = [BEST, LAST]
+        if validated and self.options.saving.keep_best:
+            self._keep(self.history.best_of(self.options.saving.keep_best))
+        self.checkpoints.save_last(state.checkpoint())
+        if (run_dir := self.checkpoints.run_dir) is not None:
+            for name in written:
+                self.outputs.on_checkpoint(state.position, run_dir / name)
+
+    def _keep(self, best: Sequence[Record] | None) -> None:
+        """Keep the present weights, of several best ones if they are among them, and no others."""
+        position, every = self.state.position, self.options.saving.keep_every_steps
+        steps = [position.step] if best is None else [record.step for record in best]
+        if position.step in steps:
+            weights = self.state.parts.weights_to_evaluate()
+            record = next((r for r in best or () if r.step == position.step), None)
+            folder = self.checkpoints.keep(position.step, weights, record)
+            self.outputs.on_checkpoint(position, folder)
+        if best is not None:
+            self.checkpoints.drop_kept(lambda at: at not in steps and (not every or at % every))
 
     def _interrupt(self, number: int, random: Mapping[str, Any] | None = None) -> NoReturn:
         run_dir = self.checkpoints.run_dir
@@ -266,18 +283,18 @@ class Loop:
         raise RunInterruptedError(f"{at}; saved in {run_dir}; resume with resume=True.", number)
 
 
+def _is_last(batch: int, length: int | None, group: Any) -> bool:
+    """Return whether an epoch of so many batches is complete; every rank calls it at once."""
+    # ranks may draw unequal numbers of batches; an epoch is over when the longest is
+    lengths = of_all(length, group)
+    known = [each for each in lengths if each is not None]
+    return len(known) == len(lengths) and batch == max(known)
+
+
 def _throughput(records: Sequence[Record], seconds: float) -> dict[str, float]:
     """Return the positions a second of an epoch whose windows were cut by plan."""
     positions = [record.weight for record in records if record.name == f"train_{PADDING}"]
     return {"positions_per_second": sum(positions) / seconds} if positions and seconds else {}
-
-
-class _LeftError(Exception):
-    """A validation was left for a signal, on all ranks."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def _blame(window: Sequence[Any]) -> str:

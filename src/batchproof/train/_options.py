@@ -123,9 +123,10 @@ class Stopping:
     """The choice of the best epoch, and the wait for a better one.
 
     Attributes:
-        monitor: the mean that chooses the best epoch.
+        monitor: the mean that chooses the best epoch, or the best of the validations within epochs.
         mode: "min" or "max": which is better.
-        patience: epochs to wait for a better one before stopping, or None.
+        patience: epochs to wait for a better one before stopping, or None; validations to wait
+            where there is one every validate_every_steps.
         min_delta: how much better it must be.
 
     Examples:
@@ -175,18 +176,28 @@ class Saving:
         run_dir: a folder to make for records and checkpoints; None writes nothing.
         checkpoint_every_steps: steps between checkpoints within an epoch, besides the one at its
             end; None for that one only.
+        keep_best: how many of the best weights, by the monitored mean, are kept in RUN/kept; 0 for
+            those in RUN/best alone.
+        keep_every_steps: steps between weights that stay in RUN/kept, or None.
         config: further settings, recorded in config.json and compared on resume.
         info: recorded in config.json only.
     """
 
     run_dir: str | PathLike[str] | None = None
     checkpoint_every_steps: int | None = None
+    keep_best: int = 0
+    keep_every_steps: int | None = None
     config: Mapping[str, Any] | None = None
     info: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.checkpoint_every_steps is not None:
-            expect_positive("checkpoint_every_steps", self.checkpoint_every_steps)
+        for name in ("checkpoint_every_steps", "keep_every_steps"):
+            if getattr(self, name) is not None:
+                expect_positive(name, getattr(self, name))
+        if not _is_integer(self.keep_best) or self.keep_best < 0:
+            raise SettingError(
+                f"keep_best is {self.keep_best!r}; expected a whole number, 0 or more."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,17 +257,23 @@ class Breakdown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """The metrics of a validation that are not means.
+    """The moments of a validation, and its metrics that are not means.
 
     Attributes:
+        validate_every_steps: optimiser steps between two validations, also within an epoch, and
+            once more when training ends; patience then counts validations. None validates at the
+            end of each epoch.
         metrics: by name, such as {"f1": batchproof.meter.F1()}, or those of torchmetrics and
             torcheval; each validation starts with a copy. They get the outputs and targets of the
             Outcome that the loss function returns, as supervised's does.
     """
 
+    validate_every_steps: int | None = None
     metrics: Mapping[str, Metric] | None = None
 
     def __post_init__(self) -> None:
+        if self.validate_every_steps is not None:
+            expect_positive("validate_every_steps", self.validate_every_steps)
         expect_metrics(self.metrics)
 
 
@@ -288,6 +305,8 @@ class Keywords(TypedDict, total=False):
     overfit_batches: int | None
     run_dir: str | PathLike[str] | None
     checkpoint_every_steps: int | None
+    keep_best: int
+    keep_every_steps: int | None
     config: Mapping[str, Any] | None
     info: Mapping[str, Any] | None
     log_every: int
@@ -297,6 +316,7 @@ class Keywords(TypedDict, total=False):
     plot: bool | str | PathLike[str]
     by: By | None
     groups: Groups | None
+    validate_every_steps: int | None
     metrics: Mapping[str, Metric] | None
 
 
@@ -327,6 +347,7 @@ class Options:
         further = {
             "tokens": self.steps.tokens,
             "pack": self.steps.pack,
+            "validate_every_steps": self.validation.validate_every_steps,
             "metrics": {n: type(m).__name__ for n, m in (self.validation.metrics or {}).items()},
         }
         return values | {name: value for name, value in further.items() if value}

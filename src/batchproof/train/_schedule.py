@@ -16,35 +16,32 @@ Per = Literal["epoch", "step"]
 
 
 class Schedule:
-    """One of torch's schedulers, moved per step or per epoch; None leaves the rate as it is."""
+    """One of torch's schedulers, moved per step or per epoch; None leaves the rate as it is.
+
+    Attributes:
+        scheduler: the same, or None.
+        plateau: whether it waits for a plateau of the monitored mean.
+    """
 
     def __init__(self, scheduler: LRScheduler | None = None, per: Per = "epoch") -> None:
         self.scheduler = scheduler
         self._per_step = per == "step"
-        self._plateau = isinstance(scheduler, ReduceLROnPlateau)
+        self.plateau = isinstance(scheduler, ReduceLROnPlateau)
 
     def after_step(self) -> None:
         """Move after an optimiser step, where the schedule counts steps."""
         if self.scheduler is not None and self._per_step:
             self.scheduler.step()
 
-    def after_epoch(self, monitored: float | None) -> None:
-        """Move after an epoch, where the schedule counts epochs.
-
-        Raises:
-            SettingError: if the schedule waits for a plateau and nothing is monitored.
-        """
-        if self.scheduler is None or self._per_step:
-            return
-        if not self._plateau:
+    def after_epoch(self) -> None:
+        """Move after an epoch, where the schedule counts epochs."""
+        if self.scheduler is not None and not (self._per_step or self.plateau):
             self.scheduler.step()
-            return
-        if monitored is None:
-            raise SettingError(
-                "ReduceLROnPlateau needs a monitored mean, but no validation data were given; "
-                'pass val, or monitor="train_loss".'
-            )
-        self.scheduler.step(monitored)  # type: ignore[arg-type]
+
+    def after_validation(self, monitored: float) -> None:
+        """Move after a validation, where the schedule waits for a plateau of the monitored mean."""
+        if self.scheduler is not None and self.plateau:
+            self.scheduler.step(monitored)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scheduler's state."""

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, heeded between two optimiser steps: by all ranks between the same two."""
+"""SIGINT, SIGTERM and wishes to stop, heeded between two steps: by all ranks between the same."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from batchproof.ranks import in_a_group, largest
+from batchproof.ranks import in_a_group, largest, of_all
 
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
 _INTERVAL = 1.0
@@ -23,10 +23,12 @@ class Signals:
     Attributes:
         caught: the number of the signal that this process caught, None while there was none.
         alone: whether there are no other ranks.
+        stop: why all ranks stop, as any of them asked; "" while none did.
     """
 
     def __init__(self, group: Any = None) -> None:
         self.caught: int | None = None
+        self.stop = ""
         self.alone = not in_a_group(group)
         self._group = group
         self._before: dict[int, Any] = {}
@@ -47,23 +49,38 @@ class Signals:
         finally:
             self._release()
 
-    def heeded(self) -> int | None:
+    def heeded(self, reason: str = "") -> int | None:
         """Return the signal to stop for after this step, on all ranks the same; all call it.
 
         A process alone acts on its own at once. Ranks ask each other about once a second, after a
         step that they agreed on the last time: a rank that stopped elsewhere would leave others
         waiting for it, and random generators that are at different steps.
+
+        Args:
+            reason: why this rank asks to stop, "" if it does not.
         """
         if self.alone:
+            self.stop = self.stop or reason
             return self.caught
         self._left -= 1
         if self._left:
             return None
         pace = _INTERVAL * self._steps / max(time.perf_counter() - self._since, 1e-9)
-        caught, fewest = largest([float(self.caught or 0), -max(1.0, pace // 1)], self._group)
+        mine = [float(self.caught or 0), float(bool(reason)), -max(1.0, pace // 1)]
+        caught, asked, fewest = largest(mine, self._group)
+        if asked:
+            self._agree_on(reason)
         self._left = self._steps = int(-fewest)
         self._since = time.perf_counter()
         return int(caught) or None
+
+    def agree_to_stop(self, reason: str) -> None:
+        """Stop if any rank asks to, as it may between two epochs; all call it."""
+        if not self.stop and largest([float(bool(reason))], self._group)[0]:
+            self._agree_on(reason)
+
+    def _agree_on(self, reason: str) -> None:
+        self.stop = self.stop or next(filter(None, of_all(reason, self._group)))
 
     def agreed(self) -> int | None:
         """Return the signal that any rank was sent so far, on all ranks the same; all call it."""

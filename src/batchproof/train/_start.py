@@ -6,6 +6,7 @@ A run is resumed with what it was begun with: fingerprints are compared, and wha
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from itertools import chain, islice
 from os import PathLike
@@ -26,7 +27,7 @@ from batchproof._random import deterministic, seed_everything
 from batchproof._trees import digest
 from batchproof.data import DatasetWindows
 from batchproof.ranks import blaming, in_a_group, is_first, is_sharded, on_first, rank, world_size
-from batchproof.runs import History, expect_free
+from batchproof.runs import History, Record, expect_free
 from batchproof.runs import State as Weights
 from batchproof.step import Windows as LoaderWindows
 from batchproof.step import is_out_of_memory
@@ -38,15 +39,17 @@ from batchproof.train._fingerprint import dealt_again, differences, fingerprint_
 from batchproof.train._first_batch import first_batch, model_summary
 from batchproof.train._loop import Ends, Loop, Windows
 from batchproof.train._options import Limits, Options, expect_positive
-from batchproof.train._outputs._callback import Callback, Outputs
+from batchproof.train._outputs._callback import Callback, Deadline, Outputs
 from batchproof.train._outputs._loggers import Loggers, named_loggers
 from batchproof.train._outputs._plot import LivePlot
 from batchproof.train._outputs._progress import Display, NoProgress, Progress, progress_on
 from batchproof.train._outputs._refusals import explaining
 from batchproof.train._signals import Signals
 from batchproof.train._state import Parts, State
+from batchproof.train._validation import Validator
 
 Resume = bool | str | PathLike[str] | None
+ValidationData = Iterable[Any] | Mapping[str, Iterable[Any]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +75,30 @@ class Setup:
 
 @contextmanager
 def running(
-    setup: Setup, train: Iterable[Any], val: Iterable[Any] | None, ends: Ends, resume: Resume
+    setup: Setup, train: Iterable[Any], val: ValidationData, ends: Ends, resume: Resume
 ) -> Iterator[Loop]:
     """Give a run that is begun or resumed, and close its files and outputs whatever happens.
 
     Args:
         setup: what the trainer is made of.
         train: the training data.
-        val: the validation data, or None.
+        val: the validation data, several by name, or None.
         ends: where training ends.
         resume: False or None to begin, True to resume run_dir, or the folder of a run to resume.
     """
     options, parts = setup.options, setup.parts
-    _expect_an_end(options, ends, val)
+    vals = _by_name(val)
+    _expect_an_end(ends)
+    _expect_monitored(options, parts, vals)
     run_dir = _run_dir(options.saving.run_dir, resume)
+    if run_dir is None and (options.saving.keep_best or options.saving.keep_every_steps):
+        raise SettingError("weights are to be kept, but run_dir is None; pass run_dir to Trainer.")
     loggers = named_loggers(options.reporting.loggers, run_dir)
     if options.compute.seed is not None:
         # ranks draw apart, so that no two drop the same units
         seed_everything(options.compute.seed + rank(options.group))
     _expect_one_cut(train, options)
-    state = State(parts, *_epochs(train, val, options.limits), options)
+    state = State(parts, *_epochs(train, vals, options.limits), options)
     checkpoints = Checkpoints(run_dir, options.group, sharded=is_sharded(parts.model))
     history = History(
         options.stopping.monitor,
@@ -99,7 +106,8 @@ def running(
         run_dir=run_dir,
         _best_state=partial(_best_state, checkpoints, parts),
     )
-    outputs = Outputs(_outputs(options, loggers, state, history, checkpoints))
+    deadline = [] if ends.max_time is None else [Deadline(ends.max_time)]
+    outputs = Outputs([*deadline, *_outputs(options, loggers, state, history, checkpoints)])
     signals = Signals(options.group)
     with deterministic(asked=options.compute.deterministic), signals.watched():
         try:
@@ -110,7 +118,15 @@ def running(
                     parts.model.train()
                 parts.average.begin()
                 loop = Loop(
-                    state, options, ends, setup.device, outputs, checkpoints, signals, history
+                    state,
+                    options,
+                    ends,
+                    setup.device,
+                    outputs,
+                    checkpoints,
+                    signals,
+                    history,
+                    Validator(state, options, outputs, signals),
                 )
                 _notify_of_data(loop)
                 checkpoint = _shared_checkpoint(loop, setup, resume)
@@ -120,18 +136,53 @@ def running(
             outputs.on_close()
 
 
-def _expect_an_end(options: Options, ends: Ends, val: Iterable[Any] | None) -> None:
-    if ends.max_epochs is None and ends.max_steps is None:
-        raise SettingError("fit was given no end; pass max_epochs or max_steps.")
+def _expect_an_end(ends: Ends) -> None:
+    given = ends.max_time
+    if given is not None and not (isinstance(given, timedelta) and given > timedelta(0)):
+        raise SettingError(f"max_time is {given!r}; expected seconds above 0, or a timedelta.")
+    if ends == Ends(None, None):
+        raise SettingError("fit was given no end; pass max_epochs, max_steps or max_time.")
     for name, value in (("max_epochs", ends.max_epochs), ("max_steps", ends.max_steps)):
         if value is not None:
             expect_positive(name, value)
-    stopping = options.stopping
-    watches_val = stopping.monitor.startswith("val_") and options.limits.overfit_batches is None
-    if stopping.patience is not None and val is None and watches_val:
+
+
+def _by_name(val: ValidationData) -> dict[str, Iterable[Any]]:
+    """Return the validation data by name, "" where they have none; empty without any.
+
+    Raises:
+        SettingError: if names are not such as a record may have.
+    """
+    if not isinstance(val, Mapping):
+        return {} if val is None else {"": val}
+    for name in val:
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise SettingError(
+                f"val has the name {name!r}; expected words such as "
+                '{"clean": loader, "noisy": loader}, whose means are val_clean_loss and so on.'
+            )
+    return dict(val)
+
+
+def _expect_monitored(options: Options, parts: Parts, vals: Mapping[str, Any]) -> None:
+    """Refuse to wait for a mean that no validation data give."""
+    name = options.stopping.monitor
+    if not name.startswith("val_") or options.limits.overfit_batches is not None:
+        return
+    waits = {
+        "patience": options.stopping.patience is not None,
+        "ReduceLROnPlateau": parts.schedule.plateau,
+    }
+    for who in (who for who, does in waits.items() if does and not vals):
         raise SettingError(
-            f"patience waits for {stopping.monitor}, but no validation data were given; "
+            f"{who} waits for {name}, but no validation data were given; "
             'pass val, or monitor="train_loss".'
+        )
+    named = [f"val_{each}_" for each in vals if each]
+    if named and not name.startswith(tuple(named)):
+        raise SettingError(
+            f"monitor is {name!r}, but the validation data have names; expected one that starts "
+            f"with {' or '.join(named)}, such as monitor={named[0] + 'loss'!r}."
         )
 
 
@@ -178,13 +229,14 @@ def _expect_readable_name(run_dir: Path) -> None:
 
 
 def _epochs(
-    train: Iterable[Any], val: Iterable[Any] | None, limits: Limits
-) -> tuple[Epochs, Epochs | None]:
+    train: Iterable[Any], vals: Mapping[str, Iterable[Any]], limits: Limits
+) -> tuple[Epochs, dict[str, Epochs]]:
     if limits.overfit_batches is not None:
-        train = val = list(islice(iter(train), limits.overfit_batches))
+        train = list(islice(iter(train), limits.overfit_batches))
+        vals = {"": train}
     return (
         Epochs(train, limit=limits.limit_train_batches),
-        None if val is None else Epochs(val, limit=limits.limit_val_batches),
+        {name: Epochs(val, limit=limits.limit_val_batches) for name, val in vals.items()},
     )
 
 
@@ -240,12 +292,13 @@ def _notify_of_data(loop: Loop) -> None:
             "persistent_workers: they restart with every epoch, so that a resumed run draws what "
             "the run would have drawn."
         )
-    if state.val is not None and state.train.batches is None and loop.ends.max_epochs is None:
+    unknown = state.train.batches is None and loop.ends.max_epochs is None
+    if state.vals and unknown and loop.options.validation.validate_every_steps is None:
         _notice(
             loop,
             "the training loader does not say where an epoch ends: validation comes when it ends, "
-            f"or after {loop.ends.max_steps} steps, and patience counts nothing before. "
-            "limit_train_batches=N makes an epoch of N batches.",
+            "or when training does, and patience counts nothing before. validate_every_steps=N "
+            "validates every N steps; limit_train_batches=N makes an epoch of N batches.",
         )
 
 
@@ -335,15 +388,16 @@ def _as_written(run_dir: Path | None) -> Iterator[None]:
 def _shared_checkpoint(loop: Loop, setup: Setup, resume: Resume) -> Checkpoint | None:
     """Return the checkpoint that rank 0 has read for every rank, None to begin."""
     fingerprint = loop.state.fingerprint
-    fingerprint |= {**setup.made_with, **fingerprint_of_data(loop.state.train, loop.state.val)}
+    fingerprint |= {**setup.made_with, **fingerprint_of_data(loop.state.train, loop.state.vals)}
     group, whole = loop.options.group, not is_sharded(setup.parts.model)
 
-    def read() -> tuple[Checkpoint | None, Any]:
+    def read() -> tuple[Checkpoint | None, Any, list[Record]]:
         checkpoint = _checkpoint(loop, setup, resume)
         shared = checkpoint and whole and in_a_group(group)
-        return checkpoint, loop.checkpoints.best_state() if shared else None
+        best = loop.checkpoints.best_state() if shared else None
+        return checkpoint, best, loop.history.records
 
-    checkpoint, best = on_first(read, group)
+    checkpoint, best, loop.history.records = on_first(read, group)
     if loop.checkpoints.log is None:
         loop.checkpoints.share_best(best)
     return checkpoint

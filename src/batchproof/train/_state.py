@@ -27,7 +27,7 @@ from batchproof.ranks import of_all, rank, unwrapped, world_size
 from batchproof.runs import Record, Span
 from batchproof.step import Step, batches_drawn
 from batchproof.train._average import Average
-from batchproof.train._batches import Epochs
+from batchproof.train._batches import Epochs, own_states_of, restore_own
 from batchproof.train._checkpoints._checkpoint import (
     Checkpoint,
     has_state,
@@ -110,32 +110,33 @@ class Parts:
 
 
 class Best:
-    """The best epoch so far by one monitored mean, and how long ago it was.
+    """The best validation so far by one monitored mean, and how many came since.
 
-    An epoch is better when it beats the best by more than min_delta. Training stops once
-    `patience` epochs in a row were not better.
+    One is better when it beats the best by more than min_delta. Training stops once `patience`
+    in a row were not better. There is one an epoch, or one every validate_every_steps.
 
     Args:
         stopping: which is better, and by how much; how long to wait.
 
     Attributes:
-        value: the best mean so far, None before the first epoch.
+        value: the best mean so far, None before the first.
         epoch: the epoch it was reached in, from 1.
-        waited: epochs since.
+        step: the optimiser step it was reached after.
+        waited: validations since.
     """
 
     def __init__(self, stopping: Stopping) -> None:
         self._stopping = stopping
         self._sign = 1.0 if stopping.mode == "min" else -1.0
         self.value: float | None = None
-        self.epoch = 0
-        self.waited = 0
+        self.epoch = self.step = self.waited = 0
 
-    def update(self, value: float, epoch: int) -> bool:
-        """Take an epoch's mean; return whether it is the best so far."""
+    def update(self, record: Record) -> bool:
+        """Take a monitored mean; return whether it is the best so far."""
         best = math.inf if self.value is None else self._sign * self.value
-        if self._sign * value < best - self._stopping.min_delta:
-            self.value, self.epoch, self.waited = value, epoch, 0
+        if self._sign * record.value < best - self._stopping.min_delta:
+            self.value, self.epoch, self.step = record.value, record.epoch, record.step
+            self.waited = 0
             return True
         self.waited += 1
         return False
@@ -148,11 +149,13 @@ class Best:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the attributes, for a checkpoint."""
-        return {"value": self.value, "epoch": self.epoch, "waited": self.waited}
+        names = ("value", "epoch", "step", "waited")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the attributes of a checkpoint."""
+        """Load the attributes of a checkpoint; an older one has no step."""
         self.value, self.epoch, self.waited = state["value"], state["epoch"], state["waited"]
+        self.step = state.get("step", 0)
 
 
 class State:
@@ -161,19 +164,23 @@ class State:
     Args:
         parts: what is trained and by what.
         train: the training data.
-        val: the validation data, or None.
+        vals: the validation data by name, "" where they have none; empty without any.
         options: of the trainer.
 
     Attributes:
         position: epochs, steps and batches done.
-        best: the best epoch so far.
+        validated: the step after which the last validation was.
+        best: the best validation so far.
         fingerprint: what must be the same when the run is resumed, as plain values.
         first_generators: the generators that the first epoch was begun with.
     """
 
-    def __init__(self, parts: Parts, train: Epochs, val: Epochs | None, options: Options) -> None:
-        self.parts, self.train, self.val, self.group = parts, train, val, options.group
+    def __init__(
+        self, parts: Parts, train: Epochs, vals: Mapping[str, Epochs], options: Options
+    ) -> None:
+        self.parts, self.train, self.vals, self.group = parts, train, vals, options.group
         self.position = Position()
+        self.validated = 0
         self.best = Best(options.stopping)
         self.fingerprint: dict[str, Any] = {}
         self.first_generators: Mapping[str, Any] = {}
@@ -253,6 +260,7 @@ class State:
             "sums": self._logged.state_dict(),
             "recent": self._recent.state_dict(),
             "best": self.best.state_dict(),
+            "validated": self.validated,
             "ranks": of_all(self._of_this_rank(random), self.group),
             "generators": self.first_generators,
             "identity": self.fingerprint,
@@ -265,7 +273,7 @@ class State:
             "statistics": {name: value.cpu() for name, value in statistics.items()},
             "random": capture() if random is None else random,
             "own": self.train.own_states(),
-            "own of validation": [] if self.val is None else self.val.own_states(),
+            "own of validations": own_states_of(self.vals),
             "own of loss": states_of(self._own),
             "fits": self.parts.step.memory.fits,
             "walk": self.train.state_dict(),
@@ -289,14 +297,16 @@ class State:
         self._logged.load_state_dict(state["sums"])
         self._recent.load_state_dict(state["recent"])
         self.best.load_state_dict(state["best"])
+        self.validated = state.get("validated", 0)
         self.first_generators = state["generators"]
         ranks: Sequence[Mapping[str, Any]] = state["ranks"]
         own, size = rank(self.group), world_size(self.group)
         mine = ranks[own if size == len(ranks) else 0]
         restore(mine["random"])
         self.train.restore(mine["own"])
-        if self.val is not None:
-            self.val.restore(mine.get("own of validation", []))
+        # an older checkpoint has those of one validation, or none
+        older = {"": mine.get("own of validation", [])}
+        restore_own(self.vals, mine.get("own of validations", older))
         restore_states(self._own, mine.get("own of loss", []))
         self.parts.step.memory.fits = mine.get("fits")
         self._padding |= {name: Padding.of(sums) for name, sums in mine.get("padding", {}).items()}

@@ -1,6 +1,7 @@
 """The trainer: model, loss and optimiser put together once, then fitted and evaluated."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Unpack
 
 import torch
@@ -35,7 +36,7 @@ from batchproof.train._options import (
 )
 from batchproof.train._pass_means import Groups
 from batchproof.train._schedule import schedule_of
-from batchproof.train._start import Resume, Setup, running
+from batchproof.train._start import Resume, Setup, ValidationData, running
 from batchproof.train._state import Parts
 from batchproof.train._trials import LrSweep, sweep, try_everything
 
@@ -57,10 +58,11 @@ class Trainer:
         stopping: which epoch is the best, and when to stop: monitor, mode, patience, min_delta.
         limits: how much of the data is used: limit_train_batches, limit_val_batches,
             overfit_batches.
-        saving: what is kept on disk: run_dir, checkpoint_every_steps, config, info.
+        saving: what is kept on disk: run_dir, checkpoint_every_steps, keep_best, keep_every_steps,
+            config, info.
         reporting: what is notified of a run: log_every, loggers, callbacks, progress, plot.
         breakdown: the groups whose means a validation gives as well: by, groups.
-        validation: what else a validation measures: metrics.
+        validation: when to validate, and what else to measure: validate_every_steps, metrics.
         group: the process group whose ranks train together.
         **options: single options by their own names.
 
@@ -143,19 +145,23 @@ class Trainer:
     def fit(
         self,
         train: Iterable[Any],
-        val: Iterable[Any] | None = None,
+        val: ValidationData = None,
         *,
         max_epochs: int | None = None,
         max_steps: int | None = None,
+        max_time: float | timedelta | None = None,
         resume: Resume = None,
     ) -> History:
-        """Train, and validate after every epoch.
+        """Train, and validate after every epoch, or every validate_every_steps.
 
         Args:
             train: any iterable of batches that restarts each epoch.
-            val: the same for validation, or None.
+            val: the same for validation, or several by name: {"clean": loader, "noisy": loader}
+                give val_clean_loss and val_noisy_loss, of which monitor names one.
             max_epochs: epochs to train in all.
             max_steps: optimiser steps to take in all; the epoch under way is then closed early.
+            max_time: how long to train, from this call, in seconds or as a timedelta; the epoch
+                under way is then closed early.
             resume: True to resume run_dir, which is begun where it is not there yet; or the
                 folder of a run to resume.
 
@@ -171,10 +177,13 @@ class Trainer:
             CheckpointError: if the run to resume is damaged, or is another run's.
             RunInterruptedError: if SIGINT or SIGTERM ended the run between two steps.
         """
-        with running(self._setup, train, val, Ends(max_epochs, max_steps), resume) as loop:
+        if isinstance(max_time, int | float):
+            max_time = timedelta(seconds=max_time)
+        ends = Ends(max_epochs, max_steps, max_time)
+        with running(self._setup, train, val, ends, resume) as loop:
             return loop.run()
 
-    def dry_run(self, train: Iterable[Any], val: Iterable[Any] | None = None) -> str:
+    def dry_run(self, train: Iterable[Any], val: ValidationData = None) -> str:
         """Try one step, one batch of validation, saving and loading; keep nothing.
 
         Weights, states, random generators and training flags are restored.

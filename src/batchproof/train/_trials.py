@@ -30,7 +30,7 @@ from batchproof.train._batches import Epochs, placed, windows_from
 from batchproof.train._checkpoints._checkpoint import Checkpoint
 from batchproof.train._loop import Ends
 from batchproof.train._options import Reporting, expect_positive
-from batchproof.train._start import Setup, running
+from batchproof.train._start import Setup, ValidationData, running
 from batchproof.train._state import Parts
 
 _SMOOTHING = 0.9
@@ -67,7 +67,7 @@ def _copied(state: dict[str, Any]) -> dict[str, Any]:
     return {k: v.clone() if isinstance(v, Tensor) else deepcopy(v) for k, v in state.items()}
 
 
-def try_everything(setup: Setup, train: Iterable[Any], val: Iterable[Any] | None) -> str:
+def try_everything(setup: Setup, train: Iterable[Any], val: ValidationData) -> str:
     """Take one step, validate one batch, save and load it; undo everything.
 
     Returns:

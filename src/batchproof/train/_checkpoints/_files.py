@@ -76,10 +76,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
-def write_best(weights: Mapping[str, Any], record: Record, folder: Path) -> None:
-    """Write the best weights to a folder, with the mean they were chosen for."""
+def write_best(weights: Mapping[str, Any], record: Record | None, folder: Path) -> None:
+    """Write weights to evaluate to a folder, with the mean they were chosen for, if they were."""
     _write_weights(weights, folder)
-    (folder / RECORD).write_text(json.dumps(record.to_json(), indent=1), encoding="utf-8")
+    if record is not None:
+        (folder / RECORD).write_text(json.dumps(record.to_json(), indent=1), encoding="utf-8")
 
 
 def _write_weights(weights: Mapping[str, Any], folder: Path) -> None:

@@ -19,6 +19,7 @@ from batchproof.runs import (
     BEST,
     CONFIG,
     FORMER_BEST,
+    KEPT,
     LAST,
     METRICS,
     PREVIOUS,
@@ -28,6 +29,7 @@ from batchproof.runs import (
     RunFolder,
     expect_free,
 )
+from batchproof.runs._folder import kept_at
 from batchproof.runs._shards import write_shards
 from batchproof.train._checkpoints._checkpoint import Checkpoint, on_host
 from batchproof.train._checkpoints._files import (
@@ -127,6 +129,7 @@ class Checkpoints:
             rest = checkpoint.rest
             records = self.log.resume(rest[LOGGED], rest.get(LOG_DIGEST))
             _recover_best(self.log.run_dir)
+            self.drop_kept(lambda step: step > rest["position"]["step"])
         self.log.saved_step = rest["position"]["step"]
         return checkpoint, records
 
@@ -163,13 +166,38 @@ class Checkpoints:
         if not self._in_folder:
             self._best = on_host(weights)
             return
+        self._save_weights(BEST, FORMER_BEST, weights, record)
+
+    def _save_weights(
+        self, name: str, former: str, weights: Mapping[str, Any], record: Record | None
+    ) -> None:
         checkpoint = Checkpoint(weights, None, {})
 
         def fill(folder: Path) -> Mapping[str, str]:
             write_best(checkpoint.split()[0].weights, record, folder)
             return self._write_shards(checkpoint, folder)
 
-        self._replace(BEST, FORMER_BEST, checkpoint, fill, keep_former=False)
+        self._replace(name, former, checkpoint, fill, keep_former=False)
+
+    def keep(self, step: int, weights: Mapping[str, Any], record: Record | None) -> Path:
+        """Write the weights after a step to a folder of their own, and return it."""
+        assert self.run_dir is not None
+        folder = self.run_dir / kept_at(step)
+        if self.log is not None:
+            with explaining("save to", self.run_dir, self.log.saved_step):
+                if folder.parent.is_symlink():
+                    # another's, which is not followed
+                    folder.parent.unlink()
+                folder.parent.mkdir(exist_ok=True)
+        self._save_weights(kept_at(step), f"{KEPT}/.{folder.name}.former", weights, record)
+        return folder
+
+    def drop_kept(self, is_dropped: Callable[[int], Any]) -> None:
+        """Remove the weights that are kept of some steps."""
+        if self.log is not None:
+            for step in RunFolder(self.log.run_dir).kept():
+                if is_dropped(step):
+                    remove_folder(self.log.run_dir / kept_at(step))
 
     def _replace(
         self,

@@ -20,7 +20,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from batchproof._errors import CheckpointError, RunFolderError, RunStoppedError
 from batchproof._files import MEBIBYTE, parse_json, read_file, write_file
-from batchproof.runs import COLUMNS, METRICS, TABLE, TIMING, Record
+from batchproof.runs import COLUMNS, METRICS, TABLE, TIMING, History, Record
 from batchproof.train._outputs._callback import Callback
 from batchproof.train._outputs._refusals import explaining
 
@@ -124,6 +124,10 @@ class LogFiles(Callback):
         """Append times and throughput."""
         with explaining("write to", self.run_dir, self.saved_step):
             self._append(TIMING, (json.dumps(times) + "\n").encode())
+
+    def on_end(self, history: History) -> None:
+        """Append the reason that training ended."""
+        self.on_times({"stopped": history.stopped})
 
     def on_close(self) -> None:
         """Release the lock, and remove its file."""

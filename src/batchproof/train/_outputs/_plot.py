@@ -7,7 +7,7 @@ from typing import Any
 
 from batchproof._errors import SettingError
 from batchproof._files import write_file
-from batchproof.runs import History, Record
+from batchproof.runs import History, Record, over
 from batchproof.train._outputs._callback import Callback
 from batchproof.train._position import Position
 
@@ -94,28 +94,29 @@ def draw_curves(figure: Any, history: History) -> None:
     names = [name for name in dict.fromkeys(r.name for r in whole) if "/" not in name]
     losses = [name for name in names if name.endswith("_loss")]
     others = [name for name in names if name not in losses]
+    axis = over(whole)
     figure.clear()
     panels = [panel for panel in (losses, others) if panel]
     for index, panel in enumerate(panels, 1):
         axes = figure.add_subplot(1, len(panels), index)
         for name in panel:
-            _curve(axes, name, history.epochs(name))
-        axes.set_xlabel("epoch")
+            _curve(axes, name, history.epochs(name), axis)
+        axes.set_xlabel(axis)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(visible=True, alpha=0.3)
         axes.legend(frameon=False)
     figure.tight_layout()
 
 
-def _curve(axes: Any, name: str, records: Sequence[Record]) -> None:
-    epochs, values = [r.epoch for r in records], [r.value for r in records]
+def _curve(axes: Any, name: str, records: Sequence[Record], axis: str) -> None:
+    places, values = [getattr(r, axis) for r in records], [r.value for r in records]
     style = "-" if name.startswith("val_") else "--"
-    (line,) = axes.plot(epochs, values, style, marker=".", label=name)
+    (line,) = axes.plot(places, values, style, marker=".", label=name)
     errors = [r.standard_error or 0.0 for r in records]
     if any(errors):
         low = [v - e for v, e in zip(values, errors, strict=True)]
         high = [v + e for v, e in zip(values, errors, strict=True)]
-        axes.fill_between(epochs, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def _in_notebook() -> bool:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from batchproof.runs import Record
+from batchproof.runs import History, Record
 from batchproof.step import StepResult
 from batchproof.train._outputs._callback import Callback
 from batchproof.train._position import Position
@@ -45,6 +45,9 @@ class Progress:
 
     def tick_validation(self) -> None:
         """Show a batch of the validation."""
+
+    def end_validation(self, position: Position, records: Sequence[Record]) -> None:
+        """Show what a validation within an epoch gave, and show the epoch again."""
 
     def end_epoch(self, records: Sequence[Record], seconds: float) -> None:
         """Show what an epoch gave."""
@@ -85,6 +88,10 @@ class PlainProgress(Progress):
             batch = f"batch {self._position.batch}{self._of}"
             self._line(f"{self._epoch}  {batch}  {summary(records)}")
 
+    def end_validation(self, position: Position, records: Sequence[Record]) -> None:
+        """Write what the validation gave."""
+        self._line(f"{self._epoch}  step {position.step}  {summary(records)}")
+
     def end_epoch(self, records: Sequence[Record], seconds: float) -> None:
         """Write what an epoch gave."""
         self._line(f"{self._epoch}  {summary(records)}  {seconds:.1f} s")
@@ -115,6 +122,7 @@ class LiveProgress(Progress):
         )
         self._task: TaskID | None = None
         self._label = ""
+        self._batches: int | None = None
         self._next = 0.0
         self._validated = 0
 
@@ -124,7 +132,7 @@ class LiveProgress(Progress):
 
     def begin_epoch(self, epoch: int, epochs: int | None, batches: int | None) -> None:
         """Draw an empty bar."""
-        self._label = epoch_label(epoch, epochs)
+        self._label, self._batches = epoch_label(epoch, epochs), batches
         self._bar.start()
         self._renew(self._label, batches)
 
@@ -149,6 +157,12 @@ class LiveProgress(Progress):
             return
         self._draw(self._task, self._validated, [])
         self._next = now + _INTERVAL
+
+    def end_validation(self, position: Position, records: Sequence[Record]) -> None:
+        """Leave the validation's line, and draw the epoch's bar again."""
+        line = f"{self._label}  step {position.step}  {summary(records)}"
+        self.notice(_folded(line, self._bar.console.width))
+        self._renew(self._label, self._batches)
 
     def end_epoch(self, records: Sequence[Record], seconds: float) -> None:
         """Leave the epoch's line, and take the bar away."""
@@ -255,7 +269,9 @@ class Display(Callback):
 
     def on_records(self, records: Sequence[Record]) -> None:
         """Show the means so far; keep those of a whole epoch for its end."""
-        if not records or records[0].span == "epoch":
+        if records and records[0].name.startswith("val_"):
+            self._progress.end_validation(self._position, records)
+        elif not records or records[0].span == "epoch":
             self._whole = [record for record in records if record.unit != "step"]
         elif self._shows_records:
             # records come before the step that they are of is shown
@@ -278,6 +294,11 @@ class Display(Callback):
     def on_times(self, times: Mapping[str, Any]) -> None:
         """Show what the epoch gave."""
         self._progress.end_epoch(self._whole, times["seconds"])
+
+    def on_end(self, history: History) -> None:
+        """Show why training ended before the end that fit was given."""
+        if not history.stopped.startswith(("max_epochs", "max_steps")):
+            self._progress.notice(f"stopped: {history.stopped}")
 
     def on_close(self) -> None:
         """Leave the terminal as it was."""
