@@ -187,6 +187,18 @@ def test_a_loss_of_an_autograd_function_is_said_not_to_be_followed():
     assert missed.startswith("1 of 2 losses were followed")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torch_script_compiles_blocks_without_gradients():
+    class Module(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return x / 2
+
+    with watch():
+        half = torch.jit.script(Module())
+    assert half(torch.ones(2)).tolist() == [0.5, 0.5]
+
+
 def test_an_error_of_the_loss_reaches_the_script_as_it_is():
     with watch(), pytest.raises(ValueError, match="batch_size"):
         F.cross_entropy(X, Y[:2])

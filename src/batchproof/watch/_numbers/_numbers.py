@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from batchproof.watch._events import Finding, StepEvent
 from batchproof.watch._loaders import LoaderPass
@@ -48,9 +49,14 @@ class Numbers:
         self._recorder = Recorder(watcher.clock, self._after_line)
         self._stack.enter_context(watched_outlets(self._recorder))
         self._stack.enter_context(watched_streams(self._recorder))
-        returned = Returned(self._recorder)
-        self._stack.enter_context(returned.watched(watcher.loaders))
+        self._follow_evaluations(watcher, Returned(self._recorder))
+
+    def _follow_evaluations(self, watcher: Any, returned: Returned) -> None:
         watcher.calls.heard = returned.heard
+        watcher.loaders.ended = returned.ended
+        for block in (torch.no_grad, torch.inference_mode):
+            watcher.patches.call_before(block.__exit__, returned.ended)
+        self._stack.callback(returned.stop)
 
     def stop(self) -> None:
         """Stop capturing, and leave every stream and function as it was."""

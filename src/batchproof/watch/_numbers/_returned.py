@@ -7,12 +7,9 @@ followed while batches are computed, and nothing where a profiler is at work.
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
-
-import torch
 
 from batchproof.watch._numbers._recorder import Recorder
 from batchproof.watch._place import site_of, users_frame
@@ -70,39 +67,10 @@ class Returned:
         place = site_of(users_frame(frame.f_back))
         self._recorder.values(_named(value, f"{name}()"), SOURCE, place)
 
-    @contextmanager
-    def watched(self, loaders: Any) -> Iterator[None]:
-        """Follow functions until the block ends.
-
-        Args:
-            loaders: calls its `ended` at the end of each pass.
-
-        Yields:
-            None, while they are followed.
-        """
-        with _at_exit(torch.no_grad, self.ended), _at_exit(torch.inference_mode, self.ended):
-            loaders.ended = self.ended
-            try:
-                yield
-            finally:
-                loaders.ended = bool
-                self._leave()
-
-
-@contextmanager
-def _at_exit(block: Any, do: Callable[[], None]) -> Iterator[None]:
-    """Call `do` at the end of every block of a kind."""
-    original = block.__exit__
-
-    def left(own: Any, *error: Any) -> Any:
-        do()
-        return original(own, *error)
-
-    block.__exit__ = left
-    try:
-        yield
-    finally:
-        block.__exit__ = original
+    def stop(self) -> None:
+        """Follow nothing any more."""
+        self._losses = 0
+        self._leave()
 
 
 def _function(frame: FrameType | None) -> FrameType | None:
