@@ -57,7 +57,7 @@ def _take_turns(one: Series, term: Series) -> bool:
 
 
 def _readings(series: Series, lines: Sequence[Line]) -> Iterator[tuple[Ranges, Numbers]]:
-    """Yield what lines may show of a series: its last batch, its mean, its mean of means."""
+    """Yield the values of a series that lines may show: its last batch, mean, mean of means."""
     of_pass, since, *_ = ranges_of(series, lines)
     yield of_pass, series.mean[np.maximum(of_pass.last - 1, 0)] + 0 * of_pass.batches
     for ranges in (of_pass, since):

@@ -16,7 +16,7 @@ LONGEST_WINDOW = 1000
 def running_average(
     series: Series, lines: Sequence[Line], besides: Ranges | None = None
 ) -> tuple[str, Numbers] | None:
-    """Return which running average the lines show, and its values; None where they show none.
+    """Return the running average that the lines show, and its values; None where they show none.
 
     Args:
         series: all batches.

@@ -1,4 +1,4 @@
-"""Candidates for what a number is, over the batches that it may be over.
+"""Candidates for the meaning of a number, over the batches that it may be over.
 
 Of batches b with totals t, weights w, means v = t / w, samples n and elements e, m of
 them, and s the sum of the means of samples:
@@ -70,7 +70,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the run besides the batches.
+    """Facts of the run besides the batches.
 
     Attributes:
         scale: 1 / k where each of the k batches of a step is divided by k; 1 otherwise.

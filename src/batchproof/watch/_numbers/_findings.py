@@ -16,7 +16,7 @@ _NAMES = {"one-batch": "last-batch-reported"}
 
 
 def findings_of(readings: Iterable[Reading]) -> list[Finding]:
-    """Return what readings show to be wrong, or worth knowing; one finding a place and name.
+    """Return the mistakes and notes that readings show; one finding for each place and name.
 
     Args:
         readings: of all slots.
@@ -123,7 +123,7 @@ def evidence_of(reading: Reading) -> dict[str, Any]:
 
 
 def findings_of_loaders(series: Sequence[Series]) -> list[Finding]:
-    """Return what evaluations leave out or take twice, as their loaders say.
+    """Return the samples that evaluations leave out or take twice, as their loaders say.
 
     Args:
         series: the batches of every loss.

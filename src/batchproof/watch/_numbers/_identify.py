@@ -34,11 +34,11 @@ FIVE_DIGITS = 4.0  # 1.0000 and more: log10 of the number of values told apart
 
 @dataclass(frozen=True)
 class Reading:
-    """What the numbers of a slot are.
+    """The meaning of the numbers of a slot.
 
     Attributes:
         slot: where they were shown.
-        candidate: what they are.
+        candidate: their meaning.
         mean: what the nearest right reading gives for each line.
         grade: "right", "note" or "wrong".
     """
@@ -50,7 +50,7 @@ class Reading:
 
 
 def reading_of(slot: Slot, series: Sequence[Series], facts: Facts) -> Reading | None:
-    """Return what the numbers of a slot are, or None where nothing says it beyond doubt.
+    """Return the meaning of the numbers of a slot, or None where it is not beyond doubt.
 
     Args:
         slot: the numbers.
@@ -83,7 +83,7 @@ def _as_another(
     """Return a number that holds a term which the gradient does not."""
     for candidate, objective, tried in another_loss(lines, series, facts):
         if _is_apart(objective, tried, lines):
-            # a graph was recorded, and cut off or left; without one the script means what it does
+            # a graph was recorded and not used; without one the script means what it does
             grade = "wrong" if candidate.series.training else "note"
             return Reading(slot, candidate, objective, grade)
     return None
@@ -92,7 +92,7 @@ def _as_another(
 def _as_running_average(
     slot: Slot, lines: Sequence[Line], series: Sequence[Series]
 ) -> Reading | None:
-    """Return a running average of the losses of a training, which is right to be what it is."""
+    """Return a running average of the losses of a training, which is not a mistake."""
     if len(_distinct(lines)) < 2 or _digits(lines) < FAR + math.log10(LONGEST_WINDOW):
         return None
     for one in series:
@@ -147,7 +147,7 @@ def _as_right(slot: Slot, lines: Sequence[Line], candidate: Candidate) -> Readin
 
 
 def _is_of_one_rank(slot: Slot, candidate: Candidate) -> bool:
-    """Tell whether the result of an evaluation is that of one rank, and does not say so."""
+    """Return whether the result of an evaluation is that of one rank, and does not say so."""
     loader = candidate.series.loader_of(int(candidate.ranges.last[-1]) - 1)
     if (
         not slot.is_shown
@@ -161,7 +161,7 @@ def _is_of_one_rank(slot: Slot, candidate: Candidate) -> bool:
 
 
 def _is_of_single_batches(candidate: Candidate) -> bool:
-    """Tell whether each line is of one batch, in passes of more."""
+    """Return whether each line is of one batch, in passes of more."""
     return candidate.series.has_passes and bool((candidate.ranges.batches == 1).all())
 
 
@@ -209,7 +209,7 @@ def _is_apart(nearest: Numbers, tried: int, lines: Sequence[Line]) -> bool:
 
 
 def _digits_between(shown: Shown, right: float) -> float:
-    """Return how many digits tell what was shown from a right reading; nan is told by all."""
+    """Return the number of digits that tell a shown number from a right reading; all tell nan."""
     if math.isnan(right):
         return shown.digits
     return math.log10(max(1.0, abs(shown.value - right) / (2 * shown.tolerance)))

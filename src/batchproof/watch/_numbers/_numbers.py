@@ -1,4 +1,4 @@
-"""The numbers of one watched run: from the stream that they were written to, to what they are."""
+"""The numbers of one watched run: from the stream that they were written to, to their meaning."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -59,17 +59,17 @@ class Numbers:
         self._stack.callback(returned.stop)
 
     def stop(self) -> None:
-        """Stop capturing, and leave every stream and function as it was."""
+        """Stop capturing, and restore every stream and function."""
         self._stack.close()
         if self._recorder is not None:
             self._recorder.end_lines()
 
     def leave(self) -> Any:
-        """Return what rank 0 needs to know of this rank's batches, as plain values."""
+        """Return the sums of this rank's batches that rank 0 needs, as plain values."""
         return sums_by_series(series_of(self._watcher.losses, self._watcher.loaders))
 
     def receive(self, left: Any) -> None:
-        """Take what another rank left.
+        """Take the sums of another rank.
 
         Args:
             left: what `leave` returned there.
@@ -77,7 +77,7 @@ class Numbers:
         self._others.append(left)
 
     def readings(self) -> list[Reading]:
-        """Return what the numbers are, those of which nothing is certain left out."""
+        """Return the meaning of the numbers, without those of which nothing is certain."""
         if self._watcher is None or self._recorder is None:
             return []
         series = series_of(self._watcher.losses, self._watcher.loaders, self._watcher.steps)
@@ -93,14 +93,14 @@ class Numbers:
         ]
 
     def findings(self) -> list[Finding]:
-        """Return what the numbers show to be wrong, or worth knowing."""
+        """Return the mistakes and notes that the numbers show."""
         if self._watcher is None:
             return []
         series = series_of(self._watcher.losses, self._watcher.loaders)
         return [*findings_of(self.readings()), *findings_of_loaders(series)]
 
     def seen(self) -> list[dict[str, Any]]:
-        """Return all numbers as plain values, with what they are where that is known."""
+        """Return all numbers as plain values, with their meaning where that is known."""
         if self._recorder is None:
             return []
         known = {id(reading.slot): reading for reading in self.readings()}

@@ -73,7 +73,7 @@ class Outlet:
 
     @property
     def source(self) -> str:
-        """Return what it is called where its numbers are shown."""
+        """Return its name where its numbers are shown."""
         return f"{self.owner or self.module}.{self.method}"
 
 
@@ -102,7 +102,7 @@ OUTLETS = (
 
 @contextmanager
 def watched_outlets(recorder: Recorder) -> Iterator[None]:
-    """Note what loggers, trackers and progress bars are given.
+    """Record the numbers that loggers, trackers and progress bars are given.
 
     Args:
         recorder: takes the numbers.

@@ -19,7 +19,7 @@ ON_ALL = " of the pass on all ranks"
 
 
 def sums_by_series(every: Sequence[Series]) -> dict[str, list[list[float]]]:
-    """Return for each series, by its key, the sums of each pass, as plain values.
+    """Return the sums of each pass, by the key of the series, as plain values.
 
     Args:
         every: the series of one rank.

@@ -38,7 +38,7 @@ class Ranges:
 
     @property
     def batches(self) -> Numbers:
-        """Return how many batches each range holds; nan for none."""
+        """Return the number of batches in each range; nan for none."""
         found: Numbers = np.where(self.last > self.first, self.last - self.first, np.nan)
         return found
 
@@ -80,7 +80,7 @@ def ranges_of(series: Series, lines: Sequence[Line]) -> list[Ranges]:
 
 
 def closes_pass(series: Series, ranges: Ranges, *, of_passes: bool) -> bool:
-    """Tell whether every line was shown where a pass ended, alone, as the result of the pass.
+    """Return whether every line was shown where a pass ended, alone, as the result of the pass.
 
     Args:
         series: the batches.

@@ -1,4 +1,4 @@
-"""The one place where captured text and values arrive, with when and from which line of code."""
+"""The recorder of captured text and values, with the time and the line of code of each."""
 
 import os
 import re

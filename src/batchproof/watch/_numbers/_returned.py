@@ -20,7 +20,7 @@ CALLS = 2000
 
 
 class Returned:
-    """What functions return that read batches without a gradient.
+    """The values that functions return which read batches without a gradient.
 
     Args:
         recorder: takes the numbers.

@@ -17,7 +17,7 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Series:
-    """What one line of code computed for each batch, in order: its loss, or its hits.
+    """The losses, or hits, that one line of code computed for each batch, in order.
 
     Attributes:
         site: "file:line" of the user's code.
@@ -27,8 +27,8 @@ class Series:
         value: the number of each batch as the script got it: a mean, or a sum.
         total: sum of the losses, or hits, of each batch.
         weight: what its mean divides by.
-        elements: how many losses count.
-        samples: how many samples.
+        elements: the number of losses that count.
+        samples: the number of samples.
         sample_means: sum over samples of the mean of each; nan where unknown.
         of_pass: the pass over a loader that each batch came from; -1 where there was none.
         passes: the passes over loaders that of_pass names.
@@ -70,7 +70,7 @@ class Series:
         return bool(known and passes.max() > 1)
 
     def places(self, stamps: Iterable[int]) -> Places:
-        """Return how many batches there were at each of these times."""
+        """Return the number of batches at each of these times."""
         return np.searchsorted(self.stamps, np.fromiter(stamps, np.int64))
 
     def start_before(self, places: Places) -> Places:
@@ -157,7 +157,7 @@ def _objectives(
 
 
 def passes_of_a_step(steps: Sequence[StepEvent]) -> int:
-    """Return how many backward passes most optimiser steps hold."""
+    """Return the number of backward passes that most optimiser steps hold."""
     passes = Counter(len({part.backward for part in step.contributions}) for step in steps)
     del passes[0]
     return passes.most_common(1)[0][0] if passes else 1
@@ -166,7 +166,7 @@ def passes_of_a_step(steps: Sequence[StepEvent]) -> int:
 def _objective(
     parts: Sequence[Contribution], by_index: Mapping[int, LossEvent], times: int
 ) -> LossEvent:
-    """Return what one backward pass began from, as if it were one loss, a mean over samples."""
+    """Return the start of one backward pass as if it were one loss, a mean over samples."""
     events = [by_index[part.loss] for part in parts]
     value = times * sum(
         part.mass * event.total / event.weight
@@ -232,7 +232,7 @@ def _passes(stamps: Places, loaders: Loaders) -> Places:
 
 
 def _starts(stamps: Places, of_pass: Places, samples: Numbers, all_stamps: Places) -> Places:
-    """Return where passes begin: by their loader, else after other losses or a smaller batch."""
+    """Return the places where passes begin: by their loader, else after other losses or a smaller batch."""
     if (of_pass >= 0).all():
         changed = np.diff(of_pass) != 0
     else:
@@ -244,7 +244,7 @@ def _starts(stamps: Places, of_pass: Places, samples: Numbers, all_stamps: Place
 
 
 def _ends_by_size(samples: Numbers) -> NDArray[np.bool_]:
-    """Return after which batches passes end: a smaller one in every so many, at equal distances."""
+    """Return the batches that end passes: a smaller one in every so many, at equal distances."""
     smaller = samples < samples.max()
     places = np.flatnonzero(smaller)
     distances = np.diff(places, prepend=-1)
@@ -254,6 +254,6 @@ def _ends_by_size(samples: Numbers) -> NDArray[np.bool_]:
 
 
 def _usual_gap(ranks: Places) -> int:
-    """Return how many losses of a script there are from one of this line to its next, mostly."""
+    """Return the usual number of losses of a script from one of this line to its next."""
     gaps = np.diff(ranks)
     return int(np.bincount(gaps).argmax()) if len(gaps) else 1

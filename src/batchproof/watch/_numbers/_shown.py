@@ -38,18 +38,18 @@ class Shown:
 
     @property
     def digits(self) -> float:
-        """Return how many decimal digits it tells apart: 4.3 for 0.6931."""
+        """Return the number of decimal digits that it tells apart: 4.3 for 0.6931."""
         if not self.value or not math.isfinite(self.value):
             return 0.0
         return min(MOST_DIGITS, max(0.0, math.log10(abs(self.value) / (2 * self.half))))
 
     @property
     def tolerance(self) -> float:
-        """Return how far a value may be from it."""
+        """Return the largest distance that a value may be from it."""
         return 1.0001 * self.half + ARITHMETIC * abs(self.value)
 
     def meets(self, value: float) -> bool:
-        """Tell whether a value may have been written so."""
+        """Return whether a value may have been written so."""
         if math.isnan(self.value):
             return math.isnan(value)
         return abs(value - self.value) <= self.tolerance
@@ -113,5 +113,5 @@ def _half(text: str) -> float:
 
 
 def is_whole(shown: Shown) -> bool:
-    """Tell whether a number was written as an integer, as counts, epochs and seeds are."""
+    """Return whether a number was written as an integer, as counts, epochs and seeds are."""
     return shown.text.rstrip("%").lstrip("+-").replace(",", "").isdigit()

@@ -76,18 +76,18 @@ class Slot:
 
     @property
     def is_shown(self) -> bool:
-        """Tell whether a person saw the numbers; others are used by the script alone."""
+        """Return whether a person saw the numbers; others are used by the script alone."""
         return self.source not in UNSEEN
 
     @property
     def of_passes(self) -> bool:
-        """Tell whether its lines speak of whole passes: of epochs, averages, train, val or test."""
+        """Return whether its lines speak of whole passes: of epochs, averages, train, val or test."""
         text = self.lines[0].text if self.lines else ""
         return bool(_PASS.search(text)) and not _BATCH.search(self.label)
 
 
 def is_other(label: str, after: str) -> bool:
-    """Tell whether the words around a number say that it is not a mean of losses.
+    """Return whether the words around a number say that it is not a mean of losses.
 
     Args:
         label: the words before it.

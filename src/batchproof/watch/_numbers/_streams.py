@@ -1,7 +1,7 @@
 """The standard streams and the files that a script writes, with one method of each watched.
 
 A stream stays the object that it is: its file number, encoding, buffer and everything else are
-untouched, and `write` is called as before after what it was given was noted.
+untouched, and `write` is called as before, after its argument was recorded.
 """
 
 import builtins
@@ -19,7 +19,7 @@ _KINDS = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".log")
 
 @contextmanager
 def watched_streams(recorder: Recorder) -> Iterator[None]:
-    """Note what is written to the standard streams, and to text files that are opened to write.
+    """Record the text written to the standard streams, and to text files that are opened to write.
 
     Args:
         recorder: takes the text.
@@ -50,7 +50,7 @@ def _noted(stream: Any, source: str, recorder: Recorder) -> Iterator[None]:
 
 
 def _watch_write(stream: Any, source: str, recorder: Recorder) -> bool:
-    """Watch a stream's write, and tell whether that was possible."""
+    """Watch a stream's write, and return whether that was possible."""
     write: Callable[[Any], Any] | None = getattr(stream, "write", None)
     if write is None or not hasattr(stream, "__dict__"):
         return False
