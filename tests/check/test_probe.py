@@ -125,14 +125,14 @@ def test_a_script_is_refused_before_it_is_run(here):
         "def train(model, loader, *, epochs, seed=0):\n    pass\n"
     )
     for spec in ("a_script:train", "a_script.py:train"):
-        with pytest.raises(ProbeError, match="takes model, loader, epochs, and no probe; expected"):
+        with pytest.raises(ProbeError, match="takes model, loader, epochs, not a probe; expected"):
             load_probe(spec)
     assert not (here / "ran").exists()
 
 
 def test_a_callable_that_takes_arguments_is_no_probe(here):
     (here / "made.py").write_text("train = lambda model, loader: None\n")
-    with pytest.raises(ProbeError, match="made:train is a function that takes model, loader, and"):
+    with pytest.raises(ProbeError, match="made:train is a function that takes model, loader, not"):
         load_probe("made:train")
 
 

@@ -11,7 +11,7 @@ The command line is a thin wrapper around two functions:
     run_probe(spec, *, cuts="standard", ranks=None, dtype=None) -> Report
         spec is MODULE:NAME (or FILE.py:NAME); NAME is a Probe, a callable that returns one, or a
         mapping of names to Probes (then a Heads is returned, which has the same .ok, str() and
-        .to_json()). cuts: "standard" or names parted by commas; ranks: "1,2" or a sequence of
+        .to_json()). cuts: "standard" or names separated by commas; ranks: "1,2" or a sequence of
         numbers; dtype: "float64", "float32", ... None keeps what the probe says. ProbeError, one
         line, where it cannot be run (exit status 2); report.ok says whether the exit status is 0
         or 1; str(report), report.to_json(path), report.to_html(path) write it.

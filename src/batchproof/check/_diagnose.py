@@ -1,4 +1,4 @@
-"""Diagnosis: what was measured, settled first, and then every finding asked what it proves."""
+"""The diagnosis: measurements are settled first, then every finding says what it proves."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ Find = Callable[[Evidence], list[Diagnosis]]
 # why the gradient, or an evaluation's number, depends on the cut: the first that predicts every cut
 CAUSES: tuple[Find, ...] = (ratios, windows, divisor, terms, coupling, carried)
 _NO_MASK = (
-    "cut 'masked' was not run: nothing in the samples shows which elements count; hand it in as "
+    "cut 'masked' was not run: nothing in the samples shows which elements count; give "
     "mask=, a function that returns a sample in which none does"
 )
 
@@ -45,7 +45,7 @@ def diagnose(
         facts: what is known about the samples.
         cuts: the cuts to try, the whole first.
         name: what is checked, for the report.
-        notes: what is to be said of how it is run.
+        notes: remarks on how it is run.
 
     Raises:
         ProbeError: if the user's code cannot be run.
@@ -74,7 +74,7 @@ def diagnose(
 
 
 def _with_shares(evidence: Evidence) -> tuple[CutResult, ...]:
-    """Return what is shown of every cut, with what each of its micro-batches counts."""
+    """Return the results of every cut as shown, with the share of each micro-batch."""
     if evidence.evaluation or evidence.steadiness.erratic:
         return evidence.results
     cuts = {cut.name: cut for cut in evidence.laws.single if not cut.before}
@@ -115,7 +115,7 @@ def cause(evidence: Evidence) -> list[Diagnosis]:
 
 
 def unexplained(evidence: Evidence) -> list[Diagnosis]:
-    """Return "unknown" where cuts differ, and nothing was found that could be why."""
+    """Return "unknown" where cuts differ, and no finding explains it."""
     if evidence.unsteady or any(one.name == "unknown" for one in evidence.cause):
         return []
     if evidence.off and evidence.cause:
@@ -148,7 +148,7 @@ def _nothing_predicts(evidence: Evidence, off: Sequence[CutResult]) -> str:
     return f"{text} predicts it."
 
 
-# errors below so many times the noise of arithmetic leave causes that cannot be told apart
+# below so many times the noise of arithmetic, the errors of several causes look alike
 _PLAIN = 10.0
 FINDINGS: tuple[Find, ...] = (
     unsteady,

@@ -1,7 +1,7 @@
 """A probe drafted from a function of the user's own, read as text and never imported.
 
-The names of its parameters say what each is, its steps say how many micro-batches make a window,
-the file's model and data set say what a sample looks like, and its criterion what a target is.
+The names of its parameters give the role of each, its steps the number of micro-batches in a
+window, the file's model and data set the shape of a sample, and its criterion the kind of a target.
 What the text does not show is refused in one line.
 """
 
@@ -141,7 +141,7 @@ def _refuse_work_on_import(tree: ast.Module, file: Path) -> None:
 
 
 def _roles(function: ast.FunctionDef, subject: str) -> dict[str, str]:
-    """Return what each parameter without a default is, by its name."""
+    """Return the role of each parameter without a default, by its name."""
     plain = [*function.args.posonlyargs, *function.args.args]
     needed = [p.arg for p in plain[: len(plain) - len(function.args.defaults)]]
     pairs = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
@@ -165,7 +165,7 @@ def _role(name: str) -> str:
 
 
 def _window(function: ast.FunctionDef, roles: dict[str, str], subject: str) -> int | None:
-    """Return how many micro-batches a step holds where the code fixes it, and None for all."""
+    """Return the number of micro-batches in a step where the code fixes it, and None for all."""
     optimizer = next(name for name, role in roles.items() if role == "optimizer")
     for loop in (n for n in ast.walk(function) if isinstance(n, ast.For | ast.While)):
         for node in loop.body:

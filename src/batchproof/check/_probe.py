@@ -42,7 +42,7 @@ class Probe:
         wrap: how the model is wrapped over ranks; "ddp" for a step unless said otherwise.
         watch: for a step, what it moves beside the model, as for check_step.
         timeout: seconds that a run over ranks may take.
-        remedies: what to do about a mistake in the user's framework, by name, in place of the
+        remedies: of a mistake in the user's framework, by name, in place of the
             catalogue's remedy for a loop of one's own.
     """
 
@@ -105,7 +105,7 @@ class Probe:
         """Return the samples, asked for where a callable was given.
 
         Raises:
-            ProbeError: if there are none to be had.
+            ProbeError: if there are none.
         """
         try:
             return list(self.samples() if callable(self.samples) else self.samples)
@@ -126,7 +126,7 @@ def load_probe(spec: str) -> Probe | Mapping[str, Probe]:
         The probe, or several by name.
 
     Raises:
-        ProbeError: if it cannot be imported, or is none.
+        ProbeError: if it cannot be imported, or is not a probe.
     """
     module_name, colon, name = spec.rpartition(":")
     if not colon or not module_name or not name:
@@ -168,7 +168,7 @@ def _refuse_what_takes_arguments(module: str, name: str) -> None:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        return  # importing it says what is wrong
+        return  # the import reports the error
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name and not node.decorator_list:
             spec = node.args
@@ -183,7 +183,7 @@ def _refuse_what_takes_arguments(module: str, name: str) -> None:
 
 def _no_probe(spec: str, needs: Sequence[str]) -> str:
     return (
-        f"{spec} is a function that takes {', '.join(needs)}, and no probe; expected a "
+        f"{spec} is a function that takes {', '.join(needs)}, not a probe; expected a "
         "batchproof.check.Probe, or a function without arguments that returns one. "
         "batchproof check --example writes a file to start from."
     )
@@ -238,7 +238,7 @@ def run_probe(
 
     Args:
         spec: MODULE:NAME or FILE.py:NAME.
-        cuts: "standard" or names parted by commas; None for the probe's own.
+        cuts: "standard" or names separated by commas; None for the probe's own.
         ranks: "1,2" or numbers; None for the probe's own.
         dtype: "float64", "float32", ...; None for the probe's own.
 
@@ -266,7 +266,7 @@ def _numbers(ranks: str | Sequence[int]) -> tuple[int, ...]:
         parts = ranks.split(",") if isinstance(ranks, str) else ranks
         return tuple(int(part) for part in parts)
     except ValueError:
-        raise ProbeError(f"ranks is {ranks!r}; expected numbers parted by commas: 1,2.") from None
+        raise ProbeError(f"ranks is {ranks!r}; expected numbers with commas: 1,2.") from None
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:

@@ -30,7 +30,7 @@ _LITTLE = 0.05
 
 @dataclass(frozen=True)
 class _Run:
-    """What was run so far.
+    """The runs so far.
 
     Attributes:
         runner: runs the step.
@@ -47,7 +47,7 @@ class _Run:
         return tuple(cut for cut in cuts if cut.name not in self.failures)
 
     def results(self, cuts: Iterable[Cut]) -> tuple[CutResult, ...]:
-        """Return what each cut gave."""
+        """Return the result of each cut."""
         return tuple(
             CutResult.not_run(cut.name, cut.describe(), len(cut.ranks), self.failures[cut.name])
             if cut.name in self.failures
@@ -57,7 +57,7 @@ class _Run:
 
 
 def settle(runner: Runner, facts: Facts, cuts: Sequence[Cut]) -> Evidence:
-    """Measure everything that conclusions are drawn from.
+    """Measure everything that findings use.
 
     Args:
         runner: runs the step; holds nothing still yet.

@@ -29,7 +29,7 @@ class Share:
 
     @property
     def right(self) -> bool:
-        """Tell whether it counts what it would in a mean."""
+        """Return whether it counts what it would in a mean."""
         return self.wanted is not None and abs(self.share - self.wanted) <= _SAME * abs(self.wanted)
 
 

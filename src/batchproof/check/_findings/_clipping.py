@@ -78,7 +78,7 @@ class Clipped:
     by_value: bool
 
     def apply(self, call: int, gradient: Tensor) -> Tensor:
-        """Return what one of the calls does to a gradient."""
+        """Return the gradient after one of the calls."""
         amount = self.calls[min(call, len(self.calls) - 1)]
         return gradient.clamp(-amount, amount) if self.by_value else amount * gradient
 
@@ -158,7 +158,7 @@ class _Both:
     left: float
 
     def once(self, limit: float, fit: float) -> bool:
-        """Tell whether one clipping at the end makes the one of the other."""
+        """Return whether one clipping at the end makes the one of the other."""
         along = self.free * (self.left / self.size if self.size else 0.0)
         same = abs(self.left - self.size) <= fit * self.size
         return relative(self.clipped, along) <= fit and (same or self.left >= 0.999 * limit)
@@ -186,7 +186,7 @@ def _own(evidence: Evidence, clipped: Runner) -> list[Diagnosis]:
 
 
 def _each(search: Search, law: Law, both: Sequence[_Both], order: str) -> float:
-    """Return how far clipping with every micro-batch is from what was measured."""
+    """Return the distance of clipping with every micro-batch from the measurement."""
     windows = [b for b in both if not b.cut.before]
     measured = torch.stack([b.clipped for b in windows])
     residuals = []

@@ -38,7 +38,7 @@ _FAR = {"step": (1.0,), "evaluate": (1.0, 8.0)}
 
 
 def coupling(evidence: Evidence) -> list[Diagnosis]:
-    """Return what a law means of which micro-batches are measured as windows of their own.
+    """Return the diagnoses of a law whose micro-batches are measured as windows of their own.
 
     That alone is said only where touching two samples shows that they are coupled.
     """
@@ -61,7 +61,7 @@ def coupling(evidence: Evidence) -> list[Diagnosis]:
 
 
 def _comparable(evidence: Evidence) -> bool:
-    """Tell whether padding cannot be what makes a micro-batch no mean of its samples."""
+    """Return whether padding cannot be what makes a micro-batch no mean of its samples."""
     subject, every = evidence.runner.subject, range(evidence.facts.count)
     shapes = {shape_of(make_batch(subject, MicroBatch((i,)))) for i in every}
     return len(shapes) == 1 or evidence.facts.beside is not None
@@ -76,7 +76,7 @@ class Place:
 
 
 def interaction(runner: Runner) -> float:
-    """Return how far two samples' parts are from adding up, relative to what moving one changes.
+    """Return the distance of two samples' parts from adding up, relative to the change by one.
 
     Args:
         runner: runs the step.
@@ -152,7 +152,7 @@ def _traded(runner: Runner, path: str, trades: bool) -> float:  # noqa: FBT001
 
 
 def _left(none: Tensor, one: Tensor, other: Tensor, both: Tensor) -> float:
-    """Return what two changes together make that is not the sum of what each makes, relative."""
+    """Return the relative distance of two changes together from the sum of each."""
     size = max(float((one - none).norm()), float((other - none).norm()), 1e-12 * float(none.norm()))
     mixed = float((both - one - other + none).norm())
     return mixed / size if size > 0 and math.isfinite(mixed / size) else 0.0
@@ -229,7 +229,7 @@ class _Look:
 
 
 def _places(runner: Runner) -> list[Place]:
-    """Return where there is one part a sample: the first such module that is called, and the last.
+    """Return the places with one part a sample: the first such module that is called, and the last.
 
     A dimension is the samples' where it is as long as the micro-batch, whatever its size.
     """

@@ -1,4 +1,4 @@
-"""The evidence: everything that was measured, settled before anything is concluded from it."""
+"""The evidence: all measurements, settled before anything is concluded from them."""
 
 import math
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Norms:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What was measured of one step, or one evaluation.
+    """The measurements of one step, or one evaluation.
 
     Attributes:
         runner: holds still what has to be: draws, batch statistics, clipping.
@@ -58,12 +58,12 @@ class Evidence:
 
     @property
     def evaluation(self) -> bool:
-        """Tell whether an evaluation was checked."""
+        """Return whether an evaluation was checked."""
         return self.runner.subject.kind == "evaluate"
 
     @property
     def unsteady(self) -> bool:
-        """Tell whether the uncut step gives different results by itself."""
+        """Return whether the uncut step gives different results by itself."""
         return self.steadiness.erratic or self.steadiness.kept(self.runner.tolerance)
 
     @cached_property
@@ -75,13 +75,13 @@ class Evidence:
 
     @property
     def wrong(self) -> bool:
-        """Tell whether gradient or evaluated number are wrong in any way."""
+        """Return whether gradient or evaluated number are wrong in any way."""
         errors = (r.error for r in (*self.plain, *self.held) if not r.failure)
         return self.unsteady or any(error > self.runner.tolerance for error in errors)
 
     @property
     def results(self) -> tuple[CutResult, ...]:
-        """Return what is shown of every cut: all as the step is, or all with it held still.
+        """Return the shown results of every cut: all as the step is, or all with it held still.
 
         What is held still would hide errors of scale, so it is left out wherever errors are left
         without it.
@@ -90,7 +90,7 @@ class Evidence:
 
     @property
     def shows_held(self) -> bool:
-        """Tell whether what is shown was measured with clipping and batch statistics held still."""
+        """Return whether the shown results are those with clipping and statistics held still."""
         errors = [r.error for r in self.held if not r.failure]
         finite = [error for error in errors if math.isfinite(error)]
         return max(finite, default=0.0) > self.runner.tolerance or not any(

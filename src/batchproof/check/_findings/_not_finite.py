@@ -46,7 +46,7 @@ def nan_dropped(evidence: Evidence) -> list[Diagnosis]:
 
 
 def notes_on_nan(evidence: Evidence) -> list[str]:
-    """Return what else became of a batch of NaN, or why none could be tried."""
+    """Return a note on a batch of NaN, or on why none could be tried."""
     poisoned = evidence.poisoned
     if isinstance(poisoned, str):
         return [poisoned]

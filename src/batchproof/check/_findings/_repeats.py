@@ -80,7 +80,7 @@ def _number(evidence: Evidence, rank: Sequence[tuple[Batch, int]]) -> float:
 def _distance(
     evidence: Evidence, cuts: Sequence[Cut], expected: Sequence[Sequence[float]]
 ) -> float:
-    """Return how far the ranks' numbers are from those expected, relative to the uncut one."""
+    """Return the distance of the ranks' numbers from those expected, relative to the uncut one."""
     whole = float(evidence.runner.vector(evidence.runner.whole()))
     gaps = [
         abs((value if value is not None else math.nan) - number)
@@ -101,7 +101,7 @@ def _diagnosis(samples: Sequence[int], residual: float, rest: str = "") -> Diagn
 def _repeated(
     search: Search, cut: Cut, weights: Tensor, *, ahead: bool
 ) -> tuple[list[int], float] | None:
-    """Return which samples, counted twice, give the cut's number, and how well."""
+    """Return the samples that, counted twice, give the cut's number, and the residual."""
     n = len(weights)
     measured = search.quantity.of(cut)[None]
     for most in range(n):

@@ -18,13 +18,13 @@ _ENOUGH = {"coupled-samples", "leaking-state"}
 
 
 def reported(evidence: Evidence) -> list[Diagnosis]:
-    """Return what is wrong with a reported loss that depends on the cut in its own way."""
+    """Return the mistakes in a reported loss that depends on the cut in its own way."""
     judged = _judge(evidence)
     return [judged] if isinstance(judged, Diagnosis) else []
 
 
 def notes_on_reported(evidence: Evidence) -> list[str]:
-    """Return what else is to be said of the reported loss."""
+    """Return the notes on the reported loss."""
     optimised, other = unit_of_gradient(evidence)[0], reported_unit(evidence)
     notes = []
     both = {optimised, other}
@@ -39,7 +39,7 @@ def notes_on_reported(evidence: Evidence) -> list[str]:
 
 
 def reported_unit(evidence: Evidence) -> str | None:
-    """Return what the reported loss is a mean over; None where none is reported."""
+    """Return the unit of the reported loss; None where none is reported."""
     if evidence.evaluation or evidence.runner.observe(evidence.runner.whole()).loss is None:
         return None
     search = evidence.laws.loss
@@ -47,7 +47,7 @@ def reported_unit(evidence: Evidence) -> str | None:
 
 
 def _judge(evidence: Evidence) -> Diagnosis | str | None:
-    """Return what is wrong with a reported loss that depends on the cut, or a note on it."""
+    """Return the mistake in a reported loss that depends on the cut, or a note on it."""
     off = _off(evidence)
     if not off or _ENOUGH & {d.name for d in evidence.cause} or evidence.unsteady:
         return None

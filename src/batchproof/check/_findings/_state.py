@@ -14,7 +14,7 @@ from batchproof.check._report._results import Diagnosis, diagnosis
 
 
 def unsteady(evidence: Evidence) -> list[Diagnosis]:
-    """Return what makes two runs of the uncut step differ."""
+    """Return the cause of differences between two runs of the uncut step."""
     steady = evidence.steadiness
     if steady.erratic and steady.draws:
         text = (
@@ -88,7 +88,7 @@ def moved(evidence: Evidence) -> list[Diagnosis]:
 
 
 def _gap(by_number: dict[int, list[Tensor]], runner: Runner) -> float | None:
-    """Return how far cuts of one number of micro-batches differ, if other numbers differ more."""
+    """Return the difference of cuts into as many micro-batches, if other numbers differ more."""
     size = max(float(value.norm()) for values in by_number.values() for value in values)
     if size == 0 or not math.isfinite(size) or len(by_number) < 2:
         return None

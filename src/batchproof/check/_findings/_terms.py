@@ -40,7 +40,7 @@ def terms(evidence: Evidence) -> list[Diagnosis]:
 
 
 def _alike(search: Search, split: Split, window: int | None) -> list[tuple[str, str]]:
-    """Return what one rule for both terms means for each of them."""
+    """Return the names and sentences of the mistakes in one rule for both terms."""
     rule = split.first[0]
     sides = zip((split.first[1], split.second[1]), split.right, strict=True)
     wrong = [(_named(search, rule, micro, window), micro) for micro, right in sides if not right]
@@ -53,7 +53,7 @@ def _alike(search: Search, split: Split, window: int | None) -> list[tuple[str, 
 
 
 def _apart(search: Search, split: Split) -> tuple[str, str]:
-    """Return what unlike rules of two terms mean."""
+    """Return the name and sentence of the mistake in unlike rules of two terms."""
     second = split.part
     first = search.quantity.singles[: len(second)] - second
     clauses = []
@@ -69,7 +69,7 @@ def _apart(search: Search, split: Split) -> tuple[str, str]:
 
 
 def follows_terms(evidence: Evidence) -> bool:
-    """Tell whether two terms, and nothing simpler, are why the cuts differ."""
+    """Return whether two terms, and nothing simpler, are why the cuts differ."""
     repeated = any(one.name == "duplicated-samples" for one in evidence.cause)
     return bool(evidence.off) and not repeated and evidence.laws.split is not None
 

@@ -54,7 +54,7 @@ def mistakes_of(law: Law, evidence: Evidence) -> list[Diagnosis]:
 
 
 def words(evidence: Evidence) -> tuple[str, str]:
-    """Return what the law is of, and what a window is made of, in words."""
+    """Return the words for the quantity of a law, and for a part of a window."""
     return ("number", "batch") if evidence.evaluation else ("gradient", "micro-batch")
 
 

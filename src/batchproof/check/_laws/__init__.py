@@ -1,1 +1,1 @@
-"""Laws that predict what a window gives, and the search for the one that fits."""
+"""Laws that predict the gradient of a window, and the search for the one that fits."""

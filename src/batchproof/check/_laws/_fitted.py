@@ -37,7 +37,7 @@ class Laws:
 
     @property
     def evaluation(self) -> bool:
-        """Tell whether it is the number of an evaluation."""
+        """Return whether it is the number of an evaluation."""
         return self.runner.subject.kind == "evaluate"
 
     @cached_property
@@ -47,7 +47,7 @@ class Laws:
 
     @cached_property
     def notes(self) -> list[str]:
-        """What was found to be the exponential or the root of a mean."""
+        """The note that the number is the exponential or the root of a mean."""
         words = self._of_a_function[1]
         return [f"the number is the {words} of a mean, and judged as that mean"] if words else []
 
@@ -75,7 +75,7 @@ class Laws:
 
     @cached_property
     def single(self) -> list[Cut]:
-        """Those of them on one process."""
+        """Those of the finite cuts that are on one process."""
         return [cut for cut in self.finite if len(cut.ranks) == 1]
 
     @cached_property
@@ -110,11 +110,11 @@ class Laws:
 
     @property
     def doubtful(self) -> bool:
-        """Tell whether rounding hides which of several laws it is."""
+        """Return whether rounding hides which of several laws it is."""
         return self.law is None and self.search.doubtful
 
     def shares(self, cut: Cut) -> CutShares | None:
-        """Return what each micro-batch of a cut counts in its gradient, where that is determined.
+        """Return the share of each micro-batch of a cut in its gradient, where that is determined.
 
         Args:
             cut: one of the finite cuts.
@@ -126,7 +126,7 @@ class Laws:
 
     @cached_property
     def unit(self) -> tuple[str, str]:
-        """What a single micro-batch is a mean over, and the same in words."""
+        """The unit that a single micro-batch is a mean over, and the same in words."""
         micro = self.search.plain or self.search.padding
         asked = micro is not None and not self.evaluation
         edit = tell_sum_from_mean(self.search.quantity) if asked else None

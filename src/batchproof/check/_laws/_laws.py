@@ -10,7 +10,7 @@ A law has two parts. What one micro-batch B gives, from the gradients m_i of its
     rows       m(B) = sum_i w_i r_i(B) / sum_i w_i    r_i(B): sample i alone, padded as in B
     measured   m(B) as it was measured                where samples are coupled
 
-and a rule for what a window of micro-batches makes of them, G = sum_j s_j m(B_j): see _rules.py. A
+and a rule by which a window of micro-batches joins them, G = sum_j s_j m(B_j): see _rules.py. A
 law says G = C A for a matrix C of cuts by atoms and atoms A (gradients that were measured), with
 nothing left free. README.md in this folder derives it.
 """
@@ -27,7 +27,7 @@ from batchproof.check._measure._cuts import Cut, MicroBatch
 
 @dataclass(frozen=True)
 class Micro:
-    """What one micro-batch gives, as shares of atoms, and what it weighs.
+    """The gradient of one micro-batch, as shares of atoms, and its weight.
 
     Attributes:
         kind: "ratio", "clamped", "sum", "divided", "times", "rows" or "measured".
@@ -43,7 +43,7 @@ class Micro:
 
     @property
     def of_samples(self) -> bool:
-        """Tell whether its atoms are the samples alone."""
+        """Return whether its atoms are the samples alone."""
         return self.kind not in {"rows", "measured"}
 
 

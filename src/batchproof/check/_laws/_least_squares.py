@@ -8,7 +8,7 @@ a micro-batch S gives
 For given weights this is linear in X, so X is projected out, and what is left over is a function of
 the weights alone: brought to zero by Levenberg's and Marquardt's method from a few starts (variable
 projection, Golub and Pereyra 1973). More subsets are measured than unknowns, so that a residual of
-zero is a proof and no fit.
+zero is a proof and not a fit.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ def free_weights(
         measured: what the micro-batches give, one a row.
         known: for each subset the shares of the samples in the first mean; None to find both.
         tolerance: of the residual, relative.
-        starts: from how many points the search begins.
+        starts: the number of points from which the search begins.
 
     Returns:
         One weight vector, or two where none is known, each of mean 1; None where none fit.
@@ -85,7 +85,7 @@ def _narrow(singles: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _descend(rest: Callable[[Tensor], Tensor], weights: Tensor) -> tuple[Tensor, float]:
-    """Bring what is left over down; return the weights and its largest row."""
+    """Reduce the residual; return the weights and its largest row."""
     now, damping = rest(weights), 1e-2
     for _ in range(_STEPS):
         before = float(now.square().sum())

@@ -1,7 +1,7 @@
 """A quantity that every run gives: the gradient, an evaluation's number, or the reported loss.
 
-What laws need of it is measured here: samples alone, neighbours in pairs, and what was counted in
-the samples' batches, one of which the weights of a mean may be.
+Its measurements for laws are here: samples alone, neighbours in pairs, and counts in the samples'
+batches, one of which the weights of a mean may be.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ class Quantity:
     Attributes:
         runner: runs the step.
         facts: what is known about the samples.
-        loss: look at the reported number in place of the gradient.
-        undo: what makes a mean of the number, such as the logarithm of a perplexity.
+        loss: take the reported number in place of the gradient.
+        undo: the function that makes a mean of the number, such as the logarithm of a perplexity.
     """
 
     runner: Runner
@@ -72,7 +72,7 @@ class Quantity:
 
     @cached_property
     def subsets(self) -> list[Cut]:
-        """Neighbours in pairs, and all: what weights are recovered from."""
+        """Neighbours in pairs, and all: the subsets that weights are recovered from."""
         n = self.facts.count
         pairs = [self.runner.piece(i, i + 1) for i in range(n - 1)] if n > 2 else []
         cuts = [*pairs, self.runner.whole()]
@@ -82,7 +82,7 @@ class Quantity:
 
     @cached_property
     def counted(self) -> dict[str, Tensor]:
-        """What was counted in the samples' batches, one number a sample, by what it is."""
+        """The counts in the samples' batches, one number a sample, by what is counted."""
         total = self.facts.count + self.facts.masked
         tables = [counts(make_batch(self.runner.subject, MicroBatch((i,)))) for i in range(total)]
         return {
@@ -92,7 +92,7 @@ class Quantity:
 
     @cached_property
     def features(self) -> dict[str, Tensor]:
-        """What the samples' batches hold that weights could be: 1 each, and counts."""
+        """The candidates for weights in the samples' batches: 1 each, and counts."""
         features = {"samples": torch.ones(len(self.singles), dtype=torch.float64)}
         if self.facts.masked:
             features["samples"][-1] = float(self.singles[-1].norm() > 0)

@@ -46,7 +46,7 @@ PADDED = "elements, padding counted"
 
 @dataclass(frozen=True)
 class Rule:
-    """What a window makes of its micro-batches.
+    """The rule by which a window joins its micro-batches.
 
     Attributes:
         part: the numerator of a share.
@@ -67,17 +67,17 @@ class Rule:
 
     @property
     def pools(self) -> bool:
-        """Tell whether it is right within a rank."""
+        """Return whether it is right within a rank."""
         return self.within == EXACT
 
     @property
     def within(self) -> "Rule":
-        """Return what it is within a rank."""
+        """Return the rule within a rank."""
         return replace(self, across="pooled", factor="")
 
     @property
     def mistake(self) -> tuple[object, ...]:
-        """Return what is equal for rules that make the same mistake."""
+        """Return a key that is equal for rules that make the same mistake."""
         mean = "padded" if self.part.label == PADDED else self.part != WEIGHT
         return self.enters, self.again, mean, self.whole == "", self.across, self.factor
 

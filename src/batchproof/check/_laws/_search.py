@@ -44,8 +44,8 @@ class Law:
     """A law that was found, and how well it predicts.
 
     Attributes:
-        micro: what a micro-batch gives.
-        rule: what a window makes of them.
+        micro: the law of a micro-batch.
+        rule: of a window over them.
         residual: the largest relative distance over the cuts.
     """
 
@@ -55,12 +55,12 @@ class Law:
 
     @property
     def exact(self) -> bool:
-        """Tell whether the law does not depend on the cut."""
+        """Return whether the law does not depend on the cut."""
         return self.micro.kind in {"ratio", "sum"} and self.rule == EXACT
 
     @property
     def of_padding(self) -> bool:
-        """Tell whether padding counts."""
+        """Return whether padding counts."""
         return self.micro.kind == "rows" or self.rule.part.label == PADDED
 
 
@@ -193,7 +193,7 @@ class Search:
         return None
 
     def _padding_moves(self) -> float:
-        """Return how far the padding beside a sample moves what it gives, relative."""
+        """Return the relative change of a sample's gradient by the padding beside it."""
         singles = self.quantity.singles
         rows = [key for key in self.atoms if isinstance(key, tuple)]
         return max(relative(self.atoms[key], singles[key[0]]) for key in rows)
@@ -202,8 +202,8 @@ class Search:
         """Return the matrix of a law: one row a cut, one column an atom of its table.
 
         Args:
-            micro: what a micro-batch gives.
-            rule: what a window makes of them.
+            micro: the law of a micro-batch.
+            rule: of a window over them.
             cuts: the cuts.
         """
         if micro.of_samples:
@@ -226,7 +226,7 @@ class Search:
         limit, the nearest, unless rounding alone may be why it is nearer than another.
 
         Args:
-            micro: what a micro-batch gives.
+            micro: the law of a micro-batch.
             cuts: cuts whose quantity is finite.
         """
         measured, every = self.quantity.rows(cuts), []
@@ -266,7 +266,7 @@ def _count_of(label: str, values: Tensor) -> Count:
 
 
 def search_for(quantity: Quantity, cuts: Sequence[Cut]) -> Search:
-    """Return the search for a quantity's law, as sharp as what the cuts change allows.
+    """Return the search for a quantity's law, as sharp as the differences between cuts allow.
 
     A law has to predict what a cut changes, not the whole: where a cut changes little, a law that
     is near to the whole may still be the wrong one.

@@ -1,4 +1,4 @@
-"""Shares: what each micro-batch of a cut counts in its gradient, measured.
+"""Shares of micro-batches in the gradient of a cut, measured.
 
 With m(B_j) of every micro-batch, the shares are the least-squares solution of
 
@@ -29,7 +29,7 @@ class CutShares:
 
     Attributes:
         values: one a micro-batch; nan for one that has no gradient of its own.
-        wanted: what each counts in the mean, or sum; empty where that is not known.
+        wanted: the share of each in the mean, or sum; empty where that is not known.
         residual: how far the gradient is from that sum, relative.
     """
 
@@ -43,13 +43,13 @@ def _of_law(law: Law, cut: Cut) -> tuple[float, ...]:
 
 
 def shares_of(search: Search, micro: Micro, cut: Cut, law: Law | None) -> CutShares | None:
-    """Return what each micro-batch of a cut counts; None where that is not determined.
+    """Return the share of each micro-batch of a cut; None where that is not determined.
 
     Args:
         search: measures what is needed.
-        micro: what a micro-batch gives.
+        micro: the law of a micro-batch.
         cut: a cut whose gradient is finite.
-        law: what predicts every cut; its shares are taken where gradients determine none.
+        law: predicts every cut; its shares are taken where gradients determine none.
     """
     known = micro.kind in {"ratio", "clamped", "rows", "sum"}
     wanted = tuple(parts_of(micro, EXACT, cut)) if known else ()

@@ -12,7 +12,7 @@ first term, its rows are measured with the padding that they have, R, and
 B has one row a sample, and there are more equations than samples: the residual is a proof.
 
 Micro-batches alone come first and say what the weights are (a count in the batches, or, where none
-fits, weights recovered by _free.py). Whole windows then say the rule of each term.
+fits, weights recovered by _least_squares.py). Whole windows then say the rule of each term.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Equations:
-    """Cuts, what they gave, and the matrices that laws make of them."""
+    """Cuts, their results, and the matrices that laws make of them."""
 
     search: Search
     cuts: tuple[Cut, ...]
@@ -66,7 +66,7 @@ class Equations:
 
     @property
     def single(self) -> Tensor:
-        """What samples alone give."""
+        """The results of samples alone."""
         return self.search.quantity.singles[: self.search.quantity.facts.count]
 
     def shares(self, micro: Micro, rule: Rule) -> tuple[Tensor, Tensor]:
@@ -105,12 +105,12 @@ def find_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
 
 
 def _counts_only(measured: Tensor) -> bool:
-    """Tell whether single numbers repeat, as shares of hits do: too little to tell terms by."""
+    """Return whether single numbers repeat, as shares of hits do: too little to tell terms by."""
     return measured.shape[1] == 1 and len(set(measured.flatten().tolist())) < 0.75 * len(measured)
 
 
 def follows(search: Search, cuts: Sequence[Cut], split: Split) -> bool:
-    """Tell whether a quantity, such as the reported loss, has the two terms of another, so scaled.
+    """Return whether a quantity, such as the reported loss, has the scaled terms of another.
 
     Args:
         search: of the quantity.

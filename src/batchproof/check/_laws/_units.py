@@ -52,7 +52,7 @@ def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str,
 
 
 def phrase_of(search: Search, micro: Micro) -> str | None:
-    """Return which count in the batches the weights are, if they are one; "samples" if equal.
+    """Return the count in the batches that the weights are, if any; "samples" if equal.
 
     Args:
         search: holds what could be counted.

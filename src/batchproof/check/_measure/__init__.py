@@ -1,1 +1,1 @@
-"""Runs of the user's code over cuts, and what they gave."""
+"""Runs of the user's code over cuts, and their results."""

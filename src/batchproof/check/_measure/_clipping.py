@@ -1,4 +1,4 @@
-"""Clipping that acts in a step, found and left out of what is measured next.
+"""Clipping in a step: it is found, and left out of later measurements.
 
 Torch's clipping is watched. Clipping by code of the step's own is found by making every gradient
 smaller by a power of two before it reaches the parameters. What only scales and adds then gives as
@@ -25,7 +25,7 @@ _POWERS = (40, 47)
 
 @dataclass(frozen=True)
 class Clipping:
-    """What a step does to gradients besides adding them.
+    """The changes that a step makes to gradients besides adding them.
 
     Attributes:
         controls: what is held still from now on, so that no clipping acts.

@@ -78,7 +78,7 @@ class Cut:
         return tuple(piece for rank in self.ranks for piece in rank)
 
     def describe(self) -> str:
-        """Return the sizes, such as "1 + 7" or "4 | 3 + 1" where ranks are parted by a bar."""
+        """Return the sizes, such as "1 + 7" or "4 | 3 + 1" where ranks are separated by a bar."""
         sizes = [" + ".join(str(len(p.samples)) for p in rank) or "none" for rank in self.ranks]
         text = " | ".join(sizes)
         if len(set(map(len, (p.samples for p in self.pieces)))) == 1 and len(self.pieces) > 3:

@@ -138,7 +138,7 @@ class Trace:
 
 
 def _can_draw(func: Any, args: Any, kwargs: Any) -> bool:
-    """Tell whether the operation draws: with a dropout rate of 0 it is marked but does not."""
+    """Return whether the operation draws: with a dropout rate of 0 it is marked but does not."""
     name = func.overloadpacket.__name__
     if not any(word in name for word in ("dropout", "attention", "lstm", "gru", "rnn")):
         return True

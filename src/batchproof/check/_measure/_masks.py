@@ -59,7 +59,7 @@ class Mask:
 
     @property
     def parts(self) -> bool:
-        """Tell whether any part of a sample's elements can be masked."""
+        """Return whether any part of a sample's elements can be masked."""
         return self.kind != "length"
 
     def narrowed(self, sample: Any, keep: Keep) -> Any:
@@ -83,7 +83,7 @@ class Mask:
         return self.narrowed(sample, torch.zeros_like)
 
     def count(self, sample: Any) -> int:
-        """Return how many elements of a sample count."""
+        """Return the number of elements of a sample that count."""
         counts: list[int] = []
 
         def look(counting: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def evident_mask(samples: Sequence[Any]) -> Mask | None:
 
 
 def likely_masks(subject: Subject) -> list[Mask]:
-    """Return what may say which elements count, the likelier first.
+    """Return the tensors that may say which elements count, the likelier first.
 
     Args:
         subject: the user's parts.
@@ -174,7 +174,7 @@ def _fillers(subject: Subject) -> Iterator[int]:
 
 
 def masks_all(subject: Subject, mask: Mask) -> bool:
-    """Tell whether a sample emptied by a mask gives nothing, and harms nothing beside others.
+    """Return whether a sample emptied by a mask gives nothing, and harms nothing beside others.
 
     Args:
         subject: the user's parts.
@@ -193,7 +193,7 @@ def masks_all(subject: Subject, mask: Mask) -> bool:
 
 
 def _gives_nothing(trial: Subject, index: int, beside: Observation) -> bool:
-    """Tell whether a sample alone has no gradient, or 0 / 0; one that cannot be run may have."""
+    """Return whether a sample alone has no gradient, or 0 / 0; one that cannot be run may have."""
     try:
         alone = _run_samples(trial, (index,))
     except Exception:
@@ -270,7 +270,7 @@ def _with_masked(subject: Subject, mask: Callable[[Any], object]) -> Subject:
 
 
 def _slices(subject: Subject, longest: int, singles: list[Any]) -> bool:
-    """Tell whether rows can be taken out of a batch: samples lead, in the order given."""
+    """Return whether rows can be taken out of a batch: samples lead, in the order given."""
     for index, single in enumerate(singles):
         if index == longest:
             continue

@@ -23,7 +23,7 @@ class Poisoned:
     full: float
 
     def dropped(self, tolerance: float) -> bool:
-        """Tell whether the number is that of the other batches, to a share of what they change."""
+        """Return whether the number is that of the other batches, up to a small distance."""
         near = max(tolerance * abs(self.value), 1e-2 * abs(self.others - self.full))
         return abs(self.value - self.others) <= near
 

@@ -125,7 +125,7 @@ class Ranks:
         self.close()
 
     def observe(self, cut: Cut, options: RunOptions) -> Observation:
-        """Return what the step does when its micro-batches lie on several ranks.
+        """Return the result of the step with its micro-batches on several ranks.
 
         Args:
             cut: the cut.
@@ -234,7 +234,7 @@ class Ranks:
         return kind, f"failed: {value}"
 
     def _behind(self, rank: int, value: str) -> tuple[int, str]:
-        """Return which rank failed first, where one failed because it lost another."""
+        """Return the rank that failed first, where others failed because they lost it."""
         time.sleep(0.5)
         for other, pipe in enumerate(self.pipes):
             if other != rank and pipe.poll():
@@ -272,7 +272,7 @@ def _main_hidden(*, unless: bool) -> Iterator[None]:
 
 
 def _merged(results: list[dict[str, Any]]) -> Observation:
-    """Return what rank 0 gave, with every rank's loss."""
+    """Return the result of rank 0, with every rank's loss."""
     first = results[0]
     return Observation(
         {name: torch.from_numpy(value) for name, value in first["gradients"].items()},
@@ -373,7 +373,7 @@ def wrapped(
 
 
 def answer_here() -> None:
-    """Have this process write its stack to a file of its own when it is asked for it."""
+    """Make this process write its stack to a file of its own when asked."""
     if _SIGNAL is None:
         return
     place = _place(os.getpid())

@@ -2,7 +2,7 @@
 
 Hooks on torch's optimisers see every step, whoever made the optimiser and whatever wraps it. A
 closure handed to step is awaited first. Fused optimisers divide by their `grad_scale` on the way,
-so what counts is the gradient divided by it. Clipping by norm is counts where torch does it.
+so the gradient divided by it counts. Clipping is recorded where torch does it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +54,7 @@ class Recorder:
     def record(
         self, optimizer: Any, params: Sequence[Tensor], scale: float | Tensor | None
     ) -> None:
-        """Note the gradients that an optimiser is about to step with."""
+        """Record the gradients that an optimiser is about to step with."""
         step = self.counts.get(id(optimizer), 0)
         self.counts[id(optimizer)] = step + 1
         while len(self.steps) <= step:
@@ -81,7 +81,7 @@ class Recorder:
         """Watch every optimiser step and clipping inside the block.
 
         Args:
-            unclipped: let clipping do nothing, though it is still noted.
+            unclipped: let clipping do nothing, though it is still recorded.
         """
         before = torch_optimizer.register_optimizer_step_pre_hook(self._before_step)
         after = torch_optimizer.register_optimizer_step_post_hook(self._after_step)

@@ -1,4 +1,4 @@
-"""One run of the user's code over one cut, and what it did."""
+"""One run of the user's code over one cut, and its observation."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ class RunOptions:
 
 @dataclass
 class Observation:
-    """What one run gave.
+    """The results of one run.
 
     Attributes:
         gradients: by parameter name, at the moment of the last step.
@@ -112,7 +112,7 @@ class Observation:
     moved: float = 0.0
 
     def loss_error(self, reference: "Observation") -> float | None:
-        """Return how far the number furthest off, on any rank, is from another run's, relative."""
+        """Return the largest relative distance of a rank's number from that of another run."""
         if self.loss is None or reference.loss is None:
             return None
         values = [loss for loss in (self.loss, *self.losses) if loss is not None]
@@ -244,7 +244,7 @@ def _call(
 
 
 def as_number(returned: Any) -> float | None:
-    """Read what run returned as a float.
+    """Return the result of run as a float.
 
     Raises:
         ProbeError: if it is not a number.

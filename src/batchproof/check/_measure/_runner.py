@@ -1,4 +1,4 @@
-"""The runner of a check: runs the user's code under cuts, caches and compares what that gave.
+"""The runner of a check: it runs the user's code under cuts, and caches and compares the results.
 
 Every run starts from a fresh build under the same seed, so that two runs differ by their cut alone.
 """
@@ -31,7 +31,7 @@ class MixedTypesError(ProbeError):
 
 @dataclass
 class Record:
-    """Everything that was run so far, shared by runners that hold different things still.
+    """All runs so far, shared by runners that hold different things still.
 
     Attributes:
         runs: how often the user's code was run.
@@ -108,7 +108,7 @@ class Runner:
         return self.whole(masked=cut.reference == "whole+masked")
 
     def observe(self, cut: Cut, **changes: object) -> Observation:
-        """Return what the user's code does under a cut.
+        """Return the observation of a run under a cut.
 
         Args:
             cut: the cut.

@@ -34,7 +34,7 @@ def rows(batch: Any, wanted: Sequence[int], count: int) -> Any | None:
 
 
 def keeps_order(single: Any, row: Any) -> bool:
-    """Tell whether a row of a padded batch is the sample that it should be, padded on one side."""
+    """Return whether a row of a padded batch is its own sample, padded on one side."""
     pairs = list(zip(leaves(single), leaves(row), strict=False))
     return all(_padded_from(small, wide) for (_, small), (_, wide) in pairs)
 
@@ -84,7 +84,7 @@ def counts(batch: Any) -> dict[str, float]:
 
 
 def _flags(leaf: Tensor) -> bool:
-    """Tell whether a tensor holds zeros and ones only, as a mask does."""
+    """Return whether a tensor holds zeros and ones only, as a mask does."""
     return bool(((leaf == 0) | (leaf == 1)).all())
 
 
@@ -104,7 +104,7 @@ def _count_in(phrases: dict[str, float], phrase: str, path: str, kept: Tensor) -
 
 
 def is_label(path: str) -> bool:
-    """Tell whether a key says that it holds labels.
+    """Return whether a key says that it holds labels.
 
     Args:
         path: of a tensor in a sample or batch.

@@ -1,6 +1,6 @@
 """State that a step leaves behind besides the parameters that the optimiser moves.
 
-Averages of weights, buffers, learning rates, and what the user says is to be watched. Statistics of
+Averages of weights, buffers, learning rates, and what the user asks to watch. Statistics of
 batch normalisation and the vectors of a spectral norm are left out: they move with every forward
 pass by nature.
 """
@@ -53,7 +53,7 @@ def state_of(
 def _frozen(
     model: nn.Module, moved: Collection[str], start: Mapping[int, Tensor]
 ) -> dict[str, Tensor]:
-    """Return how far parameters without gradient moved, of those that did: most do not."""
+    """Return the change of each parameter that moved without gradient; most do not."""
     frozen = ((name, p) for name, p in model.named_parameters() if name not in moved)
     return {
         name: p.detach() - start[id(p)]

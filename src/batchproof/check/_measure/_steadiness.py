@@ -11,7 +11,7 @@ from batchproof.check._measure._runner import Runner
 
 @dataclass(frozen=True)
 class Steadiness:
-    """How far runs of the uncut step differ.
+    """The differences between runs of the uncut step.
 
     Attributes:
         controls: what has to be held still.
@@ -32,12 +32,12 @@ class Steadiness:
     notes: tuple[str, ...]
 
     def kept(self, tolerance: float) -> bool:
-        """Tell whether something outlives the first of two calls."""
+        """Return whether something outlives the first of two calls."""
         return self.second > max(tolerance, 10 * self.noise)
 
 
 def measure_steadiness(runner: Runner) -> Steadiness:
-    """Run the uncut step several times and return how far the results differ.
+    """Run the uncut step several times and return the differences of the results.
 
     Args:
         runner: holds nothing still yet.
@@ -84,7 +84,7 @@ def _hold_draws(runner: Runner) -> tuple[Controls, tuple[str, ...], list[str]]:
 
 
 def _second_call(runner: Runner, notes: list[str]) -> float:
-    """Return how far a second call on the same model, restored in between, is from the first."""
+    """Return the distance of a second call, with the model restored, from the first."""
     whole = runner.whole()
     first = runner.vector(whole)
     try:

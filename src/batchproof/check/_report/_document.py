@@ -63,7 +63,7 @@ def tone_of(*, wrong: bool) -> Tone:
 
 
 def table_of(cuts: Sequence[CutResult], *, step: bool) -> Table:
-    """Return what every cut gave, one row a cut.
+    """Return the results of every cut, one row a cut.
 
     Args:
         cuts: their results.
@@ -151,7 +151,7 @@ def _bars(what: str, cuts: Sequence[CutResult], errors: Sequence[float], toleran
 
 
 def section_of(diagnosis: Diagnosis) -> Section:
-    """Return what is said of a mistake: the proof, the remedy, the page that explains it."""
+    """Return the section on a mistake: the proof, the remedy, the page that explains it."""
     text = diagnosis.sentence
     if diagnosis.residual is not None:
         text += f" This predicts every cut to {number(diagnosis.residual, 1)}."
@@ -183,10 +183,10 @@ def _shown(part: Part) -> RenderableType:
 
 
 def as_text(shown: RenderableType, width: int = _WIDEST) -> str:
-    """Return what rich would print, as text without colour or control codes.
+    """Return the output of rich as text, without colour or control codes.
 
     Args:
-        shown: what is to be printed.
+        shown: the thing to print.
         width: columns.
     """
     file = io.StringIO()

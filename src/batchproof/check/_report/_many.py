@@ -48,7 +48,7 @@ class Heads:
 
     @property
     def ok(self) -> bool:
-        """Tell whether every probe ran and none depends on the cut."""
+        """Return whether every probe ran and none depends on the cut."""
         return not self.failures and all(report.ok for report in self.reports.values())
 
     @property

@@ -61,7 +61,7 @@ class Report:
     Attributes:
         kind: "step" or "evaluate".
         cuts: one result a cut, the uncut one first.
-        diagnoses: what is wrong; empty when nothing depends on the cut.
+        diagnoses: the mistakes; empty when nothing depends on the cut.
         unit: what the uncut step's gradient is a mean over: "element", "sample", "sample-sum",
             "weighted", "sum" (no mean at all), "several terms", "coupled" or "unknown".
         unit_text: the same in words, with what was counted.
@@ -91,7 +91,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing is wrong."""
+        """Return whether nothing is wrong."""
         return not self.diagnoses
 
     @property
@@ -114,7 +114,7 @@ class Report:
         return f"{self._headline(first, what)}{cause} {first.sentence}{more}"
 
     def _headline(self, first: Diagnosis, what: str) -> str:
-        """Return what the report says first: that it is the cut, unless it is not."""
+        """Return the first words of the report: that it is the cut, unless it is not."""
         dependent = any(cut.dependent for cut in self.cuts)
         always = first.name in {"random-draws", "leaking-state"}
         if first.name in _NOT_THE_CUT and (always or not dependent):
@@ -140,7 +140,7 @@ class Report:
 
     @property
     def lede(self) -> str:
-        """Return how much was run, and which errors count."""
+        """Return the number of runs, and the errors that count."""
         return (
             f"{self.samples} samples, {self.runs} runs. The same cut twice: error "
             f"{number(self.noise, 1)}. Errors up to {number(self.tolerance, 1)} are rounding."

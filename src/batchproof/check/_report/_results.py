@@ -1,4 +1,4 @@
-"""Results of a check: what each cut gave, and each mistake that is proved."""
+"""Results of a check: of each cut, and each mistake that is proved."""
 
 import math
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class Diagnosis:
 
     @property
     def page(self) -> str:
-        """Return the address of the page that explains the mistake; "" for one of no catalogue."""
+        """Return the address of the mistake's page; "" where the catalogue has none."""
         return CATALOGUE[self.name].page if self.name in CATALOGUE else ""
 
 
@@ -69,11 +69,11 @@ def merge(diagnoses: list[Diagnosis]) -> list[Diagnosis]:
 
 @dataclass(frozen=True)
 class CutResult:
-    """What one cut gave, beside the uncut step.
+    """The result of one cut, beside that of the uncut step.
 
     Attributes:
         name: the cut.
-        sizes: sizes of its micro-batches; ranks are parted by a bar.
+        sizes: sizes of its micro-batches; ranks are separated by a bar.
         ranks: number of processes.
         dependent: whether gradient or reported number differ from the uncut one's.
         error: the largest relative error of a parameter tensor's gradient (of the number, for
@@ -85,8 +85,8 @@ class CutResult:
         loss_error: its relative error; over ranks, of the rank whose number is furthest off.
         worst: the parameter whose gradient is furthest off.
         failure: why the cut gave no result, if it gave none.
-        shares: what each micro-batch counts in the gradient; empty where that is not determined.
-        wanted: what each counts in the mean; empty where that is not known.
+        shares: those of the micro-batches in the gradient; empty where that is not determined.
+        wanted: those in the mean; empty where that is not known.
         share_residual: how far the gradient is from the sum of micro-batches with these shares.
     """
 

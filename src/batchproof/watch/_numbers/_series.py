@@ -232,7 +232,7 @@ def _passes(stamps: Places, loaders: Loaders) -> Places:
 
 
 def _starts(stamps: Places, of_pass: Places, samples: Numbers, all_stamps: Places) -> Places:
-    """Return the places where passes begin: by their loader, else after other losses or a smaller batch."""
+    """Return the starts of passes: by loader, else after other losses or a smaller batch."""
     if (of_pass >= 0).all():
         changed = np.diff(of_pass) != 0
     else:

@@ -81,7 +81,7 @@ class Slot:
 
     @property
     def of_passes(self) -> bool:
-        """Return whether its lines speak of whole passes: of epochs, averages, train, val or test."""
+        """Return whether its lines are of whole passes: of epochs, averages, train, val or test."""
         text = self.lines[0].text if self.lines else ""
         return bool(_PASS.search(text)) and not _BATCH.search(self.label)
 
