@@ -14,6 +14,7 @@ from batchproof import CriterionError, SettingError
 
 accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
 
+import ragged_training  # noqa: E402
 from batchproof.integrations.accelerate import exactly, probe_step  # noqa: E402
 
 
@@ -119,6 +120,8 @@ def test_what_is_not_an_accelerator_is_refused():
 
 ON_RANKS = """
 import importlib.util
+import sys
+sys.path.insert(0, {support!r})
 spec = importlib.util.spec_from_file_location("exact_loop", {file!r})
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
@@ -129,19 +132,27 @@ loader = torch.utils.data.DataLoader(module.samples(9), batch_size=1)
 loss = module.loop(accelerator, model, optimizer, loader)
 if accelerator.is_main_process:
     torch.save(dict(loss=loss, weight=model.weight.detach()), {folder!r} + "/result.pt")
+accelerator.end_training()
 """
+
+
+def on_two_ranks(script, folder):
+    """Run a script that imports this file, on two ranks."""
+    here = Path(__file__).resolve()
+    support = str(here.parents[1] / "support")
+    path = folder / "train.py"
+    path.write_text(script.format(file=str(here), folder=str(folder), support=support))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(path)], capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.ranks
 @pytest.mark.slow
 def test_samples_that_are_repeated_for_two_ranks_count_once(tmp_path):
-    script = tmp_path / "train.py"
-    script.write_text(ON_RANKS.format(file=str(Path(__file__)), folder=str(tmp_path)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(script)], capture_output=True, text=True, check=False, timeout=240
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    on_two_ranks(ON_RANKS, tmp_path)
     model, optimizer = build()
     for start in range(0, 9, 4):
         inputs, targets = map(torch.stack, zip(*samples(9)[start : start + 4], strict=True))
@@ -152,3 +163,122 @@ def test_samples_that_are_repeated_for_two_ranks_count_once(tmp_path):
     result = torch.load(tmp_path / "result.pt", weights_only=True)
     torch.testing.assert_close(result["weight"], model.weight.detach(), rtol=2e-6, atol=1e-6)
     assert result["loss"] == pytest.approx(loss.item(), rel=1e-6)
+
+
+def recut_loop(accelerator, epochs=2, size=2, first_batch=0, model=None):
+    """The weights, the loss of each step and the shapes after epochs over ragged texts."""
+    model = model or ragged_training.Model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    loader = DataLoader(ragged_training.TEXTS, batch_size=size, collate_fn=ragged_training.collate)
+    accelerator = exactly(accelerator)
+    wrapped, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    losses, padding = [], bp.data.Padding()
+    for epoch in range(epochs):
+        rest = accelerator.skip_first_batches(loader, first_batch if epoch == 0 else 0)
+        drawn = accelerator.recut(rest, tokens=20)
+        for batch in drawn:
+            with accelerator.accumulate(wrapped):
+                targets = batch["ids"].masked_fill(~batch["mask"], -100)
+                logits = wrapped(batch["ids"]).transpose(1, 2)
+                accelerator.backward(nn.functional.cross_entropy(logits, targets))
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(wrapped.parameters(), 0.5)
+                    losses.append(accelerator.step_loss)
+                optimizer.step()
+                optimizer.zero_grad()
+        padding += drawn.padding
+    return model, losses, padding
+
+
+def recut_by_hand(window, starts):
+    model, losses = ragged_training.Model(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for start in starts:
+        batch = ragged_training.collate(ragged_training.TEXTS[start : start + window])
+        optimizer.zero_grad()
+        loss = ragged_training.loss(model, batch).value()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        losses.append(loss.item())
+    return model, losses
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_windows_that_are_recut_have_the_same_gradient_to_the_last_digits(accumulate):
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=accumulate)
+    model, losses, padding = recut_loop(accelerator)
+    window = 2 * accumulate
+    expected, values = recut_by_hand(window, 2 * [*range(0, 17, window)])
+    weights = ragged_training.flat(expected)
+    torch.testing.assert_close(ragged_training.flat(model), weights, rtol=1e-12, atol=1e-13)
+    assert losses == pytest.approx(values, rel=1e-12)
+    assert padding.after < padding.before
+    assert padding.tokens == 2 * sum(ragged_training.SIZES)
+    assert max(rows * longest for rows, longest in model.shapes if rows > 1) <= 20
+
+
+def test_an_epoch_that_is_resumed_takes_the_windows_that_are_left():
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=3)
+    model, losses, _ = recut_loop(accelerator, epochs=1, first_batch=6)
+    expected, values = recut_by_hand(6, [12])
+    assert losses == pytest.approx(values, rel=1e-12)
+    weights = ragged_training.flat(expected)
+    torch.testing.assert_close(ragged_training.flat(model), weights, rtol=1e-12, atol=1e-13)
+
+
+def test_a_loop_that_ends_within_a_window_leaves_the_accelerator_as_it_was():
+    accelerator = exactly(accelerate.Accelerator(cpu=True, gradient_accumulation_steps=3))
+    loader = DataLoader(ragged_training.TEXTS, batch_size=2, collate_fn=ragged_training.collate)
+    for _ in accelerator.recut(accelerator.prepare(loader), tokens=20):
+        assert accelerator.recutting is not None
+        break
+    assert accelerator.recutting is None
+
+
+@pytest.mark.parametrize(
+    ("prepared", "options", "message"),
+    [
+        (False, {}, r"given a DataLoader; expected a loader that accelerator\.prepare returned"),
+        (True, {"tokens": 0}, "tokens is 0; expected a whole number, 1 or more"),
+        (True, {"sync": False}, "sync_with_dataloader is False, so windows go on"),
+    ],
+)
+def test_what_cannot_be_recut_is_refused(prepared, options, message):
+    plugin = accelerate.utils.GradientAccumulationPlugin(
+        num_steps=2, sync_with_dataloader=options.get("sync", True)
+    )
+    accelerator = exactly(accelerate.Accelerator(cpu=True, gradient_accumulation_plugin=plugin))
+    loader = DataLoader(samples(), batch_size=2)
+    loader = accelerator.prepare(loader) if prepared else loader
+    with pytest.raises(SettingError, match=message):
+        accelerator.recut(loader, tokens=options.get("tokens", 20))
+
+
+RECUT_ON_RANKS = """
+import importlib.util
+import sys
+sys.path.insert(0, {support!r})
+spec = importlib.util.spec_from_file_location("exact_loop", {file!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+import accelerate, torch
+accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=3)
+model, losses, _ = module.recut_loop(accelerator, size=1)
+torch.save(dict(losses=losses, weights=module.ragged_training.flat(model),
+                parts=len(model.shapes)), {folder!r} + f"/{{accelerator.process_index}}.pt")
+accelerator.end_training()
+"""
+
+
+@pytest.mark.ranks
+@pytest.mark.slow
+def test_two_ranks_recut_their_shares_of_a_window(tmp_path):
+    on_two_ranks(RECUT_ON_RANKS, tmp_path)
+    results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    expected, losses = recut_by_hand(6, 2 * [0, 6, 12])
+    for result in results:
+        weights = ragged_training.flat(expected)
+        torch.testing.assert_close(result["weights"], weights, rtol=1e-12, atol=1e-13)
+        assert result["losses"] == pytest.approx(losses, rel=1e-12)
+    assert results[0]["parts"] != results[1]["parts"]

@@ -15,7 +15,9 @@ from batchproof import CriterionError, SettingError
 lightning = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
 
 import tiny_lightning  # noqa: E402
+from batchproof.integrations._recut_parts import refuse_collectives  # noqa: E402
 from batchproof.integrations.lightning import Exact, probe_evaluate, probe_step  # noqa: E402
+from ragged_training import TEXTS, flat  # noqa: E402
 from tiny_lightning import Classifier, classified  # noqa: E402
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
@@ -169,6 +171,85 @@ def test_torch_is_left_as_it_was(tmp_path):
     assert nn.functional.cross_entropy is original
 
 
+def recut(folder, epochs=2, callbacks=(), ckpt_path=None, size=2, **options):
+    """A module that was trained over ragged texts under a budget, its trainer and the callback."""
+    exact = Exact(tokens=20)
+    trainer = lightning.Trainer(
+        default_root_dir=folder,
+        logger=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        accelerator="cpu",
+        num_sanity_val_steps=0,
+        max_epochs=epochs,
+        gradient_clip_val=0.5,
+        callbacks=[exact, *callbacks],
+        **options,
+    )
+    module = tiny_lightning.Ragged()
+    trainer.fit(module, tiny_lightning.ragged(size), tiny_lightning.ragged(4), ckpt_path=ckpt_path)
+    return module, trainer, exact
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_windows_that_are_recut_have_the_same_gradient_to_the_last_digits(tmp_path, accumulate):
+    options = {"accumulate_grad_batches": accumulate, "enable_checkpointing": False}
+    kept = tiny_lightning.Kept()
+    module, trainer, exact = recut(tmp_path, callbacks=[kept], **options)
+    weights, losses = tiny_lightning.ragged_by_hand(2 * accumulate)
+    torch.testing.assert_close(flat(module), weights, rtol=1e-12, atol=1e-13)
+    assert trainer.global_step == len(losses)
+    assert list(dict.fromkeys(kept.logged)) == pytest.approx(losses, rel=1e-6)
+    firsts = [text[0].item() for text in TEXTS]
+    assert trainer.callback_metrics["first"].item() == pytest.approx(sum(firsts) / len(firsts))
+    before, after = {1: (135, 107), 3: (135, 100)}[accumulate]
+    assert exact.padding == bp.data.Padding(2 * 85, 2 * before, 2 * after)
+    assert max(rows * longest for rows, longest in module.trained if rows > 1) <= 20
+    assert "backward" not in vars(trainer.strategy)
+
+
+def test_batches_are_counted_and_checkpoints_resume_as_without_a_budget(tmp_path):
+    ended = tiny_lightning.Kept()
+    best = lightning.callbacks.ModelCheckpoint(tmp_path / "checkpoints", save_top_k=-1)
+    options = {"accumulate_grad_batches": 3}
+    recut(tmp_path, epochs=1, callbacks=[ended, best], **options)
+    assert ended.batches == [(i, (i + 1) // 3 if i < 8 else 3) for i in range(9)]
+    module, trainer, _ = recut(tmp_path, ckpt_path=best.best_model_path, **options)
+    weights, losses = tiny_lightning.ragged_by_hand(6)
+    torch.testing.assert_close(flat(module), weights, rtol=1e-12, atol=1e-13)
+    assert trainer.global_step == len(losses)
+    _, trainer, _ = recut(tmp_path, max_steps=2, enable_checkpointing=False, **options)
+    assert trainer.global_step == 2
+
+
+def test_recut_windows_are_watched_without_a_finding(tmp_path):
+    with bp.watch() as seen:
+        recut(tmp_path, accumulate_grad_batches=3, enable_checkpointing=False)
+    report = seen.report()
+    assert report.ok, str(report)
+
+
+def test_a_module_that_draws_its_batches_by_itself_is_not_recut():
+    class Drawing(Classifier):
+        def training_step(self, dataloader_iter):
+            return None
+
+    trainer = lightning.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer.strategy.connect(Drawing())
+    with pytest.raises(SettingError, match="takes dataloader_iter, and tokens was given"):
+        Exact(tokens=20).on_train_start(trainer, trainer.lightning_module)
+
+
+def test_a_budget_of_no_position_is_refused():
+    with pytest.raises(SettingError, match="tokens is 0; expected a whole number, 1 or more"):
+        Exact(tokens=0)
+
+
+def test_ranks_that_meet_in_every_pass_are_refused():
+    with pytest.raises(SettingError, match="ranks meet in every pass of FSDPStrategy"):
+        refuse_collectives([], "FSDPStrategy")
+
+
 def test_a_loss_that_is_no_sum_of_means_is_refused(tmp_path):
     class Squared(Classifier):
         def training_step(self, batch, batch_idx):
@@ -230,3 +311,46 @@ def test_two_ranks_train_as_one_where_the_samples_do_not_divide(tmp_path):
     for name, value in net.state_dict().items():
         torch.testing.assert_close(value, result["model"][name], rtol=1e-5, atol=1e-6)
     assert result["val"] == pytest.approx(whole(net), rel=1e-5)
+
+
+RECUT_ON_RANKS = """
+import sys
+sys.path.insert(0, {support!r})
+import lightning.pytorch as lightning
+import torch
+from torch.utils.data import DistributedSampler
+from batchproof.integrations.lightning import Exact
+import tiny_lightning  # noqa: E402
+from ragged_training import TEXTS, flat
+
+module, exact = tiny_lightning.Ragged(), Exact(tokens=20)
+trainer = lightning.Trainer(
+    default_root_dir={folder!r}, logger=False, enable_model_summary=False, strategy="ddp",
+    enable_progress_bar=False, enable_checkpointing=False, accelerator="cpu", devices=2,
+    max_epochs=2, accumulate_grad_batches=3, gradient_clip_val=0.5, callbacks=[exact],
+    num_sanity_val_steps=0,
+)
+sampler = DistributedSampler(TEXTS, 2, trainer.global_rank, shuffle=False)
+trainer.fit(module, tiny_lightning.ragged(1, sampler))
+torch.save(dict(weights=flat(module), steps=trainer.global_step, parts=len(module.trained)),
+           {folder!r} + f"/{{trainer.global_rank}}.pt")
+"""
+
+
+@pytest.mark.ranks
+@pytest.mark.slow
+def test_two_ranks_recut_their_shares_of_a_window(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(RECUT_ON_RANKS.format(support=str(SUPPORT), folder=str(tmp_path)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(script)], capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    # 17 texts in turn over two ranks, 3 batches of one each: 6 a window, the last of one repeated
+    weights, losses = tiny_lightning.ragged_by_hand(6)
+    for result in results:
+        torch.testing.assert_close(result["weights"], weights, rtol=1e-12, atol=1e-13)
+        assert result["steps"] == len(losses)
+    assert results[0]["parts"] != results[1]["parts"]

@@ -7,9 +7,16 @@
 
 A value that is handed to self.log and is the mean of a loss, or a batchproof.Mean, is kept as a
 pair; what is logged is the mean over the window, over the epoch, over all ranks.
+
+Under a budget the loop still draws its batches one by one, and counts them. They are held until the
+last one of the window, in whose place the micro-batches of the cut run: training_step and backward
+of the strategy are called once for each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from inspect import getmro, signature
 from typing import Any
 
 import torch
@@ -18,7 +25,9 @@ from torch.utils.data import DistributedSampler
 
 from batchproof._errors import CriterionError, SettingError
 from batchproof._trees import length
+from batchproof.data import Padding
 from batchproof.integrations._loss_calls import LossCall, LossCalls, OpenWindow, coefficients_of
+from batchproof.integrations._recut_parts import Budget, Part, part_of, refuse_collectives
 from batchproof.mean import Mean
 from batchproof.meter import Meter
 from batchproof.meter._meter import sync_all
@@ -78,10 +87,99 @@ class LoggedMeans:
         )
 
 
+class RecutSteps:
+    """The training steps of windows that are recut, in place of those of a Lightning strategy.
+
+    Args:
+        trainer: of Lightning.
+        budget: of a micro-batch.
+        record: record(batch, counting) begins to record the losses of a micro-batch.
+
+    Raises:
+        SettingError: if the module draws its batches by itself, or ranks meet in every pass.
+    """
+
+    def __init__(self, trainer: Any, budget: Budget, record: Callable[..., None]) -> None:
+        strategy, module = trainer.strategy, trainer.lightning_module
+        if "dataloader_iter" in signature(module.training_step).parameters:
+            raise SettingError(
+                f"{type(module).__name__}.training_step takes dataloader_iter, and tokens was "
+                "given; expected a batch. Leave tokens out."
+            )
+        kinds = {kind.__name__ for kind in getmro(type(strategy))}
+        refuse_collectives(
+            [module], next(iter(kinds & {"FSDPStrategy", "ModelParallelStrategy"}), None)
+        )
+        self._trainer, self._budget, self._record = trainer, budget, record
+        self._step, self._backward = strategy.training_step, strategy.backward
+        self._window: list[Part] = []
+        # micro-batches behind the one that was run; None where none was
+        self._further: list[Part] | None = None
+        self._rest: tuple[Any, ...] = ()
+        strategy.training_step, strategy.backward = self.training_step, self.backward
+
+    def remove(self) -> None:
+        """Leave the strategy as it was."""
+        for name in ("training_step", "backward"):
+            vars(self._trainer.strategy).pop(name, None)
+
+    def begin_epoch(self) -> None:
+        """Drop the batches of a window that was left open."""
+        self._window.clear()
+
+    def training_step(self, batch: Any, *rest: Any) -> Any:
+        """Hold a batch; run the first micro-batch where it is the last one of its window."""
+        trainer = self._trainer
+        loader, place = trainer.train_dataloader, rest[0] if rest else 0
+        self._window.append(part_of(batch, _counting(loader, place, batch)))
+        if trainer.fit_loop._should_accumulate():  # noqa: SLF001
+            return torch.zeros((), device=trainer.strategy.root_device, requires_grad=True)
+        first, *self._further = self._budget.cut(self._window)
+        self._window.clear()
+        self._rest = rest
+        with self._until_synced():
+            return self._run(first)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Back-propagate the micro-batch that was run; run and back-propagate those behind it."""
+        if self._further is None:
+            return loss
+        with self._until_synced():
+            result: Tensor = self._backward(loss, *args, **kwargs)
+        while self._further:
+            part = self._further.pop(0)
+            with self._until_synced():
+                output = self._run(part)
+                more = output["loss"] if isinstance(output, Mapping) else output
+                self._backward(more / self._trainer.accumulate_grad_batches, *args, **kwargs)
+        self._further = None
+        return result
+
+    def _run(self, part: Part) -> Any:
+        batch, counts = part
+        module = self._trainer.lightning_module
+        self._record(batch, None if counts else (0, length(batch) or 0))
+        # self.log asks which hook it is called in
+        hook, module._current_fx_name = module._current_fx_name, "training_step"  # noqa: SLF001
+        try:
+            return self._step(batch, *self._rest)
+        finally:
+            module._current_fx_name = hook  # noqa: SLF001
+
+    def _until_synced(self) -> AbstractContextManager[Any]:
+        """Return a context in which ranks do not add gradients up, while micro-batches follow."""
+        if self._further and world_size() > 1:
+            blocked: AbstractContextManager[Any] = self._trainer.strategy.block_backward_sync()
+            return blocked
+        return nullcontext()
+
+
 class Exactly:
     """The hooks; comes before Lightning's Callback among the bases of `Exact`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tokens: int | None = None, lengths: Any = None) -> None:
+        self._budget = None if tokens is None else Budget(tokens, lengths)
+        self._recut: RecutSteps | None = None
         self._calls: LossCalls | None = None
         self._window: OpenWindow | None = None
         self._coefficients: list[float] | None = None
@@ -106,25 +204,43 @@ class Exactly:
             )
         self._coefficients = self._window = None
 
+    @property
+    def padding(self) -> Padding:
+        """How much of the windows so far was padding, and is, where tokens was given."""
+        return Padding() if self._budget is None else self._budget.padding
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Recut windows from here on, where tokens was given."""
+        if self._budget is not None:
+            record = partial(self._record, trainer, pl_module)
+            self._recut = RecutSteps(trainer, self._budget, record)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin with a window of this epoch's batches."""
+        if self._recut is not None:
+            self._recut.begin_epoch()
+
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the losses of training_step."""
-        self._record(trainer, pl_module, batch, trainer.train_dataloader, batch_idx)
+        if self._recut is None:
+            loader = trainer.train_dataloader
+            self._record(trainer, pl_module, batch, _counting(loader, batch_idx, batch))
 
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Record the losses of validation_step."""
         loader = _loader(trainer.val_dataloaders, dataloader_idx)
-        self._record(trainer, pl_module, batch, loader, batch_idx)
+        self._record(trainer, pl_module, batch, _counting(loader, batch_idx, batch))
 
     def on_test_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Record the losses of test_step."""
         loader = _loader(trainer.test_dataloaders, dataloader_idx)
-        self._record(trainer, pl_module, batch, loader, batch_idx)
+        self._record(trainer, pl_module, batch, _counting(loader, batch_idx, batch))
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
         """Weigh the gradients of the losses that were called."""
@@ -136,7 +252,7 @@ class Exactly:
             self._provisional = float(power_of_two_above(most))
         if self._window is None:
             accumulate = trainer.accumulate_grad_batches
-            alone = accumulate == 1 and world_size() == 1
+            alone = accumulate == 1 and world_size() == 1 and self._recut is None
             self._window = OpenWindow(
                 self._coefficients, self._provisional, alone=alone, further=float(accumulate)
             )
@@ -158,7 +274,16 @@ class Exactly:
         """Leave torch's functions as they were."""
         self._stop()
 
-    on_validation_batch_end = on_test_batch_end = on_exception = on_train_batch_end
+    on_validation_batch_end = on_test_batch_end = on_train_batch_end
+
+    def on_train_end(self, *_: Any) -> None:
+        """Leave torch's functions, and the strategy, as they were."""
+        self._stop()
+        if self._recut is not None:
+            self._recut.remove()
+            self._recut = None
+
+    on_exception = on_train_end
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Log the means over the epoch."""
@@ -166,15 +291,18 @@ class Exactly:
 
     on_validation_epoch_end = on_test_epoch_end = on_train_epoch_end
 
-    def _record(self, trainer: Any, module: Any, batch: Any, loader: Any, batch_idx: int) -> None:
+    def _record(
+        self, trainer: Any, module: Any, batch: Any, counting: tuple[int, int] | None
+    ) -> None:
         rows = length(batch) or 0
-        self._calls = calls = LossCalls(counting=_counting(loader, batch_idx, rows))
+        self._calls = calls = LossCalls(counting=counting)
         logged, log = self._logged[trainer.training], module.log
 
         def keep(name: str, value: Any, *args: Any, **named: Any) -> None:
             mean = None if args else _mean_of(value, calls, rows)
             if mean is None:
-                log(name, value, *args, **named)
+                # else that of the batch of the loop
+                log(name, value, *args, **({"batch_size": rows} | named if rows else named))
             else:
                 logged.add(name, mean, named)
 
@@ -209,7 +337,7 @@ def _loader(loaders: Any, index: int) -> Any:
     return loaders[index] if isinstance(loaders, list | tuple) else loaders
 
 
-def _counting(loader: Any, batch_idx: int, rows: int) -> tuple[int, int] | None:
+def _counting(loader: Any, batch_idx: int, batch: Any) -> tuple[int, int] | None:
     """Return (how many rows of a batch repeat no others, rows), or None where none does.
 
     The sampler that Lightning puts in fills up the samples with the first ones, and deals them out
@@ -218,6 +346,7 @@ def _counting(loader: Any, batch_idx: int, rows: int) -> tuple[int, int] | None:
     sampler = getattr(loader, "sampler", None)
     if not isinstance(sampler, DistributedSampler) or sampler.drop_last:
         return None
+    rows = length(batch) or 0
     first = batch_idx * (loader.batch_size or rows)
     count = len(sampler.dataset)  # type: ignore[arg-type]
     real = sum((first + i) * sampler.num_replicas + sampler.rank < count for i in range(rows))

@@ -33,12 +33,12 @@ import torch
 from torch import Tensor, distributed
 
 from batchproof._errors import CriterionError, NonFiniteError, SettingError
-from batchproof.data import recut
 from batchproof.integrations._loss_calls import LossCall, LossCalls, OpenWindow, coefficients_of
+from batchproof.integrations._recut_parts import Budget, Part, counting_of, refuse_collectives
 from batchproof.mean import Mean, reduce
 from batchproof.meter import Meter
 from batchproof.meter._meter import sync_all
-from batchproof.ranks import device_of, in_a_group, largest, rank, world_size
+from batchproof.ranks import device_of, in_a_group, largest, world_size
 from batchproof.step._number import power_of_two_above
 from batchproof.step._snapshot import leaving_no_trace
 
@@ -63,7 +63,7 @@ class Slot(dict[str, Any]):
         parts: each with whether its samples count, or only repeat others.
     """
 
-    parts: list[tuple[Any, bool]]
+    parts: list[Part]
 
 
 class Router:
@@ -122,16 +122,14 @@ class Exactness:
     """What an exact Trainer remembers of its training.
 
     Attributes:
-        tokens: the most positions of a micro-batch, or None to leave the batches.
-        lengths: of samples, where recut cannot read them.
+        budget: of the micro-batches, or None to leave the batches.
         coefficients: c_k of each loss that the model calls; None until the first batch.
         window: the one that is open.
         load: f_e of the open window, where it was counted beforehand.
         evaluation: the one that runs.
     """
 
-    tokens: int | None = None
-    lengths: Any = None
+    budget: Budget | None = None
     coefficients: Sequence[float] | None = None
     provisional: float = 1.0
     window: OpenWindow | None = None
@@ -235,7 +233,8 @@ class ExactTraining:
         """What is remembered of the training."""
         if self._exact is None:
             refuse_unsupported(self)
-            self._exact = Exactness(self.tokens, self.lengths)
+            budget = None if self.tokens is None else Budget(self.tokens, self.lengths)
+            self._exact = Exactness(budget)
         return self._exact
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -260,7 +259,7 @@ class ExactTraining:
         if not batches:
             return batches, None
         parts = [(batch, True) for batch in batches]
-        real = self._real_rows(batches[-1])
+        real = self._real_rows()
         if real is not None:
             parts[-1] = (_first_rows(batches[-1], max(real, 1)), real > 0)
         if exact.coefficients is None:
@@ -268,8 +267,8 @@ class ExactTraining:
         slots = [Slot(batch) for batch in batches]
         for slot, part in zip(slots, parts, strict=True):
             slot.parts = [part]
-        if exact.tokens is not None:
-            parts = self._recut(parts)
+        if exact.budget is not None:
+            parts = exact.budget.cut(parts)
             for slot in slots:
                 slot.parts = []
             slots[-1].parts = parts
@@ -310,7 +309,7 @@ class ExactTraining:
             evaluation.coefficients = self._coefficients(_first_rows(inputs, 1), training=False)
         with self._recording() as recorded:
             result = step(model, inputs, prediction_loss_only, ignore_keys=ignore_keys)
-        real = self._real_rows(inputs)
+        real = self._real_rows()
         if real is not None and recorded[0].calls:
             inputs = _first_rows(inputs, max(real, 1))
             # the predictions are those of all rows, whose repeated ones gather_for_metrics drops
@@ -403,7 +402,7 @@ class ExactTraining:
         vars(self).update(counts)
         return loss
 
-    def _begun(self, parts: Sequence[tuple[Any, bool]]) -> OpenWindow:
+    def _begun(self, parts: Sequence[Part]) -> OpenWindow:
         """Return the window over these micro-batches, with the weights that must be known."""
         exact = self.exactness
         coefficients = exact.coefficients or ()
@@ -414,7 +413,7 @@ class ExactTraining:
             weights = self._counted(parts)
         return OpenWindow(coefficients, exact.provisional, weights, alone)
 
-    def _counted(self, parts: Sequence[tuple[Any, bool]]) -> list[float]:
+    def _counted(self, parts: Sequence[Part]) -> list[float]:
         """Return each call's weight over the window of all ranks, by a pass without gradient."""
         exact = self.exactness
         self.model.train()
@@ -437,26 +436,10 @@ class ExactTraining:
         counted: list[float] = window[:calls].tolist()
         return counted
 
-    def _recut(self, parts: Sequence[tuple[Any, bool]]) -> list[tuple[Any, bool]]:
-        exact = self.exactness
-        real = [part for part, counts in parts if counts]
-        if not real:
-            return list(parts[-1:])
-        cut = recut(real, tokens=exact.tokens, lengths=exact.lengths)
-        return [(part, True) for part in cut]
-
-    def _real_rows(self, batch: Any) -> int | None:
-        """Return how many rows of a batch repeat no others, or None where none is repeated.
-
-        accelerate fills up the last batches of an epoch with its first samples, in the order of
-        ranks.
-        """
-        state = self.accelerator.gradient_state
-        world = world_size()
-        if world == 1 or not state.end_of_dataloader or state.remainder <= 0:
-            return None
-        size = _rows(batch)
-        return max(0, min(size, int(state.remainder) - rank() * size))
+    def _real_rows(self) -> int | None:
+        """Return how many rows of a batch repeat no others, or None where none is repeated."""
+        counting = counting_of(self.accelerator.gradient_state)
+        return None if counting is None else counting[0]
 
 
 class _Smoother:
@@ -533,8 +516,8 @@ def refuse_unsupported(trainer: Any) -> None:
     optimizer = str(getattr(args.optim, "value", args.optim))
     if "layerwise" in optimizer or "lomo" in optimizer:
         refused.append(f"optim={optimizer}, which steps within the backward pass")
-    if trainer.tokens is not None and trainer.is_fsdp_enabled:
-        refused.append("tokens= under FSDP, where every rank needs as many micro-batches")
+    if trainer.tokens is not None:
+        refuse_collectives([trainer.model], "FSDP" if trainer.is_fsdp_enabled else None)
     sizes = {n: getattr(trainer, f"get_{n}_size", int)() for n in ("tp", "cp", "sp")}
     refused += [f"{name}_size={size}" for name, size in sizes.items() if size > 1]
     if refused:

@@ -18,11 +18,20 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, default_collate
 
 from batchproof._errors import SettingError
+from batchproof._trees import length
 from batchproof.check import Probe
+from batchproof.data import Padding
 from batchproof.integrations._given import count_of, framework
 from batchproof.integrations._loss_calls import LossCalls, OpenWindow, coefficients_of
+from batchproof.integrations._recut_parts import (
+    Budget,
+    Part,
+    counting_of,
+    part_of,
+    refuse_collectives,
+)
 from batchproof.mistakes import Remedy
-from batchproof.ranks import largest, rank, world_size
+from batchproof.ranks import largest, world_size
 from batchproof.step._number import power_of_two_above
 
 Loop = Callable[[Any, nn.Module, Any, DataLoader[Any]], Any]
@@ -48,10 +57,13 @@ class ExactAccumulation:
 
     Attributes:
         step_loss: the mean over the last window that is over, of all ranks; None before.
+        recutting: the windows that are iterated, where they are recut.
     """
 
     gradient_state: Any
     gradient_accumulation_steps: int
+    distributed_type: Any
+    step: int
     sync_gradients: bool
     _models: Any
     step_loss: float | None = None
@@ -59,6 +71,45 @@ class ExactAccumulation:
     _window: OpenWindow | None = None
     _coefficients: Sequence[float] | None = None
     _provisional: float = 1.0
+    recutting: "RecutWindows | None" = None
+
+    def recut(self, loader: Any, *, tokens: int, lengths: Any = None) -> "RecutWindows":
+        """Return the batches of a prepared loader, with every window cut again under a budget.
+
+        A window has the same samples and the same gradient; what changes is how often the loop's
+        body runs. `sync_gradients` is true in the last micro-batch of a window.
+
+        Args:
+            loader: prepared, for training.
+            tokens: the most positions of a micro-batch, its rows times its longest sample; padding
+                is trimmed.
+            lengths: lengths(batch) -> one number a sample, where they cannot be read.
+
+        Raises:
+            SettingError: if tokens is not a whole number from 1, the loader was not prepared,
+                windows go on over the ends of epochs, or ranks meet in every pass.
+        """
+        if not hasattr(loader, "end_of_dataloader"):
+            raise SettingError(
+                f"recut was given a {type(loader).__name__}; expected a loader that "
+                "accelerator.prepare returned."
+            )
+        if not self.gradient_state.sync_with_dataloader:
+            raise SettingError(
+                "sync_with_dataloader is False, so windows go on into the next epoch; expected "
+                "True, its default."
+            )
+        sharded = self.distributed_type.name if self.distributed_type.name == "FSDP" else None
+        refuse_collectives(self._models, sharded)
+        return RecutWindows(self, loader, Budget(tokens, lengths))
+
+    def _do_sync(self, *args: Any, **kwargs: Any) -> None:
+        """Choose whether this micro-batch is the last of its window; as Accelerator does."""
+        if self.recutting is None:
+            super()._do_sync(*args, **kwargs)  # type: ignore[misc]
+        else:
+            self.step = 0
+            self.gradient_state._set_sync_gradients(self.recutting.last)  # noqa: SLF001
 
     @contextmanager
     def accumulate(self, *models: Any) -> Iterator[None]:
@@ -100,12 +151,48 @@ class ExactAccumulation:
         return OpenWindow(self._coefficients, self._provisional, alone=alone, further=float(steps))
 
     def _counting(self) -> tuple[int, int] | None:
-        """Return (how many samples of the batch repeat no others, all), or None where none does."""
-        state, world = self.gradient_state, world_size()
-        if world == 1 or not state.end_of_dataloader or state.remainder <= 0:
-            return None
-        size = state.active_dataloader.total_batch_size // world
-        return max(0, min(size, int(state.remainder) - rank() * size)), size
+        recutting = self.recutting
+        return counting_of(self.gradient_state) if recutting is None else recutting.counting
+
+
+class RecutWindows:
+    """The micro-batches of an accelerate loader's windows, recut; iterated once an epoch.
+
+    Attributes:
+        padding: how much of the windows so far was padding, and is.
+        last: whether the micro-batch that was drawn last is the last one of its window.
+        counting: (0, its samples) if that micro-batch only repeats samples of others, else None.
+    """
+
+    def __init__(self, accelerator: Any, loader: Any, budget: Budget) -> None:
+        self._accelerator, self._loader, self._budget = accelerator, loader, budget
+        self.last = False
+        self.counting: tuple[int, int] | None = None
+
+    @property
+    def padding(self) -> Padding:
+        """How much of the windows so far was padding, and is."""
+        return self._budget.padding
+
+    def __iter__(self) -> Iterator[Any]:
+        accelerator = self._accelerator
+        window: list[Part] = []
+        try:
+            for batch in self._loader:
+                accelerator.recutting = None
+                window.append(part_of(batch, counting_of(accelerator.gradient_state)))
+                full = len(window) == accelerator.gradient_accumulation_steps
+                if not full and not accelerator.gradient_state.end_of_dataloader:
+                    continue
+                parts = self._budget.cut(window)
+                window = []
+                for number, (part, counts) in enumerate(parts, 1):
+                    self.last = number == len(parts)
+                    self.counting = None if counts else (0, length(part) or 0)
+                    accelerator.recutting = self
+                    yield part
+        finally:
+            accelerator.recutting = None
 
 
 def exactly(accelerator: Any) -> Any:
