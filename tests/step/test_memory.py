@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_sequence
 
 import batchproof as bp
+import ragged_training
 import step_models as models
 from memory_cases import Drawing, NoRoom, Room, last_attempt, samples
 
@@ -100,6 +101,36 @@ def test_what_fits_is_used_from_then_on_and_survives_a_checkpoint():
     # a checkpoint of a step that did not know of it
     other.load_state_dict({"steps": 3, "skipped": 0})
     assert other.memory.fits is None
+
+
+def test_a_micro_batch_of_a_plan_is_planned_again_and_trimmed():
+    def passes(loss_of, loader, **budget):
+        shapes = []
+
+        def loss(model, batch):
+            if batch["ids"].numel() > 40 and loss_of == "small":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            shapes.append(tuple(batch["ids"].shape))
+            return ragged_training.loss(model, batch)
+
+        model = ragged_training.Model()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        step = bp.Step(model, optimizer, out_of_memory="split")
+        for window in bp.windows(loader, **budget):
+            step(window, loss)
+        return shapes, ragged_training.flat(model)
+
+    texts = [torch.arange(1, size + 1) for size in (20, 19, 2, 2, 2, 2, 2, 2)]
+    loader = [ragged_training.collate(texts)]
+    shapes, weights = passes("small", loader, tokens=160)
+    assert (6, 2) in shapes
+    assert max(rows * longest for rows, longest in shapes) <= 40
+    _, expected = passes("large", loader, tokens=160)
+    torch.testing.assert_close(weights, expected, rtol=1e-12, atol=1e-13)
+    shapes, halved = passes("small", loader)
+    # nobody asked for trimming: the rows stay as wide as they came
+    assert {longest for _, longest in shapes} == {20}
+    torch.testing.assert_close(halved, expected, rtol=1e-12, atol=1e-13)
 
 
 def test_layers_that_depend_on_the_cut_are_named_once():

@@ -1,5 +1,8 @@
 """Micro-batches that do not fit in memory: halved by samples, and the window begun again.
 
+A micro-batch of a plan is planned again, under the smaller budget, and its padding trimmed; in one
+that comes from a loader nothing is trimmed, for nobody asked for it.
+
 The gradient of a window does not depend on its cut, so a smaller cut is always there to take. What
 the failed pass has moved is restored and what it held is freed, so that the window's result is, bit
 for bit, that of the smaller cut from the start. The size of the half is remembered, and every later
@@ -26,7 +29,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from batchproof._errors import DataError, SampleTooLargeError
 from batchproof._random import Generator, generators_in
 from batchproof._trees import between, leaves, length, rowless, tensors
-from batchproof.data import Window
+from batchproof.data import Window, recut
 from batchproof.ranks import first_line
 from batchproof.step._snapshot import Snapshot
 from batchproof.step._tally import Tally
@@ -172,13 +175,16 @@ class Halving:
         """Return a window's micro-batches, those that are too large in equal parts."""
         if self.fits is None:
             return window
-        parts = [part for batch in window for part in self._parts(batch)]
+        planned = isinstance(window, Window) and window.padding is not None
+        parts = [part for batch in window for part in self._parts(batch, planned=planned)]
         return window.like(parts) if isinstance(window, Window) else parts
 
-    def _parts(self, batch: Any) -> list[Any]:
+    def _parts(self, batch: Any, *, planned: bool) -> list[Any]:
         size = _size(batch)
         if self.fits is None or size <= self.fits:
             return [batch]
+        if planned and (parts := _planned(batch, self.fits / size)):
+            return [less for part in parts for less in self._parts(part, planned=False)]
         samples = _expect_samples(batch)
         count = -(-samples // max(1, self.fits * samples // size))
         bounds = [samples * part // count for part in range(count + 1)]
@@ -227,6 +233,20 @@ def _free(error: BaseException | None) -> None:
 
 def _size(batch: Any) -> int:
     return sum(tensor.numel() for tensor in tensors(batch))
+
+
+def _planned(batch: Any, share: float) -> list[Any] | None:
+    """Return a micro-batch of a plan cut by plan again, padding trimmed; None where it is unclear.
+
+    Args:
+        batch: of one row a sample.
+        share: of its positions, the most that a part may have.
+    """
+    positions = max((t.shape[0] * t.shape[1] for t in tensors(batch) if t.ndim > 1), default=0)
+    try:
+        return recut([batch], tokens=max(1, int(share * positions)))
+    except DataError:
+        return None
 
 
 def _expect_samples(batch: Any) -> int:
