@@ -41,6 +41,7 @@ benchmarks: $(PEERS)/ready
 	$(PEERS)/bin/python benchmarks/ranks_simulation.py
 	$(PEERS)/bin/python benchmarks/check.py
 	$(PEERS)/bin/python benchmarks/exactness.py
+	$(PEERS)/bin/python benchmarks/trainers.py
 	$(PEERS)/bin/python benchmarks/startup.py --lightning $(abspath $(PEERS)/bin/python) --transformers $(abspath $(PEERS)/bin/python)
 	$(PEERS)/bin/python benchmarks/epoch.py --data "$(DATA)"
 	$(PEERS)/bin/python benchmarks/checkpoint.py --data "$(DATA)"

@@ -17,45 +17,15 @@ with warnings.catch_warnings():
     metrics = pytest.importorskip("ignite.metrics", reason="pytorch-ignite is not installed")
 
 from batchproof.integrations.ignite import probe_evaluate, probe_step
-
-CLASS_WEIGHTS = torch.tensor([1.0, 5.0, 0.2])
-
-
-def weighted(logits, target):
-    return nn.functional.cross_entropy(logits, target, CLASS_WEIGHTS.to(logits))
-
-
-def model():
-    torch.manual_seed(0)
-    return nn.Linear(3, 3)
-
-
-def build():
-    net = model()
-    return net, torch.optim.SGD(net.parameters(), lr=0.1)
-
-
-def trainer(net, optimizer, accumulate):
-    return ignite.create_supervised_trainer(
-        net, optimizer, nn.functional.cross_entropy, gradient_accumulation_steps=accumulate
-    )
-
-
-def weighted_evaluator(net):
-    return ignite.create_supervised_evaluator(net, {"loss": metrics.Loss(weighted)})
-
-
-def plain_evaluator(net):
-    return ignite.create_supervised_evaluator(
-        net, {"loss": metrics.Loss(nn.functional.cross_entropy)}
-    )
-
-
-def samples(count: int = 8):
-    draw = torch.Generator().manual_seed(0)
-    return [
-        (torch.randn(3, generator=draw), torch.randint(3, (), generator=draw)) for _ in range(count)
-    ]
+from ignite_engines import (
+    CLASS_WEIGHTS,
+    build,
+    model,
+    plain_evaluator,
+    samples,
+    trainer,
+    weighted_evaluator,
+)
 
 
 def test_loss_with_class_weights_depends_on_the_batches():

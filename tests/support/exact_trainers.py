@@ -1,5 +1,6 @@
 """Trainers of many heads, made exact; functions at the top level, for other processes to import."""
 
+import tempfile
 from typing import Any
 
 import torch
@@ -107,6 +108,72 @@ def experts() -> transformers.Trainer:
         experts_implementation="eager",
     )
     return made(transformers.MixtralForCausalLM(config), "own")
+
+
+def means_and_best(size: int, *, exact: bool) -> tuple[list[float], int]:
+    """Return the mean loss after each of six epochs, and the index of that kept as the best.
+
+    The Trainer learns from the short sequences alone, so at some epoch the long ones get worse, and
+    the mean over all tokens before the mean over batches of this size does.
+    """
+    with tempfile.TemporaryDirectory(prefix="batchproof-") as folder:
+        net = tiny_transformers.model("LlamaForCausalLM", num_key_value_heads=2)
+        samples = tiny_transformers.sequences((2, 2, 3, 2, 3, 2, 31, 30), labels="own")
+        arguments = transformers.TrainingArguments(
+            folder,
+            use_cpu=True,
+            report_to=[],
+            disable_tqdm=True,
+            num_train_epochs=6,
+            learning_rate=0.05,
+            lr_scheduler_type="constant",
+            save_strategy="epoch",
+            eval_strategy="epoch",
+            load_best_model_at_end=True,
+            metric_for_best_model="loss",
+            per_device_eval_batch_size=size,
+        )
+        trainer = transformers.Trainer(
+            net,
+            arguments,
+            data_collator=tiny_transformers.collate,
+            train_dataset=samples[:6],
+            eval_dataset=samples,
+        )
+        kept = Measured(samples)
+        trainer.add_callback(kept)
+        (exactly(trainer) if exact else trainer).train()
+        assert trainer.state.best_global_step is not None
+        return kept.means, kept.steps.index(trainer.state.best_global_step)
+
+
+class Measured(transformers.TrainerCallback):
+    """The mean over all tokens after each epoch, by one batch of all samples."""
+
+    def __init__(self, samples: list[dict[str, Any]]) -> None:
+        self.whole = tiny_transformers.collate(samples)
+        self.means: list[float] = []
+        self.steps: list[int] = []
+
+    def on_epoch_end(
+        self, args: Any, state: Any, control: Any, *, model: Any = None, **kwargs: Any
+    ) -> None:
+        model.eval()
+        with torch.no_grad():
+            self.means.append(model(**self.whole).loss.item())
+        self.steps.append(state.global_step)
+
+
+def evaluated_with_nan(*, exact: bool) -> float:
+    """Return eval_loss over six batches of one, where the model gives NaN on one."""
+    net = tiny_transformers.model("BertForSequenceClassification")
+    samples = tiny_transformers.sequences((3, 3, 3, 3, 3, 3), labels="sequence")
+    for index, sample in enumerate(samples):
+        sample["input_ids"] = torch.full((3,), index + 1)
+    with torch.no_grad():
+        net.bert.embeddings.word_embeddings.weight[4] = torch.nan
+    trainer = tiny_transformers.trainer(net, samples, per_device_eval_batch_size=1)
+    return (exactly(trainer) if exact else trainer).evaluate()["eval_loss"]
 
 
 class Doubled(transformers.Trainer):
