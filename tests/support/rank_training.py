@@ -11,7 +11,7 @@ from batchproof.data import Batches
 from batchproof.meter import AUROC, F1
 from batchproof.ranks import rank
 from batchproof.step import distributed_group
-from batchproof.train import Callback, RunFolder, load_sharded, save_sharded
+from batchproof.train import Callback, RunFolder, load_sharded, predict, save_sharded
 
 LOSS = bp.supervised(nn.MSELoss(), metrics={"sides": bp.exact(nn.L1Loss())})
 SAMPLES = 23
@@ -112,6 +112,28 @@ def trained(folder: Path) -> dict:
                     train = batches(shuffle=True, size=2)
                     trainer.fit(train, batches(), max_epochs=epochs, resume=resumed or None)
                 found[run.name] = flat(model)
+    return found
+
+
+def predicted(folder: Path) -> dict:
+    """Return the outputs of ranks with unequal numbers of samples, or none."""
+    found: dict = {}
+    with distributed_group("cpu"):
+        for wrapper in rank_cases.WRAPPERS:
+            for count in (SAMPLES, 2):
+                trainer = bp.Trainer(
+                    (model := model_of(wrapper)),
+                    LOSS,
+                    torch.optim.SGD(model.parameters(), 0.1),
+                    device="cpu",
+                    progress=False,
+                )
+                found[f"{wrapper} {count}"] = trainer.predict(batches(count, size=3))
+        uneven = [(torch.zeros(1 + 3 * rank(), 3, dtype=torch.float64), None)]
+        try:
+            predict(model_of("bare"), uneven)
+        except bp.ShapeError as error:
+            found["uneven"] = str(error)
     return found
 
 

@@ -1,9 +1,10 @@
 import builtins
+import json
 
 import pytest
 
 import batchproof as bp
-from batchproof.train import RunFolder
+from batchproof.train import Profiler, RunFolder
 from small_runs import batches, trainer
 
 
@@ -102,3 +103,16 @@ def test_best_weights_come_from_the_folder_where_there_is_one(tmp_path):
     history = trainer(run_dir=tmp_path / "run").fit(batches(16), batches(9), max_epochs=2)
     kept = RunFolder(tmp_path / "run").weights("best")
     assert all((history.best_state()[name] == kept[name]).all() for name in kept)
+
+
+def test_a_profiler_leaves_a_trace_that_chrome_opens(tmp_path):
+    run = tmp_path / "run"
+    trainer(run_dir=run, callbacks=[Profiler(wait=1, warmup=1, active=2)]).fit(
+        batches(40), max_epochs=1
+    )
+    trace = json.loads((run / "profile" / "rank-0.json").read_text())
+    assert any("addmm" in str(event.get("name")) for event in trace["traceEvents"])
+    with pytest.raises(bp.SettingError, match="Profiler writes to the run folder, but run_dir is"):
+        trainer(callbacks=[Profiler()]).fit(batches(), max_epochs=1)
+    with pytest.raises(bp.SettingError, match="active is 0; expected a whole number, 1 or more"):
+        Profiler(active=0)

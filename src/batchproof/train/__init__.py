@@ -3,6 +3,8 @@
 evaluate      a model's mean loss over a data set, with its standard error
 supervised    a criterion as a loss function for batches (input, target)
 Trainer       fits and evaluates with one function for a batch's Mean
+predict       a model's outputs over a data set, in its order, also over ranks
+load_model    a model with the weights of a run
 Steps, Compute, Stopping, Limits, Saving, Reporting, Breakdown, Validation
               the options of a Trainer, those together that belong together
 History       the records of a run; the best epoch and the runner-up
@@ -11,6 +13,7 @@ RunFolder     reads the files of a run: configuration, records, weights
 LrSweep       losses by learning rate, of Trainer.find_lr
 Callback      is notified of the events of a run
 LivePlot      draws its curves
+Profiler      traces some of its steps
 Progress      shows it: on a terminal, as plain lines, or not at all
 save_sharded, load_sharded    a checkpoint in shards, for any number of ranks
 model_summary, first_batch    lines about the model and the first batch, before training
@@ -20,6 +23,7 @@ from batchproof.runs import Choice, History, Record, RunFolder
 from batchproof.train._checkpoints._sharded import load_sharded, save_sharded
 from batchproof.train._evaluate import evaluate
 from batchproof.train._first_batch import first_batch, model_summary
+from batchproof.train._load import load_model
 from batchproof.train._loss import Loss, Precision, Supervised, supervised
 from batchproof.train._options import (
     Breakdown,
@@ -33,6 +37,7 @@ from batchproof.train._options import (
 )
 from batchproof.train._outputs._callback import Callback
 from batchproof.train._outputs._plot import LivePlot, draw_curves
+from batchproof.train._outputs._profiler import Profiler
 from batchproof.train._outputs._progress import (
     LiveProgress,
     NoProgress,
@@ -40,6 +45,7 @@ from batchproof.train._outputs._progress import (
     Progress,
 )
 from batchproof.train._position import Position
+from batchproof.train._predict import predict
 from batchproof.train._trainer import Trainer
 from batchproof.train._trials import LrSweep
 
@@ -58,6 +64,7 @@ __all__ = [
     "PlainProgress",
     "Position",
     "Precision",
+    "Profiler",
     "Progress",
     "Record",
     "Reporting",
@@ -71,8 +78,10 @@ __all__ = [
     "draw_curves",
     "evaluate",
     "first_batch",
+    "load_model",
     "load_sharded",
     "model_summary",
+    "predict",
     "save_sharded",
     "supervised",
 ]

@@ -137,8 +137,8 @@ def measure(
     sums = PassMeans(coefficients=coefficients, groups=groups)
     scores = Scores(metrics, device_of(model), group)
     finite = _FiniteCheck()
-    with evaluating(model), _counted(group) as count:
-        for batch, counts in _evenly(model, _drawn(loader, device_of(model), count), group):
+    with evaluating(model), counted(group) as count:
+        for batch, counts in evenly(model, drawn_on(loader, device_of(model), count), group):
             terms, outcome = unpooled(loss(model, batch))
             if counts:
                 sums.add(terms, outcome.metrics, by=None if by is None else by(batch))
@@ -158,7 +158,7 @@ def measure(
 
 
 @contextmanager
-def _counted(group: Any) -> Iterator[Callable[[], None]]:
+def counted(group: Any) -> Iterator[Callable[[], None]]:
     """Give a function that counts a step of the evaluation, by which a rank that hangs is found."""
     if not in_a_group(group):
         yield lambda: None
@@ -170,7 +170,9 @@ def _counted(group: Any) -> Iterator[Callable[[], None]]:
     watch.arrive()
 
 
-def _drawn(loader: Iterable[Any], device: torch.device, count: Callable[[], None]) -> Iterable[Any]:
+def drawn_on(
+    loader: Iterable[Any], device: torch.device, count: Callable[[], None]
+) -> Iterable[Any]:
     """Return a loader's batches on a device, each counted when it is drawn."""
 
     def batches() -> Iterator[Any]:
@@ -249,7 +251,7 @@ def _blame(loader: Iterable[Any], index: int) -> str:
     return f", whose sample {nonfinite[0]} (from 0) holds NaN or infinity"
 
 
-def _evenly(model: Any, loader: Iterable[Any], group: Any) -> Iterator[tuple[Any, bool]]:
+def evenly(model: Any, loader: Iterable[Any], group: Any) -> Iterator[tuple[Any, bool]]:
     """Yield batches, and whether each counts: the ranks of a sharded model run it equally often.
 
     A rank with fewer batches runs its last one again, and one without any runs one that it is

@@ -44,6 +44,8 @@ class Steps:
             does it, with the same gradient. None takes the batches as they come.
         pack: whether a micro-batch is then laid in one row, as recut does it.
         max_grad_norm: the norm that gradients are clipped to, or None.
+        max_grad_value: the largest magnitude of an element of the mean's gradient, which is clipped
+            to it, after max_grad_norm; or None.
         coefficients: what each term of an objective is multiplied by; 1 where not given.
         count: for several terms over several micro-batches: called as count(batch), the weights
             of a batch's terms before the backward pass; or "forward".
@@ -61,6 +63,7 @@ class Steps:
     tokens: int | None = None
     pack: Pack = False
     max_grad_norm: float | None = field(default=None, metadata=_COMPARED)
+    max_grad_value: float | None = None
     coefficients: Mapping[str, float] | None = field(default=None, metadata=_COMPARED)
     count: Any = None
     nonfinite: Literal["raise", "skip"] = field(default="raise", metadata=_COMPARED)
@@ -72,6 +75,12 @@ class Steps:
     def __post_init__(self) -> None:
         expect_positive("accumulate", self.accumulate)
         expect_coefficients(self.coefficients)
+        if self.max_grad_value is not None and not (
+            _is_number(self.max_grad_value) and self.max_grad_value > 0
+        ):
+            raise SettingError(
+                f"max_grad_value is {self.max_grad_value!r}; expected a positive number, or None."
+            )
         if self.tokens is not None:
             expect_positive("tokens", self.tokens)
         elif self.pack:
@@ -284,6 +293,7 @@ class Keywords(TypedDict, total=False):
     tokens: int | None
     pack: Pack
     max_grad_norm: float | None
+    max_grad_value: float | None
     coefficients: Mapping[str, float] | None
     count: Any
     nonfinite: Literal["raise", "skip"]
@@ -347,6 +357,7 @@ class Options:
         further = {
             "tokens": self.steps.tokens,
             "pack": self.steps.pack,
+            "max_grad_value": self.steps.max_grad_value,
             "validate_every_steps": self.validation.validate_every_steps,
             "metrics": {n: type(m).__name__ for n, m in (self.validation.metrics or {}).items()},
         }

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from os import PathLike
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
@@ -13,12 +15,13 @@ from batchproof._errors import SettingError
 from batchproof.mean import refuse_criterion
 from batchproof.meter import Estimate
 from batchproof.ranks import unwrapped
-from batchproof.runs import History
+from batchproof.runs import History, RunFolder
 from batchproof.step import Step
 from batchproof.train._average import average_of
 from batchproof.train._batches import Epochs, find_device
 from batchproof.train._evaluate import By, evaluate
 from batchproof.train._fingerprint import fingerprint_of
+from batchproof.train._load import Which, load_weights
 from batchproof.train._loop import Ends
 from batchproof.train._loss import Loss, under_precision
 from batchproof.train._options import (
@@ -35,6 +38,7 @@ from batchproof.train._options import (
     options_of,
 )
 from batchproof.train._pass_means import Groups
+from batchproof.train._predict import Forward, call_on_first, predict
 from batchproof.train._schedule import schedule_of
 from batchproof.train._start import Resume, Setup, ValidationData, running
 from batchproof.train._state import Parts
@@ -51,8 +55,9 @@ class Trainer:
         model: moved to the device at once.
         loss: called as loss(model, batch); returns a Mean, a dict of Means or an Outcome.
         optimizer: any torch optimiser, or a callable updater(batch_weight).
-        steps: how optimiser steps are taken: accumulate, tokens, pack, max_grad_norm, coefficients,
-            count, nonfinite, out_of_memory, scheduler, scheduler_per, ema.
+        steps: how optimiser steps are taken: accumulate, tokens, pack, max_grad_norm,
+            max_grad_value, coefficients, count, nonfinite, out_of_memory, scheduler,
+            scheduler_per, ema.
         compute: where and how numbers are computed: precision, device, compile, seed,
             deterministic.
         stopping: which epoch is the best, and when to stop: monitor, mode, patience, min_delta.
@@ -140,7 +145,21 @@ class Trainer:
             weights: such as History.best_state() or RunFolder.weights() return.
         """
         self._parts.average.restart()
-        unwrapped(self.model).load_state_dict(self._parts.as_in_model(weights))
+        load_weights(self.model, weights, "the state")
+
+    def load(self, run: str | PathLike[str], which: Which = "best") -> None:
+        """Load a run's weights into the model, which evaluate and predict then use.
+
+        Args:
+            run: the run folder.
+            which: "best", "last", or the step after which weights were kept.
+
+        Raises:
+            RunFolderError: if there is no run in the folder.
+            CheckpointError: if the weights are damaged or missing, or those of another model.
+        """
+        self._parts.average.restart()
+        load_weights(self.model, RunFolder(Path(run)).weights(which), f"{run}")
 
     def fit(
         self,
@@ -241,6 +260,22 @@ class Trainer:
                 group=self.options.group,
             )
 
+    def predict(self, loader: Iterable[Any], forward: Forward | None = None) -> Any:
+        """Return the model's outputs over a data set, on the host, in the order of the data.
+
+        Args:
+            loader: any iterable of batches, not shuffled; of ranks, each with its share.
+            forward: called as forward(model, batch); by default the model is called on a batch
+                that is a tensor, and on the first part of a tuple or list.
+
+        Returns:
+            What forward returns, each tensor over all samples: shape (samples, ...).
+        """
+        precision = self.options.compute.precision
+        call = under_precision(forward or call_on_first, precision, self.device)
+        with self._parts.average.in_place():
+            return predict(self.model, loader, call, group=self.options.group)
+
 
 def _assembled(
     model: nn.Module, loss: Loss, optimizer: Any, options: Options, device: torch.device
@@ -260,6 +295,8 @@ def _assembled(
     model.to(device)
     steps, precision = options.steps, options.compute.precision
     scaler = GradScaler(device.type) if precision == "fp16" else None
+    if steps.max_grad_value is not None:
+        _clip_by_value(optimizer, steps.max_grad_value)
     return Parts(
         model,
         under_precision(loss, precision, device),
@@ -291,6 +328,24 @@ def _refuse_stranger(model: nn.Module, optimizer: Any) -> None:
             f"{type(optimizer).__name__} holds no parameter of the model, so the model would stay "
             "as it is; make it from this model's parameters()."
         )
+
+
+def _clip_by_value(optimizer: Any, most: float) -> None:
+    """Clip each element of the mean's gradient before the optimiser steps.
+
+    Gradients are divided before a hook sees them: step/_update says how.
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
+        raise SettingError(
+            f"max_grad_value is given beside {type(optimizer).__name__}, whose gradients are not "
+            "all seen before it steps; expected an optimiser of torch without a closure."
+        )
+
+    def clip(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_value_(parameters, most)
+
+    optimizer.register_step_pre_hook(clip)
 
 
 def _compile(model: nn.Module) -> None:
