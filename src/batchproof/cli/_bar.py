@@ -30,9 +30,9 @@ class Bar(NoProgress):
     """One line, redrawn at most ten times a second, gone when training is over."""
 
     def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"))
         self._bar = Progress(*columns, console=console, auto_refresh=False, transient=True)
-        self._task = self._bar.add_task("getting ready", total=None, said="")
+        self._task = self._bar.add_task("getting ready", total=None, loss="")
         self._done, self._batches, self._next = 0, 0, 0.0
         self._bar.start()
         self._bar.refresh()
@@ -59,8 +59,8 @@ class Bar(NoProgress):
         """Show the validation mean."""
         del seconds
         val = next((record for record in records if record.name == "val_loss"), None)
-        said = "" if val is None else f"validation loss {val.value:.4f}"
-        self._bar.update(self._task, completed=self._done + self._batches, said=said)
+        loss = "" if val is None else f"validation loss {val.value:.4f}"
+        self._bar.update(self._task, completed=self._done + self._batches, loss=loss)
         self._bar.refresh()
 
     def close(self) -> None:

@@ -70,14 +70,14 @@ def check(
     if example:
         from batchproof.check import write_example
 
-        written = write_example(probe or "probe.py")
-        typer.echo(f"wrote {written}; run it: batchproof check {written}:step")
+        path = write_example(probe or "probe.py")
+        typer.echo(f"wrote {path}; run it: batchproof check {path}:step")
         return
     if place is not None:
         from batchproof.check import write_draft
 
-        written = write_draft(place, probe or "probe.py")
-        typer.echo(f"wrote {written}; run it: batchproof check {written}:probe")
+        path = write_draft(place, probe or "probe.py")
+        typer.echo(f"wrote {path}; run it: batchproof check {path}:probe")
         return
     if probe is None:
         raise SettingError(

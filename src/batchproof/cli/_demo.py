@@ -72,10 +72,10 @@ def _epochs(history: "History") -> "RenderableType":
 
 def _beside(estimates: "Mapping[str, Estimate]") -> "RenderableType":
     rows = []
-    for name, found in estimates.items():
-        usual = found.mean_of_batch_means
-        off = usual / found.value - 1
-        rows.append((name, f"{found.value:.4f}", f"{usual:.4f}", f"{off:+.1%}"))
+    for name, estimate in estimates.items():
+        usual = estimate.mean_of_batch_means
+        off = usual / estimate.value - 1
+        rows.append((name, f"{estimate.value:.4f}", f"{usual:.4f}", f"{off:+.1%}"))
     return _table(("", "exact loss", "the usual loop prints", "off by"), rows)
 
 

@@ -28,11 +28,11 @@ class _Topics(TyperGroup):
         from batchproof import SettingError
 
         name, *rest = args
-        found = self.get_command(ctx, name)
-        if found is None:
-            known = ", ".join(self.list_commands(ctx))
-            raise SettingError(f"there is no topic {name!r}; the topics are {known}.")
-        return name, found, rest
+        topic = self.get_command(ctx, name)
+        if topic is None:
+            topics = ", ".join(self.list_commands(ctx))
+            raise SettingError(f"there is no topic {name!r}; the topics are {topics}.")
+        return name, topic, rest
 
 
 app = typer.Typer(

@@ -31,9 +31,9 @@ def accumulation(
     accumulate: Annotated[int, "micro-batches in a window"] = 4,
 ) -> Explanation:
     """Divide a window of micro-batches by what it holds."""
-    given = (1.0,) * len(sizes) if gradients is None else finite("gradients", gradients)
-    same_length(sizes=sizes, gradients=given)
-    pairs = list(zip(counts("sizes", sizes, least=0), given, strict=True))
+    values = (1.0,) * len(sizes) if gradients is None else finite("gradients", gradients)
+    same_length(sizes=sizes, gradients=values)
+    pairs = list(zip(counts("sizes", sizes, least=0), values, strict=True))
     count("accumulate", accumulate)
     windows = [pairs[start : start + accumulate] for start in range(0, len(pairs), accumulate)]
     if any(sum(n for n, _ in window) == 0 for window in windows):
@@ -98,9 +98,9 @@ def _blocks(windows: list[list[Micro]], accumulate: int) -> Blocks:
         missing = accumulate - len(window)
         if missing:
             rows.append(Row(f"window {index + 1}", (), f"{missing} of {accumulate} are missing"))
-    shown = few(rows, lambda left_out: Row(f"... {left_out} more", ()))
+    lines = few(rows, lambda left_out: Row(f"... {left_out} more", ()))
     legend: tuple[tuple[Tone, str], ...] = (("plain", "full"), ("wrong", "smaller"))
-    return Blocks("micro-batches in their windows", tuple(shown), legend)
+    return Blocks("micro-batches in their windows", tuple(lines), legend)
 
 
 def _bars(exact: list[float], fixed: list[float]) -> Bars:
@@ -126,5 +126,5 @@ def _table(
         )
         for index, window in enumerate(windows)
     ]
-    shown = few(rows, lambda left_out: (f"... {left_out} more", "", "", "", ""))
-    return Table(("window", "sizes", "exact", "divided by k", "mean of means"), tuple(shown))
+    lines = few(rows, lambda left_out: (f"... {left_out} more", "", "", "", ""))
+    return Table(("window", "sizes", "exact", "divided by k", "mean of means"), tuple(lines))

@@ -33,24 +33,24 @@ def best_checkpoint(
     same_length(val_losses=val_losses, last_batch_losses=last_batch_losses)
     validation = finite("val_losses", val_losses)
     last_batch = finite("last_batch_losses", last_batch_losses)
-    kept = {
+    epochs_kept = {
         "copy": _train(validation, validation, by_copy=True, update=True),
         "reference": _train(validation, validation, by_copy=False, update=True),
         "last_batch": _train(validation, last_batch, by_copy=True, update=True),
         "never_updated": _train(validation, validation, by_copy=True, update=False),
     }
-    numbers = {f"epoch_{name}": float(epoch) for name, epoch in kept.items()}
-    numbers |= {f"val_{name}": validation[epoch - 1] for name, epoch in kept.items()}
-    right = kept["copy"]
+    numbers = {f"epoch_{name}": float(epoch) for name, epoch in epochs_kept.items()}
+    numbers |= {f"val_{name}": validation[epoch - 1] for name, epoch in epochs_kept.items()}
+    right = epochs_kept["copy"]
     return Explanation(
         "best-checkpoint",
         "The best checkpoint: a copy, chosen by the validation mean",
         f"Epoch {right} is the best, with {number(validation[right - 1])}; kept by reference, the "
-        f"weights are those of epoch {kept['reference']}, with "
+        f"weights are those of epoch {epochs_kept['reference']}, with "
         f"{number(numbers['val_reference'])}.",
         (
-            _picture(validation, last_batch, kept),
-            *_choices(validation, kept),
+            _picture(validation, last_batch, epochs_kept),
+            *_choices(validation, epochs_kept),
             Code(
                 "best = model.state_dict()                  # wrong: keeps changing\n"
                 "best = copy.deepcopy(model.state_dict())   # right: epoch's own weights"
@@ -65,25 +65,25 @@ def best_checkpoint(
     )
 
 
-def _choices(validation: tuple[float, ...], kept: dict[str, int]) -> tuple[Part, ...]:
-    right = kept["copy"]
+def _choices(validation: tuple[float, ...], epochs_kept: dict[str, int]) -> tuple[Part, ...]:
+    right = epochs_kept["copy"]
     tones: tuple[Tone, ...] = tuple(
         "exact" if validation[epoch - 1] == validation[right - 1] else "wrong"
-        for epoch in kept.values()
+        for epoch in epochs_kept.values()
     )
     return (
         Bars(
             "validation loss of the weights that are kept",
             tuple(
                 Bar(_WORDS[name], validation[epoch - 1], tone, f"{validation[epoch - 1]:g}")
-                for (name, epoch), tone in zip(kept.items(), tones, strict=True)
+                for (name, epoch), tone in zip(epochs_kept.items(), tones, strict=True)
             ),
         ),
         Table(
             ("what is kept", "epoch", "validation loss"),
             tuple(
                 (_WORDS[name], str(epoch), number(validation[epoch - 1]))
-                for name, epoch in kept.items()
+                for name, epoch in epochs_kept.items()
             ),
             tones,
         ),
@@ -108,10 +108,10 @@ def _train(
 
 
 def _picture(
-    validation: tuple[float, ...], last_batch: tuple[float, ...], kept: dict[str, int]
+    validation: tuple[float, ...], last_batch: tuple[float, ...], epochs_kept: dict[str, int]
 ) -> Curves:
     epochs = tuple(float(epoch) for epoch in range(1, len(validation) + 1))
-    right, wrong = kept["copy"], kept["reference"]
+    right, wrong = epochs_kept["copy"], epochs_kept["reference"]
     marks = [Mark(float(right), validation[right - 1], "kept by copy", "exact")]
     if wrong != right:
         marks.append(Mark(float(wrong), validation[wrong - 1], "kept by reference", "wrong"))

@@ -34,17 +34,17 @@ def cross_entropy(
     exps = [math.exp(z - largest) for z in scores]
     total = math.fsum(exps)
     softmax = [e / total for e in exps]
-    wanted = [smoothing / classes + (1 - smoothing) * (c == target) for c in range(classes)]
+    targets = [smoothing / classes + (1 - smoothing) * (c == target) for c in range(classes)]
     log_softmax = [z - largest - math.log(total) for z in scores]
-    loss = -math.fsum(y * log_p for y, log_p in zip(wanted, log_softmax, strict=True))
-    gradient = [p - y for p, y in zip(softmax, wanted, strict=True)]
+    loss = -math.fsum(y * log_p for y, log_p in zip(targets, log_softmax, strict=True))
+    gradient = [p - y for p, y in zip(softmax, targets, strict=True)]
 
     numbers = {"loss": loss, "log_classes": math.log(classes)}
     numbers |= {f"softmax_{c}": p for c, p in enumerate(softmax)}
     numbers |= {f"gradient_{c}": g for c, g in enumerate(gradient)}
     tones: tuple[Tone, ...] = tuple("exact" if c == target else "plain" for c in range(classes))
     columns = ("class", "logit z", "exp(z - max)", "softmax p", "target y", "gradient p - y")
-    values = zip(scores, exps, softmax, wanted, gradient, strict=True)
+    values = zip(scores, exps, softmax, targets, gradient, strict=True)
     rows = tuple((str(c), *(number(v) for v in row)) for c, row in enumerate(values))
     return Explanation(
         "cross-entropy",

@@ -52,11 +52,11 @@ def cut(
     order = [
         list(range(len(sizes)))[at : at + batch_size] for at in range(0, len(sizes), batch_size)
     ]
-    given = [order[rank::ranks] for rank in range(ranks)]
+    in_order = [order[rank::ranks] for rank in range(ranks)]
     budget = count("tokens", tokens, least=0) or max(_positions(batch, sizes) for batch in order)
-    planned = plan(sizes, tokens=budget, ranks=ranks, cost=cost)
+    cheapest = plan(sizes, tokens=budget, ranks=ranks, cost=cost)
     numbers = {"tokens": float(sum(sizes)), "budget": float(budget)}
-    for name, by_rank in (("in_order", given), ("cut", planned)):
+    for name, by_rank in (("in_order", in_order), ("cut", cheapest)):
         batches = [batch for part in by_rank for batch in part]
         positions = sum(_positions(batch, sizes) for batch in batches)
         numbers[f"positions_{name}"] = float(positions)
@@ -68,10 +68,10 @@ def cut(
         "The cut: the same gradient, at what cost?",
         _verdict(numbers, ranks),
         (
-            _blocks(f"in the order given, {batch_size} together", given, sizes),
-            _blocks(f"cut by plan, at most {budget} positions together", planned, sizes),
+            _blocks(f"in the order given, {batch_size} together", in_order, sizes),
+            _blocks(f"cut by plan, at most {budget} positions together", cheapest, sizes),
             _bars(numbers, ranks),
-            _table(planned, sizes, cost),
+            _table(cheapest, sizes, cost),
             *_advice(budget),
         ),
         numbers,
@@ -108,8 +108,8 @@ def _blocks(title: str, by_rank: Ranks, sizes: Sequence[int]) -> Blocks:
                 cells = (Cell("plain"),) * tokens + (Cell("muted"),) * (width - tokens)
                 label = f"{name}micro-batch {place + 1}, sequence {i + 1}"
                 rows.append(Row(label, cells, f"{sizes[i]}"))
-    shown = few(rows, lambda left_out: Row(f"... {left_out} more", ()), most=24)
-    return Blocks(title, tuple(shown), (("plain", "token"), ("muted", "padding")))
+    lines = few(rows, lambda left_out: Row(f"... {left_out} more", ()), most=24)
+    return Blocks(title, tuple(lines), (("plain", "token"), ("muted", "padding")))
 
 
 def _bars(numbers: dict[str, float], ranks: int) -> Bars:
@@ -133,9 +133,9 @@ def _table(by_rank: Ranks, sizes: Sequence[int], cost: Cost) -> Table:
             name = f"rank {rank}, {place + 1}" if len(by_rank) > 1 else str(place + 1)
             price = number(cost(len(batch), longest))
             rows.append((name, *map(str, values), price))
-    shown = few(rows, lambda left_out: (f"... {left_out} more", "", "", "", "", ""))
+    lines = few(rows, lambda left_out: (f"... {left_out} more", "", "", "", "", ""))
     columns = ("micro-batch", "rows", "longest", "positions", "padding", "cost")
-    return Table(columns, tuple(shown))
+    return Table(columns, tuple(lines))
 
 
 def _advice(budget: int) -> tuple[Part, ...]:

@@ -29,9 +29,9 @@ def ranks(
     count("world_size", world_size, most=1024)
     values = tuple(map(float, range(samples))) if losses is None else finite("losses", losses)
     rounds = -(-len(values) // world_size)
-    padded = [index % len(values) for index in range(rounds * world_size)]
-    dealt = [padded[rank::world_size] for rank in range(world_size)]
-    kept = list(range(len(values) // world_size * world_size))
+    repeated = [index % len(values) for index in range(rounds * world_size)]
+    dealt = [repeated[rank::world_size] for rank in range(world_size)]
+    full_rounds = list(range(len(values) // world_size * world_size))
     uneven = [list(range(rank, len(values), world_size)) for rank in range(world_size)]
 
     numbers = {
@@ -39,16 +39,16 @@ def ranks(
         "rank_0_alone": _of(dealt[0], values),
         "last_rank_alone": _of(dealt[-1], values),
         "duplicated": average([_of(rank, values) for rank in dealt]),
-        "dropped": _of(kept, values) if kept else math.nan,
+        "dropped": _of(full_rounds, values) if full_rounds else math.nan,
         "mean_of_rank_means": average([_of(rank, values) for rank in uneven if rank]),
-        "duplicates": float(len(padded) - len(values)),
-        "dropped_samples": float(len(values) - len(kept)),
+        "duplicates": float(len(repeated) - len(values)),
+        "dropped_samples": float(len(values) - len(full_rounds)),
     }
     return Explanation(
         "ranks",
         "Ranks: every sample once, every rank by its weight",
         f"The mean over {len(values)} samples is {number(numbers['mean'])}; spread over "
-        f"{world_size} ranks with {len(padded) - len(values)} repeated it becomes "
+        f"{world_size} ranks with {len(repeated) - len(values)} repeated it becomes "
         f"{number(numbers['duplicated'])}.",
         (
             _blocks(dealt, len(values)),

@@ -90,12 +90,12 @@ def _run(
     state = [(0.0, 0.0)] * len(w)
     for step in range(1, steps + 1):
         gradient = _clipped([scale * g for g in _gradient(w)], settings.max_grad_norm)
-        moved = [
+        updates = [
             _update(optimizer, settings, momentum, step, *one)
             for one in zip(w, gradient, state, strict=True)
         ]
-        w = tuple(x for x, _ in moved)
-        state = [kept for _, kept in moved]
+        w = tuple(x for x, _ in updates)
+        state = [new_state for _, new_state in updates]
         path.append(w)
     return path
 
@@ -138,7 +138,7 @@ def _apart(one: list[Point], other: list[Point]) -> float:
 
 
 def _changes(old: Settings, new: Settings) -> str:
-    told = [
+    changes = [
         f"{words} {number(after)} in place of {number(before)}"
         for words, before, after in (
             ("lr", old.lr, new.lr),
@@ -148,7 +148,7 @@ def _changes(old: Settings, new: Settings) -> str:
         )
         if before is not None and after is not None and before != after
     ]
-    return ", ".join(told) if told else "the same settings"
+    return ", ".join(changes) if changes else "the same settings"
 
 
 def _settings_table(old: Settings, new: Settings, factor: float) -> Table:

@@ -83,15 +83,15 @@ def share(name: str, value: float) -> float:
     return float(value)
 
 
-def same_length(**named: Sized) -> None:
+def same_length(**sequences: Sized) -> None:
     """Refuse sequences of different lengths.
 
     Raises:
         SettingError: if they differ.
     """
-    if len({len(values) for values in named.values()}) > 1:
-        told = " and ".join(f"{name} has {len(values)}" for name, values in named.items())
-        raise SettingError(f"{told} values; expected as many of each. Give one for one.")
+    if len({len(values) for values in sequences.values()}) > 1:
+        lengths = " and ".join(f"{name} has {len(values)}" for name, values in sequences.items())
+        raise SettingError(f"{lengths} values; expected as many of each. Give one for one.")
 
 
 def cut(values: Sequence[float], size: int) -> list[tuple[float, ...]]:

@@ -60,10 +60,10 @@ class Aligned:
             axis = min(self.axis % max(len(shape), 1), max(len(shape) - 1, 0))
             losses = shape[:axis] + shape[axis + 1 :]
         for number in range(1, len(self.likes)):
-            found, like = inputs[number].shape, self.likes[number]
-            fits = found == (shape if like == "input" else losses)
-            if not fits and not (like == "either" and found == shape):
-                _refuse_shape(number, found, like, shape, losses)
+            actual, like = inputs[number].shape, self.likes[number]
+            fits = actual == (shape if like == "input" else losses)
+            if not fits and not (like == "either" and actual == shape):
+                _refuse_shape(number, actual, like, shape, losses)
         return losses
 
     def hide(self, mask: Tensor, inputs: Sequence[Any]) -> list[Any]:
@@ -139,7 +139,7 @@ def _hide_rows(mask: Tensor, tensor: Tensor) -> Tensor:
 
 def _refuse_shape(
     number: int,
-    found: tuple[int, ...],
+    actual: tuple[int, ...],
     like: Likeness,
     of_input: tuple[int, ...],
     of_losses: tuple[int, ...],
@@ -147,7 +147,7 @@ def _refuse_shape(
     fits = {"input": (of_input,), "losses": (of_losses,), "either": (of_losses, of_input)}[like]
     expected = " or ".join(str(tuple(shape)) for shape in dict.fromkeys(fits))
     raise ShapeError(
-        f"argument {number + 1} of the criterion has shape {tuple(found)} but the first has shape "
+        f"argument {number + 1} of the criterion has shape {tuple(actual)} but the first has shape "
         f"{tuple(of_input)}; expected {expected}, since broadcasting would change the mean "
         "silently. Reshape it yourself."
     )

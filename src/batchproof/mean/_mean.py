@@ -313,9 +313,9 @@ def pool(means: Iterable[Mean]) -> Mean:
     parts = [] if one else list(means)
     if not parts or not all(isinstance(part, Mean) for part in parts):
         kinds = ", ".join(dict.fromkeys(type(part).__name__ for part in parts))
-        shown = type(means).__name__ if one else f"a sequence of {kinds or 'no'} parts"
+        kind = type(means).__name__ if one else f"a sequence of {kinds or 'no'} parts"
         raise SettingError(
-            f"pool was given {shown}; expected the parts of one mean: pool([a, b]). The samples of "
+            f"pool was given {kind}; expected the parts of one mean: pool([a, b]). The samples of "
             "one pair are pooled by mean.pool(); the pair of nothing is Mean.zero(unit)."
         )
     _expect_one_unit(parts)

@@ -127,9 +127,9 @@ def expect_coefficients(coefficients: Mapping[str, float] | None) -> None:
         )
     for name, coefficient in (coefficients or {}).items():
         if not (_is_real(coefficient) and math.isfinite(coefficient)):
-            shown = " ".join(repr(coefficient).split())
+            text = " ".join(repr(coefficient).split())
             raise SettingError(
-                f"coefficients[{name!r}] is {shown}; expected a finite real number, without a "
+                f"coefficients[{name!r}] is {text}; expected a finite real number, without a "
                 "graph. A term whose factor is learned is multiplied before reduce or exact."
             )
 

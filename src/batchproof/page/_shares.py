@@ -90,6 +90,6 @@ def shares_in_words(shares: Sequence[float], most: int = 3) -> str:
             runs[-1][1] = int(runs[-1][1]) + 1
         else:
             runs.append([text, 1])
-    written = [str(text) if times == 1 else f"{times} x {text}" for text, times in runs]
-    rest = " + ..." if len(written) > most else ""
-    return " + ".join(written[:most]) + rest
+    texts = [str(text) if times == 1 else f"{times} x {text}" for text, times in runs]
+    rest = " + ..." if len(texts) > most else ""
+    return " + ".join(texts[:most]) + rest

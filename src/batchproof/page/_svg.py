@@ -67,9 +67,9 @@ def curves(part: Curves) -> str:
 
 def _x_ticks(part: Curves, left: float, right: float) -> list[float]:
     """Return ticks that are whole where all points are, as epochs and steps are."""
-    found = ticks(left, right, 6)
+    places = ticks(left, right, 6)
     whole = all(x.is_integer() for series in part.series for x, _, _ in series.points())
-    return [x for x in found if x.is_integer()] if whole else found
+    return [x for x in places if x.is_integer()] if whole else places
 
 
 def _axes(

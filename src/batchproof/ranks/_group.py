@@ -100,17 +100,17 @@ _twins: "WeakKeyDictionary[ProcessGroup, ref[ProcessGroup]]" = WeakKeyDictionary
 
 def _twin_of(group: ProcessGroup) -> ProcessGroup:
     """Return a second group of the same ranks, made once."""
-    known = _twins.get(group)
-    twin = None if known is None else known()
+    pointer = _twins.get(group)
+    twin = None if pointer is None else pointer()
     if twin is None:
-        made: Any = distributed.new_group(
+        second: Any = distributed.new_group(
             distributed.get_process_group_ranks(group),
             timeout=group._get_backend(torch.device("cpu")).options._timeout,  # noqa: SLF001
             backend="gloo",
             use_local_synchronization=True,
             group_desc="batchproof",
         )
-        twin = made
+        twin = second
         _twins[group] = ref(twin)
     return twin
 
@@ -133,8 +133,8 @@ def on_first(compute: Callable[[], Result], group: ProcessGroup | None = None) -
     if failure is not None:
         vars(failure)["of_all_ranks"] = True
         raise failure
-    found: Result = value
-    return found
+    result: Result = value
+    return result
 
 
 def of_all(value: Result, group: ProcessGroup | None = None) -> list[Result]:
@@ -148,18 +148,18 @@ def from_rank(source: int, value: Result, group: ProcessGroup | None = None) -> 
     """Return the value of one rank; all ranks call it, and without ranks it is this one's own."""
     if not in_a_group(group):
         return value
-    given: Result = Group(group, device_of(group)).share(value, source=source)
-    return given
+    shared: Result = Group(group, device_of(group)).share(value, source=source)
+    return shared
 
 
 def largest(numbers: Sequence[float], group: ProcessGroup | None = None) -> list[float]:
     """Return, for each number, the largest that any rank gives, by one small collective."""
     if not in_a_group(group):
         return list(numbers)
-    sent = torch.tensor(numbers, dtype=torch.float64, device=device_of(group))
-    distributed.all_reduce(sent, distributed.ReduceOp.MAX, group=group)
-    found: list[float] = sent.tolist()
-    return found
+    tensor = torch.tensor(numbers, dtype=torch.float64, device=device_of(group))
+    distributed.all_reduce(tensor, distributed.ReduceOp.MAX, group=group)
+    maxima: list[float] = tensor.tolist()
+    return maxima
 
 
 def left_for_first(name: str, text: str, *, seconds: float) -> list[str]:

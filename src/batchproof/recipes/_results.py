@@ -28,26 +28,26 @@ class Results:
 def show(results: Results, console: Console) -> None:
     """Write one row for each data set and each group in it: loss, metrics, samples."""
     console.print(f"data: {printable(results.data)}", markup=False, highlight=False)
-    rows = [row for name, found in results.estimates.items() for row in _rows(name, found)]
-    metrics = list(dict.fromkeys(name for _, found in rows for name in found.metrics))
+    rows = [row for name, estimate in results.estimates.items() for row in _rows(name, estimate)]
+    metrics = list(dict.fromkeys(name for _, estimate in rows for name in estimate.metrics))
     lines = []
-    for name, found in rows:
-        cells = [_shown(found.metrics.get(metric)) for metric in metrics]
-        samples = "" if found.samples is None else f"{found.samples:,}"
-        lines.append((name, _shown(found), *cells, samples))
+    for name, estimate in rows:
+        cells = [_shown(estimate.metrics.get(metric)) for metric in metrics]
+        samples = "" if estimate.samples is None else f"{estimate.samples:,}"
+        lines.append((name, _shown(estimate), *cells, samples))
     console.print(to_rich(Table(("", "loss", *metrics, "samples"), tuple(lines))))
 
 
-def _rows(name: str, found: Estimate) -> Iterator[tuple[str, Estimate]]:
-    yield name, found
-    for group, part in found.groups.items():
-        metrics = {metric: of.groups[group] for metric, of in found.metrics.items() if of.groups}
+def _rows(name: str, estimate: Estimate) -> Iterator[tuple[str, Estimate]]:
+    yield name, estimate
+    for group, part in estimate.groups.items():
+        metrics = {metric: of.groups[group] for metric, of in estimate.metrics.items() if of.groups}
         yield f"  {group}", replace(part, metrics=metrics)
 
 
-def _shown(found: Estimate | None) -> str:
-    if found is None:
+def _shown(estimate: Estimate | None) -> str:
+    if estimate is None:
         return ""
-    if found.standard_error is None:
-        return f"{found.value:.4f}"
-    return f"{found.value:.4f} ± {found.standard_error:.4f}"
+    if estimate.standard_error is None:
+        return f"{estimate.value:.4f}"
+    return f"{estimate.value:.4f} ± {estimate.standard_error:.4f}"

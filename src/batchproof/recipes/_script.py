@@ -26,8 +26,8 @@ def run(main: Callable[..., Results], arguments: Sequence[str] | None = None) ->
     """
     path = Path(inspect.getfile(inspect.unwrap(main))).resolve()
     recipe = path.stem if path.parent == HERE else str(path)
-    shown = f"python {Path(sys.argv[0])}"
-    sys.exit(guarded(_trained(main, recipe, path.stem, shown), arguments, path.name))
+    program = f"python {Path(sys.argv[0])}"
+    sys.exit(guarded(_trained(main, recipe, path.stem, program), arguments, path.name))
 
 
 def recipe_command(name: str) -> Any:
@@ -35,10 +35,10 @@ def recipe_command(name: str) -> Any:
     return _trained(load(name).main, name, name, f"batchproof train {name}")
 
 
-def _trained(main: Callable[..., Results], recipe: str, name: str, shown: str) -> Any:
+def _trained(main: Callable[..., Results], recipe: str, name: str, program: str) -> Any:
     def call(values: dict[str, Any], given: set[str]) -> None:
         with distributed_group(values["device"]) as place:
-            results, folder = train(main, recipe, values, given, shown)
+            results, folder = train(main, recipe, values, given, program)
         if place.rank:
             return
         try:
@@ -49,7 +49,7 @@ def _trained(main: Callable[..., Results], recipe: str, name: str, shown: str) -
             raise
 
     # the help of a copy names the copy
-    text = re.sub(r"batchproof train \w+", lambda _: shown, inspect.getmodule(main).__doc__ or "")
+    text = re.sub(r"batchproof train \w+", lambda _: program, inspect.getmodule(main).__doc__ or "")
     return command(name, options_by_name(main).values(), call, text=text)
 
 

@@ -259,9 +259,9 @@ class Settings:
         history = trainer.fit(
             train, val, max_epochs=self.epochs, max_steps=self.max_steps, resume=self.resume
         )
-        kept = history.best_state()
-        if kept is not None:
-            trainer.load_weights(kept)
+        best = history.best_state()
+        if best is not None:
+            trainer.load_weights(best)
         return history
 
 

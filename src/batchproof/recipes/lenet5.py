@@ -67,12 +67,12 @@ def main(
         digits = data.load_digits()
     else:
         digits = data.load_mnist(settings.data, download=settings.download)
-    kept = math.ceil(len(digits.train) * (1 - held_out))
+    split = math.ceil(len(digits.train) * (1 - held_out))
 
     transform = data.normalise(mean=0.13, std=0.31, levels=digits.levels)
     images, labels = in_28_by_28(digits.train.images), digits.train.labels
-    train = settings.batches(images[:kept], labels[:kept], shuffle=True, transform=transform)
-    val = settings.batches(images[kept:], labels[kept:], transform=transform)
+    train = settings.batches(images[:split], labels[:split], shuffle=True, transform=transform)
+    val = settings.batches(images[split:], labels[split:], transform=transform)
     test = settings.batches(
         in_28_by_28(digits.test.images), digits.test.labels, transform=transform
     )

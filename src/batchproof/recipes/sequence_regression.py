@@ -68,9 +68,9 @@ class TwoHeads(nn.Module):
         hidden = self.embed(rows.inputs) + self.place(rows.positions)
         query, key, value = self.attend(hidden).chunk(3, dim=-1)
         # a step sees the steps of its own sequence up to itself
-        seen = (rows.segments[:, :, None] == rows.segments[:, None, :]).tril()
+        visible = (rows.segments[:, :, None] == rows.segments[:, None, :]).tril()
         hidden = hidden + nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=seen
+            query, key, value, attn_mask=visible
         )
         hidden = hidden + self.think(hidden)
         kind = rows.kinds[rows.segments.clamp(min=0)]
@@ -99,8 +99,8 @@ def main(
     # under a budget the samples of a step are packed when they are cut
     rows = padded if layout == "padded" or tokens else packed
 
-    def batches(part: data.Sequences, chosen: Tensor | slice, **more: Any) -> data.Batches:
-        columns = part.inputs[chosen], part.targets[chosen], part.kinds[chosen] % 2
+    def batches(part: data.Sequences, which: Tensor | slice, **more: Any) -> data.Batches:
+        columns = part.inputs[which], part.targets[which], part.kinds[which] % 2
         return settings.batches(*columns, transform=rows, **more)
 
     train = batches(sequences.train, ~held_out, shuffle=True)
@@ -114,8 +114,8 @@ def main(
         each = bp.reduce(errors, unit="sample", **whose)
         # hard sequences count more: in the numerator and in the denominator alike
         hardness = each.total.detach() ** focus
-        wanted = bp.reduce(errors, unit=unit, weight=hardness, **whose)
-        return bp.Outcome(wanted, {"error_a_step": steps, "error_a_sequence": each})
+        objective = bp.reduce(errors, unit=unit, weight=hardness, **whose)
+        return bp.Outcome(objective, {"error_a_step": steps, "error_a_sequence": each})
 
     torch.manual_seed(settings.seed)
     longest = max(part.inputs.shape[1] for part in (sequences.train, sequences.test))

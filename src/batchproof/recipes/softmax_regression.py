@@ -107,9 +107,9 @@ def main(
         ),
     }
     histories = {name: settings.fit(trainer, train, test) for name, trainer in forms.items()}
-    found = {f"{name} train": trainer.evaluate(train) for name, trainer in forms.items()}
-    found |= {f"{name} test": trainer.evaluate(test) for name, trainer in forms.items()}
-    return Results(histories["concise"], found, images.name)
+    estimates = {f"{name} train": trainer.evaluate(train) for name, trainer in forms.items()}
+    estimates |= {f"{name} test": trainer.evaluate(test) for name, trainer in forms.items()}
+    return Results(histories["concise"], estimates, images.name)
 
 
 if __name__ == "__main__":

@@ -55,10 +55,10 @@ class Run:
         info, identity = (self.config.get(part) for part in ("info", "identity"))
         part = "training data" if self.monitor.startswith("train") else "validation data"
         about = identity.get(part) if isinstance(identity, Mapping) else None
-        known = dict(about) if isinstance(about, Mapping) else {}
+        facts = dict(about) if isinstance(about, Mapping) else {}
         name = info.get("data") if isinstance(info, Mapping) else None
-        values = {"name": name or None, "samples": known.get("samples")}
-        values["digest"] = known.get("digest")
+        values = {"name": name or None, "samples": facts.get("samples")}
+        values["digest"] = facts.get("digest")
         return {key: value for key, value in values.items() if value is not None}
 
     @property

@@ -60,25 +60,25 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
         )
     # a folder without a run is refused by name when it is read
     folders = [folder for run in map(Path, runs) for folder in runs_in(run) or [run]]
-    read = _told_apart([read_run(folder) for folder in folders], folders)
-    names = ", ".join(run.name for run in read)
+    runs_read = _told_apart([read_run(folder) for folder in folders], folders)
+    names = ", ".join(run.name for run in runs_read)
     sections: list[Section] = [
-        ("Result", _result(read)),
-        ("Curves", [*_note(read), *curves(read)]),
-        ("Exact means beside means of batch means", _beside(read)),
-        ("Time", _time(read)),
-        ("Configuration", _config(read, environment=False)),
-        ("Environment", _config(read, environment=True)),
+        ("Result", _result(runs_read)),
+        ("Curves", [*_note(runs_read), *curves(runs_read)]),
+        ("Exact means beside means of batch means", _beside(runs_read)),
+        ("Time", _time(runs_read)),
+        ("Configuration", _config(runs_read, environment=False)),
+        ("Environment", _config(runs_read, environment=True)),
     ]
-    written = page(f"batchproof: {names}", _lede(read), [s for s in sections if s[1]])
-    return _replace(Path(out), written)
+    text = page(f"batchproof: {names}", _lede(runs_read), [s for s in sections if s[1]])
+    return _replace(Path(out), text)
 
 
-def _told_apart(read: list[Run], folders: Sequence[Path]) -> list[Run]:
-    names = [run.name for run in read]
+def _told_apart(runs_read: list[Run], folders: Sequence[Path]) -> list[Run]:
+    names = [run.name for run in runs_read]
     if len(set(names)) == len(names):
-        return read
-    return [replace(run, name=str(folder)) for run, folder in zip(read, folders, strict=True)]
+        return runs_read
+    return [replace(run, name=str(folder)) for run, folder in zip(runs_read, folders, strict=True)]
 
 
 def _replace(out: Path, text: str) -> Path:
@@ -189,8 +189,8 @@ def _padding(run: Run) -> str:
 
 
 def _note(runs: Sequence[Run]) -> list[Part]:
-    known = any(r.standard_error is not None for run in runs for r in run.records)
-    return [Text("Bands are one standard error on either side.")] if known else []
+    has_errors = any(r.standard_error is not None for run in runs for r in run.records)
+    return [Text("Bands are one standard error on either side.")] if has_errors else []
 
 
 def _beside(runs: Sequence[Run]) -> list[Part]:
@@ -232,14 +232,14 @@ def _time(runs: Sequence[Run]) -> list[Part]:
 def _bars(run: Run) -> list[Bar]:
     whole = math.fsum(line.get("seconds", 0.0) for line in run.times)
     names = dict.fromkeys(n for line in run.times for n in line if n.endswith(_PART))
-    named = {
+    seconds_of = {
         n.removesuffix(_PART): math.fsum(line.get(n, 0.0) for line in run.times) for n in names
     }
-    rest = whole - math.fsum(named.values())
+    rest = whole - math.fsum(seconds_of.values())
     if rest > 0:
-        named["other"] = rest
+        seconds_of["other"] = rest
     bars: list[Bar] = []
-    for name, seconds in sorted(named.items(), key=lambda pair: -pair[1]):
+    for name, seconds in sorted(seconds_of.items(), key=lambda pair: -pair[1]):
         share = f" ({seconds / whole:.0%})" if whole else ""
         its: Tone = "muted" if name == "other" else "plain"
         bars.append(Bar(name, seconds, its, f"{seconds:.3g} s{share}"))
@@ -284,13 +284,13 @@ def _timed(run: Run) -> list[tuple[Record, float]]:
     """
     records = run.epochs("train_loss")
     ended, by_step = {r.epoch: r.step for r in records}, {r.step: r for r in records}
-    found, gone_on_from = {}, 0.0
+    epochs, resumed_at = {}, 0.0
     for line in run.times:
-        gone_on_from = line.get(RESUMED, gone_on_from)
+        resumed_at = line.get(RESUMED, resumed_at)
         record = by_step.get(int(line.get("step", -1)))
-        if record is not None and gone_on_from <= ended.get(record.epoch - 1, 0):
-            found[record.step] = (record, _training_seconds(line))
-    return list(found.values())
+        if record is not None and resumed_at <= ended.get(record.epoch - 1, 0):
+            epochs[record.step] = (record, _training_seconds(line))
+    return list(epochs.values())
 
 
 def _training_seconds(line: Mapping[str, float]) -> float:

@@ -124,8 +124,8 @@ class RunFolder:
 
     def kept(self) -> list[int]:
         """Return the steps after which weights were kept, in order."""
-        found = (path.name.removeprefix(_STEP) for path in (self.path / KEPT).glob(f"{_STEP}*"))
-        return sorted(int(step) for step in found if step.isdecimal())
+        steps = (path.name.removeprefix(_STEP) for path in (self.path / KEPT).glob(f"{_STEP}*"))
+        return sorted(int(step) for step in steps if step.isdecimal())
 
     def weights(self, which: Literal["best", "last"] | int = BEST) -> "dict[str, torch.Tensor]":
         """Return the weights of a checkpoint, on the host.

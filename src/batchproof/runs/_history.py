@@ -144,11 +144,11 @@ class History:
         Raises:
             SettingError: if nothing of that name was recorded.
         """
-        found = self.epochs(name)
-        if not found:
+        records = self.epochs(name)
+        if not records:
             names = sorted({r.name for r in self.records if r.span == "epoch"})
             raise SettingError(f"nothing named {name!r} was recorded; there is {', '.join(names)}.")
-        return found[-1]
+        return records[-1]
 
     @property
     def choice(self) -> Choice | None:

@@ -24,10 +24,10 @@ def latest_folder(name: str) -> Path:
     Raises:
         RunFolderError: if there is none.
     """
-    held = [number for number in _numbers(name) if runs_in(_numbered(name, number))]
-    if not held:
+    numbers = [number for number in _numbers(name) if runs_in(_numbered(name, number))]
+    if not numbers:
         raise RunFolderError(f"there is no run {RUNS / name} to resume; name it: --out RUN.")
-    return _numbered(name, max(held))
+    return _numbered(name, max(numbers))
 
 
 def _numbers(name: str) -> list[int]:

@@ -26,16 +26,16 @@ def without_shards(
     state: Mapping[Any, Any], shards: dict[str, Tensor], path: Sequence[Any] = ()
 ) -> dict[Any, Any]:
     """Return a nested state without its tensors in shards, which are put in `shards` by path."""
-    kept: dict[Any, Any] = {}
+    rest: dict[Any, Any] = {}
     for key, value in state.items():
         here = [*path, key]
         if isinstance(value, Mapping):
-            kept[key] = without_shards(value, shards, here)
+            rest[key] = without_shards(value, shards, here)
         elif in_shards(value):
             shards[json.dumps(here)] = value
         else:
-            kept[key] = value
-    return kept
+            rest[key] = value
+    return rest
 
 
 def with_shards(state: dict[Any, Any], shards: Mapping[str, Tensor]) -> dict[Any, Any]:
@@ -111,10 +111,10 @@ def read_shards(
         return {}
     reader = HuggingFaceStorageReader(str(place))
     with _quietly(place):
-        known: Any = reader.read_metadata().state_dict_metadata
+        metadata: Any = reader.read_metadata().state_dict_metadata
         tensors = {
             path: _room(about.size, about.properties.dtype, like(json.loads(path)))
-            for path, about in known.items()
+            for path, about in metadata.items()
             if only in (None, json.loads(path)[0])
         }
         load(tensors, storage_reader=reader, no_dist=True)

@@ -33,9 +33,9 @@ class Command(TyperCommand):
             if record is not None:
                 name, text = record
                 is_argument = parameter.param_type_name == "argument"
-                shown = name.partition(" <")[0] if is_argument else name
+                label = name.partition(" <")[0] if is_argument else name
                 # some versions of typer escape brackets for a renderer that is not used here
-                records[parameter.param_type_name].append((shown, text.replace("\\[", "[")))
+                records[parameter.param_type_name].append((label, text.replace("\\[", "[")))
         for title, rows in (("Arguments", records["argument"]), ("Options", records["option"])):
             if rows:
                 with formatter.section(title):
@@ -59,8 +59,8 @@ def command(
     """
 
     def callback(typer_context: Any, **values: Any) -> None:
-        given = {key for key in values if _was_given(typer_context, key)}
-        call(values, given)
+        names = {key for key in values if _was_given(typer_context, key)}
+        call(values, names)
 
     context = inspect.Parameter(
         "typer_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
@@ -94,7 +94,7 @@ def _parameter(option: Option) -> inspect.Parameter:
         more = {"parser": _parser(option)}
     elif kind == tuple[str, ...]:
         default, kind = list(default), list[str]
-    shown = typer.Option(
+    info = typer.Option(
         option.flag,
         help=option.help,
         metavar=option.metavar or None,
@@ -106,7 +106,7 @@ def _parameter(option: Option) -> inspect.Parameter:
         option.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=default,
-        annotation=Annotated[kind | None if default is None and kind is not Any else kind, shown],
+        annotation=Annotated[kind | None if default is None and kind is not Any else kind, info],
     )
 
 

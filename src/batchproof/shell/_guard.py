@@ -52,25 +52,25 @@ def guarded(command: Any, arguments: Sequence[str] | None, program: str) -> int:
     Returns:
         The exit status; an error is one line on the standard error.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     with _careful_streams():
-        return _status(command, given, program)
+        return _status(command, words, program)
 
 
-def _status(command: Any, given: list[str], program: str) -> int:
+def _status(command: Any, words: list[str], program: str) -> int:
     try:
-        with command.make_context(program, given) as context:
+        with command.make_context(program, words) as context:
             command.invoke(context)
         sys.stdout.flush()
-    except typer.Exit as left:
-        return left.exit_code
+    except typer.Exit as ended:
+        return ended.exit_code
     except (BatchproofError, OSError, KeyboardInterrupt, typer.Abort) as error:
         with redirect_stderr(io.StringIO()) if _reported_by_rank_0(error) else nullcontext():
             return _ended(program, error)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRAS:
             raise
-        return _not_installed(program, given, error)
+        return _not_installed(program, words, error)
     except Exception as error:
         if _is_out_of_memory(error):
             return _say(program, "out of memory; free some, or ask for less at once.", 1)
@@ -80,10 +80,10 @@ def _status(command: Any, given: list[str], program: str) -> int:
     return 0
 
 
-def _not_installed(program: str, given: list[str], error: ModuleNotFoundError) -> int:
+def _not_installed(program: str, words: list[str], error: ModuleNotFoundError) -> int:
     """Report the extra of the package that a command needs."""
     module = (error.name or "").partition(".")[0]
-    name = next((part for part in given if not part.startswith("-")), "")
+    name = next((part for part in words if not part.startswith("-")), "")
     extra = "demo" if name == "demo" else EXTRAS[module]
     needs = f"{name} needs {module}, which" if name and program == "batchproof" else module
     sentence = f'{needs} is not installed: pip install "batchproof[{extra}]"'
