@@ -1,4 +1,7 @@
-"""Check ignite engines and metrics, as they are.
+"""Check ignite engines and metrics, as they are, and make them exact.
+
+    trainer = Engine(update(step, loss));  trainer.run(windows(loader, accumulate=4), max_epochs=3)
+    ExactLoss(criterion).attach(evaluator, "loss")
 
 A trainer is made by the user's own function for each cut, since an Engine holds the model that
 its process function was made with. An evaluator is given the same way, or as the Engine itself.
@@ -14,32 +17,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import default_collate
 
-from batchproof._errors import ProbeError
+from batchproof._errors import ProbeError, SettingError
+from batchproof._trees import to_device
 from batchproof.check import Probe, Report
 from batchproof.integrations._given import cast, count_of, framework
 from batchproof.integrations._open_window import left_open
+from batchproof.mean import Mean, exact, exact_dtype
 from batchproof.mistakes import Remedy
 
 _WINDOWS = Remedy(
     "Let a window be the engine's batch, and batchproof's Step take the step over it.",
-    "trainer = Engine(lambda engine, window: step(window, loss).loss.item())\n"
-    "trainer.run(batchproof.windows(loader, accumulate=k))   # step: batchproof.Step",
+    "from batchproof.integrations.ignite import update\n"
+    "\n"
+    "trainer = Engine(update(step, loss))   # step: batchproof.Step\n"
+    "trainer.run(batchproof.windows(loader, accumulate=k))",
 )
 _METRIC = Remedy(
     "Attach a metric that keeps sums and weights.",
-    "class MeanLoss(Metric):\n"
-    "    def reset(self):\n"
-    "        self.meter = batchproof.Meter()\n"
+    "from batchproof.integrations.ignite import ExactLoss\n"
     "\n"
-    "    def update(self, output):\n"
-    "        self.meter.add(batchproof.exact(criterion)(*output).detach())\n"
-    "\n"
-    "    def compute(self):\n"
-    "        return self.meter.estimate().value",
+    'ExactLoss(criterion).attach(evaluator, "loss")',
 )
 _OF_STEP = dict.fromkeys(
     (
@@ -51,6 +53,96 @@ _OF_STEP = dict.fromkeys(
 _OF_EVALUATION = dict.fromkeys(
     ("mean-of-micro-batch-means", "weight-per-micro-batch", "empty-micro-batch-nan"), _METRIC
 )
+
+
+def update(
+    step: Any, loss: Callable[..., Any], *, device: torch.device | str | None = None
+) -> Callable[[Any, Any], float]:
+    """Return the process function of an Engine whose batches are windows.
+
+    Args:
+        step: a batchproof.Step.
+        loss: loss(model, batch) -> Mean, as the step takes it.
+        device: where each window is moved to; None to leave it.
+
+    Returns:
+        update(engine, window) -> the mean over the window, of all ranks.
+
+    Examples:
+        trainer = Engine(update(step, loss))
+        trainer.run(batchproof.windows(loader, accumulate=4), max_epochs=3)
+    """
+
+    def process(engine: Any, window: Any) -> float:  # noqa: ARG001
+        if not isinstance(window, list):
+            raise SettingError(
+                f"the engine's batch is a {type(window).__name__}; expected a window. Run it over "
+                "batchproof.windows(loader, accumulate=...)."
+            )
+        batches = window if device is None else to_device(window, torch.device(device))
+        value: float = step(batches, loss).loss.item()
+        return value
+
+    return process
+
+
+class LossSums:
+    """The sums of a loss; comes before ignite's Metric among the bases of `ExactLoss`.
+
+    Args:
+        criterion: of torch, with reduction="mean"; None where the engine's output is a Mean.
+        **settings: of ignite's Metric: output_transform, device.
+    """
+
+    def __init__(self, criterion: Any = None, **settings: Any) -> None:
+        self._pairs = None if criterion is None else exact(criterion)
+        super().__init__(**settings)
+
+    def reset(self) -> None:
+        """Begin with no losses."""
+        device = torch.device(self._device)  # type: ignore[attr-defined]
+        self._sums = torch.zeros(2, dtype=exact_dtype(device), device=device)
+
+    def update(self, output: Any) -> None:
+        """Add a batch.
+
+        Args:
+            output: (y_pred, y), or a Mean.
+
+        Raises:
+            SettingError: if it is neither.
+        """
+        if not isinstance(output, Mean) and self._pairs is None:
+            raise SettingError(
+                f"update was given a {type(output).__name__}, and there is no criterion; expected "
+                "a batchproof.Mean. Give the criterion: ExactLoss(criterion)."
+            )
+        mean = output if isinstance(output, Mean) else self._pairs(*output)  # type: ignore[misc]
+        pooled = mean.detach().pool()
+        self._sums += torch.stack([pooled.total, pooled.weight]).to(self._sums)
+
+    def compute(self) -> float:
+        """Return the mean over all samples of all ranks.
+
+        Raises:
+            NotComputableError: of ignite, if there were none.
+        """
+        sums: Tensor = framework("ignite.distributed", "ignite").all_reduce(self._sums.clone())
+        total, weight = sums.tolist()
+        if not weight:
+            errors = framework("ignite.exceptions", "ignite")
+            msg = "ExactLoss has no sample with a weight; expected one or more."
+            raise errors.NotComputableError(msg)
+        return float(total / weight)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "ExactLoss":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    metric = framework("ignite.metrics", "ignite").Metric
+    names = {"__module__": __name__, "_state_dict_all_req_keys": ("_sums",)}
+    globals()[name] = type(metric)(name, (LossSums, metric), names)
+    return globals()[name]
 
 
 def probe_step(
