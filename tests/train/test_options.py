@@ -76,7 +76,7 @@ def test_a_value_cannot_be_changed():
         ({"count": "all"}, "count is 'all'; expected a function"),
         ({"by": "labels"}, r"by is 'labels'; expected a function by\(batch\)"),
         ({"ema": "0.9"}, "ema is '0.9'; expected a decay"),
-        ({"loggers": ["wandb"]}, "logger is 'wandb'; expected 'tensorboard'"),
+        ({"loggers": ["wanbd"]}, "logger is 'wanbd'; expected one of 'tensorboard', 'wandb'"),
     ],
 )
 def test_an_invalid_option_is_refused_when_the_trainer_is_made(options, text, unchecked):

@@ -1,5 +1,5 @@
-import builtins
 import json
+import sys
 
 import pytest
 
@@ -80,20 +80,18 @@ def test_curves_are_drawn_to_the_run_folder_or_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("package", "options"),
-    [("matplotlib", {"plot": True}), ("tensorboard", {"loggers": ["tensorboard"]})],
+    ("package", "module", "options"),
+    [
+        ("matplotlib", "matplotlib", {"plot": True}),
+        ("tensorboard", "torch.utils.tensorboard", {"loggers": ["tensorboard"]}),
+        ("wandb", "wandb", {"loggers": ["wandb"]}),
+        ("comet", "comet_ml", {"loggers": ["comet"]}),
+    ],
 )
 def test_a_package_that_is_not_installed_is_named_with_its_extra(
-    tmp_path, monkeypatch, package, options
+    tmp_path, monkeypatch, package, module, options
 ):
-    real = builtins.__import__
-
-    def without(name, *arguments, **named):
-        if package in name:
-            raise ImportError(name)
-        return real(name, *arguments, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(bp.SettingError, match=f"{package} is not installed; pip install"):
         trainer(run_dir=tmp_path / "run", **options).fit(batches(), max_epochs=1)
     assert not (tmp_path / "run").exists()

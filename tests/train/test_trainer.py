@@ -431,7 +431,7 @@ def test_a_device_that_is_not_there_is_refused():
         ({"ema": 1.5}, "ema is 1.5; expected a decay between 0 and 1"),
         ({"precision": "fp8"}, "precision is 'fp8'; it is one of"),
         ({"scheduler": "cosine"}, "scheduler is str; expected one of"),
-        ({"loggers": ["wandb"]}, "logger is 'wandb'; expected 'tensorboard', or an object"),
+        ({"loggers": ["wanbd"]}, "logger is 'wanbd'; expected one of 'tensorboard', 'wandb'"),
         ({"loggers": [3]}, r"logger int has no .log\(dict, step=\)"),
         ({"checkpoint_every_steps": 0}, "checkpoint_every_steps is 0"),
     ],

@@ -108,7 +108,7 @@ class Settings:
         tuple[str, ...],
         Metavar("NAME"),
         Role.COMMAND,
-        "tensorboard, or MODULE:OBJECT with .log; may be repeated",
+        "tensorboard, wandb, ..., or MODULE:OBJECT with .log; may be repeated",
     ] = ()
     download: Annotated[bool, Role.COMMAND, "fetch missing files of DIR from public mirrors"] = (
         False

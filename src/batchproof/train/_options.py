@@ -215,7 +215,8 @@ class Reporting:
 
     Attributes:
         log_every: optimiser steps between two records of the training loss.
-        loggers: objects with .log(dict, step=), such as a W&B run; or "tensorboard".
+        loggers: objects with .log(dict, step=), such as a W&B run; or names: "tensorboard",
+            "wandb", "mlflow", "trackio", "aim" or "comet", which get the run's settings as well.
         callbacks: notified of every event, in order.
         progress: True to show it on the standard error, a rich Console to show it there, False
             for none.

@@ -93,7 +93,8 @@ def running(
     run_dir = _run_dir(options.saving.run_dir, resume)
     if run_dir is None and (options.saving.keep_best or options.saving.keep_every_steps):
         raise SettingError("weights are to be kept, but run_dir is None; pass run_dir to Trainer.")
-    loggers = named_loggers(options.reporting.loggers, run_dir)
+    about = {name: part for name, part in setup.made_with.items() if name != "model"}
+    loggers = named_loggers(options.reporting.loggers, run_dir, about)
     if options.compute.seed is not None:
         # ranks draw apart, so that no two drop the same units
         seed_everything(options.compute.seed + rank(options.group))

@@ -1,14 +1,19 @@
-"""Loggers of other makers, used as they are.
+"""Loggers of other makers, used as they are, or made by their names where they are installed.
 
-One that raises is reported once, and training continues.
+One that raises is reported once, and training continues. A run of a service that was named is begun
+when something is logged first, with the run's settings as its configuration; where it goes is said
+by the service's own environment variables, such as WANDB_MODE, MLFLOW_TRACKING_URI or AIM_REPO.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from batchproof._errors import SettingError
-from batchproof.runs import History, Record
+from batchproof.runs import Record
 from batchproof.train._outputs._callback import Callback
 
 # what W&B, Trackio and others; MLflow; Aim call it
@@ -30,7 +35,7 @@ class Loggers(Callback):
 
     def __init__(self, loggers: Sequence[Any], notice: Callable[[str], object]) -> None:
         self._loggers = {_name(logger): _method(logger) for logger in loggers}
-        self._made_here = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
+        self._made_here = [logger for logger in loggers if isinstance(logger, Service)]
         self._notice = notice
         self._failed: set[str] = set()
 
@@ -47,11 +52,13 @@ class Loggers(Callback):
             except Exception as error:  # a logger must not end a run
                 self._report(name, error)
 
-    def on_end(self, history: History) -> None:
+    def on_close(self) -> None:
         """Close the loggers that were made here."""
-        del history
         for logger in self._made_here:
-            logger.close()
+            try:
+                logger.close()
+            except Exception as error:  # as above
+                self._report(_name(logger), error)
 
     def _report(self, name: str, error: Exception) -> None:
         if name in self._failed:
@@ -61,47 +68,161 @@ class Loggers(Callback):
         self._notice(f"logger {name} raised {reason}; training continues, and this is said once.")
 
 
-class TensorBoardLogger:
-    """Writes to TensorBoard's files, by torch.utils.tensorboard.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The run that a service is to log.
+
+    Attributes:
+        run_dir: the run folder, or None.
+        config: its settings, as plain values.
+    """
+
+    run_dir: Path | None
+    config: Mapping[str, Any]
+
+    @property
+    def name(self) -> str | None:
+        """The name of the run: that of its folder."""
+        return None if self.run_dir is None else self.run_dir.name
+
+    def flat(self) -> dict[str, Any]:
+        """Return the settings by path, such as "settings.seed"."""
+        return dict(_flat(self.config))
+
+
+def _flat(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+Log = Callable[[dict[str, float], int], object]
+Begun = tuple[Log, Callable[[], object]]
+
+
+def _tensorboard(module: Any, place: Place) -> Begun:
+    assert place.run_dir is not None
+    folder = str(place.run_dir / "tensorboard")
+    writers: list[Any] = []
+
+    def log(values: dict[str, float], step: int) -> None:
+        if not writers:
+            writers.append(module.SummaryWriter(folder, purge_step=step))
+        for name, value in values.items():
+            writers[0].add_scalar(name, value, step)
+        writers[0].flush()
+
+    return log, lambda: [writer.close() for writer in writers]
+
+
+def _wandb(module: Any, place: Place) -> Begun:
+    run = module.init(name=place.name, dir=place.run_dir, config=place.config)
+    return lambda values, step: run.log(values, step=step), run.finish
+
+
+def _mlflow(module: Any, place: Place) -> Begun:
+    if module.active_run() is None:
+        module.start_run(run_name=place.name)
+    module.log_params(place.flat())
+    return lambda values, step: module.log_metrics(values, step=step), module.end_run
+
+
+def _trackio(module: Any, place: Place) -> Begun:
+    run = module.init(
+        os.environ.get("TRACKIO_PROJECT", "batchproof"),
+        name=place.name,
+        config=place.config,
+        embed=False,
+    )
+    return lambda values, step: run.log(values, step=step), module.finish
+
+
+def _aim(module: Any, place: Place) -> Begun:
+    run = module.Run(system_tracking_interval=None, capture_terminal_logs=False)
+    run.name = place.name
+    run["config"] = dict(place.config)
+    return lambda values, step: run.track(values, step=step), run.close
+
+
+def _comet(module: Any, place: Place) -> Begun:
+    run = module.start()
+    if place.name is not None:
+        run.set_name(place.name)
+    run.log_parameters(place.flat())
+    return lambda values, step: run.log_metrics(values, step=step), run.end
+
+
+_TENSORBOARD = "tensorboard"
+# the module of each service, and how a run of it is begun
+_SERVICES: dict[str, tuple[str, Callable[[Any, Place], Begun]]] = {
+    _TENSORBOARD: ("torch.utils.tensorboard", _tensorboard),
+    "wandb": ("wandb", _wandb),
+    "mlflow": ("mlflow", _mlflow),
+    "trackio": ("trackio", _trackio),
+    "aim": ("aim", _aim),
+    "comet": ("comet_ml", _comet),
+}
+
+
+class Service:
+    """A run of a service that was named, begun when something is logged first.
 
     Args:
-        folder: where they go; it is made when something is logged.
+        name: of the service.
+        place: what it logs.
 
     Raises:
-        SettingError: if tensorboard is not installed.
+        SettingError: if it is not installed, or has no folder to write to.
     """
 
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
-        except ImportError:
+    def __init__(self, name: str, place: Place) -> None:
+        self.__name__, self._place = name, place
+        module, self._begin = _SERVICES[name]
+        if name == _TENSORBOARD and place.run_dir is None:
             raise SettingError(
-                "tensorboard is not installed; pip install 'batchproof[tensorboard]'."
-            ) from None
-        self._make, self._folder = SummaryWriter, folder
-        self._writer: Any = None
+                "logger 'tensorboard' writes to the run folder, but run_dir is None; pass run_dir."
+            )
+        try:
+            self._module: Any = import_module(module)
+        except ImportError:
+            package = "'batchproof[tensorboard]'" if name == _TENSORBOARD else module
+            raise SettingError(f"{name} is not installed; pip install {package}.") from None
+        self._begun: Begun | Exception | None = None
 
     def log(self, values: Mapping[str, float], *, step: int) -> None:
-        """Write values at a step."""
-        if self._writer is None:
-            self._writer = self._make(str(self._folder), purge_step=step)
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        self._writer.flush()
+        """Log values at a step."""
+        if self._begun is None:
+            try:
+                self._begun = self._begin(self._module, self._place)
+            except Exception as error:  # what cannot be begun is not tried again
+                self._begun = error
+        if isinstance(self._begun, Exception):
+            raise self._begun
+        self._begun[0](dict(values), step)
 
     def close(self) -> None:
-        """Close the files."""
-        if self._writer is not None:
-            self._writer.close()
+        """End the run of the service, if it was begun."""
+        if isinstance(self._begun, tuple):
+            self._begun[1]()
 
 
-def named_loggers(loggers: Sequence[Any], run_dir: Path | None) -> list[Any]:
+def named_loggers(
+    loggers: Sequence[Any], run_dir: Path | None, config: Mapping[str, Any]
+) -> list[Any]:
     """Return loggers with those that were given by name made.
 
+    Args:
+        loggers: names and objects.
+        run_dir: the run folder, or None.
+        config: the run's settings, for services that keep them.
+
     Raises:
-        SettingError: if a name is unknown, or its files have no folder to go to.
+        SettingError: if one is not installed, or its files have no folder to go to.
     """
-    return [_made(each, run_dir) if isinstance(each, str) else each for each in loggers]
+    place = Place(run_dir, config)
+    return [Service(each, place) if isinstance(each, str) else each for each in loggers]
 
 
 def expect_logger(logger: Any) -> None:
@@ -112,19 +233,11 @@ def expect_logger(logger: Any) -> None:
     """
     if not isinstance(logger, str):
         _method(logger)
-    elif logger != "tensorboard":
+    elif logger not in _SERVICES:
+        known = ", ".join(map(repr, _SERVICES))
         raise SettingError(
-            f"logger is {logger!r}; expected 'tensorboard', or an object with .log(dict, step=)."
+            f"logger is {logger!r}; expected one of {known}, or an object with .log(dict, step=)."
         )
-
-
-def _made(name: str, run_dir: Path | None) -> TensorBoardLogger:
-    expect_logger(name)
-    if run_dir is None:
-        raise SettingError(
-            "logger 'tensorboard' writes to the run folder, but run_dir is None; pass run_dir."
-        )
-    return TensorBoardLogger(run_dir / "tensorboard")
 
 
 def _method(logger: Any) -> Callable[..., Any]:
@@ -133,8 +246,8 @@ def _method(logger: Any) -> Callable[..., Any]:
         if callable(method):
             return method  # type: ignore[no-any-return]
     raise SettingError(
-        f"logger {_name(logger)} has no .log(dict, step=); expected an object that has, or "
-        "'tensorboard'."
+        f"logger {_name(logger)} has no .log(dict, step=); expected an object that has, or a name "
+        f"such as {_TENSORBOARD!r}."
     )
 
 
