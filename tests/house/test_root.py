@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,10 @@ def test_no_tracked_file_holds_a_path_of_a_machine() -> None:
             if MACHINE.search(line):
                 paths.append(f"{name}:{number}: {line.strip()[:80]}")
     assert not paths
+
+
+def test_the_source_distribution_holds_what_its_tests_read() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    included = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    unread = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "SECURITY.md"}
+    assert set(TOP.split()) - unread <= {*included, "pyproject.toml"}
