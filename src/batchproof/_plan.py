@@ -328,8 +328,9 @@ class _Shares:
     def __init__(self, priced: Priced, ranks: int) -> None:
         for price, run in priced:
             if not math.isfinite(price):
-                msg = f"the cost of {len(run)} samples is {price}; expected a finite number."
-                raise SettingError(msg)
+                raise SettingError(
+                    f"the cost of {len(run)} samples is {price}; expected a finite number."
+                )
         parts = _longest_first(priced, ranks)
         if 1 < ranks < len(priced) <= DIFFERENCES / ranks and not _balanced(list(map(_sum, parts))):
             parts = min(parts, _differences(priced, ranks), key=lambda ps: max(map(_sum, ps)))

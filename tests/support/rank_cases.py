@@ -89,7 +89,7 @@ def sizes_of(case: Case, world: int) -> list[list[list[int]]]:
             else:
                 count = 1 + (rank + window) % case.accumulate
                 sizes = [1 + (3 * rank + 2 * m + window) % 4 for m in range(count)]
-            # the first rank has nothing at first, the last one later, nobody at the end
+            # rank 0 has nothing at first, the last one later, nobody at the end
             without = case.spread == "empty" and rank == (0, world - 1, rank)[window]
             ranks.append([] if without else sizes)
         windows.append(ranks)

@@ -92,7 +92,7 @@ def language_model() -> transformers.Trainer:
 
 
 def sequence_classifier() -> transformers.Trainer:
-    """Return the Trainer of a head whose loss is a mean, whatever it is told of the window."""
+    """Return the Trainer of a head whose loss is a mean, whatever it knows of the window."""
     return step_of("BertForSequenceClassification", "sequence")
 
 

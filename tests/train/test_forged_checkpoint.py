@@ -1,4 +1,4 @@
-"""Checkpoints of other types, sealed anew, are refused in one line; no pipe is waited for."""
+"""Checkpoints of other types, sealed again, are refused in one line; no pipe is waited for."""
 
 import json
 import os

@@ -193,7 +193,7 @@ def test_a_generator_of_the_loss_is_restored(tmp_path):
 
 
 class Counting:
-    """Shuffles by a count of its own, which a resumed run begins anew."""
+    """Shuffles by a count of its own, which a resumed run begins again."""
 
     def __init__(self):
         self.epoch = 0

@@ -28,7 +28,7 @@ def together(tmp_path_factory):
 
 @pytest.fixture
 def sharded(together, tmp_path):
-    """A copy of a run of two ranks over two epochs, sharded, and what the first rank saw of it."""
+    """A copy of a run of two ranks over two epochs, sharded, and what rank 0 saw of it."""
     folder, seen = together
     shutil.copytree(folder / "fsdp whole", tmp_path / "run")
     return tmp_path / "run", seen[0]["seen"]["fsdp"]

@@ -129,7 +129,7 @@ def _load(place: Path) -> dict[str, Any]:
 
 
 def _version() -> str:
-    """Return what findings depend on beside the files: this package, its sources, and Python."""
+    """Return a digest of the other causes of findings: this package, its sources, and Python."""
     here = Path(__file__).parent
     states = sorted(
         (str(path.relative_to(here)), path.stat().st_size, path.stat().st_mtime_ns)

@@ -225,7 +225,7 @@ def _members(raw: str, start: int) -> Iterator[tuple[str, int]]:
 
 
 def _items(raw: str, start: int) -> Iterator[int]:
-    """Yield where the items of a JSON list begin."""
+    """Yield the places where the items of a JSON list begin."""
     i = _after(raw, start, "[")
     while not raw.startswith("]", i):
         yield i
@@ -244,7 +244,7 @@ def _after(raw: str, i: int, sign: str) -> int:
 
 
 def _next(raw: str, i: int, closing: str) -> int:
-    """Return where the next item begins, or the closing bracket."""
+    """Return the place where the next item begins, or the closing bracket."""
     i = _skip(raw, i)
     if raw.startswith(",", i):
         return _skip(raw, i + 1)

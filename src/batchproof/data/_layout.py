@@ -64,8 +64,9 @@ class Table:
                 "before they are collated: batchproof.data.windows_of."
             )
         if any(name_of(path).startswith("cu_seq") for path in tensors):
-            msg = "the batch is packed already (it has cu_seqlens); recut takes padded batches."
-            raise DataError(msg)
+            raise DataError(
+                "the batch is packed already (it has cu_seqlens); recut takes padded batches."
+            )
         counts = {len(leaf) for leaf in tensors.values()}
         if len(counts) != 1:
             raise DataError(

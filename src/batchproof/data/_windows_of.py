@@ -84,8 +84,7 @@ class _Source:
         """Return the same with its lengths measured; refuse what cannot be drawn from."""
         expect_whole(samples=self.size, tokens=self.budget.tokens, rows=self.budget.rows)
         if not len(self.dataset):
-            msg = "the data set is empty; expected one sample or more."
-            raise DataError(msg)
+            raise DataError("the data set is empty; expected one sample or more.")
         if callable(self.length):
             return self
         if len(self.length) != len(self.dataset):

@@ -437,7 +437,7 @@ class ExactTraining:
         return counted
 
     def _real_rows(self) -> int | None:
-        """Return how many rows of a batch repeat no others, or None where none is repeated."""
+        """Return the number of rows that repeat no others, or None where none is repeated."""
         counting = counting_of(self.accelerator.gradient_state)
         return None if counting is None else counting[0]
 

@@ -82,7 +82,7 @@ def choice(records: Sequence[Record], mode: Literal["min", "max"]) -> Choice | N
 
 
 def over(records: Sequence[Record]) -> Over:
-    """Return what records of whole passes are drawn over: steps where an epoch has several."""
+    """Return the axis of records of whole passes: steps where an epoch has several."""
     places = [(record.name, record.epoch) for record in records]
     return "epoch" if len(set(places)) == len(places) else "step"
 

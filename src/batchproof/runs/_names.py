@@ -117,7 +117,7 @@ def expect_free(folder: Path) -> None:
     """Refuse a run folder that is not empty.
 
     Raises:
-        RunFolderError: if it does.
+        RunFolderError: if it is not empty.
     """
     with _explaining(folder):
         taken = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))

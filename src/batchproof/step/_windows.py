@@ -150,8 +150,7 @@ def _expect_positive(**settings: Any) -> None:
 
 def _expect_batches(loader: Any) -> None:
     if isinstance(loader, Windows | DatasetWindows):
-        msg = "the loader gives windows already; hand each to step as it comes."
-        raise SettingError(msg)
+        raise SettingError("the loader gives windows already; hand each to step as it comes.")
 
 
 def batches_drawn(window: list[Batch]) -> int:

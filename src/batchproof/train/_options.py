@@ -84,8 +84,7 @@ class Steps:
         if self.tokens is not None:
             expect_positive("tokens", self.tokens)
         elif self.pack:
-            msg = "pack was given without tokens; give the budget, too."
-            raise SettingError(msg)
+            raise SettingError("pack was given without tokens; give the budget, too.")
         if self.pack and self.out_of_memory == "split":
             raise SettingError(
                 "out_of_memory is 'split', but a packed micro-batch is one row, which cannot be "

@@ -1,4 +1,4 @@
-"""What functions and classes of torch, numpy and Python give: their transfer functions."""
+"""The transfer functions of torch, numpy and Python: the results of their functions and classes."""
 
 import ast
 import re

@@ -13,7 +13,7 @@ _MODEL = re.compile(r"(.*[._])?(model|net|network|module|unet|encoder|decoder|cl
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield where live weights are kept under a condition inside a loop that trains on."""
+    """Yield assignments that keep live weights under a condition, in a loop that trains on."""
     for event in trace.of("assign"):
         if "best" not in event.text.lower() or not event.conditions or event.loop is None:
             continue

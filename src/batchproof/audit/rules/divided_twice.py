@@ -10,7 +10,7 @@ from batchproof.audit._reports import Report
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield where the mean of one batch is divided by the size of that batch."""
+    """Yield the places where the mean of one batch is divided by the size of that batch."""
     for event in trace.of("divide"):
         value, by = event.value, event.other
         if not isinstance(value, Quantity) or value.over or value.base != "mean" or value.masked:

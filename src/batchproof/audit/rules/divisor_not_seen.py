@@ -14,7 +14,7 @@ _MEANT = "Σ over what was seen / count of what was seen"
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield where the divisor counts what the sum does not hold."""
+    """Yield the places where the divisor counts what the sum does not hold."""
     for event in trace.of("divide"):
         total, by = event.value, event.other
         if not (isinstance(total, Quantity) and isinstance(by, Count)) or total.divided is not None:

@@ -31,7 +31,7 @@ def find(trace: Trace) -> Iterator[Report]:
 
 
 def _ahead(trace: Trace, window: Window) -> int | None:
-    """Return how far the tested number is ahead of the micro-batches seen so far."""
+    """Return the lead of the tested number over the micro-batches seen so far."""
     for event in trace.of("compare"):
         if (
             event.node is window.test

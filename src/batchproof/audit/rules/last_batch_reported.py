@@ -10,7 +10,7 @@ from batchproof.audit._reports import Report
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield where a value of one batch is used after the loop over batches."""
+    """Yield the places where a value of one batch is used after the loop over batches."""
     for event in trace.of("divide", "average", "report", "return", "compare"):
         value = event.value
         if not isinstance(value, Quantity) or value.over or not value.loop:

@@ -19,7 +19,7 @@ _MEANT = "Σ_b n_b · mean_b / Σ_b n_b"
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield where the means of batches are averaged without their sizes."""
+    """Yield the places where the means of batches are averaged without their sizes."""
     for event in trace.of("divide", "average"):
         yield from _divided(trace, event)
     for event in trace.of("update"):

@@ -12,7 +12,7 @@ _MEANT = "Σ_r sum_r / Σ_r count_r"
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield where means of ranks are added and divided by the number of ranks."""
+    """Yield the places where means of ranks are added and divided by the number of ranks."""
     for event in trace.of("divide"):
         value = event.value
         if isinstance(value, Quantity) and value.ranks == "sum" and is_world(event.other):

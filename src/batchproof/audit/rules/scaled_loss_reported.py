@@ -9,7 +9,7 @@ from batchproof.audit._reports import Report
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield where a loss is reported that was divided by the accumulation steps."""
+    """Yield the places where a loss is reported that was divided by the accumulation steps."""
     for event in trace.of("report", "update", "divide"):
         value = event.value
         if not isinstance(value, Quantity):

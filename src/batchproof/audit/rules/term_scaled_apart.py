@@ -14,7 +14,7 @@ from batchproof.audit._reports import Report
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield where one term is divided by the accumulation steps and another is not."""
+    """Yield the places where one term is divided by the accumulation steps and another is not."""
     for event in trace.of("add"):
         first, second = event.value, event.other
         if isinstance(first, Quantity) and isinstance(second, Quantity):

@@ -10,7 +10,7 @@ from batchproof.audit._reports import Report
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield where a running sum and its divisor count different batches."""
+    """Yield the places where a running sum and its divisor count different batches."""
     for event in trace.of("divide"):
         total = event.value
         if not isinstance(total, Quantity) or total.divided is not None:

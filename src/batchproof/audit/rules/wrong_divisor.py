@@ -14,7 +14,7 @@ _SAMPLES = "Σ_b Σ_i loss_i / number of samples"
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield where a sum over batches is divided by the count of something else."""
+    """Yield the places where a sum over batches is divided by the count of something else."""
     for event in trace.of("divide"):
         by = event.other
         if isinstance(by, Count):

@@ -8,7 +8,7 @@ from batchproof.audit._reports import Report
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield where gradients are zeroed between the backward pass and the step that needs them."""
+    """Yield zeroings of gradients between the backward pass and the step that needs them."""
     seen = set[int]()
     for step in trace.of("step"):
         loop = step.loop

@@ -174,11 +174,10 @@ class Runner:
         if self.record.start is None:
             self.record.start = result.start
         if result.start != self.record.start and not _close(result.start, self.record.start):
-            msg = (
+            raise ProbeError(
                 "build() gives other parameters each time, under the same seed; "
                 "make the model in it, and seed whatever it draws from, or load the same weights."
             )
-            raise ProbeError(msg)
         _expect(self.subject, cut, result)
         return result
 

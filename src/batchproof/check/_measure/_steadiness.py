@@ -49,11 +49,10 @@ def measure_steadiness(runner: Runner) -> Steadiness:
     runner, whole = runner.holding(controls), runner.whole()
     first = runner.vector(whole)
     if not bool(first.isfinite().all()):
-        msg = (
+        raise ProbeError(
             "the uncut step gives NaN or infinite gradients; give samples and a build on "
             "which it is finite."
         )
-        raise ProbeError(msg)
     narrow = runner.record.trace.narrowest
     if narrow.itemsize < runner.subject.dtype.itemsize:
         notes.append(f"computes in {narrow}: errors below {runner.tolerance:.0e} are not seen")
