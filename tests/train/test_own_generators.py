@@ -4,6 +4,7 @@ import functools
 import itertools
 import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -218,6 +219,72 @@ def test_a_loader_that_draws_otherwise_each_time_is_refused_when_the_run_begins(
     assert not list(tmp_path.iterdir())
     trainer().fit(loader(), max_epochs=1)
     trainer().dry_run(loader())
+
+
+@pytest.mark.parametrize(
+    "loader", [Counting, lambda: DataLoader(FromTheSystem(), batch_size=8)], ids=["count", "system"]
+)
+def test_a_validation_loader_that_draws_otherwise_each_time_is_refused_as_well(tmp_path, loader):
+    with pytest.raises(bp.SettingError, match="the validation loader draws other batches"):
+        trainer(run_dir=tmp_path / "run").fit(batches(), loader(), max_epochs=1)
+    assert not list(tmp_path.iterdir())
+    trainer().fit(batches(), loader(), max_epochs=1)
+    with pytest.raises(bp.SettingError, match="the validation data are a .*begins only once"):
+        trainer(run_dir=tmp_path / "run").fit(batches(), iter(batches(16)), max_epochs=1)
+
+
+class KilledInValidation(bp.train.Callback):
+    """Sends a signal after the second batch of the first validation."""
+
+    seen = 0
+
+    def on_validation_batch(self):
+        self.seen += 1
+        if self.seen == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_validation_that_was_interrupted_draws_again_what_it_had_drawn(tmp_path):
+    def fit(name, **options):
+        resume = options.pop("resume", None)
+        rng, loss = random.Random(1), criterion()
+
+        def noisy(model, batch):
+            x, y = batch
+            return loss(model, (x + rng.random(), y))
+
+        val = DataLoader(Noisy(np.random.default_rng(3)), batch_size=4)
+        run = trainer(run_dir=tmp_path / name, loss=noisy, seed=0, **options)
+        return run.fit(batches(), val, max_epochs=2, resume=resume)
+
+    whole = fit("whole")
+    with pytest.raises(bp.RunInterruptedError):
+        fit("cut", callbacks=[KilledInValidation()])
+    assert fit("cut", resume=True).records == whole.records
+
+
+class Langevin(torch.optim.SGD):
+    """Adds noise from a generator of its own."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, lr=0.1)
+        self.noise = torch.Generator().manual_seed(3)
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad.add_(torch.randn(p.shape, generator=self.noise), alpha=0.1)
+        return super().step(closure)
+
+
+def test_an_optimiser_that_draws_is_resumed_exactly(tmp_path):
+    def fit(name, epochs, resume=None):
+        model = classifier()
+        run = trainer(model, optimizer=Langevin(model.parameters()), run_dir=tmp_path / name)
+        return run.fit(batches(), max_epochs=epochs, resume=resume)
+
+    fit("cut", 1)
+    assert fit("cut", 2, resume=True).records == fit("whole", 2).records
 
 
 def test_data_that_begin_only_once_are_refused_for_a_run_folder(tmp_path):

@@ -126,8 +126,11 @@ class Epochs:
             raise DataError("the training loader gave no batch; expected one or more.")
         return digest(first)
 
-    def expect_repeatable(self) -> None:
+    def expect_repeatable(self, purpose: str) -> None:
         """Refuse a loader that cannot be drawn again from where an epoch began.
+
+        Args:
+            purpose: "training" or "validation", for the error.
 
         Raises:
             SettingError: if it begins only once, or draws other batches from the same generators.
@@ -136,7 +139,7 @@ class Epochs:
             return
         if isinstance(self.loader, Iterator):
             raise SettingError(
-                f"the training data are a {type(self.loader).__name__}, which begins only once, so "
+                f"the {purpose} data are a {type(self.loader).__name__}, which begins only once, so "
                 f"the run could not be resumed exactly. {_REPEATABLE}"
             )
         workers = isinstance(self.loader, DataLoader) and self.loader.num_workers > 0
@@ -144,7 +147,7 @@ class Epochs:
         draw = partial(_indices, self.loader) if workers else self._drawn
         if digest(self._first(None, draw)) != digest(self._first(None, draw)):
             raise SettingError(
-                "the training loader draws other batches when the random generators that it holds "
+                f"the {purpose} loader draws other batches when the random generators that it holds "
                 f"are restored, so the run could not be resumed exactly. {_REPEATABLE}"
             )
 

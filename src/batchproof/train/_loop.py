@@ -235,7 +235,7 @@ class Loop:
         try:
             return self.validator.measure()
         except LeftError as error:
-            self._interrupt(error.number, error.random)
+            self._interrupt(error.number, error.generators)
 
     def _judge(self, records: Sequence[Record]) -> Record | None:
         """Return the monitored mean if it is the best so far."""
@@ -274,9 +274,9 @@ class Loop:
         if best is not None:
             self.checkpoints.drop_kept(lambda at: at not in steps and (not every or at % every))
 
-    def _interrupt(self, number: int, random: Mapping[str, Any] | None = None) -> NoReturn:
+    def _interrupt(self, number: int, generators: Mapping[str, Any] | None = None) -> NoReturn:
         run_dir = self.checkpoints.run_dir
-        self.checkpoints.save_last(self.state.checkpoint(random))
+        self.checkpoints.save_last(self.state.checkpoint(generators))
         at = f"interrupted by {signal.Signals(number).name} after step {self.state.position.step}"
         if run_dir is None:
             raise RunInterruptedError(f"{at}; nothing was saved, for no run_dir was given.", number)

@@ -306,7 +306,9 @@ def _notify_of_data(loop: Loop) -> None:
 def _begin(loop: Loop, setup: Setup) -> Windows:
     state = loop.state
     if loop.checkpoints.run_dir is not None and not setup.trial:
-        state.train.expect_repeatable()
+        state.train.expect_repeatable("training")
+        for val in state.vals.values():
+            val.expect_repeatable("validation")
     checkpoint = state.checkpoint()
     state.first_generators = checkpoint.rest["generators"] = state.train.generators()
     batches: list[Any] = []

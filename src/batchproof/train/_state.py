@@ -187,7 +187,8 @@ class State:
         # of the epoch up to the last record of steps, and since
         self._logged = PassMeans(coefficients=options.steps.coefficients)
         self._recent = PassMeans(coefficients=options.steps.coefficients)
-        self._own = generators_in(parts.loss, parts.model)
+        # new parts come last: older checkpoints hold the states of the first two alone
+        self._own = generators_in(parts.loss, parts.model, parts.optimizer)
         # the same of the padding, where windows are cut by plan
         self._cut = options.steps.tokens is not None or train.gives_windows
         self._padding = {"logged": Padding(), "recent": Padding()}
@@ -248,11 +249,20 @@ class State:
         rows = zip(names, rates, strict=False)
         return [*records, *(setting(name, rate, self.position, span) for name, rate in rows)]
 
-    def checkpoint(self, random: Mapping[str, Any] | None = None) -> Checkpoint:
+    def generators(self) -> dict[str, Any]:
+        """Return the states of every random generator that the rest of the run draws from."""
+        return {
+            "random": capture(),
+            "own": self.train.own_states(),
+            "own of validations": own_states_of(self.vals),
+            "own of loss": states_of(self._own),
+        }
+
+    def checkpoint(self, generators: Mapping[str, Any] | None = None) -> Checkpoint:
         """Return all that the run needs to be resumed, sharing tensors; every rank calls it.
 
         Args:
-            random: the global generators' states, where they are not those of now.
+            generators: the generators' states, where they are not those of now.
         """
         rest = {
             "position": asdict(self.position),
@@ -261,20 +271,17 @@ class State:
             "recent": self._recent.state_dict(),
             "best": self.best.state_dict(),
             "validated": self.validated,
-            "ranks": of_all(self._of_this_rank(random), self.group),
+            "ranks": of_all(self._of_this_rank(generators), self.group),
             "generators": self.first_generators,
             "identity": self.fingerprint,
         }
         return Checkpoint(self.parts.weights(), self.parts.average.state_dict(), rest)
 
-    def _of_this_rank(self, random: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _of_this_rank(self, generators: Mapping[str, Any] | None) -> dict[str, Any]:
         statistics = self.parts.statistics() if world_size(self.group) > 1 else {}
         return {
             "statistics": {name: value.cpu() for name, value in statistics.items()},
-            "random": capture() if random is None else random,
-            "own": self.train.own_states(),
-            "own of validations": own_states_of(self.vals),
-            "own of loss": states_of(self._own),
+            **(self.generators() if generators is None else generators),
             "fits": self.parts.step.memory.fits,
             "walk": self.train.state_dict(),
             "padding": {name: each.state_dict() for name, each in self._padding.items()},

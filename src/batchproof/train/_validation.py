@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchproof._errors import SettingError
-from batchproof._random import capture
 from batchproof.ranks import is_sharded
 from batchproof.runs import Record
-from batchproof.train._batches import Epochs, own_states_of, restore_own
+from batchproof.train._batches import Epochs
 from batchproof.train._evaluate import measure
 from batchproof.train._options import Options
 from batchproof.train._outputs._callback import Outputs
@@ -25,12 +24,12 @@ class LeftError(Exception):
 
     Attributes:
         number: the signal's.
-        random: the states of the global generators before the validation.
+        generators: the states of all random generators before the validation.
     """
 
-    def __init__(self, number: int, random: Mapping[str, Any]) -> None:
+    def __init__(self, number: int, generators: Mapping[str, Any]) -> None:
         super().__init__(number)
-        self.number, self.random = number, random
+        self.number, self.generators = number, generators
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +64,13 @@ class Validator:
         """Return the records of a validation, all ranks the same.
 
         Raises:
-            LeftError: if a signal came; the generators of the data are then as they were before.
+            LeftError: if a signal came; it has the generators as they were before.
         """
-        random, own = capture(), own_states_of(self.state.vals)
+        generators = self.state.generators()
         try:
             records = [record for name in self.state.vals for record in self._records(name)]
         except LeftError as error:
-            restore_own(self.state.vals, own)
-            raise LeftError(error.number, random) from None
+            raise LeftError(error.number, generators) from None
         self.state.validated = self.state.position.step
         self.outputs.on_validation(self.state.position, records)
         return records
