@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from batchproof._extras import naming_extra
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -83,13 +85,6 @@ _PACKAGES = frozenset(
         "watch",
     }
 )
-
-EXTRAS = {
-    **dict.fromkeys(("torch", "numpy", "safetensors", "jaxtyping", "filelock"), "torch"),
-    "sklearn": "demo",
-    "matplotlib": "plot",
-}
-"""The extra of the package that installs each module that something here may need."""
 
 __all__ = [
     "BatchproofError",
@@ -241,18 +236,9 @@ def _imported(package: str, name: str = "") -> Any:
     Raises:
         ModuleNotFoundError: if an extra is not installed; it names that.
     """
-    try:
+    with naming_extra(f"batchproof.{name or package}"):
         module = import_module(f"batchproof.{package}")
         return getattr(module, name) if name else module
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in EXTRAS:
-            raise
-        message = (
-            f"batchproof.{name or package} needs {missing}, which is not installed: "
-            f'pip install "batchproof[{EXTRAS[missing]}]"'
-        )
-        raise ModuleNotFoundError(message, name=error.name, path=error.path) from None
 
 
 class _Package(ModuleType):

@@ -70,3 +70,28 @@ def test_every_name_that_needs_an_extra_says_which(tmp_path):
     assert ended.err == ""
     assert {"Mean", "Meter", "Step", "Trainer", "check_step", "exact"} <= set(names)
     assert imported.startswith("batchproof.Meter needs ")
+
+
+PACKAGES = """
+import batchproof
+from importlib import import_module
+for name in sorted(batchproof._PACKAGES):
+    try:
+        package = import_module(f"batchproof.{name}")
+        for public in getattr(package, "__all__", ()):
+            getattr(package, public)
+        print(name, "works")
+    except ModuleNotFoundError as error:
+        print(name, "says", error)
+"""
+
+
+def test_every_public_package_that_needs_an_extra_says_which(tmp_path):
+    ended = shell("-c", HIDING.partition("from batchproof")[0] + PACKAGES, cwd=tmp_path)
+    assert ended.err == ""
+    said = dict(line.split(" ", 1) for line in ended.out.splitlines())
+    free = {"audit", "explain", "integrations", "mistakes", "report", "runs"}
+    assert {name for name, text in said.items() if text == "works"} == free
+    for name in said.keys() - free:
+        assert said[name].startswith(f"says batchproof.{name}")
+        assert said[name].endswith('which is not installed: pip install "batchproof[torch]"')

@@ -27,6 +27,8 @@ The names are bound when first used, so that writing an example loads no torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from batchproof._extras import naming_extra
+
 if TYPE_CHECKING:
     from batchproof.check._draft import write_draft
     from batchproof.check._example import write_example
@@ -75,6 +77,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         message = f"module 'batchproof.check' has no attribute {name!r}"
         raise AttributeError(message)
-    value = getattr(import_module(f"batchproof.check.{_HOME[name]}"), name)
+    with naming_extra(f"batchproof.check.{name}"):
+        value = getattr(import_module(f"batchproof.check.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -15,44 +15,47 @@ load_adult                a table with survey weights
 check_labels, check_finite    checks of a data set, whose errors name the sample
 """
 
-from batchproof._plan import Cost, plan
-from batchproof.data._adult import Rows, TableData, load_adult
-from batchproof.data._batches import Batches
-from batchproof.data._checks import check_finite, check_labels
-from batchproof.data._images import (
-    ImageData,
-    Images,
-    load_digits,
-    load_fashion_mnist,
-    load_images,
-    load_mnist,
-    normalise,
-    read_idx,
-)
-from batchproof.data._layout import Lengths
-from batchproof.data._pack import Pack
-from batchproof.data._ragged import Packed, Ragged, pad
-from batchproof.data._recut import recut
-from batchproof.data._shards import ShardSampler, shard
-from batchproof.data._text import (
-    Alphabet,
-    Text,
-    Words,
-    cut_windows,
-    load_names,
-    load_text,
-    load_tiny_shakespeare,
-    text_of,
-    words_of,
-)
-from batchproof.data._vowels import (
-    SequenceData,
-    Sequences,
-    generate_sequences,
-    load_japanese_vowels,
-)
-from batchproof.data._window import Padding, Window
-from batchproof.data._windows_of import DatasetWindows, windows_of
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    from batchproof._plan import Cost, plan
+    from batchproof.data._adult import Rows, TableData, load_adult
+    from batchproof.data._batches import Batches
+    from batchproof.data._checks import check_finite, check_labels
+    from batchproof.data._images import (
+        ImageData,
+        Images,
+        load_digits,
+        load_fashion_mnist,
+        load_images,
+        load_mnist,
+        normalise,
+        read_idx,
+    )
+    from batchproof.data._layout import Lengths
+    from batchproof.data._pack import Pack
+    from batchproof.data._ragged import Packed, Ragged, pad
+    from batchproof.data._recut import recut
+    from batchproof.data._shards import ShardSampler, shard
+    from batchproof.data._text import (
+        Alphabet,
+        Text,
+        Words,
+        cut_windows,
+        load_names,
+        load_text,
+        load_tiny_shakespeare,
+        text_of,
+        words_of,
+    )
+    from batchproof.data._vowels import (
+        SequenceData,
+        Sequences,
+        generate_sequences,
+        load_japanese_vowels,
+    )
+    from batchproof.data._window import Padding, Window
+    from batchproof.data._windows_of import DatasetWindows, windows_of
 
 __all__ = [
     "Alphabet",

@@ -14,19 +14,22 @@ expect_integers         refuses indices that are not integers
 of_torch                whether a criterion is one of torch's
 """
 
-from batchproof.mean._accuracy import accuracy
-from batchproof.mean._exact import exact
-from batchproof.mean._linear_cross_entropy import linear_cross_entropy
-from batchproof.mean._mean import Mean, Unit, exact_dtype, pool
-from batchproof.mean._outcome import (
-    LOSS,
-    Outcome,
-    Pairs,
-    expect_coefficients,
-    of_torch,
-    refuse_criterion,
-)
-from batchproof.mean._reduce import expect_integers, reduce
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    from batchproof.mean._accuracy import accuracy
+    from batchproof.mean._exact import exact
+    from batchproof.mean._linear_cross_entropy import linear_cross_entropy
+    from batchproof.mean._mean import Mean, Unit, exact_dtype, pool
+    from batchproof.mean._outcome import (
+        LOSS,
+        Outcome,
+        Pairs,
+        expect_coefficients,
+        of_torch,
+        refuse_criterion,
+    )
+    from batchproof.mean._reduce import expect_integers, reduce
 
 __all__ = [
     "LOSS",

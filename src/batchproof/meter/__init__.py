@@ -8,12 +8,15 @@ Score       what it computes, with its standard error
 F1, AUROC, ConfusionMatrix, Perplexity    such metrics, over all batches and ranks
 """
 
-from batchproof.meter._auroc import AUROC
-from batchproof.meter._confusion import F1, ConfusionMatrix
-from batchproof.meter._estimate import Estimate
-from batchproof.meter._meter import Meter, sync_all
-from batchproof.meter._perplexity import Perplexity
-from batchproof.meter._score import Metric, Score
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    from batchproof.meter._auroc import AUROC
+    from batchproof.meter._confusion import F1, ConfusionMatrix
+    from batchproof.meter._estimate import Estimate
+    from batchproof.meter._meter import Meter, sync_all
+    from batchproof.meter._perplexity import Perplexity
+    from batchproof.meter._score import Metric, Score
 
 __all__ = [
     "AUROC",

@@ -18,40 +18,43 @@ is_sharded          whether fully_shard was called on a module
 full, local         the whole of a tensor that is spread over ranks; this rank's part of it
 """
 
-from batchproof.ranks._group import (
-    Group,
-    ProcessGroup,
-    device_of,
-    from_rank,
-    group_or_default,
-    in_a_group,
-    is_first,
-    is_initialised,
-    largest,
-    left_for_first,
-    of_all,
-    on_first,
-    rank,
-    world_size,
-)
-from batchproof.ranks._launch import (
-    Place,
-    blaming,
-    distributed_group,
-    launched_as,
-    place_of,
-    was_restarted,
-)
-from batchproof.ranks._watch import Watch, end_all, first_line, is_broken_collective, watch_of
-from batchproof.ranks._wrapped import (
-    full,
-    in_shards,
-    is_sharded,
-    local,
-    reshard,
-    unwrapped,
-    unwrapped_of_compile,
-)
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    from batchproof.ranks._group import (
+        Group,
+        ProcessGroup,
+        device_of,
+        from_rank,
+        group_or_default,
+        in_a_group,
+        is_first,
+        is_initialised,
+        largest,
+        left_for_first,
+        of_all,
+        on_first,
+        rank,
+        world_size,
+    )
+    from batchproof.ranks._launch import (
+        Place,
+        blaming,
+        distributed_group,
+        launched_as,
+        place_of,
+        was_restarted,
+    )
+    from batchproof.ranks._watch import Watch, end_all, first_line, is_broken_collective, watch_of
+    from batchproof.ranks._wrapped import (
+        full,
+        in_shards,
+        is_sharded,
+        local,
+        reshard,
+        unwrapped,
+        unwrapped_of_compile,
+    )
 
 __all__ = [
     "Group",

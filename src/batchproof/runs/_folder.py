@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from batchproof._errors import CheckpointError, RunFolderError
+from batchproof._extras import naming_extra
 from batchproof._files import MEBIBYTE, broken, parse_json, read_file
 from batchproof.runs._history import History
 from batchproof.runs._record import Record
@@ -136,7 +137,8 @@ class RunFolder:
         Raises:
             CheckpointError: if it is damaged or missing.
         """
-        from batchproof.runs._weights import read_weights  # noqa: PLC0415 - the only use of torch
+        with naming_extra("RunFolder.weights"):
+            from batchproof.runs._weights import read_weights  # noqa: PLC0415 - the only torch
 
         if isinstance(which, int) and which not in self.kept():
             steps = ", ".join(map(str, self.kept())) or "none"

@@ -17,7 +17,6 @@ from typing import Any
 
 import typer
 
-from batchproof import EXTRAS
 from batchproof._errors import (
     BatchproofError,
     CutDependenceError,
@@ -26,6 +25,7 @@ from batchproof._errors import (
     RunInterruptedError,
     RunStoppedError,
 )
+from batchproof._extras import EXTRAS
 from batchproof.page import printable
 
 FAILED = (NonFiniteError, RankError, CutDependenceError, RunStoppedError)

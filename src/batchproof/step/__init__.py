@@ -12,23 +12,26 @@ batches_drawn       the number of the loader's batches that a window took
 The names of batchproof.ranks that were first public here are here, too.
 """
 
-from batchproof.ranks import (
-    Place,
-    blaming,
-    distributed_group,
-    from_rank,
-    in_a_group,
-    is_sharded,
-    largest,
-    of_all,
-    on_first,
-    unwrapped,
-)
-from batchproof.step._memory import Split, is_out_of_memory
-from batchproof.step._result import StepResult
-from batchproof.step._step import Loss, Step
-from batchproof.step._trajectory import keeps_trajectory, settings_of
-from batchproof.step._windows import Windows, batches_drawn, windows
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    from batchproof.ranks import (
+        Place,
+        blaming,
+        distributed_group,
+        from_rank,
+        in_a_group,
+        is_sharded,
+        largest,
+        of_all,
+        on_first,
+        unwrapped,
+    )
+    from batchproof.step._memory import Split, is_out_of_memory
+    from batchproof.step._result import StepResult
+    from batchproof.step._step import Loss, Step
+    from batchproof.step._trajectory import keeps_trajectory, settings_of
+    from batchproof.step._windows import Windows, batches_drawn, windows
 
 __all__ = [
     "Loss",

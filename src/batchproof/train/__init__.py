@@ -19,35 +19,38 @@ save_sharded, load_sharded    a checkpoint in shards, for any number of ranks
 model_summary, first_batch    lines about the model and the first batch, before training
 """
 
-from batchproof.runs import Choice, History, Record, RunFolder
-from batchproof.train._checkpoints._sharded import load_sharded, save_sharded
-from batchproof.train._evaluate import evaluate
-from batchproof.train._first_batch import first_batch, model_summary
-from batchproof.train._load import load_model
-from batchproof.train._loss import Loss, Precision, Supervised, supervised
-from batchproof.train._options import (
-    Breakdown,
-    Compute,
-    Limits,
-    Reporting,
-    Saving,
-    Steps,
-    Stopping,
-    Validation,
-)
-from batchproof.train._outputs._callback import Callback
-from batchproof.train._outputs._plot import LivePlot, draw_curves
-from batchproof.train._outputs._profiler import Profiler
-from batchproof.train._outputs._progress import (
-    LiveProgress,
-    NoProgress,
-    PlainProgress,
-    Progress,
-)
-from batchproof.train._position import Position
-from batchproof.train._predict import predict
-from batchproof.train._trainer import Trainer
-from batchproof.train._trials import LrSweep
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    from batchproof.runs import Choice, History, Record, RunFolder
+    from batchproof.train._checkpoints._sharded import load_sharded, save_sharded
+    from batchproof.train._evaluate import evaluate
+    from batchproof.train._first_batch import first_batch, model_summary
+    from batchproof.train._load import load_model
+    from batchproof.train._loss import Loss, Precision, Supervised, supervised
+    from batchproof.train._options import (
+        Breakdown,
+        Compute,
+        Limits,
+        Reporting,
+        Saving,
+        Steps,
+        Stopping,
+        Validation,
+    )
+    from batchproof.train._outputs._callback import Callback
+    from batchproof.train._outputs._plot import LivePlot, draw_curves
+    from batchproof.train._outputs._profiler import Profiler
+    from batchproof.train._outputs._progress import (
+        LiveProgress,
+        NoProgress,
+        PlainProgress,
+        Progress,
+    )
+    from batchproof.train._position import Position
+    from batchproof.train._predict import predict
+    from batchproof.train._trainer import Trainer
+    from batchproof.train._trials import LrSweep
 
 __all__ = [
     "Breakdown",

@@ -139,16 +139,16 @@ class Epochs:
             return
         if isinstance(self.loader, Iterator):
             raise SettingError(
-                f"the {purpose} data are a {type(self.loader).__name__}, which begins only once, so "
-                f"the run could not be resumed exactly. {_REPEATABLE}"
+                f"the {purpose} data are a {type(self.loader).__name__}, which begins only once, "
+                f"so the run could not be resumed exactly. {_REPEATABLE}"
             )
         workers = isinstance(self.loader, DataLoader) and self.loader.num_workers > 0
         # what workers draw is theirs alone, and to start them takes long
         draw = partial(_indices, self.loader) if workers else self._drawn
         if digest(self._first(None, draw)) != digest(self._first(None, draw)):
             raise SettingError(
-                f"the {purpose} loader draws other batches when the random generators that it holds "
-                f"are restored, so the run could not be resumed exactly. {_REPEATABLE}"
+                f"the {purpose} loader draws other batches when the random generators that it "
+                f"holds are restored, so the run could not be resumed exactly. {_REPEATABLE}"
             )
 
     def _first(self, began: Mapping[str, Any] | None, draw: Any) -> Any:

@@ -16,10 +16,13 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from batchproof.watch._events import Contribution, Finding, LossEvent, StepEvent
-from batchproof.watch._report import WatchReport
-from batchproof.watch._script import Program, run_watched
-from batchproof.watch._watch import Watch, watch, watch_loss
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    from batchproof.watch._events import Contribution, Finding, LossEvent, StepEvent
+    from batchproof.watch._report import WatchReport
+    from batchproof.watch._script import Program, run_watched
+    from batchproof.watch._watch import Watch, watch, watch_loss
 
 __all__ = [
     "Contribution",
