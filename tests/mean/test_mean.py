@@ -1,5 +1,7 @@
+import copy
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -200,16 +202,33 @@ def test_parts_of_different_units_do_not_pool():
         (lambda mean: torch.pow(mean, 2), r"has no \*\*: .*mean\.value\(\)"),
         (lambda mean: mean % 2, r"has no %: .*mean\.value\(\)"),
         (abs, r"has no abs\(\): .*mean\.value\(\)"),
-        (torch.sqrt, r"has no torch.sqrt: .*mean\.value\(\)"),
-        (torch.isfinite, r"has no torch.isfinite: .*mean\.value\(\)"),
-        (lambda mean: torch.stack([mean, mean]), r"has no torch.stack: .*pool\(\[a, b\]\)"),
-        (lambda mean: torch.cat((mean, mean)), r"has no torch.cat: .*pool\(\[a, b\]\)"),
-        (lambda mean: torch.where(torch.tensor(True), mean, mean), "has no torch.where"),
+        (torch.sqrt, r"has no sqrt\(\): .*mean\.value\(\)"),
+        (torch.isfinite, r"has no isfinite\(\): .*mean\.value\(\)"),
+        (lambda mean: torch.stack([mean, mean]), r"has no stack\(\): .*pool\(\[a, b\]\)"),
+        (lambda mean: torch.cat((mean, mean)), r"has no cat\(\): .*pool\(\[a, b\]\)"),
+        (lambda mean: torch.where(torch.tensor(True), mean, mean), r"has no where\(\)"),
         (torch.autograd.backward, r"has no backward\(\): .*step\(window, loss\)"),
         (lambda mean: torch.add(mean, 1.0), 'Mean and float have no sum.*"penalty"'),
         (lambda mean: torch.ones(()).add_(mean), 'Mean and Tensor have no sum.*"penalty"'),
         (lambda mean: sum([mean, torch.ones(())]), 'Mean and Tensor have no sum.*"penalty"'),
         (lambda mean: mean < 1.0, r"has no <: .*mean\.item\(\)"),
+        (lambda mean: mean == 2.0, r"has no ==: .*mean\.item\(\)"),
+        (lambda mean: mean != Mean.zero(), r"has no ==: .*mean\.item\(\)"),
+        (lambda mean: torch.ones(()) == mean, r"has no ==: .*mean\.item\(\)"),
+        (lambda mean: np.float64(2.0) > mean, r"has no <: .*mean\.item\(\)"),
+        (bool, r"has no truth value: .*is not None"),
+        (int, r"has no int\(\): .*mean\.item\(\)"),
+        (range, r"has no int\(\): .*mean\.item\(\)"),
+        (round, r"has no round\(\): .*mean\.item\(\)"),
+        (len, r"has no length and no \[index\]: .*mean\.item\(\)"),
+        (list, r"has no length and no \[index\]: .*mean\.item\(\)"),
+        (lambda mean: torch.tensor([mean, mean]), r"has no length .*mean\.item\(\)"),
+        (torch.as_tensor, r"has no length .*mean\.item\(\)"),
+        (np.asarray, r"has no numpy array: .*mean\.item\(\)"),
+        (lambda mean: np.mean([mean, mean]), r"has no numpy array: .*mean\.item\(\)"),
+        (np.isnan, r"has no isnan\(\): .*mean\.value\(\)"),
+        (lambda mean: np.ones(3) * mean, r"has no \*: .*coefficients="),
+        (lambda mean: np.ones(3) + mean, 'Mean and ndarray have no sum.*"penalty"'),
         (lambda mean: mean.backward(), r"has no backward\(\): .*step\(window, loss\)"),
         (lambda mean: mean + torch.ones(()), 'Mean and Tensor have no sum.*"penalty"'),
         (lambda mean: torch.ones(()) + mean, 'Mean and Tensor have no sum.*"penalty"'),
@@ -223,6 +242,22 @@ def test_arithmetic_that_a_pair_does_not_have_says_what_to_do(use, match):
         assert "\n" not in str(raised.value)
         with pytest.raises(bp.PairError, match=match):
             use(with_graph(mean))
+
+
+def test_an_attribute_of_tensors_says_where_the_tensor_is():
+    mean = Mean.zero()
+    with pytest.raises(AttributeError, match=r"no attribute 'cpu': .*mean\.value\(\) is a tensor"):
+        mean.cpu()  # type: ignore[attr-defined]
+    assert not hasattr(mean, "loss")
+    assert not hasattr(mean, "requires_grad")
+
+
+def test_a_pair_is_itself_in_lists_and_mappings():
+    mean = Mean.zero()
+    assert mean in [Mean, None, mean]
+    assert {mean: 1}[mean] == 1
+    assert mean != "loss"
+    assert mean is not copy.copy(mean)
 
 
 @pytest.mark.parametrize("add", [torch.add, lambda a, b: sum([a, b])])

@@ -11,8 +11,10 @@ pairs that carry a graph, which an optimiser would follow, are joined by `pool` 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, get_args
+from numbers import Number
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -73,6 +75,8 @@ _SUBTRACTED = (
     'objective has a coefficient: return {"name": mean}, and Step(..., coefficients={"name": -1}).'
 )
 _COMPARED = "Compare numbers: mean.item() on the host, or mean.value() for tensors."
+_READ = "Read the number first: mean.item() on the host, or mean.value() for a tensor."
+_PRESENT = "It is always true: test `mean is not None`, or a number, mean.item()."
 _CURVED = (
     "No function of a mean but the mean itself adds over a cut. Apply it to the losses before "
     "reduce or exact, or to the number: mean.value()."
@@ -89,6 +93,10 @@ _OPERATORS = {
     "__multiply__": "__mul__",
     "__negative__": "__neg__",
     "__backward__": "backward",
+    "__power__": "__pow__",
+    "__absolute__": "__abs__",
+    **dict.fromkeys(("__less__", "__greater__", "__less_equal__", "__greater_equal__"), "__lt__"),
+    **dict.fromkeys(("__equal__", "__not_equal__", "__eq__", "__ne__"), "__lt__"),
 }
 _BACKWARD = (
     "Hand the micro-batches to step(window, loss), or call step.backward(mean) for each and "
@@ -195,12 +203,38 @@ class Mean:
     __mul__ = __rmul__ = _refused("*", _SCALED)
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = _refused("/", _DIVIDED)
     __pow__ = __rpow__ = _refused("**", _CURVED)
-    __mod__ = __rmod__ = _refused("%", _CURVED)
+    __mod__ = __rmod__ = __divmod__ = __rdivmod__ = _refused("%", _CURVED)
     __abs__ = _refused("abs()", _CURVED)
-    __round__ = _refused("round()", _CURVED)
+    __round__ = _refused("round()", _READ)
     __matmul__ = __rmatmul__ = _refused("@", _SCALED)
     __lt__ = __le__ = __gt__ = __ge__ = _refused("<", _COMPARED)
     backward = _refused("backward()", _BACKWARD)
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether it is this very pair; refuse a comparison with a number."""
+        if self is other or not isinstance(other, Mean | Number | Tensor | np.ndarray):
+            return self is other
+        raise PairError(f"a Mean has no ==: it is a pair (total, weight). {_COMPARED}")
+
+    # a type checker refuses these by itself
+    if not TYPE_CHECKING:
+        __int__ = __index__ = __trunc__ = _refused("int()", _READ)
+        __bool__ = _refused("truth value", _PRESENT)
+        __len__ = __getitem__ = _refused("length and no [index]", _READ)
+        __array__ = _refused("numpy array", _READ)
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Refuse an attribute that it does not have; of a tensor's, say where it is."""
+            message = f"a Mean has no attribute {name!r}"
+            if not name.startswith("_") and hasattr(Tensor, name):
+                message += ": it is a pair (total, weight). mean.value() is a tensor."
+            raise AttributeError(message, name=name, obj=self)
+
+        def __array_ufunc__(self, function: Any, method: str, *operands: Any, **named: Any) -> Any:
+            """Refuse a function of numpy as one of torch."""
+            del method, named
+            return self.__torch_function__(function, (), operands)
 
     @classmethod
     def __torch_function__(
@@ -220,7 +254,7 @@ class Mean:
         if mean is not None and operator in vars(cls):
             getattr(mean, operator)()
         remedy = _JOINED if name in {"stack", "cat", "concat", "hstack", "vstack"} else _CURVED
-        raise PairError(f"a Mean has no torch.{name}: it is a pair (total, weight). {remedy}")
+        raise PairError(f"a Mean has no {name}(): it is a pair (total, weight). {remedy}")
 
     def value(self) -> Float[Tensor, ""]:
         """Return total / weight, pooled: the only division. NaN where there is no weight.
