@@ -54,6 +54,16 @@ def failing(error: BaseException):
             "out of memory; free some, or ask for less at once.",
         ),
         (
+            ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+            1,
+            "failed to map segment: a sign of no memory; free some, or ask for less at once.",
+        ),
+        (
+            SystemError("error return without exception set"),
+            1,
+            "without exception set: a sign of no memory; free some, or ask for less at once.",
+        ),
+        (
             ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"),
             2,
             'torch is not installed: pip install "batchproof[torch]"',

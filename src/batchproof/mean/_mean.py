@@ -104,6 +104,14 @@ _BACKWARD = (
 )
 
 
+def _refuse_to_add(other: object) -> NoReturn:
+    raise PairError(
+        f"a Mean and {type(other).__name__} have no sum: a Mean is a pair (total, weight), "
+        "which adds to pairs alone. Make losses pairs with exact or reduce; a penalty is a "
+        'term of its own: return {"loss": mean, "penalty": reduce(penalty.reshape(1))}.'
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Mean:
     """A mean that has not been divided yet: the sum of what is averaged, and of its weights.
@@ -175,7 +183,7 @@ class Mean:
 
     def __add__(self, other: object) -> "Mean":
         if not isinstance(other, Mean):
-            return self._refuse_to_add(other)
+            return _refuse_to_add(other)
         _expect_one_unit([self, other])
         if self.total.requires_grad or other.total.requires_grad:
             raise PairError(
@@ -190,14 +198,7 @@ class Mean:
         # sum() starts at the integer 0
         if isinstance(other, int) and other == 0:
             return self.pool()
-        return self._refuse_to_add(other)
-
-    def _refuse_to_add(self, other: object) -> NoReturn:
-        raise PairError(
-            f"a Mean and {type(other).__name__} have no sum: a Mean is a pair (total, weight), "
-            "which adds to pairs alone. Make losses pairs with exact or reduce; a penalty is a "
-            'term of its own: return {"loss": mean, "penalty": reduce(penalty.reshape(1))}.'
-        )
+        return _refuse_to_add(other)
 
     __sub__ = __rsub__ = __neg__ = _refused("-", _SUBTRACTED)
     __mul__ = __rmul__ = _refused("*", _SCALED)

@@ -32,6 +32,15 @@ FAILED = (NonFiniteError, RankError, CutDependenceError, RunStoppedError)
 INTERRUPTED = 130
 OUTPUT = "the standard output"
 
+# errors of libraries and of the interpreter, which do not name the memory that they lack
+_SIGNS_OF_NO_MEMORY = (
+    "could not create a primitive",
+    "without exception set",
+    "failed to map segment",
+    "can't start new thread",
+    "bad_alloc",
+)
+
 _REMEDIES = {
     errno.ENOSPC: "free some space, or choose another folder",
     errno.EACCES: "choose a place that you may read and write",
@@ -72,8 +81,8 @@ def _status(command: Any, words: list[str], program: str) -> int:
             raise
         return _not_installed(program, words, error)
     except Exception as error:
-        if _is_out_of_memory(error):
-            return _say(program, "out of memory; free some, or ask for less at once.", 1)
+        if lacks := _lack_of_memory(error):
+            return _say(program, f"{lacks}; free some, or ask for less at once.", 1)
         if not hasattr(error, "format_message"):
             raise
         return _misused(program, error)
@@ -90,13 +99,15 @@ def _not_installed(program: str, words: list[str], error: ModuleNotFoundError) -
     return _say(program, sentence, 2)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _lack_of_memory(error: Exception) -> str:
+    """Return in words that memory ran out, or the sign of it; "" for another error."""
     # torch has an error of its own for devices, and a RuntimeError for the host
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )
+    text, kind = str(error), type(error).__name__
+    no_memory = isinstance(error, MemoryError) or kind == "OutOfMemoryError"
+    if no_memory or "can't allocate memory" in text:
+        return "out of memory"
+    sign = next((sign for sign in _SIGNS_OF_NO_MEMORY if sign in text), None)
+    return f"{sign}: a sign of no memory" if sign else ""
 
 
 class _Output(io.FileIO):
