@@ -86,6 +86,15 @@ def test_a_rank_that_hangs_in_a_micro_batch_is_named_and_no_other(tmp_path, wrap
         assert errors[rank].startswith(said)
 
 
+@ranks
+@pytest.mark.parametrize("wrapper", ["ddp", "fsdp"])
+def test_a_rank_that_hangs_in_the_last_backward_pass_is_named(tmp_path, wrapper):
+    _, errors = errors_of(tmp_path, 3, "one_hangs_in_the_last_backward_pass", wrapper)
+    said = "RankError: rank 1 is alive but did not join within the group's time limit;"
+    for rank in (0, 2):
+        assert errors[rank].startswith(said)
+
+
 OWN = "RankError: the model or the loss makes collectives of its own, such as all_reduce"
 
 
@@ -125,7 +134,8 @@ def test_a_model_that_begins_with_them_in_an_unequal_window_ends_in_an_error(tmp
     silent = str(4 if len(windows) > 1 else 0)
     statuses, errors = errors_of(tmp_path, 2, "models_speak", "ddp", silent, "4", *windows)
     assert statuses == [0, 0]
-    assert all(error.startswith("RankError: ") for error in errors)
+    late = "RankError: rank [01] is alive but did not join within the group's time limit, or waits "
+    assert all(re.match(late + "in a collective that the model or the loss", e) for e in errors)
 
 
 @ranks
@@ -364,6 +374,23 @@ def test_an_error_of_the_users_own_is_no_broken_collective(text, is_one):
 
 
 def test_ranks_whose_life_has_stopped_are_gone():
-    store = Store({f"batchproof/beat/{rank}": b"5 3" for rank in range(3)})
+    store = Store({f"batchproof/beat/{rank}": b"5 3 1" for rank in range(3)})
     told = Watch(store, 0, 3, interval=0.01).explain(RuntimeError("gloo"))
     assert str(told).startswith("rank 1 and rank 2 is gone")
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (["3 7", "3 6", "3 7"], "rank 1 is alive but did not join within the group's time limit;"),
+        (["4 7", "3 6", "4 7"], "rank 1 is alive but did not join within the group's time limit;"),
+        (["4 7", "3 7", "4 7"], "rank 1 is alive but .* time limit, or waits in a collective"),
+        (["4 0", "3 0", "4 0"], "rank 1 is alive but did not join within the group's time limit;"),
+        (["3 7", "3 7", "3 7"], "a collective failed: gloo;"),
+    ],
+)
+def test_the_rank_that_came_least_far_is_late(monkeypatch, places, said):
+    beats = iter([{rank: f"{count} {at}" for rank, at in enumerate(places)} for count in (1, 2)])
+    monkeypatch.setattr("batchproof.ranks._watch._beats", lambda *_: next(beats))
+    told = Watch(Store(), 0, 3, interval=0.01).explain(RuntimeError("gloo"))
+    assert re.match(said, str(told))

@@ -24,8 +24,17 @@ def stepping(model: nn.Module, **settings) -> bp.Step:
     return bp.Step(model, torch.optim.SGD(model.parameters(), lr=0.1), **settings)
 
 
+def all_ready(folder: Path) -> None:
+    """Wait until every rank has imported what a step does, which takes long on a busy machine."""
+    stepping(nn.Linear(3, 1))([BATCH], loss)
+    (folder / f"{os.environ['RANK']}.ready").touch()
+    while len(list(folder.glob("*.ready"))) < int(os.environ["WORLD_SIZE"]):
+        time.sleep(0.02)
+
+
 def in_group(folder: Path, act, *, timeout: float = 60.0) -> None:
     """Run act(rank), and write down the error that ended it."""
+    all_ready(folder)
     torch.manual_seed(0)
     try:
         with distributed_group("cpu", timeout=timeout) as place:
@@ -122,6 +131,50 @@ def one_hangs_in_evaluation(folder: Path, wrapper: str, where: str) -> None:
             return output
 
         bp.evaluate(model, drawn(), slow)
+
+    in_group(folder, act, timeout=4.0)
+
+
+class Sleeping(torch.autograd.Function):
+    """The identity, whose backward pass sleeps for some seconds."""
+
+    @staticmethod
+    def forward(ctx, x, seconds):
+        ctx.seconds = seconds
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        time.sleep(ctx.seconds)
+        return gradient, None
+
+
+class SlowBack(nn.Module):
+    """A model between whose layers the backward pass sleeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.seconds = nn.Linear(3, 4), nn.Linear(4, 1), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(Sleeping.apply(self.first(x), self.seconds))
+
+
+def one_hangs_in_the_last_backward_pass(folder: Path, wrapper: str) -> None:
+    """Rank 1 sleeps where the wrapper exchanges gradients, and every rank has come as far."""
+
+    def act(rank: int) -> None:
+        inner = SlowBack()
+        if wrapper == "ddp":
+            model: nn.Module = nn.parallel.DistributedDataParallel(inner, bucket_cap_mb=1e-5)
+        else:
+            torch.distributed.fsdp.fully_shard(inner.first)
+            torch.distributed.fsdp.fully_shard(inner.last)
+            model = torch.distributed.fsdp.fully_shard(inner)
+        step = stepping(model)
+        for second in (False, True):
+            inner.seconds = 11 if second and rank == 1 else 0
+            step([BATCH], loss)
 
     in_group(folder, act, timeout=4.0)
 

@@ -4,13 +4,15 @@ A failed collective names a socket, not a rank. So each rank writes a sign of li
 its process group about once a second, with its current place, and before it ends it writes down
 why, which the others read with their next sign of life. The lowest rank that is left searches the
 store: for a cause, then for a rank whose signs of life have stopped, then for one that is alive but
-late; the others wait for its answer.
+late; the others wait for its answer. Late is the rank with the smallest place, and of those at one
+place, as within a backward pass that exchanges gradients, the one that has begun fewer collectives.
 """
 
 import atexit
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -152,14 +154,18 @@ class Watch:
         after = _beats(self.store, self.size)
         gone = [rank for rank in range(self.size) if after[rank] == before[rank]]
         gone = [rank for rank in gone if rank != self.rank]
-        places = {rank: int(beat.split()[1]) for rank, beat in after.items() if beat}
-        # all others wait, some of them for each other: the one with the smallest place is late
-        least = min(places.values())
-        late = [rank for rank, place in places.items() if place == least < max(places.values())]
+        alive = {rank: _progress(beat) for rank, beat in after.items() if beat}
+        # all others wait, some of them for each other: the one that came least far is late
+        late = [
+            rank for rank, at in alive.items() if at == min(alive.values()) < max(alive.values())
+        ]
         if gone:
             text = f"{_listed(gone)} is gone without an error"
         elif late:
             text = f"{_listed(late)} is alive but did not join within the group's time limit"
+            begun = alive[late[0]][1]
+            if 0 < begun == max(number for _, number in alive.values()):
+                text += ", or waits in a collective that the model or the loss makes there alone"
         else:
             text = f"a collective failed: {first_line(error)}"
         _write(self.store, text)
@@ -173,7 +179,7 @@ class Watch:
         key = BEAT.format(rank=self.rank)
         while distributed.is_initialized() and not self._ended.is_set():
             try:
-                self.store.set(key, f"{count} {self.place}")
+                self.store.set(key, f"{count} {self.place} {_collectives_begun()}")
                 # the store may be gone when the cause is asked for
                 self._heard = self._heard or self._cause()
             except RuntimeError:
@@ -186,6 +192,22 @@ def _beats(store: Any, size: int) -> dict[int, str]:
     """Return each rank's last sign of life; "" where it has left none."""
     keys = {rank: BEAT.format(rank=rank) for rank in range(size)}
     return {rank: store.get(k).decode() if store.check([k]) else "" for rank, k in keys.items()}
+
+
+def _progress(beat: str) -> tuple[int, int]:
+    """Return the place and the number of collectives begun that a sign of life holds."""
+    _, place, begun = beat.split()
+    return int(place), int(begun)
+
+
+def _collectives_begun() -> int:
+    """Return the number of collectives that this rank has begun in all its groups."""
+    groups: list[Any] = list(distributed.distributed_c10d._world.pg_map)  # noqa: SLF001
+    begun = 0
+    for group in groups:
+        with suppress(RuntimeError):  # a backend that does not count
+            begun += group._get_sequence_number_for_group()  # noqa: SLF001
+    return begun
 
 
 def _write(store: Any, cause: str) -> None:
