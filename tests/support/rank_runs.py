@@ -57,7 +57,7 @@ def trainer_in(run: Path, wrapper: str, *, normed: bool = False, **options) -> b
 
 
 class Told:
-    """Validation batches; with the second of them the process is sent a signal, once."""
+    """Validation batches; with the second of a pass the process is sent a signal, once."""
 
     def __init__(self, ranks: str = "") -> None:
         self.batches, self.drawn = rank_training.batches(size=2), 0
@@ -67,6 +67,7 @@ class Told:
         return len(self.batches)
 
     def __iter__(self):
+        self.drawn = 0
         for batch in self.batches:
             self.drawn += 1
             if self.drawn == 2 and not self.told:
