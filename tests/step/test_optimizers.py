@@ -217,6 +217,42 @@ def test_an_optimiser_that_wants_more_says_what_to_do(error, match):
         bp.Step(model, Wanting(model.parameters(), error))(WINDOW, mse)
 
 
+class Twice(SGD):
+    """Takes its gradient from the closure."""
+
+    def step(self, closure):
+        with torch.enable_grad():
+            loss = closure()
+        super().step()
+        return loss
+
+
+class Holding(torch.optim.Optimizer):
+    """Holds an optimiser under some name, and makes its closure optional."""
+
+    def __init__(self, held, name):
+        vars(self).update(vars(held))
+        vars(self)[name] = held
+        self.name = name
+
+    def step(self, closure=None):
+        return vars(self)[self.name].step(closure)
+
+
+def test_a_closure_that_a_wrapper_makes_optional_is_given():
+    bare, held = model_of(), model_of()
+    bp.Step(bare, Twice(bare.parameters(), lr=0.1))(WINDOW, mse)
+    bp.Step(held, Holding(Twice(held.parameters(), lr=0.1), "optimizer"))(WINDOW, mse)
+    assert torch.equal(bare.weight, held.weight)
+
+
+def test_a_wrapper_that_hides_the_closure_which_is_needed_says_what_to_do():
+    model = model_of()
+    step = bp.Step(model, Holding(Twice(model.parameters(), lr=0.1), "inner"))
+    with pytest.raises(bp.SettingError, match=r"Holding wants a closure.*step\(self, closure\)"):
+        step(WINDOW, mse)
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("bad value"), RuntimeError("Application timeout caused pair closure")]
 )

@@ -139,9 +139,14 @@ def _divides_by_grad_scale(optimizer: Optimizer) -> bool:
 
 
 def _requires_closure(optimizer: Optimizer) -> bool:
+    """Return whether step() has to be given a closure, also where a wrapper makes it optional."""
+    inner = getattr(optimizer, "optimizer", None)
+    steps = [getattr(each, "step", None) for each in (optimizer, inner)]
     # an optimiser of one's own may have a step() without any argument
-    closure = signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is Parameter.empty
+    closures = [signature(step).parameters.get("closure") for step in steps if callable(step)]
+    return None not in closures[:1] and any(
+        closure is not None and closure.default is Parameter.empty for closure in closures
+    )
 
 
 class OptimizerUpdate:
@@ -215,7 +220,7 @@ def _explain(optimizer: Optimizer, error: Exception) -> None:
         SettingError: if it wants a closure, or second derivatives.
     """
     name = type(optimizer).__name__
-    if "closure" in str(error):
+    if "closure" in str(error) or _called_no_closure(error):
         raise SettingError(
             f"{name} wants a closure, which its step() does not ask for by its signature. Derive a "
             "class whose step(self, closure) hands the closure on: Step then gives it one."
@@ -225,6 +230,15 @@ def _explain(optimizer: Optimizer, error: Exception) -> None:
             f"{name} wants gradients with a graph of their own (create_graph=True), which Step "
             "does not make; expected an optimiser of first derivatives."
         ) from error
+
+
+def _called_no_closure(error: Exception) -> bool:
+    """Return whether the error is that of calling a closure which is None."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    named = trace.tb_frame.f_locals if trace is not None else {}
+    return isinstance(error, TypeError) and named.get("closure", ...) is None
 
 
 class ClosureUpdate(OptimizerUpdate):
