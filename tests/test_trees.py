@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -42,6 +43,12 @@ def test_a_batch_keeps_its_type_where_its_tensors_change(make):
     doubled = _trees.tree_map(lambda tensor: 2 * tensor, make(torch.arange(3)))
     assert type(doubled) is type(make(0))
     assert [leaf.tolist() for leaf in _trees.tensors(doubled)] == [[0, 2, 4]]
+
+
+def test_a_read_only_mapping_becomes_a_dict():
+    doubled = _trees.tree_map(lambda tensor: 2 * tensor, MappingProxyType({"x": torch.arange(3)}))
+    assert type(doubled) is dict
+    assert doubled["x"].tolist() == [0, 2, 4]
 
 
 @kinds

@@ -187,8 +187,8 @@ def _feed(running: Any, part: Any) -> None:
 def _mapping_like(tree: Mapping[Any, Any], values: dict[Any, Any]) -> Any:
     if type(tree) is dict:
         return values
-    twin: Any = copy.copy(tree)
     try:
+        twin: Any = copy.copy(tree)
         for key, value in values.items():
             twin[key] = value
     except TypeError:  # a read-only mapping

@@ -52,7 +52,8 @@ class Criterion:
         Args:
             *inputs: what the criterion takes, in its order: input and target, for most.
             mask: True where a loss counts, of the shape of the losses. What is under it reaches
-                neither value nor gradient, whatever it is.
+                neither value nor gradient, whatever it is; of a function that is not torch's, that
+                holds for the gradient where a sample is masked whole.
             weight: one a sample, or one a loss.
             **named: inputs given by the criterion's own names.
 
