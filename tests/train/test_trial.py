@@ -209,7 +209,9 @@ def test_a_schedule_that_cannot_count_what_it_is_asked_to_is_refused(unchecked):
     plateau = ReduceLROnPlateau(optimizer)
     with pytest.raises(bp.SettingError, match="looks at validation means"):
         trainer(model, optimizer=optimizer, scheduler=plateau, scheduler_per="step")
-    with pytest.raises(bp.SettingError, match="ReduceLROnPlateau waits for val_loss, but no validation data"):
+    with pytest.raises(
+        bp.SettingError, match="ReduceLROnPlateau waits for val_loss, but no validation data"
+    ):
         trainer(model, optimizer=optimizer, scheduler=plateau).fit(batches(), max_epochs=1)
     with pytest.raises(bp.SettingError, match="scheduler_per is 'batch'"):
         trainer(model, optimizer=optimizer, scheduler=plateau, scheduler_per="batch")
