@@ -303,3 +303,43 @@ def test_layouts_of_other_libraries_are_refused(name):
     lengths = (lambda batch: batch["lengths"]) if name == "lengths that disagree" else None
     with pytest.raises(DataError, match=r"expected|nothing in the batch says|holds? more than one"):
         recut([batch], tokens=4, lengths=lengths)
+
+
+def preferences(*prompts, answers=2):
+    """Rows as preference data is laid: chosen answers, then rejected ones, to the same prompts."""
+    rows = [torch.tensor([*prompt, *[40 + i] * answers]) for i in (0, 1) for prompt in prompts]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    sizes = torch.tensor([len(prompt) for _ in (0, 1) for prompt in prompts])
+    places, mask = torch.arange(ids.shape[1])[None], (ids > 0).long()
+    completion = (places >= sizes[:, None]).long() * mask
+    return {"input_ids": ids, "attention_mask": mask, "completion_mask": completion}
+
+
+@pytest.mark.parametrize("prompts", [([1, 2],), ([1, 2], [3, 4, 5]), ([1], [1])])
+def test_pairs_that_are_laid_one_half_after_the_other_are_refused(prompts):
+    batch = preferences(*prompts)
+    with pytest.raises(DataError, match=f"rows 0 and {len(prompts)} of the batch answer one"):
+        recut([batch], tokens=20)
+    step = bp.Step(
+        model := torch.nn.Linear(1, 1),
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        out_of_memory="split",
+    )
+    with pytest.raises(DataError, match="Collate a pair as one row"):
+        step([batch], lambda model, batch: bp.reduce(model(torch.ones(1, 1))))
+
+
+def test_pairs_in_one_row_and_answers_to_different_prompts_are_recut():
+    stacked = preferences([1, 2], [3, 4, 5, 6, 7, 8])
+    pairs = {
+        f"{side}_{name}": column[at : at + 2]
+        for side, at in (("chosen", 0), ("rejected", 2))
+        for name, column in stacked.items()
+    }
+    cut = recut([pairs], tokens=8)
+    assert [batch["chosen_input_ids"].shape for batch in cut] == [(1, 8), (1, 4)]
+    for batch in cut:
+        asked = batch["chosen_completion_mask"] == 0
+        assert torch.equal(batch["chosen_input_ids"][asked], batch["rejected_input_ids"][asked])
+    apart = {name: column[[0, 3]] for name, column in stacked.items()}
+    assert len(recut([apart], tokens=8)) == 2

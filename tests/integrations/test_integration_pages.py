@@ -135,3 +135,89 @@ def test_the_page_of_transformers(tmp_path):
     means = names["sequence_means"](outputs, collate(samples)["labels"])
     assert means.unit == "sample"
     assert means.weight.sum() == len(samples)
+
+
+WEIGHTED = nn.CrossEntropyLoss(torch.tensor([1.0, 5.0]))
+
+
+def rows() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    draw = torch.Generator().manual_seed(0)
+    return [(torch.randn(3, generator=draw), torch.tensor(i % 2)) for i in range(7)]
+
+
+def mean_of(model: nn.Module) -> float:
+    inputs, targets = map(torch.stack, zip(*rows(), strict=True))
+    with torch.no_grad():
+        return WEIGHTED(model(inputs), targets).item()
+
+
+def test_the_page_of_ignite():
+    engine = pytest.importorskip("ignite.engine", reason="pytorch-ignite is not installed")
+    model, pairs = nn.Linear(3, 2), batchproof.exact(WEIGHTED)
+    evaluator = engine.Engine(lambda engine, batch: (model(batch[0]).detach(), batch[1]))
+    given = {
+        "Engine": engine.Engine,
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "loss": lambda model, batch: pairs(model(batch[0]), batch[1]),
+        "criterion": WEIGHTED,
+        "evaluator": evaluator,
+        "loader": torch.utils.data.DataLoader(rows(), batch_size=1),
+    }
+    names = run("ignite", "ignite", given)
+    assert names["trainer"].state.iteration == 6
+    evaluator.run(given["loader"])
+    assert evaluator.state.metrics["loss"] == pytest.approx(mean_of(model), rel=1e-6)
+
+
+def test_the_page_of_torcheval():
+    output, target = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), torch.tensor([0, 1, 1])
+    names = run(
+        "torcheval", "torcheval", {"criterion": WEIGHTED, "output": output, "target": target}
+    )
+    expected = WEIGHTED(output, target).item()
+    assert names["metric"].compute().item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_page_of_keras(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    pytest.importorskip("keras", reason="keras is not installed")
+    import keras
+
+    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
+    names = run(
+        "keras", "keras", {"model": model, "optimizer": "sgd", "loss": "mean_squared_error"}
+    )
+    assert names["model"].evaluate(torch.ones(3, 3), torch.ones(3, 1), verbose=0)
+
+
+def test_the_page_of_skorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    skorch = pytest.importorskip("skorch", reason="skorch is not installed")
+    from skorch.callbacks import Checkpoint
+
+    given = {"NeuralNetClassifier": skorch.NeuralNetClassifier, "Checkpoint": Checkpoint, "nn": nn}
+    net = run("skorch", "skorch", given | {"Module": lambda: nn.Linear(3, 2)})["net"]
+    inputs, targets = map(torch.stack, zip(*rows(), strict=True))
+    net.set_params(verbose=0, max_epochs=2).fit(inputs.repeat(2, 1), targets.repeat(2))
+    assert (tmp_path / "params.pt").is_file()
+
+
+def test_the_page_of_fastai(tmp_path: Path):
+    pytest.importorskip("fastai.learner", reason="fastai is not installed")
+    from fastai.callback.tracker import SaveModelCallback
+    from fastai.data.core import DataLoaders
+    from fastai.data.load import DataLoader
+    from fastai.learner import Learner
+
+    given = {
+        "Learner": Learner,
+        "SaveModelCallback": SaveModelCallback,
+        "dls": DataLoaders(DataLoader(rows(), bs=2), DataLoader(rows(), bs=2), path=tmp_path),
+        "model": nn.Linear(3, 2),
+        "loss": WEIGHTED,
+    }
+    learn = run("fastai", "fastai", given)["learn"]
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1)
+    assert learn.recorder.values[-1][-1] == pytest.approx(mean_of(learn.model), rel=1e-6)

@@ -73,6 +73,7 @@ class Table:
                 f"the tensors of a batch have lengths {sorted(counts)}; expected one row a sample "
                 "in each. Leave out the others, or cut the samples before they are collated."
             )
+        refuse_pairs(tensors)
         lists: dict[str, Sequence[Any]] = {}
         rest: dict[str, Any] = {}
         _sort_out(batch, counts.pop(), "", lists, rest)
@@ -85,6 +86,34 @@ class Table:
     def rebuilt(self, values: Mapping[str, Any]) -> Any:
         """Return a batch of the same structure with other columns, given by path."""
         return _rebuilt(self.tree, values, "")
+
+
+def refuse_pairs(columns: Mapping[str, Tensor]) -> None:
+    """Refuse rows of which the second half answers the prompts of the first, as pairs do.
+
+    Preference data is laid so: a completion_mask tells each answer from its prompt, and the loss
+    takes row i and row i + S together.
+
+    Args:
+        columns: the tensors of a batch by path.
+
+    Raises:
+        DataError: if each row of the first half has the prompt of its row of the second half.
+    """
+    by_name = {name_of(path): column for path, column in columns.items()}
+    ids, answers = by_name.get("input_ids"), by_name.get("completion_mask")
+    if ids is None or answers is None or "labels" in by_name or ids.shape != answers.shape:
+        return
+    asked = (answers == 0) & (by_name.get(MASK, torch.ones_like(ids)) != 0)
+    half = len(ids) // 2
+    prompts = [row[mask].tolist() for row, mask in zip(ids, asked, strict=True)]
+    if half and len(ids) % 2 == 0 and all(prompts) and prompts[:half] == prompts[half:]:
+        raise DataError(
+            f"rows 0 and {half} of the batch answer one prompt, as pairs laid one after the other "
+            "do, and cutting by rows would part them. Collate a pair as one row, with columns "
+            "chosen_input_ids, chosen_attention_mask, rejected_input_ids and so on, or cut before "
+            "it is collated: batchproof.data.windows_of."
+        )
 
 
 def _rebuilt(tree: Any, values: Mapping[str, Any], path: str) -> Any:

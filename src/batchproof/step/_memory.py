@@ -30,6 +30,7 @@ from batchproof._errors import DataError, SampleTooLargeError
 from batchproof._random import Generator, generators_in
 from batchproof._trees import between, leaves, length, rowless, tensors
 from batchproof.data import Window, recut
+from batchproof.data._layout import refuse_pairs
 from batchproof.ranks import first_line
 from batchproof.step._snapshot import Snapshot
 from batchproof.step._tally import Tally
@@ -251,6 +252,7 @@ def _planned(batch: Any, share: float) -> list[Any] | None:
 
 def _expect_samples(batch: Any) -> int:
     """Return the number of samples of a micro-batch that can be split by them."""
+    refuse_pairs(dict(leaves(batch)))
     samples = length(batch)
     other = next(rowless(batch), None)
     if samples is not None and other is None:
