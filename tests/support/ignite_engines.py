@@ -5,6 +5,8 @@ import warnings
 import torch
 from torch import nn
 
+import batchproof as bp
+
 with warnings.catch_warnings():
     # ignite imports a part of torch that compiles with torch.jit.script
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -49,3 +51,26 @@ def samples(count: int = 8):
     return [
         (torch.randn(3, generator=draw), torch.randint(3, (), generator=draw)) for _ in range(count)
     ]
+
+
+def exact_trainer(net, optimizer, accumulate):
+    """An engine over windows of the loader that it is run on."""
+    from batchproof.integrations.ignite import update
+
+    loss = bp.supervised(nn.CrossEntropyLoss())
+    engine = ignite.Engine(update(bp.Step(net, optimizer), loss))
+    run = engine.run
+    engine.run = lambda batches, **more: run(
+        list(bp.windows(batches, accumulate=accumulate)), **more
+    )
+    return engine
+
+
+def exact_evaluator(net, weight=None):
+    from batchproof.integrations.ignite import ExactLoss
+
+    return ignite.create_supervised_evaluator(net, {"loss": ExactLoss(nn.CrossEntropyLoss(weight))})
+
+
+def exact_weighted_evaluator(net):
+    return exact_evaluator(net, CLASS_WEIGHTS.double())
