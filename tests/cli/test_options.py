@@ -34,7 +34,7 @@ TRAIN = {
 SHARED = [
     "--data", "--out", "--epochs", "--max-steps", "--batch-size", "--accumulate", "--lr", "--seed",
     "--device", "--precision", "--compile", "--resume", "--dry-run", "--overfit-batches",
-    "--limit-train-batches", "--plot", "--logger", "--download",
+    "--limit-train-batches", "--plot", "--summary", "--logger", "--download",
 ]  # fmt: skip
 
 

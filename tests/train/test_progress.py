@@ -27,12 +27,28 @@ def test_whole_plain_lines_without_control_codes_where_there_is_no_terminal():
     assert not CONTROL.search(text)
     lines = text.splitlines()
     assert text.endswith("\n")
-    assert lines[0].startswith("Sequential: 51 parameters (all trained, float32) in 2 Linear")
-    assert "log(3 classes) is 1.099" in lines[1]
-    assert lines[2].startswith("epoch 1/2  batch 2/5  train_loss ")
-    assert re.match(r"epoch 1/2  train_loss .* val_loss \S+ ± \S+ .* s$", lines[4])
-    # two about model and data; steps 2, 4, epoch 1; steps 6, 8, 10, epoch 2
-    assert len(lines) == 9
+    assert lines[0] == "data: train: 40 samples in 5 batches; val: 9 samples in 2 batches"
+    assert lines[1].startswith("Sequential: 51 parameters (all trained, float32) in 2 Linear")
+    assert "log(3 classes) is 1.099" in lines[2]
+    assert lines[3].startswith("epoch 1/2  batch 2/5  train_loss ")
+    assert re.match(r"epoch 1/2  train_loss .* val_loss \S+ ± \S+ .* s$", lines[5])
+    # three about model and data; steps 2, 4, epoch 1; steps 6, 8, 10, epoch 2
+    assert len(lines) == 10
+
+
+def test_the_data_are_named_and_sized_in_every_run_and_the_layers_where_asked_for(tmp_path):
+    run, text = tmp_path / "run", []
+    for epochs in (1, 2):
+        out = console(terminal=False)
+        info = {"data": "digits"}
+        trainer(run_dir=run, info=info, progress=out, summary=True).fit(
+            batches(40), batches(9), max_epochs=epochs, resume=True
+        )
+        text.append(out.file.getvalue())
+    for shown in text:
+        assert "data: digits; train: 40 samples in 5 batches; val: 9 samples in 2 batches" in shown
+    assert "0      Linear  (8, 6)          30\n" in text[0]
+    assert "1      Tanh    (8, 6)           0\n" in text[0]
 
 
 def test_a_line_every_so_many_steps():

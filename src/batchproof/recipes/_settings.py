@@ -59,6 +59,7 @@ class Settings:
         overfit_batches: train on this many batches only, again and again; 0 for all.
         limit_train_batches: batches an epoch; 0 for all.
         plot: whether to draw curves while training.
+        summary: whether to show the model's layers with their shapes.
         logger: further loggers, by name.
         download: whether to fetch missing files from their public mirrors.
         evaluate: whether the best weights of the run in `out` are loaded in place of training.
@@ -104,6 +105,7 @@ class Settings:
     overfit_batches: Annotated[int, Metavar("N"), "train on the first N batches only; 0: all"] = 0
     limit_train_batches: Annotated[int, Metavar("N"), "batches an epoch; 0: all"] = 0
     plot: Annotated[bool, Role.COMMAND, "draw the curves while training"] = False
+    summary: Annotated[bool, Role.COMMAND, "show the model's layers with their shapes"] = False
     logger: Annotated[
         tuple[str, ...],
         Metavar("NAME"),
@@ -235,6 +237,7 @@ class Settings:
             run_dir=folder,
             loggers=[_logger(name) for name in self.logger],
             plot=self.plot,
+            summary=self.summary,
             progress=self.progress,
             info={**(self.record or {}), "data": data} | ({} if part is None else {"part": part}),
             **more,

@@ -17,6 +17,7 @@ Profiler      traces some of its steps
 Progress      shows it: on a terminal, as plain lines, or not at all
 save_sharded, load_sharded    a checkpoint in shards, for any number of ranks
 model_summary, first_batch    lines about the model and the first batch, before training
+layer_summary                 the layers with the shapes that a batch gives them
 """
 
 from batchproof._extras import naming_extra
@@ -25,7 +26,7 @@ with naming_extra(__name__):
     from batchproof.runs import Choice, History, Record, RunFolder
     from batchproof.train._checkpoints._sharded import load_sharded, save_sharded
     from batchproof.train._evaluate import evaluate
-    from batchproof.train._first_batch import first_batch, model_summary
+    from batchproof.train._first_batch import first_batch, layer_summary, model_summary
     from batchproof.train._load import load_model
     from batchproof.train._loss import Loss, Precision, Supervised, supervised
     from batchproof.train._options import (
@@ -81,6 +82,7 @@ __all__ = [
     "draw_curves",
     "evaluate",
     "first_batch",
+    "layer_summary",
     "load_model",
     "load_sharded",
     "model_summary",

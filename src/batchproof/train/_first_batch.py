@@ -12,6 +12,8 @@ from batchproof._random import undisturbed
 from batchproof._trees import first_nonfinite, tensors, tree_map
 from batchproof.data import Padding
 from batchproof.mean import Pairs
+from batchproof.ranks import unwrapped
+from batchproof.train._batches import Epochs
 from batchproof.train._evaluate import evaluating
 from batchproof.train._loss import Loss, Supervised
 
@@ -39,6 +41,66 @@ def model_summary(model: nn.Module) -> str:
     layers = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     detail = ", ".join(part for part in (share, dtypes) if part)
     return f"{type(model).__name__}: {total:,} parameters ({detail}) in {layers}"
+
+
+def layer_summary(model: nn.Module, loss: Loss, batch: Any) -> str:
+    """Return the layers of a model with the shapes that a batch gives them, one line each.
+
+    Args:
+        model: whose submodules without submodules are the layers, in the order they are called.
+        loss: called as loss(model, batch), in evaluation mode and without gradient.
+        batch: as loss takes it; it and the model are left as they are.
+
+    Examples:
+        >>> import torch
+        >>> import batchproof as bp
+        >>> batch = (torch.zeros(8, 4), torch.zeros(8, 2))
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU())
+        >>> print(layer_summary(model, bp.supervised(torch.nn.MSELoss()), batch))
+        layer  kind    output  parameters
+        0      Linear  (8, 2)          10
+        1      ReLU    (8, 2)           0
+    """
+    rows: dict[str, tuple[str, ...]] = {}
+
+    def note(name: str, module: nn.Module, output: Any) -> None:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors(output))
+        count = sum(p.numel() for p in module.parameters())
+        rows.setdefault(name, (name, type(module).__name__, shapes, f"{count:,}"))
+
+    handles = [
+        module.register_forward_hook(
+            lambda module, _, output, name=name: note(name, module, output)
+        )
+        for name, module in unwrapped(model).named_modules()
+        if not any(True for _ in module.children())
+    ]
+    try:
+        with undisturbed(), evaluating(model):
+            loss(model, _copied(batch))
+    finally:
+        for handle in handles:
+            handle.remove()
+    table = [("layer", "kind", "output", "parameters"), *rows.values()]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join(
+        "  ".join([*map(str.ljust, row[:3], widths), row[3].rjust(widths[3])]) for row in table
+    )
+
+
+def data_summary(name: str, epochs: Epochs) -> str:
+    """Return the size of a data set, as far as its loader says it.
+
+    Args:
+        name: what the data are for.
+        epochs: of its loader.
+    """
+    loader = epochs.loader
+    dataset: Any = getattr(loader, "dataset", None)
+    samples = getattr(loader, "samples", len(dataset) if hasattr(dataset, "__len__") else None)
+    sizes = {"samples": samples, "batches": epochs.batches}
+    known = [f"{size:,} {what}" for what, size in sizes.items() if size is not None]
+    return f"{name}: {' in '.join(known) or 'of unknown length'}"
 
 
 def first_batch(

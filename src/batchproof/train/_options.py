@@ -220,6 +220,7 @@ class Reporting:
         progress: True to show it on the standard error, a rich Console to show it there, False
             for none.
         plot: True to draw curves in a notebook, a window or RUN/curves.png; or the PNG's path.
+        summary: whether the layers are shown with their shapes before training.
     """
 
     log_every: int = field(default=100, metadata=_COMPARED)
@@ -227,6 +228,7 @@ class Reporting:
     callbacks: Sequence[Callback] = ()
     progress: bool | Console | Progress = True
     plot: bool | str | PathLike[str] = False
+    summary: bool = False
 
     def __post_init__(self) -> None:
         expect_positive("log_every", self.log_every)
@@ -324,6 +326,7 @@ class Keywords(TypedDict, total=False):
     callbacks: Sequence[Callback]
     progress: bool | Console | Progress
     plot: bool | str | PathLike[str]
+    summary: bool
     by: By | None
     groups: Groups | None
     validate_every_steps: int | None

@@ -36,12 +36,18 @@ from batchproof.train._checkpoints._checkpoint import Checkpoint
 from batchproof.train._checkpoints._folder import Checkpoints
 from batchproof.train._environment import describe_environment
 from batchproof.train._fingerprint import dealt_again, differences, fingerprint_of_data, plain
-from batchproof.train._first_batch import first_batch, model_summary
+from batchproof.train._first_batch import (
+    data_summary,
+    first_batch,
+    layer_summary,
+    model_summary,
+)
 from batchproof.train._loop import Ends, Loop, Windows
 from batchproof.train._options import Limits, Options, expect_positive
 from batchproof.train._outputs._callback import Callback, Deadline, Outputs
 from batchproof.train._outputs._loggers import Loggers, named_loggers
-from batchproof.train._outputs._plot import LivePlot
+from batchproof.train._outputs._notebook import NotebookProgress
+from batchproof.train._outputs._plot import LivePlot, in_notebook
 from batchproof.train._outputs._progress import Display, NoProgress, Progress, progress_on
 from batchproof.train._outputs._refusals import explaining
 from batchproof.train._signals import Signals
@@ -276,7 +282,7 @@ def shown(progress: bool | Console | Progress) -> Progress:  # noqa: FBT001
     if progress is False:
         return NoProgress()
     if progress is True:
-        return progress_on(Console(stderr=True))
+        return NotebookProgress() if in_notebook() else progress_on(Console(stderr=True))
     return progress_on(progress) if isinstance(progress, Console) else progress
 
 
@@ -286,8 +292,12 @@ def _notice(loop: Loop, text: str) -> None:
 
 
 def _notify_of_data(loop: Loop) -> None:
-    """Notify the user of data that are not used as one may expect."""
+    """Notify the user of the data, and of what is used otherwise than one may expect."""
     state = loop.state
+    named = {"train": state.train, **{f"val {n}".strip(): val for n, val in state.vals.items()}}
+    sizes = "; ".join(data_summary(name, epochs) for name, epochs in named.items())
+    source = (loop.options.saving.info or {}).get("data")
+    loop.outputs.on_notice(f"data: {source}; {sizes}" if source else f"data: {sizes}")
     if state.train.renews_workers:
         loop.outputs.on_notice(
             "persistent_workers: they restart with every epoch, so that a resumed run draws what "
@@ -322,6 +332,10 @@ def _begin(loop: Loop, setup: Setup) -> Windows:
         line = _first_line(setup, first)
         loop.outputs.on_notice(f"{model_summary(setup.parts.model)}; on {setup.device}")
         loop.outputs.on_notice(line)
+        if setup.options.reporting.summary:
+            summary = layer_summary(setup.parts.model, setup.parts.loss, first[0])
+            for row in summary.splitlines():
+                loop.outputs.on_notice(row)
     loop.checkpoints.begin(checkpoint, _config(setup) if loop.checkpoints.log else {})
     return chain([first], drawn)
 

@@ -65,7 +65,8 @@ class Trainer:
             overfit_batches.
         saving: what is kept on disk: run_dir, checkpoint_every_steps, keep_best, keep_every_steps,
             config, info.
-        reporting: what is notified of a run: log_every, loggers, callbacks, progress, plot.
+        reporting: what is notified of a run: log_every, loggers, callbacks, progress, plot,
+            summary.
         breakdown: the groups whose means a validation gives as well: by, groups.
         validation: when to validate, and what else to measure: validate_every_steps, metrics.
         group: the process group whose ranks train together.

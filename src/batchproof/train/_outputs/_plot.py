@@ -36,7 +36,7 @@ class LivePlot(Callback):
                 "matplotlib is not installed; pip install 'batchproof[plot]'."
             ) from None
         self._path = path
-        self._in_notebook = _in_notebook()
+        self._in_notebook = in_notebook()
         self._in_window = (
             not self._in_notebook
             and path is None
@@ -119,7 +119,8 @@ def _curve(axes: Any, name: str, records: Sequence[Record], axis: str) -> None:
         axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
     try:
         from IPython import get_ipython  # noqa: PLC0415
     except ImportError:

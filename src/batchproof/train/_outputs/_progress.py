@@ -203,10 +203,11 @@ def epoch_label(epoch: int, epochs: int | None) -> str:
 def summary(records: Sequence[Record]) -> str:
     """Return means with their standard errors on one line; breakdowns by group are left out."""
     shown = [record for record in records if "/" not in record.name]
-    return "  ".join(f"{record.name} {_value(record)}" for record in shown)
+    return "  ".join(f"{record.name} {mean_with_error(record)}" for record in shown)
 
 
-def _value(record: Record) -> str:
+def mean_with_error(record: Record) -> str:
+    """Return a mean with its standard error, as short as a line wants it."""
     if record.standard_error is None:
         return f"{record.value:.4g}"
     return f"{record.value:.4g} ± {record.standard_error:.1g}"
