@@ -39,7 +39,7 @@ def test_the_report_says_what_is_wrong_then_what_is_right_then_what_was_missed()
         "0.5, not 0.8",
         "Remedy",
         "loss_sum(model, b) / weight",
-        "docs/mistakes/",
+        "batchproof audit --explain mean-of-micro-batch-means",
         "train.py:9  last-batch-reported (note)",
         "Seen to be right",
         "All is well.",

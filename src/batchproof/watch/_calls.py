@@ -136,25 +136,19 @@ class Calls:
         elif value.device.type != "cpu":
             # the script may divide it in place
             value = value.clone()
-        self.reads.later(value, lambda x: setattr(loss, "value", x))
+        self.reads.into(value, loss, "value")
         elements = elements_of(call)
-        self._number(call.weight, loss, "weight")
+        self.reads.into(call.weight, loss, "weight")
         if elements is call.weight and call.first.is_cpu:
             loss.elements = loss.weight
         else:
-            self._number(elements, loss, "elements")
+            self.reads.into(elements, loss, "elements")
         if not loss.training or is_small(call):
             hits = hits_of(call)
             if hits is not None:
-                self.reads.later(hits, lambda x: setattr(loss, "hits", x))
+                self.reads.into(hits, loss, "hits")
         if not loss.training:
             loss.counts = counts_of(call)
-
-    def _number(self, number: Tensor | float, loss: Loss, name: str) -> None:
-        if isinstance(number, Tensor):
-            self.reads.later(number, lambda x: setattr(loss, name, x))
-        else:
-            setattr(loss, name, number)
 
     def _listen(self, loss: Loss, call: Call, out: Tensor) -> None:
         counts = call.counts if out.ndim else None
@@ -255,6 +249,10 @@ class Calls:
         if call.kind != "cross_entropy" and call.kind not in TAKES_LOG_PROBABILITIES:
             return
         given = call.first
+        asked = self._probed.get(loss.term, 0)
+        self._probed[loss.term] = asked + 1
+        if call.kind == "cross_entropy" and asked > PROBED and asked % PROBED:
+            return
         if loss.training:
             source = source_of(given)
             if call.kind in TAKES_LOG_PROBABILITIES:
@@ -264,14 +262,11 @@ class Calls:
             elif call.kind == "cross_entropy":
                 name = source.name() if source is not None else ""
                 self._suspect("softmax-before-cross-entropy", loss, name.startswith("SoftmaxBack"))
-        if call.kind == "nll_loss":
-            count = self._probed.get(loss.term, 0)
-            self._probed[loss.term] = count + 1
-            if count < PROBED and given.numel():
-                high = given.detach().amax()
-                self.reads.later(
-                    high, lambda x: self._suspect("nll-without-log-softmax", loss, x > 1e-3)
-                )
+        if call.kind == "nll_loss" and asked < PROBED and given.numel():
+            high = given.detach().amax()
+            self.reads.later(
+                high, lambda x: self._suspect("nll-without-log-softmax", loss, x > 1e-3)
+            )
 
     def _suspect(self, name: str, loss: Loss, is_so: bool) -> None:  # noqa: FBT001
         counts = self.suspects.setdefault(name, {}).setdefault(loss.site, [0, 0])

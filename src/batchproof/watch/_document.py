@@ -55,7 +55,7 @@ def _parts(finding: Finding) -> list[Part]:
     settings = finding.evidence.get("settings")
     if settings:
         parts.append(Text(f"To keep the path of this run after the fix: {', '.join(settings)}."))
-    return [*parts, Text(f"More: {known.page}")]
+    return [*parts, Text(f"More: batchproof audit --explain {finding.name}")]
 
 
 def _picture(picture: dict[str, Any] | None) -> list[Part]:

@@ -127,7 +127,8 @@ def picture(pattern: Pattern, whole: float = 1.0) -> dict[str, Any]:
                 {"label": f"micro-batch {i}: {p.weight:.6g}", "share": p.mass, "wanted": w}
                 for i, (p, w) in enumerate(zip(window, wanted, strict=True), 1)
             ]
-    return {"title": f"what each micro-batch counts in window {number}", "rows": rows[:SHOWN]}
+    title = f"window {number}: the weight of each micro-batch, and what it counts"
+    return {"title": title, "rows": rows[:SHOWN]}
 
 
 def terms_apart(patterns: list[Pattern]) -> Iterable[Finding]:

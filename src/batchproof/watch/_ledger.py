@@ -62,28 +62,19 @@ class Gift:
     high: float | None = None
     rows_low: float | None = None
     rows_high: float | None = None
-    padded: bool = False
+    padded: float = 0.0
     factors: list[Factor] = field(default_factory=list)
     steps: int = 0
 
     def read(self, arrival: Arrival, reads: Reads) -> None:
         """Ask for the numbers of an arrival."""
-        reads.later(arrival.mass, self._set_mass)
-        if arrival.counted is not None and arrival.low is not None and arrival.high is not None:
-            reads.later(arrival.counted, lambda x: setattr(self, "counted", x))
-            reads.later(arrival.low, lambda x: setattr(self, "low", x))
-            reads.later(arrival.high, lambda x: setattr(self, "high", x))
-        if (
-            arrival.samples_low is not None
-            and arrival.samples_high is not None
-            and arrival.padded is not None
-        ):
-            reads.later(arrival.samples_low, lambda x: setattr(self, "rows_low", x))
-            reads.later(arrival.samples_high, lambda x: setattr(self, "rows_high", x))
-            reads.later(arrival.padded, lambda x: setattr(self, "padded", bool(x)))
-
-    def _set_mass(self, mass: float) -> None:
-        self.mass = mass
+        reads.into(arrival.mass, self, "mass")
+        if arrival.counted is None:
+            return
+        for name in ("counted", "low", "high", "rows_low", "rows_high", "padded"):
+            number = getattr(arrival, name)
+            if number is not None:
+                reads.into(number, self, name)
 
     def factor(self, count: int) -> float:
         """Return the product of the first so many factors."""

@@ -59,6 +59,10 @@ def described(spec: Spec, arguments: Mapping[str, Any], out: Tensor) -> Call:
         arguments: the call's arguments by name, defaults included.
         out: what it returned.
     """
+    if spec.function in CLASSES:
+        call = _of_classes(spec, arguments)
+        if call is not None:
+            return call
     inputs = _inputs(spec, arguments)
     options = {name: arguments[name] for name in spec.options if name in arguments}
     first = inputs[0]
@@ -73,10 +77,27 @@ def described(spec: Spec, arguments: Mapping[str, Any], out: Tensor) -> Call:
     elif reduction == "batchmean":
         weight = float(first.shape[0])
     samples = _samples(spec, inputs)
-    kind = getattr(spec.function, "__name__", "loss")
+    kind = _kind(spec)
     classes = _classes(spec, inputs)
     ignored = arguments.get("ignore_index", -100)
     return Call(kind, reduction, samples, elements, counts, weight, first, classes, ignored)
+
+
+def _kind(spec: Spec) -> str:
+    return getattr(spec.function, "__name__", "loss")
+
+
+def _of_classes(spec: Spec, arguments: Mapping[str, Any]) -> Call | None:
+    """Return what a plain call says of itself: on the CPU, no weight, every target counts."""
+    logits, target, ignored = arguments["input"], arguments["target"], arguments["ignore_index"]
+    if not target.is_cpu or logits.ndim != target.ndim + 1 or logits.ndim < 2 or ignored >= 0:
+        return None
+    elements = target.numel()
+    if not elements or arguments["weight"] is not None or target.amin() < 0:
+        return None
+    kind, reduction = _kind(spec), _reduction(arguments)
+    size, samples = float(elements), logits.shape[0]
+    return Call(kind, reduction, samples, elements, None, size, logits, (logits, target), ignored)
 
 
 def _inputs(spec: Spec, arguments: Mapping[str, Any]) -> Sequence[Any]:
@@ -195,7 +216,7 @@ class Arrival:
         mass: sum over what counts of gradient times weight; shape ().
         counted: the weight of what counts and received a gradient; None for a mean or a sum.
         low: the smallest gradient of those, high: the largest; None for a mean or a sum.
-        samples_low: the smallest sum of gradients of a sample, samples_high: the largest.
+        rows_low: the smallest sum of gradients of a sample, rows_high: the largest.
         padded: whether what received none is the end (or the beginning) of rows of an array.
     """
 
@@ -203,8 +224,8 @@ class Arrival:
     counted: Tensor | None = None
     low: Tensor | None = None
     high: Tensor | None = None
-    samples_low: Tensor | None = None
-    samples_high: Tensor | None = None
+    rows_low: Tensor | None = None
+    rows_high: Tensor | None = None
     padded: Tensor | None = None
 
 

@@ -6,6 +6,7 @@ waited for, and a number is read as it comes.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -32,6 +33,19 @@ class Reads:
         self._waiting.append((number, then))
         if len(self._waiting) >= WAITING:
             self.settle()
+
+    def into(self, number: Tensor | float, thing: object, name: str) -> None:
+        """Set an attribute to a number, now on the CPU, else when it is read.
+
+        Args:
+            number: shape (), without a graph. Nothing may write to it later.
+            thing: what has the attribute.
+            name: the attribute.
+        """
+        if isinstance(number, Tensor) and not number.is_cpu:
+            self.later(number, partial(setattr, thing, name))
+        else:
+            setattr(thing, name, float(number))
 
     def settle(self) -> None:
         """Read every number that waits."""

@@ -19,7 +19,7 @@ from batchproof.ranks import local
 from batchproof.watch._reads import Reads
 
 MOST = 2
-LENGTH = 512
+LENGTH = 1024
 
 
 @dataclass(slots=True)
@@ -73,21 +73,21 @@ class Sentinels:
 
     def place(self, parameters: Sequence[Tensor]) -> None:
         """Remember a few gradients, those of the last parameters that have one."""
-        chosen = []
+        chosen: list[Sentinel] = []
         for parameter in reversed(parameters):
             gradient = parameter.grad
             if gradient is None or gradient.is_sparse:
                 continue
-            # of a gradient that is spread over ranks, the part that is here
-            gradient = local(gradient)
-            if not gradient.is_contiguous():
+            if type(gradient) is not Tensor:
+                # of a gradient that is spread over ranks, the part that is here
+                gradient = local(gradient)
+            if type(gradient) is not Tensor or not gradient.is_contiguous():
                 continue
-            if type(gradient) is not Tensor:  # a part of one, or of another kind
-                continue
-            head = gradient.detach().view(-1)[:LENGTH]
-            chosen.append(
-                Sentinel(parameter, gradient, gradient._version, head, head.clone())  # noqa: SLF001
-            )
+            head = gradient
+            if gradient.requires_grad or gradient.numel() > LENGTH:
+                head = gradient.detach().view(-1)[:LENGTH]
+            version = gradient._version  # noqa: SLF001
+            chosen.append(Sentinel(parameter, gradient, version, head, head.clone()))
             if len(chosen) == MOST:
                 break
         self._sentinels = chosen
@@ -115,7 +115,7 @@ class Sentinels:
         sums: tuple[Tensor, Tensor, Tensor] | None = None
         for sentinel in self._sentinels:
             gradient = sentinel.parameter.grad
-            v = sentinel.copy.double()
+            v = sentinel.copy.reshape(-1).double()
             u = torch.zeros_like(v) if gradient is None else _head(gradient, v)
             parts = v.dot(v), v.dot(u), u.dot(u)
             if sums is not None:
@@ -127,8 +127,8 @@ class Sentinels:
         vv, vu, uu = sums
         ratio = torch.where(vv > 0, vu / vv, 1.0)
         rest = torch.where(uu > 0, (uu - ratio * ratio * vv).abs() / uu, 0.0)
-        self.reads.later(ratio, lambda x: setattr(factor, "value", x))
-        self.reads.later(rest, lambda x: setattr(factor, "rest", x))
+        self.reads.into(ratio, factor, "value")
+        self.reads.into(rest, factor, "rest")
         return factor
 
 

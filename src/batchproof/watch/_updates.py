@@ -139,7 +139,7 @@ class Updates:
         scale = getattr(optimizer, "grad_scale", None)
         record = ledger.step(self.clock(), user_site(), closure=closure, scale=None)
         if isinstance(scale, Tensor):
-            self.reads.later(scale.detach().clone(), lambda x: setattr(record, "scale", x))
+            self.reads.into(scale.detach().clone(), record, "scale")
         self.closed(record)
         self.first(ledger)
 

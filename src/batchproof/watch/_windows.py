@@ -85,7 +85,7 @@ def part_of(gift: Gift, factor: float) -> Part:
         weight,
         _near(gift.low, gift.high),
         gift.rows_low is not None and _near(gift.rows_low, gift.rows_high),
-        gift.padded,
+        bool(gift.padded),
         max(LEAST, ROUNDINGS * max([gift.loss.eps, *(f.eps for f in gift.factors)])),
     )
 

@@ -1,14 +1,15 @@
 """Numbers that an evaluation returns, whether or not they are ever printed.
 
 When a pass over a loader or a block without gradients ends, the function of the user's that read it
-is about to return. From there to its return the calls of this thread are followed; nothing is
-followed while batches are computed, and nothing where a profiler is at work.
+is about to return. From there to its return the calls of this thread are followed. From a line that
+did not return before the next batch nothing is followed again, and nothing where a profiler is at
+work.
 """
 
 import inspect
 import sys
 from collections.abc import Mapping
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from batchproof.watch._numbers._recorder import Recorder
@@ -29,19 +30,20 @@ class Returned:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._losses = 0
-        self._follows = False
+        self._from: tuple[CodeType, int] | None = None
+        self._vain: set[tuple[CodeType, int]] = set()
 
     def heard(self, training: bool) -> None:  # noqa: FBT001
         """Count the losses since the last that records a graph."""
         self._losses = 0 if training else self._losses + 1
-        self._leave()
+        self._give_up()
 
     def ended(self) -> None:
         """Follow the function that read a pass, which has ended, to its return."""
         if self._losses < 2 or sys.getprofile() is not None:
             return
         frame = _function(sys._getframe(1))  # noqa: SLF001
-        if frame is None:
+        if frame is None or (frame.f_code, frame.f_lasti) in self._vain:
             return
         left = CALLS
 
@@ -52,15 +54,20 @@ class Returned:
                 self._leave()
                 self._take(at, value)
             elif not left:
-                self._leave()
+                self._give_up()
 
-        self._follows = True
+        self._from = frame.f_code, frame.f_lasti
         sys.setprofile(saw)
 
+    def _give_up(self) -> None:
+        if self._from is not None:
+            self._vain.add(self._from)
+            self._leave()
+
     def _leave(self) -> None:
-        if self._follows:
+        if self._from is not None:
             sys.setprofile(None)
-            self._follows = False
+            self._from = None
 
     def _take(self, frame: FrameType, value: Any) -> None:
         name = frame.f_code.co_name
