@@ -221,3 +221,9 @@ def test_the_page_of_fastai(tmp_path: Path):
     with learn.no_bar(), learn.no_logging():
         learn.fit(1)
     assert learn.recorder.values[-1][-1] == pytest.approx(mean_of(learn.model), rel=1e-6)
+
+
+def test_every_page_has_a_program():
+    pages = {path.stem for path in PAGES.glob("*.md")}
+    programs = {name.removeprefix("test_the_page_of_") for name in globals() if "_page_of_" in name}
+    assert pages == programs
