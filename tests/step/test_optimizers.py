@@ -261,3 +261,19 @@ def test_other_errors_of_an_optimiser_are_its_own(error):
     with pytest.raises(type(error), match=str(error)) as raised:
         bp.Step(model, Wanting(model.parameters(), error))(WINDOW, mse)
     assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"count": "forward"}, {"out_of_memory": "split"}, {}],
+    ids=["count", "split", "lbfgs"],
+)
+def test_a_loss_may_take_a_batch_apart_that_it_is_given_more_than_once(settings):
+    def popping(model, batch):
+        return bp.exact(torch.nn.MSELoss())(model(batch["x"]), batch.pop("y"))
+
+    window = [{"x": torch.ones(2, 1), "y": torch.zeros(2, 1)} for _ in range(2)]
+    model = model_of()
+    kind = SGD if settings else torch.optim.LBFGS
+    bp.Step(model, kind(model.parameters(), lr=0.1), **settings)(window, popping)
+    assert all(batch.keys() == {"x", "y"} for batch in window)

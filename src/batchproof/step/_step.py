@@ -19,6 +19,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from batchproof._errors import SettingError
+from batchproof._trees import tree_map
 from batchproof.mean import Mean, Outcome, Pairs, refuse_criterion
 from batchproof.step._count import Count, count_window
 from batchproof.step._gradients import clip_factor, gradients, scale, total_norm
@@ -164,7 +165,11 @@ class Step:
         try:
             if not self.steps:
                 refuse_criterion(loss)
-            summed = self._summed if isinstance(self.memory, Whole) else self._fitted
+            whole = isinstance(self.memory, Whole)
+            if self._count == "forward" or isinstance(self._update, ClosureUpdate) or not whole:
+                # the loss meets a batch more than once
+                loss = _on_copies(loss)
+            summed = self._summed if whole else self._fitted
             if isinstance(self._update, ClosureUpdate):
                 result = _search(self._update, lambda: self._close(summed(batches, loss)))
             else:
@@ -357,6 +362,11 @@ def _factors(
     provisional = 1.0 if tally.provisional is None else tally.provisional
     to_mean = provisional / (nonzero(weight) * divisor)
     return to_mean, to_mean if divides else provisional / divisor
+
+
+def _on_copies(loss: Loss) -> Loss:
+    """Return a loss that is given each batch in containers of its own, for a loss to take apart."""
+    return lambda model, batch: loss(model, tree_map(lambda tensor: tensor, batch))
 
 
 def _search(
