@@ -84,7 +84,7 @@ def another_loss(evidence: Evidence) -> list[Diagnosis]:
     left = _sum(others, stepped)
     mine = _sum([passes.added[i] for i in own], stepped)
     size = _dot(left, left) ** 0.5
-    if size <= runner.fit * result.norm:
+    if size <= runner.fit * result.norm or not _are(result.gradients, [mine, left], runner.fit):
         return []
     slope = _slope(runner, left, size)
     gap = abs(slope - _dot(mine, left) / size) / size if slope is not None else _OFF
@@ -121,8 +121,16 @@ def _sum(parts: list[Gradients], names: set[str]) -> Gradients:
     return total
 
 
+def _are(gradients: Gradients, parts: list[Gradients], near: float) -> bool:
+    """Tell whether gradients are the sum of these parts, of which none was cleared in between."""
+    total = _sum(parts, set(gradients))
+    gap = {name: gradient.double() - total.get(name, 0.0) for name, gradient in gradients.items()}
+    return _dot(gap, gap) <= near**2 * _dot(gradients, gradients)
+
+
 def _dot(left: Gradients, right: Gradients) -> float:
-    return sum((float((left[n] * right[n]).sum()) for n in set(left) & set(right)), 0.0)
+    both = set(left) & set(right)
+    return sum((float((left[n].double() * right[n].double()).sum()) for n in both), 0.0)
 
 
 def _slope(runner: Runner, way: Gradients, size: float) -> float | None:

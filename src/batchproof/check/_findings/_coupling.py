@@ -133,6 +133,8 @@ def _tables(runner: Runner) -> list[tuple[str, bool]]:
     for path, leaf in leaves(make_batch(runner.subject, runner.whole().pieces[0])):
         if not leaf.is_floating_point() or leaf.ndim == 0 or len(leaf) != runner.count:
             continue
+        if not bool(torch.isfinite(leaf).all()):  # what is missing is counted apart
+            continue
         trades = not bool((leaf < 0).any())
         if not trades or (leaf.ndim > 1 and not bool(((leaf == 0) | (leaf == 1)).all())):
             tables.append((path, trades))

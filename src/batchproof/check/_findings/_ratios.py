@@ -25,8 +25,8 @@ from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._report._results import Diagnosis, diagnosis
 
 Touch = Callable[[nn.Module], AbstractContextManager[None]]
-# weights are compared with each other where they are known to many digits
-_EXACT = 1e-9
+# the noise of arithmetic up to which weights are compared with each other, and how near they are
+_NARROWEST, _APART = 1e-4, 1e-3
 _DECIBEL = math.log(10) / 10
 
 
@@ -44,7 +44,7 @@ _UNDONE = (
 
 def ratios(evidence: Evidence) -> list[Diagnosis]:
     """Return a diagnosis if ratios or roots of counts are averaged over batches."""
-    if not evidence.evaluation or evidence.runner.tolerance > _EXACT:
+    if not evidence.evaluation or evidence.runner.tolerance > _NARROWEST:
         return []
     laws = evidence.laws
     if laws.law is not None:
@@ -79,7 +79,7 @@ def _of_answers(evidence: Evidence, law: Law) -> list[Diagnosis]:
     n = evidence.facts.count
     before = torch.tensor([law.micro.weigh(MicroBatch((i,))) for i in range(n)])
     after = _weights(evidence, _opposite)
-    if after is None or torch.allclose(before / before.mean(), after.to(before), atol=1e-3):
+    if after is None or torch.allclose(before / before.mean(), after.to(before), atol=_APART):
         return []
     text = (
         "The number of a batch is a ratio of counts, whose denominator depends on what the model "

@@ -87,6 +87,8 @@ class Search:
     def plain(self) -> Micro | None:
         """The law of a micro-batch where padding does not matter and samples are not coupled."""
         subsets, counted = self.quantity.subsets, self.quantity.counted
+        if not subsets:
+            return None
         measured = self.quantity.rows(subsets)
         means = (ratio(weights, label) for label, weights in self._weights(measured))
         some = (clamped(n, label) for label, n in counted.items() if bool((n == 0).any()))
@@ -112,6 +114,8 @@ class Search:
     def scaled(self) -> Micro | None:
         """The law of a micro-batch whose mean is divided by, or times, its number of samples."""
         subsets = self.quantity.subsets
+        if not subsets:
+            return None
         measured = self.quantity.rows(subsets)
         sizes = torch.tensor([[len(cut.pieces[0].samples)] for cut in subsets])
         for power in (-1, 1):

@@ -8,6 +8,12 @@ from batchproof.check._measure._run import RunOptions, run_once
 from batchproof.check._measure._runner import Runner
 
 
+_UNTRIED = (
+    "a batch of NaN could not be tried: the model is not called once a batch, or what it gives for "
+    "one batch does not show in the number"
+)
+
+
 @dataclass(frozen=True)
 class Poisoned:
     """An evaluation in which the model gave NaN for one batch.
@@ -38,20 +44,23 @@ def measure_poisoned(runner: Runner) -> Poisoned | str | None:
         What it gave; the reason where it could not be tried; None where its number is not finite,
         as it should be.
     """
-    count = runner.count
-    singles = tuple(MicroBatch((i,)) for i in range(count))
+    singles = tuple(MicroBatch((i,)) for i in range(runner.count))
+    dropped = None
     try:
         full = runner.observe(Cut("nan", (singles,))).loss or 0.0
-        # the mean without one of them may by chance be the same, not without either of two
-        for poison in (count // 2, 0):
+        # without one of them the number may by chance be what it is, not without any of them
+        for poison in range(runner.count):
             options = RunOptions(controls=runner.controls, poison=poison)
             value = run_once(runner.subject, singles, options).loss
             runner.record.runs += 1
             if value is None or not math.isfinite(value):
                 return None
-            if abs(value - full) > runner.tolerance * abs(value):
-                others = tuple(piece for piece in singles if poison not in piece.samples)
-                return Poisoned(value, runner.observe(Cut("others", (others,))).loss or 0.0, full)
+            others = tuple(piece for piece in singles if poison not in piece.samples)
+            poisoned = Poisoned(value, runner.observe(Cut("others", (others,))).loss or 0.0, full)
+            moved = abs(value - full) > runner.tolerance * abs(value)
+            if not poisoned.dropped(runner.tolerance):
+                return poisoned if moved else _UNTRIED
+            dropped = dropped or (poisoned if moved else None)
     except Exception:
         return None
-    return "a batch of NaN could not be tried: the model is not called once a batch"
+    return dropped or _UNTRIED
