@@ -8,7 +8,7 @@ from batchproof.check._findings._coupling import interaction
 from batchproof.check._laws._least_squares import free_weights
 from batchproof.check._laws._quantity import Quantity
 from batchproof.check._laws._search import search_for
-from batchproof.check._laws._two_terms import find_split
+from batchproof.check._laws._several_terms import find_split
 from batchproof.check._measure._cuts import Facts
 from batchproof.check._measure._run import Subject
 from batchproof.check._measure._runner import Runner

@@ -12,9 +12,7 @@ from batchproof.check._laws._rules import (
     FIRST,
     LAST,
     MEAN,
-    ONE,
     SUM,
-    WEIGHT,
     Rule,
     rules,
     scales,
@@ -67,10 +65,7 @@ def test_rules_say_what_their_names_say():
     assert said(SUM) == [1.0, 1.0]
     assert said(LAST) == [0.0, 1.0]
     assert said(FIRST) == [1.0, 0.0]
-    assert said(Rule(ONE, "all", "first")) == [0.5, 0.0]
-    assert said(Rule(WEIGHT, "all", "last")) == [0.0, 0.75]
     assert said(Rule(again=True)) == [0.125, 0.375]
-    assert said(Rule(WEIGHT, "all", "full")) == [0.0, 0.75]
 
 
 def test_ranks_are_averaged_summed_or_pooled():

@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from batchproof.check._findings._after import with_settings
-from batchproof.check._findings._another_loss import another_loss
+from batchproof.check._findings._another_loss import another_loss, notes_on_slope
+from batchproof.check._findings._averages import averages
 from batchproof.check._findings._clipping import clipping, notes_on_clipping
 from batchproof.check._findings._coupling import coupling
-from batchproof.check._findings._divisor import divisor, weighed_twice
+from batchproof.check._findings._divisor import divisor, fixed_count, notes_on_twice, weighed_twice
+from batchproof.check._findings._entering import entering
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._not_finite import empty, nan_dropped, notes_on_nan
 from batchproof.check._findings._proof import proof_of
@@ -16,9 +18,9 @@ from batchproof.check._findings._ratios import ratios
 from batchproof.check._findings._repeats import repeats
 from batchproof.check._findings._reported import notes_on_reported, reported, reported_unit
 from batchproof.check._findings._state import batch_norm, carried, moved, notes_on_norms, unsteady
-from batchproof.check._findings._terms import terms
+from batchproof.check._findings._terms import coupled_terms, terms
 from batchproof.check._findings._units import notes_on_unit, unit_of_gradient
-from batchproof.check._findings._windows import windows
+from batchproof.check._findings._windows import windows, words
 from batchproof.check._measure._cuts import Cut, Facts
 from batchproof.check._measure._runner import Runner
 from batchproof.check._report._report import Report
@@ -28,7 +30,17 @@ from batchproof.check._settle import settle
 Find = Callable[[Evidence], list[Diagnosis]]
 
 # why the gradient, or an evaluation's number, depends on the cut: the first that predicts every cut
-CAUSES: tuple[Find, ...] = (ratios, windows, divisor, terms, coupling, carried)
+CAUSES: tuple[Find, ...] = (
+    ratios,
+    windows,
+    divisor,
+    averages,
+    entering,
+    terms,
+    coupling,
+    coupled_terms,
+    carried,
+)
 _NO_MASK = (
     "cut 'masked' was not run: nothing in the samples shows which elements count; give "
     "mask=, a function that returns a sample in which none does"
@@ -145,7 +157,13 @@ def _nothing_predicts(evidence: Evidence, off: Sequence[CutResult]) -> str:
             f"({evidence.runner.tolerance:.0e}). Compute in float64, or give samples of which "
             "cuts differ more."
         )
-    return f"{text} predicts it."
+    laws = evidence.laws
+    law = None if laws.doubtful else laws.over(laws.search.as_measured(), laws.finite, laws.single)
+    if law is None:
+        return f"{text} predicts it."
+    part = words(evidence)[1]
+    how = str(law.rule).replace("micro-batch", part)
+    return f"{text} predicts it: what each {part} gives alone is {how}."
 
 
 # below so many times the noise of arithmetic, the errors of several causes look alike
@@ -159,6 +177,7 @@ FINDINGS: tuple[Find, ...] = (
     moved,
     another_loss,
     weighed_twice,
+    fixed_count,
     reported,
     nan_dropped,
     unexplained,
@@ -169,5 +188,7 @@ NOTES: tuple[Callable[[Evidence], list[str]], ...] = (
     lambda evidence: evidence.laws.notes,
     notes_on_unit,
     notes_on_reported,
+    notes_on_slope,
+    notes_on_twice,
     notes_on_nan,
 )

@@ -7,6 +7,7 @@ through the discriminator. What it left is proved to be of another loss by the s
 it, the reported loss changes by what its own passes say, and not by what the step's gradient says.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ _MOST = 6
 _NEAR = 1e-6
 # how far parameters are moved, and the slope that this gives may be off
 _STEP, _OFF = 1e-5, 1e-3
+# the noise of arithmetic up to which a slope is known to so many digits
+_SHARP, _ALIKE = 1e-9, 1e-4
 
 
 @dataclass(eq=False)
@@ -97,6 +100,45 @@ def another_loss(evidence: Evidence) -> list[Diagnosis]:
         "whole: the gradient is not that of the reported loss, whatever the cut."
     )
     return [diagnosis("gradient-of-another-loss", text, gap)]
+
+
+def notes_on_slope(evidence: Evidence) -> list[str]:
+    """Return whether the reported loss has another slope than the gradient, but for a factor.
+
+    That is no mistake by itself: a target is held constant on purpose, or a penalty not reported.
+    """
+    runner = evidence.runner
+    result = runner.observe(runner.whole())
+    simple = result.loss is not None and runner.tolerance <= _SHARP and not evidence.unsteady
+    if evidence.evaluation or evidence.off or not simple or not 0 < result.norm < math.inf:
+        return []
+    gradients = {name: gradient.double() for name, gradient in result.gradients.items()}
+    draw = torch.Generator().manual_seed(0)
+    other = {name: gradient + _noise(gradient, draw) for name, gradient in gradients.items()}
+    factors = []
+    for way in (gradients, other):
+        size = _dot(way, way) ** 0.5
+        slope = _slope(runner, way, size)
+        if slope is None:
+            return []
+        factors.append(slope / (_dot(gradients, way) / size))
+        if abs(factors[0] - 1) <= _ALIKE:
+            return []
+    if abs(factors[1] - factors[0]) <= _ALIKE * max(map(abs, factors)):
+        return []
+    steep = " and ".join(f"{factor:.3g}" for factor in factors)
+    note = (
+        "the reported loss is not the one whose gradient this is, nor a multiple of it: in two "
+        f"directions it is {steep} times as steep. A value that is held constant (detach, no_grad) "
+        "and a term that is not reported do so, and may be meant"
+    )
+    return [note]
+
+
+def _noise(gradient: Tensor, draw: torch.Generator) -> Tensor:
+    size = float(gradient.norm()) / max(1, gradient.numel()) ** 0.5
+    noise: Tensor = torch.randn(gradient.shape, generator=draw, dtype=torch.float64) * size
+    return noise.to(gradient.device)
 
 
 def _own(values: list[float], reported: float) -> tuple[int, ...] | None:

@@ -27,6 +27,7 @@ from batchproof._errors import ProbeError
 from batchproof._trees import leaves
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._windows import words
+from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._measure._run import make_batch
 from batchproof.check._measure._runner import Runner
@@ -34,7 +35,7 @@ from batchproof.check._measure._samples import edited, shape_of
 from batchproof.check._report._results import Diagnosis, diagnosis
 
 # how far what is moved goes, in its own standard deviations; far too for numbers that jump
-_FAR = {"step": (1.0,), "evaluate": (1.0, 8.0)}
+_FAR = (1.0, 8.0)
 
 
 def coupling(evidence: Evidence) -> list[Diagnosis]:
@@ -91,12 +92,16 @@ def interaction(runner: Runner) -> float:
     ]
     worst = 0.0
     for place in _places(runner):
-        for far in _FAR[runner.subject.kind]:
+        for far in _FAR:
             for pair in pairs:
                 worst = max(worst, _mixed(runner, place, far, pair))
         if worst > runner.fit:
             return worst
-    return max([worst, *(_traded(runner, *table) for table in _tables(runner))])
+    worst = max([worst, *(_traded(runner, *table) for table in _tables(runner))])
+    if worst > runner.fit:
+        return worst
+    across = [(place, path) for place in _places(runner) for path in _numbers(runner)]
+    return max([worst, *(_crossed(runner, *one) for one in across)])
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,43 @@ def _tables(runner: Runner) -> list[tuple[str, bool]]:
         if not trades or (leaf.ndim > 1 and not bool(((leaf == 0) | (leaf == 1)).all())):
             tables.append((path, trades))
     return tables
+
+
+def _numbers(runner: Runner) -> list[str]:
+    """Return the tensors of a batch that hold a number, or several, a sample."""
+    table = leaves(make_batch(runner.subject, runner.whole().pieces[0]))
+    finite = [(path, leaf) for path, leaf in table if leaf.is_floating_point() and leaf.ndim > 0]
+    return [
+        path
+        for path, leaf in finite
+        if len(leaf) == runner.count > 3 and bool(torch.isfinite(leaf).all())
+    ]
+
+
+def _crossed(runner: Runner, place: Place, path: str) -> float:
+    """Return how far a sample's data changes what others' outputs give, beyond one factor for all.
+
+    What is said of samples 1 and 2 is moved, with and without a move of the data of sample 0. A
+    weight among others divides all alike; where parts change unlike each other, they are coupled.
+    """
+    whole = replace(runner.whole(), name="crossed")
+
+    def part(sample: int, edit: _Shift | None) -> Tensor:
+        moved = _Move(place, (sample,), 1.0)
+        there, here = (runner.vector(whole, edit=edit, touch=touch) for touch in (moved, None))
+        return there - here
+
+    try:
+        shift = _Shift(path, trades=False, pairs=((0, 0),))
+        pairs = [(part(sample, None), part(sample, shift)) for sample in (1, 2)]
+    except ProbeError:
+        return 0.0
+    sizes = [float(before @ before) for before, _ in pairs]
+    if not all(0 < size < math.inf for size in sizes):
+        return 0.0
+    factors = [float(after @ b) / size for (b, after), size in zip(pairs, sizes, strict=True)]
+    factor = sum(factors) / len(factors)
+    return max(relative(after, factor * before) for before, after in pairs)
 
 
 def _traded(runner: Runner, path: str, trades: bool) -> float:  # noqa: FBT001
@@ -199,7 +241,9 @@ class _Move:
     def _moved(self, output: Tensor) -> Tensor:
         draw = torch.Generator().manual_seed(0)
         step = torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output)
-        spread = output.detach().std() if output.numel() > 1 else output.detach().abs().mean()
+        # of all but the first sample, whose data may be moved too
+        rest = output.detach().narrow(self.place.dim, 1, output.shape[self.place.dim] - 1)
+        spread = rest.std() if rest.numel() > 1 else rest.abs().mean()
         wanted = torch.zeros(output.shape[self.place.dim], dtype=output.dtype, device=output.device)
         wanted[list(self.samples)] = self.far
         shape = [1] * output.ndim

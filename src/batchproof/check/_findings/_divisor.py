@@ -10,7 +10,7 @@ with a model that says the same of every element, a mean is the same for every s
 grows with the count that it is then weighed by.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -37,6 +37,9 @@ def divisor(evidence: Evidence) -> list[Diagnosis]:
     numbers = sorted({len(cut.pieces) for cut in factors})
     if len(numbers) < _FEWEST or not all(factors.values()):
         return []
+    sized = _of_one_size(evidence, factors)
+    if sized:
+        return sized
     k = torch.tensor([[1.0, len(cut.pieces) - 1.0] for cut in factors], dtype=torch.float64)
     inverse = torch.tensor([[1 / f] for f in factors.values()], dtype=torch.float64)
     fit = torch.linalg.lstsq(k, inverse).solution
@@ -51,6 +54,81 @@ def divisor(evidence: Evidence) -> list[Diagnosis]:
         f"is {uncut} uncut, k {part}es make it {uncut} {'+' if slope > 0 else '-'} (k - 1)."
     )
     return [diagnosis("wrong-divisor", text, residual, evaluation=evidence.evaluation)]
+
+
+# which micro-batch a loop takes its batch size from
+_SIZES: dict[str, Callable[[list[int]], int]] = {
+    "the first": lambda sizes: sizes[0],
+    "the largest": max,
+    "the last": lambda sizes: sizes[-1],
+}
+
+
+def _of_one_size(evidence: Evidence, factors: dict[Cut, float]) -> list[Diagnosis]:
+    """Return a diagnosis if all are divided by their number times the size of one of them."""
+    what, part = words(evidence)
+    for which, size in _SIZES.items():
+        residual = 0.0
+        for cut, factor in factors.items():
+            sizes = [len(piece.samples) for piece in cut.pieces]
+            residual = max(residual, abs(factor * len(sizes) * size(sizes) / sum(sizes) - 1))
+        if residual <= evidence.laws.search.limit:
+            text = (
+                f"The {what} is divided by the number of {part}es times the size of {which}, "
+                f"as if every {part} were as large."
+            )
+            return [diagnosis("wrong-divisor", text, residual, evaluation=evidence.evaluation)]
+    return []
+
+
+def fixed_count(evidence: Evidence) -> list[Diagnosis]:
+    """Return a diagnosis if an evaluation's hits are divided by a number that is not theirs."""
+    law, n = evidence.laws.law, evidence.facts.count
+    if not evidence.evaluation or law is None or not law.exact or law.micro.kind != "sum":
+        return []
+    values = evidence.laws.search.quantity.singles[:n, 0]
+    hit, near = float(values.max()), evidence.runner.fit
+    hits = values > near
+    if not 0 < hit < 1 or int(hits.sum()) < 2 or not bool((values[~hits] == 0).all()):
+        return []
+    count = round(1 / hit)
+    if count == n or abs(hit * count - 1) > near or float(values[hits].min()) < hit * (1 - near):
+        return []
+    try:
+        doubled = float(evidence.runner.vector(_twice(n)))
+    except ProbeError:
+        return []
+    residual = abs(doubled / (2 * float(values.sum())) - 1)
+    if residual > near:
+        return []
+    text = (
+        f"Each hit counts 1/{count}, however many samples there are ({n} here): the number is "
+        "divided by a count that is not theirs, and the same samples twice make it twice as large."
+    )
+    return [diagnosis("wrong-divisor", text, residual, evaluation=True)]
+
+
+def notes_on_twice(evidence: Evidence) -> list[str]:
+    """Return whether a number of no known mean changes where every sample is laid twice."""
+    runner, n = evidence.runner, evidence.facts.count
+    if not evidence.evaluation or evidence.cause or evidence.laws.law is not None:
+        return []
+    try:
+        whole = float(runner.vector(runner.whole()))
+        twice = float(runner.vector(_twice(n)))
+    except ProbeError:
+        return []
+    if abs(twice - whole) <= runner.fit * abs(whole):
+        return []
+    note = (
+        f"every sample laid twice makes the number {twice:.6g} in place of {whole:.6g}: it is not "
+        "a mean over samples"
+    )
+    return [note]
+
+
+def _twice(n: int) -> Cut:
+    return Cut("every sample twice", ((MicroBatch((*range(n), *range(n))),),))
 
 
 def factors_of(evidence: Evidence, cuts: list[Cut]) -> dict[Cut, float]:

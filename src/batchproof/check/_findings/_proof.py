@@ -15,6 +15,7 @@ _FACTORS = {
     "sample-sum": "Every sample counts with the sum over its elements, divided by samples alone.",
     "weighted": "Weights are pooled over all micro-batches before they divide.",
 }
+_FIXED = "Twice the samples make it twice as large: it is divided by one fixed number, if by any."
 
 
 def proof_of(evidence: Evidence) -> str:
@@ -28,10 +29,15 @@ def proof_of(evidence: Evidence) -> str:
         return ""
     unit, text = unit_of_gradient(evidence)
     what = "number" if evidence.evaluation else "gradient"
-    over = text.removeprefix("no mean at all: ")
-    mean = over if unit == "sum" else f"the mean over {over}"
+    mean = {
+        "sum": text.removeprefix("no mean at all: "),
+        "weighted": f"a weighted mean over samples ({text})",
+    }.get(unit, f"the mean over {text}")
     said = [f"The {what} is {mean}, under every cut to {number(law.residual, 1)}."]
-    said += [_FACTORS[unit]] if unit in _FACTORS else []
+    if evidence.evaluation and unit == "sum":
+        said.append(_FIXED)
+    elif unit in _FACTORS:
+        said.append(_FACTORS[unit])
     cut = next((cut for cut in evidence.cuts if cut.name == "uneven"), None)
     shares = evidence.laws.shares(cut) if cut is not None and not evidence.evaluation else None
     if cut is not None and shares is not None:

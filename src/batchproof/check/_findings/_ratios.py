@@ -19,7 +19,7 @@ from batchproof.check._laws._laws import ratio, recover_weights
 from batchproof.check._laws._quantity import Quantity
 from batchproof.check._laws._rules import WEIGHT
 from batchproof.check._laws._search import Law, search_for
-from batchproof.check._laws._two_terms import more_subsets
+from batchproof.check._laws._several_terms import more_subsets
 from batchproof.check._laws._units import unit_of
 from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._report._results import Diagnosis, diagnosis
@@ -100,6 +100,9 @@ def _weights(evidence: Evidence, touch: Touch | None) -> Tensor | None:
 
     try:
         singles = torch.stack([given(i) for i in range(n)])
+        # where a batch has no count at all, its neighbours may have none, too
+        ends = {int(singles[:, 0].argmax()), int(singles[:, 0].argmin())}
+        groups += [(i, end) for i in range(n) for end in ends if i != end]
         weights = recover_weights(singles, [(group, given(*group)) for group in groups])
     except ProbeError:
         return None

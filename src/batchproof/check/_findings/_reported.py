@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 
+from batchproof.check._findings._averages import decay_of
+from batchproof.check._findings._entering import left_out, over_all
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._terms import follows_terms
 from batchproof.check._findings._units import unit_of_gradient
+from batchproof.check._laws._entered import find_entered
 from batchproof.check._laws._rules import PADDED
 from batchproof.check._laws._search import Law, Search
-from batchproof.check._laws._two_terms import follows
+from batchproof.check._laws._several_terms import follows
 from batchproof.check._laws._units import unit_of
 from batchproof.check._measure._cuts import Cut
 from batchproof.check._report._results import Diagnosis, diagnosis
+from batchproof.page import number
 
 _LIKEWISE = "the reported loss makes the same mistake as the gradient"
 # what makes the reported loss depend on the cut as it does the gradient
@@ -65,11 +69,30 @@ def _judged(evidence: Evidence, off: Sequence[Cut], gradient: Law | None) -> Dia
         return _LIKEWISE
     if law is not None:
         return _cause(law, gradient=not evidence.wrong and (gradient is None or gradient.exact))
+    search = evidence.laws.loss
+    fit = decay_of(search, _own(cuts))
+    if fit is not None:
+        text = (
+            f"The reported loss is an exponential average of decay {number(fit[0])}: later "
+            "micro-batches weigh more, so their order matters, and it is not the mean over all."
+        )
+        return diagnosis("reported-loss", text, fit[1])
+    real = None if search.doubtful else find_entered(search, _own(cuts), _own(off))
+    if real is not None:
+        changed = {cut: now for cut, now in real.cuts.items() if now != cut}
+        text = f"Of the reported loss: {left_out(changed, 'micro-batch')[1]}"
+        text += "" if real.law.exact else f", and the rest is {real.law.rule}"
+        text += f"; {over_all(real.over, 'micro-batch')}" if real.over is not None else ""
+        return diagnosis("reported-loss", f"{text}.", real.law.residual)
     names = ", ".join(cut.name for cut in off)
     if evidence.wrong:
         return f"the reported loss depends on the cut too ({names})"
     text = f"The reported loss differs under {names}, and no known mistake predicts how."
     return diagnosis("unknown", text)
+
+
+def _own(cuts: Sequence[Cut]) -> list[Cut]:
+    return [c for c in cuts if c.reference == "whole" and len(c.ranks) == 1 and not c.before]
 
 
 def _off(evidence: Evidence) -> list[Cut]:

@@ -1,4 +1,6 @@
-"""Terms: an objective of two terms, of which one at least is scaled wrongly."""
+"""Terms: an objective of several terms, of which one at least is scaled wrongly."""
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -7,26 +9,28 @@ from batchproof.check._findings._windows import window_of
 from batchproof.check._laws._laws import Micro
 from batchproof.check._laws._rules import SUM, Rule
 from batchproof.check._laws._search import Search
-from batchproof.check._laws._two_terms import Split
+from batchproof.check._laws._several_terms import Split, find_coupled_split
 from batchproof.check._laws._units import phrase_of, unit_of
 from batchproof.check._report._results import Diagnosis, diagnosis
 
+_NUMBERS = {2: "two", 3: "three"}
+
 
 def terms(evidence: Evidence) -> list[Diagnosis]:
-    """Return the mistakes of two terms, where two laws together predict every cut."""
+    """Return the mistakes of several terms, where their laws together predict every cut."""
     split, search = evidence.laws.split, evidence.laws.search
     if split is None:
         return []
     mistakes = []
-    if split.first[1].kind == "rows":
+    if split.terms[0][1].kind == "rows":
         text = (
             "Padding counts in one term of the objective: what it gives for a sample changes with "
             "the padding beside it."
         )
         mistakes.append(("padding-counted", text))
-    kinds = [micro.kind for _, micro in (split.first, split.second)]
+    kinds = [micro.kind for _, micro in split.terms]
     beside = kinds.count("sum") == 1 and "times" not in kinds
-    alike = split.first[0] == split.second[0] and not beside
+    alike = len({rule for rule, _ in split.terms}) == 1 and not beside
     mistakes += _alike(search, split, window_of(evidence)) if alike else [_apart(search, split)]
     return [
         diagnosis(
@@ -40,32 +44,53 @@ def terms(evidence: Evidence) -> list[Diagnosis]:
 
 
 def _alike(search: Search, split: Split, window: int | None) -> list[tuple[str, str]]:
-    """Return the names and sentences of the mistakes in one rule for both terms."""
-    rule = split.first[0]
-    sides = zip((split.first[1], split.second[1]), split.right, strict=True)
-    wrong = [(_named(search, rule, micro, window), micro) for micro, right in sides if not right]
+    """Return the names and sentences of the mistakes in one rule for all terms."""
+    sides = zip(split.terms, split.right, strict=True)
+    rule = split.terms[0][0]
+    wrong = [micro for (_, micro), right in sides if not right]
+    named = [(_named(search, rule, micro, window), micro) for micro in wrong]
     mistakes = []
-    for name in sorted({name for name, _ in wrong}):
-        over = "; ".join(_over(search, micro) for other, micro in wrong if other == name)
-        text = f"A term of the objective ({over}) is {rule}, and not pooled first."
+    for name in sorted({name for name, _ in named}):
+        over = [_over(search, micro) for other, micro in named if other == name]
+        many = "A term of the objective is" if len(over) == 1 else "Terms of the objective are"
+        text = f"{many} {rule}, and not pooled first: {'; '.join(over)}."
         mistakes.append((name, text))
     return mistakes
 
 
 def _apart(search: Search, split: Split) -> tuple[str, str]:
-    """Return the name and sentence of the mistake in unlike rules of two terms."""
-    second = split.part
-    first = search.quantity.singles[: len(second)] - second
+    """Return the name and sentence of the mistake in unlike rules of several terms."""
     clauses = []
-    for (rule, micro), share in ((split.first, first), (split.second, second)):
+    for place, (rule, micro) in enumerate(split.terms):
         right = rule.pools or (micro.kind == "sum" and rule == SUM)
         how = "right" if right else str(rule)
         over = f" ({_over(search, micro)})" if micro.label else ""
-        clauses.append(f"the term{_where(search, share, first, second)}{over} is {how}")
-    text = f"The objective has two terms that are scaled differently: {clauses[0]}, {clauses[1]}."
-    if (split.first[1].kind == "sum") != (split.second[1].kind == "sum"):
+        clauses.append(f"the term{_where(search, split.parts, place)}{over} is {how}")
+    many = _NUMBERS.get(len(clauses), str(len(clauses)))
+    text = f"The objective has {many} terms that are scaled differently: {', '.join(clauses)}."
+    if [micro.kind for _, micro in split.terms].count("sum") == 1:
         text += " A mean beside a sum: their balance follows the size of the batch."
     return "term-scaled-apart", text
+
+
+def coupled_terms(evidence: Evidence) -> list[Diagnosis]:
+    """Return a diagnosis if one term, whose samples are coupled, is scaled unlike a mean."""
+    laws, search = evidence.laws, evidence.laws.search
+    if evidence.evaluation or laws.doubtful or not evidence.clipping.scales:
+        return []
+    if laws.over(search.as_measured(), laws.single) is not None:
+        return []
+    split = find_coupled_split(search, evidence.laws.finite)
+    if split is None:
+        return []
+    (rule, _), (mean, micro) = split.terms
+    how = "right" if mean.pools else str(mean)
+    text = (
+        "The objective has two terms that are scaled differently: one, which is not a mean over "
+        f"samples (as of a router, or of samples that are compared), is {rule}; the other, "
+        f"{_over(search, micro)}, is {how}."
+    )
+    return [diagnosis("term-scaled-apart", text, split.residual)]
 
 
 def follows_terms(evidence: Evidence) -> bool:
@@ -75,14 +100,15 @@ def follows_terms(evidence: Evidence) -> bool:
 
 
 def words_of(search: Search, split: Split) -> str:
-    """Return in words what the two terms of an objective are means over.
+    """Return in words what the terms of an objective are means over.
 
     Args:
         search: holds what could be counted.
         split: the objective.
     """
-    first, second = (_over(search, micro) for _, micro in (split.first, split.second))
-    return f"two terms, each {first}" if first == second else f"two terms, {first} and {second}"
+    each = [_over(search, micro) for _, micro in split.terms]
+    many = f"{_NUMBERS.get(len(each), len(each))} terms"
+    return f"{many}, each {each[0]}" if len(set(each)) == 1 else f"{many}: {', '.join(each)}"
 
 
 def _over(search: Search, micro: Micro) -> str:
@@ -108,16 +134,19 @@ def _named(search: Search, rule: Rule, micro: Micro, window: int | None) -> str:
     return "weight-per-micro-batch" if weighted else "mean-of-micro-batch-means"
 
 
-def _where(search: Search, share: Tensor, first: Tensor, second: Tensor) -> str:
+def _where(search: Search, parts: Sequence[Tensor], place: int) -> str:
     """Name the parameters that only this term reaches."""
-    names = []
-    other = second if share is first else first
+    share, names = parts[place], []
+    others = [part for at, part in enumerate(parts) if at != place]
     for name, span in search.quantity.runner.record.sketch.spans.items():
-        here, there = float(share[:, span].norm()), float(other[:, span].norm())
+        here = float(share[:, span].norm())
+        there = max(float(other[:, span].norm()) for other in others)
         if here > 0 and there <= 1e-6 * here:
             names.append(name)
     if not names:
-        smaller = float(share.norm()) < float(other.norm())
+        if len(others) > 1:
+            return ""
+        smaller = float(share.norm()) < float(others[0].norm())
         return " of the smaller gradient" if smaller else " of the larger gradient"
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f" that alone reaches {shown}"

@@ -1,5 +1,7 @@
 """The unit of the uncut step: what its gradient, or an evaluation's number, is a mean over."""
 
+import math
+
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._terms import follows_terms, words_of
 
@@ -26,6 +28,8 @@ def notes_on_unit(evidence: Evidence) -> list[str]:
     if not _alike(evidence):
         return []
     norm = max(_norms(evidence))
+    if not math.isfinite(norm):
+        return []
     if norm == 0:
         note = (
             "no sample has a gradient alone, as in losses that compare samples with each other; "

@@ -2,8 +2,10 @@
 
 from batchproof._errors import ProbeError
 from batchproof.check._findings._evidence import Evidence
+from batchproof.check._laws._laws import misfit
 from batchproof.check._laws._rules import BY_SAMPLES, ONE, PADDED, SUM, WEIGHT, Rule
 from batchproof.check._laws._search import Law
+from batchproof.check._measure._cuts import Cut
 from batchproof.check._measure._runner import Runner
 from batchproof.check._report._results import Diagnosis, diagnosis
 
@@ -11,9 +13,34 @@ from batchproof.check._report._results import Diagnosis, diagnosis
 def windows(evidence: Evidence) -> list[Diagnosis]:
     """Return the mistakes that the law means, where one predicts every cut on one process."""
     law = evidence.laws.law or evidence.laws.scaled
-    if law is None or law.exact:
+    if law is None:
+        return _not_zeroed(evidence)
+    if law.exact:
         return []
     return [*mistakes_of(law, evidence), *_left_over(law, evidence)]
+
+
+def _not_zeroed(evidence: Evidence) -> list[Diagnosis]:
+    """Return a diagnosis if a window adds to the gradient that the window before it left."""
+    search, single = evidence.laws.search, evidence.laws.single
+    first = [cut for cut in single if not cut.before]
+    second = [cut for cut in single if cut.before]
+    law = evidence.laws.over(search.plain, first) if search.plain else None
+    if law is None or not second or law.micro.kind not in {"ratio", "sum"}:
+        return []
+    atoms = search.table(law.micro)
+    before = [Cut("before", (cut.before,)) for cut in second]
+    matrices = [search.design(law.micro, law.rule, cuts) for cuts in (before, second)]
+    both = (matrices[0] + matrices[1]) @ atoms
+    residual = misfit(both, search.quantity.rows(second))
+    if residual > search.limit:
+        return []
+    text = (
+        "The gradient of a window is added to that of the window before it, which was never "
+        "cleared."
+    )
+    found = diagnosis("gradients-not-zeroed", text, residual)
+    return [found, *([] if law.exact else mistakes_of(law, evidence))]
 
 
 def mistakes_of(law: Law, evidence: Evidence) -> list[Diagnosis]:
@@ -81,11 +108,8 @@ def _of_window(
         return []
     if rule == SUM:
         return [_undivided(what, part, window)]
-    if rule.enters == "full":
-        mistakes.append(_left_out(rule, what, part))
-    elif rule.enters != "all":
-        over = f", {_divided_by(rule, part)}" if rule.whole == "all" else ""
-        text = f"Only the {rule.enters} {part} counts{over}; what the others gave is dropped."
+    if rule.enters != "all":
+        text = f"Only the {rule.enters} {part} counts; what the others gave is dropped."
         mistakes.append(("one-micro-batch-only", text))
     elif rule.part != WEIGHT and not rule.again:
         mistakes.append(_mean_of_means(law, unit, what, part))
@@ -96,23 +120,6 @@ def _of_window(
         )
         mistakes.append(("divided-twice", text))
     return mistakes
-
-
-def _divided_by(rule: Rule, part: str) -> str:
-    of = {"1": "number", "weight": "weight"}.get(rule.part.label, f"number of {rule.part.label}")
-    return f"divided by the {of} of all {part}es"
-
-
-def _left_out(rule: Rule, what: str, part: str) -> tuple[str, str]:
-    over = "their mean" if rule.part != ONE else f"the mean of their {part}es' means"
-    rest = f"the {what} is that of the rest, {over}"
-    if rule.whole == "all":
-        rest = f"the rest is {_divided_by(rule, part)} all the same"
-    text = (
-        f"Samples of a {part} that is smaller than the others are left out, as drop_last does: "
-        f"{rest}."
-    )
-    return "samples-left-out", text
 
 
 def _mean_of_means(law: Law, unit: str, what: str, part: str) -> tuple[str, str]:

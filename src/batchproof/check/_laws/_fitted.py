@@ -6,12 +6,13 @@ from functools import cached_property
 
 import torch
 
+from batchproof.check._laws._entered import Entered, find_entered
 from batchproof.check._laws._laws import Micro
 from batchproof.check._laws._quantity import Quantity
 from batchproof.check._laws._rules import EXACT, SUM
 from batchproof.check._laws._search import Law, Search, search_for
+from batchproof.check._laws._several_terms import Split, find_split
 from batchproof.check._laws._shares import CutShares, shares_of
-from batchproof.check._laws._two_terms import Split, find_split
 from batchproof.check._laws._units import tell_sum_from_mean, unit_of
 from batchproof.check._measure._cuts import Cut, Facts
 from batchproof.check._measure._runner import Runner
@@ -107,6 +108,15 @@ class Laws:
         if self.law is not None or self.doubtful or self.runner.tolerance > _WIDEST:
             return None
         return find_split(self.search, self.finite)
+
+    def entered(self, off: Sequence[Cut]) -> Entered | None:
+        """Return what really entered under each cut of one process, if that predicts them all.
+
+        Args:
+            off: the cuts under which the quantity is not what it is uncut.
+        """
+        cuts = [c for c in self.single if c.reference == "whole" and not c.before]
+        return find_entered(self.search, cuts, [cut for cut in off if cut in cuts])
 
     @property
     def doubtful(self) -> bool:

@@ -2,13 +2,14 @@
 
     G = sum_j s_j m(B_j)            s_j = [j enters] part_j / (whole * again)
 
-    enters   all micro-batches, the last, the first, or those that are as large as the largest
+    enters   all micro-batches, the last or the first
     part     1, or what the micro-batch holds: its weight W_j, its samples n_j, another count
-    whole    the parts of those that enter, or of all, added up; or 1
+    whole    the parts of those that enter, added up; or 1
     again    1, or the number k of micro-batches
 
 so s_j = W_j / W is exact, 1 / k the mean of k micro-batch means, and 1 is never divided. Over R
-ranks the wrapper averages, so each rule within a rank meets one across ranks.
+ranks the wrapper averages, so each rule within a rank meets one across ranks. Which samples enter
+otherwise, and how often, is not listed but measured: see _entered.py.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -50,8 +51,8 @@ class Rule:
 
     Attributes:
         part: the numerator of a share.
-        whole: what its denominator adds up: "entering", "all", or "" for 1.
-        enters: "all", "last", "first" or "full": which micro-batches enter.
+        whole: what its denominator adds up: "entering", or "" for 1.
+        enters: "all", "last" or "first": which micro-batches enter.
         again: whether it is divided by the number of micro-batches once more.
         across: the rule across ranks: "mean", "sum", "pooled" (by weight), "own" (rank 0's), or
             "part" (what rank 0 adds to the pooled one).
@@ -98,16 +99,7 @@ class Rule:
             }.get((self.part.label, self.whole))
             how = how or f"averaged over micro-batches by their {self.part.label}"
         else:
-            means = "averaged over" if self.part == ONE and self.enters == "full" else "taken from"
-            which = {
-                "last": "the last micro-batch alone",
-                "first": "the first micro-batch alone",
-                "full": "the micro-batches that are as large as the largest",
-            }[self.enters]
-            how = f"{means} {which}"
-            if self.whole == "all":
-                of = {"1": "number", "weight": "weight"}.get(self.part.label, self.part.label)
-                how += f", and divided by the {of} of all"
+            how = f"taken from the {self.enters} micro-batch alone"
         return f"{how}, and divided once more by their number" if self.again else how
 
 
@@ -126,11 +118,8 @@ def rules(counted: Sequence[Count] = ()) -> Iterator[Rule]:
     Args:
         counted: further numerators.
     """
-    parts = (WEIGHT, ONE, SAMPLES)
     yield from (EXACT, MEAN, BY_SAMPLES, SUM, LAST, FIRST)
-    yield from (Rule(part, "all", enters) for enters in ("last", "first") for part in parts[::-1])
-    yield from (Rule(part, again=True) for part in parts)
-    yield from (Rule(part, whole, "full") for whole in ("entering", "all") for part in parts)
+    yield from (Rule(part, again=True) for part in (WEIGHT, ONE, SAMPLES))
     yield from (Rule(part) for part in counted)
 
 
@@ -162,20 +151,13 @@ def scales(rule: Rule, cut: Cut, weigh: Weigh) -> list[float]:
 
 
 def _within(rule: Rule, pieces: Sequence[MicroBatch], weigh: Weigh) -> list[float]:
-    most = max((len(piece.samples) for piece in pieces), default=0)
+    last = len(pieces) - 1
     enters = [
-        {
-            "all": True,
-            "last": place == len(pieces) - 1,
-            "first": place == 0,
-            "full": len(piece.samples) == most,
-        }[rule.enters]
-        for place, piece in enumerate(pieces)
+        {"last": at == last, "first": at == 0}.get(rule.enters, True) for at in range(last + 1)
     ]
-    parts = [(rule.part.of or weigh)(piece) for piece in pieces]
-    entering = [part * one for part, one in zip(parts, enters, strict=True)]
-    whole = {"entering": sum(entering), "all": sum(parts), "": 1.0}[rule.whole]
-    return [over(part, whole * (len(pieces) if rule.again else 1)) for part in entering]
+    parts = [(rule.part.of or weigh)(p) * one for p, one in zip(pieces, enters, strict=True)]
+    whole = sum(parts) if rule.whole else 1.0
+    return [over(part, whole * (len(pieces) if rule.again else 1)) for part in parts]
 
 
 def over(part: float, total: float) -> float:

@@ -223,7 +223,7 @@ class Search:
             return self.quantity.singles
         return torch.stack(list(self.atoms.values()))
 
-    def law(self, micro: Micro, cuts: Sequence[Cut]) -> Law | None:
+    def law(self, micro: Micro, cuts: Sequence[Cut], measured: Tensor | None = None) -> Law | None:
         """Return the rule under which the micro-batch law predicts every cut.
 
         The first that is as near as arithmetic allows is taken; of those that are only within the
@@ -232,8 +232,10 @@ class Search:
         Args:
             micro: the law of a micro-batch.
             cuts: cuts whose quantity is finite.
+            measured: what they gave, one a row; None to take the quantity under them.
         """
-        measured, every = self.quantity.rows(cuts), []
+        measured = self.quantity.rows(cuts) if measured is None else measured
+        every = []
         for rule in self._rules(micro, cuts):
             predicted = self.design(micro, rule, cuts) @ self.table(micro)
             law = Law(micro, rule, misfit(predicted, measured))

@@ -7,7 +7,6 @@ from batchproof.check._measure._cuts import Cut, MicroBatch
 from batchproof.check._measure._run import RunOptions, run_once
 from batchproof.check._measure._runner import Runner
 
-
 _UNTRIED = (
     "a batch of NaN could not be tried: the model is not called once a batch, or what it gives for "
     "one batch does not show in the number"

@@ -14,6 +14,8 @@ from batchproof import _trees
 from batchproof._trees import leaves, tree_map
 
 IGNORED = -100
+# of labels of several heads, some of which are missing, that are counted each
+_COLUMNS = 6
 _LABEL_KEYS = ("label", "target")
 
 
@@ -73,6 +75,9 @@ def counts(batch: Any) -> dict[str, float]:
             if not _flags(leaf):
                 phrases[f"sum of {path}"] = float(leaf.double().sum())
             phrases[f"entries of {path} that are not 0"] = float((leaf != 0).sum())
+            if leaf.ndim == 2 and leaf.shape[1] <= _COLUMNS:
+                for column, there in enumerate((~leaf.isnan()).sum(0).tolist()):
+                    phrases[f"entries of {path} in column {column} that are there"] = float(there)
         else:
             _count_in(phrases, "elements of {} other than -100", path, leaf != IGNORED)
             _count_in(phrases, "entries of {} that are not 0", path, leaf != 0)

@@ -1,14 +1,18 @@
-"""Objectives of two terms: which mean each of them is, and how a window scales it.
+"""Objectives of several terms: which mean each of them is, and how a window scales it.
 
 With b_i the unknown gradient of the second term for sample i, and m_i what sample i gives alone,
 
     G = C1 (M - B) + C2 B        so        (C2 - C1) B = G - C1 M
 
-for matrices C of one row a cut: known weights and a known rule each. Where padding counts in the
-first term, its rows are measured with the padding that they have, R, and
+for matrices C of one row a cut: known weights and a known rule each. A third term adds a block:
+
+    (C2 - C1) B2 + (C3 - C1) B3 = G - C1 M
+
+Where padding counts in the first term, its rows R are measured with the padding that they have, and
 
     G = D1 R + (C2 - C1) B       C1: D1 with the rows of one sample added up
 
+and where samples are coupled in the first term, whole micro-batches are measured in place of R.
 B has one row a sample, and there are more equations than samples: the residual is a proof.
 
 Micro-batches alone come first and say what the weights are (a count in the batches, or, where none
@@ -16,8 +20,8 @@ fits, weights recovered by _least_squares.py). Whole windows then say the rule o
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations, permutations
+from dataclasses import dataclass, replace
+from itertools import chain, combinations, permutations, product
 
 import torch
 from torch import Tensor
@@ -37,23 +41,24 @@ _SPARE = 3
 _STARTS = 24
 
 
+Term = tuple[Rule, Micro]
+
+
 @dataclass(frozen=True)
 class Split:
-    """An objective of two terms, each under its own law.
+    """An objective of several terms, each under its own law.
 
     Attributes:
-        first: rule and micro-batch law of the first term.
-        second: rule and micro-batch law of the second term.
-        part: gradients of the second term for each sample, one a row.
+        terms: rule and micro-batch law of each term.
+        parts: for each term its gradients for each sample, one a row.
         residual: of the prediction.
         right: for each term, whether its rule is right for these weights.
     """
 
-    first: tuple[Rule, Micro]
-    second: tuple[Rule, Micro]
-    part: Tensor
+    terms: tuple[Term, ...]
+    parts: tuple[Tensor, ...]
     residual: float
-    right: tuple[bool, bool] = (False, False)
+    right: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def find_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
     whole = _equations(search, _windows(search, cuts)) if n > 2 else None
     if micro is None or whole is None or _counts_only(micro.measured):
         return None
-    split = next(_splits(whole, _pairs(micro), search.limit), None)
+    split = next(_splits(whole, chain(_pairs(micro), _triples(micro)), search.limit), None)
     facts = search.quantity.facts
     if split is None and (facts.beside is not None or facts.padding):
         split = _padded_split(search, _own(cuts))
@@ -120,10 +125,10 @@ def follows(search: Search, cuts: Sequence[Cut], split: Split) -> bool:
     whole = _equations(search, _windows(search, cuts))
     if whole is None:
         return False
-    (rule, micro), second = split.first, split.second
+    (rule, micro), *rest = split.terms
     if micro.kind == "rows":
         micro = search.by_rows(search.quantity.features[micro.label], micro.label)
-    return _solve(whole, (rule, micro), second)[0] <= search.limit
+    return _solve(whole, (rule, micro), *rest)[0] <= search.limit
 
 
 def _own(cuts: Sequence[Cut]) -> list[Cut]:
@@ -204,6 +209,13 @@ def _pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
     yield from (p for p in combinations(terms, 2) if _solved(equations, *p) <= fit)
 
 
+def _triples(equations: Equations) -> Iterator[tuple[Micro, ...]]:
+    """Yield weights of three terms, all of them counts, where those of two are not enough."""
+    if equations.search.plain is None:
+        every = combinations(_counted(equations.search), 3)
+        yield from (t for t in every if _solved(equations, *t) <= equations.search.limit)
+
+
 def _recovered_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
     """Yield pairs in which the weights of one term, or of both, are not counts in the batches."""
     terms = [*_counted(equations.search), summed()]
@@ -237,37 +249,78 @@ def _padded_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
                 yield rows, other
 
 
-def _solved(equations: Equations, first: Micro, second: Micro) -> float:
-    """Return the residual of two terms, each exact, on micro-batches alone."""
-    return _solve(equations, (EXACT, first), (EXACT, second))[0]
+def _solved(equations: Equations, *micros: Micro) -> float:
+    """Return the residual of several terms, each exact, on micro-batches alone."""
+    return _solve(equations, *((EXACT, micro) for micro in micros))[0]
 
 
-def _solve(
-    equations: Equations, first: tuple[Rule, Micro], second: tuple[Rule, Micro]
-) -> tuple[float, Tensor]:
-    known, left = equations.shares(first[1], first[0])
-    _, right = equations.shares(second[1], second[0])
-    delta, measured = right - left, equations.measured
-    rank = int(torch.linalg.matrix_rank(delta, rtol=1e-9))
-    if len(measured) - rank < _SPARE or rank == 0:
-        return float("inf"), known
-    part = torch.linalg.pinv(delta, rtol=1e-9) @ (measured - known)
-    return misfit(known + delta @ part, measured), part
+def _solve(equations: Equations, *terms: Term) -> tuple[float, tuple[Tensor, ...]]:
+    """Return the residual of several terms, and the gradients of all but the first."""
+    known, left = equations.shares(terms[0][1], terms[0][0])
+    matrices = [equations.shares(micro, rule)[1] - left for rule, micro in terms[1:]]
+    return _fit(equations.measured - known, matrices, known)
+
+
+def _fit(rest: Tensor, matrices: list[Tensor], known: Tensor) -> tuple[float, tuple[Tensor, ...]]:
+    """Return how far the best unknown parts are from what is left to explain, and those parts."""
+    matrix = torch.cat(matrices, dim=1)
+    rank = int(torch.linalg.matrix_rank(matrix, rtol=1e-9))
+    if len(rest) - rank < _SPARE or rank == 0:
+        return float("inf"), ()
+    part = torch.linalg.pinv(matrix, rtol=1e-9) @ rest
+    parts = part.chunk(len(matrices))
+    return misfit(known + matrix @ part, known + rest), parts
 
 
 def _splits(
-    equations: Equations, pairs: Iterator[tuple[Micro, Micro]], fit: float
+    equations: Equations, groups: Iterator[tuple[Micro, ...]], fit: float
 ) -> Iterator[Split]:
-    """Yield rules for two terms that every cut is as predicted by; one rule for both first."""
-    alike = [(rule, rule) for rule in RULES]
-    for first, second in pairs:
-        for left, right in (*alike, *permutations(RULES, 2)):
-            if left == right and first is second:
+    """Yield rules for terms that every cut is as predicted by; one rule for all first."""
+    for micros in groups:
+        alike = [(rule,) * len(micros) for rule in RULES]
+        apart = permutations(RULES, 2) if len(micros) == 2 else product(RULES[:4], repeat=3)
+        for rules in (*alike, *apart):
+            terms = tuple(zip(rules, micros, strict=True))
+            if len(set(rules)) == 1 and micros[0] is micros[-1]:
                 continue
-            residual, part = _solve(equations, (left, first), (right, second))
+            residual, parts = _solve(equations, *terms)
             if residual <= fit:
-                good = tuple(_is_exact(equations, *one) for one in ((left, first), (right, second)))
-                yield Split((left, first), (right, second), part, residual, good)  # type: ignore[arg-type]
+                first = equations.single - torch.stack(parts).sum(0)
+                good = tuple(_is_exact(equations, *term) for term in terms)
+                yield Split(terms, (first, *parts), residual, good)
+
+
+def find_coupled_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
+    """Return a term whose samples are coupled and one that is a mean, if they predict every cut.
+
+    Args:
+        search: measures what is needed.
+        cuts: cuts whose quantity is finite.
+    """
+    facts, measured = search.quantity.facts, search.as_measured()
+    if search.plain is not None or facts.count < 3 or search.quantity.singles.shape[1] < 4:
+        return None
+    own = [cut for cut in _own(cuts) if not any(p.beside or p.padded for p in cut.pieces)]
+    equations = _equations(search, [*own, *extra_cuts(facts.count, facts.count + 4, facts.window)])
+    if equations is None:
+        return None
+    for rule, mean in permutations((EXACT, MEAN, SUM), 2):
+        known = search.design(measured, rule, equations.cuts) @ search.table(measured)
+        for micro in _counted(search):
+            # the mean's own part of what each micro-batch gives, which is scaled by its own rule
+            beside = replace(micro, weigh=measured.weigh)
+            matrix = _matrix(equations, micro, mean) - _matrix(equations, beside, rule)
+            residual, parts = _fit(equations.measured - known, [matrix], known)
+            if residual <= search.limit:
+                first = equations.single - parts[0]
+                terms = ((rule, measured), (mean, micro))
+                return Split(terms, (first, *parts), residual, (False, mean == EXACT))
+    return None
+
+
+def _matrix(equations: Equations, micro: Micro, rule: Rule) -> Tensor:
+    """Return the matrix of a law on single samples."""
+    return design(micro, rule, equations.cuts, len(equations.single))
 
 
 def _is_exact(equations: Equations, rule: Rule, micro: Micro) -> bool:
