@@ -87,7 +87,7 @@ def test_several_probes_make_a_table(here):
 @pytest.mark.parametrize(
     ("spec", "match"),
     [
-        ("nothing", "names no probe; expected MODULE:NAME"),
+        ("nothing", "does not name a probe; expected MODULE:NAME"),
         ("no_such_module:step", "cannot be imported: ModuleNotFoundError"),
         ("no_such_file.py:step", "there is no file 'no_such_file.py'"),
         ("leaves_at_once:step", "cannot be imported: SystemExit: 3"),
@@ -130,7 +130,7 @@ def test_a_script_is_refused_before_it_is_run(here):
     assert not (here / "ran").exists()
 
 
-def test_a_callable_that_takes_arguments_is_no_probe(here):
+def test_a_callable_that_takes_arguments_is_not_a_probe(here):
     (here / "made.py").write_text("train = lambda model, loader: None\n")
     with pytest.raises(ProbeError, match="made:train is a function that takes model, loader, not"):
         load_probe("made:train")

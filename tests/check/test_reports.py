@@ -96,5 +96,5 @@ def test_how_often_samples_count_is_read_from_their_shares(times, first):
     n = len(times)
     cut = cut_of("two", [range(first), range(first, n)])
     shares = torch.tensor(times, dtype=torch.float64) / sum(times)
-    in_all, _, _ = _readings(ratio(torch.ones(n, dtype=torch.float64)), cut, shares)
+    in_all, *_ = _readings(ratio(torch.ones(n, dtype=torch.float64)), cut, shares)
     assert in_all == dict(enumerate(times))

@@ -131,7 +131,7 @@ def load_probe(spec: str) -> Probe | Mapping[str, Probe]:
     module_name, colon, name = spec.rpartition(":")
     if not colon or not module_name or not name:
         raise ProbeError(
-            f"{spec!r} names no probe; expected MODULE:NAME, such as probes:train_step. "
+            f"{spec!r} does not name a probe; expected MODULE:NAME, such as probes:train_step. "
             "batchproof check --example writes a file to start from."
         )
     _refuse_what_takes_arguments(module_name, name)

@@ -347,7 +347,7 @@ _NUMBER = (
         "number",
         "Some samples never enter the number or the gradient.",
         Remedy(
-            "Evaluate without drop_last, and run the loop to its end.",
+            "Build the loader without drop_last, and run the loop to its end.",
             "loader = DataLoader(dataset, batch_size, drop_last=False)",
         ),
     ),

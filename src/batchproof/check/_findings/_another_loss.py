@@ -105,7 +105,7 @@ def another_loss(evidence: Evidence) -> list[Diagnosis]:
 def notes_on_slope(evidence: Evidence) -> list[str]:
     """Return whether the reported loss has another slope than the gradient, but for a factor.
 
-    That is no mistake by itself: a target is held constant on purpose, or a penalty not reported.
+    That alone is not a mistake: a target is held constant on purpose, or a penalty not reported.
     """
     runner = evidence.runner
     result = runner.observe(runner.whole())
@@ -164,7 +164,7 @@ def _sum(parts: list[Gradients], names: set[str]) -> Gradients:
 
 
 def _are(gradients: Gradients, parts: list[Gradients], near: float) -> bool:
-    """Tell whether gradients are the sum of these parts, of which none was cleared in between."""
+    """Return whether gradients are the sum of these parts, of which none was cleared in between."""
     total = _sum(parts, set(gradients))
     gap = {name: gradient.double() - total.get(name, 0.0) for name, gradient in gradients.items()}
     return _dot(gap, gap) <= near**2 * _dot(gradients, gradients)

@@ -62,7 +62,7 @@ def coupling(evidence: Evidence) -> list[Diagnosis]:
 
 
 def _comparable(evidence: Evidence) -> bool:
-    """Return whether padding cannot be what makes a micro-batch no mean of its samples."""
+    """Return whether padding cannot be why a micro-batch is not a mean of its samples."""
     subject, every = evidence.runner.subject, range(evidence.facts.count)
     shapes = {shape_of(make_batch(subject, MicroBatch((i,)))) for i in every}
     return len(shapes) == 1 or evidence.facts.beside is not None

@@ -164,7 +164,7 @@ def weighed_twice(evidence: Evidence) -> list[Diagnosis]:
     text = (
         f"The total of every sample is weighed by {micro.label or 'its weight'}, which it is a "
         "total over already: with a model that says the same of every element, the number of a "
-        "sample grows with its length, as no mean does. It is the same under every cut."
+        "sample grows with its length, which a mean does not. It is the same under every cut."
     )
     return [diagnosis("wrong-divisor", text, spread, evaluation=True)]
 

@@ -41,8 +41,9 @@ def _samples(cut: Cut) -> list[int]:
 def _left_out(evidence: Evidence, many: dict[Cut, Cut], over: Count | None) -> tuple[str, str]:
     what, part = words(evidence)
     name, text = left_out(many, part)
-    rest = f"; {over_all(over, part)}" if over is not None else f"; the {what} is that of the rest"
-    return name, f"{text}{rest}. {_example(many, missing=True)}"
+    whole = f"the {what} is that of those that enter"
+    rest = whole if over is None else over_all(over, part)
+    return name, f"{text}; {rest}. {_example(many, missing=True)}"
 
 
 def left_out(many: dict[Cut, Cut], part: str) -> tuple[str, str]:

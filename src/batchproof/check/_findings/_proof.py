@@ -29,10 +29,7 @@ def proof_of(evidence: Evidence) -> str:
         return ""
     unit, text = unit_of_gradient(evidence)
     what = "number" if evidence.evaluation else "gradient"
-    mean = {
-        "sum": text.removeprefix("no mean at all: "),
-        "weighted": f"a weighted mean over samples ({text})",
-    }.get(unit, f"the mean over {text}")
+    mean = text if unit == "sum" else f"the mean over {text}"
     said = [f"The {what} is {mean}, under every cut to {number(law.residual, 1)}."]
     if evidence.evaluation and unit == "sum":
         said.append(_FIXED)

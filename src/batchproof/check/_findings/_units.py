@@ -14,7 +14,7 @@ def unit_of_gradient(evidence: Evidence) -> tuple[str, str]:
     if laws.search.plain or laws.search.padding or _depends(evidence):
         return laws.unit
     if evidence.evaluation:
-        return "unknown", "no mean over samples, but the same always"
+        return "unknown", "unknown, but the same under every cut"
     if _alike(evidence):
         return "unknown", ""
     return "several terms", "several terms over different weights"

@@ -47,15 +47,15 @@ class Entered:
 
 
 def find_entered(search: Search, cuts: Sequence[Cut], off: Sequence[Cut]) -> Entered | None:
-    """Return what entered under each cut, if that and a law predict them all.
+    """Return the samples that entered under each cut, if these and a law predict them all.
 
     Args:
         search: knows what samples give alone.
         cuts: of one process, whose quantity is finite.
         off: those of them under which it is not what it is uncut.
     """
-    micro = search.plain
-    if micro is None or micro.kind not in {"ratio", "sum"}:
+    micro = search.plain or search.as_measured()
+    if micro.kind not in {"ratio", "sum", "measured"}:
         return None
     shares = {}
     for cut in off:
@@ -141,7 +141,7 @@ def _with(cut: Cut, sample: int, other: int) -> Cut:
 
 
 def _readings(micro: Micro, cut: Cut, shares: Tensor) -> tuple[dict[int, int] | None, ...]:
-    """Return how often each sample counts: in the mean of all, in a mean of means, in its own."""
+    """Return how often each counts: in the mean of all, of means, in its own, or if at all."""
     every = [i for piece in cut.pieces for i in piece.samples]
     in_means = shares.clone()
     for piece in cut.pieces:
@@ -149,7 +149,9 @@ def _readings(micro: Micro, cut: Cut, shares: Tensor) -> tuple[dict[int, int] | 
     parts = [_times(shares, piece.samples) for piece in cut.pieces]
     each = [one for part in parts if part for one in part.items()]
     apart = dict(each) if len(each) == len(every) else None
-    return _times(shares, every), _times(in_means, every), apart
+    least = _NEAR * float(shares.abs().max())
+    at_all = {i: int(abs(float(shares[i])) > least) for i in every}
+    return _times(shares, every), _times(in_means, every), apart, at_all
 
 
 def _times(shares: Tensor, samples: Sequence[int]) -> dict[int, int] | None:

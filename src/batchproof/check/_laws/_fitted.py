@@ -110,7 +110,7 @@ class Laws:
         return find_split(self.search, self.finite)
 
     def entered(self, off: Sequence[Cut]) -> Entered | None:
-        """Return what really entered under each cut of one process, if that predicts them all.
+        """Return the samples that entered under each cut of one process, if these predict them all.
 
         Args:
             off: the cuts under which the quantity is not what it is uncut.

@@ -4,7 +4,7 @@ A law has two parts. What one micro-batch B gives, from the gradients m_i of its
 
     ratio      m(B) = sum_i w_i m_i / sum_i w_i       a mean, whose weights were measured
     clamped    the same, with max(1, sum) below        where single samples may weigh nothing
-    sum        m(B) = sum_i m_i                       no mean at all
+    sum        m(B) = sum_i m_i                       not a mean
     divided    m(B) = that mean / |B|                 means summed, over the number of samples
     times      m(B) = that mean * |B|                 means times the number of samples
     rows       m(B) = sum_i w_i r_i(B) / sum_i w_i    r_i(B): sample i alone, padded as in B

@@ -192,8 +192,9 @@ class Search:
             except ProbeError:
                 return None
             if misfit(matrix @ self.table(micro), measured) <= self.limit:
-                self.doubtful = self._padding_moves() <= 10 * self.noise
-                return None if self.doubtful else micro
+                moves = self._padding_moves() > 10 * self.noise
+                self.doubtful = not moves and self.noise > 0
+                return micro if moves else None
         return None
 
     def _padding_moves(self) -> float:

@@ -63,9 +63,11 @@ def shares_of(search: Search, micro: Micro, cut: Cut, law: Law | None) -> CutSha
     values = torch.full((len(rows),), math.nan, dtype=torch.float64)
     values[counts] = torch.linalg.lstsq(matrix, whole[:, None]).solution[:, 0]
     residual = relative(values.nan_to_num() @ rows, whole)
-    return CutShares(tuple(map(_rounded, values.tolist())), wanted, round(residual, _DIGITS))
+    least = 10**-_DIGITS * float(values.nan_to_num().abs().max())
+    shares = tuple(_rounded(share, least) for share in values.tolist())
+    return CutShares(shares, wanted, round(residual, _DIGITS))
 
 
-def _rounded(share: float) -> float:
+def _rounded(share: float, least: float) -> float:
     """Return a share without the last digits, which two solutions of one system may differ in."""
-    return float(f"{share:.{_DIGITS}g}")
+    return 0.0 if abs(share) <= least else float(f"{share:.{_DIGITS}g}")

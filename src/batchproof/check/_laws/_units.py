@@ -20,8 +20,8 @@ from batchproof.check._measure._run import RunOptions, run_once
 from batchproof.check._measure._runner import Runner
 
 _BY_KIND = {
-    "sum": ("sum", "no mean at all: a sum over samples"),
-    "measured": ("coupled", "samples that are coupled: no mean over samples"),
+    "sum": ("sum", "a sum over samples"),
+    "measured": ("coupled", "samples that are coupled, which is not a mean over samples"),
     "rows": ("sample", "samples, each with the padding that it happens to have"),
 }
 
@@ -48,7 +48,7 @@ def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str,
     if phrase is not None and not phrase.startswith("sum of"):
         return "element", phrase
     shown = phrase or ", ".join(f"{value:.3g}" for value in _weights(search, micro).tolist())
-    return "weighted", f"weights: {shown}"
+    return "weighted", f"samples with weights {shown}"
 
 
 def phrase_of(search: Search, micro: Micro) -> str | None:

@@ -63,7 +63,7 @@ class Report:
         cuts: one result a cut, the uncut one first.
         diagnoses: the mistakes; empty when nothing depends on the cut.
         unit: what the uncut step's gradient is a mean over: "element", "sample", "sample-sum",
-            "weighted", "sum" (no mean at all), "several terms", "coupled" or "unknown".
+            "weighted", "sum" (not a mean), "several terms", "coupled" or "unknown".
         unit_text: the same in words, with what was counted.
         reported_unit: the same for the reported number; None where none was reported.
         notes: what was held still, left out, or could not be seen.
@@ -136,6 +136,8 @@ class Report:
         )
 
     def _unit(self) -> Text:
+        if self.unit == "sum":
+            return Text(f"Not a mean: {self.unit_text}")
         return Text(f"Mean over: {self.unit_text or self.unit}")
 
     @property
