@@ -21,11 +21,8 @@ from batchproof.check._findings._state import batch_norm, carried, moved, notes_
 from batchproof.check._findings._terms import coupled_terms, terms
 from batchproof.check._findings._units import notes_on_unit, unit_of_gradient
 from batchproof.check._findings._windows import windows, words
-from batchproof.check._measure._cuts import Cut, Facts
-from batchproof.check._measure._runner import Runner
 from batchproof.check._report._report import Report
 from batchproof.check._report._results import CutResult, Diagnosis, diagnosis, merge
-from batchproof.check._settle import settle
 
 Find = Callable[[Evidence], list[Diagnosis]]
 
@@ -47,22 +44,15 @@ _NO_MASK = (
 )
 
 
-def diagnose(
-    runner: Runner, facts: Facts, cuts: Sequence[Cut], *, name: str = "", notes: Sequence[str] = ()
-) -> Report:
-    """Measure a step or an evaluation under cuts, and conclude what is wrong with it.
+def diagnose(evidence: Evidence, *, name: str = "", notes: Sequence[str] = ()) -> Report:
+    """Conclude from what was measured what is wrong with a step or an evaluation.
 
     Args:
-        runner: runs it.
-        facts: what is known about the samples.
-        cuts: the cuts to try, the whole first.
+        evidence: what was measured, under every cut.
         name: what is checked, for the report.
-        notes: remarks on how it is run.
-
-    Raises:
-        ProbeError: if the user's code cannot be run.
+        notes: what is to be said of how it is run.
     """
-    evidence = settle(runner, facts, cuts)
+    runner, facts = evidence.runner, evidence.facts
     if evidence.steadiness.erratic:
         diagnoses, unit, reported_as = unsteady(evidence), ("unknown", ""), None
     else:

@@ -17,6 +17,7 @@ from batchproof.check._measure._ranks import Ranks
 from batchproof.check._measure._run import Subject
 from batchproof.check._measure._runner import MixedTypesError, Runner
 from batchproof.check._report._report import Report
+from batchproof.check._settle import settle
 
 Wrap = Literal["ddp", "fsdp2"] | Callable[[nn.Module], nn.Module] | None
 
@@ -201,7 +202,7 @@ def _run(
         if worlds:
             ranks.start(worlds[0])
         runner = Runner(subject, facts.count, ranks.observe)
-        return diagnose(runner, facts, cuts, name=name, notes=notes)
+        return diagnose(settle(runner, facts, cuts), name=name, notes=notes)
 
 
 def _refuse_windows(cuts: Sequence[Cut], window: int | None) -> None:

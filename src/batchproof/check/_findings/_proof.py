@@ -5,6 +5,7 @@ one over a sample's own length, no division at all where sums are added.
 """
 
 from batchproof.check._findings._evidence import Evidence
+from batchproof.check._findings._terms import words_of_terms
 from batchproof.check._findings._units import unit_of_gradient
 from batchproof.page import number, shares_in_words
 
@@ -25,7 +26,9 @@ def proof_of(evidence: Evidence) -> str:
         evidence: of one that nothing was found to be wrong with.
     """
     law = evidence.laws.law
-    if law is None or not law.exact:
+    if law is None:
+        return _of_terms(evidence)
+    if not law.exact:
         return ""
     unit, text = unit_of_gradient(evidence)
     what = "number" if evidence.evaluation else "gradient"
@@ -45,6 +48,20 @@ def proof_of(evidence: Evidence) -> str:
             "factor belongs there."
         )
     return " ".join(said)
+
+
+def _of_terms(evidence: Evidence) -> str:
+    """Return which means the terms of a right objective are; "" where that is not proved."""
+    if evidence.evaluation or unit_of_gradient(evidence)[0] != "several terms":
+        return ""
+    terms = words_of_terms(evidence.laws.search)
+    if terms is None:
+        return ""
+    error = max(result.error for result in evidence.results if not result.failure)
+    return (
+        f"The objective has {terms}; each is pooled over all micro-batches: the gradient is the "
+        f"same under every cut to {number(error, 1)}."
+    )
 
 
 def _words(shares: tuple[float, ...]) -> str:

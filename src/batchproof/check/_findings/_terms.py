@@ -9,7 +9,7 @@ from batchproof.check._findings._windows import window_of
 from batchproof.check._laws._laws import Micro
 from batchproof.check._laws._rules import SUM, Rule
 from batchproof.check._laws._search import Search
-from batchproof.check._laws._several_terms import Split, find_coupled_split
+from batchproof.check._laws._several_terms import Split, counted_terms, find_coupled_split
 from batchproof.check._laws._units import phrase_of, unit_of
 from batchproof.check._report._results import Diagnosis, diagnosis
 
@@ -99,16 +99,26 @@ def follows_terms(evidence: Evidence) -> bool:
     return bool(evidence.off) and not repeated and evidence.laws.split is not None
 
 
-def words_of(search: Search, split: Split) -> str:
+def words_of(search: Search, micros: Sequence[Micro]) -> str:
     """Return in words what the terms of an objective are means over.
 
     Args:
         search: holds what could be counted.
-        split: the objective.
+        micros: the law of each term in a micro-batch.
     """
-    each = [_over(search, micro) for _, micro in split.terms]
+    each = [_over(search, micro) for micro in micros]
     many = f"{_NUMBERS.get(len(each), len(each))} terms"
     return f"{many}, each {each[0]}" if len(set(each)) == 1 else f"{many}: {', '.join(each)}"
+
+
+def words_of_terms(search: Search) -> str | None:
+    """Return the same of a right objective, by what micro-batches alone give; None if unknown.
+
+    Args:
+        search: measures what is needed.
+    """
+    micros = counted_terms(search)
+    return None if micros is None else words_of(search, micros)
 
 
 def _over(search: Search, micro: Micro) -> str:

@@ -10,7 +10,7 @@ def unit_of_gradient(evidence: Evidence) -> tuple[str, str]:
     """Return the unit, and the same in words."""
     laws = evidence.laws
     if follows_terms(evidence) and laws.split is not None:
-        return "several terms", words_of(laws.search, laws.split)
+        return "several terms", words_of(laws.search, [micro for _, micro in laws.split.terms])
     if laws.search.plain or laws.search.padding or _depends(evidence):
         return laws.unit
     if evidence.evaluation:

@@ -109,6 +109,17 @@ def find_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
     return split
 
 
+def counted_terms(search: Search) -> tuple[Micro, ...] | None:
+    """Return the laws of two or three terms that every micro-batch alone is as predicted by.
+
+    Args:
+        search: measures what is needed.
+    """
+    enough = search.quantity.facts.count > 2 and search.plain is None
+    micro = _equations(search, _alone(search)) if enough else None
+    return next(chain(_pairs(micro), _triples(micro)), None) if micro is not None else None
+
+
 def _counts_only(measured: Tensor) -> bool:
     """Return whether single numbers repeat, as shares of hits do: too little to tell terms by."""
     return measured.shape[1] == 1 and len(set(measured.flatten().tolist())) < 0.75 * len(measured)
