@@ -10,7 +10,7 @@ from batchproof.audit._project import Source
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "watch" / "scripts").glob("*.py"))
 # what only a run shows (sizes, values, orders, which parameters an optimizer holds), or what audit
-# does not follow yet: hand-made coupled metrics, batches cut by slices
+# does not follow yet: batches cut and held in a list, an optimizer that another one is zeroed for
 UNSEEN = {
     "grad_divided_twice",
     "grad_empty_micro_batch",
@@ -28,16 +28,11 @@ UNSEEN = {
     "loop_evaluation_in_train_mode_batch_norm",
     "loop_evaluation_with_grad_sum",
     "num_batch_means_by_rows",
-    "num_first_window_one_too_many",
     "num_masked_tokens_repeated",
-    "num_mean_of_dice",
-    "num_mean_of_macro_f1",
     "num_mean_of_means_unstepped",
     "num_nominal_batch_size",
     "num_sampler_repeats",
     "num_sampler_repeats_regression",
-    "num_tokens_by_batches",
-    "num_validation_by_last_batch",
 }
 # one thing by two names: a short window with the full divisor is a leftover window to audit; the
 # number of one rank of a DistributedSampler is also rank-local

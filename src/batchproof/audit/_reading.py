@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LARGEST = 2**20  # bytes of Python text; its syntax tree takes about forty times as much
+# the statement print of Python 2, and a keyword of PyTorch 0.3 that Python 3.7 reserved
+_OLD = re.compile(r"((?:^|:)[ \t]*)print[ \t](?=[^\s(=,])|\basync(?=[ \t]*=)", re.MULTILINE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -108,13 +110,30 @@ def parse(text: str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(text)
+            return _parse_old(text) if _OLD.search(text) else ast.parse(text)
     except SyntaxError as error:
         raise UnreadableError(f"invalid syntax: {_one_line(error)}", error.lineno or 0) from None
     except (RecursionError, MemoryError):
         raise UnreadableError("is nested too deeply") from None
     except ValueError as error:
         raise UnreadableError(_one_line(error)) from None
+
+
+def _parse_old(text: str) -> ast.Module:
+    """Return the syntax tree of text that may use the words of older Pythons.
+
+    `print x` becomes the tuple `print,x` and `async=` another keyword, so that every other node
+    keeps its place; the tuple is made a call again.
+    """
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        tree = ast.parse(_OLD.sub(lambda m: f"{m[1]}print," if m[1] is not None else "asynk", text))
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(ast.Tuple([ast.Name("print") as name, *values]) as shown):
+                node.value = ast.copy_location(ast.Call(name, values, []), shown)
+    return tree
 
 
 def lines_of(text: str) -> list[str]:

@@ -198,13 +198,23 @@ def passes_a_training_step_whose_number_is_kept(model, loader, optimizer):
     return total
 
 
-def misses_a_loop_over_indices(model, xs, ys):
+def finds_a_loop_over_slices(model, xs, ys):
     model.train()
     right = 0
     with torch.no_grad():
         for i in range(0, len(xs), 32):
-            output = model(xs[i : i + 32])  # missed BP404
+            output = model(xs[i : i + 32])  # BP404
             right += (output.argmax(1) == ys[i : i + 32]).sum().item()
+    return right
+
+
+def misses_samples_drawn_one_by_one(model, xs, ys, draw):
+    model.train()
+    right = 0
+    with torch.no_grad():
+        while len(xs) > right:
+            x, y = draw(xs, ys)
+            right += (model(x).argmax(1) == y).sum().item()  # missed BP404
     return right
 
 

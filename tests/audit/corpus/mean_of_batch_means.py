@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler, TensorDataset
 from torchvision.datasets import CIFAR10, MNIST
 from tqdm import tqdm
 
@@ -376,3 +376,92 @@ def misses_a_mean_over_a_counter_of_an_object(model, data, state):
         state.batches += 1
         state.total += F.mse_loss(model(x), y).item()
     return state.total / state.batches  # missed BP201
+
+
+def finds_means_over_slices(model, inputs, targets, batch_size):
+    total, count = 0.0, 0
+    for start in range(0, len(inputs), batch_size):
+        x, y = inputs[start : start + batch_size], targets[start : start + batch_size]
+        total += F.cross_entropy(model(x), y).item()
+        count += 1
+    return total / count  # BP201
+
+
+def _slices(inputs, targets, size):
+    for start in range(0, len(inputs), size):
+        yield inputs[start : start + size], targets[start : start + size]
+
+
+def finds_means_of_a_generator(model, inputs, targets):
+    accuracies = []
+    for x, y in _slices(inputs, targets, 64):
+        accuracies.append((model(x).argmax(1) == y).float().mean().item())
+    return sum(accuracies) / len(accuracies)  # BP201
+
+
+def finds_ignored_targets_though_batches_are_equal(model, data, pad_id):
+    loader = DataLoader(data, batch_size=8, drop_last=True)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y, ignore_index=pad_id).item()
+    return total / len(loader)  # BP201
+
+
+def finds_the_first_output_of_a_model(model, data, local_rank):
+    sampler = SequentialSampler(data) if local_rank == -1 else DistributedSampler(data)
+    loader = DataLoader(data, sampler=sampler, batch_size=8)
+    total, steps = 0.0, 0
+    for batch in loader:
+        outputs = model(**batch)
+        batch_loss, _logits = outputs[:2]
+        total += batch_loss.mean().item()
+        steps += 1
+    return total / steps  # BP201
+
+
+def finds_a_loader_with_options_in_a_dict(model, data, use_cuda):
+    options = {"num_workers": 1, "pin_memory": True} if use_cuda else {}
+    loader = DataLoader(data, batch_size=64, **options)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+def passes_slices_that_divide(model, inputs, targets):
+    total, count = 0.0, 0
+    for start in range(0, 1000, 100):
+        total += F.cross_entropy(model(inputs[start : start + 100]), targets[start : start + 100])
+        count += 1
+    return total / count
+
+
+def passes_slices_weighted_by_their_length(model, inputs, targets, size):
+    total = 0.0
+    for start in range(0, len(inputs), size):
+        x, y = inputs[start : start + size], targets[start : start + size]
+        total += F.cross_entropy(model(x), y).item() * len(x)
+    return total / len(inputs)
+
+
+def _only_full(data, size, drop_last=True):
+    for x, y in DataLoader(data, batch_size=size, drop_last=drop_last):
+        yield x.float(), y
+
+
+def passes_a_generator_that_drops_the_last(model, data):
+    total, count = 0.0, 0
+    for x, y in _only_full(data, 32):
+        total += F.cross_entropy(model(x), y).item()
+        count += 1
+    return total / count
+
+
+def passes_a_dict_that_drops_the_last(model, data):
+    options = {"batch_size": 32}
+    options.update({"drop_last": True})
+    loader = DataLoader(data, **options)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)

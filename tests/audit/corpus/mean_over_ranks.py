@@ -55,7 +55,7 @@ def finds_ignored_tokens(model, val_loader, pad):
     total = torch.zeros(1)
     for x, y in val_loader:
         total += F.cross_entropy(model(x), y, ignore_index=pad)
-    mean = total / len(val_loader)  # BP201 likely
+    mean = total / len(val_loader)  # BP201
     dist.all_reduce(mean)
     return mean / dist.get_world_size()  # BP213
 

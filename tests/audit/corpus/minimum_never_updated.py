@@ -167,12 +167,31 @@ def passes_a_break(model, loader, optimizer):
             break
 
 
-def misses_a_dictionary(model, epochs, train, validate):
-    state = {"best": float("inf")}
+def finds_a_dictionary(model, epochs, train, validate):
+    state = {"best_loss": float("inf")}
     for _ in range(epochs):
         train(model)
         loss = validate(model)
-        if loss < state["best"]:  # missed BP302
+        if loss < state["best_loss"]:  # BP302
+            torch.save(model.state_dict(), "best.pt")
+
+
+def passes_a_dictionary_that_is_updated(model, epochs, train, validate):
+    record = {"lowest": float("inf")}
+    for _ in range(epochs):
+        train(model)
+        loss = validate(model)
+        if loss < record["lowest"]:
+            record.update(lowest=loss)
+            torch.save(model.state_dict(), "best.pt")
+
+
+def misses_a_list_of_one(model, epochs, train, validate):
+    best = [float("inf")]
+    for _ in range(epochs):
+        train(model)
+        loss = validate(model)
+        if loss < best[0]:  # missed BP302
             torch.save(model.state_dict(), "best.pt")
 
 

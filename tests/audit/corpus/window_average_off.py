@@ -214,9 +214,35 @@ def passes_the_last_batch_of_a_window(model, train_loader, optimizer):
             print(loss.item())
 
 
-def passes_a_guarded_index(model, train_loader, optimizer):
+def finds_a_first_report_left_out(model, train_loader, optimizer):
     running = 0.0
     for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i > 0 and i % 50 == 0:
+            print(running / 50)  # BP204
+            running = 0.0
+
+
+def passes_a_sum_that_begins_after_the_report(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        if i > 0 and i % 50 == 0:
+            print(running / 50)
+            running = 0.0
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+
+
+def passes_an_index_from_one(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader, 1):
         optimizer.zero_grad()
         loss = F.mse_loss(model(x), y)
         loss.backward()

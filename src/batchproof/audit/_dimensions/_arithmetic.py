@@ -12,6 +12,8 @@ from batchproof.audit._dimensions._lattice import (
     Loader,
     Option,
     Quantity,
+    Sampler,
+    Several,
     Tensor,
     Unknown,
     Value,
@@ -160,7 +162,11 @@ def subtract(first: Value, second: Value) -> Value:
         return _fold(ast.Sub(), first, second)
     if isinstance(first, Count) or isinstance(second, Count):
         return UNKNOWN
-    return add(first, second)
+    result = add(first, second)
+    tensors = isinstance(first, Tensor | Unknown) and isinstance(second, Tensor | Unknown)
+    if tensors and isinstance(result, Tensor) and result.output:
+        return replace(result, form="difference")
+    return result
 
 
 def _with_term(first: Quantity, second: Quantity) -> Quantity:
@@ -183,6 +189,11 @@ def _with_term(first: Quantity, second: Quantity) -> Quantity:
         classes=first.classes or second.classes,
         conditional=first.conditional or second.conditional,
     )
+
+
+def distance(difference: Tensor) -> Quantity:
+    """Return the loss of each element that a difference is, squared or without its sign."""
+    return Quantity("elements", difference.loop, graph=difference.graph, name="the difference")
 
 
 def blend(first: Value, second: Value) -> Tensor:
@@ -238,6 +249,8 @@ def operate(operator: ast.operator, first: Value, second: Value) -> Value:
         return first
     if isinstance(first, Quantity) and isinstance(operator, ast.Pow):
         return replace(first, base="elements" if first.base == "elements" else "coupled")
+    if isinstance(first, Tensor) and isinstance(operator, ast.Pow) and first.form == "difference":
+        return distance(first)
     if isinstance(first, Tensor) or isinstance(second, Tensor):
         masks = all(isinstance(v, Tensor) and v.form == "mask" for v in (first, second))
         return replace(blend(first, second), form="mask") if masks else blend(first, second)
@@ -261,7 +274,22 @@ def join(first: Value, second: Value) -> Value:
     if isinstance(first, Listing) and isinstance(second, Listing):
         known = first if first.over else second
         return replace(known, conditional=first.conditional or second.conditional)
+    if isinstance(first, Several) and isinstance(second, Several):
+        return _join_dicts(first, second)
+    if isinstance(first, Sampler) and isinstance(second, Sampler):
+        of_samples = "batches" not in {first.kind, second.kind}
+        return Sampler("either" if of_samples else "unknown", first.line)
     return _join_unlike(first, second)
+
+
+def _join_dicts(first: Several, second: Several) -> Value:
+    """Return a dict whose values are known where both dicts have them alike."""
+    if any(len(part.names) < len(part.items) for part in (first, second)):
+        return UNKNOWN
+    mine, other = (dict(zip(p.names, p.items, strict=True)) for p in (first, second))
+    both = {n: join(mine[n], other[n]) for n in mine if n in other}
+    items = dict.fromkeys([*mine, *other], UNKNOWN) | both
+    return Several(tuple(items.values()), tuple(items))
 
 
 def _join_unlike(first: Value, second: Value) -> Value:

@@ -156,7 +156,18 @@ def write(frame: Frame, name: str, value: Value) -> None:
             return
     if "." in name or "[" in name:
         frame.parts.add(name)
+    whole, _, key = name.removesuffix("]").rpartition("[")
+    outer = frame.names.get(whole)
+    if isinstance(outer, Several) and outer.names:
+        frame.names[whole] = _with_item(outer, key, value)
     frame.names[name] = value
+
+
+def _with_item(known: Several, key: str, value: Value) -> Several:
+    """Return a dict with another value under a key, as the code writes the key."""
+    items = dict(zip(map(repr, known.names), known.items, strict=True)) | {key: value}
+    names = {repr(name): name for name in known.names} | {key: key.strip("'\"")}
+    return Several(tuple(items.values()), tuple(names[k] for k in items))
 
 
 def _named(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
@@ -166,7 +177,7 @@ def _named(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
         case Tensor() if {"loss", "losses"} & set(words[-2:]) and value.output and value.form == "":
             return Quantity(
                 "mean", value.loop or machine.batch_loop, graph=value.graph, sure=False, text=name,
-                line=getattr(node, "lineno", 0), name="a call out of sight",
+                line=getattr(node, "lineno", 0), name=_origin(node),
             )  # fmt: skip
         case Quantity():
             return replace(value, text=name)
@@ -175,6 +186,17 @@ def _named(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
         case Loader() if not value.text:
             return replace(value, text=name)
     return value
+
+
+def _origin(node: ast.AST) -> str:
+    """Return what gives a loss: outputs.loss where it is the first output of a model."""
+    match getattr(node, "value", None):
+        case ast.Subscript(ast.Name(name), ast.Constant(0) | ast.Slice(None)) if "out" in name:
+            return "outputs.loss"
+        case ast.Subscript(ast.Call(keywords=given), ast.Constant(0) | ast.Slice(None)):
+            labelled = any(k.arg in {None, "labels"} for k in given)
+            return "outputs.loss" if labelled else "a call out of sight"
+    return "a call out of sight"
 
 
 def _unpack(

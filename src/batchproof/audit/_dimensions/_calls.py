@@ -21,6 +21,7 @@ from batchproof.audit._dimensions._lattice import (
     Model,
     Quantity,
     Reference,
+    Several,
     Tensor,
     Unknown,
     Value,
@@ -50,6 +51,7 @@ _REPORTS = {
     "log_metric",
     "log_dict",
 }
+_METERS = {"averager", "runningaverage", "metriclogger"}
 _CLIPS = {"clip_grad_norm_", "clip_grad_value_", "clip_grad_norm"}
 
 
@@ -97,11 +99,14 @@ def _parts(
             args.append(UNKNOWN)
         else:
             args.append(machine.evaluate(argument, frame))
-    keywords = {}
+    keywords: dict[str, Value] = {}
     for keyword in node.keywords:
         value = machine.evaluate(keyword.value, frame)
         if keyword.arg:
             keywords[keyword.arg] = value
+        elif isinstance(value, Several) and all(isinstance(n, str) for n in value.names):
+            keywords |= {f"{n}": v for n, v in zip(value.names, value.items, strict=False)}
+            starred |= not value.names and bool(value.items)
         else:
             starred = True
     return Call(node, name, text, args, keywords, frame, starred, target)
@@ -113,11 +118,15 @@ def _on_value(machine: Machine, receiver: Value, made: Call) -> Value | None:
         if known is not None:
             if _is_meter(receiver.kind) and made.name == "update":
                 return call_method(machine, Meter(made.text, ""), made)
-            return follow(machine, known, made.node, made.args, made.keywords)
+            value = follow(machine, known, made.node, made.args, made.keywords)
+            given = any(isinstance(a, Tensor) for a in made.args)
+            if isinstance(value, Unknown) and given and is_module(machine, receiver.kind):
+                return Tensor(machine.batch_loop, "", machine.grad, output=True)
+            return value
     if made.name in _REPORTS:
         _write(machine, made)
     result = call_method(machine, receiver, made)
-    if result is None and made.name == "update" and "meter" in words_of(made.text):
+    if result is None and made.name == "update" and _names_meter(made.text):
         return call_method(machine, Meter(made.text, ""), made)
     return result
 
@@ -132,10 +141,13 @@ def _write(machine: Machine, made: Call) -> None:
 
 
 def _is_meter(kind: Class) -> bool:
-    return "meter" in kind.node.name.lower() or kind.node.name.lower() in {
-        "averager",
-        "runningaverage",
-    }
+    return _names_meter(kind.node.name)
+
+
+def _names_meter(name: str) -> bool:
+    """Return whether a name is that of a running average: AverageMeter, but not Parameter."""
+    low = name.lower()
+    return "meter" in low.replace("parameter", "") or low.rsplit(".", 1)[-1] in _METERS
 
 
 def invoke(machine: Machine, callee: Value, made: Call) -> Value:
@@ -224,7 +236,7 @@ def _outside(machine: Machine, name: str, made: Call) -> Value:
     if transfer is not None:
         short = name.rsplit(".", 1)[-1]
         plain = made if made.name == short else replace(made, name=short)
-        if made.target and "meter" in name.lower():
+        if made.target and _names_meter(name):
             return Meter(made.target, machine.loop_key(made.node))
         return transfer(machine, plain, name)
     return _unknown(machine, replace(made, name=last or made.name))
@@ -239,7 +251,7 @@ def _unknown(machine: Machine, made: Call) -> Value:
         )
         return UNKNOWN
     _note_opaque(machine, made)
-    if "meter" in low and name[:1].isupper():
+    if _names_meter(name) and (name[:1].isupper() or low.startswith("average")):
         return Meter(made.target, machine.loop_key(made.node))
     if low.endswith(("dataloader", "data_loader")) and name[:1].isupper():
         return Loader(machine.loop_key(made.node), made.target or name)

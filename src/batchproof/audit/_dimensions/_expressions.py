@@ -142,7 +142,9 @@ def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
         and isinstance(first.value, str)
     ):
         return second if isinstance(second, Several) else Several((second,))
-    return operate(node.op, first, second)
+    result = operate(node.op, first, second)
+    made = isinstance(result, Quantity) and not result.line
+    return replace(result, line=node.lineno) if made and isinstance(result, Quantity) else result
 
 
 def named(value: Value, node: ast.expr) -> Value:
@@ -245,9 +247,12 @@ def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     if known is not None:
         return known
     value, place = machine.evaluate(node.value, frame), machine.evaluate(node.slice, frame)
-    rows = _rows(machine, node, value, frame)
-    if rows is not None:
-        return Tensor(rows=rows, text=dotted(node.value))
+    cut = _of_slices(machine, node, value, place) or _rows(machine, node, value, frame)
+    return cut if cut is not None else _picked(node, value, place)
+
+
+def _picked(node: ast.Subscript, value: Value, place: Value) -> Value:
+    """Return what a subscript picks out of a value, other than rows of a batch."""
     match value:
         case Shape():
             return sized(value.tensor, place)
@@ -270,11 +275,28 @@ def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
             return replace(value, number=True)  # loss.data[0] of PyTorch 0.3
         case Loader() | Listing():
             return value if isinstance(value, Loader) else UNKNOWN
+        case Unknown() if isinstance(node.slice, ast.Tuple | ast.Slice):
+            return value
     return Unknown(dotted(node))
 
 
-def _rows(machine: Machine, node: ast.Subscript, value: Value, frame: Frame) -> int | None:
-    """Return the number of rows of x[first:last] outside loops, where both are numbers."""
+def _of_slices(machine: Machine, node: ast.Subscript, value: Value, place: Value) -> Tensor | None:
+    """Return the batch that x[i : i + size] is in a loop over slices, or x[indices of a batch]."""
+    text = dotted(node.value)
+    if not isinstance(value, Unknown | Tensor) or (isinstance(value, Tensor) and value.loop):
+        return None
+    if isinstance(place, Tensor) and place.loop and place.form == "":
+        return Tensor(place.loop, text=text)
+    for loop in reversed(machine.loops):
+        if loop.loader is not None and loop.loader.index:
+            cuts = [n for n in ast.walk(node.slice) if isinstance(n, ast.Slice)]
+            if any(n.lower is not None and dotted(n.lower) == loop.loader.index for n in cuts):
+                return Tensor(loop.key, text=text)
+    return None
+
+
+def _rows(machine: Machine, node: ast.Subscript, value: Value, frame: Frame) -> Tensor | None:
+    """Return x[first:last] of a tensor outside loops, where both are numbers."""
     cut, tensor = node.slice, value if isinstance(value, Tensor) else None
     if not isinstance(cut, ast.Slice) or cut.step is not None:
         return None
@@ -286,7 +308,7 @@ def _rows(machine: Machine, node: ast.Subscript, value: Value, frame: Frame) -> 
     start, stop = number(first), number(last)
     if start is None or stop is None or not 0 <= start < stop:
         return None
-    return stop - start
+    return Tensor(rows=stop - start, text=dotted(node.value))
 
 
 def _item(value: Several, place: Value) -> Value:

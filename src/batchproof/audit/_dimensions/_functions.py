@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import join
 from batchproof.audit._dimensions._lattice import (
@@ -40,7 +41,7 @@ def follow(
     body, module = function.node, function.module
     if body in machine.running or len(machine.calls) >= CALLS or not isinstance(module, Module):
         return UNKNOWN
-    if not isinstance(body, ast.Lambda) and not tells(module, body):
+    if not (isinstance(body, ast.Lambda) or tells(module, body) or _yields(body)):
         machine.reached.add(body)
         return UNKNOWN
     names = bind(machine, function, args, keywords)
@@ -50,7 +51,7 @@ def follow(
         return machine.evaluate(body.body, frame)
     machine.reached.add(body)
     if _yields(body):
-        return UNKNOWN
+        return _batches(machine, body, frame, node)
     grad, machine.grad = machine.grad, _grad_inside(machine, body, module)
     machine.running.append(body)
     machine.calls.append(node)
@@ -80,6 +81,26 @@ def _yields(body: FunctionNode) -> bool:
         for name in ("body", "orelse", "finalbody"):
             waiting += getattr(node, name, [])
     return False
+
+
+def _batches(machine: Machine, body: FunctionNode, frame: Frame, node: ast.AST) -> Value:
+    """Return the batches of a generator that yields one for each batch of a loop of its own."""
+    events, before = len(machine.trace.events), set(machine.trace.loops)
+    loops, machine.loops = machine.loops, []
+    machine.running.append(body)
+    machine.calls.append(node)
+    try:
+        machine.execute(body.body, frame)
+    finally:
+        machine.running.pop()
+        machine.calls.pop()
+        machine.loops = loops
+        del machine.trace.events[events:]
+    for key, loop in list(machine.trace.loops.items()):
+        inside = any(isinstance(n, ast.Yield) for n in ast.walk(loop.node))
+        if key not in before and loop.loader is not None and inside and not loop.leaves:
+            return replace(loop.loader, text=body.name, index="")
+    return UNKNOWN
 
 
 def _grad_inside(machine: Machine, body: FunctionNode, module: Module) -> bool | None:
@@ -208,10 +229,8 @@ def is_module(machine: Machine, kind: Class) -> bool:
             continue
         seen.add(current.node)
         for base in current.node.bases:
-            if resolve(dotted(base), current.module) in {
-                "torch.nn.Module",
-                "torch.nn.modules.Module",
-            }:
+            name = resolve(dotted(base), current.module)
+            if name.startswith("torch.nn.") or name.endswith("LightningModule"):
                 return True
         waiting += bases(machine, current)
     return False

@@ -83,7 +83,7 @@ class Dataset:
 class Sampler:
     """A sampler: which samples a loader draws."""
 
-    kind: Literal["all", "part", "ranks", "batches", "unknown"]
+    kind: Literal["all", "part", "ranks", "either", "batches", "unknown"]
     line: int = 0
     drop_last: bool = False
 
@@ -103,6 +103,7 @@ class Loader:
         ragged: why its batches differ in size whatever the batch size, or "".
         wrapped: prepared by accelerate or fabric, so that each rank sees a share.
         counted: inside enumerate(...) from 0, so that each batch comes with its index.
+        index: the name i of a loop that cuts its batches out of tensors by [i : i + size], or "".
     """
 
     key: str
@@ -115,6 +116,7 @@ class Loader:
     ragged: str = ""
     wrapped: bool = False
     counted: bool = False
+    index: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,15 @@ class Shape:
 
 
 Form = Literal[
-    "", "probabilities", "log-probabilities", "logits", "mask", "classes", "confidence", "hits"
+    "",
+    "probabilities",
+    "log-probabilities",
+    "logits",
+    "mask",
+    "classes",
+    "confidence",
+    "hits",
+    "difference",
 ]
 
 

@@ -16,6 +16,7 @@ from batchproof.audit._dimensions._criteria import (
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
     UNKNOWN,
+    Base,
     Constant,
     Count,
     Criterion,
@@ -249,7 +250,7 @@ def _tensor(_machine: Machine, call: Call, _name: str) -> Value:
 
 
 def _length(_machine: Machine, call: Call, _name: str) -> Value:
-    value = _first(call)
+    value = as_loader(_first(call))
     text = f"len({dotted(call.node.args[0])})" if call.node.args else ""
     match value:
         case Loader():
@@ -273,8 +274,6 @@ def _length(_machine: Machine, call: Call, _name: str) -> Value:
         case Several():
             return Constant(len(value.items))
     named = value.text if isinstance(value, Unknown) else ""
-    if "loader" in named.lower():
-        return Count("batches", named, text=text)
     if "dataset" in named.lower() or named.lower().endswith(("_data", "_set", "data", "ds")):
         return Count("data set", named, text=text)
     return Unknown(text)
@@ -392,6 +391,25 @@ def _counted(_machine: Machine, call: Call, _name: str) -> Value:
     return replace(value, counted=True) if plain and isinstance(value, Loader) else UNKNOWN
 
 
+def _score(machine: Machine, call: Call, name: str) -> Value:
+    """Return a score of scikit-learn: a mean over the samples of its arguments, or a ratio."""
+    base: Base = "mean" if name.rsplit(".", 1)[-1] in _MEAN_SCORES else "coupled"
+    if call.keywords.keys() & {"normalize", "sample_weight", "squared", "multioutput"}:
+        return UNKNOWN
+    short = name.rsplit(".", 1)[-1]
+    return Quantity(
+        base, machine.batch_loop, graph=False, metric=True, number=True, line=call.node.lineno,
+        name=short,
+    )  # fmt: skip
+
+
+_MEAN_SCORES = {"accuracy_score", "mean_squared_error", "mean_absolute_error", "hamming_loss"}
+_RATIOS = {
+    "f1_score", "precision_score", "recall_score", "roc_auc_score", "average_precision_score",
+    "jaccard_score", "r2_score", "matthews_corrcoef", "cohen_kappa_score",
+}  # fmt: skip
+
+
 def _recent(_machine: Machine, call: Call, _name: str) -> Value:
     """Return a list that may drop its oldest items."""
     bound = call.argument(1, "maxlen")
@@ -484,6 +502,7 @@ EXACT: dict[str, Transfer] = {
         ),
         _same,
     ),
+    **dict.fromkeys((f"sklearn.metrics.{n}" for n in _MEAN_SCORES | _RATIOS), _score),
     "collections.deque": _recent,
     "enumerate": _counted,
     "itertools.islice": lambda _m, _c, _n: UNKNOWN,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from batchproof.audit._dimensions._arithmetic import is_mask
+from batchproof.audit._dimensions._arithmetic import distance, is_mask
 from batchproof.audit._dimensions._functions import is_module, method
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
@@ -137,6 +137,8 @@ def _of_tensor(machine: Machine, value: Value, call: Call) -> Value:
     name = call.name
     if name in {"mean", "sum"}:
         return reduce_tensor(value, name, call, machine)
+    if value.form == "difference" and name in {"abs", "pow", "square"}:
+        return replace(distance(value), line=call.node.lineno)
     if name in _COMPARISONS:
         return compared(value, call.args[0] if call.args else UNKNOWN)
     if name == "size":
@@ -260,7 +262,13 @@ def _reduced(machine: Machine, value: Quantity, call: Call) -> Value:
     default: Base = value.base if call.name == "mean" else "unknown"
     base = _REDUCED[call.name].get(value.base, default)
     weighted = value.classes and value.base != "elements"
-    return replace(value, base=base, sure=value.sure and base != "unknown", classes=weighted)
+    return replace(
+        value,
+        base=base,
+        sure=value.sure and base != "unknown",
+        classes=weighted,
+        line=value.line or call.node.lineno,
+    )
 
 
 def _filled(value: Quantity, call: Call) -> Value:
@@ -390,15 +398,22 @@ def _of_tool(machine: Machine, value: Value, call: Call) -> Value | None:
 def _of_meter(machine: Machine, _value: Value, call: Call) -> Value:
     if call.name == "update":
         weight = call.argument(1, "n") or call.keywords.get("weight") or call.keywords.get("num")
-        what = call.args[0] if call.args else next(iter(call.keywords.values()), UNKNOWN)
-        machine.emit(
-            "update", call.node, call.frame, what, NOTHING if weight is None else weight, call.text
-        )
+        count = NOTHING if weight is None else weight
+        for what in call.args[:1] or [v for v in call.keywords.values() if v is not weight]:
+            machine.emit("update", call.node, call.frame, what, count, call.text)
     return UNKNOWN
 
 
 def _of_several(_machine: Machine, value: Value, call: Call) -> Value:
     assert isinstance(value, Several)
+    if call.name == "update" and value.names:
+        given = call.args[0] if call.args else Several((), ())
+        merged = dict(zip(value.names, value.items, strict=True)) | dict(call.keywords)
+        known = isinstance(given, Several) and len(given.names) == len(given.items)
+        if isinstance(given, Several) and known:
+            merged |= dict(zip(given.names, given.items, strict=True))
+        whole = Several(tuple(merged.values()), tuple(merged))
+        call.frame.names[call.text] = whole if known else UNKNOWN
     if (
         call.name == "get"
         and call.args

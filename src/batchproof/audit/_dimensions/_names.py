@@ -79,7 +79,7 @@ def words_of(text: str) -> str:
 # a function without one of these neither trains, evaluates, nor makes what does
 _TELLING = re.compile(
     r"loss|criterion|backward|loader|\.step\(|zero_grad|entropy|nll|\.eval\(|best|optim|sampler"
-    r"|Dataset|accura|correct|mean|metric|reduce|gather|train|Softmax"
+    r"|Dataset|accura|correct|mean|metric|reduce|gather|train|Softmax|dice|iou|psnr|score"
     r"|Linear\(|def forward\(",
     re.IGNORECASE,
 )

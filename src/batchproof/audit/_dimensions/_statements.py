@@ -12,6 +12,7 @@ from batchproof.audit._dimensions._lattice import (
     Class,
     Constant,
     Count,
+    Dataset,
     Function,
     Listing,
     Loader,
@@ -23,7 +24,7 @@ from batchproof.audit._dimensions._lattice import (
     Value,
 )
 from batchproof.audit._dimensions._library import flat
-from batchproof.audit._dimensions._loaders import as_loader
+from batchproof.audit._dimensions._loaders import as_loader, number
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._names import FunctionNode, dotted
 from batchproof.audit._dimensions._trace import Condition, Loop
@@ -149,6 +150,7 @@ class _Source:
     start: int | None = 0
     text: str = ""
     draws: bool = False
+    steps: ast.Call | None = None
 
 
 def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
@@ -164,7 +166,8 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
                 if isinstance(start, Constant) and isinstance(start.value, int)
                 else None
             )
-            return _Source(inner.value, counted=True, start=known, text=inner.text)
+            text = "" if inner.text.startswith("range:") else inner.text
+            return _Source(inner.value, counted=True, start=known, text=text, steps=inner.steps)
         if name in _WRAPPERS:
             for keyword in node.keywords:
                 machine.evaluate(keyword.value, frame)
@@ -173,7 +176,7 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
             values = [machine.evaluate(argument, frame) for argument in node.args]
             loaders = [as_loader(v) for v in values]
             return _Source(next((v for v in loaders if isinstance(v, Loader)), UNKNOWN))
-        if name in {"range", "trange"}:
+        if name.endswith("range"):
             return _range(machine, node, frame)
     value = machine.evaluate(node, frame)
     if isinstance(value, Loader) and value.counted:
@@ -195,12 +198,60 @@ def _range(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
             text=text,
             draws=True,
         )
-    return _Source(UNKNOWN, counted=True, start=known, text=f"range:{text}")
+    steps = node if len(values) == 3 else None
+    return _Source(UNKNOWN, counted=True, start=known, text=f"range:{text}", steps=steps)
+
+
+def _slices(machine: Machine, node: ast.For, steps: ast.Call, frame: Frame) -> Loader | None:
+    """Return the batches of a loop over `range(0, n, size)` that slices [i : i + size]."""
+    first, last, size = steps.args
+    target = node.target.elts[-1] if isinstance(node.target, ast.Tuple) else node.target
+    width, cut = ast.unparse(size), False
+    for part in ast.walk(node):
+        match part:
+            case ast.Subscript(whole, ast.Slice(lower, ast.expr() as upper)):
+                batches = isinstance(as_loader(Unknown(dotted(whole))), Loader)
+                cut |= _is(lower, dotted(target)) and width in ast.unparse(upper) and not batches
+    if not cut:
+        return None
+    key, index = machine.loop_key(node), dotted(target)
+    if _trimmed(frame, last):
+        return Loader(key, index, index=index)
+    length, step = machine.evaluate(last, frame), machine.evaluate(size, frame)
+    dataset = Dataset(length.key) if isinstance(length, Count) else UNKNOWN
+    begin, end, each = number(machine.evaluate(first, frame)), number(length), number(step)
+    samples = None if begin is None or end is None else end - begin
+    even = each == 1 or bool(samples and each and (samples % each == 0 or samples <= each))
+    why = "" if even else f"the slices end with what is left of {ast.unparse(last)}"
+    return Loader(
+        key, index, node.lineno, step, drop_last=even, dataset=dataset, ragged=why, index=index
+    )
+
+
+def _is(node: ast.expr | None, name: str) -> bool:
+    return node is not None and dotted(node) == name
+
+
+def _trimmed(frame: Frame, length: ast.expr) -> bool:
+    """Return whether what a length is of was cut to a product, as to whole batches."""
+    names = {n.id for n in ast.walk(length) if isinstance(n, ast.Name)}
+    for node in ast.walk(frame.module.tree):
+        if isinstance(node, ast.Assign) and names & {dotted(t) for t in node.targets}:
+            inner = list(ast.walk(node.value))
+            if any(isinstance(n, ast.Mult | ast.FloorDiv | ast.Mod) for n in inner):
+                return True
+    return False
 
 
 def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.For | ast.AsyncFor)
     source = _source(machine, node.iter, frame)
+    if isinstance(node, ast.For) and source.steps is not None:
+        slices = _slices(machine, node, source.steps, frame)
+        if slices is not None:
+            source = replace(
+                source, value=slices, counted=isinstance(node.target, ast.Tuple), text=""
+            )
     value = as_loader(source.value)
     if isinstance(value, Several) and 0 < len(value.items) <= 3 and not source.counted:
         constants = all(
@@ -280,7 +331,9 @@ def _set(frame: Frame, target: ast.expr, value: Value, machine: Machine) -> None
 def _bind_batch(machine: Machine, target: ast.expr, value: Value, loop: Loop, frame: Frame) -> None:
     for name in [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]:
         item: Value = Unknown(name)
-        if isinstance(value, Loader):
+        if isinstance(value, Loader) and value.index:
+            item = Unknown(name)
+        elif isinstance(value, Loader):
             item = Tensor(loop.key, text=name)
         elif isinstance(value, Listing) and isinstance(target, ast.Name):
             item = value.item

@@ -32,7 +32,8 @@ def find(trace: Trace) -> Iterator[Report]:
             for e in trace.of("eval", "train", "mode")
             if e.order < event.order and compatible(e, event)
         ]
-        if not modes or modes[-1].kind != "eval" or _needs_grad(loop):
+        once = any(not conditions for conditions in loop.leaves)  # a look at one batch
+        if not modes or modes[-1].kind != "eval" or once or _needs_grad(loop):
             continue
         seen.add(loop.key)
         sure = event.grad is True or enabled

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Quantity
+from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Loader, Quantity
 from batchproof.audit._dimensions._loaders import equal_batches
 from batchproof.audit._dimensions._questions import (
     carries_state,
@@ -47,17 +47,33 @@ def _divided(trace: Trace, event: Event) -> Iterator[Report]:
 
 def _weighed_by_size(event: Event, total: Quantity) -> Iterator[Report]:
     """Yield means over class weights, or over tokens, that are weighted by numbers of samples."""
-    padded = "pad" in total.ignores.lower() or total.ignores.isdigit()
-    if total.classes or padded:
-        what = "class weights" if total.classes else "targets that are not ignored"
+    what = _weights(total)
+    if what:
         evidence = (f"{_what(total)} is a mean over {what}", "it is weighted by numbers of samples")
         meant = "Σ_b w_b · mean_b / Σ_b w_b, w_b its own divisor"
         yield Report(event, "Σ_b n_b · mean_b / Σ_b n_b", meant, evidence, total.sure)
 
 
+def _weights(total: Quantity) -> str:
+    """Return what the mean of a batch is weighted by, where that is not its samples, or ""."""
+    padded = "pad" in total.ignores.lower() or total.ignores.isdigit()
+    targets = "targets that are not ignored" if padded else ""
+    return "class weights" if total.classes else targets
+
+
+def _equal(total: Quantity, loader: Loader) -> tuple[bool | None, str]:
+    """Return whether the batches of a loop weigh the same in what they contribute, and why."""
+    equal, why = equal_batches(loader)
+    what = _weights(total)
+    if not what or equal is False:
+        return equal, why
+    why = f"each mean is over its own {what}, and batches of one size hold different ones"
+    return (None if total.classes else False), why
+
+
 def _judged(event: Event, loop: Loop, total: Quantity, computes: str) -> Iterator[Report]:
     assert loop.loader is not None
-    equal, why = equal_batches(loop.loader)
+    equal, why = _equal(total, loop.loader)
     if equal or carries_state(loop) or skips_by_size(loop):
         return
     known = total.sure or (total.name == "outputs.loss" and not total.spans)
@@ -79,7 +95,7 @@ def _updated(trace: Trace, event: Event) -> Iterator[Report]:
         return
     if value.base != "mean":
         return
-    equal, why = equal_batches(loop.loader)
+    equal, why = _equal(value, loop.loader)
     if equal:
         return
     if weight == NOTHING or weight == Constant(1):

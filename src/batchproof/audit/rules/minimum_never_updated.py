@@ -38,6 +38,8 @@ def find(trace: Trace) -> Iterator[Report]:
 
 def _never_set(event: Event, name: str) -> bool:
     """Return whether a name is set once in its scope, outside the loop, to a start value."""
+    if name.endswith("']"):
+        return _key_never_set(event.module.tree, name)
     places: list[ast.AST] = []
     for node in ast.walk(_scope(event, name)):
         targets: list[ast.expr] = []
@@ -57,6 +59,25 @@ def _never_set(event: Event, name: str) -> bool:
     return len(places) == 1 and id(places[0]) not in inside and _is_start(places[0])
 
 
+def _key_never_set(tree: ast.Module, name: str) -> bool:
+    """Return whether a key is set once in the file, by a dict that is written out."""
+    state, _, key = name.removesuffix("']").rpartition("['")
+    starts: list[ast.expr] = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Dict(keys, values):
+                starts += [
+                    v
+                    for k, v in zip(keys, values, strict=True)
+                    if isinstance(k, ast.Constant) and k.value == key
+                ]
+            case ast.Subscript(slice=ast.Constant(other), ctx=ast.Store()) if other == key:
+                return False
+            case ast.Call(ast.Attribute(inner, "update" | "setdefault")) if dotted(inner) == state:
+                return False
+    return len(starts) == 1 and _starts(starts[0])
+
+
 def _scope(event: Event, name: str) -> ast.AST:
     """Return the function that sets a name of its own; the whole file for an attribute."""
     inner = [
@@ -72,7 +93,11 @@ def _scope(event: Event, name: str) -> ast.AST:
 def _is_start(node: ast.AST) -> bool:
     """Return whether a name is set to what a search begins with: infinity, or a whole number."""
     value = getattr(node, "value", None)
-    text = ast.unparse(value) if isinstance(value, ast.expr) else ""
+    return isinstance(value, ast.expr) and _starts(value)
+
+
+def _starts(value: ast.expr) -> bool:
+    text = ast.unparse(value)
     number = text.lstrip("-").removesuffix(".0")
     return number.isdigit() or any(word in text for word in ("inf", "1e", "maxsize"))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import NOTHING, Tool
-from batchproof.audit._dimensions._questions import compatible
+from batchproof.audit._dimensions._questions import compatible, varies
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
@@ -22,7 +22,7 @@ def find(trace: Trace) -> Iterator[Report]:
             not steps
             or first is None
             or first < event.order
-            or any(not c.by for c in event.inside(loop))
+            or any(not c.by and varies(c.test, loop) for c in event.inside(loop))
         ):
             continue
         seen.add(id(event.node))

@@ -3,10 +3,14 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Constant, Count, Option, Quantity, Unknown, Value
+from batchproof.audit._dimensions._arithmetic import name_of
+from batchproof.audit._dimensions._lattice import Constant, Count, Quantity, Value
+from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import windowed
-from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._trace import Event, Loop, Trace, tests_of
 from batchproof.audit._reports import Report
+
+_REST = "the last r batches"
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -39,34 +43,53 @@ def _by_counter(event: Event, by: Count, total: Quantity, loop: Loop) -> Iterato
 
 
 def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
-    counted = windowed(event, loop)
-    text = _plain(event.other)
+    counted, text = windowed(event, loop), name_of(event.other)
     if counted is None or not text:
         return
     every = counted[2]
-    resets = [e for e in trace.of("assign") if e.text == total.text and loop in e.loops]
+    found = _held(trace, event, total, loop) if text == every else None
     if text != every and _known(event.other, every):
-        evidence = (f"it is reported every {every} batches", f"it is divided by {text}")
-        yield Report(
-            event, f"Σ of {every} batches / {text}", f"Σ of {every} batches / {every}", evidence
-        )
-    elif text == every and _also_at_the_end(event):
-        evidence = ("it is reported after the last batch, too", f"it is divided by {every}")
-        computes, meant = f"Σ of the last r batches / {every}", "Σ of the last r batches / r"
-        yield Report(event, computes, meant, evidence)
-    elif text == every and not resets:
-        evidence = (
-            f"{total.text} is never set to 0 inside the loop",
-            "so it holds all batches so far",
-        )
-        yield Report(
-            event, f"Σ of all batches so far / {every}", f"Σ of {every} batches / {every}", evidence
-        )
-    elif text == every and _starts_short(event, loop, counted):
-        evidence = ("the first report comes after 1 batch", f"it is divided by {every}")
-        yield Report(
-            event, f"loss of 1 batch / {every}", f"Σ of {every} batches / {every}", evidence
-        )
+        found = f"{every} batches", f"it is reported every {every} batches"
+    if found is not None:
+        held, why = found
+        meant = f"Σ of {every} batches / {every}"
+        if held == _REST:
+            meant = f"Σ of {_REST} / r"
+        yield Report(event, f"Σ of {held} / {text}", meant, (why, f"it is divided by {text}"))
+
+
+def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str, str] | None:
+    """Return what a sum that is divided by the window's length holds instead, and why."""
+    counter, plus, every = windowed(event, loop) or ("", 0, "")
+    if _also_at_the_end(event):
+        return _REST, "it is reported after the last batch, too"
+    if not any(e.text == total.text and loop in e.loops for e in trace.of("assign")):
+        return "all batches so far", f"{total.text} is never set to 0 inside the loop"
+    if counter != loop.index or loop.start is None or loop.start + plus != 0:
+        return None
+    if all(not isinstance(c.test, ast.BoolOp) for c in event.inside(loop)):
+        return "1 batch", "the first report comes after 1 batch"
+    adds = [e for e in trace.of("accumulate") if e.text == event.text and loop in e.loops]
+    always = all(e.order < event.order and all(c.by for c in e.inside(loop)) for e in adds)
+    leaves_out = adds and always and _leaves_out_first(event, loop)
+    return (
+        (f"the first {every} + 1 batches", "batch 0 is added, unreported") if leaves_out else None
+    )
+
+
+def _leaves_out_first(event: Event, loop: Loop) -> bool:
+    """Return whether `index > 0`, `index != 0` or `index` is tested on the way to a report."""
+    parts = (part for c in event.inside(loop) if c.branch for part in tests_of(c.test))
+    subjects = {
+        dotted(part.left) if isinstance(part, ast.Compare) and _above_zero(part) else dotted(part)
+        for part in parts
+    }
+    return loop.index in subjects
+
+
+def _above_zero(test: ast.Compare) -> bool:
+    zero = isinstance(test.comparators[0], ast.Constant) and test.comparators[0].value == 0
+    return zero and isinstance(test.ops[0], ast.Gt | ast.NotEq)
 
 
 def _also_at_the_end(event: Event) -> bool:
@@ -74,28 +97,10 @@ def _also_at_the_end(event: Event) -> bool:
     return any(isinstance(test.op, ast.Or) and "len(" in ast.unparse(test) for test in tests)
 
 
-def _plain(value: Value) -> str:
-    if isinstance(value, Constant):
-        return str(value.value)
-    return value.text if isinstance(value, Option | Unknown) else ""
-
-
 def _known(by: Value, every: str) -> bool:
     """Return whether both are numbers, so that they differ for sure."""
-    try:
-        return (
-            isinstance(by, Constant)
-            and isinstance(by.value, int | float)
-            and by.value != float(every)
-        )
-    except ValueError:
-        return False
-
-
-def _starts_short(event: Event, loop: Loop, counted: tuple[str, int, str]) -> bool:
-    alone = all(not isinstance(c.test, ast.BoolOp) for c in event.inside(loop))
-    begins = loop.start is not None and loop.start + counted[1] == 0
-    return counted[0] == loop.index and begins and alone
+    known = isinstance(by, Constant) and isinstance(by.value, int | float) and every.isdigit()
+    return known and isinstance(by, Constant) and by.value != int(every)
 
 
 def _last_window(trace: Trace) -> Iterator[Report]:
