@@ -11,9 +11,7 @@ from batchproof.audit._dimensions._lattice import (
     Dataset,
     Function,
     Instance,
-    Listing,
     Loader,
-    Meter,
     Model,
     Option,
     Quantity,
@@ -27,6 +25,7 @@ from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._names import Module, dotted, methods_of
 
 _SIZES = {"num_graphs", "batch_size", "num_nodes", "num_events"}
+_COLUMNS = {"data", "targets", "labels", "train_data", "train_labels", "test_data", "test_labels"}
 _NAMESPACES = {
     "args",
     "opt",
@@ -65,10 +64,9 @@ def attribute(machine: Machine, value: Value, node: ast.Attribute, frame: Frame)
             return replace(value, graph=False) if name == "data" else value
         case Model() if name == "module":
             return value
-        case Meter() if name in {"avg", "global_avg", "mean"}:
-            return Unknown(dotted(node))
-        case Listing():
-            return Unknown(dotted(node))
+        case Dataset():
+            rows = value.size if name in _COLUMNS else None
+            return Tensor(rows=rows, text=dotted(node)) if rows else Unknown(dotted(node))
         case Unknown():
             return _of_unknown(machine, value, node, frame)
     return Unknown(dotted(node))

@@ -215,7 +215,10 @@ def _build(machine: Machine, kind: Class, made: Call) -> Value:
     if words.strip().endswith("data loader") or words.strip().endswith("loader"):
         return Loader(machine.loop_key(made.node), made.target or made.name)
     if any(dotted(base).endswith(("Dataset", "DataSet")) for base in kind.node.bases):
-        return Dataset(f"{made.node.lineno}:{made.node.col_offset}", words=words_of(made.target))
+        rows = {a.rows for a in (*made.args, *made.keywords.values()) if isinstance(a, Tensor)}
+        size = rows.pop() if len(rows) == 1 else None
+        place = f"{made.node.lineno}:{made.node.col_offset}"
+        return Dataset(place, size, words=words_of(made.target))
     instance = create(machine, kind, made.node, made.args, made.keywords, made.target)
     if (
         is_module(machine, kind)

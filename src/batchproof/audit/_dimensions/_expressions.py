@@ -290,7 +290,8 @@ def _of_slices(machine: Machine, node: ast.Subscript, value: Value, place: Value
     for loop in reversed(machine.loops):
         if loop.loader is not None and loop.loader.index:
             cuts = [n for n in ast.walk(node.slice) if isinstance(n, ast.Slice)]
-            if any(n.lower is not None and dotted(n.lower) == loop.loader.index for n in cuts):
+            names = {dotted(n) for cut in cuts if cut.lower for n in ast.walk(cut.lower)}
+            if loop.loader.index in names:
                 return Tensor(loop.key, text=text)
     return None
 

@@ -299,10 +299,30 @@ def _model(_machine: Machine, call: Call, name: str) -> Value:
     form: Form = forms.get(short, "")
     if short == "Sequential" and call.args and isinstance(call.args[-1], Model):
         form = call.args[-1].form
-    moody = short.startswith(("Dropout", "BatchNorm"))
-    if short == "Sequential":
-        moody = any(isinstance(a, Model) and bool(a.moody) for a in call.args)
-    return Model(call.target or short, form, moody)
+    return Model(call.target or short, form, _moody(name, short, call))
+
+
+_PLAIN = {
+    "Linear",
+    "ReLU",
+    "Conv1d",
+    "Conv2d",
+    "MaxPool2d",
+    "Flatten",
+    "Sigmoid",
+    "Tanh",
+    "Softmax",
+}
+
+
+def _moody(name: str, short: str, call: Call) -> bool | None:
+    """Return whether a module differs between training and evaluation; None where not in sight."""
+    if short.startswith(("Dropout", "BatchNorm", "SyncBatchNorm")):
+        return True
+    if short != "Sequential":
+        return False if name.startswith("torch.nn.") and short in _PLAIN else None
+    parts = [a.moody if isinstance(a, Model) else None for a in call.args]
+    return True if True in parts else None if None in parts or call.starred else False
 
 
 def _softmax(_machine: Machine, call: Call, name: str) -> Value:

@@ -228,6 +228,30 @@ def _slices(machine: Machine, node: ast.For, steps: ast.Call, frame: Frame) -> L
     )
 
 
+def _numbered(machine: Machine, node: ast.For) -> Loader | None:
+    """Return the batches of a loop over `range(n)` that slices [i * size : ...]."""
+    if not isinstance(node.target, ast.Name):
+        return None
+    inside, index = list(ast.walk(node)), node.target.id
+    starts = {
+        dotted(n.targets[0]) for n in inside if isinstance(n, ast.Assign) and _times(n.value, index)
+    }
+    for part in inside:
+        match part:
+            case ast.Slice(lower) if _times(lower, index) or dotted(lower or part) in starts - {""}:
+                name = index if _times(lower, index) else dotted(lower or part)
+                return Loader(machine.loop_key(node), index, index=name)
+    return None
+
+
+def _times(node: ast.expr | None, name: str) -> bool:
+    """Return whether an expression is `name * size`, or `size * name`."""
+    match node:
+        case ast.BinOp(first, ast.Mult(), second):
+            return name in {dotted(first), dotted(second)}
+    return False
+
+
 def _is(node: ast.expr | None, name: str) -> bool:
     return node is not None and dotted(node) == name
 
@@ -252,6 +276,8 @@ def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
             source = replace(
                 source, value=slices, counted=isinstance(node.target, ast.Tuple), text=""
             )
+    elif isinstance(node, ast.For) and source.text.startswith("range:"):
+        source = replace(source, value=_numbered(machine, node) or source.value)
     value = as_loader(source.value)
     if isinstance(value, Several) and 0 < len(value.items) <= 3 and not source.counted:
         constants = all(

@@ -1,7 +1,9 @@
 """The model is evaluated in training mode."""
 
+import ast
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._lattice import Model
 from batchproof.audit._dimensions._questions import compatible, evaluates
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
@@ -25,7 +27,10 @@ def find(trace: Trace) -> Iterator[Report]:
             if e.order < event.order and compatible(e, event)
         ]
         hidden = any(_switches(text) for order, text in trace.opaque if order < event.order)
-        if not modes or modes[-1].kind != "train" or hidden or not _same(modes[-1], event):
+        plain = isinstance(event.value, Model) and event.value.moody is False
+        if not modes or modes[-1].kind != "train" or hidden or plain or _wants_targets(event):
+            continue
+        if not _same(modes[-1], event):
             continue
         seen.add(loop.key)
         evidence = (
@@ -38,6 +43,12 @@ def find(trace: Trace) -> Iterator[Report]:
             "f(x; dropout off, running statistics)",
             evidence,
         )
+
+
+def _wants_targets(event: Event) -> bool:
+    """Return whether a model is given targets, as detectors are whose losses need that mode."""
+    given = event.node.args if isinstance(event.node, ast.Call) else []
+    return len(given) > 1 and "target" in ast.unparse(given[-1])
 
 
 def _switches(text: str) -> bool:

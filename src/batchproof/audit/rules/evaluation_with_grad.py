@@ -12,7 +12,6 @@ _NEEDS = {
     "requires_grad",
     "requires_grad_",
     "enable_grad",
-    "backward",
     "jacobian",
     "no_grad",
     "inference_mode",
