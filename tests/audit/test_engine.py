@@ -11,6 +11,7 @@ from batchproof.audit._analyse import analyse
 from batchproof.audit._dimensions._interpreter import interpret
 from batchproof.audit._dimensions._machine import EFFORT
 from batchproof.audit._project import Source
+from batchproof.audit._reading import parse
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.py"))
 TEXTS = [path.read_text() for path in CORPUS]
@@ -108,3 +109,53 @@ def test_deep_nesting_is_read_to_its_end(text):
 def test_a_long_file_is_read_within_the_effort():
     text = "import torch\n" + "loss = torch.nn.functional.mse_loss(a, b)\nloss.backward()\n" * 4_000
     assert findings(text) == []
+
+
+UNSWITCHED = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last = nn.Linear(3, 3), nn.LAST
+
+    def forward(self, x):
+        return self.last(self.layer(x))
+
+def run(data, held_out):
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    for x, y in DataLoader(data, batch_size=8):
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    right = 0
+    with torch.no_grad():
+        for x, y in DataLoader(held_out, batch_size=8):
+            right += (net(x).argmax(1) == y).sum().item()
+    return right / len(held_out)
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "names"), [("Dropout(0.5)", ["evaluation-in-train-mode"]), ("ReLU()", [])]
+)
+def test_a_model_whose_mode_no_line_sets_is_evaluated_in_training_mode(last, names):
+    assert [f.name for f in findings(UNSWITCHED.replace("LAST", last))] == names
+
+
+def test_code_of_older_pythons_is_read_with_every_node_in_its_place():
+    text = """
+import torch.nn.functional as F
+def test(model, loader):
+    total = 0
+    for x, y in loader:
+        total += F.cross_entropy(model(x.cuda(async=True)), y).item()
+    print 'loss', total / len(loader.dataset)
+    if total: print total / len(loader.dataset)
+"""
+    found = analyse(Source(Path("train.py"), text, parse(text)), "train.py")
+    assert {(f.line, f.column) for f in found if f.name == "wrong-divisor"} == {(7, 19), (8, 21)}

@@ -255,3 +255,13 @@ def passes_a_detector_that_returns_losses(model, loader):
             losses = model(images, targets)
             total.append(losses)
     return total
+
+
+def passes_losses_of_a_validation_without_dropout(loader, optimizer):
+    model = nn.Linear(8, 2)
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    with torch.no_grad():
+        return [F.cross_entropy(model(x), y).item() for x, y in loader]

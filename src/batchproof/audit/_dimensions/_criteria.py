@@ -70,16 +70,13 @@ NLL = {"NLLLoss", "nll_loss"}
 _WEIGHTED = CROSS_ENTROPY | NLL
 
 
-def reduction_of(
-    keywords: Mapping[str, Value], positional: Value | None = None
-) -> tuple[Base, bool]:
+def reduction_of(keywords: Mapping[str, Value]) -> tuple[Base, bool]:
     """Return the reduction that keywords choose, and whether they show it.
 
     Args:
         keywords: the keywords of a criterion; size_average and reduce are the old names.
-        positional: a reduction that is given by position.
     """
-    chosen = keywords.get("reduction", positional)
+    chosen = keywords.get("reduction")
     if keywords.get("reduce") == Constant(value=False):
         return "elements", True
     if keywords.get("size_average") == Constant(value=False):
@@ -95,6 +92,28 @@ def reduction_of(
         }
         return bases.get(chosen.value, "unknown"), chosen.value in bases
     return "unknown", False
+
+
+_REDUCTIONS = {"mean", "batchmean", "sum", "none"}
+
+
+def _with_positions(
+    args: list[Value], keywords: Mapping[str, Value], size_average: int
+) -> Mapping[str, Value]:
+    """Return keywords, with a reduction that is given by its position.
+
+    Args:
+        args: the values of the positional arguments.
+        keywords: the values of the keywords.
+        size_average: the position of that old argument, which False makes a sum.
+    """
+    words = [a for a in args if isinstance(a, Constant) and a.value in _REDUCTIONS]
+    found = dict(keywords)
+    if words:
+        found.setdefault("reduction", words[-1])
+    elif size_average < len(args) and args[size_average] == Constant(value=False):
+        found.setdefault("size_average", Constant(value=False))
+    return found
 
 
 def ignored(keywords: Mapping[str, Value]) -> str:
@@ -116,6 +135,7 @@ def build_criterion(
         keywords: the values of its keywords.
         open_: whether it has a `**` argument.
     """
+    keywords = _with_positions(args, keywords, 1 if name in _WEIGHTED else 0)
     base, shown = reduction_of(keywords)
     weight = keywords.get("weight", args[0] if args and name in _WEIGHTED else None)
     weighted = name in _WEIGHTED and weight not in (None, Constant(None))
@@ -164,6 +184,9 @@ def call_criterion(
 def function_criterion(name: str, args: list[Value], keywords: Mapping[str, Value]) -> Criterion:
     """Return the criterion that a call of a function of torch.nn.functional chooses."""
     short = FUNCTIONS[name]
+    keywords = _with_positions(
+        args, keywords, 3 if "cross_entropy" in short or "nll" in short else 2
+    )
     base, shown = reduction_of(keywords)
     weight = keywords.get("weight", args[2] if len(args) > 2 else None)
     weighted = short in _WEIGHTED and weight not in (None, Constant(None))

@@ -1,48 +1,64 @@
 """The model is evaluated in training mode."""
 
 import ast
+import re
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Model
+from batchproof.audit._dimensions._lattice import Instance, Model
 from batchproof.audit._dimensions._questions import compatible, evaluates
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield evaluations without gradient of a model that was put in training mode before."""
+    """Yield evaluations without gradient of a model that was left in training mode."""
     seen = set[str]()
     for event in trace.of("forward"):
         loop = event.batches
-        if (
-            loop is None
-            or loop.key in seen
-            or event.grad is not False
-            or not evaluates(trace, loop)
-        ):
+        if loop is None or loop.key in seen or event.grad is not False:
             continue
-        modes = [
-            e
-            for e in trace.of("eval", "train", "mode")
-            if e.order < event.order and compatible(e, event)
-        ]
-        hidden = any(_switches(text) for order, text in trace.opaque if order < event.order)
         plain = isinstance(event.value, Model) and event.value.moody is False
-        if not modes or modes[-1].kind != "train" or hidden or plain or _wants_targets(event):
+        if plain or not evaluates(trace, loop) or _wants_targets(event):
             continue
-        if not _same(modes[-1], event):
-            continue
-        seen.add(loop.key)
-        evidence = (
-            f"{modes[-1].text}.train() at line {modes[-1].line}",
-            "no eval() between it and this evaluation, which records no gradient",
-        )
-        yield Report(
-            event,
-            "f(x; dropout on, batch statistics)",
-            "f(x; dropout off, running statistics)",
-            evidence,
-        )
+        why = _left_training(trace, event)
+        if why:
+            seen.add(loop.key)
+            yield Report(
+                event,
+                "f(x; dropout on, batch statistics)",
+                "f(x; dropout off, running statistics)",
+                (why, "no eval() before this evaluation, which records no gradient"),
+            )
+
+
+def _left_training(trace: Trace, event: Event) -> str:
+    """Return why the model of an evaluation is in training mode, "" where that is not known."""
+    before = [e for e in trace.events if e.order < event.order and compatible(e, event)]
+    modes = [e for e in before if e.kind in {"eval", "train", "mode"}]
+    if any(_switches(text) for order, text in trace.opaque if order < event.order):
+        return ""
+    if modes:
+        trains = modes[-1].kind == "train" and _same(modes[-1], event)
+        return f"{modes[-1].text}.train() at line {modes[-1].line}" if trains else ""
+    trained = [
+        e for e in before if e.kind == "forward" and e.grad is not False and e.text == event.text
+    ]
+    stepped = any(e.kind == "step" for e in before)
+    if not (trained and stepped and _has_modes(event)):
+        return ""
+    return f"a model begins in training mode, and is trained at line {trained[0].line}"
+
+
+def _has_modes(event: Event) -> bool:
+    """Return whether a model has dropout or batch normalisation, and no line sets its mode."""
+    text = "\n".join(event.module.lines)
+    if re.search(r"\.(eval|train)\(", text):
+        return False
+    if isinstance(event.value, Model):
+        return event.value.moody is True
+    kind = event.value.kind if isinstance(event.value, Instance) else None
+    layers = "\n".join(getattr(kind.module, "lines", [])) if kind is not None else ""
+    return bool(re.search(r"nn\.(Dropout|BatchNorm)", layers))
 
 
 def _wants_targets(event: Event) -> bool:

@@ -86,11 +86,9 @@ def _term(event: Event) -> str:
 
 def _drops(trace: Trace, event: Event) -> bool:
     """Return whether the sum or list is emptied, or is cut from its graph, inside the loop."""
-    loop = event.loop
-    return any(
-        e.text == event.text and loop in e.loops and e.loops == event.loops
-        for e in trace.of("assign")
-    )
+    around = event.loops if event.loop is None or event.loop.loader else event.loops[:-1]
+    inside = {event.loops} | ({around} if event.batches in around else set())
+    return any(e.text == event.text and e.loops in inside for e in trace.of("assign"))
 
 
 def _back_propagated(trace: Trace, event: Event, loss: Quantity) -> bool:
