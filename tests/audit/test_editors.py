@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import json
 import subprocess
 import sys
 from functools import partial
@@ -182,3 +183,19 @@ def test_flake8_loads_the_plugin(tmp_path):
         "Nothing here is graph-kept; the comment allows nothing.\n"
     )
     assert done.stderr == ""
+
+
+def test_a_server_that_is_asked_to_exit_ends_well():
+    messages = [
+        {"id": 1, "method": "initialize", "params": {"processId": None, "capabilities": {}}},
+        {"method": "initialized", "params": {}},
+        {"id": 2, "method": "shutdown"},
+        {"method": "exit"},
+    ]
+    sent = b""
+    for message in messages:
+        content = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        sent += b"Content-Length: %d\r\n\r\n%s" % (len(content), content)
+    command = [sys.executable, "-m", "batchproof", "audit", "--lsp"]
+    ended = subprocess.run(command, input=sent, capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")

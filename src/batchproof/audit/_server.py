@@ -5,6 +5,7 @@ References:
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,9 @@ SOURCE = "batchproof"
 
 def serve() -> None:
     """Serve an editor over the standard streams, until it asks to exit."""
-    server_of(all_rules()).start_io()
+    # the server closes the streams that it is given
+    with os.fdopen(os.dup(0), "rb") as taken, os.fdopen(os.dup(1), "wb") as sent:
+        server_of(all_rules()).start_io(taken, sent)
 
 
 def server_of(analyse: Analyse) -> LanguageServer:

@@ -368,12 +368,6 @@ _QUIET = {
 def _of_tool(machine: Machine, value: Value, call: Call) -> Value | None:
     assert isinstance(value, Tool)
     name, args = call.name, call.args
-    if value.kind == "scaler":
-        if name == "scale":
-            loss = args[0] if args else UNKNOWN
-            machine.emit("scale", call.node, call.frame, loss, value, call.text)
-            return args[0] if args else UNKNOWN
-        return UNKNOWN
     if value.kind not in {"accelerator", "fabric"}:
         return UNKNOWN
     if name in {
@@ -477,6 +471,13 @@ def _is(value: Value, kind: str, call: Call, *words: str) -> bool:
     return any(word in last for word in words)
 
 
+def _scale(machine: Machine, value: Value, call: Call) -> Value | None:
+    if not (_is(value, "scaler", call, "scaler") and call.args):
+        return None
+    machine.emit("scale", call.node, call.frame, call.args[0], value, call.text)
+    return call.args[0]
+
+
 def _step(machine: Machine, value: Value, call: Call) -> Value | None:
     if _is(value, "scaler", call, "scaler"):
         subject = dotted(call.node.args[0]) if call.node.args else ""
@@ -569,6 +570,7 @@ def _append(machine: Machine, value: Value, call: Call) -> Value | None:
 
 ANY: dict[str, Callable[[Machine, Value, Call], Value | None]] = {
     "backward": _backward,
+    "scale": _scale,
     "step": _step,
     "zero_grad": _zero_grad,
     "unscale_": _unscale,
