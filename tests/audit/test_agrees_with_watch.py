@@ -25,7 +25,6 @@ UNSEEN = {
     "grad_term_scaled_apart_short_window",
     "grad_weight_per_micro_batch",
     "loop_best_by_reference_saved",
-    "loop_evaluation_in_train_mode_batch_norm",
     "loop_evaluation_with_grad_sum",
     "num_batch_means_by_rows",
     "num_masked_tokens_repeated",
