@@ -34,6 +34,10 @@ def test_a_window_of_no_number_of_batches_is_refused(accumulate, unchecked):
         bp.windows([1], accumulate)
 
 
+def test_windows_print_as_their_loader_and_number_of_batches():
+    assert repr(bp.windows([1, 2, 3], accumulate=2)) == "Windows(list, accumulate=2)"
+
+
 def test_every_pass_restarts_the_loader():
     cut = bp.windows(range(5), accumulate=2)
     assert list(cut) == list(cut) == [[0, 1], [2, 3], [4]]

@@ -44,6 +44,9 @@ class Windows(Generic[Batch]):
         self._cut, self._group = cut, group
         self._used_up = False
 
+    def __repr__(self) -> str:
+        return f"Windows({type(self._loader).__name__}, accumulate={self._accumulate})"
+
     def __len__(self) -> int:
         batches = len(self._loader)  # type: ignore[arg-type]
         return (batches + self._accumulate - 1) // self._accumulate
