@@ -232,6 +232,16 @@ def test_a_loss_that_takes_its_batch_apart_is_looked_at_in_a_copy():
     trainer(loss=lambda model, batch: popping(model, batch["all"])).fit(nested, max_epochs=1)
 
 
+def test_a_loss_that_takes_its_batch_apart_meets_it_whole_in_every_epoch():
+    x, y = samples(16)
+    plain = [(x[:8], y[:8]), (x[8:], y[8:])]
+    named = [{"inputs": x, "labels": y} for x, y in plain]
+    few = trainer(classifier(), overfit_batches=2).fit(plain, max_epochs=3)
+    popped = trainer(classifier(), loss=popping, overfit_batches=2).fit(named, max_epochs=3)
+    assert popped.values("val_loss") == few.values("val_loss")
+    assert all(set(batch) == {"inputs", "labels"} for batch in named)
+
+
 def test_a_loss_that_changes_its_batch_in_place_changes_it_once():
     seen = []
 

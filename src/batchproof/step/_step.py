@@ -19,7 +19,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from batchproof._errors import SettingError
-from batchproof._trees import tree_map
+from batchproof._trees import in_own_containers
 from batchproof.mean import Mean, Outcome, Pairs, refuse_criterion
 from batchproof.step._count import Count, count_window
 from batchproof.step._gradients import clip_factor, gradients, scale, total_norm
@@ -365,8 +365,8 @@ def _factors(
 
 
 def _on_copies(loss: Loss) -> Loss:
-    """Return a loss that is given each batch in containers of its own, for a loss to take apart."""
-    return lambda model, batch: loss(model, tree_map(lambda tensor: tensor, batch))
+    """Return a loss that is given each batch in containers of its own."""
+    return lambda model, batch: loss(model, in_own_containers(batch))
 
 
 def _search(

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from batchproof._errors import CheckpointError, DataError, SettingError
 from batchproof._random import capture, generators_in, restore, restore_states, states_of
-from batchproof._trees import digest, to_device
+from batchproof._trees import digest, in_own_containers, to_device
 from batchproof.data import DatasetWindows, Pack, Window
 from batchproof.ranks import in_a_group
 from batchproof.step import windows
@@ -165,6 +165,9 @@ class Epochs:
         if self.renews_workers:
             # workers that persist hold generators that no checkpoint does
             self.loader._iterator = None  # type: ignore[attr-defined]  # noqa: SLF001
+        if isinstance(self.loader, list | tuple):
+            # gives the same objects every epoch, and a loss may take its batch apart
+            return map(in_own_containers, self.loader)
         return iter(self.loader)
 
     def _restore(self, generators: Mapping[str, Any]) -> None:
