@@ -287,25 +287,40 @@ def test_dataclass_batches_are_looked_at_for_nan_and_told_apart(tmp_path, kind):
         bp.evaluate(classifier(), loader, of_fields)
 
 
-def noisy(count, seed, fall=0.0):
-    """Losses that vary by 0.1 about 1, and fall by so much in the middle third."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = 0.1 * torch.randn(count, generator=generator, dtype=torch.float64)
-    ramp = torch.linspace(-1, 2, count, dtype=torch.float64).clamp(0, 1)
-    losses = (1 - fall * ramp + noise).tolist()
-    rates = tuple(10 ** (6 * i / (count - 1) - 6) for i in range(count))
+def swept(noise, fall=0.0):
+    """Losses that vary by 0.1 times the noise about 1, and fall by so much in the middle third."""
+    ramp = torch.linspace(-1, 2, len(noise), dtype=torch.float64).clamp(0, 1)
+    losses = (1 - fall * ramp + 0.1 * noise).tolist()
+    rates = tuple(10 ** (6 * i / (len(noise) - 1) - 6) for i in range(len(noise)))
     return LrSweep(rates, tuple(losses), tuple(_trials._smoothed(losses)))
 
 
-def test_noise_is_no_fall():
-    suggested = [noisy(100, seed).suggestion for seed in range(200)]
+def normal(seed, count=100):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "skew",
+    [
+        pytest.param(lambda noise: noise, id="none"),
+        # the batches of a trained model have losses near zero, and a few large ones
+        pytest.param(torch.exp, id="lognormal"),
+        pytest.param(lambda noise: (2 * noise).exp(), id="lognormal of 2"),
+    ],
+)
+def test_noise_is_no_fall(skew):
+    suggested = [swept(skew(normal(seed))).suggestion for seed in range(400)]
     assert sum(rate is not None for rate in suggested) <= 4
-    assert "no fall beyond the noise is seen" in str(noisy(100, 0))
+
+
+def test_where_no_fall_is_seen_the_sweep_says_so():
+    assert "no fall beyond the noise is seen" in str(swept(normal(0)))
 
 
 def test_a_fall_is_suggested_where_it_is_and_not_among_the_first_steps():
     for seed in range(50):
-        rate = noisy(100, seed, fall=1.0).suggestion
+        rate = swept(normal(seed), fall=1.0).suggestion
         assert 1e-5 < rate < 1e-1
 
 

@@ -36,7 +36,7 @@ from batchproof.train._state import Parts
 _SMOOTHING = 0.9
 _BLOWN_UP, _BLOWN_UP_AT_ONCE = 4.0, 1000.0
 # steps that are not looked at in the beginning, and how far noise carries the smoothed loss
-_SKIPPED, _RANGE = 10, 8.0
+_SKIPPED, _RANGE = 10, 10.0
 
 
 @contextmanager
@@ -146,13 +146,14 @@ class LrSweep:
     def _noise(self, lowest: int) -> float:
         """Return the largest fall of the smoothed loss that noise alone is likely to give.
 
-        Steps' losses that vary by sigma differ from step to step by sqrt(2) sigma, in the median
-        by 0.954 sigma; few large changes, where the loss does fall, do not move the median. The
-        smoothed loss then varies by sqrt((1 - s) / (1 + s)) sigma = 0.23 sigma, and by 8 times
-        that between two of some 100 steps in one sweep of 200.
+        Steps' losses that vary by sigma differ from step to step by sqrt(2) sigma, in the root mean
+        square, which a slow fall hardly adds to. The median would see too little of the noise of a
+        trained model, most of whose losses are small and a few large. The smoothed loss varies by
+        sqrt((1 - s) / (1 + s)) sigma = 0.23 sigma, and by 10 times that between two of some 100
+        steps in one sweep of 1,000, be the noise normal or lognormal.
         """
-        changes = [abs(b - a) for a, b in itertools.pairwise(self.losses[: lowest + 1])]
-        sigma = statistics.median(changes) / 0.954
+        changes = [(b - a) ** 2 for a, b in itertools.pairwise(self.losses[: lowest + 1])]
+        sigma = math.sqrt(statistics.fmean(changes) / 2)
         return _RANGE * math.sqrt((1 - _SMOOTHING) / (1 + _SMOOTHING)) * sigma
 
     def __str__(self) -> str:
