@@ -14,7 +14,7 @@ from batchproof.shell import AtLeast, Between, Metavar, Option, command, guarded
 SHARED = {
     "--data", "--out", "--epochs", "--max-steps", "--batch-size", "--accumulate", "--lr", "--seed",
     "--device", "--precision", "--compile", "--resume", "--dry-run", "--overfit-batches",
-    "--limit-train-batches", "--plot", "--logger", "--download",
+    "--summary", "--limit-train-batches", "--plot", "--logger", "--download",
 }  # fmt: skip
 
 
