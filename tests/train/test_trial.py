@@ -324,6 +324,13 @@ def test_a_fall_is_suggested_where_it_is_and_not_among_the_first_steps():
         assert 1e-5 < rate < 1e-1
 
 
+def test_a_loss_that_jumps_after_its_fall_does_not_hide_it():
+    losses = (*[2.29, 2.31] * 30, *[0.9] * 3, 4.9, *[1.5] * 30)
+    rates = tuple(1e-6 * 1.2**step for step in range(len(losses)))
+    found = LrSweep(rates, losses, tuple(_trials._smoothed(list(losses))))
+    assert rates[58] < found.suggestion < rates[64]
+
+
 def test_no_rate_is_suggested_for_a_model_that_is_trained():
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)

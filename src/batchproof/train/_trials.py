@@ -136,15 +136,18 @@ class LrSweep:
         falls = [
             (self.smoothed[i + 1] - self.smoothed[i - 1], i) for i in range(skipped + 1, lowest)
         ]
-        if not falls or min(falls)[0] >= 0 or self._fall(skipped, lowest) <= self._noise(lowest):
+        if not falls or min(falls)[0] >= 0:
             return None
-        return self.rates[min(falls)[1]]
+        seen = self._fall(skipped, lowest) > self._noise(max(skipped, lowest // 2))
+        return self.rates[min(falls)[1]] if seen else None
 
     def _fall(self, skipped: int, lowest: int) -> float:
         return max(self.smoothed[skipped : lowest + 1]) - self.smoothed[lowest]
 
-    def _noise(self, lowest: int) -> float:
+    def _noise(self, stop: int) -> float:
         """Return the largest fall of the smoothed loss that noise alone is likely to give.
+
+        It is that of the steps up to stop; later a high rate makes losses jump.
 
         Steps' losses that vary by sigma differ from step to step by sqrt(2) sigma, in the root mean
         square, which a slow fall hardly adds to. The median would see too little of the noise of a
@@ -152,7 +155,7 @@ class LrSweep:
         sqrt((1 - s) / (1 + s)) sigma = 0.23 sigma, and by 10 times that between two of some 100
         steps in one sweep of 1,000, be the noise normal or lognormal.
         """
-        changes = [(b - a) ** 2 for a, b in itertools.pairwise(self.losses[: lowest + 1])]
+        changes = [(b - a) ** 2 for a, b in itertools.pairwise(self.losses[: stop + 1])]
         sigma = math.sqrt(statistics.fmean(changes) / 2)
         return _RANGE * math.sqrt((1 - _SMOOTHING) / (1 + _SMOOTHING)) * sigma
 
