@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader
 
-from batchproof._errors import ProbeError
+from batchproof._errors import ProbeError, SettingError
 from batchproof._trees import is_branch, items, length, rebuild, tensors, tree_map
+from batchproof.mean import Mean
 
 IGNORED = -100
 
@@ -71,6 +72,20 @@ class Made:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None}
+
+
+def sums_of(mean: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return the total and the weight of a batch, summed in a type, for a metric to add.
+
+    Raises:
+        SettingError: if it is not a Mean.
+    """
+    if not isinstance(mean, Mean):
+        raise SettingError(
+            f"update was given a {type(mean).__name__}; expected a batchproof.Mean. Make one "
+            "with batchproof.exact(criterion) or batchproof.reduce(losses)."
+        )
+    return mean.total.detach().sum(dtype=dtype), mean.weight.detach().sum(dtype=dtype)
 
 
 def count_of(micro_batches: Sequence[Any], who: str) -> int:

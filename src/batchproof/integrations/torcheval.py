@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from batchproof._errors import SettingError
-from batchproof.integrations._given import framework
-from batchproof.mean import Mean, exact_dtype
+from batchproof.integrations._given import framework, sums_of
+from batchproof.mean import exact_dtype
 
 
 class MeanStates:
@@ -37,13 +36,9 @@ class MeanStates:
         Raises:
             SettingError: if it is not a Mean.
         """
-        if not isinstance(mean, Mean):
-            raise SettingError(
-                f"update was given a {type(mean).__name__}; expected a batchproof.Mean. Make one "
-                "with batchproof.exact(criterion) or batchproof.reduce(losses)."
-            )
-        self.total += mean.total.detach().sum(dtype=self.total.dtype).to(self.total.device)
-        self.weight += mean.weight.detach().sum(dtype=self.weight.dtype).to(self.weight.device)
+        total, weight = sums_of(mean, self.total.dtype)
+        self.total += total.to(self.total.device)
+        self.weight += weight.to(self.total.device)
         return self
 
     def compute(self) -> Tensor:
