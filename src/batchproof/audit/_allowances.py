@@ -54,18 +54,18 @@ def allowances(text: str) -> list[Allowance]:
     """Return the names and codes that the comments of a Python text allow."""
     if "noqa" not in text.lower() and "batchproof:" not in text.lower():
         return []
-    found: list[Allowance] = []
+    result: list[Allowance] = []
     first, comments = 0, list[tuple[tokenize.TokenInfo, bool]]()
     for token in _tokens(text):
         if token.type == tokenize.COMMENT:
             comments.append((token, first > 0))
         elif token.type == tokenize.NEWLINE:
             first = first or token.start[0]
-            found += _of_comments(comments, first, token.start[0])
+            result += _of_comments(comments, first, token.start[0])
             first, comments = 0, []
         elif token.type not in {tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}:
             first = first or token.start[0]
-    return [*found, *_of_comments(comments, 0, 0)]
+    return [*result, *_of_comments(comments, 0, 0)]
 
 
 def split(
@@ -77,15 +77,15 @@ def split(
         findings: of one file.
         comments: of the same file.
     """
-    used: set[int] = set()
-    left = []
+    in_use: set[int] = set()
+    rest = []
     for finding in findings:
         covering = [i for i, comment in enumerate(comments) if comment.covers(finding)]
-        used.update(covering)
+        in_use.update(covering)
         if not covering:
-            left.append(finding)
-    unused = [c for i, c in enumerate(comments) if i not in used and c.rule]
-    return left, unused
+            rest.append(finding)
+    unused = [c for i, c in enumerate(comments) if i not in in_use and c.rule]
+    return rest, unused
 
 
 def unused_allowance(comment: Allowance, path: str, line: str) -> Finding:
@@ -96,11 +96,11 @@ def unused_allowance(comment: Allowance, path: str, line: str) -> Finding:
         path: its file.
         line: the text of its line.
     """
-    known = set(CATALOGUE) | {mistake.code for mistake in CATALOGUE.values()}
-    if comment.rule in known or comment.rule.upper() in known:
+    names = set(CATALOGUE) | {mistake.code for mistake in CATALOGUE.values()}
+    if comment.rule in names or comment.rule.upper() in names:
         sentence = f"Nothing here is {comment.rule}; the comment allows nothing."
     else:
-        near = get_close_matches(comment.rule, sorted(known), n=1)
+        near = get_close_matches(comment.rule, sorted(names), n=1)
         hint = f"; the nearest name is {near[0]}" if near else ""
         sentence = f"No mistake is called {comment.rule!r}{hint}."
     start = len(line[: comment.column - 1].rstrip()) + 1

@@ -66,7 +66,7 @@ def analyse(source: Source, path: str, project: Project | None = None) -> list[F
     if not (_WORTH.search(text) and _TORCH.search(text)):
         return []
     traces = interpret(source.path, source.tree, project, text)
-    found: dict[tuple[str, int, int], Finding] = {}
+    findings: dict[tuple[str, int, int], Finding] = {}
     for trace in traces:
         for name, find in all_rules().items():
             for report in find(trace):
@@ -74,28 +74,31 @@ def analyse(source: Source, path: str, project: Project | None = None) -> list[F
                     continue
                 finding = _finding(name, report, trace, source, path)
                 key = name, finding.line, finding.column
-                if key not in found or (found[key].grade, finding.grade) == ("likely", "sure"):
-                    found[key] = finding
-    return sorted(found.values(), key=lambda f: (f.line, f.column, f.name))
+                if key not in findings or (findings[key].grade, finding.grade) == (
+                    "likely",
+                    "sure",
+                ):
+                    findings[key] = finding
+    return sorted(findings.values(), key=lambda f: (f.line, f.column, f.name))
 
 
 def _finding(name: str, report: Report, trace: Trace, file: Source, path: str) -> Finding:
-    known = mistake(name)
+    entry = mistake(name)
     node = report.node or report.event.node
     line, column, end_line, end_column = file.span(node)
     return Finding(
         name,
-        known.code,
+        entry.code,
         report.grade,
         path,
         line,
         column,
         end_line,
         end_column,
-        known.sentence,
+        entry.sentence,
         report.computes,
         report.meant,
         report.evidence,
-        report.remedy or known.remedy.code,
+        report.remedy or entry.remedy.code,
         report.fix or repair(name, report, trace, file),
     )

@@ -34,24 +34,24 @@ class Report:
     @property
     def findings(self) -> list[Located]:
         """Return every finding, by file and line."""
-        return [located for audited in self.files for located in audited.findings]
+        return [item for file in self.files for item in file.findings]
 
     @property
     def notices(self) -> list[Notice]:
         """Return every notice, by file."""
-        return [notice for audited in self.files for notice in audited.notices]
+        return [notice for file in self.files for notice in file.notices]
 
     @property
     def counts(self) -> Counter[str]:
         """Return the number of findings of each name."""
-        return Counter(located.finding.name for located in self.findings)
+        return Counter(item.finding.name for item in self.findings)
 
     @property
     def status(self) -> int:
         """Return the exit status: 1 for findings, 2 where nothing could be read, else 0."""
         if self.findings:
             return 1
-        return 2 if self.files and all(audited.lost for audited in self.files) else 0
+        return 2 if self.files and all(file.lost for file in self.files) else 0
 
 
 def audit_paths(
@@ -77,23 +77,23 @@ def audit_paths(
     Raises:
         SettingError: if the baseline cannot be read.
     """
-    found = discover(paths, settings.root, excluded=settings.excluded)
-    lost = [
+    discovery = discover(paths, settings.root, excluded=settings.excluded)
+    unread = [
         Audited(path.as_posix(), notices=(Notice(path.as_posix(), 0, reason),))
-        for path, reason in found.unreadable
+        for path, reason in discovery.unreadable
     ]
     cache = Cache(cache_place(settings.root) if cached else None)
     run = analyse or all_rules()
-    wanted = processes or min(os.cpu_count() or 1, PROCESSES, len(found.files) // MANY + 1)
-    if wanted > 1:
+    workers = processes or min(os.cpu_count() or 1, PROCESSES, len(discovery.files) // MANY + 1)
+    if workers > 1:
         from batchproof.audit._pool import in_processes  # noqa: PLC0415  # few runs need it
 
-        audited = list(in_processes(found.files, run, settings, cache, wanted))
+        results = list(in_processes(discovery.files, run, settings, cache, workers))
     else:
         auditor = Auditor(run, settings, cache)
-        audited = [auditor.file(path) for path in found.files]
+        results = [auditor.file(path) for path in discovery.files]
     cache.write()
-    return without_known(Report((*lost, *audited), settings))
+    return without_known(Report((*unread, *results), settings))
 
 
 def audit_text(
@@ -109,10 +109,10 @@ def audit_text(
     """
     auditor = Auditor(analyse or all_rules(), settings, Cache(None))
     if isinstance(content, str):
-        audited = auditor.text(path, content)
+        result = auditor.text(path, content)
     else:
-        audited = auditor.file(path, content=content)
-    return without_known(Report((audited,), settings))
+        result = auditor.file(path, content=content)
+    return without_known(Report((result,), settings))
 
 
 def all_rules() -> Analyse:
@@ -136,5 +136,7 @@ def without_known(report: Report) -> Report:
         replace(file, findings=tuple(f for f in file.findings if prints[id(f)] not in baseline))
         for file in report.files
     )
-    known = sum(map(len, (f.findings for f in report.files))) - sum(len(f.findings) for f in files)
-    return Report(files, report.settings, known)
+    hidden_count = sum(map(len, (f.findings for f in report.files))) - sum(
+        len(f.findings) for f in files
+    )
+    return Report(files, report.settings, hidden_count)

@@ -57,8 +57,8 @@ class Located:
             "remedy": finding.remedy,
             "see it": self.proof,
         }
-        named = [f"{name}: {fact}" for name, fact in facts.items() if fact]
-        return "\n".join([finding.sentence, *finding.evidence, *named])
+        lines = [f"{name}: {fact}" for name, fact in facts.items() if fact]
+        return "\n".join([finding.sentence, *finding.evidence, *lines])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +134,13 @@ class Auditor:
             path: the file, as its findings are to name it.
             content: what it holds, or is to hold; read where that is None.
         """
-        shown = path.as_posix()
+        name = path.as_posix()
         try:
             content = read_content(path) if content is None else content
-            kept, document = self._known(path, content) or self._audited(path, content)
-            return self._reported(shown, kept, document)
+            analysis, document = self._from_cache(path, content) or self._from_rules(path, content)
+            return self._report(name, analysis, document)
         except UnreadableError as error:
-            return Audited(shown, notices=(Notice(shown, error.line, error.reason),))
+            return Audited(name, notices=(Notice(name, error.line, error.reason),))
 
     def text(self, path: Path, text: str) -> Audited:
         """Return the result of auditing Python text that is decoded already.
@@ -149,31 +149,31 @@ class Auditor:
             path: the file that holds it, or will hold it.
             text: the text; its coding line is ignored.
         """
-        shown = path.as_posix()
+        name = path.as_posix()
         document = Document(path, Text(text, "utf-8"), None)
         try:
-            return self._reported(shown, self._analysed(document), document)
+            return self._report(name, self._analysis(document), document)
         except UnreadableError as error:
-            return Audited(shown, notices=(Notice(shown, error.line, error.reason),))
+            return Audited(name, notices=(Notice(name, error.line, error.reason),))
 
-    def _known(self, path: Path, content: bytes) -> tuple[Kept, Document | None] | None:
+    def _from_cache(self, path: Path, content: bytes) -> tuple[Kept, Document | None] | None:
         entry = self._cache.get(str(path.absolute()), hashlib.sha256(content).hexdigest())
         if entry is None or not self._project.still(entry[1]):
             return None
-        kept = entry[0]
-        if any(finding.path != path.as_posix() for finding in kept.findings):
+        analysis = entry[0]
+        if any(finding.path != path.as_posix() for finding in analysis.findings):
             return None
-        speaks = kept.findings or b"batchproof:" in content or b"noqa" in content.lower()
-        return kept, read_document(path, content=content) if speaks else None
+        speaks = analysis.findings or b"batchproof:" in content or b"noqa" in content.lower()
+        return analysis, read_document(path, content=content) if speaks else None
 
-    def _audited(self, path: Path, content: bytes) -> tuple[Kept, Document]:
+    def _from_rules(self, path: Path, content: bytes) -> tuple[Kept, Document]:
         document = read_document(path, content=content)
-        kept = self._analysed(document)
-        digest, followed = hashlib.sha256(content).hexdigest(), self._project.followed(path)
-        self._cache.put(str(path.absolute()), digest, kept, followed)
-        return kept, document
+        analysis = self._analysis(document)
+        digest, imports = hashlib.sha256(content).hexdigest(), self._project.followed(path)
+        self._cache.put(str(path.absolute()), digest, analysis, imports)
+        return analysis, document
 
-    def _analysed(self, document: Document) -> Kept:
+    def _analysis(self, document: Document) -> Kept:
         """Return every finding of a document, and its cells that are not Python."""
         path = document.path
         findings, script = list[Finding](), False
@@ -197,40 +197,44 @@ class Auditor:
         ]
         return Kept(tuple(findings), tuple(notices), script)
 
-    def _reported(self, shown: str, kept: Kept, document: Document | None) -> Audited:
-        notices = tuple(Notice(shown, line, reason, lost=False) for line, reason in kept.notices)
+    def _report(self, path: str, analysis: Kept, document: Document | None) -> Audited:
+        notices = tuple(Notice(path, line, reason, lost=False) for line, reason in analysis.notices)
         if document is None:
-            return Audited(shown, (), notices)
+            return Audited(path, (), notices)
         settings = self._settings
-        wanted = [finding for finding in kept.findings if settings.covers(finding.name, shown)]
+        candidates = [
+            finding for finding in analysis.findings if settings.covers(finding.name, path)
+        ]
         comments = allowances(document.text)
-        left, unused = split(wanted, comments)
-        findings = [finding for finding in left if settings.reports(finding)]
-        unasked = len(left) - len(findings)
-        if settings.covers(UNUSED, shown):
+        rest, unused = split(candidates, comments)
+        findings = [finding for finding in rest if settings.reports(finding)]
+        further = len(rest) - len(findings)
+        if settings.covers(UNUSED, path):
             findings += [
-                unused_allowance(comment, shown, document.lines[comment.line - 1])
+                unused_allowance(comment, path, document.lines[comment.line - 1])
                 for comment in unused
-                if self._could_be_used(comment.rule, shown)
+                if self._could_be_used(comment.rule, path)
             ]
         findings.sort(key=lambda finding: (finding.line, finding.column, finding.code))
-        script = shown if kept.script else "SCRIPT" if shown.endswith(".py") else ""
+        script = path if analysis.script else "SCRIPT" if path.endswith(".py") else ""
         proof = f"batchproof watch {script}" if script else ""
-        located = tuple(_located(document, finding, proof) for finding in findings)
-        return Audited(shown, located, notices, unasked)
+        items = tuple(_locate(document, finding, proof) for finding in findings)
+        return Audited(path, items, notices, further)
 
-    def _could_be_used(self, rule: str, shown: str) -> bool:
+    def _could_be_used(self, rule: str, path: str) -> bool:
         """Return whether findings that a comment names would be looked for, or cannot exist."""
         names = [name for name, code in CODES.items() if rule == name or rule.upper() == code]
-        return all(self._settings.covers(name, shown) for name in names)
+        return all(self._settings.covers(name, path) for name in names)
 
 
-def _located(document: Document, finding: Finding, proof: str) -> Located:
+def _locate(document: Document, finding: Finding, proof: str) -> Located:
     line = min(finding.line, len(document.lines))
     end = min(max(line, finding.end_line), len(document.lines))
-    shown = proof if finding.name in CATALOGUE and CATALOGUE[finding.name].group in WATCHED else ""
+    command = (
+        proof if finding.name in CATALOGUE and CATALOGUE[finding.name].group in WATCHED else ""
+    )
     return Located(
-        finding, document.place(line), document.place(end).line, document.lines[line - 1], shown
+        finding, document.place(line), document.place(end).line, document.lines[line - 1], command
     )
 
 

@@ -65,21 +65,21 @@ class Cache:
         try:
             if entry is None or entry["digest"] != digest:
                 return None
-            return _kept(entry), _followed(entry["followed"])
+            return _analysis(entry), _imports(entry["followed"])
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
-    def put(self, path: str, digest: str, kept: Kept, followed: Mapping[str, Any]) -> None:
+    def put(self, path: str, digest: str, analysis: Kept, imports: Mapping[str, Any]) -> None:
         """Set an entry."""
         self._new[path] = {
             "digest": digest,
-            "followed": followed,
-            "findings": [asdict(finding) for finding in kept.findings],
-            "notices": kept.notices,
-            "script": kept.script,
+            "followed": imports,
+            "findings": [asdict(finding) for finding in analysis.findings],
+            "notices": analysis.notices,
+            "script": analysis.script,
         }
 
-    def drained(self) -> dict[str, Any]:
+    def drain(self) -> dict[str, Any]:
         """Return the entries that were set since the last call, for another process to add."""
         new, self._new = self._new, {}
         return new
@@ -135,11 +135,11 @@ def _version() -> str:
         (str(path.relative_to(here)), path.stat().st_size, path.stat().st_mtime_ns)
         for path in here.rglob("*.py")
     )
-    known = repr((__version__, sys.version_info, states))
-    return hashlib.sha256(known.encode()).hexdigest()
+    causes = repr((__version__, sys.version_info, states))
+    return hashlib.sha256(causes.encode()).hexdigest()
 
 
-def _kept(entry: Mapping[str, Any]) -> Kept:
+def _analysis(entry: Mapping[str, Any]) -> Kept:
     return Kept(
         tuple(map(_finding, entry["findings"])),
         tuple((int(line), str(reason)) for line, reason in entry["notices"]),
@@ -150,21 +150,21 @@ def _kept(entry: Mapping[str, Any]) -> Kept:
 def _finding(entry: Mapping[str, Any]) -> Finding:
     fix = entry["fix"]
     if fix is not None:
-        edits = tuple(_typed(Edit, edit) for edit in fix["edits"])
+        edits = tuple(_value_of(Edit, edit) for edit in fix["edits"])
         fix = Fix(str(fix["message"]), edits, safe=fix["safe"] is True)
     evidence = tuple(map(str, entry["evidence"]))
-    return _typed(Finding, {**entry, "evidence": evidence, "fix": fix})
+    return _value_of(Finding, {**entry, "evidence": evidence, "fix": fix})
 
 
-def _typed(kind: type[_T], entry: Mapping[str, Any]) -> _T:
+def _value_of(kind: type[_T], entry: Mapping[str, Any]) -> _T:
     """Return a value whose numbers and texts are what they must be."""
-    for name, expected in kind.__annotations__.items():
-        if expected in {int, str} and type(entry[name]) is not expected:
+    for name, annotation in kind.__annotations__.items():
+        if annotation in {int, str} and type(entry[name]) is not annotation:
             raise TypeError(name)
     return kind(**{field.name: entry[field.name] for field in fields(kind)})
 
 
-def _followed(entry: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _imports(entry: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return {
         str(importer): {str(name): str(digest) for name, digest in names.items()}
         for importer, names in entry.items()

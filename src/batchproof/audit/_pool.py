@@ -68,4 +68,4 @@ def _chunk(analyse: Analyse, settings: Settings, place: Path | None, paths: list
         cache = Cache(place)
         _own.append((Auditor(analyse, settings, cache), cache))
     auditor, cache = _own[0]
-    return [auditor.file(path) for path in paths], cache.drained()
+    return [auditor.file(path) for path in paths], cache.drain()

@@ -66,12 +66,12 @@ def _scale(quantity: Quantity, by: Value) -> Value:
                 return replace(quantity, scales=_without(quantity.scales, f"/{by.unit}"))
             unit = "sample" if by.unit == "batch" else by.unit
             return replace(quantity, base="sum", unit=unit, graph=quantity.graph)
-        return _scaled(quantity, f"*{by.text or by.unit}")
+        return _with_scale(quantity, f"*{by.text or by.unit}")
     if isinstance(by, Option | Unknown):
         inverse = f"/{by.text}"
         if by.text and inverse in quantity.scales:
             return replace(quantity, scales=_without(quantity.scales, inverse))
-        return _scaled(quantity, f"*{by.text}")
+        return _with_scale(quantity, f"*{by.text}")
     if isinstance(by, Constant):
         return replace(quantity, scales=_without(quantity.scales, f"/{by.value}"))
     if isinstance(by, Tensor):
@@ -80,7 +80,7 @@ def _scale(quantity: Quantity, by: Value) -> Value:
     return replace(quantity, base="unknown", sure=False)
 
 
-def _scaled(quantity: Quantity, scale: str) -> Quantity:
+def _with_scale(quantity: Quantity, scale: str) -> Quantity:
     return replace(quantity, scales=(*quantity.scales, scale)[-4:])
 
 
@@ -110,10 +110,10 @@ def divide(first: Value, second: Value) -> Value:
 def _quotient(quantity: Quantity, by: Value) -> Value:
     if isinstance(by, Quantity):
         return replace(quantity, base="coupled", sure=False)
-    if quantity.over and quantity.divided is None:
+    if quantity.over and quantity.divisor is None:
         if isinstance(by, Count):
-            return replace(quantity, divided=by)
-        return replace(quantity, divided=Count("items", "", text=name_of(by)))
+            return replace(quantity, divisor=by)
+        return replace(quantity, divisor=Count("items", "", text=name_of(by)))
     if isinstance(by, Count) and by.unit in SAMPLES and quantity.base == "sum":
         unit = "" if by.unit == "batch" else by.unit
         return replace(quantity, base="mean", unit=unit)
@@ -122,7 +122,7 @@ def _quotient(quantity: Quantity, by: Value) -> Value:
         return replace(quantity, base="mean")  # hits, over the length of the predictions
     if f"*{text}" in quantity.scales:
         return replace(quantity, scales=_without(quantity.scales, f"*{text}"))
-    return _scaled(quantity, f"/{text}")
+    return _with_scale(quantity, f"/{text}")
 
 
 def add(first: Value, second: Value) -> Value:
@@ -171,7 +171,7 @@ def subtract(first: Value, second: Value) -> Value:
 
 def _with_term(first: Quantity, second: Quantity) -> Quantity:
     base: Base = first.base if first.base == second.base else "unknown"
-    if first.over != second.over or first.divided != second.divided:
+    if first.over != second.over or first.divisor != second.divisor:
         return replace(first, base="unknown", sure=False)
     if "coupled" in {first.base, second.base} and base == "unknown":
         base = "mean" if "mean" in {first.base, second.base} else "unknown"
@@ -272,8 +272,8 @@ def join(first: Value, second: Value) -> Value:
         output = first.output or second.output
         return Tensor(first.loop or second.loop, form, graph, output)
     if isinstance(first, Listing) and isinstance(second, Listing):
-        known = first if first.over else second
-        return replace(known, conditional=first.conditional or second.conditional)
+        one_over = first if first.over else second
+        return replace(one_over, conditional=first.conditional or second.conditional)
     if isinstance(first, Several) and isinstance(second, Several):
         return _join_dicts(first, second)
     if isinstance(first, Sampler) and isinstance(second, Sampler):
@@ -309,10 +309,12 @@ def _join_unlike(first: Value, second: Value) -> Value:
 
 def _join_quantities(first: Quantity, second: Quantity) -> Quantity:
     base: Base = first.base if first.base == second.base else "unknown"
-    if (first.over, first.divided) != (second.over, second.divided):
-        known = first if len(first.over) + bool(first.divided) >= len(second.over) else second
+    if (first.over, first.divisor) != (second.over, second.divisor):
+        longer = first if len(first.over) + bool(first.divisor) >= len(second.over) else second
         ranks = first.ranks or second.ranks
-        return replace(known, conditional=True, sure=known.sure and base == known.base, ranks=ranks)
+        return replace(
+            longer, conditional=True, sure=longer.sure and base == longer.base, ranks=ranks
+        )
     return replace(
         first,
         base=base,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import add, operate
 from batchproof.audit._dimensions._calls import call
-from batchproof.audit._dimensions._expressions import combine, named
+from batchproof.audit._dimensions._expressions import combine, with_name
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Constant,
@@ -33,12 +33,12 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     name = dotted(targets[0]) if len(targets) == 1 else ""
     if name and _adds_to_itself(node.value, name) and isinstance(node.value, ast.BinOp):
-        left = dotted(node.value.left) == name
-        term = node.value.right if left else node.value.left
-        if not _carry(machine, node, targets[0], moved(term, name), frame):
+        on_left = dotted(node.value.left) == name
+        term = node.value.right if on_left else node.value.left
+        if not _carry(machine, node, targets[0], moved_mean(term, name), frame):
             accumulate(machine, node, targets[0], term, frame)
         return
-    if name and _carry(machine, node, targets[0], carried(node.value, name), frame):
+    if name and _carry(machine, node, targets[0], carried_mean(node.value, name), frame):
         return
     if isinstance(node.value, ast.Call):
         value = call(machine, node.value, frame, name)
@@ -58,7 +58,7 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
         store(machine, node, target, value, frame)
 
 
-def carried(value: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
+def carried_mean(value: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
     """Return x and n of a mean that is carried along as `name = (name * i + x) / n`, or None."""
     match value:
         case ast.BinOp(
@@ -68,7 +68,7 @@ def carried(value: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
     return None
 
 
-def moved(step: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
+def moved_mean(step: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
     """Return x and n of a mean that is moved by `(x - name) / n`, or `1 / n * (x - name)`."""
     match step:
         case ast.BinOp(ast.BinOp(term, ast.Sub(), old), ast.Div(), count):
@@ -100,7 +100,7 @@ def _carry(
         return False
     total = replace(value, over=count.key, text=name)
     machine.emit("average", node, frame, total, replace(count, text="number of batches"), name)
-    write(frame, name, replace(total, divided=count))
+    write(frame, name, replace(total, divisor=count))
     return True
 
 
@@ -137,18 +137,18 @@ def store(machine: Machine, node: ast.AST, target: ast.expr, value: Value, frame
         return
     if isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant):
         value = UNKNOWN
-    value = _named(machine, node, value, name)
+    value = _name(machine, node, value, name)
     machine.emit("assign", node, frame, value, text=name)
     write(frame, name, value)
-    frame.born[name] = len(machine.loops)
+    frame.depths[name] = len(machine.loops)
 
 
 def write(frame: Frame, name: str, value: Value) -> None:
     """Set a name, an attribute of self or an item, and forget what was known of its parts."""
     if frame.parts:
-        for known in [k for k in frame.parts if k.startswith((f"{name}.", f"{name}["))]:
-            frame.names.pop(known, None)
-            frame.parts.discard(known)
+        for part in [k for k in frame.parts if k.startswith((f"{name}.", f"{name}["))]:
+            frame.names.pop(part, None)
+            frame.parts.discard(part)
     if name.startswith("self.") and isinstance(frame.owner, Instance) and "[" not in name:
         attribute = name.removeprefix("self.")
         if "." not in attribute:
@@ -163,14 +163,14 @@ def write(frame: Frame, name: str, value: Value) -> None:
     frame.names[name] = value
 
 
-def _with_item(known: Several, key: str, value: Value) -> Several:
+def _with_item(several: Several, key: str, value: Value) -> Several:
     """Return a dict with another value under a key, as the code writes the key."""
-    items = dict(zip(map(repr, known.names), known.items, strict=True)) | {key: value}
-    names = {repr(name): name for name in known.names} | {key: key.strip("'\"")}
+    items = dict(zip(map(repr, several.names), several.items, strict=True)) | {key: value}
+    names = {repr(name): name for name in several.names} | {key: key.strip("'\"")}
     return Several(tuple(items.values()), tuple(names[k] for k in items))
 
 
-def _named(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
+def _name(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
     """Give a value the name that it is assigned to, and a loss out of sight its usual dimension."""
     words = words_of(name).split()
     match value:
@@ -193,9 +193,9 @@ def _origin(node: ast.AST) -> str:
     match getattr(node, "value", None):
         case ast.Subscript(ast.Name(name), ast.Constant(0) | ast.Slice(None)) if "out" in name:
             return "outputs.loss"
-        case ast.Subscript(ast.Call(keywords=given), ast.Constant(0) | ast.Slice(None)):
-            labelled = any(k.arg in {None, "labels"} for k in given)
-            return "outputs.loss" if labelled else "a call out of sight"
+        case ast.Subscript(ast.Call(keywords=keywords), ast.Constant(0) | ast.Slice(None)):
+            has_labels = any(k.arg in {None, "labels"} for k in keywords)
+            return "outputs.loss" if has_labels else "a call out of sight"
     return "a call out of sight"
 
 
@@ -234,8 +234,8 @@ def _fills(machine: Machine, target: ast.Subscript, value: Value, frame: Frame) 
     if not isinstance(value, Quantity) or isinstance(target.slice, ast.Constant):
         return False
     name = dotted(target.value)
-    known = frame.names.get(name)
-    if not isinstance(known, Listing) or not machine.loops:
+    listing = frame.names.get(name)
+    if not isinstance(listing, Listing) or not machine.loops:
         return False
     loop = next((lp for lp in reversed(machine.loops) if lp.loader is not None), machine.loops[-1])
     frame.names[name] = Listing(value, loop.key, len(machine.conditions) > loop.outer)
@@ -245,13 +245,13 @@ def _fills(machine: Machine, target: ast.Subscript, value: Value, frame: Frame) 
 def assign_with(machine: Machine, node: ast.AugAssign, frame: Frame) -> None:
     """Follow `target += value` and its like."""
     if isinstance(node.op, ast.Add):
-        parts = moved(node.value, dotted(node.target))
+        parts = moved_mean(node.value, dotted(node.target))
         if not _carry(machine, node, node.target, parts, frame):
             accumulate(machine, node, node.target, node.value, frame)
         return
     first, second = machine.evaluate(node.target, frame), machine.evaluate(node.value, frame)
     if isinstance(first, Quantity):
-        second = named(second, node.value)
+        second = with_name(second, node.value)
     combine(machine, node, node.op, first, second, frame)
     name = dotted(node.target)
     if name:
@@ -280,18 +280,18 @@ def accumulate(
         if isinstance(current, Quantity) and isinstance(value, Quantity):
             machine.emit("add", node, frame, current, value)
         machine.emit("assign", node, frame, current, text=name)
-        write(frame, name, _named(machine, node, add(current, value), name))
+        write(frame, name, _name(machine, node, add(current, value), name))
         return
     machine.emit("accumulate", node, frame, value, current, name)
     total = _total(machine, frame, name, current, value, loop)
     if isinstance(value, Quantity):
-        total = _named(machine, node, total, name)
+        total = _name(machine, node, total, name)
     write(frame, name, total)
 
 
 def _summing(machine: Machine, name: str, value: Value, frame: Frame) -> Loop | None:
     """Return the loop over which a name is summed: the innermost over batches since it began."""
-    around = machine.loops[frame.born.get(name, 0) :]
+    around = machine.loops[frame.depths.get(name, 0) :]
     if not around:
         return None
     batches = [loop for loop in around if loop.loader is not None]
@@ -306,22 +306,22 @@ def _total(
     machine: Machine, frame: Frame, name: str, current: Value, value: Value, loop: Loop
 ) -> Value:
     """Return the value of a target after a term of a loop was added to it."""
-    around = machine.loops[frame.born.get(name, 0) :]
+    around = machine.loops[frame.depths.get(name, 0) :]
     spans = len(around) > 1 and around[0] is not loop
     conditional = any(not c.by for c in machine.conditions[loop.outer :])
     if isinstance(value, Quantity):
         if value.over:
             return _total_of_totals(current, value, loop)
-        begun = isinstance(current, Constant) and current.value not in (0, 0.0)
-        summed = replace(
+        offset = isinstance(current, Constant) and current.value not in (0, 0.0)
+        total = replace(
             value,
             over=loop.key,
             conditional=value.conditional or conditional,
-            sure=value.sure and not spans and not begun,
+            sure=value.sure and not spans and not offset,
             spans=spans,
         )
         more = isinstance(current, Quantity) and current.over == loop.key
-        return add(current, summed) if more else summed
+        return add(current, total) if more else total
     if isinstance(value, Count) and value.unit in _ADDED and not spans:
         start = current.value if isinstance(current, Constant) and type(current.value) is int else 0
         return Count("seen", loop.key, start, value.unit, conditional)
@@ -332,9 +332,9 @@ def _total_of_totals(current: Value, value: Quantity, loop: Loop) -> Value:
     """Return the sum over a loop of what an inner loop summed."""
     if current == value or value.over == loop.key:
         return replace(value, base="unknown", sure=False)
-    summed = replace(value, over=loop.key, loop=loop.key, divided=None, sure=False)
-    known = value.divided is not None or not value.loop
-    return summed if known else replace(summed, base="unknown")
+    total = replace(value, over=loop.key, loop=loop.key, divisor=None, sure=False)
+    plain = value.divisor is not None or not value.loop
+    return total if plain else replace(total, base="unknown")
 
 
 def _more_of(current: Value, value: Value) -> Value:
@@ -363,7 +363,7 @@ def begin_counters(machine: Machine, body: list[ast.stmt], loop: Loop, frame: Fr
         outside = len(machine.loops) - 1
         if not (isinstance(start, Constant) and type(start.value) is int):
             continue
-        if frame.born.get(name, 0) < outside:
+        if frame.depths.get(name, 0) < outside:
             frame.names[name] = Unknown(name)
         elif conditional:
             frame.names[name] = Count("some batches", loop.key, start.value, name, conditional=True)
@@ -372,13 +372,13 @@ def begin_counters(machine: Machine, body: list[ast.stmt], loop: Loop, frame: Fr
 
 
 def _increments(body: list[ast.stmt], *, conditional: bool) -> list[tuple[ast.AugAssign, bool]]:
-    found: list[tuple[ast.AugAssign, bool]] = []
+    increments: list[tuple[ast.AugAssign, bool]] = []
     for node in body:
         if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
             if isinstance(node.value, ast.Constant) and node.value.value == 1:
-                found.append((node, conditional))
+                increments.append((node, conditional))
         elif isinstance(node, ast.If | ast.Try):
-            found += _increments([*node.body, *node.orelse], conditional=True)
+            increments += _increments([*node.body, *node.orelse], conditional=True)
         elif isinstance(node, ast.With):
-            found += _increments(node.body, conditional=conditional)
-    return found
+            increments += _increments(node.body, conditional=conditional)
+    return increments

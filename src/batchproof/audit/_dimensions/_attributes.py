@@ -157,18 +157,20 @@ def of_instance(machine: Machine, instance: Instance, name: str) -> Value:
 def _set_somewhere(machine: Machine, instance: Instance, name: str) -> Value:
     """Return the value of the only assignment to self.name in the class."""
     instance.attributes[name] = Unknown(f"self.{name}")
-    kinds, found = [instance.kind], list[tuple[ast.expr, Module]]()
+    kinds, assignments = [instance.kind], list[tuple[ast.expr, Module]]()
     while kinds:
         kind = kinds.pop(0)
         if isinstance(kind.module, Module):
-            found += [(v, kind.module) for v in assigned(kind.node).get(name, [])]
-            kinds += bases(machine, kind) if not found and len(kinds) < 8 else []
-    given = [
-        pair for pair in found if not (isinstance(pair[0], ast.Constant) and pair[0].value is None)
+            assignments += [(v, kind.module) for v in assignments_of(kind.node).get(name, [])]
+            kinds += bases(machine, kind) if not assignments and len(kinds) < 8 else []
+    values = [
+        pair
+        for pair in assignments
+        if not (isinstance(pair[0], ast.Constant) and pair[0].value is None)
     ]
-    if len(given) != 1:
+    if len(values) != 1:
         return UNKNOWN
-    expression, module = given[0]
+    expression, module = values[0]
     events, loops, conditions = len(machine.trace.events), machine.loops, machine.conditions
     machine.loops, machine.conditions = [], []
     try:
@@ -181,39 +183,39 @@ def _set_somewhere(machine: Machine, instance: Instance, name: str) -> Value:
 _ASSIGNED: dict[int, tuple[ast.ClassDef, dict[str, list[ast.expr]]]] = {}
 
 
-def assigned(kind: ast.ClassDef) -> dict[str, list[ast.expr]]:
+def assignments_of(kind: ast.ClassDef) -> dict[str, list[ast.expr]]:
     """Return the expressions that the methods of a class assign to each attribute of self."""
-    known = _ASSIGNED.get(id(kind))
-    if known is not None and known[0] is kind:
-        return known[1]
-    found: dict[str, list[ast.expr]] = {}
+    memo = _ASSIGNED.get(id(kind))
+    if memo is not None and memo[0] is kind:
+        return memo[1]
+    expressions: dict[str, list[ast.expr]] = {}
     for body in methods_of(kind).values():
         for node in ast.walk(body):
             if isinstance(node, ast.Assign):
                 for target in node.targets:
-                    _note(target, node.value, found)
+                    _note(target, node.value, expressions)
             elif isinstance(node, ast.AnnAssign) and node.value is not None:
-                _note(node.target, node.value, found)
+                _note(node.target, node.value, expressions)
     if len(_ASSIGNED) > 64:
         _ASSIGNED.clear()
-    _ASSIGNED[id(kind)] = kind, found
-    return found
+    _ASSIGNED[id(kind)] = kind, expressions
+    return expressions
 
 
-def _note(target: ast.expr, value: ast.expr, found: dict[str, list[ast.expr]]) -> None:
+def _note(target: ast.expr, value: ast.expr, expressions: dict[str, list[ast.expr]]) -> None:
     if (
         isinstance(target, ast.Tuple)
         and isinstance(value, ast.Tuple)
         and len(target.elts) == len(value.elts)
     ):
         for inner, part in zip(target.elts, value.elts, strict=True):
-            _note(inner, part, found)
+            _note(inner, part, expressions)
     elif isinstance(target, ast.Tuple):
         for inner in target.elts:
-            _note(inner, ast.Constant(...), found)
+            _note(inner, ast.Constant(...), expressions)
     elif (
         isinstance(target, ast.Attribute)
         and isinstance(target.value, ast.Name)
         and target.value.id == "self"
     ):
-        found.setdefault(target.attr, []).append(value)
+        expressions.setdefault(target.attr, []).append(value)

@@ -70,9 +70,9 @@ def call(machine: Machine, node: ast.Call, frame: Frame, target: str = "") -> Va
         receiver = machine.evaluate(function.value, frame)
     text = dotted(function.value) if isinstance(function, ast.Attribute) else ""
     name = function.attr if isinstance(function, ast.Attribute) else dotted(function)
-    made = _parts(machine, node, frame, name, text, target)
+    parts = _parts(machine, node, frame, name, text, target)
     if receiver is not None and not isinstance(receiver, Reference):
-        result = _on_value(machine, receiver, made)
+        result = _on_value(machine, receiver, parts)
         if result is not None:
             return result
         callee = (
@@ -84,17 +84,17 @@ def call(machine: Machine, node: ast.Call, frame: Frame, target: str = "") -> Va
         callee = attribute(machine, receiver, function, frame)
     else:
         callee = machine.evaluate(function, frame)
-    return invoke(machine, callee, made)
+    return invoke(machine, callee, parts)
 
 
 def _parts(
     machine: Machine, node: ast.Call, frame: Frame, name: str, text: str, target: str
 ) -> Call:
     args: list[Value] = []
-    starred = False
+    has_star = False
     for argument in node.args:
         if isinstance(argument, ast.Starred):
-            starred = True
+            has_star = True
             machine.evaluate(argument.value, frame)
             args.append(UNKNOWN)
         else:
@@ -106,37 +106,37 @@ def _parts(
             keywords[keyword.arg] = value
         elif isinstance(value, Several) and all(isinstance(n, str) for n in value.names):
             keywords |= {f"{n}": v for n, v in zip(value.names, value.items, strict=False)}
-            starred |= not value.names and bool(value.items)
+            has_star |= not value.names and bool(value.items)
         else:
-            starred = True
-    return Call(node, name, text, args, keywords, frame, starred, target)
+            has_star = True
+    return Call(node, name, text, args, keywords, frame, has_star, target)
 
 
-def _on_value(machine: Machine, receiver: Value, made: Call) -> Value | None:
+def _on_value(machine: Machine, receiver: Value, call: Call) -> Value | None:
     if isinstance(receiver, Instance):
-        known = method(machine, receiver.kind, made.name, receiver)
-        if known is not None:
-            if _is_meter(receiver.kind) and made.name == "update":
-                return call_method(machine, Meter(made.text, ""), made)
-            value = follow(machine, known, made.node, made.args, made.keywords)
-            given = any(isinstance(a, Tensor) for a in made.args)
-            if isinstance(value, Unknown) and given and is_module(machine, receiver.kind):
+        own = method(machine, receiver.kind, call.name, receiver)
+        if own is not None:
+            if _is_meter(receiver.kind) and call.name == "update":
+                return call_method(machine, Meter(call.text, ""), call)
+            value = follow(machine, own, call.node, call.args, call.keywords)
+            takes_tensor = any(isinstance(a, Tensor) for a in call.args)
+            if isinstance(value, Unknown) and takes_tensor and is_module(machine, receiver.kind):
                 return Tensor(machine.batch_loop, "", machine.grad, output=True)
             return value
-    if made.name in _REPORTS:
-        _write(machine, made)
-    result = call_method(machine, receiver, made)
-    if result is None and made.name == "update" and _names_meter(made.text):
-        return call_method(machine, Meter(made.text, ""), made)
+    if call.name in _REPORTS:
+        _write(machine, call)
+    result = call_method(machine, receiver, call)
+    if result is None and call.name == "update" and _names_meter(call.text):
+        return call_method(machine, Meter(call.text, ""), call)
     return result
 
 
-def _write(machine: Machine, made: Call) -> None:
-    for value in (*made.args, *made.keywords.values()):
+def _write(machine: Machine, call: Call) -> None:
+    for value in (*call.args, *call.keywords.values()):
         for inner in flat(value):
             if isinstance(inner, Quantity):
                 machine.emit(
-                    "report", made.node, made.frame, inner, text=f"{made.text}.{made.name}"
+                    "report", call.node, call.frame, inner, text=f"{call.text}.{call.name}"
                 )
 
 
@@ -150,25 +150,25 @@ def _names_meter(name: str) -> bool:
     return "meter" in low.replace("parameter", "") or low.rsplit(".", 1)[-1] in _METERS
 
 
-def invoke(machine: Machine, callee: Value, made: Call) -> Value:
+def invoke(machine: Machine, callee: Value, call: Call) -> Value:
     """Return the result of calling a value."""
-    if "update_grad" in made.keywords or "need_update" in made.keywords:
-        return _loss_scaler(machine, made)
+    if "update_grad" in call.keywords or "need_update" in call.keywords:
+        return _loss_scaler(machine, call)
     match callee:
         case Function():
-            value = follow(machine, callee, made.node, made.args, made.keywords)
-            return _unless_known(machine, value, made)
+            value = follow(machine, callee, call.node, call.args, call.keywords)
+            return _unless_known(machine, value, call)
         case Class():
-            return _build(machine, callee, made)
+            return _build(machine, callee, call)
         case Instance():
             if is_module(machine, callee.kind):
-                machine.emit("forward", made.node, made.frame, callee, text=made.name)
-            value = forward(machine, callee, made.node, made.args, made.keywords)
-            return _as_loss(machine, value, made)
+                machine.emit("forward", call.node, call.frame, callee, text=call.name)
+            value = forward(machine, callee, call.node, call.args, call.keywords)
+            return _as_loss(machine, value, call)
         case Criterion():
-            return use_criterion(machine, made, callee)
+            return use_criterion(machine, call, callee)
         case Model():
-            machine.emit("forward", made.node, made.frame, callee, text=callee.text)
+            machine.emit("forward", call.node, call.frame, callee, text=callee.text)
             return Tensor(
                 machine.batch_loop,
                 callee.form,
@@ -177,49 +177,49 @@ def invoke(machine: Machine, callee: Value, made: Call) -> Value:
                 text=callee.text,
             )
         case Reference():
-            return _outside(machine, callee.name, made)
-    return _unknown(machine, made)
+            return _outside(machine, callee.name, call)
+    return _out_of_sight(machine, call)
 
 
-def _as_loss(machine: Machine, value: Value, made: Call) -> Value:
+def _as_loss(machine: Machine, value: Value, call: Call) -> Value:
     """Give a loss module that hides its reduction the name of a loss."""
-    if isinstance(value, Tensor) and _is_loss(made):
+    if isinstance(value, Tensor) and _is_loss(call):
         return Quantity(
-            "mean", machine.batch_loop, sure=False, line=made.node.lineno, name=made.name
+            "mean", machine.batch_loop, sure=False, line=call.node.lineno, name=call.name
         )
     return value
 
 
-def _unless_known(machine: Machine, value: Value, made: Call) -> Value:
+def _unless_known(machine: Machine, value: Value, call: Call) -> Value:
     """Return the value of a followed call, or that which its name suggests if there is none."""
-    name = made.name.lower()
+    name = call.name.lower()
     if "reduce" in name or "gather" in name:
-        first = made.args[0] if made.args else UNKNOWN
-        average = made.keywords.get("average")
+        first = call.args[0] if call.args else UNKNOWN
+        average = call.keywords.get("average")
         how = "sum" if average == Constant(value=False) else "helper"
-        machine.emit("reduce", made.node, made.frame, first, text=how)
+        machine.emit("reduce", call.node, call.frame, first, text=how)
         return replace(first, ranks=how) if isinstance(first, Quantity) else first
     if value == UNKNOWN:
-        machine.trace.opaque.append((len(machine.trace.events), made.name))
-    if value == UNKNOWN and _is_loss(made):
+        machine.trace.opaque.append((len(machine.trace.events), call.name))
+    if value == UNKNOWN and _is_loss(call):
         return Quantity(
-            "mean", machine.batch_loop, sure=False, line=made.node.lineno, name=made.name
+            "mean", machine.batch_loop, sure=False, line=call.node.lineno, name=call.name
         )
     return value
 
 
-def _build(machine: Machine, kind: Class, made: Call) -> Value:
+def _build(machine: Machine, kind: Class, call: Call) -> Value:
     if _is_meter(kind):
-        return Meter(made.target, machine.loop_key(made.node))
+        return Meter(call.target, machine.loop_key(call.node))
     words = words_of(kind.node.name)
     if words.strip().endswith("data loader") or words.strip().endswith("loader"):
-        return Loader(machine.loop_key(made.node), made.target or made.name)
+        return Loader(machine.loop_key(call.node), call.target or call.name)
     if any(dotted(base).endswith(("Dataset", "DataSet")) for base in kind.node.bases):
-        rows = {a.rows for a in (*made.args, *made.keywords.values()) if isinstance(a, Tensor)}
+        rows = {a.rows for a in (*call.args, *call.keywords.values()) if isinstance(a, Tensor)}
         size = rows.pop() if len(rows) == 1 else None
-        place = f"{made.node.lineno}:{made.node.col_offset}"
-        return Dataset(place, size, words=words_of(made.target))
-    instance = create(machine, kind, made.node, made.args, made.keywords, made.target)
+        place = f"{call.node.lineno}:{call.node.col_offset}"
+        return Dataset(place, size, words=words_of(call.target))
+    instance = create(machine, kind, call.node, call.args, call.keywords, call.target)
     if (
         is_module(machine, kind)
         and "loss" in words
@@ -229,62 +229,62 @@ def _build(machine: Machine, kind: Class, made: Call) -> Value:
     return instance
 
 
-def _outside(machine: Machine, name: str, made: Call) -> Value:
+def _outside(machine: Machine, name: str, call: Call) -> Value:
     module_name, _, last = name.rpartition(".")
-    file = machine.file(module_name, made.frame.module) if module_name else None
+    file = machine.file(module_name, call.frame.module) if module_name else None
     inner = member(file, last) if file is not None else None
     if inner is not None:
-        return invoke(machine, inner, made)
+        return invoke(machine, inner, call)
     transfer = transfer_of(name)
     if transfer is not None:
         short = name.rsplit(".", 1)[-1]
-        plain = made if made.name == short else replace(made, name=short)
-        if made.target and _names_meter(name):
-            return Meter(made.target, machine.loop_key(made.node))
+        plain = call if call.name == short else replace(call, name=short)
+        if call.target and _names_meter(name):
+            return Meter(call.target, machine.loop_key(call.node))
         return transfer(machine, plain, name)
-    return _unknown(machine, replace(made, name=last or made.name))
+    return _out_of_sight(machine, replace(call, name=last or call.name))
 
 
-def _unknown(machine: Machine, made: Call) -> Value:
+def _out_of_sight(machine: Machine, call: Call) -> Value:
     """Return the value of a call of a function out of sight, by its name and its arguments."""
-    name, low = made.name, made.name.lower()
+    name, low = call.name, call.name.lower()
     if name in _CLIPS:
         machine.emit(
-            "clip", made.node, made.frame, text=dotted(made.node.args[0]) if made.node.args else ""
+            "clip", call.node, call.frame, text=dotted(call.node.args[0]) if call.node.args else ""
         )
         return UNKNOWN
-    _note_opaque(machine, made)
+    _note_opaque(machine, call)
     if _names_meter(name) and (name[:1].isupper() or low.startswith("average")):
-        return Meter(made.target, machine.loop_key(made.node))
+        return Meter(call.target, machine.loop_key(call.node))
     if low.endswith(("dataloader", "data_loader")) and name[:1].isupper():
-        return Loader(machine.loop_key(made.node), made.target or name)
+        return Loader(machine.loop_key(call.node), call.target or name)
     if "reduce" in low or "gather" in low:
-        first = made.args[0] if made.args else UNKNOWN
-        how = "sum" if made.keywords.get("average") == Constant(value=False) else "helper"
-        machine.emit("reduce", made.node, made.frame, first, text=how)
+        first = call.args[0] if call.args else UNKNOWN
+        how = "sum" if call.keywords.get("average") == Constant(value=False) else "helper"
+        machine.emit("reduce", call.node, call.frame, first, text=how)
         return replace(first, ranks=how) if isinstance(first, Quantity) else first
     if name == "get_world_size":
-        return _outside(machine, "torch.distributed.get_world_size", made)
-    loader = [a for a in made.args if isinstance(a, Loader)]
-    if len(loader) == 1 and len(made.args) == 1 and not made.keywords:
+        return _outside(machine, "torch.distributed.get_world_size", call)
+    loader = [a for a in call.args if isinstance(a, Loader)]
+    if len(loader) == 1 and len(call.args) == 1 and not call.keywords:
         return (
             loader[0]
             if low in {"tqdm", "iter", "list", "progress", "track", "pbar"}
             else replace(loader[0], drop_last=None, line=0)
         )
-    return _by_name(machine, made)
+    return _by_name(machine, call)
 
 
-def _by_name(machine: Machine, made: Call) -> Value:
-    low = made.name.lower()
-    if _is_loss(made) and (made.args or made.keywords):
-        chosen = Criterion(made.name, "mean", sure=False)
-        return use_criterion(machine, made, chosen)
+def _by_name(machine: Machine, call: Call) -> Value:
+    low = call.name.lower()
+    if _is_loss(call) and (call.args or call.keywords):
+        criterion = Criterion(call.name, "mean", sure=False)
+        return use_criterion(machine, call, criterion)
     if low.endswith(("get_batch", "next_batch")):
         return Tensor(machine.batch_loop, text="batch")
-    batches = [a for a in (*made.args, *made.keywords.values()) if isinstance(a, Tensor)]
-    if _MODELS.fullmatch(low) and not made.name[:1].isupper():
-        machine.emit("forward", made.node, made.frame, Unknown(made.name), text=made.name)
+    batches = [a for a in (*call.args, *call.keywords.values()) if isinstance(a, Tensor)]
+    if _MODELS.fullmatch(low) and not call.name[:1].isupper():
+        machine.emit("forward", call.node, call.frame, Unknown(call.name), text=call.name)
         return Tensor(machine.batch_loop, "", machine.grad, output=True)
     if batches:
         output = any(t.output for t in batches)
@@ -293,31 +293,31 @@ def _by_name(machine: Machine, made: Call) -> Value:
     return UNKNOWN
 
 
-def _is_loss(made: Call) -> bool:
-    words = words_of(made.name).split()
-    last = made.name.rsplit(".", 1)[-1]
+def _is_loss(call: Call) -> bool:
+    words = words_of(call.name).split()
+    last = call.name.rsplit(".", 1)[-1]
     return (
         bool({"loss", "criterion", "objective", "criteria"} & set(words)) and last not in FUNCTIONS
     )
 
 
-def _note_opaque(machine: Machine, made: Call) -> None:
+def _note_opaque(machine: Machine, call: Call) -> None:
     order = len(machine.trace.events)
-    for argument in (*made.node.args, *(k.value for k in made.node.keywords)):
+    for argument in (*call.node.args, *(k.value for k in call.node.keywords)):
         text = dotted(argument)
         if text:
             machine.trace.opaque.append((order, text))
-    if made.text:
-        machine.trace.opaque.append((order, made.text))
+    if call.text:
+        machine.trace.opaque.append((order, call.text))
 
 
-def _loss_scaler(machine: Machine, made: Call) -> Value:
+def _loss_scaler(machine: Machine, call: Call) -> Value:
     """Follow timm's gradient scaler: back-propagate, and clip and step if its arguments say so."""
-    loss = made.args[0] if made.args else made.keywords.get("loss", UNKNOWN)
-    machine.emit("backward", made.node, made.frame, loss, text="")
-    test = next(k.value for k in made.node.keywords if k.arg in {"update_grad", "need_update"})
-    subject = dotted(made.node.args[1]) if len(made.node.args) > 1 else ""
+    loss = call.args[0] if call.args else call.keywords.get("loss", UNKNOWN)
+    machine.emit("backward", call.node, call.frame, loss, text="")
+    test = next(k.value for k in call.node.keywords if k.arg in {"update_grad", "need_update"})
+    subject = dotted(call.node.args[1]) if len(call.node.args) > 1 else ""
     with machine.under(Condition(test, branch=True)):
-        machine.emit("unscale", made.node, made.frame, text=subject)
-        machine.emit("step", made.node, made.frame, text=subject)
+        machine.emit("unscale", call.node, call.frame, text=subject)
+        machine.emit("step", call.node, call.frame, text=subject)
     return NOTHING

@@ -76,21 +76,21 @@ def reduction_of(keywords: Mapping[str, Value]) -> tuple[Base, bool]:
     Args:
         keywords: the keywords of a criterion; size_average and reduce are the old names.
     """
-    chosen = keywords.get("reduction")
+    reduction = keywords.get("reduction")
     if keywords.get("reduce") == Constant(value=False):
         return "elements", True
     if keywords.get("size_average") == Constant(value=False):
         return "sum", True
-    if chosen is None:
+    if reduction is None:
         return "mean", True
-    if isinstance(chosen, Constant):
+    if isinstance(reduction, Constant):
         bases: dict[object, Base] = {
             "mean": "mean",
             "batchmean": "mean",
             "sum": "sum",
             "none": "elements",
         }
-        return bases.get(chosen.value, "unknown"), chosen.value in bases
+        return bases.get(reduction.value, "unknown"), reduction.value in bases
     return "unknown", False
 
 
@@ -108,15 +108,15 @@ def _with_positions(
         size_average: the position of that old argument, which False makes a sum.
     """
     words = [a for a in args if isinstance(a, Constant) and a.value in _REDUCTIONS]
-    found = dict(keywords)
+    result = dict(keywords)
     if words:
-        found.setdefault("reduction", words[-1])
+        result.setdefault("reduction", words[-1])
     elif size_average < len(args) and args[size_average] == Constant(value=False):
-        found.setdefault("size_average", Constant(value=False))
-    return found
+        result.setdefault("size_average", Constant(value=False))
+    return result
 
 
-def ignored(keywords: Mapping[str, Value]) -> str:
+def ignored_target(keywords: Mapping[str, Value]) -> str:
     """Return the code of the target that a criterion ignores, or ""."""
     value = keywords.get("ignore_index", Constant(-100))
     if value == Constant(-100):
@@ -136,11 +136,11 @@ def build_criterion(
         open_: whether it has a `**` argument.
     """
     keywords = _with_positions(args, keywords, 1 if name in _WEIGHTED else 0)
-    base, shown = reduction_of(keywords)
+    base, explicit = reduction_of(keywords)
     weight = keywords.get("weight", args[0] if args and name in _WEIGHTED else None)
-    weighted = name in _WEIGHTED and weight not in (None, Constant(None))
-    ignores = ignored(keywords)
-    return Criterion(name, base, shown and not open_, ignores, weighted)
+    classes = name in _WEIGHTED and weight not in (None, Constant(None))
+    ignores = ignored_target(keywords)
+    return Criterion(name, base, explicit and not open_, ignores, classes)
 
 
 def call_criterion(
@@ -187,8 +187,8 @@ def function_criterion(name: str, args: list[Value], keywords: Mapping[str, Valu
     keywords = _with_positions(
         args, keywords, 3 if "cross_entropy" in short or "nll" in short else 2
     )
-    base, shown = reduction_of(keywords)
+    base, explicit = reduction_of(keywords)
     weight = keywords.get("weight", args[2] if len(args) > 2 else None)
-    weighted = short in _WEIGHTED and weight not in (None, Constant(None))
-    ignores = ignored(keywords)
-    return Criterion(short, base, shown, ignores, weighted)
+    classes = short in _WEIGHTED and weight not in (None, Constant(None))
+    ignores = ignored_target(keywords)
+    return Criterion(short, base, explicit, ignores, classes)

@@ -26,7 +26,7 @@ from batchproof.audit._dimensions._lattice import (
 )
 from batchproof.audit._dimensions._loaders import as_loader, number
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
-from batchproof.audit._dimensions._methods import compared, sized
+from batchproof.audit._dimensions._methods import compare, size_of
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._trace import Condition, Loop
 
@@ -92,13 +92,13 @@ def _name(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     if name in module.classes:
         return Class(module.classes[name], module)
     if name in module.imports:
-        return _imported(machine, module.imports[name], frame)
+        return _import(machine, module.imports[name], frame)
     if name in _USUAL:
         return Reference(_USUAL[name])
     return Reference(name) if name in _BUILTINS else Unknown(name)
 
 
-def _imported(machine: Machine, name: str, frame: Frame) -> Value:
+def _import(machine: Machine, name: str, frame: Frame) -> Value:
     parent, _, last = name.rpartition(".")
     if parent:
         file = machine.file(parent, frame.module)
@@ -110,9 +110,9 @@ def _imported(machine: Machine, name: str, frame: Frame) -> Value:
 
 def _attribute(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.Attribute)
-    known = frame.names.get(dotted(node))
-    if known is not None:
-        return known
+    value = frame.names.get(dotted(node))
+    if value is not None:
+        return value
     return attribute(machine, machine.evaluate(node.value, frame), node, frame)
 
 
@@ -132,9 +132,9 @@ def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.BinOp)
     first, second = machine.evaluate(node.left, frame), machine.evaluate(node.right, frame)
     if isinstance(first, Quantity):
-        second = named(second, node.right)
+        second = with_name(second, node.right)
     elif isinstance(second, Quantity):
-        first = named(first, node.left)
+        first = with_name(first, node.left)
     combine(machine, node, node.op, first, second, frame)
     if (
         isinstance(node.op, ast.Mod)
@@ -143,11 +143,13 @@ def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     ):
         return second if isinstance(second, Several) else Several((second,))
     result = operate(node.op, first, second)
-    made = isinstance(result, Quantity) and not result.line
-    return replace(result, line=node.lineno) if made and isinstance(result, Quantity) else result
+    unplaced = isinstance(result, Quantity) and not result.line
+    return (
+        replace(result, line=node.lineno) if unplaced and isinstance(result, Quantity) else result
+    )
 
 
-def named(value: Value, node: ast.expr) -> Value:
+def with_name(value: Value, node: ast.expr) -> Value:
     """Return a number with the name by which the code divides or multiplies, if it has one."""
     is_number = isinstance(value, Constant) and type(value.value) in {int, float}
     if is_number and isinstance(value, Constant) and dotted(node):
@@ -164,8 +166,8 @@ def combine(
     frame: Frame,
 ) -> None:
     """Record that a quantity is divided, or that terms are added."""
-    counted = isinstance(first, Quantity) or (isinstance(second, Count) and second.unit == "seen")
-    if isinstance(operator, ast.Div | ast.FloorDiv) and counted:
+    countable = isinstance(first, Quantity) or (isinstance(second, Count) and second.unit == "seen")
+    if isinstance(operator, ast.Div | ast.FloorDiv) and countable:
         name = first.text if isinstance(first, Quantity) else ""
         machine.emit("divide", node, frame, first, second, name)
     elif (
@@ -204,7 +206,7 @@ def _compare(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     if isinstance(first, Tensor) or isinstance(second, Tensor):
         if isinstance(node.ops[0], ast.Is | ast.IsNot | ast.In | ast.NotIn):
             return UNKNOWN
-        return compared(first, second)
+        return compare(first, second)
     if isinstance(first, Constant) and isinstance(second, Constant) and len(others) == 1:
         return _decide(node.ops[0], first.value, second.value)
     return UNKNOWN
@@ -243,19 +245,19 @@ def _choice(machine: Machine, node: ast.expr, frame: Frame) -> Value:
 
 def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.Subscript)
-    known = frame.names.get(dotted(node))
-    if known is not None:
-        return known
+    item = frame.names.get(dotted(node))
+    if item is not None:
+        return item
     value, place = machine.evaluate(node.value, frame), machine.evaluate(node.slice, frame)
     cut = _of_slices(machine, node, value, place) or _rows(machine, node, value, frame)
-    return cut if cut is not None else _picked(node, value, place)
+    return cut if cut is not None else _pick(node, value, place)
 
 
-def _picked(node: ast.Subscript, value: Value, place: Value) -> Value:
+def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
     """Return what a subscript picks out of a value, other than rows of a batch."""
     match value:
         case Shape():
-            return sized(value.tensor, place)
+            return size_of(value.tensor, place)
         case Several():
             return _item(value, place)
         case Tensor() if place == Constant("loss") and value.output:
@@ -303,9 +305,9 @@ def _rows(machine: Machine, node: ast.Subscript, value: Value, frame: Frame) -> 
         return None
     if (tensor is None and not isinstance(value, Unknown)) or (tensor is not None and tensor.loop):
         return None
-    known = tensor.rows if tensor is not None else None
+    rows = tensor.rows if tensor is not None else None
     first = machine.evaluate(cut.lower, frame) if cut.lower is not None else Constant(0)
-    last = machine.evaluate(cut.upper, frame) if cut.upper is not None else Constant(known)
+    last = machine.evaluate(cut.upper, frame) if cut.upper is not None else Constant(rows)
     start, stop = number(first), number(last)
     if start is None or stop is None or not 0 <= start < stop:
         return None
@@ -357,7 +359,7 @@ def _comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.ListComp | ast.GeneratorExp | ast.SetComp)
     first = node.generators[0]
     source = as_loader(machine.evaluate(first.iter, frame))
-    inner = Frame(frame.module, frame.name, dict(frame.names), dict(frame.born), frame.owner)
+    inner = Frame(frame.module, frame.name, dict(frame.names), dict(frame.depths), frame.owner)
     loader = source if isinstance(source, Loader) else None
     loop = Loop(machine.loop_key(node), node, loader)
     with machine.in_loop(loop):

@@ -42,14 +42,14 @@ def follow(
     if body in machine.running or len(machine.calls) >= CALLS or not isinstance(module, Module):
         return UNKNOWN
     if not (isinstance(body, ast.Lambda) or tells(module, body) or _yields(body)):
-        machine.reached.add(body)
+        machine.entered_bodies.add(body)
         return UNKNOWN
     names = bind(machine, function, args, keywords)
     frame = Frame(module, getattr(body, "name", ""), names, owner=function.owner)
-    frame.born = dict.fromkeys(names, len(machine.loops))
+    frame.depths = dict.fromkeys(names, len(machine.loops))
     if isinstance(body, ast.Lambda):
         return machine.evaluate(body.body, frame)
-    machine.reached.add(body)
+    machine.entered_bodies.add(body)
     if _yields(body):
         return _batches(machine, body, frame, node)
     grad, machine.grad = machine.grad, _grad_inside(machine, body, module)
@@ -193,13 +193,13 @@ def create(
 
 def method(machine: Machine, kind: Class, name: str, owner: Instance | None) -> Function | None:
     """Return the method of a class, its own or inherited from a class in sight."""
-    seen: set[ast.ClassDef] = set()
+    visits: set[ast.ClassDef] = set()
     waiting = [kind]
     while waiting:
         current = waiting.pop(0)
-        if current.node in seen or not isinstance(current.module, Module):
+        if current.node in visits or not isinstance(current.module, Module):
             continue
-        seen.add(current.node)
+        visits.add(current.node)
         body = methods_of(current.node).get(name)
         if body is not None:
             return Function(body, current.module, owner)
@@ -210,24 +210,24 @@ def method(machine: Machine, kind: Class, name: str, owner: Instance | None) -> 
 def bases(machine: Machine, kind: Class) -> list[Class]:
     """Return the classes in sight that a class inherits from."""
     module = kind.module
-    found: list[Class] = []
+    classes: list[Class] = []
     if not isinstance(module, Module):
-        return found
+        return classes
     for base in kind.node.bases:
         value = machine.evaluate(base, Frame(module))
         if isinstance(value, Class):
-            found.append(value)
-    return found
+            classes.append(value)
+    return classes
 
 
 def is_module(machine: Machine, kind: Class) -> bool:
     """Return whether a class is a module of torch, as far as its bases show."""
-    waiting, seen = [kind], set[ast.ClassDef]()
+    waiting, visits = [kind], set[ast.ClassDef]()
     while waiting:
         current = waiting.pop()
-        if current.node in seen or not isinstance(current.module, Module):
+        if current.node in visits or not isinstance(current.module, Module):
             continue
-        seen.add(current.node)
+        visits.add(current.node)
         for base in current.node.bases:
             name = resolve(dotted(base), current.module)
             if name.startswith("torch.nn.") or name.endswith("LightningModule"):

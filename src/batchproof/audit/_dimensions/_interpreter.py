@@ -35,26 +35,30 @@ def interpret(
     module = read_module(path, tree, text)
     run = _Run(module, project)
     run.start("", lambda machine: execute(machine, tree.body, Frame(module, "", module.variables)))
-    called = _called(text)
+    callees = _callees(text)
     bodies = _entries(module)
     for later in (False, True):
         for kind, body in bodies:
-            if body not in run.reached and (body.name in called) is later and tells(module, body):
+            if (
+                body not in run.entered_bodies
+                and (body.name in callees) is later
+                and tells(module, body)
+            ):
                 run.enter(kind, body)
     return run.traces
 
 
-def _called(text: str) -> set[str]:
+def _callees(text: str) -> set[str]:
     """Return the names that are called anywhere in a file, and some that only look like it."""
     return set(re.findall(r"(?<!def )\b(\w+)\(", text))
 
 
 def _entries(module: Module) -> list[tuple[ast.ClassDef | None, FunctionNode]]:
-    found: list[tuple[ast.ClassDef | None, FunctionNode]] = []
+    entries: list[tuple[ast.ClassDef | None, FunctionNode]] = []
     for kind in module.classes.values():
-        found += [(kind, body) for body in methods_of(kind).values()]
-    found += [(None, node) for node in module.functions.values()]
-    return found
+        entries += [(kind, body) for body in methods_of(kind).values()]
+    entries += [(None, node) for node in module.functions.values()]
+    return entries
 
 
 class _Run:
@@ -71,14 +75,14 @@ class _Run:
         self._effort = EFFORT
         self._objects: dict[ast.ClassDef, Instance] = {}
         self._files: dict[str, Module | None] = {f"{module.path}": module}
-        self.reached: set[ast.AST] = set()
+        self.entered_bodies: set[ast.AST] = set()
         self.traces: list[Trace] = []
 
     def start(self, name: str, body: object) -> None:
         """Interpret from one entry, until its end or the end of the effort."""
         trace = Trace(self._module, name)
         machine = Machine(trace, self._project, self._effort)
-        machine.reached = self.reached
+        machine.entered_bodies = self.entered_bodies
         machine.files = self._files
         machine.evaluate = partial(evaluate, machine)
         machine.execute = partial(execute, machine)
@@ -95,7 +99,7 @@ class _Run:
         """Interpret from a function whose callers are out of sight."""
         if self._effort <= 0:
             return
-        self.reached.add(body)
+        self.entered_bodies.add(body)
 
         def follow(machine: Machine) -> None:
             owner = None if kind is None else self._object(machine, kind)
@@ -117,5 +121,5 @@ class _Run:
                 machine.running.append(start.node)
                 machine.execute(start.node.body, enter(machine, start))
                 machine.running.pop()
-        known = self._objects[kind]
-        return Instance(known.kind, "self", dict(known.attributes))
+        whole = self._objects[kind]
+        return Instance(whole.kind, "self", dict(whole.attributes))

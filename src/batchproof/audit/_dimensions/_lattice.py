@@ -192,7 +192,7 @@ class Quantity:
         graph: whether it carries a graph; None where that is not known.
         sure: False where its base is what such code usually has, not what this code shows.
         scales: the divisors that are not counts of samples, in the order in which they came.
-        divided: the count that the sum was divided by.
+        divisor: the count that the sum was divided by.
         masked: elements were replaced by 0 under this mask, or "".
         metric: a metric, not a loss.
         text: how the code calls it.
@@ -213,7 +213,7 @@ class Quantity:
     graph: bool | None = None
     sure: bool = True
     scales: tuple[str, ...] = ()
-    divided: Count | None = None
+    divisor: Count | None = None
     masked: str = ""
     metric: bool = False
     text: str = ""

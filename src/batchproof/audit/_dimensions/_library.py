@@ -47,7 +47,7 @@ from batchproof.audit._dimensions._loaders import (
     build_subset,
 )
 from batchproof.audit._dimensions._machine import Machine
-from batchproof.audit._dimensions._methods import Call, call_method, compared, gathered
+from batchproof.audit._dimensions._methods import Call, call_method, compare, gather
 from batchproof.audit._dimensions._names import dotted
 
 Transfer = Callable[[Machine, Call, str], Value]
@@ -64,7 +64,7 @@ def _loader(_machine: Machine, call: Call, name: str) -> Value:
 def _torchtext(_machine: Machine, call: Call, name: str) -> Value:
     """Return the iterators of torchtext, which never drop a last batch."""
 
-    def built(place: int) -> Value:
+    def iterator(place: int) -> Value:
         size = call.keywords.get("batch_size", UNKNOWN)
         if isinstance(call.keywords.get("batch_sizes"), Several):
             size = UNKNOWN
@@ -72,10 +72,10 @@ def _torchtext(_machine: Machine, call: Call, name: str) -> Value:
         return Loader(key, call.target, call.node.lineno, size, drop_last=False)
 
     if not name.endswith(".splits"):
-        return built(0)
+        return iterator(0)
     parts = _first(call)
     count = len(parts.items) if isinstance(parts, Several) else 0
-    return Several(tuple(built(place) for place in range(count))) if count else UNKNOWN
+    return Several(tuple(iterator(place) for place in range(count))) if count else UNKNOWN
 
 
 def _sampler(_machine: Machine, call: Call, name: str) -> Value:
@@ -87,8 +87,8 @@ def _criterion_class(_machine: Machine, call: Call, name: str) -> Value:
 
 
 def _criterion_call(machine: Machine, call: Call, name: str) -> Value:
-    chosen = function_criterion(name, call.args, call.keywords)
-    return use_criterion(machine, call, chosen)
+    criterion = function_criterion(name, call.args, call.keywords)
+    return use_criterion(machine, call, criterion)
 
 
 def use_criterion(machine: Machine, call: Call, criterion: Criterion) -> Value:
@@ -109,8 +109,8 @@ def _scheduler(_machine: Machine, call: Call, name: str) -> Value:
 
 
 def _scaler(_machine: Machine, call: Call, _name: str) -> Value:
-    enabled = call.keywords.get("enabled")
-    return Tool("scaler", call.target, enabled != Constant(value=False))
+    switch = call.keywords.get("enabled")
+    return Tool("scaler", call.target, switch != Constant(value=False))
 
 
 def _tool(kind: str) -> Transfer:
@@ -132,9 +132,9 @@ def _cat(_machine: Machine, call: Call, _name: str) -> Value:
     if not tensors or len(tensors) < len(items):
         return parts
     rows = [tensor.rows for tensor in tensors if tensor.rows is not None]
-    known = dim != Constant(0) or len(rows) == len(tensors)
+    certain = dim != Constant(0) or len(rows) == len(tensors)
     number = sum(rows) if dim == Constant(0) else tensors[0].rows
-    return replace(tensors[0], rows=number if known else None)
+    return replace(tensors[0], rows=number if certain else None)
 
 
 def _deepcopy(_machine: Machine, call: Call, _name: str) -> Value:
@@ -179,7 +179,7 @@ def _mean(machine: Machine, call: Call, name: str) -> Value:
     if isinstance(value, Listing):
         if "weights" in call.keywords or len(call.args) > 2:
             return UNKNOWN
-        return gathered(machine, value, call, mean=True)
+        return gather(machine, value, call, mean=True)
     if isinstance(value, Quantity) and name.startswith(("numpy", "statistics")):
         machine.emit("average", call.node, call.frame, value, UNKNOWN, dotted(call.node.args[0]))
         return replace(value, loop="")
@@ -189,7 +189,7 @@ def _mean(machine: Machine, call: Call, name: str) -> Value:
 def _sum(machine: Machine, call: Call, name: str) -> Value:
     value = _first(call)
     if isinstance(value, Listing):
-        return gathered(machine, value, call, mean=False)
+        return gather(machine, value, call, mean=False)
     if name == "sum" and isinstance(value, Several) and value.items:
         total = value.items[0]
         for item in value.items[1:]:
@@ -273,9 +273,9 @@ def _length(_machine: Machine, call: Call, _name: str) -> Value:
             return Count("batch", value.loop, text=text)
         case Several():
             return Constant(len(value.items))
-    named = value.text if isinstance(value, Unknown) else ""
-    if "dataset" in named.lower() or named.lower().endswith(("_data", "_set", "data", "ds")):
-        return Count("data set", named, text=text)
+    name = value.text if isinstance(value, Unknown) else ""
+    if "dataset" in name.lower() or name.lower().endswith(("_data", "_set", "data", "ds")):
+        return Count("data set", name, text=text)
     return Unknown(text)
 
 
@@ -391,7 +391,7 @@ def _split(_machine: Machine, call: Call, _name: str) -> Value:
 
 
 def _compare(_machine: Machine, call: Call, _name: str) -> Value:
-    return compared(call.args[0], call.args[1]) if len(call.args) > 1 else UNKNOWN
+    return compare(call.args[0], call.args[1]) if len(call.args) > 1 else UNKNOWN
 
 
 def _meter(machine: Machine, call: Call, _name: str) -> Value:
@@ -404,7 +404,7 @@ def _set_grad(machine: Machine, call: Call, _name: str) -> Value:
     return NOTHING
 
 
-def _counted(_machine: Machine, call: Call, _name: str) -> Value:
+def _enumerate(_machine: Machine, call: Call, _name: str) -> Value:
     """Return the loader inside enumerate(...), where that counts from 0."""
     value = as_loader(_first(call))
     plain = isinstance(value, Loader) and len(call.args) == 1 and not call.keywords
@@ -524,7 +524,7 @@ EXACT: dict[str, Transfer] = {
     ),
     **dict.fromkeys((f"sklearn.metrics.{n}" for n in _MEAN_SCORES | _RATIOS), _score),
     "collections.deque": _recent,
-    "enumerate": _counted,
+    "enumerate": _enumerate,
     "itertools.islice": lambda _m, _c, _n: UNKNOWN,
     **dict.fromkeys(
         ("timm.utils.AverageMeter", "torcheval.metrics.Mean", "utils.AverageMeter"), _meter
@@ -547,9 +547,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Transfer], ...] = (
 
 def transfer_of(name: str) -> Transfer | None:
     """Return the transfer function of a name outside the file, as imports resolve it."""
-    known = EXACT.get(name)
-    if known is not None:
-        return known
+    exact = EXACT.get(name)
+    if exact is not None:
+        return exact
     for pattern, transfer in _PATTERNS:
         if pattern.fullmatch(name):
             return transfer

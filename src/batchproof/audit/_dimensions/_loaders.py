@@ -85,22 +85,22 @@ def build_loader(
         text: the variable that it is assigned to.
         open_: whether it has a `**` or `*` argument.
     """
-    found = dict(zip(_POSITIONS, args, strict=False)) if name in LOADERS else {}
-    found |= keywords
-    dataset = found.get("dataset", args[0] if args else UNKNOWN)
-    drop = found.get("drop_last", UNKNOWN if open_ else Constant(value=False))
-    sampler = found.get("sampler")
-    grouped = found.get("batch_sampler")
-    if isinstance(grouped, Sampler):
-        sampler, drop = grouped, Constant(value=True) if grouped.drop_last else drop
-    elif grouped not in (None, Constant(None)):
+    options = dict(zip(_POSITIONS, args, strict=False)) if name in LOADERS else {}
+    options |= keywords
+    dataset = options.get("dataset", args[0] if args else UNKNOWN)
+    drop = options.get("drop_last", UNKNOWN if open_ else Constant(value=False))
+    sampler = options.get("sampler")
+    batches = options.get("batch_sampler")
+    if isinstance(batches, Sampler):
+        sampler, drop = batches, Constant(value=True) if batches.drop_last else drop
+    elif batches not in (None, Constant(None)):
         sampler, drop = Sampler("batches"), UNKNOWN
     kind = sampler if isinstance(sampler, Sampler) else None
     if kind is None and sampler not in (None, Constant(None)):
         kind = Sampler("unknown")
     if kind is not None and kind.kind == "batches" and not kind.drop_last:
         drop = UNKNOWN
-    size = found.get("batch_size", UNKNOWN if open_ else Constant(1))
+    size = options.get("batch_size", UNKNOWN if open_ else Constant(1))
     return Loader(
         f"{node.lineno}:{node.col_offset}",
         text,

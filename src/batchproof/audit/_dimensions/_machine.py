@@ -27,7 +27,7 @@ class Frame:
         module: the file of the function.
         name: the function, "" for a file's own statements.
         names: the values of its names.
-        born: how many loops were around the last plain assignment of a name.
+        depths: how many loops were around the last plain assignment of a name.
         owner: the object whose method it is.
         results: what it returns.
         parts: its names that are attributes or items of others.
@@ -36,7 +36,7 @@ class Frame:
     module: Module
     name: str = ""
     names: dict[str, Value] = field(default_factory=dict)
-    born: dict[str, int] = field(default_factory=dict)
+    depths: dict[str, int] = field(default_factory=dict)
     owner: Instance | None = None
     results: list[Value] = field(default_factory=list)
     parts: set[str] = field(default_factory=set)
@@ -59,7 +59,7 @@ class Machine:
         self.conditions: list[Condition] = []
         self.calls: list[ast.AST] = []
         self.running: list[ast.AST] = []
-        self.reached: set[ast.AST] = set()
+        self.entered_bodies: set[ast.AST] = set()
         self.grad: bool | None = True
         self.depth = 0
         self.files: dict[str, Module | None] = {}
@@ -146,11 +146,11 @@ class Machine:
         key = f"{module.path}\n{name}"
         if key not in self.files:
             source = self.project.module(name, module.path)
-            known = None if source is None else f"{source.path}"
-            if source is None or known is None:
+            path = None if source is None else f"{source.path}"
+            if source is None or path is None:
                 self.files[key] = None
             else:
-                if known not in self.files:
-                    self.files[known] = read_module(source.path, source.tree, source.text)
-                self.files[key] = self.files[known]
+                if path not in self.files:
+                    self.files[path] = read_module(source.path, source.tree, source.text)
+                self.files[key] = self.files[path]
         return self.files[key]

@@ -140,16 +140,16 @@ def _of_tensor(machine: Machine, value: Value, call: Call) -> Value:
     if value.form == "difference" and name in {"abs", "pow", "square"}:
         return replace(distance(value), line=call.node.lineno)
     if name in _COMPARISONS:
-        return compared(value, call.args[0] if call.args else UNKNOWN)
+        return compare(value, call.args[0] if call.args else UNKNOWN)
     if name == "size":
-        return Shape(value) if not call.args else sized(value, call.args[0])
+        return Shape(value) if not call.args else size_of(value, call.args[0])
     if name == "numel":
         return Count("elements", value.loop, text="elements")
     if name in {"max", "min", "topk"}:
         best = replace(value, form="confidence" if value.form == "probabilities" else "")
         classes = replace(value, form="classes", graph=False)
         return Several((best, classes)) if call.args or call.keywords else best
-    return _changed(value, name)
+    return _like(value, name)
 
 
 _FORMS: dict[str, Form] = {
@@ -160,7 +160,7 @@ _FORMS: dict[str, Form] = {
 }
 
 
-def _changed(value: Tensor, name: str) -> Tensor:
+def _like(value: Tensor, name: str) -> Tensor:
     """Return a tensor after a method that returns one like it."""
     if name in _FORMS:
         graph = False if name.startswith("arg") else value.graph
@@ -204,7 +204,7 @@ def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Val
     )
 
 
-def sized(value: Tensor, place: Value) -> Value:
+def size_of(value: Tensor, place: Value) -> Value:
     """Return the count in size(place), or shape[place], of a tensor."""
     if place == Constant(0):
         return (
@@ -215,7 +215,7 @@ def sized(value: Tensor, place: Value) -> Value:
     return Unknown(f"{value.text}.size({getattr(place, 'value', '')})")
 
 
-def compared(first: Value, second: Value) -> Value:
+def compare(first: Value, second: Value) -> Value:
     """Return the result of comparing tensors: hits of a prediction, or a mask."""
     tensors = [v for v in (first, second) if isinstance(v, Tensor)]
     loop = next((t.loop for t in tensors if t.loop), "")
@@ -242,11 +242,11 @@ def _of_quantity(machine: Machine, value: Value, call: Call) -> Value:
     if name in _OUT:
         return replace(value, graph=False, number=name in {"item", "tolist"})
     if name in {"mean", "sum"}:
-        return _reduced(machine, value, call)
+        return _reduce(machine, value, call)
     if name in {"size", "numel"}:
         return Count("elements" if name == "numel" else "batch", value.loop, text=name)
     if name in {"masked_fill", "masked_fill_"}:
-        return _filled(value, call)
+        return _fill(value, call)
     if name in {"sqrt", "exp", "sqrt_", "pow", "square"}:
         return value if value.base == "elements" else replace(value, base="coupled")
     if name == "masked_select":
@@ -254,24 +254,24 @@ def _of_quantity(machine: Machine, value: Value, call: Call) -> Value:
     return value if name in PASSING else UNKNOWN
 
 
-def _reduced(machine: Machine, value: Quantity, call: Call) -> Value:
+def _reduce(machine: Machine, value: Quantity, call: Call) -> Value:
     if call.args or call.keywords:
         return value
     if call.name == "mean":
         machine.emit("mean", call.node, call.frame, value)
     default: Base = value.base if call.name == "mean" else "unknown"
     base = _REDUCED[call.name].get(value.base, default)
-    weighted = value.classes and value.base != "elements"
+    classes = value.classes and value.base != "elements"
     return replace(
         value,
         base=base,
         sure=value.sure and base != "unknown",
-        classes=weighted,
+        classes=classes,
         line=value.line or call.node.lineno,
     )
 
 
-def _filled(value: Quantity, call: Call) -> Value:
+def _fill(value: Quantity, call: Call) -> Value:
     if len(call.args) < 2 or value.base != "elements":
         return value
     zero = call.args[1] in (Constant(0), Constant(0.0))
@@ -295,13 +295,13 @@ def _of_shape(_machine: Machine, value: Value, call: Call) -> Value:
 def _of_listing(machine: Machine, value: Value, call: Call) -> Value:
     assert isinstance(value, Listing)
     if call.name in {"mean", "sum"}:
-        return gathered(machine, value, call, mean=call.name == "mean")
+        return gather(machine, value, call, mean=call.name == "mean")
     if call.name in {"pop", "popleft"} and call.text in call.frame.names:
         call.frame.names[call.text] = replace(value, conditional=True)
     return value if call.name in PASSING | _OUT else UNKNOWN
 
 
-def gathered(machine: Machine, value: Listing, call: Call, *, mean: bool) -> Value:
+def gather(machine: Machine, value: Listing, call: Call, *, mean: bool) -> Value:
     """Return the mean or the sum of a list, and record a mean."""
     item = value.item
     if not isinstance(item, Quantity):
@@ -318,7 +318,7 @@ def gathered(machine: Machine, value: Listing, call: Call, *, mean: bool) -> Val
         item,
         Count("batches", value.over, conditional=value.conditional),
     )
-    return replace(item, divided=Count("batches", value.over, conditional=value.conditional))
+    return replace(item, divisor=Count("batches", value.over, conditional=value.conditional))
 
 
 def _of_loader(_machine: Machine, value: Value, call: Call) -> Value:
@@ -336,7 +336,7 @@ def _of_model(machine: Machine, value: Value, call: Call) -> Value | None:
     )
 
 
-def _moved(_machine: Machine, value: Value, call: Call) -> Value | None:
+def _itself(_machine: Machine, value: Value, call: Call) -> Value | None:
     """Return a module after a method that returns the module itself."""
     return value if call.name in _MOVES else None
 
@@ -378,8 +378,8 @@ def _of_tool(machine: Machine, value: Value, call: Call) -> Value | None:
         "setup_module",
         "prepare_model",
     }:
-        wrapped: list[Value] = [wrap(a) if isinstance(a, Loader) else a for a in args]
-        return wrapped[0] if len(wrapped) == 1 else Several(tuple(wrapped))
+        loaders: list[Value] = [wrap(a) if isinstance(a, Loader) else a for a in args]
+        return loaders[0] if len(loaders) == 1 else Several(tuple(loaders))
     if name == "skip_first_batches" and args:
         return args[0]
     if name in {"gather", "gather_for_metrics", "all_gather", "reduce", "all_reduce"} and args:
@@ -401,13 +401,13 @@ def _of_meter(machine: Machine, _value: Value, call: Call) -> Value:
 def _of_several(_machine: Machine, value: Value, call: Call) -> Value:
     assert isinstance(value, Several)
     if call.name == "update" and value.names:
-        given = call.args[0] if call.args else Several((), ())
-        merged = dict(zip(value.names, value.items, strict=True)) | dict(call.keywords)
-        known = isinstance(given, Several) and len(given.names) == len(given.items)
-        if isinstance(given, Several) and known:
-            merged |= dict(zip(given.names, given.items, strict=True))
-        whole = Several(tuple(merged.values()), tuple(merged))
-        call.frame.names[call.text] = whole if known else UNKNOWN
+        other = call.args[0] if call.args else Several((), ())
+        items = dict(zip(value.names, value.items, strict=True)) | dict(call.keywords)
+        certain = isinstance(other, Several) and len(other.names) == len(other.items)
+        if isinstance(other, Several) and certain:
+            items |= dict(zip(other.names, other.items, strict=True))
+        whole = Several(tuple(items.values()), tuple(items))
+        call.frame.names[call.text] = whole if certain else UNKNOWN
     if (
         call.name == "get"
         and call.args
@@ -437,8 +437,8 @@ KINDS: dict[type, Callable[[Machine, Value, Call], Value | None]] = {
     Listing: _of_listing,
     Loader: _of_loader,
     Model: _of_model,
-    Criterion: _moved,
-    Instance: _moved,
+    Criterion: _itself,
+    Instance: _itself,
     Tool: _of_tool,
     Meter: _of_meter,
     Several: _of_several,
@@ -548,12 +548,12 @@ def _append(machine: Machine, value: Value, call: Call) -> Value | None:
     loop = next(
         (
             lp
-            for lp in reversed(machine.loops[call.frame.born.get(name, 0) :])
+            for lp in reversed(machine.loops[call.frame.depths.get(name, 0) :])
             if lp.loader is not None
         ),
         None,
     )
-    if loop is None and machine.loops[call.frame.born.get(name, 0) :]:
+    if loop is None and machine.loops[call.frame.depths.get(name, 0) :]:
         loop = machine.loops[-1]
     if loop is None:
         return None

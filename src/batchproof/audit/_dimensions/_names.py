@@ -72,8 +72,8 @@ def dotted(node: ast.AST) -> str:
 
 def words_of(text: str) -> str:
     """Return a name in lower case with its words apart: valLoader is "val loader"."""
-    spaced = "".join(f" {c}" if c.isupper() else c for c in text)
-    return spaced.lower().replace("_", " ").replace(".", " ")
+    words = "".join(f" {c}" if c.isupper() else c for c in text)
+    return words.lower().replace("_", " ").replace(".", " ")
 
 
 # a function without one of these neither trains, evaluates, nor makes what does
@@ -87,12 +87,12 @@ _TELLING = re.compile(
 
 def tells(module: Module, node: ast.AST) -> bool:
     """Return whether a function holds a word that a rule looks for, in its code or its comments."""
-    known = module.telling.get(node)
-    if known is None:
+    telling = module.telling.get(node)
+    if telling is None:
         first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", None)
         text = "\n".join(module.lines[first - 1 : last])
-        known = module.telling[node] = not module.lines or bool(_TELLING.search(text))
-    return known
+        telling = module.telling[node] = not module.lines or bool(_TELLING.search(text))
+    return telling
 
 
 def read_module(path: Path, tree: ast.Module, text: str = "") -> Module:
@@ -149,12 +149,12 @@ def _add_option(module: Module, node: ast.Call) -> None:
     if not (isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument"):
         return
     names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-    given = {k.arg: k.value for k in node.keywords if k.arg}
-    dest = given.get("dest")
+    keywords = {k.arg: k.value for k in node.keywords if k.arg}
+    dest = keywords.get("dest")
     if isinstance(dest, ast.Constant):
         names = [str(dest.value)]
     long = [n for n in names if n.startswith("--")] or names
-    default = given.get("default")
+    default = keywords.get("default")
     value = default.value if isinstance(default, ast.Constant) else None
     for name in long[:1]:
         key = name.lstrip("-").replace("-", "_")

@@ -77,10 +77,10 @@ def _accumulates(trace: Trace, window: Window) -> bool:
         if backward.loop is not loop or _ends(window, backward) or not compatible(backward, step):
             continue
         first, last = backward.order, step.order
-        used = any(
+        spent = any(
             first < e.order < last if first < last else not last <= e.order <= first for e in steps
         )
-        if not used:
+        if not spent:
             return True
     return False
 
@@ -93,11 +93,11 @@ def _ends(window: Window, event: Event) -> bool:
 def _window(loop: Loop, step: Event, condition: Condition) -> Window | None:
     parts = list(tests_of(condition.test))
     for part in parts:
-        counted = modulus(part)
-        if counted is None or not condition.branch or counted[2] in {"1", "0"}:
+        modulo = modulus(part)
+        if modulo is None or not condition.branch or modulo[2] in {"1", "0"}:
             continue
         either = isinstance(condition.test, ast.BoolOp) and isinstance(condition.test.op, ast.Or)
-        return Window(loop, step, condition, part, *counted, either)
+        return Window(loop, step, condition, part, *modulo, either)
     return None
 
 
@@ -107,8 +107,8 @@ def micro_loops(trace: Trace) -> Iterator[tuple[Loop, list[Event]]]:
         if not loop.micro or loop.loader is not None:
             continue
         inside = [e for e in trace.of("backward") if e.loop is loop]
-        stepped = [e for e in trace.of("step") if loop in e.loops]
-        if inside and not stepped and any(e.order > inside[-1].order for e in trace.of("step")):
+        steps = [e for e in trace.of("step") if loop in e.loops]
+        if inside and not steps and any(e.order > inside[-1].order for e in trace.of("step")):
             yield loop, inside
 
 
@@ -128,10 +128,10 @@ def compatible(first: Event, second: Event) -> bool:
     return all(branches.get(ast.dump(c.test), c.branch) == c.branch for c in second.conditions)
 
 
-def implied(first: Event, second: Event, loop: Loop) -> bool:
+def implies(first: Event, second: Event, loop: Loop) -> bool:
     """Return whether the first event happens in every pass of a loop in which the second does."""
-    held = {(id(c.test), c.branch) for c in second.inside(loop)}
-    return all((id(c.test), c.branch) in held for c in first.inside(loop) if not c.by)
+    tests = {(id(c.test), c.branch) for c in second.inside(loop)}
+    return all((id(c.test), c.branch) in tests for c in first.inside(loop) if not c.by)
 
 
 def is_debug(condition: Condition) -> bool:
@@ -167,12 +167,12 @@ def skips_by_size(loop: Loop) -> bool:
 
 def skips_by_index(loop: Loop) -> bool:
     """Return whether a loop skips batches by their index, as one does to drop a short window."""
-    derived = {loop.index}
+    names = {loop.index}
     for node in ast.walk(loop.node):
         if isinstance(node, ast.Assign) and _names(node.value) & {loop.index}:
-            derived |= {dotted(target) for target in node.targets}
+            names |= {dotted(target) for target in node.targets}
     tests = [*(conditions for _, conditions in loop.skips), *loop.leaves]
-    return any(_names(c.test) & derived for conditions in tests for c in conditions)
+    return any(_names(c.test) & names for conditions in tests for c in conditions)
 
 
 def _names(node: ast.AST) -> set[str]:
@@ -188,7 +188,7 @@ def varies(test: ast.expr, loop: Loop) -> bool:
     """Return whether a test can change from one batch of a loop to the next."""
     names = {dotted(n) for n in ast.walk(test) if isinstance(n, ast.Name | ast.Attribute)}
     body = getattr(loop.node, "body", [])
-    changed = {
+    stores = {
         n.id
         for n in ast.walk(loop.node)
         if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
@@ -197,17 +197,17 @@ def varies(test: ast.expr, loop: Loop) -> bool:
         for inner in ast.walk(node):
             if isinstance(inner, ast.AugAssign | ast.Assign):
                 targets = inner.targets if isinstance(inner, ast.Assign) else [inner.target]
-                changed |= {dotted(t) for t in targets}
-    return bool((names - {""}) & changed)
+                stores |= {dotted(t) for t in targets}
+    return bool((names - {""}) & stores)
 
 
 def role(text: str) -> str:
     """Return whether a name speaks of training data or of held-out data, or ""."""
     words = set(re.split(r"[^a-z]+", words_of(text)))
-    joined = "".join(words_of(text).split())
-    if words & _HELD_OUT or joined.startswith(("val", "test", "eval", "dev")):
+    compact = "".join(words_of(text).split())
+    if words & _HELD_OUT or compact.startswith(("val", "test", "eval", "dev")):
         return "held out"
-    if words & _TRAINING or joined.startswith("train"):
+    if words & _TRAINING or compact.startswith("train"):
         return "training"
     return ""
 
@@ -247,15 +247,15 @@ def is_nominal(value: Value) -> bool:
     }
 
 
-def windowed(event: Event, loop: Loop) -> tuple[str, int, str] | None:
+def window_test(event: Event, loop: Loop) -> tuple[str, int, str] | None:
     """Return the modulus test under which an event happens inside a loop."""
     for condition in event.inside(loop):
         if not condition.branch:
             continue
         for part in tests_of(condition.test):
-            counted = modulus(part)
-            if counted is not None:
-                return counted
+            modulo = modulus(part)
+            if modulo is not None:
+                return modulo
     return None
 
 

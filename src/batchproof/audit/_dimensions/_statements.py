@@ -53,7 +53,7 @@ def execute(machine: Machine, body: list[ast.stmt], frame: Frame) -> str:
     Returns:
         How the block ends: return, raise, break or continue; "" where it runs through.
     """
-    held = len(machine.conditions)
+    outside = len(machine.conditions)
     machine.depth += 1
     try:
         if machine.depth > DEEPEST:
@@ -67,7 +67,7 @@ def execute(machine: Machine, body: list[ast.stmt], frame: Frame) -> str:
         return ""
     finally:
         machine.depth -= 1
-        del machine.conditions[held:]
+        del machine.conditions[outside:]
 
 
 def _parts(machine: Machine, node: ast.stmt, frame: Frame) -> str:
@@ -97,7 +97,7 @@ def _assign_with(machine: Machine, node: ast.stmt, frame: Frame) -> str:
 
 def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.If)
-    test = _decided(machine, node.test, frame)
+    test = _truth(machine, node.test, frame)
     if test is not None:
         return machine.execute(node.body if test else node.orelse, frame)
     before = dict(frame.names)
@@ -119,7 +119,7 @@ def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     return ""
 
 
-def _decided(machine: Machine, test: ast.expr, frame: Frame) -> bool | None:
+def _truth(machine: Machine, test: ast.expr, frame: Frame) -> bool | None:
     """Return the truth of a test that the code decides, and None of any other."""
     if isinstance(test, ast.Compare) and dotted(test.left) == "__name__":
         return True
@@ -159,15 +159,15 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
         name = dotted(node.func).rsplit(".", 1)[-1]
         if name == "enumerate":
             inner = _source(machine, node.args[0], frame)
-            given = [*node.args[1:], *(k.value for k in node.keywords if k.arg == "start")]
-            start = machine.evaluate(given[0], frame) if given else Constant(0)
-            known = (
+            starts = [*node.args[1:], *(k.value for k in node.keywords if k.arg == "start")]
+            start = machine.evaluate(starts[0], frame) if starts else Constant(0)
+            first = (
                 start.value
                 if isinstance(start, Constant) and isinstance(start.value, int)
                 else None
             )
             text = "" if inner.text.startswith("range:") else inner.text
-            return _Source(inner.value, counted=True, start=known, text=text, steps=inner.steps)
+            return _Source(inner.value, counted=True, start=first, text=text, steps=inner.steps)
         if name in _WRAPPERS:
             for keyword in node.keywords:
                 machine.evaluate(keyword.value, frame)
@@ -188,18 +188,18 @@ def _range(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
     values = [machine.evaluate(argument, frame) for argument in node.args]
     last = values[-1] if len(values) < 3 else values[1]
     start = values[0] if len(values) > 1 else Constant(0)
-    known = start.value if isinstance(start, Constant) and isinstance(start.value, int) else None
+    first = start.value if isinstance(start, Constant) and isinstance(start.value, int) else None
     text = ast.unparse(node.args[-1]) if len(values) == 1 else ""
     if isinstance(last, Count) and last.unit == "batches" and not last.plus and len(values) == 1:
         return _Source(
             Loader(last.key, last.text.removeprefix("len(").removesuffix(")")),
             counted=True,
-            start=known,
+            start=first,
             text=text,
             draws=True,
         )
     steps = node if len(values) == 3 else None
-    return _Source(UNKNOWN, counted=True, start=known, text=f"range:{text}", steps=steps)
+    return _Source(UNKNOWN, counted=True, start=first, text=f"range:{text}", steps=steps)
 
 
 def _slices(machine: Machine, node: ast.For, steps: ast.Call, frame: Frame) -> Loader | None:
@@ -215,7 +215,7 @@ def _slices(machine: Machine, node: ast.For, steps: ast.Call, frame: Frame) -> L
     if not cut:
         return None
     key, index = machine.loop_key(node), dotted(target)
-    if _trimmed(frame, last):
+    if _is_trimmed(frame, last):
         return Loader(key, index, index=index)
     length, step = machine.evaluate(last, frame), machine.evaluate(size, frame)
     dataset = Dataset(length.key) if isinstance(length, Count) else UNKNOWN
@@ -228,7 +228,7 @@ def _slices(machine: Machine, node: ast.For, steps: ast.Call, frame: Frame) -> L
     )
 
 
-def _numbered(machine: Machine, node: ast.For) -> Loader | None:
+def _by_number(machine: Machine, node: ast.For) -> Loader | None:
     """Return the batches of a loop over `range(n)` that slices [i * size : ...]."""
     if not isinstance(node.target, ast.Name):
         return None
@@ -256,7 +256,7 @@ def _is(node: ast.expr | None, name: str) -> bool:
     return node is not None and dotted(node) == name
 
 
-def _trimmed(frame: Frame, length: ast.expr) -> bool:
+def _is_trimmed(frame: Frame, length: ast.expr) -> bool:
     """Return whether what a length is of was cut to a product, as to whole batches."""
     names = {n.id for n in ast.walk(length) if isinstance(n, ast.Name)}
     for node in ast.walk(frame.module.tree):
@@ -277,7 +277,7 @@ def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
                 source, value=slices, counted=isinstance(node.target, ast.Tuple), text=""
             )
     elif isinstance(node, ast.For) and source.text.startswith("range:"):
-        source = replace(source, value=_numbered(machine, node) or source.value)
+        source = replace(source, value=_by_number(machine, node) or source.value)
     value = as_loader(source.value)
     if isinstance(value, Several) and 0 < len(value.items) <= 3 and not source.counted:
         constants = all(
@@ -295,10 +295,10 @@ def _once(
     machine: Machine, node: ast.For | ast.AsyncFor, frame: Frame, source: _Source, value: Value
 ) -> None:
     loader = value if isinstance(value, Loader) else None
-    hidden = isinstance(value, Unknown) and not source.text.startswith("range:")
+    opaque = isinstance(value, Unknown) and not source.text.startswith("range:")
     name = value.text or source.text if isinstance(value, Unknown) else ""
     epochs = "epoch" in ast.unparse(node.target)
-    if hidden and name and not epochs and _trains(node.body):
+    if opaque and name and not epochs and _trains(node.body):
         loader = value = Loader(name, name)
     micro = source.text.removeprefix("range:") if source.text.startswith("range:") else ""
     loop = Loop(
@@ -351,7 +351,7 @@ def _set(frame: Frame, target: ast.expr, value: Value, machine: Machine) -> None
     name = dotted(target)
     if name:
         frame.names[name] = value
-        frame.born[name] = len(machine.loops)
+        frame.depths[name] = len(machine.loops)
 
 
 def _bind_batch(machine: Machine, target: ast.expr, value: Value, loop: Loop, frame: Frame) -> None:
@@ -368,7 +368,7 @@ def _bind_batch(machine: Machine, target: ast.expr, value: Value, loop: Loop, fr
         if item == UNKNOWN:
             item = Unknown(name)
         frame.names[name] = item
-        frame.born[name] = len(machine.loops)
+        frame.depths[name] = len(machine.loops)
 
 
 def _while(machine: Machine, node: ast.stmt, frame: Frame) -> str:
@@ -474,13 +474,13 @@ def _delete(_machine: Machine, node: ast.stmt, frame: Frame) -> str:
 def _match(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.Match)
     machine.evaluate(node.subject, frame)
-    before, merged = dict(frame.names), list[dict[str, Value]]()
+    before, branches = dict(frame.names), list[dict[str, Value]]()
     for case in node.cases:
         with machine.under(Condition(node.subject, branch=True)):
             machine.execute(case.body, frame)
-        merged.append(dict(frame.names))
+        branches.append(dict(frame.names))
         _restore(frame, before)
-    for names in merged:
+    for names in branches:
         _merge(frame, names)
     return ""
 

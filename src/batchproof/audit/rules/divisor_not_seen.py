@@ -17,7 +17,7 @@ def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where the divisor counts what the sum does not hold."""
     for event in trace.of("divide"):
         total, by = event.value, event.other
-        if not (isinstance(total, Quantity) and isinstance(by, Count)) or total.divided is not None:
+        if not (isinstance(total, Quantity) and isinstance(by, Count)) or total.divisor is not None:
             continue
         loop = trace.loops.get(total.over)
         if loop is None or loop.loader is None or (loop in event.loops and loop.leaves):

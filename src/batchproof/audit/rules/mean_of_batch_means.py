@@ -10,7 +10,7 @@ from batchproof.audit._dimensions._questions import (
     is_nominal,
     may_break,
     skips_by_size,
-    windowed,
+    window_test,
 )
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
@@ -28,7 +28,7 @@ def find(trace: Trace) -> Iterator[Report]:
 
 def _divided(trace: Trace, event: Event) -> Iterator[Report]:
     total, by = event.value, event.other
-    if not (isinstance(total, Quantity) and isinstance(by, Count)) or total.divided is not None:
+    if not (isinstance(total, Quantity) and isinstance(by, Count)) or total.divisor is not None:
         return
     loop = trace.loops.get(total.over)
     if loop is None or loop.loader is None or total.loop != loop.key:
@@ -40,7 +40,7 @@ def _divided(trace: Trace, event: Event) -> Iterator[Report]:
     whole = by.unit == "batches" and by.key in {loop.key, loop.loader.key} and not by.plus
     if not whole or total.conditional or by.conditional:
         return
-    if loop in event.loops and windowed(event, loop) is not None:
+    if loop in event.loops and window_test(event, loop) is not None:
         return  # a report of full batches
     yield from _judged(event, loop, total, f"Σ_b mean_b / {by.text or 'number of batches'}")
 

@@ -24,7 +24,7 @@ def find(trace: Trace) -> Iterator[Report]:
 
 def _judged(trace: Trace, event: Event, value: Quantity, computes: str) -> Iterator[Report]:
     loop = trace.loops.get(value.over)
-    if value.base != "mean" or loop is None or loop.loader is None or value.divided is None:
+    if value.base != "mean" or loop is None or loop.loader is None or value.divisor is None:
         return
     equal, why = equal_batches(loop.loader)
     if equal:

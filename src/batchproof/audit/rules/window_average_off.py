@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import Constant, Count, Quantity, Value
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import windowed
+from batchproof.audit._dimensions._questions import window_test
 from batchproof.audit._dimensions._trace import Event, Loop, Trace, tests_of
 from batchproof.audit._reports import Report
 
@@ -17,7 +17,7 @@ def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a running sum and its divisor count different batches."""
     for event in trace.of("divide"):
         total = event.value
-        if not isinstance(total, Quantity) or total.divided is not None:
+        if not isinstance(total, Quantity) or total.divisor is not None:
             continue
         loop = trace.loops.get(total.over)
         if loop is None:
@@ -43,7 +43,7 @@ def _by_counter(event: Event, by: Count, total: Quantity, loop: Loop) -> Iterato
 
 
 def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
-    counted, text = windowed(event, loop), name_of(event.other)
+    counted, text = window_test(event, loop), name_of(event.other)
     if counted is None or not text:
         return
     every = counted[2]
@@ -60,7 +60,7 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
 
 def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str, str] | None:
     """Return what a sum that is divided by the window's length holds instead, and why."""
-    counter, plus, every = windowed(event, loop) or ("", 0, "")
+    counter, plus, every = window_test(event, loop) or ("", 0, "")
     if _also_at_the_end(event):
         return _REST, "it is reported after the last batch, too"
     if not any(e.text == total.text and loop in e.loops for e in trace.of("assign")):
@@ -107,13 +107,13 @@ def _last_window(trace: Trace) -> Iterator[Report]:
     """Yield averages of a window that are reported as those of the whole loop."""
     for event in trace.of("report"):
         average = event.value
-        if not isinstance(average, Quantity) or average.divided is None or not average.over:
+        if not isinstance(average, Quantity) or average.divisor is None or not average.over:
             continue
         loop = trace.loops.get(average.over)
         if loop is None or loop in event.loops or loop.loader is None:
             continue
         sets = [e for e in trace.of("assign") if e.text == average.text and e.order < event.order]
-        if not sets or loop not in sets[-1].loops or windowed(sets[-1], loop) is None:
+        if not sets or loop not in sets[-1].loops or window_test(sets[-1], loop) is None:
             continue
         evidence = (f"{average.text} was last set at line {sets[-1].line}, for one window",)
         yield Report(event, "mean of the last full window", "mean of all batches", evidence)

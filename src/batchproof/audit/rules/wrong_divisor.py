@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Constant, Count, Dataset, Loader, Quantity
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import role, varies, windowed
+from batchproof.audit._dimensions._questions import role, varies, window_test
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -21,7 +21,7 @@ def find(trace: Trace) -> Iterator[Report]:
             yield from _seeded(trace, event, by)
         if isinstance(event.value, Quantity) and isinstance(by, Count):
             loop = trace.loops.get(event.value.over)
-            if loop is not None and loop.loader is not None and event.value.divided is None:
+            if loop is not None and loop.loader is not None and event.value.divisor is None:
                 yield from _clash(event, event.value, by, loop, loop.loader)
 
 
@@ -60,9 +60,8 @@ def _clash(
 
 
 def _last_of_window(loop: Loop, event: Event, total: Quantity) -> bool:
-    return (
-        bool(total.scales) and varies(ast.Name(total.text), loop) and windowed(event, loop) is None
-    )
+    changes = bool(total.scales) and varies(ast.Name(total.text), loop)
+    return changes and window_test(event, loop) is None
 
 
 def _thinned(event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._questions import compatible, implied
+from batchproof.audit._dimensions._questions import compatible, implies
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
@@ -26,7 +26,7 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         zero, earlier = marks[-1], [e for e in marks if e.kind == "backward"]
         since = [e for e in marks if earlier and e.order > earlier[-1].order and e.kind == "step"]
-        if not earlier or since or not _same(zero, step) or not implied(zero, step, loop):
+        if not earlier or since or not _same(zero, step) or not implies(zero, step, loop):
             continue
         seen.add(id(zero.node))
         evidence = (
