@@ -12,24 +12,18 @@ SCRIPTS = sorted((Path(__file__).parents[1] / "watch" / "scripts").glob("*.py"))
 # what only a run shows (sizes, values, orders, which parameters an optimizer holds), or what audit
 # does not follow yet: batches cut and held in a list, an optimizer that another one is zeroed for
 UNSEEN = {
-    "grad_divided_twice",
     "grad_empty_micro_batch",
     "grad_empty_micro_batch_window",
     "grad_mean_of_means_by_hand",
     "grad_mean_of_means_last_batch",
     "grad_mean_of_means_ragged_tokens",
     "grad_mean_of_means_window_at_once",
-    "grad_not_zeroed_discriminator",
     "grad_not_zeroed_other_model",
-    "grad_padding_counted_ignored",
     "grad_term_scaled_apart_short_window",
     "grad_weight_per_micro_batch",
-    "loop_best_by_reference_saved",
     "loop_evaluation_with_grad_sum",
     "num_batch_means_by_rows",
     "num_masked_tokens_repeated",
-    "num_mean_of_means_unstepped",
-    "num_nominal_batch_size",
     "num_sampler_repeats",
     "num_sampler_repeats_regression",
 }

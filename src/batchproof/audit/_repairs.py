@@ -60,12 +60,17 @@ def _around(kept: ast.expr, method: str, source: Source) -> tuple[Edit, ...]:
 def _copied(node: ast.AST, source: Source) -> Fix | None:
     """Keep a deep copy of the weights; `copy` is imported where it is not."""
     match node:
+        case ast.Assign(targets=[ast.Name() | ast.Attribute()], value=ast.Dict(values=parts)):
+            states = [part for part in parts if ast.unparse(part).endswith(".state_dict()")]
+            if len(states) != 1:
+                return None
+            kept = states[0]
         case ast.Assign(targets=[ast.Name() | ast.Attribute()], value=kept):
             pass
         case _:
             return None
-    states = isinstance(kept, ast.Call) and isinstance(kept.func, ast.Attribute)
-    if not (states or isinstance(kept, ast.Name | ast.Attribute)):
+    called = isinstance(kept, ast.Call) and isinstance(kept.func, ast.Attribute)
+    if not (called or isinstance(kept, ast.Name | ast.Attribute)):
         return None
     if isinstance(kept, ast.Call) and not ast.unparse(kept.func).endswith(".state_dict"):
         return None

@@ -218,3 +218,25 @@ def misses_a_list(model, loader, optimizer, validate):
         _epoch(model, loader, optimizer)
         history.append((validate(model), model.state_dict()))  # missed BP301
     model.load_state_dict(min(history)[1])
+
+
+def finds_a_dict_that_holds_the_weights(model, loader, optimizer, validate):
+    best_loss, best = float("inf"), {}
+    for epoch in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best_loss:
+            best_loss = value
+            best = {"epoch": epoch, "weights": model.state_dict()}  # BP301
+    model.load_state_dict(best["weights"])
+
+
+def passes_a_dict_that_holds_a_copy(model, loader, optimizer, validate):
+    best_loss, best = float("inf"), {}
+    for epoch in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best_loss:
+            best_loss = value
+            best = {"epoch": epoch, "weights": copy.deepcopy(model.state_dict())}
+    model.load_state_dict(best["weights"])

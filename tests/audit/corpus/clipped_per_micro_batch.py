@@ -172,13 +172,22 @@ def misses_clipping_by_hand(model, loader, optimizer):
             optimizer.zero_grad()
 
 
-def misses_a_counter_by_hand(model, loader, optimizer):
+def misses_a_helper_of_another_file(model, loader, optimizer, clip):
+    for i, (x, y) in enumerate(loader):
+        F.mse_loss(model(x), y, reduction="sum").backward()
+        clip(model)  # missed BP113
+        if (i + 1) % 4 == 0 or i + 1 == len(loader):
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_a_counter_that_begins_again(model, loader, optimizer):
     seen = 0
     for x, y in loader:
         F.mse_loss(model(x), y, reduction="sum").backward()
-        clip_grad_norm_(model.parameters(), 1.0)  # missed BP113
+        clip_grad_norm_(model.parameters(), 1.0)  # BP113
         seen += 1
-        if seen == 4:
+        if seen == 4:  # BP103
             optimizer.step()
             optimizer.zero_grad()
             seen = 0

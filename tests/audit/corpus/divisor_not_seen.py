@@ -97,6 +97,26 @@ def finds_a_last_batch_that_is_dropped(model, data):
 
 
 @torch.no_grad()
+def finds_the_whole_of_a_split(model, data):
+    _, held_out = random_split(data, [len(data) - 1000, 1000])
+    loader = DataLoader(held_out, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(data)  # BP203
+
+
+@torch.no_grad()
+def passes_the_split_itself(model, data):
+    _, held_out = random_split(data, [len(data) - 1000, 1000])
+    loader = DataLoader(held_out, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(held_out)
+
+
+@torch.no_grad()
 def passes_the_length_of_the_sampler(model, data, fold):
     loader = DataLoader(data, batch_size=64, sampler=SubsetRandomSampler(fold))
     total = 0.0

@@ -41,7 +41,7 @@ def finds_a_counter_raised_before_the_test(model, train_loader, optimizer, k):
     for x, y in train_loader:
         (F.mse_loss(model(x), y) / k).backward()
         steps += 1
-        if (steps + 1) % k == 0:  # BP104
+        if (steps + 1) % k == 0:  # BP103, BP104
             optimizer.step()
             optimizer.zero_grad()
 
@@ -50,7 +50,7 @@ def finds_a_counter_tested_before_it_is_raised(model, train_loader, optimizer, k
     steps = 0
     for x, y in train_loader:
         (F.mse_loss(model(x), y) / k).backward()
-        if steps % k == 0:  # BP104
+        if steps % k == 0:  # BP103, BP104
             optimizer.step()
             optimizer.zero_grad()
         steps += 1
@@ -103,7 +103,7 @@ def passes_a_counter(model, train_loader, optimizer, k):
     for x, y in train_loader:
         (F.mse_loss(model(x), y) / k).backward()
         steps += 1
-        if steps % k == 0:
+        if steps % k == 0:  # BP103
             optimizer.step()
             optimizer.zero_grad()
 
@@ -112,7 +112,7 @@ def passes_a_counter_raised_later(model, train_loader, optimizer, k):
     steps = 0
     for x, y in train_loader:
         (F.mse_loss(model(x), y) / k).backward()
-        if (steps + 1) % k == 0:
+        if (steps + 1) % k == 0:  # BP103
             optimizer.step()
             optimizer.zero_grad()
         steps += 1

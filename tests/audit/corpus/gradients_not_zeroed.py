@@ -158,8 +158,66 @@ def misses_another_optimizer_that_is_zeroed(model, other, loader, first, second)
         first.step()
 
 
-def misses_one_call_before_the_loop(model, loader, optimizer):
+def finds_one_call_before_the_loop(model, loader, optimizer):
     optimizer.zero_grad()
     for x, y in loader:
+        F.mse_loss(model(x), y).backward()  # BP115
+        optimizer.step()
+
+
+def finds_a_call_for_each_epoch(model, loader, optimizer):
+    for _ in range(10):
+        optimizer.zero_grad()
+        for x, y in loader:
+            F.mse_loss(model(x), y).backward()  # BP115
+            optimizer.step()
+
+
+def finds_the_optimizer_of_another_module(loader):
+    generator, critic = nn.Linear(3, 4), nn.Linear(4, 1)
+    first = optim.Adam(generator.parameters())
+    second = optim.Adam(critic.parameters())
+    for x, noise in loader:
+        second.zero_grad()
+        (critic(generator(noise).detach()).mean() - critic(x).mean()).backward()
+        second.step()
+        (-critic(generator(noise)).mean()).backward()  # BP115
+        first.step()
+
+
+def passes_one_optimizer_of_all(loader):
+    generator, critic = nn.Linear(3, 4), nn.Linear(4, 1)
+    both = nn.ModuleList([generator, critic])
+    first = optim.Adam(generator.parameters())
+    whole = optim.Adam(both.parameters())
+    for x, noise in loader:
+        whole.zero_grad()
+        (critic(generator(noise).detach()).mean() - critic(x).mean()).backward()
+        whole.step()
+        generator.zero_grad()
+        (-critic(generator(noise)).mean()).backward()
+        first.step()
+
+
+def passes_a_loop_that_ends_with_its_step(model, loader, optimizer):
+    optimizer.zero_grad()
+    for x, y in loader:
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+        break
+
+
+def passes_parts_of_one_batch(model, loader, optimizer, parts):
+    for x, y in loader:
+        optimizer.zero_grad()
+        for part in parts:
+            F.mse_loss(model(x[part]), y[part], reduction="sum").backward()
+        optimizer.step()
+
+
+def misses_a_call_in_the_wrong_branch(model, loader, optimizer, first):
+    for x, y in loader:
+        if first:
+            optimizer.zero_grad()
         F.mse_loss(model(x), y).backward()  # missed BP115
         optimizer.step()

@@ -194,13 +194,75 @@ def passes_a_generator_that_steps_less_often(generator, critic, train_loader, op
             optimizer_g.step()
 
 
-def misses_a_counter_that_is_reset(model, train_loader, optimizer, k):
+def finds_a_continue(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if (i + 1) % k != 0:  # BP103
+            continue
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def finds_a_remainder_that_is_not_zero(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if not (i + 1) % k:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_a_name_for_the_test(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        full = (i + 1) % k == 0  # BP103
+        (F.mse_loss(model(x), y) / k).backward()
+        if full:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_a_counter(model, train_loader, optimizer, k):
+    for _ in range(10):
+        steps = 0
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            steps += 1
+            if steps % k == 0:  # BP103
+                optimizer.step()
+                optimizer.zero_grad()
+
+
+class Trainer:
+    def __init__(self, model, optimizer):
+        self.model, self.optimizer, self.steps = model, optimizer, 0
+
+    def passes_a_counter_of_all_passes(self, train_loader, k):
+        for _ in range(10):
+            for x, y in train_loader:
+                (F.mse_loss(self.model(x), y) / k).backward()
+                self.steps += 1
+                if self.steps % k == 0:
+                    self.optimizer.step()
+                    self.optimizer.zero_grad()
+
+
+def passes_a_counter_of_all_passes(model, train_loader, optimizer, k):
+    steps = 0
+    for _ in range(10):
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            steps += 1
+            if steps % k == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+
+
+def finds_a_counter_that_is_reset(model, train_loader, optimizer, k):
     for _ in range(10):
         held = 0
         for x, y in train_loader:
             (F.mse_loss(model(x), y) / k).backward()
             held += 1
-            if held == k:  # missed BP103
+            if held == k:  # BP103
                 optimizer.step()
                 optimizer.zero_grad()
                 held = 0
@@ -212,3 +274,15 @@ def misses_a_function_for_the_test(model, train_loader, optimizer, k, is_last):
         if is_last(i, k):  # missed BP103
             optimizer.step()
             optimizer.zero_grad()
+
+
+def misses_a_list_that_is_emptied(model, train_loader, optimizer, k):
+    for _ in range(10):
+        held = []
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            held.append(len(x))
+            if len(held) == k:  # missed BP103
+                optimizer.step()
+                optimizer.zero_grad()
+                held = []

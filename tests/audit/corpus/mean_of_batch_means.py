@@ -1,10 +1,11 @@
 """Means of batches averaged without their sizes."""
 
-from collections import deque
+from collections import defaultdict, deque
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning import LightningModule
 from torch import nn
 from torch.utils.data import (
     DataLoader,
@@ -143,6 +144,204 @@ def finds_a_loader_out_of_sight(model, loader):
     for x, y in loader:
         total += criterion(model(x), y).item()
     return total / len(loader)  # BP201 likely
+
+
+@torch.no_grad()
+def finds_a_dict_divided_at_the_end(model, data):
+    loader = DataLoader(data, batch_size=64)
+    sums = defaultdict(float)
+    for x, y in loader:
+        sums["loss"] += F.mse_loss(model(x), y).item()
+    return {name: value / len(loader) for name, value in sums.items()}  # BP201
+
+
+@torch.no_grad()
+def finds_the_terms_of_a_dict(model, data):
+    loader = DataLoader(data, batch_size=64)
+    sums = {"mse": 0.0, "mae": 0.0}
+    for x, y in loader:
+        terms = {"mse": F.mse_loss(model(x), y), "mae": F.l1_loss(model(x), y)}
+        for name, value in terms.items():
+            sums[name] += value.item()
+    for name in sums:
+        sums[name] /= len(loader)  # BP201
+    return sums
+
+
+@torch.no_grad()
+def finds_a_list_of_sums(model, data):
+    loader = DataLoader(data, batch_size=64)
+    sums = [0.0, 0.0]
+    for x, y in loader:
+        sums[0] += F.mse_loss(model(x), y).item()
+        sums[1] += F.l1_loss(model(x), y).item()
+    return [value / len(loader) for value in sums]  # BP201
+
+
+@torch.no_grad()
+def finds_a_list_of_dicts(model, data):
+    loader = DataLoader(data, batch_size=64)
+    logs = []
+    for x, y in loader:
+        logs.append({"loss": F.mse_loss(model(x), y).item()})
+    return np.mean([log["loss"] for log in logs])  # BP201
+
+
+@torch.no_grad()
+def finds_a_list_of_pairs(model, data):
+    loader = DataLoader(data, batch_size=64)
+    logs = []
+    for i, (x, y) in enumerate(loader):
+        logs.append((i, F.mse_loss(model(x), y).item()))
+    return sum(loss for _, loss in logs) / len(logs)  # BP201
+
+
+@torch.no_grad()
+def finds_shares_added_up(model, data):
+    loader = DataLoader(data, batch_size=64)
+    mean = 0.0
+    for x, y in loader:
+        mean += F.mse_loss(model(x), y).item() / len(loader)  # BP201
+    return mean
+
+
+@torch.no_grad()
+def finds_the_nominal_size_over_the_data_set(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item() * loader.batch_size
+    return total / len(loader.dataset)  # BP201
+
+
+@torch.no_grad()
+def finds_a_quotient_for_the_number_of_batches(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / (len(data) / 64)  # BP201
+
+
+@torch.no_grad()
+def finds_loaders_of_a_dict_comprehension(model, parts):
+    loaders = {phase: DataLoader(parts[phase], batch_size=64) for phase in ("train", "val")}
+    for phase in ("train", "val"):
+        total = 0.0
+        for x, y in loaders[phase]:
+            total += F.mse_loss(model(x), y).item()
+        print(phase, total / len(loaders[phase]))  # BP201
+
+
+class Average:
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.total, self.count = 0.0, 0
+
+    def add(self, value):
+        self.total += value
+        self.count += 1
+
+    def mean(self):
+        return self.total / self.count
+
+
+class WeightedAverage(Average):
+    def add(self, value, size):
+        self.total += value * size
+        self.count += size
+
+
+@torch.no_grad()
+def finds_an_average_of_its_own(model, data):
+    loader = DataLoader(data, batch_size=64)
+    average = Average()
+    for x, y in loader:
+        average.add(F.mse_loss(model(x), y).item())  # BP201
+    return average.mean()
+
+
+@torch.no_grad()
+def passes_a_weighted_average_of_its_own(model, data):
+    loader = DataLoader(data, batch_size=64)
+    average = WeightedAverage()
+    for x, y in loader:
+        average.add(F.mse_loss(model(x), y).item(), len(x))
+    return average.mean()
+
+
+class Evaluator:
+    def __init__(self, model, data):
+        self.model, self.loader = model, DataLoader(data, batch_size=64)
+
+    @torch.no_grad()
+    def finds_counters_of_an_object(self):
+        self.total, self.batches = 0.0, 0
+        for x, y in self.loader:
+            self.total += F.mse_loss(self.model(x), y).item()
+            self.batches += 1
+        return self.total / self.batches  # BP201
+
+
+class Lit(LightningModule):
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.losses = net, []
+
+    def validation_step(self, batch, _index):
+        return {"loss": F.mse_loss(self.net(batch["x"]), batch["y"])}
+
+    def validation_epoch_end(self, outputs):
+        loss = torch.stack([output["loss"] for output in outputs]).mean()  # BP201 likely
+        self.log("val_loss", loss)
+
+
+class LitWithItsLoader(LightningModule):
+    def __init__(self, net, data):
+        super().__init__()
+        self.net, self.data, self.losses = net, data, []
+
+    def val_dataloader(self):
+        return DataLoader(self.data, batch_size=64)
+
+    def validation_step(self, batch, _index):
+        self.losses.append(F.mse_loss(self.net(batch["x"]), batch["y"]))
+
+    def on_validation_epoch_end(self):
+        self.log("val_loss", torch.stack(self.losses).mean())  # BP201
+        self.losses.clear()
+
+
+@torch.no_grad()
+def passes_the_terms_of_a_dict_weighted(model, data):
+    loader = DataLoader(data, batch_size=64)
+    sums, seen = {"mse": 0.0, "mae": 0.0}, 0
+    for x, y in loader:
+        terms = {"mse": F.mse_loss(model(x), y), "mae": F.l1_loss(model(x), y)}
+        for name, value in terms.items():
+            sums[name] += value.item() * len(x)
+        seen += len(x)
+    return {name: value / seen for name, value in sums.items()}
+
+
+@torch.no_grad()
+def passes_shares_by_size(model, data):
+    loader = DataLoader(data, batch_size=64)
+    mean = 0.0
+    for x, y in loader:
+        mean += F.mse_loss(model(x), y).item() * len(x) / len(loader.dataset)
+    return mean
+
+
+@torch.no_grad()
+def passes_the_nominal_size_of_full_batches(model, data):
+    loader = DataLoader(data, batch_size=64, drop_last=True)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item() * 64
+    return total / (len(loader) * 64)
 
 
 @torch.no_grad()

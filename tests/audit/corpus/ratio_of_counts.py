@@ -72,6 +72,36 @@ def finds_full_batches_too(model, data):
     total = 0.0
     for x, y in loader:
         total += F.mse_loss(model(x), y).sqrt().item()
+    return total / len(loader)  # BP208
+
+
+@torch.no_grad()
+def finds_perplexities_of_a_loader_in_sight(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += math.exp(F.cross_entropy(model(x), y).item())
+    return total / len(loader)  # BP208
+
+
+def finds_roots_while_training(model, data, optimizer):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y).sqrt()
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total / len(loader)  # BP208 likely
+
+
+@torch.no_grad()
+def finds_a_root_of_each_sample(model, data):
+    loader = DataLoader(data, batch_size=1)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).sqrt().item()
     return total / len(loader)  # BP208 likely
 
 

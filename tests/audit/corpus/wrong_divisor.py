@@ -89,6 +89,77 @@ def finds_the_last_of_each_window(model, train_loader, optimizer, scheduler, k):
 
 
 @torch.no_grad()
+def finds_hits_over_batches_of_the_nominal_size(model, data):
+    loader = DataLoader(data, batch_size=64)
+    hits = 0
+    for x, y in loader:
+        hits += (model(x).argmax(1) == y).sum().item()
+    return 100 * hits / (len(loader) * 64)  # BP202
+
+
+@torch.no_grad()
+def finds_shares_of_the_nominal_size(model, data, batch_size):
+    loader = DataLoader(data, batch_size=batch_size)
+    accuracy = 0.0
+    for x, y in loader:
+        accuracy += (model(x).argmax(1) == y).sum().item() / batch_size
+    return accuracy / len(loader)  # BP202
+
+
+@torch.no_grad()
+def finds_full_batches_only(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / (len(data) // 64)  # BP202
+
+
+@torch.no_grad()
+def finds_a_dict_of_sizes(model, parts):
+    loaders = {phase: DataLoader(parts[phase], batch_size=64) for phase in ("train", "val")}
+    sizes = {phase: len(loaders[phase].dataset) for phase in ("train", "val")}
+    for phase in ("train", "val"):
+        total = 0.0
+        for x, y in loaders[phase]:
+            total += F.mse_loss(model(x), y).item()
+        print(phase, total / sizes[phase])  # BP202
+
+
+@torch.no_grad()
+def passes_a_dict_of_sizes(model, parts):
+    loaders = {phase: DataLoader(parts[phase], batch_size=64) for phase in ("train", "val")}
+    sizes = {phase: len(loaders[phase].dataset) for phase in ("train", "val")}
+    for phase in ("train", "val"):
+        total = 0.0
+        for x, y in loaders[phase]:
+            total += F.mse_loss(model(x), y, reduction="sum").item()
+        print(phase, total / sizes[phase])
+
+
+@torch.no_grad()
+def passes_full_batches_of_the_nominal_size(model, data):
+    loader = DataLoader(data, batch_size=64, drop_last=True)
+    hits = 0
+    for x, y in loader:
+        hits += (model(x).argmax(1) == y).sum().item()
+    return hits / (len(loader) * 64)
+
+
+def passes_a_report_of_full_batches(model, data, optimizer):
+    loader = DataLoader(data, batch_size=64)
+    hits = 0
+    for i, (x, y) in enumerate(loader, 1):
+        optimizer.zero_grad()
+        output = model(x)
+        F.cross_entropy(output, y).backward()
+        optimizer.step()
+        hits += (output.argmax(1) == y).sum().item()
+        if i % 100 == 0:
+            print(hits / (64 * i))
+
+
+@torch.no_grad()
 def passes_sizes_over_samples(model, data):
     loader = DataLoader(data, batch_size=64)
     total = 0.0

@@ -15,12 +15,14 @@ from batchproof.audit._dimensions._lattice import (
     Sampler,
     Several,
     Tensor,
+    Unit,
     Unknown,
     Value,
 )
 from batchproof.audit._dimensions._names import words_of
 
 SAMPLES = {"batch", "elements", "mask"}
+_WHOLE = {"batches", "data set", "padded", "portions", "full"}
 _MASKS = ("mask", "pad", "valid", "bound")
 
 
@@ -53,6 +55,11 @@ def multiply(first: Value, second: Value) -> Value:
         return blend(first, second)
     if isinstance(first, Constant) and isinstance(second, Constant):
         return _fold(ast.Mult(), first, second)
+    if isinstance(first, Count) and isinstance(second, Count):
+        counts = {first.unit: first, second.unit: second}
+        if counts.keys() == {"batches", "nominal"} and not counts["batches"].plus:
+            text = f"{first.text} * {second.text}"
+            return Count("padded", counts["batches"].key, text=text)
     return UNKNOWN
 
 
@@ -66,6 +73,8 @@ def _scale(quantity: Quantity, by: Value) -> Value:
                 return replace(quantity, scales=_without(quantity.scales, f"/{by.unit}"))
             unit = "sample" if by.unit == "batch" else by.unit
             return replace(quantity, base="sum", unit=unit, graph=quantity.graph)
+        if by.unit == "nominal" and quantity.base == "mean" and not quantity.scales:
+            return replace(quantity, base="sum", unit="nominal")
         return _with_scale(quantity, f"*{by.text or by.unit}")
     if isinstance(by, Option | Unknown):
         inverse = f"/{by.text}"
@@ -99,6 +108,8 @@ def divide(first: Value, second: Value) -> Value:
         return blend(first, second)
     if isinstance(first, Constant) and isinstance(second, Constant):
         return _fold(ast.Div(), first, second)
+    if isinstance(first, Count) and isinstance(second, Count):
+        return _portions(first, second, "portions")
     if isinstance(first, Unknown | Option | Constant) and isinstance(
         second, Unknown | Option | Constant
     ):
@@ -107,9 +118,21 @@ def divide(first: Value, second: Value) -> Value:
     return UNKNOWN
 
 
+def _portions(samples: Count, size: Count, unit: Unit) -> Value:
+    """Return the number of batches that a data set makes, by its length and the batch size."""
+    if (samples.unit, size.unit) != ("data set", "nominal") or samples.plus:
+        return UNKNOWN
+    sign = "//" if unit == "full" else "/"
+    return Count(unit, size.key, text=f"{samples.text} {sign} {size.text}")
+
+
 def _quotient(quantity: Quantity, by: Value) -> Value:
     if isinstance(by, Quantity):
         return replace(quantity, base="coupled", sure=False)
+    if isinstance(by, Count) and by.unit == "nominal" and quantity.base == "sum":
+        base: Base = "mean" if quantity.unit == "nominal" else "sum"
+        scales = quantity.scales if base == "mean" else (*quantity.scales, "/nominal")
+        return replace(quantity, base=base, unit="", scales=scales)
     if quantity.over and quantity.divisor is None:
         if isinstance(by, Count):
             return replace(quantity, divisor=by)
@@ -120,6 +143,8 @@ def _quotient(quantity: Quantity, by: Value) -> Value:
     text = by.unit if isinstance(by, Count) else name_of(by)
     if quantity.metric and quantity.base == "sum" and text.startswith("len("):
         return replace(quantity, base="mean")  # hits, over the length of the predictions
+    if isinstance(by, Count) and not quantity.over and by.unit in _WHOLE:
+        return replace(_with_scale(quantity, f"/{text}"), divisor=by)
     if f"*{text}" in quantity.scales:
         return replace(quantity, scales=_without(quantity.scales, f"*{text}"))
     return _with_scale(quantity, f"/{text}")
@@ -245,8 +270,8 @@ def operate(operator: ast.operator, first: Value, second: Value) -> Value:
             return subtract(first, second)
     if isinstance(first, Constant) and isinstance(second, Constant):
         return _fold(operator, first, second)
-    if isinstance(first, Count) and isinstance(operator, ast.Mod):
-        return first
+    if isinstance(first, Count):
+        return _of_counts(operator, first, second)
     if isinstance(first, Quantity) and isinstance(operator, ast.Pow):
         return replace(first, base="elements" if first.base == "elements" else "coupled")
     if isinstance(first, Tensor) and isinstance(operator, ast.Pow) and first.form == "difference":
@@ -255,6 +280,13 @@ def operate(operator: ast.operator, first: Value, second: Value) -> Value:
         masks = all(isinstance(v, Tensor) and v.form == "mask" for v in (first, second))
         return replace(blend(first, second), form="mask") if masks else blend(first, second)
     return UNKNOWN
+
+
+def _of_counts(operator: ast.operator, first: Count, second: Value) -> Value:
+    """Return the count that a remainder, or a quotient rounded down, is."""
+    if isinstance(operator, ast.FloorDiv) and isinstance(second, Count):
+        return _portions(first, second, "full")
+    return first if isinstance(operator, ast.Mod) else UNKNOWN
 
 
 def join(first: Value, second: Value) -> Value:

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import add, operate
 from batchproof.audit._dimensions._calls import call
-from batchproof.audit._dimensions._expressions import combine, with_name
+from batchproof.audit._dimensions._expressions import combine, factor
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Constant,
     Count,
-    Instance,
     Listing,
     Loader,
     Quantity,
@@ -19,6 +18,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
+from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._trace import Loop
@@ -56,6 +56,9 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
             value = UNKNOWN  # an average that is carried along
     for target in targets:
         store(machine, node, target, value, frame)
+    frame.tests.pop(name, None)
+    if name and isinstance(node.value, ast.Compare | ast.BoolOp):
+        frame.tests[name] = node.value
 
 
 def carried_mean(value: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
@@ -93,14 +96,14 @@ def _carry(
 ) -> bool:
     """Return whether a mean over a loop is carried along here, and note it as such a mean."""
     value, count = (machine.evaluate(part, frame) for part in parts or (None, None))
-    name = dotted(target)
+    name = frame.path(target)
     if not (isinstance(value, Quantity) and isinstance(count, Count)) or value.over:
         return False
     if count.unit != "batches" or count.plus or count.key not in {lp.key for lp in machine.loops}:
         return False
     total = replace(value, over=count.key, text=name)
     machine.emit("average", node, frame, total, replace(count, text="number of batches"), name)
-    write(frame, name, replace(total, divisor=count))
+    frame.write(name, replace(total, divisor=count))
     return True
 
 
@@ -129,45 +132,18 @@ def store(machine: Machine, node: ast.AST, target: ast.expr, value: Value, frame
         return
     if isinstance(target, ast.Starred):
         target = target.value
-    name = dotted(target)
+    name = frame.path(target)
     if not name:
         machine.evaluate(target, frame)
         return
     if isinstance(target, ast.Subscript) and _fills(machine, target, value, frame):
         return
-    if isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant):
-        value = UNKNOWN
+    if isinstance(target, ast.Subscript) and name == dotted(target):
+        value = value if isinstance(target.slice, ast.Constant) else UNKNOWN
     value = _name(machine, node, value, name)
     machine.emit("assign", node, frame, value, text=name)
-    write(frame, name, value)
-    frame.depths[name] = len(machine.loops)
-
-
-def write(frame: Frame, name: str, value: Value) -> None:
-    """Set a name, an attribute of self or an item, and forget what was known of its parts."""
-    if frame.parts:
-        for part in [k for k in frame.parts if k.startswith((f"{name}.", f"{name}["))]:
-            frame.names.pop(part, None)
-            frame.parts.discard(part)
-    if name.startswith("self.") and isinstance(frame.owner, Instance) and "[" not in name:
-        attribute = name.removeprefix("self.")
-        if "." not in attribute:
-            frame.owner.attributes[attribute] = value
-            return
-    if "." in name or "[" in name:
-        frame.parts.add(name)
-    whole, _, key = name.removesuffix("]").rpartition("[")
-    outer = frame.names.get(whole)
-    if isinstance(outer, Several) and outer.names:
-        frame.names[whole] = _with_item(outer, key, value)
-    frame.names[name] = value
-
-
-def _with_item(several: Several, key: str, value: Value) -> Several:
-    """Return a dict with another value under a key, as the code writes the key."""
-    items = dict(zip(map(repr, several.names), several.items, strict=True)) | {key: value}
-    names = {repr(name): name for name in several.names} | {key: key.strip("'\"")}
-    return Several(tuple(items.values()), tuple(names[k] for k in items))
+    frame.write(name, value)
+    frame.begin(name, len(machine.loops))
 
 
 def _name(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
@@ -250,13 +226,12 @@ def assign_with(machine: Machine, node: ast.AugAssign, frame: Frame) -> None:
             accumulate(machine, node, node.target, node.value, frame)
         return
     first, second = machine.evaluate(node.target, frame), machine.evaluate(node.value, frame)
-    if isinstance(first, Quantity):
-        second = with_name(second, node.value)
+    second = factor(machine, second, node.value, first)
     combine(machine, node, node.op, first, second, frame)
-    name = dotted(node.target)
+    name = frame.path(node.target)
     if name:
         machine.emit("assign", node, frame, first, text=name)
-        write(frame, name, operate(node.op, first, second))
+        frame.write(name, operate(node.op, first, second))
 
 
 def accumulate(
@@ -272,7 +247,7 @@ def accumulate(
         frame: the names around it.
     """
     current, value = machine.evaluate(target, frame), machine.evaluate(term, frame)
-    name = dotted(target)
+    name = frame.path(target)
     if not name:
         return
     loop = _summing(machine, name, value, frame)
@@ -280,18 +255,24 @@ def accumulate(
         if isinstance(current, Quantity) and isinstance(value, Quantity):
             machine.emit("add", node, frame, current, value)
         machine.emit("assign", node, frame, current, text=name)
-        write(frame, name, _name(machine, node, add(current, value), name))
+        frame.write(name, _name(machine, node, add(current, value), name))
         return
     machine.emit("accumulate", node, frame, value, current, name)
+    shared = value.divisor if isinstance(value, Quantity) and not value.over else None
+    if shared is not None and isinstance(value, Quantity):
+        value = replace(value, divisor=None, scales=value.scales[:-1])
     total = _total(machine, frame, name, current, value, loop)
-    if isinstance(value, Quantity):
-        total = _name(machine, node, total, name)
-    write(frame, name, total)
+    if isinstance(total, Quantity) and isinstance(value, Quantity):
+        total = replace(total, text=name)
+        if shared is not None:
+            machine.emit("divide", term, frame, total, shared, name)
+            total = replace(total, divisor=shared)
+    frame.write(name, total)
 
 
 def _summing(machine: Machine, name: str, value: Value, frame: Frame) -> Loop | None:
     """Return the loop over which a name is summed: the innermost over batches since it began."""
-    around = machine.loops[frame.depths.get(name, 0) :]
+    around = machine.loops[frame.depth(name) :]
     if not around:
         return None
     batches = [loop for loop in around if loop.loader is not None]
@@ -306,7 +287,7 @@ def _total(
     machine: Machine, frame: Frame, name: str, current: Value, value: Value, loop: Loop
 ) -> Value:
     """Return the value of a target after a term of a loop was added to it."""
-    around = machine.loops[frame.depths.get(name, 0) :]
+    around = machine.loops[frame.depth(name) :]
     spans = len(around) > 1 and around[0] is not loop
     conditional = any(not c.by for c in machine.conditions[loop.outer :])
     if isinstance(value, Quantity):
@@ -323,8 +304,11 @@ def _total(
         more = isinstance(current, Quantity) and current.over == loop.key
         return add(current, total) if more else total
     if isinstance(value, Count) and value.unit in _ADDED and not spans:
-        start = current.value if isinstance(current, Constant) and type(current.value) is int else 0
-        return Count("seen", loop.key, start, value.unit, conditional)
+        return Count("seen", loop.key, number(current) or 0, value.unit, conditional)
+    start = number(current)
+    plain = loop.loader is not None and not spans and not conditional
+    if value == Constant(1) and plain and start is not None:
+        return Count("batches", loop.key, start, name)
     return _more_of(current, value)
 
 
@@ -358,17 +342,15 @@ def begin_counters(machine: Machine, body: list[ast.stmt], loop: Loop, frame: Fr
         frame: the names around it.
     """
     for node, conditional in _increments(body, conditional=False):
-        name = dotted(node.target)
-        start = frame.names.get(name)
-        outside = len(machine.loops) - 1
+        name, start = frame.path(node.target), machine.evaluate(node.target, frame)
         if not (isinstance(start, Constant) and type(start.value) is int):
             continue
-        if frame.depths.get(name, 0) < outside:
-            frame.names[name] = Unknown(name)
+        count: Value = Count("batches", loop.key, start.value - 1, name)
+        if frame.depth(name) < len(machine.loops) - 1:
+            count = Unknown(name)
         elif conditional:
-            frame.names[name] = Count("some batches", loop.key, start.value, name, conditional=True)
-        else:
-            frame.names[name] = Count("batches", loop.key, start.value - 1, name)
+            count = Count("some batches", loop.key, start.value, name, conditional=True)
+        frame.write(name, count)
 
 
 def _increments(body: list[ast.stmt], *, conditional: bool) -> list[tuple[ast.AugAssign, bool]]:

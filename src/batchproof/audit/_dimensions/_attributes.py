@@ -92,9 +92,7 @@ def member(module: Module, name: str) -> Value | None:
 
 def _of_loader(loader: Loader, name: str, node: ast.Attribute) -> Value:
     if name == "dataset":
-        if isinstance(loader.dataset, Dataset):
-            return loader.dataset
-        return Dataset(f"{loader.key}.dataset")
+        return loader.dataset if isinstance(loader.dataset, Dataset) else Dataset(loader.source)
     if name == "batch_size":
         return Count("nominal", loader.key, text=dotted(node))
     if name == "sampler":

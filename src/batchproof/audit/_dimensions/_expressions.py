@@ -12,6 +12,7 @@ from batchproof.audit._dimensions._lattice import (
     Class,
     Constant,
     Count,
+    Dataset,
     Function,
     Listing,
     Loader,
@@ -24,10 +25,12 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
+from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._loaders import as_loader, number
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._methods import compare, size_of
 from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._sizes import is_size
 from batchproof.audit._dimensions._trace import Condition, Loop
 
 _BUILTINS = {
@@ -50,6 +53,9 @@ _BUILTINS = {
     "zip",
     "reversed",
 }
+
+
+_FEW = 6  # items of a tuple or dict that are followed one by one
 
 
 # what a cell or a fragment that imports nothing means by these names
@@ -131,10 +137,9 @@ def _call(machine: Machine, node: ast.expr, frame: Frame) -> Value:
 def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.BinOp)
     first, second = machine.evaluate(node.left, frame), machine.evaluate(node.right, frame)
-    if isinstance(first, Quantity):
-        second = with_name(second, node.right)
-    elif isinstance(second, Quantity):
-        first = with_name(first, node.left)
+    if isinstance(node.op, ast.Mult) and isinstance(second, Quantity | Count):
+        first = factor(machine, first, node.left, second)
+    second = factor(machine, second, node.right, first)
     combine(machine, node, node.op, first, second, frame)
     if (
         isinstance(node.op, ast.Mod)
@@ -149,10 +154,27 @@ def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     )
 
 
-def with_name(value: Value, node: ast.expr) -> Value:
-    """Return a number with the name by which the code divides or multiplies, if it has one."""
+def factor(machine: Machine, value: Value, node: ast.expr, of: Value) -> Value:
+    """Return a factor or divisor as the batch size of a loader, or by the name that the code uses.
+
+    Args:
+        machine: the interpretation.
+        value: the factor or divisor.
+        node: its code.
+        of: what is multiplied or divided by it.
+    """
+    if not isinstance(of, Quantity | Count) or not isinstance(value, Constant | Option | Unknown):
+        return value
+    written = isinstance(value, Constant) and isinstance(of, Quantity) and of.over != ""
+    keys = {of.over or of.loop} if isinstance(of, Quantity) else {of.key}
+    for loop in machine.trace.loops.values():
+        loader = loop.loader
+        if written or loader is None or not {loop.key, loader.key, loader.source} & keys:
+            continue
+        if is_size(value, dotted(node), loader):
+            return Count("nominal", loader.key, text=dotted(node) or ast.unparse(node))
     is_number = isinstance(value, Constant) and type(value.value) in {int, float}
-    if is_number and isinstance(value, Constant) and dotted(node):
+    if is_number and isinstance(value, Constant) and isinstance(of, Quantity) and dotted(node):
         return Option(dotted(node), value.value)
     return value
 
@@ -245,7 +267,7 @@ def _choice(machine: Machine, node: ast.expr, frame: Frame) -> Value:
 
 def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.Subscript)
-    item = frame.names.get(dotted(node))
+    item = frame.names.get(frame.path(node))
     if item is not None:
         return item
     value, place = machine.evaluate(node.value, frame), machine.evaluate(node.slice, frame)
@@ -258,8 +280,8 @@ def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
     match value:
         case Shape():
             return size_of(value.tensor, place)
-        case Several():
-            return _item(value, place)
+        case Several() if (item := _item(value, place)) != UNKNOWN:
+            return item
         case Tensor() if place == Constant("loss") and value.output:
             return Quantity(
                 "mean", value.loop, graph=value.graph, sure=False, name="outputs.loss", text="loss"
@@ -269,6 +291,8 @@ def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
             text = f"{key}" if isinstance(key, str) and key else value.text
             form = value.form if isinstance(key, str) and not key else ""
             return replace(value, text=text, form=form, rows=None)
+        case Quantity() if value.base == "elements" and isinstance(place, Tensor | Unknown):
+            return replace(value, ignores="")
         case Quantity() if value.base == "elements" or isinstance(
             node.slice, ast.Tuple | ast.Slice
         ):
@@ -355,20 +379,75 @@ def _dict(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     return Several(tuple(values), tuple(names))
 
 
+def items_of(value: Several) -> tuple[Value, ...]:
+    """Return the items that a loop over a tuple or dict takes, where it is worth to follow each."""
+    keys = tuple(Constant(n) if isinstance(n, str) else UNKNOWN for n in value.names)
+    items: tuple[Value, ...] = keys or value.items
+    words = all(isinstance(item, Constant) and isinstance(item.value, str) for item in items)
+    kinds = Quantity | Loader | Count | Listing | Dataset
+    worth = words or any(isinstance(v, kinds) for item in items for v in flat(item))
+    return items if worth and len(items) <= _FEW else ()
+
+
+def parts_of(target: ast.expr, item: Value) -> dict[str, Value]:
+    """Return the names in the target of a loop with the parts of an item that they take."""
+    if not isinstance(target, ast.Tuple | ast.List):
+        return {dotted(target): Unknown(dotted(target)) if item == UNKNOWN else item}
+    parts: list[Value] = [UNKNOWN] * len(target.elts)
+    if isinstance(item, Several) and not item.names and len(item.items) == len(parts):
+        parts = list(item.items)
+    names: dict[str, Value] = {}
+    for inner, part in zip(target.elts, parts, strict=True):
+        names |= parts_of(inner, part)
+    return names
+
+
+def _of_each(
+    machine: Machine,
+    node: ast.ListComp | ast.GeneratorExp | ast.SetComp | ast.DictComp,
+    items: tuple[Value, ...],
+    frame: Frame,
+) -> Value:
+    """Return the tuple or dict that a comprehension makes of items in sight."""
+    first = node.generators[0]
+    keys, values = list[object](), list[Value]()
+    for item in items:
+        inner = Frame(frame.module, frame.name, dict(frame.names), dict(frame.depths), frame.owner)
+        inner.names |= parts_of(first.target, item)
+        if isinstance(node, ast.DictComp):
+            key = machine.evaluate(node.key, inner)
+            keys.append(key.value if isinstance(key, Constant) else ...)
+        values.append(
+            machine.evaluate(node.value if isinstance(node, ast.DictComp) else node.elt, inner)
+        )
+    return UNKNOWN if first.ifs else Several(tuple(values), tuple(keys))
+
+
+def _dict_comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    assert isinstance(node, ast.DictComp)
+    source = machine.evaluate(node.generators[0].iter, frame)
+    items = items_of(source) if isinstance(source, Several) else ()
+    return _of_each(machine, node, items, frame) if items else _parts(machine, node, frame)
+
+
 def _comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.ListComp | ast.GeneratorExp | ast.SetComp)
     first = node.generators[0]
     source = as_loader(machine.evaluate(first.iter, frame))
+    items = items_of(source) if isinstance(source, Several) else ()
+    if items:
+        return _of_each(machine, node, items, frame)
     inner = Frame(frame.module, frame.name, dict(frame.names), dict(frame.depths), frame.owner)
     loader = source if isinstance(source, Loader) else None
     loop = Loop(machine.loop_key(node), node, loader)
     with machine.in_loop(loop):
         names = [n.id for n in ast.walk(first.target) if isinstance(n, ast.Name)]
-        for name in names:
-            item: Value = Tensor(loop.key, text=name) if loader is not None else UNKNOWN
-            if isinstance(source, Listing) and isinstance(source.item, Quantity):
-                item = source.item
-            inner.names[name] = Unknown(name) if item == UNKNOWN else item
+        if loader is not None:
+            inner.names |= {name: Tensor(loop.key, text=name) for name in names}
+        else:
+            inner.names |= parts_of(
+                first.target, source.item if isinstance(source, Listing) else UNKNOWN
+            )
         value = machine.evaluate(node.elt, inner)
     over = source.over if isinstance(source, Listing) and source.over else loop.key
     if isinstance(value, Quantity) and loader is None and not isinstance(source, Listing):
@@ -418,6 +497,7 @@ _RULES: dict[type, Callable[[Machine, ast.expr, Frame], Value]] = {
     ast.ListComp: _comprehension,
     ast.GeneratorExp: _comprehension,
     ast.SetComp: _comprehension,
+    ast.DictComp: _dict_comprehension,
     ast.JoinedStr: _text,
     ast.Lambda: _lambda,
     ast.NamedExpr: _assigned_here,

@@ -41,7 +41,8 @@ def follow(
     body, module = function.node, function.module
     if body in machine.running or len(machine.calls) >= CALLS or not isinstance(module, Module):
         return UNKNOWN
-    if not (isinstance(body, ast.Lambda) or tells(module, body) or _yields(body)):
+    holds = _holds_losses(function.owner) or any(isinstance(a, Quantity) for a in args)
+    if not (isinstance(body, ast.Lambda) or holds or tells(module, body) or _yields(body)):
         machine.entered_bodies.add(body)
         return UNKNOWN
     names = bind(machine, function, args, keywords)
@@ -52,7 +53,25 @@ def follow(
     machine.entered_bodies.add(body)
     if _yields(body):
         return _batches(machine, body, frame, node)
-    grad, machine.grad = machine.grad, _grad_inside(machine, body, module)
+    _run(machine, body, frame, node)
+    results = frame.results
+    value = results[0] if results else UNKNOWN
+    for other in results[1:]:
+        value = join(value, other)
+    return value
+
+
+def _holds_losses(owner: Instance | None) -> bool:
+    """Return whether an attribute of an object is a loss, as the sum in a meter is."""
+    held = owner.attributes.values() if owner is not None else ()
+    return any(isinstance(value, Quantity) for value in held)
+
+
+def _run(machine: Machine, body: FunctionNode, frame: Frame, node: ast.AST) -> None:
+    """Execute the statements of a function that is called at a node."""
+    grad = machine.grad
+    if isinstance(frame.module, Module) and no_grad_decorator(body, frame.module):
+        machine.grad = False
     machine.running.append(body)
     machine.calls.append(node)
     try:
@@ -61,11 +80,6 @@ def follow(
         machine.running.pop()
         machine.calls.pop()
         machine.grad = grad
-    results = frame.results
-    value = results[0] if results else UNKNOWN
-    for other in results[1:]:
-        value = join(value, other)
-    return value
 
 
 def _yields(body: FunctionNode) -> bool:
@@ -87,13 +101,9 @@ def _batches(machine: Machine, body: FunctionNode, frame: Frame, node: ast.AST) 
     """Return the batches of a generator that yields one for each batch of a loop of its own."""
     events, before = len(machine.trace.events), set(machine.trace.loops)
     loops, machine.loops = machine.loops, []
-    machine.running.append(body)
-    machine.calls.append(node)
     try:
-        machine.execute(body.body, frame)
+        _run(machine, body, frame, node)
     finally:
-        machine.running.pop()
-        machine.calls.pop()
         machine.loops = loops
         del machine.trace.events[events:]
     for key, loop in list(machine.trace.loops.items()):
@@ -101,10 +111,6 @@ def _batches(machine: Machine, body: FunctionNode, frame: Frame, node: ast.AST) 
         if key not in before and loop.loader is not None and inside and not loop.leaves:
             return replace(loop.loader, text=body.name, index="")
     return UNKNOWN
-
-
-def _grad_inside(machine: Machine, body: FunctionNode, module: Module) -> bool | None:
-    return False if no_grad_decorator(body, module) else machine.grad
 
 
 def no_grad_decorator(body: FunctionNode, module: Module) -> bool:
@@ -253,7 +259,8 @@ def forward(
         value = module.forms[key]
     else:
         value = follow(machine, inner, node, args, keywords)
-        if isinstance(module, Module) and not isinstance(value, Quantity | Several):
+        followed = len(machine.calls) < CALLS and not isinstance(value, Quantity | Several)
+        if isinstance(module, Module) and followed:
             module.forms[key] = value
     if name == "__call__":
         return value

@@ -6,8 +6,21 @@ from functools import partial
 from pathlib import Path
 
 from batchproof.audit._dimensions._expressions import evaluate
-from batchproof.audit._dimensions._functions import enter, method, no_grad_decorator
-from batchproof.audit._dimensions._lattice import Class, Function, Instance
+from batchproof.audit._dimensions._functions import (
+    enter,
+    follow,
+    is_module,
+    method,
+    no_grad_decorator,
+)
+from batchproof.audit._dimensions._lattice import (
+    Class,
+    Function,
+    Instance,
+    Listing,
+    Loader,
+    Tensor,
+)
 from batchproof.audit._dimensions._machine import EFFORT, ExhaustedError, Frame, Machine
 from batchproof.audit._dimensions._names import (
     FunctionNode,
@@ -17,7 +30,7 @@ from batchproof.audit._dimensions._names import (
     tells,
 )
 from batchproof.audit._dimensions._statements import execute
-from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._dimensions._trace import Loop, Trace
 from batchproof.audit._project import Project
 
 
@@ -61,6 +74,32 @@ def _entries(module: Module) -> list[tuple[ast.ClassDef | None, FunctionNode]]:
     return entries
 
 
+def _run_steps(machine: Machine, owner: Instance, frame: Frame) -> None:
+    """Run the steps of Lightning's loop that comes before validation_epoch_end and its like.
+
+    Args:
+        machine: the interpretation.
+        owner: the module whose method is entered.
+        frame: the method's names, of which `outputs` becomes the list of what the steps return.
+    """
+    ending = re.fullmatch(r"(on_)?(validation|test|train|training)_epoch_end", frame.name)
+    phase = ending[2].removesuffix("ing") if ending else ""
+    step = method(machine, owner.kind, f"{'training' if phase == 'train' else phase}_step", owner)
+    if step is None or not is_module(machine, owner.kind):
+        return
+    build = method(machine, owner.kind, f"{phase.removesuffix('idation')}_dataloader", owner)
+    loader = follow(machine, build, build.node, [], {}) if build is not None else None
+    if not isinstance(loader, Loader):
+        loader = Loader(phase, f"the {phase} loader")
+    loop, grad = Loop(machine.loop_key(step.node), step.node, loader), machine.grad
+    with machine.in_loop(loop):
+        machine.grad = None if phase == "train" else False
+        result = follow(machine, step, step.node, [Tensor(loop.key, text="batch")], {})
+        machine.grad = grad
+    if not ending or not ending[1]:
+        frame.names |= {"outputs": Listing(result, loop.key)}
+
+
 class _Run:
     """The entries of one file, which share one effort.
 
@@ -101,16 +140,18 @@ class _Run:
             return
         self.entered_bodies.add(body)
 
-        def follow(machine: Machine) -> None:
+        def run(machine: Machine) -> None:
             owner = None if kind is None else self._object(machine, kind)
             del machine.trace.events[:]
             frame = enter(machine, Function(body, self._module, owner))
             machine.running.append(body)
             if no_grad_decorator(body, self._module):
                 machine.grad = False
+            if owner is not None:
+                _run_steps(machine, owner, frame)
             machine.execute(body.body, frame)
 
-        self.start(body.name, follow)
+        self.start(body.name, run)
 
     def _object(self, machine: Machine, kind: ast.ClassDef) -> Instance:
         if kind not in self._objects:

@@ -24,6 +24,9 @@ Unit = Literal[
     "seen",  # samples, or elements, added up over a loop
     "data set",  # len(dataset)
     "nominal",  # the batch size that a loader was built with
+    "padded",  # batches times that size
+    "portions",  # samples of a data set over that size
+    "full",  # the same, rounded down: batches that are full
     "ranks",
     "items",  # a known or unknown number of other things
 ]
@@ -117,6 +120,13 @@ class Loader:
     wrapped: bool = False
     counted: bool = False
     index: str = ""
+
+    @property
+    def source(self) -> str:
+        """Return the key of the data set that it draws from."""
+        if isinstance(self.dataset, Dataset):
+            return self.dataset.key
+        return getattr(self.dataset, "text", "") or f"{self.key}.dataset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,11 +294,19 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """An optimiser, a schedule, a gradient scaler or an accelerator."""
+    """An optimiser, a schedule, a gradient scaler or an accelerator.
+
+    Attributes:
+        kind: which of them.
+        text: how the code calls it.
+        sure: False where it may be switched off.
+        of: the code of the parameters that it is given.
+    """
 
     kind: Literal["optimizer", "scheduler", "plateau", "scaler", "accelerator", "fabric", "writer"]
     text: str
     sure: bool = True
+    of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +355,7 @@ class Instance:
     kind: Class
     text: str
     attributes: dict[str, "Value"] = field(default_factory=dict)
+    depths: dict[str, int] = field(default_factory=dict)
 
 
 Value = (

@@ -101,7 +101,8 @@ def use_criterion(machine: Machine, call: Call, criterion: Criterion) -> Value:
 
 
 def _optimizer(_machine: Machine, call: Call, _name: str) -> Value:
-    return Tool("optimizer", call.target)
+    of = ast.unparse(call.node.args[0]) if call.node.args else ""
+    return Tool("optimizer", call.target, of=of)
 
 
 def _scheduler(_machine: Machine, call: Call, name: str) -> Value:
@@ -436,6 +437,18 @@ def _recent(_machine: Machine, call: Call, _name: str) -> Value:
     return Listing(UNKNOWN, conditional=bound not in (None, NOTHING))
 
 
+def _zip(_machine: Machine, call: Call, _name: str) -> Value:
+    """Return the first loader of zip(...), which yields as many batches as the shortest."""
+    return next((value for value in call.args if isinstance(value, Loader)), UNKNOWN)
+
+
+def _mapping(_machine: Machine, call: Call, name: str) -> Value:
+    """Return the dict that keywords make, or a copy of one."""
+    if call.args and name == "dict":
+        return _first(call)
+    return Several(tuple(call.keywords.values()), tuple(call.keywords))
+
+
 def _collection(_machine: Machine, call: Call, _name: str) -> Value:
     return _first(call) if call.args else Constant("list")
 
@@ -455,7 +468,7 @@ EXACT: dict[str, Transfer] = {
     "lightning_fabric.Fabric": _tool("fabric"),
     "lightning.pytorch.Fabric": _tool("fabric"),
     **dict.fromkeys(("copy.deepcopy", "copy.copy"), _deepcopy),
-    **dict.fromkeys(("copy.copy", "dict"), _same),
+    "copy.copy": _same,
     "torch.save": _save,
     **dict.fromkeys(
         ("print", "wandb.log", "tqdm.tqdm.write", "mlflow.log_metric", "mlflow.log_metrics"),
@@ -524,7 +537,10 @@ EXACT: dict[str, Transfer] = {
     ),
     **dict.fromkeys((f"sklearn.metrics.{n}" for n in _MEAN_SCORES | _RATIOS), _score),
     "collections.deque": _recent,
+    **dict.fromkeys(("dict", "collections.defaultdict", "collections.OrderedDict"), _mapping),
     "enumerate": _enumerate,
+    "range": lambda _m, _c, _n: Constant("range"),
+    "zip": _zip,
     "itertools.islice": lambda _m, _c, _n: UNKNOWN,
     **dict.fromkeys(
         ("timm.utils.AverageMeter", "torcheval.metrics.Mean", "utils.AverageMeter"), _meter

@@ -154,19 +154,24 @@ def build_dataset(
 
 def build_subset(node: ast.Call, args: list[Value], text: str) -> Value:
     """Return the part of a data set that Subset(...) is."""
-    whole = args[0].key if args and isinstance(args[0], Dataset) else "?"
-    return Dataset(f"{node.lineno}:{node.col_offset}", None, whole, words_of(text))
+    return Dataset(f"{node.lineno}:{node.col_offset}", None, _key_of(args), words_of(text))
+
+
+def _key_of(args: list[Value]) -> str:
+    """Return the key of the data set that is the first argument, "?" where that is not known."""
+    first = args[0] if args else UNKNOWN
+    return (first.key if isinstance(first, Dataset) else getattr(first, "text", "")) or "?"
 
 
 def build_split(node: ast.Call, args: list[Value]) -> Value:
     """Return the parts of a data set that random_split(...) gives."""
     if len(args) < 2 or not isinstance(args[1], Several):
         return UNKNOWN
-    whole = args[0] if isinstance(args[0], Dataset) else Dataset("?")
+    whole = _key_of(args)
     parts: list[Value] = []
     for place, share in enumerate(args[1].items):
         size = number(share)
-        parts.append(Dataset(f"{node.lineno}:{node.col_offset}:{place}", size, whole.key))
+        parts.append(Dataset(f"{node.lineno}:{node.col_offset}:{place}", size, whole))
     return Several(tuple(parts))
 
 
@@ -210,13 +215,13 @@ def equal_batches(loader: Loader) -> tuple[bool | None, str]:
         return None, f"where {loader.text or 'the loader'} is built is out of sight"
     if loader.drop_last:
         return True, "drop_last=True"
-    if size == 1 or (isinstance(loader.batch_size, Option) and loader.batch_size.default == 1):
+    if of_one_sample(loader):
         return True, "the batch size is 1"
     if loader.batch_size == Constant(None) or loader.drop_last is None or loader.wrapped:
         return None, "its batches are formed out of sight"
     if loader.sampler is not None and loader.sampler.kind in {"batches", "unknown"}:
         return None, "its sampler is out of sight"
-    if _whole(loader):
+    if of_all_samples(loader):
         return True, "one batch holds the whole data set"
     if size and samples and loader.sampler is None:
         return _by_numbers(loader, size, samples)
@@ -226,7 +231,13 @@ def equal_batches(loader: Loader) -> tuple[bool | None, str]:
     )
 
 
-def _whole(loader: Loader) -> bool:
+def of_one_sample(loader: Loader) -> bool:
+    """Return whether each batch holds one sample."""
+    size = loader.batch_size
+    return number(size) == 1 or (isinstance(size, Option) and size.default == 1)
+
+
+def of_all_samples(loader: Loader) -> bool:
     """Return whether the batch size is written as the length of the data set."""
     size, dataset = loader.batch_size, loader.dataset
     if not isinstance(size, Count) or size.unit != "data set":

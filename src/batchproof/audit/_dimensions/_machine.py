@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from batchproof.audit._dimensions._lattice import UNKNOWN, Instance, Value
-from batchproof.audit._dimensions._names import Module, read_module
+from batchproof.audit._dimensions._lattice import UNKNOWN, Constant, Instance, Several, Value
+from batchproof.audit._dimensions._names import Module, dotted, read_module
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 from batchproof.audit._project import Project
 
 EFFORT = 40_000  # expressions that are evaluated for one file
 DEEPEST = 120  # nested expressions and statements
-CALLS = 5  # calls inside calls that are followed
+CALLS = 7  # calls inside calls that are followed
 
 
 class ExhaustedError(Exception):
@@ -31,6 +31,7 @@ class Frame:
         owner: the object whose method it is.
         results: what it returns.
         parts: its names that are attributes or items of others.
+        tests: the tests that its names hold.
     """
 
     module: Module
@@ -40,6 +41,62 @@ class Frame:
     owner: Instance | None = None
     results: list[Value] = field(default_factory=list)
     parts: set[str] = field(default_factory=set)
+    tests: dict[str, ast.expr] = field(default_factory=dict)
+
+    def depth(self, name: str) -> int:
+        """Return how many loops were around the last plain assignment of a name or attribute."""
+        return self._depths(name).get(name, 0)
+
+    def begin(self, name: str, depth: int) -> None:
+        """Note that a name or attribute is assigned inside so many loops."""
+        self._depths(name)[name] = depth
+
+    def path(self, node: ast.AST) -> str:
+        """Return the text of a name, attribute or item, with the key that a name holds."""
+        match node:
+            case ast.Subscript(whole, ast.Name(key)):
+                value = self.names.get(key)
+                if isinstance(value, Constant) and isinstance(value.value, str | int):
+                    outer = self.path(whole)
+                    return f"{outer}[{value.value!r}]" if outer else ""
+        return dotted(node)
+
+    def read(self, name: str) -> Value | None:
+        """Return the value of a name or of an attribute of self, where it was set."""
+        if name.startswith("self.") and self.owner is not None:
+            return self.owner.attributes.get(name.removeprefix("self."))
+        return self.names.get(name)
+
+    def write(self, name: str, value: Value) -> None:
+        """Set a name, an attribute of self or an item, and forget what was known of its parts."""
+        whole, _, key = name.removesuffix("]").rpartition("[")
+        outer = self.read(whole) if whole else None
+        if isinstance(outer, Several) and name.endswith("]"):
+            self.write(whole, _with_item(outer, key, value))
+        for part in [k for k in self.parts if k.startswith((f"{name}.", f"{name}["))]:
+            self.names.pop(part, None)
+            self.parts.discard(part)
+        if name.startswith("self.") and self.owner is not None and not {".", "["} & set(name[5:]):
+            self.owner.attributes[name.removeprefix("self.")] = value
+            return
+        if "." in name or "[" in name:
+            self.parts.add(name)
+        self.names[name] = value
+
+    def _depths(self, name: str) -> dict[str, int]:
+        mine = name.startswith("self.") and self.owner is not None
+        return self.owner.depths if mine and self.owner is not None else self.depths
+
+
+def _with_item(several: Several, key: str, value: Value) -> Several:
+    """Return a tuple or dict with another value in a place, as the code writes the key."""
+    if several.items and not several.names:
+        place = int(key) if key.isdigit() and int(key) < len(several.items) else None
+        items = [value if i == place else item for i, item in enumerate(several.items)]
+        return Several(tuple(items))
+    members = dict(zip(map(repr, several.names), several.items, strict=False)) | {key: value}
+    names = {repr(name): name for name in several.names} | {key: key.strip("'\"")}
+    return Several(tuple(members.values()), tuple(names[k] for k in members))
 
 
 class Machine:

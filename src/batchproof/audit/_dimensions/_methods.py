@@ -30,7 +30,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
-from batchproof.audit._dimensions._loaders import wrap
+from batchproof.audit._dimensions._loaders import number, wrap
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._names import dotted, words_of
 
@@ -145,11 +145,21 @@ def _of_tensor(machine: Machine, value: Value, call: Call) -> Value:
         return Shape(value) if not call.args else size_of(value, call.args[0])
     if name == "numel":
         return Count("elements", value.loop, text="elements")
+    if name == "split" and value.rows and not value.loop and len(call.args) == 1:
+        return _pieces(value, call)
     if name in {"max", "min", "topk"}:
         best = replace(value, form="confidence" if value.form == "probabilities" else "")
         classes = replace(value, form="classes", graph=False)
         return Several((best, classes)) if call.args or call.keywords else best
     return _like(value, name)
+
+
+def _pieces(value: Tensor, call: Call) -> Value:
+    """Return the batches that x.split(size) cuts a tensor into; the last may be smaller."""
+    if number(call.args[0]) is None or call.keywords:
+        return value
+    key = f"{call.node.lineno}:{call.node.col_offset}"
+    return Loader(key, call.target, call.node.lineno, call.args[0], drop_last=False, dataset=value)
 
 
 _FORMS: dict[str, Form] = {
@@ -250,7 +260,7 @@ def _of_quantity(machine: Machine, value: Value, call: Call) -> Value:
     if name in {"sqrt", "exp", "sqrt_", "pow", "square"}:
         return value if value.base == "elements" else replace(value, base="coupled")
     if name == "masked_select":
-        return replace(value, base="elements")
+        return replace(value, base="elements", ignores="")
     return value if name in PASSING else UNKNOWN
 
 
@@ -408,6 +418,13 @@ def _of_several(_machine: Machine, value: Value, call: Call) -> Value:
             items |= dict(zip(other.names, other.items, strict=True))
         whole = Several(tuple(items.values()), tuple(items))
         call.frame.names[call.text] = whole if certain else UNKNOWN
+    if call.name == "items" and value.names:
+        pairs = zip(value.names, value.items, strict=False)
+        return Several(tuple(Several((Constant(name), item)) for name, item in pairs))
+    if call.name == "values" and value.names:
+        return Several(value.items)
+    if call.name == "keys" and value.names:
+        return Several(tuple(Constant(name) for name in value.names))
     if (
         call.name == "get"
         and call.args
@@ -439,6 +456,7 @@ KINDS: dict[type, Callable[[Machine, Value, Call], Value | None]] = {
     Model: _of_model,
     Criterion: _itself,
     Instance: _itself,
+    StateDict: lambda _m, value, call: value if call.name in {"copy", "items"} else None,
     Tool: _of_tool,
     Meter: _of_meter,
     Several: _of_several,
@@ -542,18 +560,15 @@ def _state_dict(_machine: Machine, _value: Value, call: Call) -> Value | None:
 
 def _append(machine: Machine, value: Value, call: Call) -> Value | None:
     item = call.args[0] if call.args else UNKNOWN
-    name = call.text
+    function = call.node.func
+    name = call.frame.path(function.value) if isinstance(function, ast.Attribute) else ""
     if not name or not isinstance(value, Listing | Constant | Unknown | Several):
         return None
     loop = next(
-        (
-            lp
-            for lp in reversed(machine.loops[call.frame.depths.get(name, 0) :])
-            if lp.loader is not None
-        ),
+        (lp for lp in reversed(machine.loops[call.frame.depth(name) :]) if lp.loader is not None),
         None,
     )
-    if loop is None and machine.loops[call.frame.depths.get(name, 0) :]:
+    if loop is None and machine.loops[call.frame.depth(name) :]:
         loop = machine.loops[-1]
     if loop is None:
         return None
@@ -561,10 +576,7 @@ def _append(machine: Machine, value: Value, call: Call) -> Value | None:
     conditional = dropping or len(machine.conditions) > loop.outer
     machine.emit("append", call.node, call.frame, item, value, name)
     listing = Listing(item, loop.key, conditional)
-    if "." in name and isinstance(call.frame.owner, Instance):
-        call.frame.owner.attributes[name.partition(".")[2]] = listing
-    else:
-        call.frame.names[name] = listing
+    call.frame.write(name, listing)
     return NOTHING
 
 

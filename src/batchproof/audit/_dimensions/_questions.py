@@ -87,18 +87,66 @@ def _accumulates(trace: Trace, window: Window) -> bool:
 
 def _ends(window: Window, event: Event) -> bool:
     """Return whether an event happens only where a window ends."""
-    return any(c.test is window.condition.test and c.branch for c in event.conditions)
+    held = window.condition
+    return any(c.test is held.test and c.branch is held.branch for c in event.conditions)
 
 
 def _window(loop: Loop, step: Event, condition: Condition) -> Window | None:
-    parts = list(tests_of(condition.test))
-    for part in parts:
-        modulo = modulus(part)
-        if modulo is None or not condition.branch or modulo[2] in {"1", "0"}:
+    for part in tests_of(condition.test):
+        modulo = modulus(part, branch=condition.branch)
+        if modulo is None and condition.branch:
+            modulo = _begun_again(part, loop)
+        if modulo is None or modulo[2] in {"1", "0"}:
             continue
-        either = isinstance(condition.test, ast.BoolOp) and isinstance(condition.test.op, ast.Or)
+        joint = ast.Or if condition.branch else ast.And
+        either = isinstance(condition.test, ast.BoolOp) and isinstance(condition.test.op, joint)
         return Window(loop, step, condition, part, *modulo, either)
     return None
+
+
+def _begun_again(test: ast.expr, loop: Loop) -> tuple[str, int, str] | None:
+    """Return the parts of a test `held == k` of a counter that is then set to 0."""
+    match test:
+        case ast.Compare(ast.Name(name), [ast.Eq() | ast.GtE()], [every]):
+            pass
+        case _:
+            return None
+    if not (dotted(every) or isinstance(every, ast.Constant)):
+        return None
+    zeros = [n for n in ast.walk(loop.node) if isinstance(n, ast.Assign) and _is_zero(n.value)]
+    again = any(dotted(target) == name for node in zeros for target in node.targets)
+    return (name, 0, ast.unparse(every)) if again else None
+
+
+def _is_zero(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value == 0
+
+
+def lead(trace: Trace, window: Window) -> int | None:
+    """Return the lead of the number that a window's test looks at over the micro-batches so far.
+
+    Returns:
+        None where the counter does not begin with the loop, or its values are not known.
+    """
+    for event in trace.of("compare"):
+        count = event.value
+        if event.node is not window.test or not isinstance(count, Count) or count.conditional:
+            continue
+        if (count.unit, count.key) == ("batches", window.loop.key):
+            return count.plus + (window.plus - _written(window.test))
+    if window.loop.index and window.loop.index == window.counter and window.loop.start is not None:
+        return window.loop.start - 1 + window.plus
+    return None
+
+
+def _written(test: ast.expr) -> int:
+    """Return the number that a test itself adds to the counter: `i % k == k - 1` adds none."""
+    if isinstance(test, ast.Compare):
+        left = test.left if isinstance(test.left, ast.BinOp) else test.comparators[0]
+        inner = left.left if isinstance(left, ast.BinOp) else left
+        if isinstance(inner, ast.BinOp) and isinstance(inner.right, ast.Constant):
+            return int(inner.right.value) if isinstance(inner.right.value, int) else 0
+    return 0
 
 
 def micro_loops(trace: Trace) -> Iterator[tuple[Loop, list[Event]]]:
@@ -120,6 +168,32 @@ def trains(trace: Trace, loop: Loop) -> bool:
 def evaluates(trace: Trace, loop: Loop) -> bool:
     """Return whether a loop goes over batches and changes no weight, as far as it is in sight."""
     return loop.loader is not None and not trace.within(loop, "backward", "step")
+
+
+def within(event: Event, loop: Loop) -> ast.AST:
+    """Return the call inside a loop that leads to an event, or the event's own node."""
+    inside = {id(node) for node in ast.walk(loop.node)}
+    return next((call for call in event.calls if id(call) in inside), event.node)
+
+
+def meter_call(trace: Trace, total: Quantity, loop: Loop) -> ast.AST | None:
+    """Return the call in a loop that adds to the sum in an object, None where no call does."""
+    if not total.text.startswith("self."):
+        return None
+    for event in trace.of("accumulate"):
+        if event.text == total.text and loop in event.loops:
+            place = within(event, loop)
+            return None if place is event.node else place
+    return None
+
+
+def added_by_remainder(loop: Loop, name: str) -> bool:
+    """Return whether a loop adds to a name where a test of a remainder holds."""
+    for node in ast.walk(loop.node):
+        adds = [n for n in getattr(node, "body", []) if isinstance(n, ast.AugAssign)]
+        if isinstance(node, ast.If) and any(dotted(n.target) == name for n in adds):
+            return any(isinstance(n, ast.Mod) for n in ast.walk(node.test))
+    return False
 
 
 def compatible(first: Event, second: Event) -> bool:
@@ -165,14 +239,20 @@ def skips_by_size(loop: Loop) -> bool:
     return any(word in test for test in tests for word in ("size", "shape", "len("))
 
 
-def skips_by_index(loop: Loop) -> bool:
-    """Return whether a loop skips batches by their index, as one does to drop a short window."""
+def skips_by_index(loop: Loop, apart: ast.expr) -> bool:
+    """Return whether a loop skips batches by their index, as one does to drop a short window.
+
+    Args:
+        loop: the loop.
+        apart: a test that ends its windows, and does not count.
+    """
     names = {loop.index}
     for node in ast.walk(loop.node):
         if isinstance(node, ast.Assign) and _names(node.value) & {loop.index}:
             names |= {dotted(target) for target in node.targets}
     tests = [*(conditions for _, conditions in loop.skips), *loop.leaves]
-    return any(_names(c.test) & names for conditions in tests for c in conditions)
+    asked = [c.test for conditions in tests for c in conditions if c.test is not apart]
+    return any(_names(test) & names for test in asked)
 
 
 def _names(node: ast.AST) -> set[str]:
@@ -205,6 +285,8 @@ def role(text: str) -> str:
     """Return whether a name speaks of training data or of held-out data, or ""."""
     words = set(re.split(r"[^a-z]+", words_of(text)))
     compact = "".join(words_of(text).split())
+    if compact.startswith("trainval"):
+        return ""
     if words & _HELD_OUT or compact.startswith(("val", "test", "eval", "dev")):
         return "held out"
     if words & _TRAINING or compact.startswith("train"):
@@ -231,29 +313,11 @@ def is_world(value: Value) -> bool:
     )
 
 
-def is_nominal(value: Value) -> bool:
-    """Return whether a value is the batch size that a loader was built with."""
-    if isinstance(value, Count):
-        return value.unit == "nominal"
-    text = value.text.lower() if isinstance(value, Unknown | Option) else ""
-    last = text.rsplit(".", 1)[-1]
-    return last in {
-        "batch_size",
-        "batchsize",
-        "bs",
-        "train_batch_size",
-        "eval_batch_size",
-        "test_batch_size",
-    }
-
-
 def window_test(event: Event, loop: Loop) -> tuple[str, int, str] | None:
     """Return the modulus test under which an event happens inside a loop."""
     for condition in event.inside(loop):
-        if not condition.branch:
-            continue
         for part in tests_of(condition.test):
-            modulo = modulus(part)
+            modulo = modulus(part, branch=condition.branch)
             if modulo is not None:
                 return modulo
     return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from batchproof.audit._dimensions._arithmetic import join
 from batchproof.audit._dimensions._assignments import assign, assign_with, begin_counters, store
+from batchproof.audit._dimensions._expressions import items_of, parts_of
 from batchproof.audit._dimensions._functions import is_no_grad, resolve
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
@@ -100,20 +101,20 @@ def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     test = _truth(machine, node.test, frame)
     if test is not None:
         return machine.execute(node.body if test else node.orelse, frame)
-    before = dict(frame.names)
-    with machine.under(Condition(node.test, branch=True)):
+    before, asks = dict(frame.names), frame.tests.get(dotted(node.test), node.test)
+    with machine.under(Condition(asks, branch=True)):
         first = machine.execute(node.body, frame)
     after = dict(frame.names)
     _restore(frame, before)
-    with machine.under(Condition(node.test, branch=False)):
+    with machine.under(Condition(asks, branch=False)):
         second = machine.execute(node.orelse, frame)
     if first and second:
         return first if first == second else "return"
     if first:
-        machine.conditions.append(Condition(node.test, branch=False, by=first))
+        machine.conditions.append(Condition(asks, branch=False, by=first))
     elif second:
         _restore(frame, after)
-        machine.conditions.append(Condition(node.test, branch=True, by=second))
+        machine.conditions.append(Condition(asks, branch=True, by=second))
     else:
         _merge(frame, after)
     return ""
@@ -279,16 +280,21 @@ def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     elif isinstance(node, ast.For) and source.text.startswith("range:"):
         source = replace(source, value=_by_number(machine, node) or source.value)
     value = as_loader(source.value)
-    if isinstance(value, Several) and 0 < len(value.items) <= 3 and not source.counted:
-        constants = all(
-            isinstance(item, Constant) and isinstance(item.value, str) for item in value.items
-        )
-        if constants and isinstance(node.target, ast.Name):
-            for item in value.items:
-                _once(machine, node, frame, source, item)
-            return ""
-    _once(machine, node, frame, source, value)
+    items = items_of(value) if isinstance(value, Several) and not source.counted else ()
+    for item in items:
+        _with_item(machine, node, frame, item)
+    if not items:
+        _once(machine, node, frame, source, value)
     return ""
+
+
+def _with_item(machine: Machine, node: ast.For | ast.AsyncFor, frame: Frame, item: Value) -> None:
+    """Follow the pass of a loop over a tuple or dict in sight in which it takes an item."""
+    with machine.in_loop(Loop(machine.loop_key(node), node)):
+        for name, part in parts_of(node.target, item).items():
+            frame.write(name, part)
+            frame.begin(name, len(machine.loops))
+        machine.execute(node.body, frame)
 
 
 def _once(

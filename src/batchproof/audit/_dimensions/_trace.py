@@ -139,22 +139,24 @@ class Trace:
         return not self.entry
 
 
-def modulus(test: ast.expr) -> tuple[str, int, str] | None:
+def modulus(test: ast.expr, *, branch: bool = True) -> tuple[str, int, str] | None:
     """Return the parts of a test `(i + 1) % k == 0`: the counter, what is added to it, and k.
 
     The remainder is moved into what is added: `i % k == k - 1` is `(i + 1) % k == 0`.
 
     Args:
         test: an expression.
+        branch: whether it holds; `i % k != 0` and `i % k` are such tests where they do not.
 
     Returns:
-        None where it is not such a test, as `not (...)` and `!=` are not.
+        None where it is not such a test.
     """
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        inner = test.operand
-        remainder = isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Mod)
-        return _counter(inner, 0) if remainder and isinstance(inner, ast.BinOp) else None
-    if not (isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq)):
+        test, branch = test.operand, not branch
+    if isinstance(test, ast.BinOp) and isinstance(test.op, ast.Mod):
+        return None if branch else _counter(test, 0)
+    equal = ast.Eq if branch else ast.NotEq
+    if not (isinstance(test, ast.Compare) and isinstance(test.ops[0], equal)):
         return None
     left, right = test.left, test.comparators[0]
     if isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mod):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Instance, Model, StateDict, Unknown, Value
+from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
@@ -17,7 +18,7 @@ def find(trace: Trace) -> Iterator[Report]:
     for event in trace.of("assign"):
         if "best" not in event.text.lower() or not event.conditions or event.loop is None:
             continue
-        live = _live(event.value)
+        live = next((live for value in flat(event.value) if (live := _live(value))), "")
         if not live or _written_at_once(trace, event):
             continue
         same = [loop for loop in event.loops if not _made_in(loop, live)]

@@ -29,8 +29,8 @@ def find(trace: Trace) -> Iterator[Report]:
 
 
 def _counts(clip: Event, every: str) -> bool:
-    found = (modulus(part) for c in clip.conditions for part in tests_of(c.test))
-    return any(counted is not None and counted[2] == every for counted in found)
+    windows = [modulus(p, branch=c.branch) for c in clip.conditions for p in tests_of(c.test)]
+    return any(modulo is not None and modulo[2] == every for modulo in windows)
 
 
 def _report(clip: Event, every: str) -> Report:

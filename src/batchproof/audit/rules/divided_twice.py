@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._loaders import number
-from batchproof.audit._dimensions._questions import is_nominal
+from batchproof.audit._dimensions._questions import accumulation_scale
+from batchproof.audit._dimensions._sizes import is_nominal
 from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._reports import Report
 
@@ -14,6 +16,11 @@ def find(trace: Trace) -> Iterator[Report]:
     for event in trace.of("divide"):
         value, by = event.value, event.other
         if not isinstance(value, Quantity) or value.over or value.base != "mean" or value.masked:
+            continue
+        every = name_of(by)
+        if every and accumulation_scale(value, trace) == every:
+            evidence = (f"it was divided by {every} before",)
+            yield Report(event, f"loss / {every} / {every}", f"loss / {every}", evidence)
             continue
         counted = isinstance(by, Count) and by.unit in {"batch", "elements", "mask"}
         if not (counted or is_nominal(by)) or value.unit or any(s[0] == "*" for s in value.scales):

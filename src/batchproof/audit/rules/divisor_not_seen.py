@@ -30,15 +30,15 @@ def find(trace: Trace) -> Iterator[Report]:
 
 def _sampled(event: Event, total: Quantity, by: Count, loop: Loop) -> Iterator[Report]:
     loader = loop.loader
-    if loader is None or loader.sampler is None or by.unit != "data set":
+    if loader is None or by.unit != "data set":
         return
-    whole = loader.dataset.key if isinstance(loader.dataset, Dataset) else f"{loader.key}.dataset"
-    if loader.sampler.kind == "part" and by.key == whole and total.base in {"sum", "mean"}:
-        evidence = (
-            f"the sampler at line {loader.sampler.line} draws a part of the data set",
-            f"{by.text} counts all of it",
-        )
-        yield Report(event, f"Σ over the sampler's part / {by.text}", _MEANT, evidence)
+    sampler = loader.sampler if loader.sampler is not None and by.key == loader.source else None
+    what = f"the sampler at line {sampler.line}" if sampler and sampler.kind == "part" else ""
+    if isinstance(loader.dataset, Dataset) and loader.dataset.whole == by.key:
+        what = loader.text or "the loader"
+    if what and total.base in {"sum", "mean"}:
+        evidence = (f"{what} draws a part of the data set", f"{by.text} counts all of it")
+        yield Report(event, f"Σ over a part / {by.text}", _MEANT, evidence)
 
 
 def _of_all(by: Count, loop: Loop) -> bool:
@@ -47,8 +47,7 @@ def _of_all(by: Count, loop: Loop) -> bool:
         return False
     if by.unit == "batches":
         return by.key == loader.key and not by.plus
-    whole = loader.dataset.key if isinstance(loader.dataset, Dataset) else f"{loader.key}.dataset"
-    return by.unit == "data set" and by.key == whole
+    return by.unit == "data set" and by.key == loader.source
 
 
 def _dropped(event: Event, total: Quantity, by: Count, loop: Loop) -> Iterator[Report]:

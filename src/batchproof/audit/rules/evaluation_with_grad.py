@@ -3,8 +3,8 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._questions import compatible, evaluates
-from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._questions import compatible, evaluates, within
+from batchproof.audit._dimensions._trace import Loop, Trace
 from batchproof.audit._reports import Report
 
 _NEEDS = {
@@ -42,13 +42,8 @@ def find(trace: Trace) -> Iterator[Report]:
             if sure
             else "whether a caller does is out of sight",
         )
-        yield Report(event, "f(x) and its graph", "f(x)", evidence, sure, node=_place(event, loop))
-
-
-def _place(event: Event, loop: Loop) -> ast.AST:
-    """Return the call inside the loop that leads to the forward pass."""
-    inside = {id(node) for node in ast.walk(loop.node)}
-    return next((call for call in event.calls if id(call) in inside), event.node)
+        place = within(event, loop)
+        yield Report(event, "f(x) and its graph", "f(x)", evidence, sure, node=place)
 
 
 def _needs_grad(loop: Loop) -> bool:

@@ -3,8 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Count
-from batchproof.audit._dimensions._questions import Window, windows
+from batchproof.audit._dimensions._questions import Window, lead, windows
 from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._reports import Report
 
@@ -16,7 +15,7 @@ def find(trace: Trace) -> Iterator[Report]:
         if id(window.test) in seen or _guarded(window):
             continue
         seen.add(id(window.test))
-        ahead = _ahead(trace, window)
+        ahead = lead(trace, window)
         if ahead is None or ahead == 0:
             continue
         short = "1 micro-batch" if ahead < 0 else f"{window.every} - {ahead} micro-batches"
@@ -28,31 +27,6 @@ def find(trace: Trace) -> Iterator[Report]:
             evidence,
             node=window.test,
         )
-
-
-def _ahead(trace: Trace, window: Window) -> int | None:
-    """Return the lead of the tested number over the micro-batches seen so far."""
-    for event in trace.of("compare"):
-        if (
-            event.node is window.test
-            and window.loop in event.loops
-            and isinstance(event.value, Count)
-        ):
-            count = event.value
-            if count.unit == "batches" and count.key == window.loop.key and not count.conditional:
-                return count.plus + (window.plus - _written(window))
-    return None
-
-
-def _written(window: Window) -> int:
-    """Return the number that the test itself adds to the counter: `i % k == k - 1` adds none."""
-    test = window.test
-    if isinstance(test, ast.Compare):
-        left = test.left if isinstance(test.left, ast.BinOp) else test.comparators[0]
-        inner = left.left if isinstance(left, ast.BinOp) else left
-        if isinstance(inner, ast.BinOp) and isinstance(inner.right, ast.Constant):
-            return int(inner.right.value) if isinstance(inner.right.value, int) else 0
-    return 0
 
 
 def _gap(ahead: int) -> str:

@@ -3,8 +3,9 @@
 import ast
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._lattice import Tool, Value
 from batchproof.audit._dimensions._questions import compatible
-from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
 _ZEROING = {"zero_grad", "zero_", "grad", "zero_grad_buffer", "optimizer_zero_grad", "fill_"}
@@ -22,9 +23,10 @@ def find(trace: Trace) -> Iterator[Report]:
             for e in trace.within(loop, "backward")
             if e.order < step.order and compatible(e, step)
         ]
-        if not passes or any(trace.of("zero")) or any(trace.of("managed")):
+        if not passes or any(trace.of("managed")) or _handed_on(trace, step) or _closure(step):
             continue
-        if _zeroes(step) or _handed_on(trace, step) or _closure(step):
+        zeros = list(trace.of("zero"))
+        if _zeroes(step) if not zeros else not (_once(loop, zeros) or _another(step, loop, zeros)):
             continue
         seen.add(id(step.node))
         evidence = (
@@ -44,6 +46,34 @@ def _zeroes(step: Event) -> bool:
             if name == step.function and any(_touches(inner) for inner in ast.walk(node)):
                 return True
     return False
+
+
+def _once(loop: Loop, zeros: list[Event]) -> bool:
+    """Return whether gradients are zeroed before a loop over batches and never inside it."""
+    around = {other for e in zeros for other in e.loops}
+    batches = any(other.loader is not None for other in around)
+    if loop.loader is None or loop.loader.index or loop.leaves or loop in around or batches:
+        return False
+    return not any(_touches(inner) for inner in ast.walk(loop.node))
+
+
+def _another(step: Event, loop: Loop, zeros: list[Event]) -> bool:
+    """Return whether only other optimisers, of other modules, zero gradients in a loop."""
+    inside, mine = [e.value for e in zeros if loop in e.loops], _module_of(step.value)
+    by_hand = _ZEROING - {"zero_grad"}
+    if any(isinstance(n, ast.Attribute) and n.attr in by_hand for n in ast.walk(loop.node)):
+        return False
+    others = [_module_of(value) for value in inside]
+    return bool(mine and others and all(others)) and not any(
+        other.startswith(mine) or mine.startswith(other) for other in others
+    )
+
+
+def _module_of(value: Value) -> str:
+    """Return the module whose parameters an optimiser holds, `G.` of G.parameters(), or ""."""
+    of = value.of if isinstance(value, Tool) and value.kind == "optimizer" else ""
+    name = of.removesuffix("parameters()")
+    return name if name != of and name.replace(".", "").isidentifier() else ""
 
 
 def _touches(node: ast.AST) -> bool:

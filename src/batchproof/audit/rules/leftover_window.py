@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Constant, Quantity
 from batchproof.audit._dimensions._loaders import equal_batches, length_of, number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import Window, skips_by_index, windows
+from batchproof.audit._dimensions._questions import Window, lead, skips_by_index, windows
 from batchproof.audit._dimensions._trace import Condition, Event, Trace, tests_of
 from batchproof.audit._reports import Report
 
@@ -15,21 +15,15 @@ def find(trace: Trace) -> Iterator[Report]:
     """Yield windows whose last, short one is lost or stepped with the full divisor."""
     seen = set[int]()
     for window in windows(trace):
-        if id(window.test) in seen or not _restarts(window) or _divisible(window):
+        ahead = lead(trace, window)
+        if id(window.test) in seen or ahead is None or not _ends(window, ahead):
             continue
         seen.add(id(window.test))
         later = _steps_after(trace, window)
         if later is None and not window.last:
-            yield _lost(window, sure=not skips_by_index(window.loop))
+            yield _lost(window, sure=not skips_by_index(window.loop, window.condition.test))
         else:
             yield from _stepped_short(trace, window, later)
-
-
-def _restarts(window: Window) -> bool:
-    """Return whether the windows are counted from 0 in every pass over the loader."""
-    loop = window.loop
-    counted = loop.loader is not None or _number(window, loop.micro) is not None
-    return counted and bool(loop.index) and loop.index == window.counter
 
 
 def _number(window: Window, text: str) -> int | None:
@@ -40,20 +34,18 @@ def _number(window: Window, text: str) -> int | None:
     return value.value if isinstance(value, Constant) and type(value.value) is int else None
 
 
-def _divisible(window: Window) -> bool:
+def _ends(window: Window, ahead: int) -> bool:
+    """Return whether a pass can end inside a window, as far as its numbers are known."""
     loader, every = window.loop.loader, _number(window, window.every)
-    ahead = (window.loop.start or 0) + window.plus - 1
     if loader is None:
         passes = _number(window, window.loop.micro)
-        return passes is None or not every or (passes + ahead) % every == 0
-    if not every:
-        return False
+        return passes is not None and bool(every) and (passes + ahead) % (every or 1) != 0
     samples, size = length_of(loader.dataset), number(loader.batch_size)
-    if not samples or not size:
-        return False
+    if not every or not samples or not size:
+        return True
     drops = bool(loader.drop_last)
     batches = samples // size if drops or equal_batches(loader)[0] else -(-samples // size)
-    return (batches + ahead) % every == 0
+    return (batches + ahead) % every != 0
 
 
 def _steps_after(trace: Trace, window: Window) -> Event | None:

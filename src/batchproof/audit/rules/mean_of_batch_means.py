@@ -1,5 +1,6 @@
 """The means of batches are averaged as if each batch weighed the same."""
 
+import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Loader, Quantity
@@ -7,11 +8,12 @@ from batchproof.audit._dimensions._loaders import equal_batches
 from batchproof.audit._dimensions._questions import (
     carries_state,
     evaluates,
-    is_nominal,
     may_break,
+    meter_call,
     skips_by_size,
     window_test,
 )
+from batchproof.audit._dimensions._sizes import is_nominal, weighs_by_size
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -35,6 +37,8 @@ def _divided(trace: Trace, event: Event) -> Iterator[Report]:
         return
     if total.base == "sum" and total.unit == "sample" and by.unit in {"seen", "data set"}:
         yield from _weighed_by_size(event, total)
+    if weighs_by_size(total, by, loop.loader):
+        yield from _judged(event, loop, total, "Σ_b B · mean_b / number of samples")
     if total.base != "mean":
         return
     whole = by.unit == "batches" and by.key in {loop.key, loop.loader.key} and not by.plus
@@ -42,7 +46,8 @@ def _divided(trace: Trace, event: Event) -> Iterator[Report]:
         return
     if loop in event.loops and window_test(event, loop) is not None:
         return  # a report of full batches
-    yield from _judged(event, loop, total, f"Σ_b mean_b / {by.text or 'number of batches'}")
+    computes = f"Σ_b mean_b / {by.text or 'number of batches'}"
+    yield from _judged(event, loop, total, computes, meter_call(trace, total, loop))
 
 
 def _weighed_by_size(event: Event, total: Quantity) -> Iterator[Report]:
@@ -71,22 +76,21 @@ def _equal(total: Quantity, loader: Loader) -> tuple[bool | None, str]:
     return (None if total.classes else False), why
 
 
-def _judged(event: Event, loop: Loop, total: Quantity, computes: str) -> Iterator[Report]:
+def _judged(
+    event: Event, loop: Loop, total: Quantity, computes: str, place: ast.AST | None = None
+) -> Iterator[Report]:
     assert loop.loader is not None
     equal, why = _equal(total, loop.loader)
     if equal or carries_state(loop) or skips_by_size(loop):
         return
     known = total.sure or (total.name == "outputs.loss" and not total.spans)
     sure = equal is False and known and not may_break(loop)
-    yield Report(event, computes, _MEANT, (f"{_what(total)} is a mean over one batch", why), sure)
+    evidence = (f"{_what(total)} is a mean over one batch", why)
+    yield Report(event, computes, _MEANT, evidence, sure, node=place)
 
 
 def _what(total: Quantity) -> str:
-    return (
-        f"{total.name or 'the loss'} (line {total.line})"
-        if total.line
-        else total.name or "the loss"
-    )
+    return (total.name or "the loss") + (f" (line {total.line})" if total.line else "")
 
 
 def _updated(trace: Trace, event: Event) -> Iterator[Report]:

@@ -24,7 +24,11 @@ def find(trace: Trace) -> Iterator[Report]:
     }
     for event in trace.of("mean"):
         loss = event.value
-        if not isinstance(loss, Quantity) or not loss.masked or loss.base != "elements":
+        if not isinstance(loss, Quantity) or loss.base != "elements":
+            continue
+        if loss.ignores and not loss.masked:
+            yield _ignored(event, loss)
+        if not loss.masked:
             continue
         if event.line in corrected or _without_mask(event):
             continue
@@ -36,6 +40,16 @@ def find(trace: Trace) -> Iterator[Report]:
         yield Report(
             event, "Σ_i m_i loss_i / number of elements", "Σ_i m_i loss_i / Σ_i m_i", evidence, sure
         )
+
+
+def _ignored(event: Event, loss: Quantity) -> Report:
+    """Return the report of a mean over elements of which some have an ignored target."""
+    evidence = (
+        f"{loss.name} (line {loss.line}) is 0 where the target is {loss.ignores}",
+        "the mean divides by all elements, those included",
+    )
+    meant = "Σ_i loss_i / number of targets that are not ignored"
+    return Report(event, "Σ_i loss_i / number of elements", meant, evidence, loss.sure)
 
 
 def _without_mask(event: Event) -> bool:

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Quantity
-from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._dimensions._loaders import of_all_samples, of_one_sample
+from batchproof.audit._dimensions._questions import evaluates
+from batchproof.audit._dimensions._trace import Loop, Trace
 from batchproof.audit._reports import Report
 
 
@@ -15,8 +17,16 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         if event.kind == "divide" and not (isinstance(event.other, Count) and value.over):
             continue
+        loop = trace.loops.get(value.over) or event.batches
+        sure = value.sure and loop is not None and _evaluates_batches(trace, loop)
         name = value.text or value.name or "it"
         evidence = (f"{name} of a batch is a ratio or root, not a mean of samples",)
-        yield Report(
-            event, "mean_b f(sums of batch b)", "f(sums of all batches)", evidence, sure=False
-        )
+        yield Report(event, "mean_b f(sums of batch b)", "f(sums of all batches)", evidence, sure)
+
+
+def _evaluates_batches(trace: Trace, loop: Loop) -> bool:
+    """Return whether a loop evaluates a loader in sight, of batches of several samples."""
+    loader = loop.loader
+    if loader is None or not loader.line or not evaluates(trace, loop):
+        return False
+    return not (of_one_sample(loader) or of_all_samples(loader))

@@ -3,10 +3,11 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Constant, Count, Dataset, Loader, Quantity
+from batchproof.audit._dimensions._lattice import Constant, Count, Loader, Quantity
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import role, varies, window_test
+from batchproof.audit._dimensions._questions import added_by_remainder, role, varies, window_test
+from batchproof.audit._dimensions._sizes import size_clash
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -42,7 +43,7 @@ def _clash(
     event: Event, total: Quantity, by: Count, loop: Loop, loader: Loader
 ) -> Iterator[Report]:
     of_batches = by.unit == "batches"
-    mine = by.key in {loop.key, loader.key}
+    mine = by.key in {loop.key, loader.key, loader.source}
     if of_batches and mine and by.plus > 0 and by.key == loader.key:
         evidence = (f"the sum holds one term for each batch of {loader.text}, {by.plus} fewer",)
         yield Report(event, f"Σ_b loss_b / (batches + {by.plus})", "Σ_b loss_b / batches", evidence)
@@ -53,6 +54,10 @@ def _clash(
         yield from _thinned(event, total, loop)
     elif of_batches and mine and total.base == "sum" and not total.scales:
         yield from _sum_by_batches(event, total, loader)
+    elif mine and loop not in event.loops and (clash := size_clash(total, by, loader)):
+        shown = total.sure and loader.line > 0 and not (total.conditional or by.conditional)
+        meant = _SAMPLES if total.base == "sum" else "Σ_b n_b · mean_b / Σ_b n_b"
+        yield Report(event, clash[0], meant, clash[1], shown)
     elif total.base == "mean" and total.loop == loop.key and not total.scales:
         yield from _mean_by_samples(event, total, by, loop, loader)
     if not mine:
@@ -60,22 +65,20 @@ def _clash(
 
 
 def _last_of_window(loop: Loop, event: Event, total: Quantity) -> bool:
-    changes = bool(total.scales) and varies(ast.Name(total.text), loop)
-    return changes and window_test(event, loop) is None
+    return (
+        bool(total.scales)
+        and varies(ast.Name(total.text), loop)
+        and window_test(event, loop) is None
+    )
 
 
 def _thinned(event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
-    adds = [c for c in ast.walk(loop.node) if isinstance(c, ast.If) and _adds(c, total.text)]
-    if not any(isinstance(n, ast.Mod) for c in adds for n in ast.walk(c.test)):
+    if not added_by_remainder(loop, total.text):
         return
     evidence = ("only the last batch of each window is added, and every batch is counted",)
     yield Report(
         event, "Σ_windows loss of its last batch / batches", "Σ_b loss_b / batches", evidence
     )
-
-
-def _adds(node: ast.If, name: str) -> bool:
-    return any(isinstance(n, ast.AugAssign) and dotted(n.target) == name for n in node.body)
 
 
 def _sum_by_batches(event: Event, total: Quantity, loader: Loader) -> Iterator[Report]:
@@ -93,9 +96,8 @@ def _sum_by_batches(event: Event, total: Quantity, loader: Loader) -> Iterator[R
 def _mean_by_samples(
     event: Event, total: Quantity, by: Count, loop: Loop, loader: Loader
 ) -> Iterator[Report]:
-    dataset = loader.dataset.key if isinstance(loader.dataset, Dataset) else f"{loader.key}.dataset"
     samples = (by.unit == "seen" and by.key == loop.key) or (
-        by.unit == "data set" and by.key == dataset
+        by.unit == "data set" and by.key == loader.source
     )
     if not samples or number(loader.batch_size) == 1 or by.conditional or by.plus:
         return
