@@ -62,6 +62,32 @@ class Editor:
             )
         )
 
+    def open_notebook(self, uri, sources):
+        kinds = {"python": lsp.NotebookCellKind.Code, "markdown": lsp.NotebookCellKind.Markup}
+        documents = [
+            lsp.TextDocumentItem(f"{uri}#cell{i}", language, 1, text)
+            for i, (language, text) in enumerate(sources)
+        ]
+        cells = [lsp.NotebookCell(kinds[d.language_id], d.uri) for d in documents]
+        notebook = lsp.NotebookDocument(uri, "jupyter-notebook", 1, cells)
+        self.client.notebook_document_did_open(
+            lsp.DidOpenNotebookDocumentParams(notebook, documents)
+        )
+
+    def change_cell(self, uri, cell, text):
+        change = lsp.NotebookDocumentCellContentChanges(
+            lsp.VersionedTextDocumentIdentifier(2, cell),
+            [lsp.TextDocumentContentChangeWholeDocument(text)],
+        )
+        self.client.notebook_document_did_change(
+            lsp.DidChangeNotebookDocumentParams(
+                lsp.VersionedNotebookDocumentIdentifier(2, uri),
+                lsp.NotebookDocumentChangeEvent(
+                    cells=lsp.NotebookDocumentCellChanges(text_content=[change])
+                ),
+            )
+        )
+
     async def actions(self, uri, line):
         place = lsp.Position(line, 0)
         return await self.client.text_document_code_action_async(
@@ -91,9 +117,7 @@ def session(root, talk):
     asyncio.run(run())
 
 
-@pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+@QUIET
 def test_a_session_shows_findings_fixes_them_and_follows_changes(tmp_path):
     uri = (tmp_path / "a.py").as_uri()
 
@@ -136,9 +160,42 @@ def test_a_session_shows_findings_fixes_them_and_follows_changes(tmp_path):
     session(tmp_path, talk)
 
 
-@pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+@QUIET
+def test_a_notebook_is_audited_cell_by_cell(tmp_path):
+    uri = (tmp_path / "a.ipynb").as_uri()
+    sources = [
+        ("markdown", "# wrong(1)"),
+        ("python", "%time\ny = 1"),
+        ("python", "y\nx = wrong(1)"),
+    ]
+
+    async def talk(editor):
+        editor.open_notebook(uri, sources)
+        shown = {p.uri: p.diagnostics for p in [await editor.next(), await editor.next()]}
+        assert shown.keys() == {f"{uri}#cell1", f"{uri}#cell2"}
+        assert not shown[f"{uri}#cell1"]
+        (one,) = shown[f"{uri}#cell2"]
+        assert (one.code, one.range.start.line) == ("BP401 graph-kept", 1)
+        fix, allow = await editor.actions(f"{uri}#cell2", 1)
+        (edit,) = fix.edit.changes[f"{uri}#cell2"]
+        assert (edit.new_text, edit.range.start) == ("right", lsp.Position(1, 4))
+        assert allow.edit.changes[f"{uri}#cell2"][0].range.start.line == 1
+
+        editor.change_cell(uri, f"{uri}#cell2", "y\nx = 1")
+        later = {p.uri: p.diagnostics for p in [await editor.next(), await editor.next()]}
+        assert not any(later.values())
+        editor.client.notebook_document_did_close(
+            lsp.DidCloseNotebookDocumentParams(
+                lsp.NotebookDocumentIdentifier(uri),
+                [lsp.TextDocumentIdentifier(f"{uri}#cell{i}") for i in (1, 2)],
+            )
+        )
+        assert not (await editor.next()).diagnostics
+
+    session(tmp_path, talk)
+
+
+@QUIET
 def test_text_that_is_no_python_and_wrong_settings_end_no_session(tmp_path):
     uri, broken = (tmp_path / "a.py").as_uri(), (tmp_path / "sub/b.py").as_uri()
     (tmp_path / "sub").mkdir()

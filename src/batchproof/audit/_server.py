@@ -6,7 +6,7 @@ References:
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,11 @@ from pygls.workspace import TextDocument
 
 from batchproof import __version__
 from batchproof._errors import SettingError
-from batchproof.audit._allowances import UNUSED
 from batchproof.audit._audit import Report, all_rules, audit_text
-from batchproof.audit._auditor import Analyse, Located
-from batchproof.audit._finding import Edit
-from batchproof.audit._reading import lines_of
+from batchproof.audit._auditor import Analyse
+from batchproof.audit._diagnostics import SOURCE, actions, diagnostic
+from batchproof.audit._open_notebooks import NOTEBOOKS, PAUSE, Notebooks
 from batchproof.audit._settings import read_settings
-
-PAUSE = 0.2  # seconds without a change after which a text is audited
-SOURCE = "batchproof"
 
 
 def serve() -> None:
@@ -42,13 +38,17 @@ def server_of(analyse: Analyse) -> LanguageServer:
     Args:
         analyse: returns the findings of a source.
     """
-    server = LanguageServer(SOURCE, __version__)
-    texts = _Texts(server, analyse)
+    server = LanguageServer(SOURCE, __version__, notebook_document_sync=NOTEBOOKS)
+    notebooks = Notebooks(server, analyse)
+    texts = _Texts(server, analyse, notebooks)
     handlers: dict[str, Callable[..., Any]] = {
         lsp.TEXT_DOCUMENT_DID_OPEN: texts.on_open,
         lsp.TEXT_DOCUMENT_DID_SAVE: texts.on_save,
         lsp.TEXT_DOCUMENT_DID_CHANGE: texts.on_change,
         lsp.TEXT_DOCUMENT_DID_CLOSE: texts.on_close,
+        lsp.NOTEBOOK_DOCUMENT_DID_OPEN: notebooks.on_open,
+        lsp.NOTEBOOK_DOCUMENT_DID_CHANGE: notebooks.on_change,
+        lsp.NOTEBOOK_DOCUMENT_DID_CLOSE: notebooks.on_close,
     }
     for name, handler in handlers.items():
         # pygls sets an attribute on each handler, which a method refuses
@@ -61,10 +61,11 @@ def server_of(analyse: Analyse) -> LanguageServer:
 class _Texts:
     """The texts that an editor has open, and their findings."""
 
-    def __init__(self, server: LanguageServer, analyse: Analyse) -> None:
+    def __init__(self, server: LanguageServer, analyse: Analyse, notebooks: Notebooks) -> None:
         self._server = server
         self._analyse = analyse
         self._reports: dict[str, tuple[str, Report]] = {}
+        self._notebooks = notebooks
 
     def on_open(self, params: lsp.DidOpenTextDocumentParams) -> None:
         self._publish(params.text_document.uri)
@@ -87,14 +88,10 @@ class _Texts:
 
     def on_code_action(self, params: lsp.CodeActionParams) -> list[lsp.CodeAction]:
         document = self._server.workspace.get_text_document(params.text_document.uri)
+        if self._server.workspace.get_notebook_document(cell_uri=document.uri) is not None:
+            return self._notebooks.actions(document, params.range)
         report = self._report(document)
-        first, last = params.range.start.line + 1, params.range.end.line + 1
-        return [
-            action
-            for located in (report.findings if report else [])
-            if located.finding.line <= last and first <= located.finding.end_line
-            for action in _actions(located, document)
-        ]
+        return actions(report.findings if report else [], document, params.range)
 
     def _publish(self, uri: str) -> None:
         document = self._server.workspace.get_text_document(uri)
@@ -104,7 +101,7 @@ class _Texts:
         self._server.text_document_publish_diagnostics(
             lsp.PublishDiagnosticsParams(
                 uri,
-                [_diagnostic(located, document) for located in report.findings],
+                [diagnostic(located, document) for located in report.findings],
                 document.version,
             )
         )
@@ -126,62 +123,3 @@ class _Texts:
                 return None
             self._reports[document.uri] = kept = document.source, report
         return kept[1]
-
-
-def _diagnostic(located: Located, document: TextDocument) -> lsp.Diagnostic:
-    finding = located.finding
-    span = Edit(finding.line, finding.column, finding.end_line, finding.end_column, "")
-    sure = finding.grade == "sure"
-    return lsp.Diagnostic(
-        range=_range(span, document),
-        message=located.message,
-        severity=lsp.DiagnosticSeverity.Error if sure else lsp.DiagnosticSeverity.Warning,
-        code=f"{finding.code} {finding.name}",
-        code_description=lsp.CodeDescription(finding.page) if finding.page else None,
-        source=SOURCE,
-    )
-
-
-def _actions(located: Located, document: TextDocument) -> list[lsp.CodeAction]:
-    """Return the quick fixes of a finding: its fix, and a comment that allows it."""
-    finding = located.finding
-    actions = []
-    if finding.fix is not None:
-        note = "" if finding.safe else " (unsafe)"
-        title = f"{finding.fix.message.rstrip('.')}{note}"
-        edits = finding.fix.edits
-        actions.append(_action(located, document, title, edits, preferred=finding.safe))
-    if finding.name != UNUSED:
-        end = len(lines_of(document.source)[finding.line - 1]) + 1
-        comment = f"  # batchproof: allow[{finding.name}] "
-        edits = (Edit(finding.line, end, finding.line, end, comment),)
-        title = f"Allow {finding.name} here"
-        actions.append(_action(located, document, title, edits, preferred=False))
-    return actions
-
-
-def _action(
-    located: Located,
-    document: TextDocument,
-    title: str,
-    edits: Sequence[Edit],
-    *,
-    preferred: bool,
-) -> lsp.CodeAction:
-    changes = [lsp.TextEdit(_range(edit, document), edit.text) for edit in edits]
-    return lsp.CodeAction(
-        title=title,
-        kind=lsp.CodeActionKind.QuickFix,
-        diagnostics=[_diagnostic(located, document)],
-        is_preferred=preferred,
-        edit=lsp.WorkspaceEdit(changes={document.uri: changes}),
-    )
-
-
-def _range(span: Edit, document: TextDocument) -> lsp.Range:
-    lines, units = lines_of(document.source), document.position_codec.client_num_units
-
-    def position(line: int, column: int) -> lsp.Position:
-        return lsp.Position(line - 1, units(lines[line - 1][: column - 1]))
-
-    return lsp.Range(position(span.line, span.column), position(span.end_line, span.end_column))

@@ -177,6 +177,7 @@ def call_criterion(
         line=node.lineno,
         ignores=criterion.ignores,
         classes=criterion.classes,
+        metric=criterion.metric,
         name=criterion.name,
     )
 

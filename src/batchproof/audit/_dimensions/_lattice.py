@@ -283,6 +283,7 @@ class Criterion:
         name: its class or function.
         base: mean, sum or elements; unknown where the reduction is out of sight.
         sure: False where it is known by its variable's name only.
+        metric: whether it is a metric, as of torchmetrics.
     """
 
     name: str
@@ -290,6 +291,7 @@ class Criterion:
     sure: bool = True
     ignores: str = ""
     classes: bool = False
+    metric: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -431,6 +431,18 @@ _RATIOS = {
 }  # fmt: skip
 
 
+def _metric(_machine: Machine, call: Call, name: str) -> Value:
+    """Return a metric of torchmetrics, whose call gives that of one batch."""
+    short = name.rsplit(".", 1)[-1]
+    plain = not call.starred and not call.keywords.keys() & {"average", "squared", "top_k"}
+    base: Base = "mean" if short in _MEAN_METRICS and plain else "coupled"
+    return Criterion(short, base, metric=True)
+
+
+_MEAN_METRICS = {"Accuracy", "BinaryAccuracy", "MeanSquaredError", "MeanAbsoluteError"}
+_BATCH_METRICS = {"F1Score", "Precision", "Recall", "AUROC", "JaccardIndex", "R2Score"}
+
+
 def _recent(_machine: Machine, call: Call, _name: str) -> Value:
     """Return a list that may drop its oldest items."""
     bound = call.argument(1, "maxlen")
@@ -535,6 +547,8 @@ EXACT: dict[str, Transfer] = {
         ),
         _same,
     ),
+    **dict.fromkeys((f"torchmetrics.{n}" for n in _MEAN_METRICS | _BATCH_METRICS), _metric),
+    **dict.fromkeys((f"torchmetrics.classification.{n}" for n in _BATCH_METRICS), _metric),
     **dict.fromkeys((f"sklearn.metrics.{n}" for n in _MEAN_SCORES | _RATIOS), _score),
     "collections.deque": _recent,
     **dict.fromkeys(("dict", "collections.defaultdict", "collections.OrderedDict"), _mapping),

@@ -1,0 +1,92 @@
+"""Findings as values of the language server protocol: diagnostics and quick fixes."""
+
+from collections.abc import Sequence
+
+from lsprotocol import types as lsp
+from pygls.workspace import TextDocument
+
+from batchproof.audit._allowances import UNUSED
+from batchproof.audit._auditor import Located
+from batchproof.audit._finding import Edit
+from batchproof.audit._reading import lines_of
+
+SOURCE = "batchproof"
+
+
+def diagnostic(located: Located, document: TextDocument) -> lsp.Diagnostic:
+    """Return a finding as an editor marks it in a document."""
+    finding = located.finding
+    span = Edit(finding.line, finding.column, finding.end_line, finding.end_column, "")
+    sure = finding.grade == "sure"
+    return lsp.Diagnostic(
+        range=_range(span, document),
+        message=located.message,
+        severity=lsp.DiagnosticSeverity.Error if sure else lsp.DiagnosticSeverity.Warning,
+        code=f"{finding.code} {finding.name}",
+        code_description=lsp.CodeDescription(finding.page) if finding.page else None,
+        source=SOURCE,
+    )
+
+
+def actions(
+    findings: Sequence[Located], document: TextDocument, lines: lsp.Range
+) -> list[lsp.CodeAction]:
+    """Return the quick fixes of the findings that touch lines of a document.
+
+    Args:
+        findings: those of the document.
+        document: the text that they are in.
+        lines: what the cursor selects.
+    """
+    first, last = lines.start.line + 1, lines.end.line + 1
+    return [
+        action
+        for located in findings
+        if located.finding.line <= last and first <= located.finding.end_line
+        for action in _actions(located, document)
+    ]
+
+
+def _actions(located: Located, document: TextDocument) -> list[lsp.CodeAction]:
+    """Return the quick fixes of a finding: its fix, and a comment that allows it."""
+    finding = located.finding
+    fixes = []
+    if finding.fix is not None:
+        note = "" if finding.safe else " (unsafe)"
+        title = f"{finding.fix.message.rstrip('.')}{note}"
+        edits = finding.fix.edits
+        fixes.append(_action(located, document, title, edits, preferred=finding.safe))
+    if finding.name != UNUSED:
+        end = len(lines_of(document.source)[finding.line - 1]) + 1
+        comment = f"  # batchproof: allow[{finding.name}] "
+        edits = (Edit(finding.line, end, finding.line, end, comment),)
+        title = f"Allow {finding.name} here"
+        fixes.append(_action(located, document, title, edits, preferred=False))
+    return fixes
+
+
+def _action(
+    located: Located,
+    document: TextDocument,
+    title: str,
+    edits: Sequence[Edit],
+    *,
+    preferred: bool,
+) -> lsp.CodeAction:
+    changes = [lsp.TextEdit(_range(edit, document), edit.text) for edit in edits]
+    return lsp.CodeAction(
+        title=title,
+        kind=lsp.CodeActionKind.QuickFix,
+        diagnostics=[diagnostic(located, document)],
+        is_preferred=preferred,
+        edit=lsp.WorkspaceEdit(changes={document.uri: changes}),
+    )
+
+
+def _range(span: Edit, document: TextDocument) -> lsp.Range:
+    lines, units = lines_of(document.source), document.position_codec.client_num_units
+
+    def position(line: int, column: int) -> lsp.Position:
+        return lsp.Position(line - 1, units(lines[line - 1][: column - 1]))
+
+    return lsp.Range(position(span.line, span.column), position(span.end_line, span.end_column))
