@@ -1,6 +1,6 @@
 """A process that runs scripts under watch, one after the other, and prints what was found.
 
-python watched_scripts.py SCRIPT...     prints {script: {"status", "names", "report"}} as JSON
+python watched_scripts.py SCRIPT...   prints {script: {"status", "names", "places", "report"}}, as JSON
 """
 
 import contextlib
@@ -23,7 +23,13 @@ def found_in(script):
     finally:
         sys.argv[:], sys.path[:], sys.modules["__main__"] = argv, path, main
     (report,) = reports
-    return {"status": status, "names": sorted(report.names), "report": str(report)}
+    places = sorted((finding.name, finding.place) for finding in report.findings)
+    return {
+        "status": status,
+        "names": sorted(report.names),
+        "places": places,
+        "report": str(report),
+    }
 
 
 if __name__ == "__main__":

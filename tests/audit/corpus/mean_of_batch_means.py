@@ -14,6 +14,7 @@ from torch.utils.data import (
     SequentialSampler,
     TensorDataset,
 )
+from torchmetrics import Accuracy
 from torchvision.datasets import CIFAR10, MNIST
 from tqdm import tqdm
 
@@ -270,6 +271,24 @@ def passes_a_weighted_average_of_its_own(model, data):
     for x, y in loader:
         average.add(F.mse_loss(model(x), y).item(), len(x))
     return average.mean()
+
+
+@torch.no_grad()
+def finds_a_metric_of_torchmetrics(model, data):
+    loader = DataLoader(data, batch_size=64)
+    metric, total = Accuracy(task="multiclass", num_classes=10), 0.0
+    for x, y in loader:
+        total += metric(model(x), y)
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def passes_a_metric_that_adds_up_itself(model, data):
+    loader = DataLoader(data, batch_size=64)
+    metric = Accuracy(task="multiclass", num_classes=10)
+    for x, y in loader:
+        metric.update(model(x), y)
+    return metric.compute()
 
 
 class Evaluator:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
+from torchmetrics import F1Score
 
 
 @torch.no_grad()
@@ -82,6 +83,15 @@ def finds_perplexities_of_a_loader_in_sight(model, data):
     for x, y in loader:
         total += math.exp(F.cross_entropy(model(x), y).item())
     return total / len(loader)  # BP208
+
+
+@torch.no_grad()
+def finds_a_ratio_of_torchmetrics(model, data):
+    loader = DataLoader(data, batch_size=64)
+    metric, scores = F1Score(task="binary"), []
+    for x, y in loader:
+        scores.append(metric(model(x), y).item())
+    return np.mean(scores)  # BP208
 
 
 def finds_roots_while_training(model, data, optimizer):
