@@ -1,6 +1,6 @@
 """A process that runs scripts under watch, one after the other, and prints what was found.
 
-python watched_scripts.py SCRIPT...   prints {script: {"status", "names", "places", "report"}}, as JSON
+python watched_scripts.py SCRIPT...   prints {script: {"status", "names", "places", "report"}}
 """
 
 import contextlib
