@@ -117,3 +117,18 @@ def finds_a_difference_by_hand(model, frames, flow, valid):
 def passes_a_difference_over_its_mask(model, frames, flow, valid):
     distance = (model(frames) - flow) ** 2
     return (valid * distance).sum() / valid.sum().clamp(min=1)
+
+
+def finds_targets_that_are_ignored(logits, targets):
+    losses = F.cross_entropy(logits, targets, reduction="none", ignore_index=0)
+    return losses.mean()  # BP108
+
+
+def passes_targets_that_are_ignored_left_out(logits, targets):
+    losses = F.cross_entropy(logits, targets, reduction="none", ignore_index=0)
+    return losses[targets != 0].mean()
+
+
+def passes_targets_that_are_ignored_counted(logits, targets):
+    losses = F.cross_entropy(logits, targets, reduction="none", ignore_index=0)
+    return losses.sum() / (targets != 0).sum()
