@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from torch.autograd import Variable
 
 
 def _train(model, loader, optimizer):
@@ -202,3 +203,28 @@ def misses_a_mode_that_is_set_elsewhere(model, loader):
 def misses_one_large_batch(model, x, y):
     model.eval()
     return F.mse_loss(model(x), y).item()  # missed BP405
+
+
+def _attack(model, x, y):
+    with torch.enable_grad():
+        x.requires_grad_()
+        loss = F.cross_entropy(model(x), y)
+    return x + torch.autograd.grad(loss, [x])[0].sign()
+
+
+def passes_an_attack_inside_no_grad(model, loader):
+    model.eval()
+    right = 0
+    with torch.no_grad():
+        for x, y in loader:
+            right += (model(_attack(model, x, y)).argmax(1) == y).sum().item()
+    return right
+
+
+def _step(model, x, *, training):
+    return model(Variable(x, volatile=not training))
+
+
+def passes_the_volatile_of_old_in_a_function(model, loader):
+    model.eval()
+    return [_step(model, x, training=False) for x, _ in loader]

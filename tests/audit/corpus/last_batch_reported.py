@@ -175,3 +175,13 @@ def misses_a_loss_that_is_no_loss_by_name(model, loader, score):
     for x, y in loader:
         value = score(model(x), y)
     return value  # missed BP205
+
+
+@torch.no_grad()
+def passes_sums_in_a_dict(model, loader):
+    sums = {}
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y, reduction="sum").item()
+        sums["loss"] = loss + sums.get("loss", 0.0)
+        sums["seen"] = len(x) + sums.get("seen", 0)
+    return sums["loss"] / sums["seen"]

@@ -709,3 +709,45 @@ def passes_tensors_of_a_known_data_set(model, folder):
     for x, y in loader:
         losses.append(F.cross_entropy(model(x), y).item())
     return np.mean(losses)
+
+
+@torch.no_grad()
+def finds_a_label_that_is_ignored_by_habit(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y, ignore_index=255).item() * len(x)
+        seen += len(x)
+    return total / seen  # BP201 likely
+
+
+def _by_rows(loss):
+    return loss.sum() / loss.shape[0]
+
+
+@torch.no_grad()
+def finds_a_mean_of_a_function_of_its_own(model, data):
+    loader = DataLoader(data, batch_size=64)
+    losses = []
+    for x, y in loader:
+        losses.append(_by_rows(F.mse_loss(model(x), y, reduction="none")).item())
+    return np.mean(losses)  # BP201
+
+
+@torch.no_grad()
+def finds_items_that_get_begins(model, data):
+    loader = DataLoader(data, batch_size=64)
+    sums = {}
+    for x, y in loader:
+        sums["loss"] = sums.get("loss", 0) + F.mse_loss(model(x), y).item()
+    return sums["loss"] / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_either_of_two_criteria(model, data, args):
+    loader = DataLoader(data, batch_size=64)
+    criterion = nn.L1Loss() if args.robust else nn.MSELoss()
+    total = 0.0
+    for x, y in loader:
+        total += criterion(model(x), y).item()
+    return total / len(loader)  # BP201

@@ -154,3 +154,19 @@ def misses_a_model_of_another_package(x, y):
 def misses_a_softmax_by_hand(model, x, y):
     exp = model(x).exp()
     return F.cross_entropy(exp / exp.sum(1, keepdim=True), y)  # missed BP402
+
+
+class ByAnOption(nn.Module):
+    def __init__(self, kind, soft):
+        super().__init__()
+        self.kind, self.layer = kind, nn.Linear(3, 4)
+        if kind == "soft":
+            self.criterion = soft
+        else:
+            self.criterion = nn.CrossEntropyLoss()
+
+    def passes_a_criterion_that_the_same_option_chooses(self, x, y):
+        logits = self.layer(x)
+        if self.kind == "soft":
+            return self.criterion(F.softmax(logits, dim=1), y)
+        return self.criterion(logits, y)

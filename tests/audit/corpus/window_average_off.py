@@ -1,5 +1,7 @@
 """Running averages whose divisor is not the number of batches they hold."""
 
+from collections import defaultdict
+
 import torch.nn.functional as F
 
 
@@ -287,3 +289,33 @@ def misses_a_deque_that_is_too_long(model, train_loader, optimizer, deque):
         last.append(loss.item())
         if (i + 1) % 50 == 0:
             print(sum(last) / 50)  # missed BP204
+
+
+def passes_every_ten_steps_of_a_window(model, train_loader, optimizer, k):
+    held, steps, running = 0, 0, 0.0
+    for x, y in train_loader:
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        running += loss.item()
+        held += 1
+        if held == k:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+            held = 0
+            steps += 1
+            if steps % 10 == 0:
+                print(running / 40)
+                running = 0.0
+
+
+def _sums(model, loader):
+    sums = defaultdict(float)
+    for x, y in loader:
+        sums["loss"] += F.mse_loss(model(x), y, reduction="sum").item()
+        sums["seen"] += len(x)
+    return sums["loss"] / sums["seen"]
+
+
+def passes_a_dict_that_begins_in_a_function(model, train_loader):
+    for _ in range(3):
+        print(_sums(model, train_loader))

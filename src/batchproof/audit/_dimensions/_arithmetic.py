@@ -8,6 +8,7 @@ from batchproof.audit._dimensions._lattice import (
     Base,
     Constant,
     Count,
+    Criterion,
     Listing,
     Loader,
     Option,
@@ -308,10 +309,26 @@ def join(first: Value, second: Value) -> Value:
         return replace(one_over, conditional=first.conditional or second.conditional)
     if isinstance(first, Several) and isinstance(second, Several):
         return _join_dicts(first, second)
+    if isinstance(first, Criterion) and isinstance(second, Criterion):
+        return _join_criteria(first, second)
     if isinstance(first, Sampler) and isinstance(second, Sampler):
         of_samples = "batches" not in {first.kind, second.kind}
         return Sampler("either" if of_samples else "unknown", first.line)
     return _join_unlike(first, second)
+
+
+def _join_criteria(first: Criterion, second: Criterion) -> Value:
+    """Return a criterion of which the class is not known, with the reduction that both have."""
+    if first.base != second.base or first.metric != second.metric:
+        return UNKNOWN
+    return Criterion(
+        f"{first.name} or {second.name}",
+        first.base,
+        first.sure and second.sure,
+        first.ignores if first.ignores == second.ignores else "",
+        first.classes and second.classes,
+        first.metric,
+    )
 
 
 def _join_dicts(first: Several, second: Several) -> Value:

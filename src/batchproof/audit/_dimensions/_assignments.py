@@ -32,9 +32,8 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
         return
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     name = dotted(targets[0]) if len(targets) == 1 else ""
-    if name and _adds_to_itself(node.value, name) and isinstance(node.value, ast.BinOp):
-        on_left = dotted(node.value.left) == name
-        term = node.value.right if on_left else node.value.left
+    term = _added_to(node.value, targets[0]) if name else None
+    if term is not None:
         if not _carry(machine, node, targets[0], moved_mean(term, name), frame):
             accumulate(machine, node, targets[0], term, frame)
         return
@@ -48,11 +47,9 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
     else:
         before = frame.names.get(name)
         value = machine.evaluate(node.value, frame)
-        if (
-            isinstance(value, Quantity)
-            and isinstance(before, Constant)
-            and _reads(node.value, name)
-        ):
+        whole = name.partition("[")[0]
+        carried = isinstance(before, Constant) or whole != name
+        if isinstance(value, Quantity) and carried and _reads(node.value, whole):
             value = UNKNOWN  # an average that is carried along
     for target in targets:
         store(machine, node, target, value, frame)
@@ -108,13 +105,25 @@ def _carry(
 
 
 def _reads(value: ast.expr, name: str) -> bool:
-    return any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(value))
+    return any(
+        isinstance(n, ast.Name | ast.Attribute) and dotted(n) == name for n in ast.walk(value)
+    )
 
 
-def _adds_to_itself(value: ast.expr, name: str) -> bool:
+def _added_to(value: ast.expr, target: ast.expr) -> ast.expr | None:
+    """Return what `target = target + term` adds, or None; d.get(key, 0) is the item d[key]."""
     if not (isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add)):
-        return False
-    return name in {dotted(value.left), dotted(value.right)}
+        return None
+    name = ast.unparse(target)
+    for old, term in ((value.left, value.right), (value.right, value.left)):
+        match old:
+            case ast.Call(ast.Attribute(whole, "get"), [key, *_]):
+                old_name = f"{ast.unparse(whole)}[{ast.unparse(key)}]"
+            case _:
+                old_name = dotted(old) or ast.unparse(old)
+        if old_name == name:
+            return term
+    return None
 
 
 def store(machine: Machine, node: ast.AST, target: ast.expr, value: Value, frame: Frame) -> None:

@@ -60,6 +60,8 @@ def attribute(machine: Machine, value: Value, node: ast.Attribute, frame: Frame)
             return _of_loader(value, name, node)
         case Tensor():
             return _of_tensor(machine, value, name)
+        case Quantity() if name == "shape":
+            return Shape(Tensor(value.loop))
         case Quantity():
             return replace(value, graph=False) if name == "data" else value
         case Model() if name == "module":

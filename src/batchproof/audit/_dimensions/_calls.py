@@ -51,6 +51,7 @@ _REPORTS = {
     "log_metric",
     "log_dict",
 }
+_POOLS = re.compile(r"reduce\(|gather\(")
 _METERS = {"averager", "runningaverage", "metriclogger"}
 _CLIPS = {"clip_grad_norm_", "clip_grad_value_", "clip_grad_norm"}
 
@@ -157,6 +158,8 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
     match callee:
         case Function():
             value = follow(machine, callee, call.node, call.args, call.keywords)
+            if isinstance(value, Quantity) and not _POOLS.search(ast.unparse(callee.node)):
+                return value
             return _unless_known(machine, value, call)
         case Class():
             return _build(machine, callee, call)

@@ -553,7 +553,7 @@ EXACT: dict[str, Transfer] = {
     "collections.deque": _recent,
     **dict.fromkeys(("dict", "collections.defaultdict", "collections.OrderedDict"), _mapping),
     "enumerate": _enumerate,
-    "range": lambda _m, _c, _n: Constant("range"),
+    "range": lambda _m, call, _n: Constant("range" if len(call.args) == 1 else "span"),
     "zip": _zip,
     "itertools.islice": lambda _m, _c, _n: UNKNOWN,
     **dict.fromkeys(

@@ -45,7 +45,8 @@ class Frame:
 
     def depth(self, name: str) -> int:
         """Return how many loops were around the last plain assignment of a name or attribute."""
-        return self._depths(name).get(name, 0)
+        depths = self._depths(name)
+        return depths.get(name, depths.get(name.partition("[")[0], 0))
 
     def begin(self, name: str, depth: int) -> None:
         """Note that a name or attribute is assigned inside so many loops."""

@@ -101,10 +101,10 @@ def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     test = _truth(machine, node.test, frame)
     if test is not None:
         return machine.execute(node.body if test else node.orelse, frame)
-    before, asks = dict(frame.names), frame.tests.get(dotted(node.test), node.test)
+    before, asks = _state(frame), frame.tests.get(dotted(node.test), node.test)
     with machine.under(Condition(asks, branch=True)):
         first = machine.execute(node.body, frame)
-    after = dict(frame.names)
+    after = _state(frame)
     _restore(frame, before)
     with machine.under(Condition(asks, branch=False)):
         second = machine.execute(node.orelse, frame)
@@ -128,18 +128,29 @@ def _truth(machine: Machine, test: ast.expr, frame: Frame) -> bool | None:
     return bool(value.value) if isinstance(value, Constant) else None
 
 
-def _restore(frame: Frame, names: dict[str, Value]) -> None:
+def _state(frame: Frame) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Return a copy of the names, and of the attributes of self."""
+    return dict(frame.names), dict(frame.owner.attributes) if frame.owner else {}
+
+
+def _restore(frame: Frame, state: tuple[dict[str, Value], dict[str, Value]]) -> None:
     frame.names.clear()
-    frame.names.update(names)
+    frame.names.update(state[0])
+    if frame.owner is not None:
+        frame.owner.attributes.clear()
+        frame.owner.attributes.update(state[1])
 
 
-def _merge(frame: Frame, other: dict[str, Value]) -> None:
-    for name, value in other.items():
-        mine = frame.names.get(name)
-        if mine is None:
-            frame.names[name] = value
-        elif mine is not value:
-            frame.names[name] = join(mine, value)
+def _merge(frame: Frame, state: tuple[dict[str, Value], dict[str, Value]]) -> None:
+    """Give each name and attribute the value that is known after either of two branches."""
+    for name, value in state[0].items():
+        mine = frame.names.get(name, value)
+        frame.names[name] = mine if mine is value else join(mine, value)
+    if frame.owner is not None:
+        for name, value in state[1].items():
+            mine = frame.owner.attributes.get(name, value)
+            both = mine if mine is value else join(mine, value)
+            frame.owner.attributes[name] = Unknown(f"self.{name}") if both == UNKNOWN else both
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +191,8 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
         if name.endswith("range"):
             return _range(machine, node, frame)
     value = machine.evaluate(node, frame)
+    if value == Constant("range"):
+        return _Source(UNKNOWN, counted=True, text="range:")
     if isinstance(value, Loader) and value.counted:
         return _Source(replace(value, counted=False), counted=True, text=dotted(node))
     return _Source(value, text=dotted(node))
@@ -413,7 +426,7 @@ def _with(machine: Machine, node: ast.stmt, frame: Frame) -> str:
 def _try(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.Try | ast.TryStar)
     end = machine.execute(node.body, frame)
-    before = dict(frame.names)
+    before = _state(frame)
     for handler in node.handlers:
         with machine.under(Condition(handler.type or ast.Constant(value=True), branch=True)):
             machine.execute(handler.body, frame)
@@ -480,14 +493,14 @@ def _delete(_machine: Machine, node: ast.stmt, frame: Frame) -> str:
 def _match(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.Match)
     machine.evaluate(node.subject, frame)
-    before, branches = dict(frame.names), list[dict[str, Value]]()
+    before, branches = _state(frame), []
     for case in node.cases:
         with machine.under(Condition(node.subject, branch=True)):
             machine.execute(case.body, frame)
-        branches.append(dict(frame.names))
+        branches.append(_state(frame))
         _restore(frame, before)
-    for names in branches:
-        _merge(frame, names)
+    for branch in branches:
+        _merge(frame, branch)
     return ""
 
 

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._questions import compatible, evaluates, within
-from batchproof.audit._dimensions._trace import Loop, Trace
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
 _NEEDS = {
@@ -32,7 +32,7 @@ def find(trace: Trace) -> Iterator[Report]:
             if e.order < event.order and compatible(e, event)
         ]
         once = any(not conditions for conditions in loop.leaves)  # a look at one batch
-        if not modes or modes[-1].kind != "eval" or once or _needs_grad(loop):
+        if not modes or modes[-1].kind != "eval" or once or _needs_grad(event, loop):
             continue
         seen.add(loop.key)
         sure = event.grad is True or enabled
@@ -46,10 +46,15 @@ def find(trace: Trace) -> Iterator[Report]:
         yield Report(event, "f(x) and its graph", "f(x)", evidence, sure, node=place)
 
 
-def _needs_grad(loop: Loop) -> bool:
-    """Return whether the loop asks for gradients, or is PyTorch 0.3's that turns them off."""
+def _needs_grad(event: Event, loop: Loop) -> bool:
+    """Return whether an evaluation asks for gradients, or is PyTorch 0.3's that turns them off."""
+    parts = list(ast.walk(loop.node))
+    if within(event, loop) is not event.node:
+        for node in ast.walk(event.module.tree):
+            holds = isinstance(node, ast.FunctionDef) and node.name == event.function
+            parts += list(ast.walk(node)) if holds else []
     return any(
         (isinstance(n, ast.Attribute) and n.attr in _NEEDS)
         or (isinstance(n, ast.keyword) and n.arg == "volatile")
-        for n in ast.walk(loop.node)
+        for n in parts
     )

@@ -17,6 +17,7 @@ from batchproof.audit._dimensions._sizes import is_nominal, weighs_by_size
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
+_LABEL = "255"  # ignored by habit, whether or not the data have it
 _MEANT = "Σ_b n_b · mean_b / Σ_b n_b"
 
 
@@ -56,7 +57,8 @@ def _weighed_by_size(event: Event, total: Quantity) -> Iterator[Report]:
     if what:
         evidence = (f"{_what(total)} is a mean over {what}", "it is weighted by numbers of samples")
         meant = "Σ_b w_b · mean_b / Σ_b w_b, w_b its own divisor"
-        yield Report(event, "Σ_b n_b · mean_b / Σ_b n_b", meant, evidence, total.sure)
+        sure = total.sure and total.ignores != _LABEL
+        yield Report(event, "Σ_b n_b · mean_b / Σ_b n_b", meant, evidence, sure)
 
 
 def _weights(total: Quantity) -> str:
@@ -73,7 +75,7 @@ def _equal(total: Quantity, loader: Loader) -> tuple[bool | None, str]:
     if not what or equal is False:
         return equal, why
     why = f"each mean is over its own {what}, and batches of one size hold different ones"
-    return (None if total.classes else False), why
+    return (None if total.classes or total.ignores == _LABEL else False), why
 
 
 def _judged(

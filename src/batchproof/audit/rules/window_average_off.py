@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import Constant, Count, Quantity, Value
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import window_test
+from batchproof.audit._dimensions._questions import varies, window_test
 from batchproof.audit._dimensions._trace import Event, Loop, Trace, tests_of
 from batchproof.audit._reports import Report
 
@@ -47,14 +47,14 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
     if counted is None or not text:
         return
     every = counted[2]
+    if sum(not c.by and varies(c.test, loop) for c in event.inside(loop)) > 1:
+        return  # every so many steps of a loop that steps once a window
     found = _held(trace, event, total, loop) if text == every else None
     if text != every and _known(event.other, every):
         found = f"{every} batches", f"it is reported every {every} batches"
     if found is not None:
         held, why = found
-        meant = f"Σ of {every} batches / {every}"
-        if held == _REST:
-            meant = f"Σ of {_REST} / r"
+        meant = f"Σ of {_REST} / r" if held == _REST else f"Σ of {every} batches / {every}"
         yield Report(event, f"Σ of {held} / {text}", meant, (why, f"it is divided by {text}"))
 
 
