@@ -30,4 +30,5 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         size = "n" if counted else getattr(by, "text", "B")
         evidence = (f"{value.name or 'the loss'} (line {value.line}) is a mean already",)
-        yield Report(event, f"(Σ_i loss_i / n) / {size}", "Σ_i loss_i / n", evidence, value.sure)
+        sure = value.sure and " or " not in value.name
+        yield Report(event, f"(Σ_i loss_i / n) / {size}", "Σ_i loss_i / n", evidence, sure)
