@@ -319,3 +319,19 @@ def _sums(model, loader):
 def passes_a_dict_that_begins_in_a_function(model, train_loader):
     for _ in range(3):
         print(_sums(model, train_loader))
+
+
+TRAIN = False
+
+
+def finds_a_sum_under_a_switch_that_is_off(model, train_loader, optimizer):
+    if TRAIN:
+        total = 0.0
+        for _ in range(3):
+            for x, y in train_loader:
+                optimizer.zero_grad()
+                loss = F.mse_loss(model(x), y)
+                loss.backward()
+                optimizer.step()
+                total += loss.item()
+            print(total / len(train_loader))  # BP201 likely, BP204

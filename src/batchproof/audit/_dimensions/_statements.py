@@ -125,6 +125,12 @@ def _truth(machine: Machine, test: ast.expr, frame: Frame) -> bool | None:
     if isinstance(test, ast.Compare) and dotted(test.left) == "__name__":
         return True
     value = machine.evaluate(test, frame)
+    name = dotted(test.operand if isinstance(test, ast.UnaryOp) else test)
+    if name in frame.module.variables and frame.names.get(name) in (
+        None,
+        frame.module.variables[name],
+    ):
+        return None  # a switch of the file, which its reader may turn
     return bool(value.value) if isinstance(value, Constant) else None
 
 

@@ -16,7 +16,11 @@ _MODEL = re.compile(r"(.*[._])?(model|net|network|module|unet|encoder|decoder|cl
 def find(trace: Trace) -> Iterator[Report]:
     """Yield assignments that keep live weights under a condition, in a loop that trains on."""
     for event in trace.of("assign"):
-        if "best" not in event.text.lower() or not event.conditions or event.loop is None:
+        if "best" not in event.text.lower():
+            continue
+        if event.loop is None:
+            yield from _in_an_object(event)
+        if event.loop is None or not event.conditions:
             continue
         live = next((live for value in flat(event.value) if (live := _live(value))), "")
         if not live or _written_at_once(trace, event):
@@ -42,6 +46,30 @@ def find(trace: Trace) -> Iterator[Report]:
             trains_on and used,
             remedy=remedy,
         )
+
+
+def _in_an_object(event: Event) -> Iterator[Report]:
+    """Yield weights that an object keeps, as for early stopping, and a model gets back later."""
+    live = next((live for value in flat(event.value) if (live := _live(value))), "")
+    if not (live and event.text.startswith("self.")) or event.function == "__init__":
+        return
+    for node in ast.walk(event.module.tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".load_state_dict"):
+            given = [dotted(argument).rpartition(".")[2] for argument in node.args]
+            if event.text.removeprefix("self.") in given:
+                evidence = (
+                    f"{event.text} refers to the tensors of {live}, which training changes",
+                    f"line {node.lineno} loads it back",
+                )
+                remedy = f"{event.text} = copy.deepcopy({live})"
+                yield Report(
+                    event,
+                    "weights of the last step",
+                    "weights at the best value",
+                    evidence,
+                    remedy=remedy,
+                )
+                return
 
 
 def _made_in(loop: Loop, live: str) -> bool:
