@@ -751,3 +751,22 @@ def finds_either_of_two_criteria(model, data, args):
     for x, y in loader:
         total += criterion(model(x), y).item()
     return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_loss_that_is_one_of_two_results(model, data, measure):
+    loader = DataLoader(data, batch_size=64)
+    meter = AverageMeter()
+    for x, y in loader:
+        loss, _ = measure(model(x), y)
+        meter.update(loss.item())  # BP201 likely
+    return meter.avg
+
+
+@torch.no_grad()
+def finds_the_mean_by_its_old_name(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y, reduction="elementwise_mean").item()
+    return total / len(loader)  # BP201

@@ -206,6 +206,9 @@ def _unpack(
             )
         elif not parts and isinstance(value, Loader):
             part = Tensor(machine.batch_loop, text=dotted(inner))
+        called = isinstance(getattr(node, "value", None), ast.Call)
+        if called and part == UNKNOWN and "loss" in words_of(dotted(inner)).split():
+            part = Tensor(machine.batch_loop, "", None, output=True)
         store(machine, node, inner, part, frame)
 
 

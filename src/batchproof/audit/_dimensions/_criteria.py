@@ -87,6 +87,7 @@ def reduction_of(keywords: Mapping[str, Value]) -> tuple[Base, bool]:
         bases: dict[object, Base] = {
             "mean": "mean",
             "batchmean": "mean",
+            "elementwise_mean": "mean",
             "sum": "sum",
             "none": "elements",
         }
@@ -94,7 +95,7 @@ def reduction_of(keywords: Mapping[str, Value]) -> tuple[Base, bool]:
     return "unknown", False
 
 
-_REDUCTIONS = {"mean", "batchmean", "sum", "none"}
+_REDUCTIONS = {"mean", "batchmean", "elementwise_mean", "sum", "none"}
 
 
 def _with_positions(
