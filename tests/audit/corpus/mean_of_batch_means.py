@@ -770,3 +770,20 @@ def finds_the_mean_by_its_old_name(model, data):
     for x, y in loader:
         total += F.cross_entropy(model(x), y, reduction="elementwise_mean").item()
     return total / len(loader)  # BP201
+
+
+def _per_word(prediction, gold):
+    losses = -prediction.gather(1, gold.unsqueeze(1)).squeeze(1)
+    kept = gold.ne(0)
+    return losses.masked_select(kept).sum() / kept.sum().item()  # BP109 likely
+
+
+@torch.no_grad()
+def finds_targets_that_a_model_returns(model, data):
+    loader = DataLoader(data, batch_size=64)
+    meter = AverageMeter()
+    for x, y in loader:
+        prediction, gold = model(x, y)
+        loss = _per_word(prediction, gold)
+        meter.update(loss.item())  # BP201 likely
+    return meter.avg

@@ -81,6 +81,7 @@ PASSING = {
 }
 _ELEMENTWISE = {"cos", "sin", "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "sign"}
 _OUT = {"item", "detach", "numpy", "tolist", "detach_"}
+_TARGETS = {"gold", "target", "targets", "label", "labels", "tgt"}
 _COMPARISONS = {"eq", "ne", "gt", "ge", "lt", "le"}
 
 
@@ -229,6 +230,8 @@ def compare(first: Value, second: Value) -> Value:
     """Return the result of comparing tensors: hits of a prediction, or a mask."""
     tensors = [v for v in (first, second) if isinstance(v, Tensor)]
     loop = next((t.loop for t in tensors if t.loop), "")
+    if len(tensors) == 1 and tensors[0].form == "" and tensors[0].text in _TARGETS:
+        return Tensor(loop, "mask", text=tensors[0].text)
     if any(t.output for t in tensors):
         if any(t.form in {"confidence", "probabilities"} for t in tensors) and len(tensors) == 1:
             return Tensor(loop, "confidence")
