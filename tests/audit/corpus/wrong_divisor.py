@@ -248,3 +248,24 @@ def misses_a_criterion_out_of_sight(model, data, losses):
     for x, y in loader:
         total += losses.compute(model(x), y)
     return total / len(data)  # missed BP202
+
+
+class AverageMeter:
+    def __init__(self):
+        self.sum, self.count, self.avg = 0.0, 0, 0.0
+
+    def update(self, value, n=1):
+        self.sum += value
+        self.count += n
+        self.avg = self.sum / self.count
+
+
+@torch.no_grad()
+def finds_a_meter_that_weighs_nothing(model, data):
+    loader = DataLoader(data, batch_size=64)
+    losses, accuracies = AverageMeter(), AverageMeter()
+    for x, y in loader:
+        output = model(x)
+        losses.update(F.cross_entropy(output, y).item(), len(x))  # BP202
+        accuracies.update((output.argmax(1) == y).sum().item(), len(x))
+    return losses.avg, accuracies.avg

@@ -29,7 +29,7 @@ from batchproof.audit._dimensions._lattice import (
 from batchproof.audit._dimensions._library import flat, transfer_of, use_criterion
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._methods import Call, call_method
-from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._names import FunctionNode, dotted, methods_of, words_of
 from batchproof.audit._dimensions._trace import Condition
 
 _MODELS = re.compile(
@@ -142,7 +142,16 @@ def _write(machine: Machine, call: Call) -> None:
 
 
 def _is_meter(kind: Class) -> bool:
-    return _names_meter(kind.node.name)
+    """Return whether a class is a meter that weighs what it is given by the number beside it."""
+    update = methods_of(kind.node).get("update")
+    return _names_meter(kind.node.name) and not (update is not None and _adds_apart(update))
+
+
+def _adds_apart(update: FunctionNode) -> bool:
+    """Return whether a method adds its first argument and its second to sums of their own."""
+    given = [argument.arg for argument in update.args.args[1:3]]
+    added = {dotted(n.value) for n in ast.walk(update) if isinstance(n, ast.AugAssign)}
+    return len(given) == 2 and set(given) <= added
 
 
 def _names_meter(name: str) -> bool:

@@ -190,7 +190,7 @@ def create(
     text: str,
 ) -> Instance:
     """Return an object of a class in sight, after its __init__ has run."""
-    instance = Instance(kind, text, {})
+    instance = Instance(kind, text, {}, born=len(machine.loops))
     start = method(machine, kind, "__init__", instance)
     if start is not None:
         follow(machine, start, node, args, keywords)

@@ -352,12 +352,21 @@ class Class:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instance:
-    """An object of such a class, with the attributes that its methods set."""
+    """An object of such a class.
+
+    Attributes:
+        kind: the class.
+        text: how the code calls it.
+        attributes: what its methods set.
+        depths: how many loops were around the last plain assignment of an attribute.
+        born: how many loops were around where it was made.
+    """
 
     kind: Class
     text: str
     attributes: dict[str, "Value"] = field(default_factory=dict)
     depths: dict[str, int] = field(default_factory=dict)
+    born: int = 0
 
 
 Value = (

@@ -45,8 +45,9 @@ class Frame:
 
     def depth(self, name: str) -> int:
         """Return how many loops were around the last plain assignment of a name or attribute."""
-        depths = self._depths(name)
-        return depths.get(name, depths.get(name.partition("[")[0], 0))
+        depths, mine = self._depths(name), name.startswith("self.")
+        born = self.owner.born if mine and self.owner is not None else 0
+        return depths.get(name, depths.get(name.partition("[")[0], born))
 
     def begin(self, name: str, depth: int) -> None:
         """Note that a name or attribute is assigned inside so many loops."""

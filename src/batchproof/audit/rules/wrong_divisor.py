@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Constant, Count, Loader, Quantity
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import added_by_remainder, role, varies, window_test
+from batchproof.audit._dimensions._questions import (
+    added_by_remainder,
+    role,
+    varies,
+    window_test,
+    within,
+)
 from batchproof.audit._dimensions._sizes import size_clash
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
@@ -17,13 +23,13 @@ _SAMPLES = "Σ_b Σ_i loss_i / number of samples"
 def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a sum over batches is divided by the count of something else."""
     for event in trace.of("divide"):
-        by = event.other
+        total, by = event.value, event.other
         if isinstance(by, Count):
             yield from _seeded(trace, event, by)
-        if isinstance(event.value, Quantity) and isinstance(by, Count):
-            loop = trace.loops.get(event.value.over)
-            if loop is not None and loop.loader is not None and event.value.divisor is None:
-                yield from _clash(event, event.value, by, loop, loop.loader)
+        if isinstance(total, Quantity) and isinstance(by, Count) and total.divisor is None:
+            loop = trace.loops.get(total.over)
+            if loop is not None and loop.loader is not None:
+                yield from _clash(event, total, by, loop, loop.loader)
 
 
 def _seeded(trace: Trace, event: Event, by: Count) -> Iterator[Report]:
@@ -76,19 +82,15 @@ def _thinned(event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
     if not added_by_remainder(loop, total.text):
         return
     evidence = ("only the last batch of each window is added, and every batch is counted",)
-    yield Report(
-        event, "Σ_windows loss of its last batch / batches", "Σ_b loss_b / batches", evidence
-    )
+    computes = "Σ_windows loss of its last batch / batches"
+    yield Report(event, computes, "Σ_b loss_b / batches", evidence)
 
 
 def _sum_by_batches(event: Event, total: Quantity, loader: Loader) -> Iterator[Report]:
     if number(loader.batch_size) == 1 or total.conditional or (total.metric and total.unit):
         return
-    how = (
-        "is weighted by the size of its batch"
-        if total.unit
-        else "is a sum over the samples of a batch"
-    )
+    weighted, summed = "is weighted by the size of its batch", "is a sum over its batch"
+    how = weighted if total.unit else summed
     evidence = (f"{total.name or 'each term'} (line {total.line}) {how}, and batches are counted",)
     yield Report(event, "Σ_b Σ_i loss_i / number of batches", _SAMPLES, evidence, total.sure)
 
@@ -99,11 +101,13 @@ def _mean_by_samples(
     samples = (by.unit == "seen" and by.key == loop.key) or (
         by.unit == "data set" and by.key == loader.source
     )
-    if not samples or number(loader.batch_size) == 1 or by.conditional or by.plus:
+    apart = by.conditional and not total.conditional
+    if not samples or number(loader.batch_size) == 1 or apart or by.plus:
         return
-    what = f"{total.name or 'each term'} (line {total.line})"
-    evidence = (f"{what} is a mean over one batch", "the quotient is too small by the batch size")
-    yield Report(event, "Σ_b mean_b / number of samples", _SAMPLES, evidence, total.sure)
+    what = f"{total.name or 'each term'} (line {total.line}) is a mean over one batch"
+    evidence = (what, "the quotient is too small by the batch size")
+    place, computes = within(event, loop), "Σ_b mean_b / number of samples"
+    yield Report(event, computes, _SAMPLES, evidence, total.sure, node=place)
 
 
 def _other_loader(event: Event, by: Count, loader: Loader) -> Iterator[Report]:
@@ -112,9 +116,5 @@ def _other_loader(event: Event, by: Count, loader: Loader) -> Iterator[Report]:
     if by.unit not in {"batches", "data set"} or "" in roles or roles[0] == roles[1]:
         return
     evidence = (f"the loop goes over {loader.text}", f"the divisor is {by.text}")
-    yield Report(
-        event,
-        f"Σ over {loader.text} / {by.text}",
-        f"Σ over {loader.text} / its own count",
-        evidence,
-    )
+    computes = f"Σ over {loader.text} / {by.text}"
+    yield Report(event, computes, f"Σ over {loader.text} / its own count", evidence)
