@@ -86,8 +86,8 @@ def _with_shares(evidence: Evidence) -> tuple[CutResult, ...]:
         if shares is None:
             results.append(result)
             continue
-        known = {"shares": shares.values, "wanted": shares.wanted}
-        results.append(replace(result, **known, share_residual=shares.residual))  # type: ignore[arg-type]
+        fields = {"shares": shares.values, "wanted": shares.wanted}
+        results.append(replace(result, **fields, share_residual=shares.residual))  # type: ignore[arg-type]
     return tuple(results)
 
 
@@ -124,9 +124,9 @@ def unexplained(evidence: Evidence) -> list[Diagnosis]:
         return []
     off = [r for r in evidence.results if r.dependent and math.isfinite(r.largest)]
     if not evidence.off:
-        known = evidence.norms is not None or bool(clipping(evidence))
+        has_reason = evidence.norms is not None or bool(clipping(evidence))
         # a reported loss that is off by itself is judged where the loss is
-        off = [] if known else [r for r in off if r.error > evidence.runner.tolerance]
+        off = [] if has_reason else [r for r in off if r.error > evidence.runner.tolerance]
     if not off:
         return []
     return [diagnosis("unknown", _nothing_predicts(evidence, off), evaluation=evidence.evaluation)]

@@ -89,7 +89,7 @@ def _draft(file: Path, line: int, tree: ast.Module, target: Path) -> str:
     criterion = _criterion(tree, function)
     source, names = _importable(file)
     own = sorted({function.name} | (model.names & {n.name for n in _classes(tree)}))
-    given = _GIVEN | {"criterion": f"torch.nn.{criterion}()"}
+    arguments = _GIVEN | {"criterion": f"torch.nn.{criterion}()"}
     return _PAGE.format(
         subject=f"{function.name}() of {file.name}",
         target=target,
@@ -100,7 +100,7 @@ def _draft(file: Path, line: int, tree: ast.Module, target: Path) -> str:
         kind="step" if step else "evaluate",
         built="model, torch.optim.SGD(model.parameters(), lr=0.1)" if step else "model",
         optimizer="optimizer, " if step else "",
-        call=f"{function.name}({', '.join(f'{n}={given[r]}' for n, r in roles.items())})",
+        call=f"{function.name}({', '.join(f'{n}={arguments[r]}' for n, r in roles.items())})",
         sample=f"torch.randn({_listed(model.sample)}, generator=draw)",
         label=_label(criterion, model.classes),
         window=f", window={window}" if window else "",
@@ -143,14 +143,14 @@ def _refuse_work_on_import(tree: ast.Module, file: Path) -> None:
 def _roles(function: ast.FunctionDef, subject: str) -> dict[str, str]:
     """Return the role of each parameter without a default, by its name."""
     plain = [*function.args.posonlyargs, *function.args.args]
-    needed = [p.arg for p in plain[: len(plain) - len(function.args.defaults)]]
+    needs = [p.arg for p in plain[: len(plain) - len(function.args.defaults)]]
     pairs = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
-    needed += [p.arg for p, default in pairs if default is None]
-    roles = {name: _role(name) for name in needed}
-    unknown = [name for name, role in roles.items() if not role]
+    needs += [p.arg for p, default in pairs if default is None]
+    roles = {name: _role(name) for name in needs}
+    strangers = [name for name, role in roles.items() if not role]
     missing = [role for role in ("model", "batches") if role not in roles.values()]
-    if unknown or missing:
-        what = f"nothing says what {unknown[0]} is" if unknown else f"it takes no {missing[0]}"
+    if strangers or missing:
+        what = f"nothing says what {strangers[0]} is" if strangers else f"it takes no {missing[0]}"
         raise ProbeError(
             f"{subject} cannot be called by a check: {what}; expected parameters such as "
             "model, optimizer, loader, criterion, device."
@@ -198,8 +198,8 @@ def _every(node: ast.stmt, roles: dict[str, str], subject: str) -> int | None:
 def _calls(node: ast.AST, name: str, method: str) -> bool:
     """Return whether a node is a call of a method of a name."""
     match node:
-        case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=called)):
-            return (owner, called) == (name, method)
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=attribute)):
+            return (owner, attribute) == (name, method)
     return False
 
 
@@ -224,9 +224,9 @@ def _model(tree: ast.Module, subject: str) -> _Model:
     """Return the first model of the file that numbers alone build."""
     classes = {node.name: node for node in _classes(tree)}
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
-    built = [n for n in calls if ast.unparse(n.func) in {*classes, "nn.Sequential"}]
-    built += [ast.Call(ast.Name(name), [], []) for name in classes]
-    for call in built:
+    constructors = [n for n in calls if ast.unparse(n.func) in {*classes, "nn.Sequential"}]
+    constructors += [ast.Call(ast.Name(name), [], []) for name in classes]
+    for call in constructors:
         names = {n.id for n in ast.walk(call) if isinstance(n, ast.Name)}
         kind = classes.get(ast.unparse(call.func))
         layers = list(_linear(kind or call, _arguments(kind, call)))
@@ -259,9 +259,9 @@ def _arguments(kind: ast.ClassDef | None, call: ast.Call) -> dict[str, ast.expr]
     if start is None:
         return {}
     names = [p.arg for p in start.args][1:]
-    given = dict(zip(names[::-1], start.defaults[::-1], strict=False))
-    given |= dict(zip(names, call.args, strict=False))
-    return given | {k.arg: k.value for k in call.keywords if k.arg}
+    arguments = dict(zip(names[::-1], start.defaults[::-1], strict=False))
+    arguments |= dict(zip(names, call.args, strict=False))
+    return arguments | {k.arg: k.value for k in call.keywords if k.arg}
 
 
 def _fits(kind: ast.ClassDef | None, call: ast.Call) -> bool:
@@ -270,11 +270,11 @@ def _fits(kind: ast.ClassDef | None, call: ast.Call) -> bool:
     return start is None or {p.arg for p in start.args[1:]} <= _arguments(kind, call).keys()
 
 
-def _linear(node: ast.AST, given: dict[str, ast.expr]) -> Iterator[tuple[int, int]]:
+def _linear(node: ast.AST, arguments: dict[str, ast.expr]) -> Iterator[tuple[int, int]]:
     """Yield the sizes of the linear layers inside a node whose sizes are numbers."""
     for call in (n for n in ast.walk(node) if isinstance(n, ast.Call)):
         if ast.unparse(call.func).endswith("Linear") and len(call.args) > 1:
-            sizes = [given.get(ast.unparse(a), a) for a in call.args[:2]]
+            sizes = [arguments.get(ast.unparse(a), a) for a in call.args[:2]]
             numbers = [_whole(size) for size in sizes]
             if numbers[0] and numbers[1]:
                 yield numbers[0], numbers[1]
@@ -288,9 +288,9 @@ def _whole(node: ast.expr) -> int | None:
 def _sample(tree: ast.Module, model: ast.AST, layers: list[tuple[int, int]]) -> tuple[int, ...]:
     """Return the shape of one sample: that of the data set, or what the first layer takes."""
     text = ast.unparse(tree)
-    known = next((shape for name, shape in _SHAPES.items() if name in text), ())
+    sizes = next((shape for name, shape in _SHAPES.items() if name in text), ())
     other = any(word in ast.unparse(model) for word in ("Conv", "Embedding", "LSTM", "GRU"))
-    return known if known or other else (layers[0][0],)
+    return sizes if sizes or other else (layers[0][0],)
 
 
 def _criterion(tree: ast.Module, function: ast.FunctionDef) -> str:

@@ -77,7 +77,7 @@ class Probe:
         samples = self.given()
         step = self.kind == "step"
         wrap: Any = ("ddp" if step else None) if self.wrap == "auto" else self.wrap
-        shared: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "build": self.build,
             "collate": self.collate,
             "cuts": self.cuts,
@@ -90,9 +90,9 @@ class Probe:
             "name": name,
         }
         if step:
-            report = check_step(self.run, samples, window=self.window, watch=self.watch, **shared)
+            report = check_step(self.run, samples, window=self.window, watch=self.watch, **settings)
         else:
-            report = check_evaluate(self.run, samples, shards=self.shards, **shared)
+            report = check_evaluate(self.run, samples, shards=self.shards, **settings)
         return replace(report, diagnoses=tuple(self._remedied(one) for one in report.diagnoses))
 
     def _remedied(self, diagnosis: Diagnosis) -> Diagnosis:
@@ -173,9 +173,9 @@ def _refuse_what_takes_arguments(module: str, name: str) -> None:
         if isinstance(node, ast.FunctionDef) and node.name == name and not node.decorator_list:
             spec = node.args
             optional = len(spec.defaults)
-            placed = [arg.arg for arg in (*spec.posonlyargs, *spec.args)]
+            positional = [arg.arg for arg in (*spec.posonlyargs, *spec.args)]
             pairs = zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
-            needs = placed[: len(placed) - optional]
+            needs = positional[: len(positional) - optional]
             needs += [arg.arg for arg, default in pairs if default is None]
             if needs:
                 raise ProbeError(_no_probe(f"{module}:{name}", needs))
@@ -255,10 +255,10 @@ def run_probe(
         changes["ranks"] = _numbers(ranks)
     if dtype is not None:
         changes["dtype"] = _dtype(dtype)
-    loaded = load_probe(spec)
-    if isinstance(loaded, Probe):
-        return replace(loaded, **changes).check(name=spec)
-    return check_heads({name: replace(probe, **changes) for name, probe in loaded.items()})
+    probes = load_probe(spec)
+    if isinstance(probes, Probe):
+        return replace(probes, **changes).check(name=spec)
+    return check_heads({name: replace(probe, **changes) for name, probe in probes.items()})
 
 
 def _numbers(ranks: str | Sequence[int]) -> tuple[int, ...]:
@@ -270,7 +270,7 @@ def _numbers(ranks: str | Sequence[int]) -> tuple[int, ...]:
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    named = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(named, torch.dtype) or not named.is_floating_point:
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise ProbeError(f"dtype is {dtype!r}; expected float64, float32, bfloat16 or float16.")
-    return named
+    return kind

@@ -69,28 +69,28 @@ def settle(runner: Runner, facts: Facts, cuts: Sequence[Cut]) -> Evidence:
     """
     runner.record.compared = {cut.name: cut.reference for cut in cuts}
     steadiness = measure_steadiness(runner)
-    plain = held = _try(_Run(runner.holding(steadiness.controls), facts, {}), cuts)
+    plain = steady = _try(_Run(runner.holding(steadiness.controls), facts, {}), cuts)
     steadiness = _with_rounding(plain, cuts, steadiness)
     norms, clipping = None, Clipping(steadiness.controls)
     if not steadiness.erratic:
-        if held.runner.record.trace.norms:
-            held, norms = _hold_norms(plain, cuts)
+        if steady.runner.record.trace.norms:
+            steady, norms = _hold_norms(plain, cuts)
         if runner.subject.kind == "step":
-            clipping = measure_clipping(held.runner, held.cuts(cuts))
-            held = replace(held, runner=held.runner.holding(clipping.controls))
-    ran = held.cuts(cuts)
+            clipping = measure_clipping(steady.runner, steady.cuts(cuts))
+            steady = replace(steady, runner=steady.runner.holding(clipping.controls))
+    ran = steady.cuts(cuts)
     evaluation = runner.subject.kind == "evaluate" and not steadiness.erratic
     return Evidence(
-        held.runner,
-        held.facts,
+        steady.runner,
+        steady.facts,
         ran,
         steadiness,
         norms,
         clipping,
         plain.results(cuts),
-        held.results(cuts),
-        Laws(held.runner, held.facts, ran),
-        measure_poisoned(held.runner) if evaluation else None,
+        steady.results(cuts),
+        Laws(steady.runner, steady.facts, ran),
+        measure_poisoned(steady.runner) if evaluation else None,
     )
 
 
@@ -123,8 +123,8 @@ def _try(run: _Run, cuts: Iterable[Cut]) -> _Run:
         try:
             runner.observe(cut)
         except ProbeError as error:
-            normed = runner.record.trace.norms and "more than 1 value per channel" in str(error)
-            if not cut.name.endswith("-empty") and not normed:
+            by_norm = runner.record.trace.norms and "more than 1 value per channel" in str(error)
+            if not cut.name.endswith("-empty") and not by_norm:
                 raise
             failures[cut.name] = _reason(cut, error)
     return _Run(runner, facts, failures)
@@ -154,12 +154,12 @@ def _hold_norms(run: _Run, cuts: Sequence[Cut]) -> tuple[_Run, Norms | None]:
     search = search_for(Quantity(runner, facts), own)
     law = search.law(search.as_measured(), own) if own else None
     still = runner.holding(replace(runner.controls, norm=True))
-    held = _try(_Run(still, facts, {}), cuts)
-    both = [cut for cut in held.cuts(cuts) if cut in ran]
+    steady = _try(_Run(still, facts, {}), cuts)
+    both = [cut for cut in steady.cuts(cuts) if cut in ran]
     gaps = (relative(runner.vector(cut), still.vector(cut)) for cut in both)
     if law is None or max(gaps, default=0.0) <= runner.tolerance:
-        return held, None
-    return held, Norms(tuple(runner.record.trace.norms[:5]), law.residual)
+        return steady, None
+    return steady, Norms(tuple(runner.record.trace.norms[:5]), law.residual)
 
 
 def _error(runner: Runner, cut: Cut) -> tuple[float, str]:

@@ -148,7 +148,7 @@ def check_evaluate(
 
 def _check(
     subject: Subject,
-    chosen: Chosen,
+    choice: Chosen,
     worlds: Sequence[int],
     *,
     mask: Callable[[Any], Any] | None,
@@ -159,7 +159,7 @@ def _check(
     _refuse(subject, worlds, timeout)
     settings: dict[str, Any] = {"mask": mask, "timeout": timeout, "name": name, "shards": shards}
     try:
-        return _run(subject, chosen, worlds, **settings)
+        return _run(subject, choice, worlds, **settings)
     except MixedTypesError as error:
         if subject.dtype != torch.float64:
             raise
@@ -169,14 +169,14 @@ def _check(
         )
         try:
             narrow = replace(subject, dtype=torch.float32)
-            return _run(narrow, chosen, worlds, notes=(note,), **settings)
+            return _run(narrow, choice, worlds, notes=(note,), **settings)
         except ProbeError:
             raise error from None
 
 
 def _run(
     subject: Subject,
-    chosen: Chosen,
+    choice: Chosen,
     worlds: Sequence[int],
     *,
     mask: Callable[[Any], Any] | None,
@@ -192,9 +192,9 @@ def _run(
     available = standard_cuts(
         facts, worlds, every_size=subject.kind == "evaluate", own_shards=own_shards
     )
-    if callable(shards) and chosen == "standard":
+    if callable(shards) and choice == "standard":
         available = sized_cuts(facts.count, worlds)
-    cuts = choose(chosen, available, facts.count)
+    cuts = choose(choice, available, facts.count)
     _refuse_windows(cuts, subject.window)
     ranks = Ranks(subject, timeout=timeout, own_shards=own_shards)
     with closing(ranks):

@@ -38,12 +38,12 @@ def _settings(evidence: Evidence) -> str:
     factor = next((r.scale for r in evidence.held if r.name == "halves"), 1.0)
     if abs(factor - 1) <= _NEAR or not factor > 0:
         return ""
-    said = f"Two equal micro-batches gave {fraction(factor)} times the right gradient"
+    result = f"Two equal micro-batches gave {fraction(factor)} times the right gradient"
     optimizer = build_model(evidence.runner.subject)[1]
-    known = isinstance(optimizer, torch.optim.Optimizer)
-    changes = keeps_trajectory(settings_of(optimizer), factor, None) if known else []
+    is_torch = isinstance(optimizer, torch.optim.Optimizer)
+    changes = keeps_trajectory(settings_of(optimizer), factor, None) if is_torch else []
     if evidence.runner.observe(evidence.runner.whole()).clips:
         changes.append(f"the clipping limit times {number(1 / factor)}")
     if not changes:
-        return f"{said}; nothing needs to change with it." if known else f"{said}."
-    return f"{said}; to train on as with two, set {', '.join(changes)}."
+        return f"{result}; nothing needs to change with it." if is_torch else f"{result}."
+    return f"{result}; to train on as with two, set {', '.join(changes)}."

@@ -64,8 +64,8 @@ class Passes:
 
 
 def _gradients(model: nn.Module) -> Gradients:
-    named = model.named_parameters()
-    return {n: p.grad.detach().double().clone() for n, p in named if p.grad is not None}
+    parameters = model.named_parameters()
+    return {n: p.grad.detach().double().clone() for n, p in parameters if p.grad is not None}
 
 
 def another_loss(evidence: Evidence) -> list[Diagnosis]:
@@ -80,17 +80,17 @@ def another_loss(evidence: Evidence) -> list[Diagnosis]:
     own = _own(passes.values, result.loss)
     if own is None:
         return []
-    stepped = set(result.gradients)
-    at_home = stepped.union(*(_reached(passes.added[i]) for i in own))
-    rest = [added for i, added in enumerate(passes.added) if i not in own]
-    others = [added for added in rest if _reached(added) - at_home]
-    left = _sum(others, stepped)
-    mine = _sum([passes.added[i] for i in own], stepped)
-    size = _dot(left, left) ** 0.5
-    if size <= runner.fit * result.norm or not _are(result.gradients, [mine, left], runner.fit):
+    names = set(result.gradients)
+    at_home = names.union(*(_reached(passes.added[i]) for i in own))
+    rest = [gradients for i, gradients in enumerate(passes.added) if i not in own]
+    others = [gradients for gradients in rest if _reached(gradients) - at_home]
+    theirs = _sum(others, names)
+    mine = _sum([passes.added[i] for i in own], names)
+    size = _dot(theirs, theirs) ** 0.5
+    if size <= runner.fit * result.norm or not _are(result.gradients, [mine, theirs], runner.fit):
         return []
-    slope = _slope(runner, left, size)
-    gap = abs(slope - _dot(mine, left) / size) / size if slope is not None else _OFF
+    slope = _slope(runner, theirs, size)
+    gap = abs(slope - _dot(mine, theirs) / size) / size if slope is not None else _OFF
     if gap >= _OFF:
         return []
     beyond = sorted(set().union(*map(_reached, others)) - at_home)
@@ -141,18 +141,18 @@ def _noise(gradient: Tensor, draw: torch.Generator) -> Tensor:
     return noise.to(gradient.device)
 
 
-def _own(values: list[float], reported: float) -> tuple[int, ...] | None:
+def _own(values: list[float], loss: float) -> tuple[int, ...] | None:
     """Return the passes whose values add up to the reported loss, if those are some of them."""
     if not 1 < len(values) <= _MOST:
         return None
     every = range(len(values))
     sets = [some for size in range(1, len(values)) for some in combinations(every, size)]
-    near = [s for s in sets if abs(sum(values[i] for i in s) - reported) <= _NEAR * abs(reported)]
+    near = [s for s in sets if abs(sum(values[i] for i in s) - loss) <= _NEAR * abs(loss)]
     return near[0] if len(near) == 1 else None
 
 
-def _reached(added: Gradients) -> set[str]:
-    return {name for name, gradient in added.items() if bool(gradient.any())}
+def _reached(gradients: Gradients) -> set[str]:
+    return {name for name, gradient in gradients.items() if bool(gradient.any())}
 
 
 def _sum(parts: list[Gradients], names: set[str]) -> Gradients:

@@ -73,27 +73,27 @@ def decay_of(search: Search, cuts: Sequence[Cut]) -> tuple[float, float] | None:
         cut: torch.cat([search.quantity.alone(Cut("piece", ((p,),))) for p in cut.pieces])
         for cut in many
     }
-    measured = search.quantity.rows(many) if many else torch.zeros(0, 1)
+    numbers = search.quantity.rows(many) if many else torch.zeros(0, 1)
     two = max(
         (cut for cut in many if len(cut.pieces) == 2),
         key=lambda cut: abs(float(alone[cut][0] - alone[cut][1])),
         default=None,
     )
-    if two is None or measured.shape[1] != 1 or len({len(c.pieces) for c in many}) < 3:
+    if two is None or numbers.shape[1] != 1 or len({len(c.pieces) for c in many}) < 3:
         return None
     a, b = alone[two].tolist()
     if a in {b, 0.0}:
         return None
-    for weights, shown in _FORMS:
+    for weights, inverse in _FORMS:
         both = float(search.quantity.of(two))
-        decay = shown(a, b, both) if both != a else 1.0
+        decay = inverse(a, b, both) if both != a else 1.0
         if not _LEAST < decay < 1 - _LEAST:
             continue
         rows = [
             alone[c] @ torch.tensor(weights(decay, len(c.pieces)), dtype=torch.float64)
             for c in many
         ]
-        residual = misfit(torch.stack(rows)[:, None], measured)
+        residual = misfit(torch.stack(rows)[:, None], numbers)
         if residual <= search.limit:
             return decay, residual
     return None

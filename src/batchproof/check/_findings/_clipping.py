@@ -46,8 +46,8 @@ def clipping(evidence: Evidence) -> list[Diagnosis]:
     before = evidence.clipping.before
     if before is None:
         return []
-    clipped = evidence.runner.holding(before)
-    return (_own if evidence.clipping.own else _of_torch)(evidence, clipped)
+    clipping_runner = evidence.runner.holding(before)
+    return (_own if evidence.clipping.own else _of_torch)(evidence, clipping_runner)
 
 
 def notes_on_clipping(evidence: Evidence) -> list[str]:
@@ -55,10 +55,10 @@ def notes_on_clipping(evidence: Evidence) -> list[str]:
     if evidence.clipping.before is None:
         return []
     who = " by code of its own" if evidence.clipping.own else ""
-    shown = "as clipped: before clipping they are the same under every cut"
+    how = "as clipped: before clipping they are the same under every cut"
     if evidence.shows_held:
-        shown = "and compared before clipping, which would hide their scale"
-    return [f"the step clips gradients{who}; they are shown {shown}"]
+        how = "and compared before clipping, which would hide their scale"
+    return [f"the step clips gradients{who}; they are shown {how}"]
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,11 @@ class Clipped:
         return gradient.clamp(-amount, amount) if self.by_value else amount * gradient
 
 
-def _of_torch(evidence: Evidence, clipped: Runner) -> list[Diagnosis]:
+def _of_torch(evidence: Evidence, clipping_runner: Runner) -> list[Diagnosis]:
     """Judge torch's clipping, whose factors are known."""
     runner, law = evidence.runner, evidence.laws.law
     own = [cut for cut in evidence.cuts if len(cut.ranks) == 1 and not cut.before]
-    results = [_clipped(clipped, cut) for cut in own]
+    results = [_clipped(clipping_runner, cut) for cut in own]
     many = [one for one in results if 1 < len(one.cut.pieces) <= len(one.calls)]
     many = [one for one in many if bool(torch.isfinite(one.gradient).all())]
     keep = _followed(runner, by_value=any(one.by_value for one in many))
@@ -99,11 +99,11 @@ def _of_torch(evidence: Evidence, clipped: Runner) -> list[Diagnosis]:
         text = "Gradients are clipped once a micro-batch, and more is wrong that is not understood."
         return [diagnosis("unknown", text)]
     for order, text in _ORDERS.items():
-        predicted = [
+        predictions = [
             predict_clipped(evidence.laws.search, law, one.cut, one.apply, order)[keep]
             for one in many
         ]
-        residual = misfit(torch.stack(predicted), torch.stack([one.gradient for one in many]))
+        residual = misfit(torch.stack(predictions), torch.stack([one.gradient for one in many]))
         if residual <= runner.fit:
             return [diagnosis("clipped-per-micro-batch", text, residual)]
     text = "Gradients are clipped once a micro-batch, in a way that is not understood."
@@ -164,11 +164,11 @@ class _Both:
         return relative(self.clipped, along) <= fit and (same or self.left >= 0.999 * limit)
 
 
-def _own(evidence: Evidence, clipped: Runner) -> list[Diagnosis]:
+def _own(evidence: Evidence, clipping_runner: Runner) -> list[Diagnosis]:
     """Judge clipping by code of the step's own: equal gradients stay equal after clipping."""
     runner, law = evidence.runner, evidence.laws.law
     cuts = [cut for cut in evidence.cuts if len(cut.ranks) == 1]
-    pairs = [_both(runner, clipped, cut) for cut in cuts]
+    pairs = [_both(runner, clipping_runner, cut) for cut in cuts]
     both = [b for b in pairs if math.isfinite(b.size) and math.isfinite(b.left)]
     limit, whole = max(b.left for b in both), both[0]
     if all(b.once(limit, runner.fit) for b in both):
@@ -188,33 +188,33 @@ def _own(evidence: Evidence, clipped: Runner) -> list[Diagnosis]:
 def _each(search: Search, law: Law, both: Sequence[_Both], order: str) -> float:
     """Return the distance of clipping with every micro-batch from the measurement."""
     windows = [b for b in both if not b.cut.before]
-    measured = torch.stack([b.clipped for b in windows])
+    gradients = torch.stack([b.clipped for b in windows])
     residuals = []
-    for added in _ADDED:
-        apply = partial(_limited, _limit(both, added), added)
+    for epsilon in _ADDED:
+        apply = partial(_limited, _limit(both, epsilon), epsilon)
         rows = [predict_clipped(search, law, b.cut, apply, order) for b in windows]
-        residuals.append(misfit(torch.stack(rows), measured))
+        residuals.append(misfit(torch.stack(rows), gradients))
     return min(residuals)
 
 
-def _both(runner: Runner, clipped: Runner, cut: Cut) -> _Both:
+def _both(runner: Runner, clipping_runner: Runner, cut: Cut) -> _Both:
     return _Both(
         cut,
         runner.vector(cut),
         runner.observe(cut).norm,
-        clipped.vector(cut),
-        clipped.observe(cut).norm,
+        clipping_runner.vector(cut),
+        clipping_runner.observe(cut).norm,
     )
 
 
-def _limit(both: Sequence[_Both], added: float) -> float:
+def _limit(both: Sequence[_Both], epsilon: float) -> float:
     """Return the limit that a cut of one micro-batch was clipped to, or the largest norm."""
     for one in both:
         if len(one.cut.pieces) == 1 and one.left < one.size:
-            return one.left * (one.size + added) / one.size
+            return one.left * (one.size + epsilon) / one.size
     return max(one.left for one in both)
 
 
-def _limited(limit: float, added: float, _call: int, gradient: Tensor) -> Tensor:
-    size = float(gradient.norm()) + added
+def _limited(limit: float, epsilon: float, _call: int, gradient: Tensor) -> Tensor:
+    size = float(gradient.norm()) + epsilon
     return gradient * (limit / size) if size > limit else gradient

@@ -116,14 +116,14 @@ class _Shift:
         return edited(batch, self.path, self._shifted)
 
     def _shifted(self, leaf: Tensor) -> Tensor:
-        moved, spread = leaf.clone(), leaf.std()
+        result, spread = leaf.clone(), leaf.std()
         for one, other in self.pairs:
             draw = torch.Generator().manual_seed(one)
             step = torch.randn(leaf[0].shape, generator=draw, dtype=torch.float64).to(leaf)
-            moved[one] += step * spread
+            result[one] += step * spread
             if self.trades:
-                moved[other] -= step * spread
-        return moved
+                result[other] -= step * spread
+        return result
 
 
 def _tables(runner: Runner) -> list[tuple[str, bool]]:
@@ -166,8 +166,8 @@ def _crossed(runner: Runner, place: Place, path: str) -> float:
     whole = replace(runner.whole(), name="crossed")
 
     def part(sample: int, edit: _Shift | None) -> Tensor:
-        moved = _Move(place, (sample,), 1.0)
-        there, here = (runner.vector(whole, edit=edit, touch=touch) for touch in (moved, None))
+        move = _Move(place, (sample,), 1.0)
+        there, here = (runner.vector(whole, edit=edit, touch=touch) for touch in (move, None))
         return there - here
 
     try:
@@ -198,8 +198,8 @@ def _traded(runner: Runner, path: str, trades: bool) -> float:  # noqa: FBT001
 def _left(none: Tensor, one: Tensor, other: Tensor, both: Tensor) -> float:
     """Return the relative distance of two changes together from the sum of each."""
     size = max(float((one - none).norm()), float((other - none).norm()), 1e-12 * float(none.norm()))
-    mixed = float((both - one - other + none).norm())
-    return mixed / size if size > 0 and math.isfinite(mixed / size) else 0.0
+    interaction = float((both - one - other + none).norm())
+    return interaction / size if size > 0 and math.isfinite(interaction / size) else 0.0
 
 
 def _mixed(runner: Runner, place: Place, far: float, pair: tuple[int, int]) -> float:
@@ -224,12 +224,12 @@ class _Move:
 
     @contextmanager
     def __call__(self, model: nn.Module) -> Iterator[None]:
-        done: list[bool] = []
+        calls: list[bool] = []
 
         def hook(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-            if done:
+            if calls:
                 return output
-            done.append(True)
+            calls.append(True)
             return self._moved(output)
 
         handle = model.get_submodule(self.place.module).register_forward_hook(hook)
@@ -244,11 +244,11 @@ class _Move:
         # of all but the first sample, whose data may be moved too
         rest = output.detach().narrow(self.place.dim, 1, output.shape[self.place.dim] - 1)
         spread = rest.std() if rest.numel() > 1 else rest.abs().mean()
-        wanted = torch.zeros(output.shape[self.place.dim], dtype=output.dtype, device=output.device)
-        wanted[list(self.samples)] = self.far
+        shifts = torch.zeros(output.shape[self.place.dim], dtype=output.dtype, device=output.device)
+        shifts[list(self.samples)] = self.far
         shape = [1] * output.ndim
         shape[self.place.dim] = -1
-        return output + step * spread * wanted.view(shape)
+        return output + step * spread * shifts.view(shape)
 
 
 @dataclass(eq=False)

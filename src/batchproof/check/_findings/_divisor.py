@@ -37,9 +37,9 @@ def divisor(evidence: Evidence) -> list[Diagnosis]:
     numbers = sorted({len(cut.pieces) for cut in factors})
     if len(numbers) < _FEWEST or not all(factors.values()):
         return []
-    sized = _of_one_size(evidence, factors)
-    if sized:
-        return sized
+    by_size = _of_one_size(evidence, factors)
+    if by_size:
+        return by_size
     k = torch.tensor([[1.0, len(cut.pieces) - 1.0] for cut in factors], dtype=torch.float64)
     inverse = torch.tensor([[1 / f] for f in factors.values()], dtype=torch.float64)
     fit = torch.linalg.lstsq(k, inverse).solution
@@ -95,10 +95,10 @@ def fixed_count(evidence: Evidence) -> list[Diagnosis]:
     if count == n or abs(hit * count - 1) > near or float(values[hits].min()) < hit * (1 - near):
         return []
     try:
-        doubled = float(evidence.runner.vector(_twice(n)))
+        twice = float(evidence.runner.vector(_twice(n)))
     except ProbeError:
         return []
-    residual = abs(doubled / (2 * float(values.sum())) - 1)
+    residual = abs(twice / (2 * float(values.sum())) - 1)
     if residual > near:
         return []
     text = (

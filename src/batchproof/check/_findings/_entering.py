@@ -17,13 +17,13 @@ def entering(evidence: Evidence) -> list[Diagnosis]:
     if real is None:
         return []
     law, many = real.law, {cut: now for cut, now in real.cuts.items() if now != cut}
-    said = []
+    texts = []
     if any(_missing(cut, now) for cut, now in many.items()):
-        said.append(_left_out(evidence, many, real.over))
+        texts.append(_left_out(evidence, many, real.over))
     if any(_again(now) for now in many.values()):
-        said.append(_repeated(evidence, many))
-    found = [diagnosis(*one, law.residual, evaluation=evidence.evaluation) for one in said]
-    return [*found, *([] if law.exact else mistakes_of(law, evidence))]
+        texts.append(_repeated(evidence, many))
+    diagnoses = [diagnosis(*one, law.residual, evaluation=evidence.evaluation) for one in texts]
+    return [*diagnoses, *([] if law.exact else mistakes_of(law, evidence))]
 
 
 def _missing(cut: Cut, now: Cut) -> list[int]:

@@ -33,27 +33,27 @@ def _finite(evidence: Evidence, cut: Cut) -> bool:
 
 def nan_dropped(evidence: Evidence) -> list[Diagnosis]:
     """Return a diagnosis if a batch on which the model gives NaN is left out silently."""
-    poisoned = evidence.poisoned
-    if not isinstance(poisoned, Poisoned) or not poisoned.dropped(evidence.runner.tolerance):
+    trial = evidence.poisoned
+    if not isinstance(trial, Poisoned) or not trial.dropped(evidence.runner.tolerance):
         return []
     text = (
         "A batch on which the model gives NaN is dropped silently: the number is "
-        f"{poisoned.value:.6g}, of the other batches."
+        f"{trial.value:.6g}, of the other batches."
     )
-    gap = abs(poisoned.value - poisoned.others)
-    residual = gap / abs(poisoned.value) if poisoned.value else 0.0
+    gap = abs(trial.value - trial.others)
+    residual = gap / abs(trial.value) if trial.value else 0.0
     return [diagnosis("nan-batch-dropped", text, residual, evaluation=True)]
 
 
 def notes_on_nan(evidence: Evidence) -> list[str]:
     """Return a note on a batch of NaN, or on why none could be tried."""
-    poisoned = evidence.poisoned
-    if isinstance(poisoned, str):
-        return [poisoned]
-    if poisoned is None or poisoned.dropped(evidence.runner.tolerance):
+    trial = evidence.poisoned
+    if isinstance(trial, str):
+        return [trial]
+    if trial is None or trial.dropped(evidence.runner.tolerance):
         return []
     note = (
-        f"a batch on which the model gives NaN makes the number {poisoned.value:.6g}, not NaN, as "
+        f"a batch on which the model gives NaN makes the number {trial.value:.6g}, not NaN, as "
         "a share of hits does, which takes NaN for a miss or for the first class"
     )
     return [note]

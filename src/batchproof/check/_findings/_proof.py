@@ -33,21 +33,23 @@ def proof_of(evidence: Evidence) -> str:
     unit, text = unit_of_gradient(evidence)
     what = "number" if evidence.evaluation else "gradient"
     mean = text if unit == "sum" else f"the mean over {text}"
-    said = [f"The {what} is {mean}, under every cut to {number(law.residual, 1)}."]
+    sentences = [f"The {what} is {mean}, under every cut to {number(law.residual, 1)}."]
     if evidence.evaluation and unit == "sum":
-        said.append(_FIXED)
+        sentences.append(_FIXED)
     elif unit in _FACTORS:
-        said.append(_FACTORS[unit])
+        sentences.append(_FACTORS[unit])
     cut = next((cut for cut in evidence.cuts if cut.name == "uneven"), None)
     shares = evidence.laws.shares(cut) if cut is not None and not evidence.evaluation else None
     if cut is not None and shares is not None:
-        said.append(f"Micro-batches of {cut.describe()} samples count {_words(shares.values)}.")
+        sentences.append(
+            f"Micro-batches of {cut.describe()} samples count {_words(shares.values)}."
+        )
     if any(len(cut.ranks) > 1 for cut in evidence.cuts) and evidence.runner.subject.wrap == "ddp":
-        said.append(
+        sentences.append(
             "Over ranks the wrapper divides by their number, and the step makes up for that: its "
             "factor belongs there."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _of_terms(evidence: Evidence) -> str:

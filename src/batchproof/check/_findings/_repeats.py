@@ -36,20 +36,20 @@ def repeats(evidence: Evidence) -> list[Diagnosis]:
     weights = torch.tensor([micro.weigh(MicroBatch((i,))) for i in every], dtype=torch.float64)
     for ahead in (True, False):
         fits = [_repeated(search, cut, weights, ahead=ahead) for cut in over]
-        proved = [fit for fit in fits if fit is not None]
-        if len(proved) == len(over) and any(samples for samples, _ in proved):
-            many = sorted({i for samples, _ in proved for i in samples})
-            return [_diagnosis(many, max(residual for _, residual in proved))]
+        repetitions = [fit for fit in fits if fit is not None]
+        if len(repetitions) == len(over) and any(samples for samples, _ in repetitions):
+            many = sorted({i for samples, _ in repetitions for i in samples})
+            return [_diagnosis(many, max(residual for _, residual in repetitions))]
     return []
 
 
 def _counted(evidence: Evidence, over: Sequence[Cut], shares: Shares) -> list[Diagnosis]:
     """Return the diagnosis where a loader's known shards predict the number of every rank."""
-    shared = [shares(evidence.facts.count, len(c.pieces[0].samples), len(c.ranks)) for c in over]
-    again = set().union(*(_again(ranks) for ranks in shared))
-    own = [[_number(evidence, rank) for rank in ranks] for ranks in shared]
-    pooled = [[sum(numbers) / len(numbers)] * len(numbers) for numbers in own]
-    apart, together = (_distance(evidence, over, numbers) for numbers in (own, pooled))
+    shards = [shares(evidence.facts.count, len(c.pieces[0].samples), len(c.ranks)) for c in over]
+    again = set().union(*(_again(ranks) for ranks in shards))
+    own = [[_number(evidence, rank) for rank in ranks] for ranks in shards]
+    means = [[sum(numbers) / len(numbers)] * len(numbers) for numbers in own]
+    apart, together = (_distance(evidence, over, numbers) for numbers in (own, means))
     residual = min(apart, together)
     if not again or residual > evidence.runner.fit:
         return []
@@ -78,13 +78,13 @@ def _number(evidence: Evidence, rank: Sequence[tuple[Batch, int]]) -> float:
 
 
 def _distance(
-    evidence: Evidence, cuts: Sequence[Cut], expected: Sequence[Sequence[float]]
+    evidence: Evidence, cuts: Sequence[Cut], predictions: Sequence[Sequence[float]]
 ) -> float:
     """Return the distance of the ranks' numbers from those expected, relative to the uncut one."""
     whole = float(evidence.runner.vector(evidence.runner.whole()))
     gaps = [
         abs((value if value is not None else math.nan) - number)
-        for cut, numbers in zip(cuts, expected, strict=True)
+        for cut, numbers in zip(cuts, predictions, strict=True)
         for value, number in zip(evidence.runner.observe(cut).losses, numbers, strict=True)
     ]
     return max(math.inf if math.isnan(gap) else gap / abs(whole) for gap in gaps)
@@ -103,13 +103,13 @@ def _repeated(
 ) -> tuple[list[int], float] | None:
     """Return the samples that, counted twice, give the cut's number, and the residual."""
     n = len(weights)
-    measured = search.quantity.of(cut)[None]
+    number = search.quantity.of(cut)[None]
     for most in range(n):
         again = list(range(most)) if ahead else list(range(n - most, n))
         share = weights.clone()
         share[again] *= 2
         value = (share / share.sum()) @ search.quantity.singles[:n]
-        residual = misfit(value[None], measured)
+        residual = misfit(value[None], number)
         if residual <= search.limit:
             return again, residual
     return None

@@ -23,23 +23,21 @@ _ENOUGH = {"coupled-samples", "leaking-state"}
 
 def reported(evidence: Evidence) -> list[Diagnosis]:
     """Return the mistakes in a reported loss that depends on the cut in its own way."""
-    judged = _judge(evidence)
-    return [judged] if isinstance(judged, Diagnosis) else []
+    judgement = _judge(evidence)
+    return [judgement] if isinstance(judgement, Diagnosis) else []
 
 
 def notes_on_reported(evidence: Evidence) -> list[str]:
     """Return the notes on the reported loss."""
-    optimised, other = unit_of_gradient(evidence)[0], reported_unit(evidence)
+    unit, other = unit_of_gradient(evidence)[0], reported_unit(evidence)
     notes = []
-    both = {optimised, other}
+    both = {unit, other}
     # masking parts of a sample tells sums over samples from means where gradients are
     alike = both <= {"sample", "sample-sum"} or {None, "unknown", "several terms"} & both
-    if other != optimised and not alike:
-        notes.append(
-            f"the reported loss is a mean over {other!r}, the optimised one over {optimised!r}"
-        )
-    judged = _judge(evidence)
-    return [*notes, judged] if isinstance(judged, str) else notes
+    if other != unit and not alike:
+        notes.append(f"the reported loss is a mean over {other!r}, the optimised one over {unit!r}")
+    judgement = _judge(evidence)
+    return [*notes, judgement] if isinstance(judgement, str) else notes
 
 
 def reported_unit(evidence: Evidence) -> str | None:
@@ -79,8 +77,8 @@ def _judged(evidence: Evidence, off: Sequence[Cut], gradient: Law | None) -> Dia
         return diagnosis("reported-loss", text, fit[1])
     real = None if search.doubtful else find_entered(search, _own(cuts), _own(off))
     if real is not None:
-        changed = {cut: now for cut, now in real.cuts.items() if now != cut}
-        text = f"Of the reported loss: {left_out(changed, 'micro-batch')[1]}"
+        entries = {cut: now for cut, now in real.cuts.items() if now != cut}
+        text = f"Of the reported loss: {left_out(entries, 'micro-batch')[1]}"
         text += "" if real.law.exact else f", and the rest is {real.law.rule}"
         text += f"; {over_all(real.over, 'micro-batch')}" if real.over is not None else ""
         return diagnosis("reported-loss", f"{text}.", real.law.residual)
@@ -106,8 +104,8 @@ def _off(evidence: Evidence) -> list[Cut]:
 
 
 def _law(search: Search, cuts: Sequence[Cut]) -> Law | None:
-    shrunk = search.scaled if search.plain is None else None
-    for micro in (search.plain, search.padding, shrunk, search.as_measured()):
+    by_size = search.scaled if search.plain is None else None
+    for micro in (search.plain, search.padding, by_size, search.as_measured()):
         law = search.law(micro, cuts) if micro is not None else None
         if law is not None or search.doubtful:
             return law

@@ -67,21 +67,23 @@ def moved(evidence: Evidence) -> list[Diagnosis]:
     cuts = [c for c in evidence.cuts if len(c.ranks) == 1 and c.reference == "whole"]
     by_number: dict[int, list[Tensor]] = {}
     for cut in cuts:
-        left = runner.observe(cut).left
-        if left is None or cut.before or runner.subject.window is not None:
+        state = runner.observe(cut).left
+        if state is None or cut.before or runner.subject.window is not None:
             return []
-        by_number.setdefault(len(cut.pieces), []).append(left)
+        by_number.setdefault(len(cut.pieces), []).append(state)
     names, worst = [], 0.0
     for name, span in runner.record.left.spans.items():
-        gap = _gap({number: [v[span] for v in left] for number, left in by_number.items()}, runner)
+        gap = _gap(
+            {number: [v[span] for v in states] for number, states in by_number.items()}, runner
+        )
         if gap is not None:
             names.append(name)
             worst = max(worst, gap)
     if not names:
         return []
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    listing = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     text = (
-        f"The step moves {shown} with every micro-batch: what is left behind depends on how many "
+        f"The step moves {listing} with every micro-batch: what is left behind depends on how many "
         "there are, and on nothing else of the cut."
     )
     return [diagnosis("state-moved-per-micro-batch", text, worst)]

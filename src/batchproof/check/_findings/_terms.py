@@ -48,10 +48,10 @@ def _alike(search: Search, split: Split, window: int | None) -> list[tuple[str, 
     sides = zip(split.terms, split.right, strict=True)
     rule = split.terms[0][0]
     wrong = [micro for (_, micro), right in sides if not right]
-    named = [(_named(search, rule, micro, window), micro) for micro in wrong]
+    pairs = [(_named(search, rule, micro, window), micro) for micro in wrong]
     mistakes = []
-    for name in sorted({name for name, _ in named}):
-        over = [_over(search, micro) for other, micro in named if other == name]
+    for name in sorted({name for name, _ in pairs}):
+        over = [_over(search, micro) for other, micro in pairs if other == name]
         many = "A term of the objective is" if len(over) == 1 else "Terms of the objective are"
         text = f"{many} {rule}, and not pooled first: {'; '.join(over)}."
         mistakes.append((name, text))
@@ -95,8 +95,8 @@ def coupled_terms(evidence: Evidence) -> list[Diagnosis]:
 
 def follows_terms(evidence: Evidence) -> bool:
     """Return whether two terms, and nothing simpler, are why the cuts differ."""
-    repeated = any(one.name == "duplicated-samples" for one in evidence.cause)
-    return bool(evidence.off) and not repeated and evidence.laws.split is not None
+    repeats = any(one.name == "duplicated-samples" for one in evidence.cause)
+    return bool(evidence.off) and not repeats and evidence.laws.split is not None
 
 
 def words_of(search: Search, micros: Sequence[Micro]) -> str:
@@ -158,5 +158,5 @@ def _where(search: Search, parts: Sequence[Tensor], place: int) -> str:
             return ""
         smaller = float(share.norm()) < float(others[0].norm())
         return " of the smaller gradient" if smaller else " of the larger gradient"
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f" that alone reaches {shown}"
+    listing = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f" that alone reaches {listing}"

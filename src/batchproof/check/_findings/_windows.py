@@ -39,8 +39,8 @@ def _not_zeroed(evidence: Evidence) -> list[Diagnosis]:
         "The gradient of a window is added to that of the window before it, which was never "
         "cleared."
     )
-    found = diagnosis("gradients-not-zeroed", text, residual)
-    return [found, *([] if law.exact else mistakes_of(law, evidence))]
+    mistake = diagnosis("gradients-not-zeroed", text, residual)
+    return [mistake, *([] if law.exact else mistakes_of(law, evidence))]
 
 
 def mistakes_of(law: Law, evidence: Evidence) -> list[Diagnosis]:

@@ -59,38 +59,38 @@ def find_entered(search: Search, cuts: Sequence[Cut], off: Sequence[Cut]) -> Ent
         return None
     shares = {}
     for cut in off:
-        measured = _shares(search, micro, cut)
-        if measured is None:
+        share_of_cut = _shares(search, micro, cut)
+        if share_of_cut is None:
             return None
-        shares[cut] = measured
+        shares[cut] = share_of_cut
     readings = {cut: _readings(micro, cut, share) for cut, share in shares.items()}
     for often in zip(*readings.values(), strict=True):
         pairs = zip(readings, often, strict=True)
         real = {cut: _counted(cut, times) for cut, times in pairs if times}
         if len(real) == len(off) and all(cut.pieces for cut in real.values()):
-            found = _law(search, micro, {cut: real.get(cut, cut) for cut in cuts})
-            if found is not None:
-                return found
+            entry = _law(search, micro, {cut: real.get(cut, cut) for cut in cuts})
+            if entry is not None:
+                return entry
     return None
 
 
-def _law(search: Search, micro: Micro, entered: dict[Cut, Cut]) -> Entered | None:
+def _law(search: Search, micro: Micro, entries: dict[Cut, Cut]) -> Entered | None:
     """Return the law of what entered, which may be divided by what did not enter, too."""
-    measured, within = search.quantity.rows(list(entered)), list(entered.values())
-    if within == list(entered):
+    values, within = search.quantity.rows(list(entries)), list(entries.values())
+    if within == list(entries):
         return None
     again = any(
         len(set(piece.samples)) < len(piece.samples) for cut in within for piece in cut.pieces
     )
     for over in (None, WEIGHT, SAMPLES, ONE)[: 1 if again else None]:
-        rows = measured
+        rows = values
         if over is not None:
             of = over.of or micro.weigh
-            pairs = [(_sum(of, cut), _sum(of, real)) for cut, real in entered.items()]
-            rows = measured * torch.tensor([[e / s] for e, s in pairs], dtype=torch.float64)
+            pairs = [(_sum(of, cut), _sum(of, real)) for cut, real in entries.items()]
+            rows = values * torch.tensor([[e / s] for e, s in pairs], dtype=torch.float64)
         law = search.law(micro, within, rows)
         if law is not None and (over is None or law.exact):
-            return Entered(law, entered, over)
+            return Entered(law, entries, over)
     return None
 
 

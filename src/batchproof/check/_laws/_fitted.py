@@ -94,8 +94,8 @@ class Laws:
         """The law of means divided by, or times, their numbers of samples, which are then added."""
         micro = self.search.scaled if self.search.plain is None else None
         law = self.over(micro, self.single) if micro is not None else None
-        added = law is not None and law.rule == (SUM if law.micro.kind == "times" else EXACT)
-        return law if added else None
+        adds = law is not None and law.rule == (SUM if law.micro.kind == "times" else EXACT)
+        return law if adds else None
 
     def over(self, micro: Micro, *cuts: Sequence[Cut]) -> Law | None:
         """Return the law of a micro-batch over the first of these lists of cuts that has one."""
@@ -138,6 +138,6 @@ class Laws:
     def unit(self) -> tuple[str, str]:
         """The unit that a single micro-batch is a mean over, and the same in words."""
         micro = self.search.plain or self.search.padding
-        asked = micro is not None and not self.evaluation
-        edit = tell_sum_from_mean(self.search.quantity) if asked else None
+        masks = micro is not None and not self.evaluation
+        edit = tell_sum_from_mean(self.search.quantity) if masks else None
         return unit_of(self.search, micro, edit)

@@ -124,11 +124,11 @@ def design(micro: Micro, rule: Rule, cuts: Sequence[Cut], atoms: int) -> Tensor:
     return matrix
 
 
-def misfit(predicted: Tensor, measured: Tensor) -> float:
+def misfit(predictions: Tensor, measurements: Tensor) -> float:
     """Return the largest relative distance of a row's prediction from what was measured."""
-    size = torch.maximum(predicted.norm(dim=1), measured.norm(dim=1))
-    size = torch.maximum(size, 1e-6 * measured.norm(dim=1).max())
-    gap = (predicted - measured).norm(dim=1)
+    size = torch.maximum(predictions.norm(dim=1), measurements.norm(dim=1))
+    size = torch.maximum(size, 1e-6 * measurements.norm(dim=1).max())
+    gap = (predictions - measurements).norm(dim=1)
     worst = torch.where(gap == 0, gap, gap / size).max()
     return float(worst) if bool(torch.isfinite(worst)) else float("inf")
 

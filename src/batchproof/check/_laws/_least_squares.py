@@ -23,8 +23,8 @@ _WIDTH = 8
 def free_weights(
     singles: Tensor,
     subsets: Sequence[tuple[int, ...]],
-    measured: Tensor,
-    known: Tensor | None,
+    rows: Tensor,
+    first_shares: Tensor | None,
     *,
     tolerance: float,
     starts: int,
@@ -34,8 +34,8 @@ def free_weights(
     Args:
         singles: what single samples give, one a row.
         subsets: samples of the micro-batches.
-        measured: what the micro-batches give, one a row.
-        known: for each subset the shares of the samples in the first mean; None to find both.
+        rows: what the micro-batches give, one a row.
+        first_shares: of each subset's samples in the first mean; None to find both means.
         tolerance: of the residual, relative.
         starts: the number of points from which the search begins.
 
@@ -46,18 +46,18 @@ def free_weights(
     inside = torch.zeros(len(subsets), count, dtype=torch.float64)
     for row, samples in enumerate(subsets):
         inside[row, list(samples)] = 1.0
-    scale = measured.norm(dim=1, keepdim=True).clamp_min(1e-6 * float(measured.norm(dim=1).max()))
-    single, many = _narrow(singles, measured)
-    vectors = 1 if known is not None else 2
+    scale = rows.norm(dim=1, keepdim=True).clamp_min(1e-6 * float(rows.norm(dim=1).max()))
+    single, many = _narrow(singles, rows)
+    vectors = 1 if first_shares is not None else 2
 
     def rest(weights: Tensor) -> Tensor:
         shares = _shares(inside, weights.reshape(*weights.shape[:-1], vectors, 1, count))
-        first = shares[..., 0, :, :] if known is None else known
+        first = shares[..., 0, :, :] if first_shares is None else first_shares
         target, matrix = (many - first @ single) / scale, (shares[..., -1, :, :] - first) / scale
         target = target.expand(*matrix.shape[:-1], -1)
         parts = torch.linalg.lstsq(matrix, target, driver="gelsd").solution
-        left: Tensor = target - matrix @ parts
-        return left
+        residual: Tensor = target - matrix @ parts
+        return residual
 
     draw = torch.Generator().manual_seed(0)
     for _ in range(starts):
@@ -74,14 +74,14 @@ def _shares(inside: Tensor, weights: Tensor) -> Tensor:
     return torch.where(total == 0, 0.0, parts / torch.where(total == 0, 1.0, total))
 
 
-def _narrow(singles: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
+def _narrow(singles: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return both in a few random directions: every linear equation stays true."""
     width = singles.shape[1]
     if width <= _WIDTH:
-        return singles, measured
+        return singles, rows
     draw = torch.Generator().manual_seed(1)
     turn = torch.randn(width, _WIDTH, generator=draw, dtype=torch.float64) / width**0.5
-    return singles @ turn, measured @ turn
+    return singles @ turn, rows @ turn
 
 
 def _descend(rest: Callable[[Tensor], Tensor], weights: Tensor) -> tuple[Tensor, float]:
@@ -92,8 +92,8 @@ def _descend(rest: Callable[[Tensor], Tensor], weights: Tensor) -> tuple[Tensor,
         slope = _slope(rest, weights)
         normal, pull = slope.T @ slope, slope.T @ now.flatten()
         for _ in range(6):
-            damped = normal + damping * (normal.diagonal().clamp_min(1e-12)).diag()
-            move = torch.linalg.solve(damped, pull)
+            matrix = normal + damping * (normal.diagonal().clamp_min(1e-12)).diag()
+            move = torch.linalg.solve(matrix, pull)
             trial = weights - move
             there = rest(trial)
             if float(there.square().sum()) < before:

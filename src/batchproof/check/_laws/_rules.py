@@ -112,15 +112,15 @@ ACROSS = (
 )
 
 
-def rules(counted: Sequence[Count] = ()) -> Iterator[Rule]:
+def rules(counts: Sequence[Count] = ()) -> Iterator[Rule]:
     """Yield every rule within a rank, the commoner first.
 
     Args:
-        counted: further numerators.
+        counts: further numerators.
     """
     yield from (EXACT, MEAN, BY_SAMPLES, SUM, LAST, FIRST)
     yield from (Rule(part, again=True) for part in (WEIGHT, ONE, SAMPLES))
-    yield from (Rule(part) for part in counted)
+    yield from (Rule(part) for part in counts)
 
 
 def scales(rule: Rule, cut: Cut, weigh: Weigh) -> list[float]:

@@ -86,24 +86,24 @@ class Search:
     @cached_property
     def plain(self) -> Micro | None:
         """The law of a micro-batch where padding does not matter and samples are not coupled."""
-        subsets, counted = self.quantity.subsets, self.quantity.counted
+        subsets, counts = self.quantity.subsets, self.quantity.counted
         if not subsets:
             return None
-        measured = self.quantity.rows(subsets)
-        means = (ratio(weights, label) for label, weights in self._weights(measured))
-        some = (clamped(n, label) for label, n in counted.items() if bool((n == 0).any()))
+        rows = self.quantity.rows(subsets)
+        means = (ratio(weights, label) for label, weights in self._weights(rows))
+        some = (clamped(n, label) for label, n in counts.items() if bool((n == 0).any()))
         micros = chain([summed()], means, some)
-        micro = next((m for m in micros if self._meets(m, subsets, measured)), None)
-        return self._as_counted(micro, measured) if micro and micro.label == "recovered" else micro
+        micro = next((m for m in micros if self._meets(m, subsets, rows)), None)
+        return self._as_counted(micro, rows) if micro and micro.label == "recovered" else micro
 
-    def _as_counted(self, recovered: Micro, measured: Tensor) -> Micro:
+    def _as_counted(self, solution: Micro, rows: Tensor) -> Micro:
         """Return the law whose weights are a count in the batches, if one predicts as well."""
         singles, subsets = self.quantity.singles, self.quantity.subsets
 
         def residual(micro: Micro) -> float:
-            return misfit(design(micro, EXACT, subsets, len(singles)) @ singles, measured)
+            return misfit(design(micro, EXACT, subsets, len(singles)) @ singles, rows)
 
-        nearest, least = recovered, 3 * max(10 * residual(recovered), self.limit / 100)
+        nearest, least = solution, 3 * max(10 * residual(solution), self.limit / 100)
         for label, weights in self.quantity.features.items():
             micro = ratio(weights, label)
             if residual(micro) < least / 3:
@@ -116,12 +116,12 @@ class Search:
         subsets = self.quantity.subsets
         if not subsets:
             return None
-        measured = self.quantity.rows(subsets)
+        rows = self.quantity.rows(subsets)
         sizes = torch.tensor([[len(cut.pieces[0].samples)] for cut in subsets])
         for power in (-1, 1):
-            means = measured / sizes.double() ** power
+            means = rows / sizes.double() ** power
             each = (scaled(weights, label, power) for label, weights in self._weights(means))
-            micro = next((m for m in each if self._meets(m, subsets, measured)), None)
+            micro = next((m for m in each if self._meets(m, subsets, rows)), None)
             if micro is not None:
                 return micro
         return None
@@ -129,14 +129,14 @@ class Search:
     def _weights(self, means: Tensor) -> Iterator[tuple[str, Tensor]]:
         samples = [cut.pieces[0].samples for cut in self.quantity.subsets]
         pairs = list(zip(samples, means, strict=True))
-        recovered = recover_weights(self.quantity.singles, pairs)
-        if recovered is not None:
-            yield "recovered", recovered.clamp(min=0)
+        solution = recover_weights(self.quantity.singles, pairs)
+        if solution is not None:
+            yield "recovered", solution.clamp(min=0)
         yield from self.quantity.features.items()
 
-    def _meets(self, micro: Micro, cuts: Sequence[Cut], measured: Tensor) -> bool:
+    def _meets(self, micro: Micro, cuts: Sequence[Cut], rows: Tensor) -> bool:
         singles = self.quantity.singles
-        return misfit(design(micro, EXACT, cuts, len(singles)) @ singles, measured) <= self.limit
+        return misfit(design(micro, EXACT, cuts, len(singles)) @ singles, rows) <= self.limit
 
     def padded_size(self, piece: MicroBatch) -> float:
         """Return the elements of the largest tensor of a micro-batch, padding counted."""
@@ -184,14 +184,14 @@ class Search:
         if facts.beside is None and not facts.padding:
             return None
         cuts = [c for c in self.quantity.subsets if facts.count not in c.pieces[0].samples]
-        measured = self.quantity.rows(cuts)
+        measurements = self.quantity.rows(cuts)
         for label, weights in self.quantity.features.items():
             micro = self.by_rows(weights, label)
             try:
                 matrix = self.design(micro, EXACT, cuts)
             except ProbeError:
                 return None
-            if misfit(matrix @ self.table(micro), measured) <= self.limit:
+            if misfit(matrix @ self.table(micro), measurements) <= self.limit:
                 moves = self._padding_moves() > 10 * self.noise
                 self.doubtful = not moves and self.noise > 0
                 return micro if moves else None
@@ -224,7 +224,7 @@ class Search:
             return self.quantity.singles
         return torch.stack(list(self.atoms.values()))
 
-    def law(self, micro: Micro, cuts: Sequence[Cut], measured: Tensor | None = None) -> Law | None:
+    def law(self, micro: Micro, cuts: Sequence[Cut], rows: Tensor | None = None) -> Law | None:
         """Return the rule under which the micro-batch law predicts every cut.
 
         The first that is as near as arithmetic allows is taken; of those that are only within the
@@ -233,15 +233,15 @@ class Search:
         Args:
             micro: the law of a micro-batch.
             cuts: cuts whose quantity is finite.
-            measured: what they gave, one a row; None to take the quantity under them.
+            rows: what they gave, one a row; None to take the quantity under them.
         """
-        measured = self.quantity.rows(cuts) if measured is None else measured
+        rows = self.quantity.rows(cuts) if rows is None else rows
         every = []
         for rule in self._rules(micro, cuts):
-            predicted = self.design(micro, rule, cuts) @ self.table(micro)
-            law = Law(micro, rule, misfit(predicted, measured))
+            prediction = self.design(micro, rule, cuts) @ self.table(micro)
+            law = Law(micro, rule, misfit(prediction, rows))
             if law.residual <= self.limit:
-                every.append((law, predicted))
+                every.append((law, prediction))
             if law.residual <= self.limit / 100 and self.noise == 0:
                 break
         nearest = min(every, key=lambda one: one[0].residual, default=None)
@@ -251,7 +251,7 @@ class Search:
         alike = [one for one in every if one[0].residual <= near]
         first, as_first = alike[0]
         others = (p for law, p in alike if law.rule.mistake != first.rule.mistake)
-        if self.noise and any(misfit(predicted, as_first) > _SAME for predicted in others):
+        if self.noise and any(misfit(prediction, as_first) > _SAME for prediction in others):
             self.doubtful = True
             return None
         return first
@@ -259,11 +259,11 @@ class Search:
     def _rules(self, micro: Micro, cuts: Sequence[Cut]) -> Iterator[Rule]:
         features = self.quantity.features
         labels = [label for label in features if label not in {"samples", micro.label}]
-        counted = [_count_of(label, features[label]) for label in labels[:_MOST_COUNTS]]
+        counts = [_count_of(label, features[label]) for label in labels[:_MOST_COUNTS]]
         if micro.kind in {"ratio", "rows"} and self.quantity.facts.beside is not None:
-            counted.append(Count(PADDED, self.padded_size))
+            counts.append(Count(PADDED, self.padded_size))
         across = ACROSS if any(len(cut.ranks) > 1 for cut in cuts) else ACROSS[:1]
-        for rule in rules(counted):
+        for rule in rules(counts):
             yield from (rule.over(*one) for one in across)
 
 
@@ -283,8 +283,8 @@ def search_for(quantity: Quantity, cuts: Sequence[Cut]) -> Search:
         cuts: cuts that gave a result.
     """
     runner, change = quantity.runner, quantity.change(quantity.finite(cuts))
-    listed = _LIMIT.get(runner.record.trace.narrowest, 0.0)
-    limit = listed if listed > runner.record.rounding else 2 * runner.tolerance
+    usual = _LIMIT.get(runner.record.trace.narrowest, 0.0)
+    limit = usual if usual > runner.record.rounding else 2 * runner.tolerance
     noise = 0.0 if runner.tolerance <= _EXACT else runner.tolerance / 10
     if change > runner.tolerance:
         limit = min(limit, max(runner.tolerance / 10, _SHARE * change))

@@ -120,9 +120,9 @@ def counted_terms(search: Search) -> tuple[Micro, ...] | None:
     return next(chain(_pairs(micro), _triples(micro)), None) if micro is not None else None
 
 
-def _counts_only(measured: Tensor) -> bool:
+def _counts_only(rows: Tensor) -> bool:
     """Return whether single numbers repeat, as shares of hits do: too little to tell terms by."""
-    return measured.shape[1] == 1 and len(set(measured.flatten().tolist())) < 0.75 * len(measured)
+    return rows.shape[1] == 1 and len(set(rows.flatten().tolist())) < 0.75 * len(rows)
 
 
 def follows(search: Search, cuts: Sequence[Cut], split: Split) -> bool:
@@ -190,13 +190,13 @@ def more_subsets(search: Search) -> list[Cut]:
 def _equations(search: Search, cuts: Sequence[Cut]) -> Equations | None:
     unlike = tuple({(c.ranks, c.before): c for c in cuts}.values())
     try:
-        measured = search.quantity.rows(unlike)
+        rows = search.quantity.rows(unlike)
     except ProbeError:
         if search.quantity.runner.subject.kind != "evaluate":
             raise
         # an evaluation whose loader takes one batch size cannot be given ragged batches
         return None
-    return Equations(search, unlike, measured) if bool(torch.isfinite(measured).all()) else None
+    return Equations(search, unlike, rows) if bool(torch.isfinite(rows).all()) else None
 
 
 def _counted(search: Search) -> list[Micro]:
@@ -212,10 +212,10 @@ def _pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
         yield search.plain, search.plain
         if search.plain.kind != "sum":
             return
-    counted = _counted(search)
+    micros = _counted(search)
     count, features = search.quantity.facts.count, search.quantity.features
-    times = [scaled(features[m.label][:count], m.label, 1) for m in counted]
-    terms = [*counted, summed(), *(m for m in times if m.label != "samples")]
+    times = [scaled(features[m.label][:count], m.label, 1) for m in micros]
+    terms = [*micros, summed(), *(m for m in times if m.label != "samples")]
     fit = search.limit
     yield from (p for p in combinations(terms, 2) if _solved(equations, *p) <= fit)
 
@@ -231,31 +231,31 @@ def _recovered_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
     """Yield pairs in which the weights of one term, or of both, are not counts in the batches."""
     terms = [*_counted(equations.search), summed()]
     subsets = [cut.pieces[0].samples for cut in equations.cuts]
-    stacked = compress(torch.cat([equations.measured, equations.single]))
-    measured, single = stacked[: len(subsets)], stacked[len(subsets) :]
+    narrow = compress(torch.cat([equations.measured, equations.single]))
+    rows, single = narrow[: len(subsets)], narrow[len(subsets) :]
     for term in [terms[0], terms[-1], *terms[1:4], None]:
-        if term is None and measured.shape[1] < 4:
+        if term is None and rows.shape[1] < 4:
             return
-        known = None if term is None else equations.shares(term, EXACT)[1]
+        shares = None if term is None else equations.shares(term, EXACT)[1]
         starts = _STARTS if term is None or term is terms[0] else _STARTS // 4
-        recovered = free_weights(
-            single, subsets, measured, known, tolerance=equations.search.limit, starts=starts
+        solutions = free_weights(
+            single, subsets, rows, shares, tolerance=equations.search.limit, starts=starts
         )
-        if recovered is not None:
-            micros = [ratio(weights, "recovered") for weights in recovered]
+        if solutions is not None:
+            micros = [ratio(weights, "recovered") for weights in solutions]
             yield (term or micros[0], micros[-1])
             return
 
 
 def _padded_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
     search = equations.search
-    counted = _counted(search)
+    micros = _counted(search)
     if search.padding is not None:
-        yield from ((search.padding, m) for m in counted if m.label == search.padding.label)
+        yield from ((search.padding, m) for m in micros if m.label == search.padding.label)
         return
-    for micro in counted:
+    for micro in micros:
         rows = search.by_rows(search.quantity.features[micro.label], micro.label)
-        for other in counted:
+        for other in micros:
             if _solved(equations, rows, other) <= search.limit:
                 yield rows, other
 
@@ -267,12 +267,14 @@ def _solved(equations: Equations, *micros: Micro) -> float:
 
 def _solve(equations: Equations, *terms: Term) -> tuple[float, tuple[Tensor, ...]]:
     """Return the residual of several terms, and the gradients of all but the first."""
-    known, left = equations.shares(terms[0][1], terms[0][0])
-    matrices = [equations.shares(micro, rule)[1] - left for rule, micro in terms[1:]]
-    return _fit(equations.measured - known, matrices, known)
+    prediction, shares = equations.shares(terms[0][1], terms[0][0])
+    matrices = [equations.shares(micro, rule)[1] - shares for rule, micro in terms[1:]]
+    return _fit(equations.measured - prediction, matrices, prediction)
 
 
-def _fit(rest: Tensor, matrices: list[Tensor], known: Tensor) -> tuple[float, tuple[Tensor, ...]]:
+def _fit(
+    rest: Tensor, matrices: list[Tensor], prediction: Tensor
+) -> tuple[float, tuple[Tensor, ...]]:
     """Return how far the best unknown parts are from what is left to explain, and those parts."""
     matrix = torch.cat(matrices, dim=1)
     rank = int(torch.linalg.matrix_rank(matrix, rtol=1e-9))
@@ -280,7 +282,7 @@ def _fit(rest: Tensor, matrices: list[Tensor], known: Tensor) -> tuple[float, tu
         return float("inf"), ()
     part = torch.linalg.pinv(matrix, rtol=1e-9) @ rest
     parts = part.chunk(len(matrices))
-    return misfit(known + matrix @ part, known + rest), parts
+    return misfit(prediction + matrix @ part, prediction + rest), parts
 
 
 def _splits(
@@ -308,7 +310,7 @@ def find_coupled_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
         search: measures what is needed.
         cuts: cuts whose quantity is finite.
     """
-    facts, measured = search.quantity.facts, search.as_measured()
+    facts, joint = search.quantity.facts, search.as_measured()
     if search.plain is not None or facts.count < 3 or search.quantity.singles.shape[1] < 4:
         return None
     own = [cut for cut in _own(cuts) if not any(p.beside or p.padded for p in cut.pieces)]
@@ -316,15 +318,15 @@ def find_coupled_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
     if equations is None:
         return None
     for rule, mean in permutations((EXACT, MEAN, SUM), 2):
-        known = search.design(measured, rule, equations.cuts) @ search.table(measured)
+        prediction = search.design(joint, rule, equations.cuts) @ search.table(joint)
         for micro in _counted(search):
             # the mean's own part of what each micro-batch gives, which is scaled by its own rule
-            beside = replace(micro, weigh=measured.weigh)
+            beside = replace(micro, weigh=joint.weigh)
             matrix = _matrix(equations, micro, mean) - _matrix(equations, beside, rule)
-            residual, parts = _fit(equations.measured - known, [matrix], known)
+            residual, parts = _fit(equations.measured - prediction, [matrix], prediction)
             if residual <= search.limit:
                 first = equations.single - parts[0]
-                terms = ((rule, measured), (mean, micro))
+                terms = ((rule, joint), (mean, micro))
                 return Split(terms, (first, *parts), residual, (False, mean == EXACT))
     return None
 

@@ -51,21 +51,21 @@ def shares_of(search: Search, micro: Micro, cut: Cut, law: Law | None) -> CutSha
         cut: a cut whose gradient is finite.
         law: predicts every cut; its shares are taken where gradients determine none.
     """
-    known = micro.kind in {"ratio", "clamped", "rows", "sum"}
-    wanted = tuple(parts_of(micro, EXACT, cut)) if known else ()
+    has_weights = micro.kind in {"ratio", "clamped", "rows", "sum"}
+    exact = tuple(parts_of(micro, EXACT, cut)) if has_weights else ()
     alone = [micro.shares(piece) for piece in cut.pieces]
     table, whole = search.table(micro), search.quantity.of(cut)
     rows = torch.stack([sum(c * table[i] for i, c in one) for one in alone])  # type: ignore[misc]
     counts = rows.norm(dim=1) > 0
     matrix = rows[counts].T
     if int(torch.linalg.matrix_rank(matrix, rtol=_APART)) < matrix.shape[1]:
-        return None if law is None else CutShares(_of_law(law, cut), wanted, law.residual)
+        return None if law is None else CutShares(_of_law(law, cut), exact, law.residual)
     values = torch.full((len(rows),), math.nan, dtype=torch.float64)
     values[counts] = torch.linalg.lstsq(matrix, whole[:, None]).solution[:, 0]
     residual = relative(values.nan_to_num() @ rows, whole)
     least = 10**-_DIGITS * float(values.nan_to_num().abs().max())
     shares = tuple(_rounded(share, least) for share in values.tolist())
-    return CutShares(shares, wanted, round(residual, _DIGITS))
+    return CutShares(shares, exact, round(residual, _DIGITS))
 
 
 def _rounded(share: float, least: float) -> float:

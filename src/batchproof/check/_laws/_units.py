@@ -36,9 +36,9 @@ def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str,
     """
     if micro is None:
         return "unknown", ""
-    named = _BY_KIND.get(micro.kind)
-    if named is not None:
-        return named
+    unit_in_words = _BY_KIND.get(micro.kind)
+    if unit_in_words is not None:
+        return unit_in_words
     if micro.kind == "clamped":
         unit = "weighted" if micro.label.startswith("sum of") else "element"
         return unit, f"{micro.label}, taken for 1 where there is none"
@@ -47,8 +47,8 @@ def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str,
         return _equal_weights(search, edit)
     if phrase is not None and not phrase.startswith("sum of"):
         return "element", phrase
-    shown = phrase or ", ".join(f"{value:.3g}" for value in _weights(search, micro).tolist())
-    return "weighted", f"samples with weights {shown}"
+    weights = phrase or ", ".join(f"{value:.3g}" for value in _weights(search, micro).tolist())
+    return "weighted", f"samples with weights {weights}"
 
 
 def phrase_of(search: Search, micro: Micro) -> str | None:
@@ -87,8 +87,8 @@ def _equal_weights(search: Search, edit: str | None) -> tuple[str, str]:
     if edit == "sample":
         return "sample", "samples, each the mean over its elements"
     count = search.quantity.facts.count
-    counted = [values[:count] for values in search.quantity.features.values()]
-    if all(_same(values, torch.ones(len(values))) for values in counted):
+    features = [values[:count] for values in search.quantity.features.values()]
+    if all(_same(values, torch.ones(len(values))) for values in features):
         return "sample", "samples, each with as many elements as the others"
     return "sample", "samples, each of the same weight"
 

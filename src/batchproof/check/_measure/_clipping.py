@@ -62,12 +62,12 @@ def _own(runner: Runner, cuts: Sequence[Cut]) -> Clipping:
     largest = max([*cuts, *alone], key=lambda cut: _norm(runner, cut))
     if _norm(runner, largest) <= 0 or runner.subject.dtype == torch.float16:
         return as_it_is
-    clipped, free = runner.vector(largest), []
+    gradient, free = runner.vector(largest), []
     for power in _POWERS:
         free.append(_vector(runner.holding(replace(runner.controls, shrink=power)), largest))
-        if relative(free[0], clipped) <= runner.fit:
+        if relative(free[0], gradient) <= runner.fit:
             return as_it_is
-    if relative(free[1], free[0]) > runner.fit or free[0].norm() <= clipped.norm():
+    if relative(free[1], free[0]) > runner.fit or free[0].norm() <= gradient.norm():
         return replace(as_it_is, scales=False)
     return Clipping(replace(runner.controls, shrink=_POWERS[0]), runner.controls, own=True)
 

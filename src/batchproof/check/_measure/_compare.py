@@ -24,32 +24,34 @@ class Difference:
     cosine: float
 
 
-def relative(value: Tensor, expected: Tensor, floor: float = 0.0) -> float:
+def relative(value: Tensor, reference: Tensor, floor: float = 0.0) -> float:
     """Return |value - expected| / max(|expected|, floor); inf where either is not finite."""
-    if not (torch.isfinite(value).all() and torch.isfinite(expected).all()):
+    if not (torch.isfinite(value).all() and torch.isfinite(reference).all()):
         return math.inf
-    size = max(float(expected.norm()), floor)
-    gap = float((value - expected).norm())
+    size = max(float(reference.norm()), floor)
+    gap = float((value - reference).norm())
     return 0.0 if gap == 0 else (gap / size if size > 0 else math.inf)
 
 
 def differences(
-    gradients: dict[str, Tensor], expected: dict[str, Tensor], floor: float
+    gradients: dict[str, Tensor], references: dict[str, Tensor], floor: float
 ) -> list[Difference]:
     """Compare gradients tensor by tensor; the first entry, "all", is of all of them together.
 
     Args:
         gradients: by name.
-        expected: the gradients they should be.
+        references: the gradients they should be.
         floor: tensors smaller than this share of the whole are compared with that share.
     """
-    names = list(dict.fromkeys([*expected, *gradients]))
+    names = list(dict.fromkeys([*references, *gradients]))
     pairs = []
     for name in names:
-        like = expected.get(name, gradients.get(name))
+        like = references.get(name, gradients.get(name))
         assert like is not None
         zero = torch.zeros_like(like)
-        pairs.append((name, gradients.get(name, zero).double(), expected.get(name, zero).double()))
+        pairs.append(
+            (name, gradients.get(name, zero).double(), references.get(name, zero).double())
+        )
     norm = math.sqrt(sum(float(e.norm()) ** 2 for _, _, e in pairs))
     dots = [(float((g * e).sum()), float((g * g).sum()), float((e * e).sum())) for _, g, e in pairs]
     ge, gg, ee = (sum(column) for column in zip(*dots, strict=True)) if dots else (0.0, 0.0, 0.0)

@@ -169,12 +169,12 @@ def standard_cuts(
         ]
     if n > 2:
         by_length = sorted(order, key=lambda i: facts.lengths[i])
-        shuffled = random.Random(f"permuted {n}").sample(order, n)
+        permutation = random.Random(f"permuted {n}").sample(order, n)
         cuts += [
             cut_of("uneven", split(order, [1, n - 1])),
             cut_of("ragged-1", split(order, ragged_sizes(n, 1, most))),
             cut_of("ragged-2", split(order, ragged_sizes(n, 2, most))),
-            cut_of("permuted", split(shuffled, ragged_sizes(n, 3, most))),
+            cut_of("permuted", split(permutation, ragged_sizes(n, 3, most))),
         ]
         if len(set(facts.lengths)) > 1:
             cuts.append(cut_of("sorted", split(by_length, ragged_sizes(n, 4, min(3, most)))))
@@ -201,8 +201,8 @@ def _special_cuts(facts: Facts) -> list[Cut]:
     halves = split(range(n), even_sizes(n, 2)) if n > 1 else [(0,)]
     cuts = []
     if facts.masked and most >= 3 and n > 1:
-        masked = cut_of("masked", [halves[0], (n,), halves[1]])
-        cuts.append(replace(masked, reference="whole+masked"))
+        middle = cut_of("masked", [halves[0], (n,), halves[1]])
+        cuts.append(replace(middle, reference="whole+masked"))
     singles = [MicroBatch((i,)) for i in range(n)]
     if facts.window and facts.window < n:
         singles = [MicroBatch(piece) for piece in split(range(n), even_sizes(n, facts.window))]
@@ -301,15 +301,15 @@ def choose(cuts: Chosen, available: Sequence[Cut], count: int) -> list[Cut]:
         cuts = [name.strip() for name in cuts.split(",")]
     if isinstance(cuts, Mapping):
         cuts = [cut_of(name, pieces) for name, pieces in cuts.items()]
-    chosen = [by_name["whole"]]
+    result = [by_name["whole"]]
     for cut in cuts:
         if isinstance(cut, str) and cut == "standard":
-            chosen += available
+            result += available
         elif isinstance(cut, str):
-            chosen.append(_named(cut, by_name))
+            result.append(_named(cut, by_name))
         else:
-            chosen.append(_valid(cut, count))
-    return list({cut.name: cut for cut in chosen}.values())
+            result.append(_valid(cut, count))
+    return list({cut.name: cut for cut in result}.values())
 
 
 def _named(name: str, by_name: Mapping[str, Cut]) -> Cut:

@@ -100,11 +100,11 @@ def evident_mask(samples: Sequence[Any]) -> Mask | None:
     Args:
         samples: the samples.
     """
-    named = [(path, leaf) for path, leaf in leaves(as_tensors(samples[0])) if leaf.ndim > 0]
-    for path, leaf in named:
+    tensors = [(path, leaf) for path, leaf in leaves(as_tensors(samples[0])) if leaf.ndim > 0]
+    for path, leaf in tensors:
         if leaf.dtype == torch.bool:
             return Mask(path, "mask")
-    for path, leaf in named:
+    for path, leaf in tensors:
         if not leaf.is_floating_point() and (is_label(path) or _holds(samples, path, IGNORED)):
             return Mask(path, "value", IGNORED)
     return None
@@ -118,8 +118,8 @@ def likely_masks(subject: Subject) -> list[Mask]:
     """
     trees = [dict(leaves(as_tensors(sample))) for sample in subject.samples]
     first = trees[0]
-    shared = [path for path in first if all(path in tree for tree in trees)]
-    columns = {path: [tree[path] for tree in trees] for path in shared}
+    common = [path for path in first if all(path in tree for tree in trees)]
+    columns = {path: [tree[path] for tree in trees] for path in common}
     flags = [p for p, column in columns.items() if first[p].ndim > 0 and _flags(column)]
     flags.sort(key=lambda path: "mask" not in path)
     lengths = [p for p, column in columns.items() if _lengths(column, columns)]
@@ -166,8 +166,8 @@ def _fillers(subject: Subject) -> Iterator[int]:
         if len(leaf) != len(sizes) or small.shape[1:] == leaf.shape[1:]:
             continue
         row = leaf[shortest].flatten()
-        left = not torch.equal(row[: small.numel()], small.flatten())
-        value = int(row[0] if left else row[-1])
+        pads_left = not torch.equal(row[: small.numel()], small.flatten())
+        value = int(row[0] if pads_left else row[-1])
         if value not in values:
             values.add(value)
             yield value

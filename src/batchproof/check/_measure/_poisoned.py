@@ -44,7 +44,7 @@ def measure_poisoned(runner: Runner) -> Poisoned | str | None:
         as it should be.
     """
     singles = tuple(MicroBatch((i,)) for i in range(runner.count))
-    dropped = None
+    trial = None
     try:
         full = runner.observe(Cut("nan", (singles,))).loss or 0.0
         # without one of them the number may by chance be what it is, not without any of them
@@ -55,11 +55,11 @@ def measure_poisoned(runner: Runner) -> Poisoned | str | None:
             if value is None or not math.isfinite(value):
                 return None
             others = tuple(piece for piece in singles if poison not in piece.samples)
-            poisoned = Poisoned(value, runner.observe(Cut("others", (others,))).loss or 0.0, full)
-            moved = abs(value - full) > runner.tolerance * abs(value)
-            if not poisoned.dropped(runner.tolerance):
-                return poisoned if moved else _UNTRIED
-            dropped = dropped or (poisoned if moved else None)
+            run = Poisoned(value, runner.observe(Cut("others", (others,))).loss or 0.0, full)
+            moves = abs(value - full) > runner.tolerance * abs(value)
+            if not run.dropped(runner.tolerance):
+                return run if moves else _UNTRIED
+            trial = trial or (run if moves else None)
     except Exception:
         return None
-    return dropped or _UNTRIED
+    return trial or _UNTRIED

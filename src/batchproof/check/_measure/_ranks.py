@@ -247,12 +247,12 @@ class Ranks:
         world = self.world
         lines = {rank: stuck_line(self.processes[rank].pid) for rank in silent}
         self._end()
-        named = ("rank " if len(silent) == 1 else "ranks ") + " and ".join(map(str, silent))
+        who = ("rank " if len(silent) == 1 else "ranks ") + " and ".join(map(str, silent))
         where = "".join(f", rank {rank} at {place}" for rank, place in lines.items() if place)
-        done = sorted(set(range(world)) - set(silent))
-        rest = f" while rank {', '.join(map(str, done))} was done" if done else ""
+        ready = sorted(set(range(world)) - set(silent))
+        rest = f" while rank {', '.join(map(str, ready))} was done" if ready else ""
         raise ProbeError(
-            f"{named} of {world} gave no answer within {limit:.0f} s{rest}{where}; a collective "
+            f"{who} of {world} gave no answer within {limit:.0f} s{rest}{where}; a collective "
             "that not every rank takes part in waits for ever. Raise timeout= if it is only slow."
         )
 
@@ -305,13 +305,13 @@ def _serve(rank: int, world: int, port: int, pipe: Connection, payload: bytes) -
         torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
         pipe.send(("ready", None))
         while True:
-            kind, given = pipe.recv()
+            kind, message = pipe.recv()
             if kind == "subject":
-                payload, sys.path[:] = given
+                payload, sys.path[:] = message
                 subject = pickle.loads(payload)
                 pipe.send(("ready", None))
                 continue
-            share, options, quiet = given
+            share, options, quiet = message
             if quiet:  # gloo writes to the terminal when collectives do not match
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             pipe.send(("result", _serve_one(subject, share, options)))
@@ -366,9 +366,9 @@ def wrapped(
 
     names = {id(param): name for name, param in model.named_parameters()}
     fully_shard(model)
-    sharded = dict(model.named_parameters())
+    shards = dict(model.named_parameters())
     for group in getattr(optimizer, "param_groups", []):
-        group["params"] = [sharded[names[id(p)]] if id(p) in names else p for p in group["params"]]
+        group["params"] = [shards[names[id(p)]] if id(p) in names else p for p in group["params"]]
     return model, optimizer
 
 

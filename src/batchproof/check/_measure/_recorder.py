@@ -46,9 +46,9 @@ class Recorder:
     trace: Trace | None = None
 
     def __post_init__(self) -> None:
-        named = list(self.model.named_parameters())
-        self.names = {id(p): name.removeprefix("module.") for name, p in named}
-        self.start = {id(p): p.detach().clone() for _, p in named}
+        parameters = list(self.model.named_parameters())
+        self.names = {id(p): name.removeprefix("module.") for name, p in parameters}
+        self.start = {id(p): p.detach().clone() for _, p in parameters}
         self.counts: dict[int, int] = {}
 
     def record(
@@ -121,34 +121,34 @@ class Recorder:
             for owner, name, original in originals:
                 setattr(owner, name, original)
 
-    def _pause(self, *, paused: bool) -> None:
+    def _pause(self, *, pause: bool) -> None:
         if self.trace is not None:
-            self.trace.paused = paused
+            self.trace.paused = pause
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         params = [p for group in optimizer.param_groups for p in group["params"]]
         closures = [value for value in (*args[1:], *kwargs.values()) if callable(value)]
         if not closures:
             self.record(optimizer, params, getattr(optimizer, "grad_scale", None))
-            self._pause(paused=True)
+            self._pause(pause=True)
             return None
         closure = closures[0]
-        done: list[bool] = []
+        calls: list[bool] = []
 
         def awaited() -> Any:
-            self._pause(paused=False)
+            self._pause(pause=False)
             value = closure()
-            self._pause(paused=True)
-            if not done:
-                done.append(True)
+            self._pause(pause=True)
+            if not calls:
+                calls.append(True)
                 self.record(optimizer, params, getattr(optimizer, "grad_scale", None))
             return value
 
-        swapped = tuple(awaited if value is closure else value for value in args)
-        return swapped, {k: awaited if v is closure else v for k, v in kwargs.items()}
+        positional = tuple(awaited if value is closure else value for value in args)
+        return positional, {k: awaited if v is closure else v for k, v in kwargs.items()}
 
     def _after_step(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
-        self._pause(paused=False)
+        self._pause(pause=False)
         self.after([p for group in optimizer.param_groups for p in group["params"]])
 
     def wrap_updater(self, updater: Callable[..., Any]) -> Callable[..., Any]:

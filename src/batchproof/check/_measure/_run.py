@@ -116,8 +116,8 @@ class Observation:
         if self.loss is None or reference.loss is None:
             return None
         values = [loss for loss in (self.loss, *self.losses) if loss is not None]
-        expected = torch.tensor(reference.loss, dtype=torch.float64)
-        return max(relative(torch.tensor(v, dtype=torch.float64), expected) for v in values)
+        target = torch.tensor(reference.loss, dtype=torch.float64)
+        return max(relative(torch.tensor(v, dtype=torch.float64), target) for v in values)
 
 
 def make_batch(subject: Subject, piece: MicroBatch) -> Any:
@@ -153,13 +153,13 @@ def build_model(subject: Subject) -> tuple[nn.Module, Any]:
     """
     seed_all(SEED)
     try:
-        built = subject.build()
+        result = subject.build()
     except Exception as error:
         raise ProbeError(f"build() failed: {one_line(error)}.") from error
-    model, optimizer = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
+    model, optimizer = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not isinstance(model, nn.Module):
         raise ProbeError(
-            f"build() returned {type(built).__name__}; expected (model, optimizer), "
+            f"build() returned {type(result).__name__}; expected (model, optimizer), "
             "the model a torch.nn.Module, a new one in every call."
         )
     return model.to(subject.dtype), optimizer
@@ -231,32 +231,32 @@ def _watched_updater(recorder: Recorder, optimizer: Any) -> Any:
 
 
 def _call(
-    subject: Subject, recorder: Recorder, options: RunOptions, given: tuple[Any, Any, Any]
+    subject: Subject, recorder: Recorder, options: RunOptions, arguments: tuple[Any, Any, Any]
 ) -> float | None:
-    model, optimizer, batches = given
+    model, optimizer, batches = arguments
     seed_all(options.seed)
     with recorder.watching(unclipped=options.controls.clip):
         if subject.kind == "step":
-            returned = subject.run(model, optimizer, batches)
+            result = subject.run(model, optimizer, batches)
         else:
-            returned = subject.run(model, batches)
-    return as_number(returned)
+            result = subject.run(model, batches)
+    return as_number(result)
 
 
-def as_number(returned: Any) -> float | None:
+def as_number(result: Any) -> float | None:
     """Return the result of run as a float.
 
     Raises:
         ProbeError: if it is not a number.
     """
-    if returned is None:
+    if result is None:
         return None
-    item = getattr(returned, "item", None)
+    item = getattr(result, "item", None)
     try:
-        return float(item() if callable(item) else returned)
+        return float(item() if callable(item) else result)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ProbeError(
-            f"run returned {type(returned).__name__}; expected the loss that it reports, one "
+            f"run returned {type(result).__name__}; expected the loss that it reports, one "
             "number, or None."
         ) from error
 
@@ -273,8 +273,8 @@ def _observed(
         gradients = {name: gradient * enlarge for name, gradient in gradients.items()}
     change = {}
     for name, param in model.named_parameters():
-        moved = full(param.detach()) - full(recorder.start[id(param)])
-        change[name.removeprefix("module.")] = moved
+        difference = full(param.detach()) - full(recorder.start[id(param)])
+        change[name.removeprefix("module.")] = difference
     clips, clamps = tuple(recorder.clips), tuple(recorder.clamps)
     return Observation(gradients, change, loss, len(recorder.steps), clips, start, clamps)
 

@@ -86,8 +86,8 @@ class Runner:
     @property
     def tolerance(self) -> float:
         """Return the relative error that arithmetic alone can make."""
-        listed = _TOLERANCE.get(self.record.trace.narrowest, _NARROW)
-        return max(listed, self.record.rounding)
+        usual = _TOLERANCE.get(self.record.trace.narrowest, _NARROW)
+        return max(usual, self.record.rounding)
 
     @property
     def fit(self) -> float:
@@ -131,9 +131,9 @@ class Runner:
         result.left = self.record.left(result.state) if result.state else None
         result.state = {}
         if cut.name in self.record.compared:
-            masked = self.record.compared[cut.name] == "whole+masked"
-            plain = cut.ranks == self.whole(masked=masked).ranks
-            whole = result if plain else self.observe(self.whole(masked=masked), **changes)
+            with_masked = self.record.compared[cut.name] == "whole+masked"
+            plain = cut.ranks == self.whole(masked=with_masked).ranks
+            whole = result if plain else self.observe(self.whole(masked=with_masked), **changes)
             floor = min(1.0, 1e3 * self.tolerance)
             result.differences = tuple(differences(result.gradients, whole.gradients, floor))
             result.moved = differences(result.change, whole.change, floor)[0].error
@@ -193,22 +193,22 @@ def _expect(subject: Subject, cut: Cut, result: Observation) -> None:
             raise ProbeError("run returned None; expected the number that it evaluates to.")
         return
     window, pieces = subject.window, len(cut.before) + max(map(len, cut.ranks))
-    expected = math.ceil(pieces / window) if window else 1
-    if result.steps == expected and not (result.gradients or cut.name.endswith("empty")):
+    target = math.ceil(pieces / window) if window else 1
+    if result.steps == target and not (result.gradients or cut.name.endswith("empty")):
         raise ProbeError(
-            f"run stepped under cut {cut.name!r} without any gradient, expected {expected} "
+            f"run stepped under cut {cut.name!r} without any gradient, expected {target} "
             "with a gradient; let it call backward() on a loss of the model that build() returns."
         )
-    if result.steps < expected:
+    if result.steps < target:
         raise ProbeError(
             f"run took {result.steps} optimiser steps under cut {cut.name!r}, expected "
-            f"{expected}; let it end with optimizer.step() on the optimizer "
+            f"{target}; let it end with optimizer.step() on the optimizer "
             "of the model that build() returns."
         )
-    if result.steps > expected:
+    if result.steps > target:
         raise ProbeError(
             f"run took {result.steps} optimiser steps over {pieces} micro-batches, expected "
-            f"{expected}: one call is one step. Take optimizer.step() out of the loop over "
+            f"{target}: one call is one step. Take optimizer.step() out of the loop over "
             "micro-batches, or pass window=k for a loop that takes a loader and steps every k."
         )
 

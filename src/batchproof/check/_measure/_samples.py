@@ -24,15 +24,15 @@ def cast(tree: Any, dtype: torch.dtype) -> Any:
     return tree_map(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, tree)
 
 
-def rows(batch: Any, wanted: Sequence[int], count: int) -> Any | None:
+def rows(batch: Any, places: Sequence[int], count: int) -> Any | None:
     """Return the batch with only the wanted rows, or None where tensors do not lead with samples.
 
     Args:
         batch: what collate made of count samples.
-        wanted: the rows to keep.
+        places: the rows to keep.
         count: the number of samples in the batch.
     """
-    return _trees.rows(batch, wanted) if _trees.length(batch) == count else None
+    return _trees.rows(batch, places) if _trees.length(batch) == count else None
 
 
 def keeps_order(single: Any, row: Any) -> bool:
@@ -96,16 +96,16 @@ def _flags(leaf: Tensor) -> bool:
 _LIKELY = ("unmasked", "elements of", "all elements", "sum", "entries")
 
 
-def _likelihood(counted: tuple[str, float]) -> int:
+def _likelihood(count: tuple[str, float]) -> int:
     """Return a phrase's place in the order in which weights are compared with counts."""
-    return next(place for place, word in enumerate(_LIKELY) if counted[0].startswith(word))
+    return next(place for place, word in enumerate(_LIKELY) if count[0].startswith(word))
 
 
-def _count_in(phrases: dict[str, float], phrase: str, path: str, kept: Tensor) -> None:
-    phrases[phrase.format(path)] = float(kept.sum())
-    if kept.ndim > 1:
-        shifted = phrase.format(path) + ", the first position left out"
-        phrases[shifted] = float(kept[:, 1:].sum())
+def _count_in(phrases: dict[str, float], phrase: str, path: str, mask: Tensor) -> None:
+    phrases[phrase.format(path)] = float(mask.sum())
+    if mask.ndim > 1:
+        rest = phrase.format(path) + ", the first position left out"
+        phrases[rest] = float(mask[:, 1:].sum())
 
 
 def is_label(path: str) -> bool:

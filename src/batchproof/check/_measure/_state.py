@@ -23,7 +23,7 @@ _OF_SPECTRAL_NORM = {"_u", "_v", "weight_u", "weight_v"}
 def state_of(
     model: nn.Module,
     optimizer: Any,
-    moved: Collection[str],
+    names: Collection[str],
     start: Mapping[int, Tensor],
     watch: Callable[[nn.Module], Any] | None,
 ) -> dict[str, Tensor]:
@@ -32,14 +32,14 @@ def state_of(
     Args:
         model: the model.
         optimizer: what was built with it.
-        moved: names of the parameters that got a gradient.
+        names: names of the parameters that got a gradient.
         start: the parameters before the step, by id.
         watch: returns a module or a batch of tensors that are watched too.
 
     Raises:
         ProbeError: if watch returns something that holds no tensor.
     """
-    state = _frozen(model, moved, start)
+    state = _frozen(model, names, start)
     state.update(_buffers(model))
     for place, group in enumerate(getattr(optimizer, "param_groups", [])):
         if isinstance(group, Mapping) and isinstance(group.get("lr"), float | Tensor):
@@ -51,13 +51,13 @@ def state_of(
 
 
 def _frozen(
-    model: nn.Module, moved: Collection[str], start: Mapping[int, Tensor]
+    model: nn.Module, names: Collection[str], start: Mapping[int, Tensor]
 ) -> dict[str, Tensor]:
     """Return the change of each parameter that moved without gradient; most do not."""
-    frozen = ((name, p) for name, p in model.named_parameters() if name not in moved)
+    parameters = ((name, p) for name, p in model.named_parameters() if name not in names)
     return {
         name: p.detach() - start[id(p)]
-        for name, p in frozen
+        for name, p in parameters
         if id(p) in start and not torch.equal(p.detach(), start[id(p)])
     }
 

@@ -73,13 +73,13 @@ def _hold_draws(runner: Runner) -> tuple[Controls, tuple[str, ...], list[str]]:
         return Controls(), (), []
     controls = Controls(dropout=True)
     runner.holding(controls).trace()
-    left = runner.record.trace.draws
-    stilled = [where for where in draws if where not in left]
-    if not stilled:
-        return controls, tuple(left), []
+    rest = runner.record.trace.draws
+    held_draws = [where for where in draws if where not in rest]
+    if not held_draws:
+        return controls, tuple(rest), []
     evaluation = runner.subject.kind == "evaluate"
     advice = "; an evaluation should call model.eval() first" if evaluation else ""
-    return controls, tuple(left), [f"random draws held still: {', '.join(stilled[:6])}{advice}"]
+    return controls, tuple(rest), [f"random draws held still: {', '.join(held_draws[:6])}{advice}"]
 
 
 def _second_call(runner: Runner, notes: list[str]) -> float:

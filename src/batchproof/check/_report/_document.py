@@ -122,16 +122,16 @@ def pictures_of(cuts: Sequence[CutResult], *, step: bool, tolerance: float) -> t
 
 def _shares(cuts: Sequence[CutResult], tolerance: float) -> list[Part]:
     """Return a picture of the shares of the cut that is furthest off, of those that are known."""
-    known = [cut for cut in cuts if len(cut.shares) > 1]
-    if not known:
+    several = [cut for cut in cuts if len(cut.shares) > 1]
+    if not several:
         return []
-    cut = max(known, key=lambda cut: cut.error)
+    cut = max(several, key=lambda cut: cut.error)
     if cut.error <= tolerance:
-        cut = next((cut for cut in known if cut.name == "uneven"), cut)
-    wanted = cut.wanted or (None,) * len(cut.shares)
+        cut = next((cut for cut in several if cut.name == "uneven"), cut)
+    exact = cut.wanted or (None,) * len(cut.shares)
     shares = [
         Share(f"micro-batch {place}", share, want)
-        for place, (share, want) in enumerate(zip(cut.shares, wanted, strict=True), 1)
+        for place, (share, want) in enumerate(zip(cut.shares, exact, strict=True), 1)
     ]
     return share_bars(f"What each micro-batch of {cut.name!r} ({cut.sizes}) counts", shares)
 
@@ -182,11 +182,11 @@ def _shown(part: Part) -> RenderableType:
     return to_rich(part) if isinstance(part, Table) else Constrain(to_rich(part), WIDTH - 2)
 
 
-def as_text(shown: RenderableType, width: int = _WIDEST) -> str:
+def as_text(content: RenderableType, width: int = _WIDEST) -> str:
     """Return the output of rich as text, without colour or control codes.
 
     Args:
-        shown: the thing to print.
+        content: the thing to print.
         width: columns.
     """
     file = io.StringIO()
@@ -199,7 +199,7 @@ def as_text(shown: RenderableType, width: int = _WIDEST) -> str:
         legacy_windows=False,
         force_terminal=False,
     )
-    console.print(shown)
+    console.print(content)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 

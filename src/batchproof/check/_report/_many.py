@@ -55,9 +55,9 @@ class Heads:
     def verdict(self) -> str:
         """Return the table in one sentence."""
         bad = [name for name, report in self.reports.items() if not report.ok]
-        failed = f"; {len(self.failures)} could not be run" if self.failures else ""
+        failures = f"; {len(self.failures)} could not be run" if self.failures else ""
         total = len(self.reports) + len(self.failures)
-        return f"{len(bad)} of {total} depend on the cut{failed}."
+        return f"{len(bad)} of {total} depend on the cut{failures}."
 
     @property
     def table(self) -> Table:

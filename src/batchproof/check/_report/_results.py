@@ -52,19 +52,19 @@ def merge(diagnoses: list[Diagnosis]) -> list[Diagnosis]:
     Args:
         diagnoses: in the order in which they are shown.
     """
-    merged: dict[str, Diagnosis] = {}
+    by_name: dict[str, Diagnosis] = {}
     for one in diagnoses:
-        before = merged.get(one.name)
+        before = by_name.get(one.name)
         if before is None:
-            merged[one.name] = one
+            by_name[one.name] = one
         elif one.sentence not in before.sentence:
             residuals = [r for r in (before.residual, one.residual) if r is not None]
-            merged[one.name] = replace(
+            by_name[one.name] = replace(
                 before,
                 sentence=f"{before.sentence} {one.sentence}",
                 residual=max(residuals, default=None),
             )
-    return list(merged.values())
+    return list(by_name.values())
 
 
 @dataclass(frozen=True)
