@@ -37,11 +37,11 @@ class Ranks:
         """Record the number of ranks over which the gradient of an optimiser is averaged."""
         if ledger.steps == 1 and ranks.in_a_group():
             self._find_wrappers()
-            averaged = any(
+            over_ranks = any(
                 id(parameter) in self.parallel or ranks.in_shards(parameter)
                 for parameter in ledger.parameters()
             )
-            ledger.world = ranks.world_size() if averaged else 1
+            ledger.world = ranks.world_size() if over_ranks else 1
 
     def exchange(
         self, ledgers: Iterable[Ledger], own: Callable[[], dict[str, Any]]
@@ -52,21 +52,21 @@ class Ranks:
             ledgers: the optimisers; the others' micro-batches are added to those of rank 0.
             own: returns what else is sent, as plain values.
         """
-        averaged = [ledger for ledger in ledgers if ledger.world > 1]
+        over_ranks = [ledger for ledger in ledgers if ledger.world > 1]
         if self._done or not ranks.in_a_group():
             return []
         self._done = True
-        steps = [[_texts(record) for record in ledger.records] for ledger in averaged]
+        steps = [[_texts(record) for record in ledger.records] for ledger in over_ranks]
         text = json.dumps({"steps": steps, **own()})
         texts = ranks.left_for_first("watch", text, seconds=SECONDS)
         self.missing = ranks.world_size() - len(texts) if ranks.is_first() else 0
         if self.missing or not ranks.is_first():
-            for ledger in averaged:
+            for ledger in over_ranks:
                 ledger.world = 1
             return []
         others: list[dict[str, Any]] = [json.loads(text) for text in texts[1:]]
         for other in others:
-            for ledger, records in zip(averaged, other["steps"], strict=False):
+            for ledger, records in zip(over_ranks, other["steps"], strict=False):
                 for record, parts in zip(ledger.records, records, strict=False):
                     record.elsewhere += [_part(values) for values in parts]
         return others

@@ -57,11 +57,11 @@ class Between:
                 ledger.clipped(site, norm, before_unscale=self._is_scaled(ledger))
 
     def _owners(self, parameters: Iterable[Tensor]) -> list[Ledger]:
-        clipped = {id(parameter) for parameter in parameters}
+        numbers = {id(parameter) for parameter in parameters}
         return [
             ledger
             for ledger in self.updates.living
-            if any(id(parameter) in clipped for parameter in ledger.parameters())
+            if any(id(parameter) in numbers for parameter in ledger.parameters())
         ]
 
     def _is_scaled(self, ledger: Ledger) -> bool:

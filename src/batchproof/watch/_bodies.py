@@ -81,8 +81,8 @@ def _by_position(function: Caller, count: int, only: tuple[str, ...]) -> Caller:
     if not only:
         return function
 
-    def call(*values: Any, **named: Any) -> Any:
-        named.update(zip(only, values[count:], strict=False))
-        return function(*values[:count], **named)
+    def call(*values: Any, **options: Any) -> Any:
+        options.update(zip(only, values[count:], strict=False))
+        return function(*values[:count], **options)
 
     return call

@@ -187,12 +187,12 @@ class Calls:
             if life is not None and life.loss.arrived:
                 self.growth[life.loss.site] = self._alive[-1]
 
-    def by_hand(self, kind: str, given: Tensor, axis: int, out: Tensor) -> None:
+    def by_hand(self, kind: str, logits: Tensor, axis: int, out: Tensor) -> None:
         """Record rows of log-probabilities, or of their normalisers, that may become a loss.
 
         Args:
             kind: "log_softmax" or "logsumexp".
-            given: the logits.
+            logits: the logits.
             axis: their classes.
             out: the result.
         """
@@ -200,11 +200,11 @@ class Calls:
             return
         if is_transformed(self.transformed):
             return
-        classes = given.shape[axis] if given.ndim else 1
+        classes = logits.shape[axis] if logits.ndim else 1
         frame, key = occasion()
         term = self._terms.setdefault((*key, kind, classes), len(self._terms))
-        rows = given.numel() // max(classes, 1)
-        samples = int(given.shape[0]) if given.ndim > 1 else 1
+        rows = logits.numel() // max(classes, 1)
+        samples = int(logits.shape[0]) if logits.ndim > 1 else 1
         place = site_of(frame)
         loss = Loss(self.clock(), place, term, kind, "none", training=True, samples=samples)
         loss.weight = loss.elements = loss.size = rows
@@ -248,22 +248,22 @@ class Calls:
         """Check whether a loss was given logits, probabilities or their logarithms."""
         if call.kind != "cross_entropy" and call.kind not in TAKES_LOG_PROBABILITIES:
             return
-        given = call.first
-        asked = self._probed.get(loss.term, 0)
-        self._probed[loss.term] = asked + 1
-        if call.kind == "cross_entropy" and asked > PROBED and asked % PROBED:
+        tensor = call.first
+        count = self._probed.get(loss.term, 0)
+        self._probed[loss.term] = count + 1
+        if call.kind == "cross_entropy" and count > PROBED and count % PROBED:
             return
         if loss.training:
-            source = source_of(given)
+            source = source_of(tensor)
             if call.kind in TAKES_LOG_PROBABILITIES:
-                consumed = marks_of(source).get("batchproof_log") if source else None
-                if consumed is not None:
-                    consumed.consumed = True
+                logarithm = marks_of(source).get("batchproof_log") if source else None
+                if logarithm is not None:
+                    logarithm.consumed = True
             elif call.kind == "cross_entropy":
                 name = source.name() if source is not None else ""
                 self._suspect("softmax-before-cross-entropy", loss, name.startswith("SoftmaxBack"))
-        if call.kind == "nll_loss" and asked < PROBED and given.numel():
-            high = given.detach().amax()
+        if call.kind == "nll_loss" and count < PROBED and tensor.numel():
+            high = tensor.detach().amax()
             self.reads.later(
                 high, lambda x: self._suspect("nll-without-log-softmax", loss, x > 1e-3)
             )
@@ -292,9 +292,9 @@ def marks_of(node: Any) -> dict[str, Any]:
     return marks
 
 
-def source_of(given: Tensor) -> Any:
+def source_of(tensor: Tensor) -> Any:
     """Return the node that made a tensor, before views and copies of it."""
-    node = given.grad_fn
+    node = tensor.grad_fn
     for _ in range(6):
         name = node.name() if node is not None else ""
         plain = ("View", "Reshape", "Transpose", "Permute", "Squeeze", "Unsqueeze", "ToCopy")

@@ -26,12 +26,12 @@ def sections_of(
         right: sentences about what was seen to be right.
         not_followed: sentences about what could not be followed.
     """
-    found: list[Section] = [(_heading(finding), _parts(finding)) for finding in findings]
+    sections: list[Section] = [(_heading(finding), _parts(finding)) for finding in findings]
     if right:
-        found.append(("Seen to be right", [Text(sentence) for sentence in right]))
+        sections.append(("Seen to be right", [Text(sentence) for sentence in right]))
     if not_followed:
-        found.append(("Not followed", [Text(sentence) for sentence in not_followed]))
-    return found
+        sections.append(("Not followed", [Text(sentence) for sentence in not_followed]))
+    return sections
 
 
 def _heading(finding: Finding) -> str:
@@ -43,12 +43,12 @@ def _parts(finding: Finding) -> list[Part]:
     parts: list[Part] = [Text(finding.sentence)]
     parts += _picture(finding.evidence.get("picture"))
     parts += [_numbers(one) for one in finding.evidence.get("numbers", ()) if len(one["examples"])]
-    known = CATALOGUE.get(finding.name)
-    if known is None:
+    mistake = CATALOGUE.get(finding.name)
+    if mistake is None:
         return [*parts, Text(finding.remedy, heading="Remedy")]
-    remedy = known.remedy
-    if known.evaluation is not None and finding.remedy == known.evaluation.code:
-        remedy = known.evaluation
+    remedy = mistake.remedy
+    if mistake.evaluation is not None and finding.remedy == mistake.evaluation.code:
+        remedy = mistake.evaluation
     parts.append(Text(remedy.sentence, heading="Remedy"))
     if finding.remedy and finding.remedy != remedy.sentence:
         parts.append(Code(finding.remedy))
@@ -96,17 +96,17 @@ def to_terminal(verdict: Text, sections: Sequence[Section]) -> RenderableType:
     return Group(*lines)
 
 
-def to_text(shown: RenderableType) -> str:
+def to_text(report: RenderableType) -> str:
     """Return a report as text of 80 columns, without colour or control codes.
 
     Args:
-        shown: the report for a terminal.
+        report: the report for a terminal.
     """
     file = io.StringIO()
     console = Console(
         file=file, width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False
     )
-    console.print(shown)
+    console.print(report)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 

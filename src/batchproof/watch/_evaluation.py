@@ -30,19 +30,19 @@ class Evaluation:
 def evaluations_of(losses: Sequence[Loss], ledgers: Iterable[Ledger]) -> list[Evaluation]:
     """Return every evaluation of a run: two losses or more with nothing learned between them."""
     steps = sorted(record.index for ledger in ledgers for record in ledger.records)
-    learned = {(loss.term, loss.batch[0]) for loss in losses if loss.arrived}
+    training = {(loss.term, loss.batch[0]) for loss in losses if loss.arrived}
     passes: list[Evaluation] = []
     run: list[Loss] = []
     step = 0
     for loss in losses:
-        stepped = False
+        has_step = False
         while step < len(steps) and steps[step] < loss.index:
             step += 1
-            stepped = True
+            has_step = True
         # a training may skip batches of a pass that it learns from
-        skipped = (loss.term, loss.batch[0]) in learned
-        idle = not loss.training or not (loss.arrived or skipped)
-        if run and (stepped or not idle or loss.training != run[0].training):
+        is_skipped = (loss.term, loss.batch[0]) in training
+        idle = not loss.training or not (loss.arrived or is_skipped)
+        if run and (has_step or not idle or loss.training != run[0].training):
             _close(run, passes)
             run = []
         if idle:

@@ -34,11 +34,11 @@ def finding(
     return Finding(name, grade, place, sentence, remedy.code or remedy.sentence, evidence or {})
 
 
-def of_updates(updates: Updates, between: Between, *, ended: bool) -> Iterable[Finding]:
+def of_updates(updates: Updates, between: Between, *, complete: bool) -> Iterable[Finding]:
     """Return the mistakes in the gradients that the optimisers follow."""
     for ledger in updates.ledgers:
         windows = windows_of(ledger)
-        yield from _of_ledger(ledger, windows, ended=ended and not between.scaler_used)
+        yield from _of_ledger(ledger, windows, complete=complete and not between.scaler_used)
         patterns = patterns_of(ledger, windows)
         apart = list(terms_apart(patterns))
         yield from apart
@@ -54,14 +54,14 @@ def of_updates(updates: Updates, between: Between, *, ended: bool) -> Iterable[F
         yield finding("scheduler-before-optimizer", first[0], sentence)
 
 
-def _of_ledger(ledger: Ledger, windows: list[Window], *, ended: bool) -> Iterable[Finding]:
+def _of_ledger(ledger: Ledger, windows: list[Window], *, complete: bool) -> Iterable[Finding]:
     if not windows:
         return
     place = windows[0].record.site
-    zeroed = [judge(ledger, windows) for judge in ZEROING]
-    if not any(zeroed):
-        zeroed = [_zeroing.left_over(ledger, windows, ended=ended)]
-    for name, sentence, evidence in filter(None, zeroed):
+    verdicts = [judge(ledger, windows) for judge in ZEROING]
+    if not any(verdicts):
+        verdicts = [_zeroing.left_over(ledger, windows, complete=complete)]
+    for name, sentence, evidence in filter(None, verdicts):
         yield finding(name, place, sentence, evidence)
     for judge in (_timing.clipped_early, _timing.clipped_scaled):
         verdict = judge(ledger, windows)
@@ -119,13 +119,13 @@ def picture(pattern: Pattern, whole: float = 1.0) -> dict[str, Any]:
     worst = -1.0
     for place, window in enumerate(pattern.windows, 1):
         weight = sum(part.weight for part in window)
-        wanted = [whole * part.weight / weight if weight else 0.0 for part in window]
-        off = max(abs(p.mass - w) / w if w else 0.0 for p, w in zip(window, wanted, strict=True))
+        shares = [whole * part.weight / weight if weight else 0.0 for part in window]
+        off = max(abs(p.mass - w) / w if w else 0.0 for p, w in zip(window, shares, strict=True))
         if off > worst * (1 + FINE) + FINE:
             worst, number = off, place
             rows = [
                 {"label": f"micro-batch {i}: {p.weight:.6g}", "share": p.mass, "wanted": w}
-                for i, (p, w) in enumerate(zip(window, wanted, strict=True), 1)
+                for i, (p, w) in enumerate(zip(window, shares, strict=True), 1)
             ]
     title = f"window {number}: the weight of each micro-batch, and what it counts"
     return {"title": title, "rows": rows[:SHOWN]}
@@ -188,9 +188,9 @@ def of_losses(calls: Calls) -> Iterable[Finding]:
         "log-probability has.",
     }
     for name, sites in calls.suspects.items():
-        for site, (wrong, asked) in sites.items():
-            if wrong and wrong == asked:
-                yield finding(name, site, sentences[name], {"calls": asked})
+        for site, (wrong, total) in sites.items():
+            if wrong and wrong == total:
+                yield finding(name, site, sentences[name], {"calls": total})
     empty: dict[str, int] = {}
     for loss in calls.losses:
         is_nan = loss.value != loss.value
@@ -215,22 +215,22 @@ def of_loop(calls: Calls, loop: Loop, updates: Updates) -> Iterable[Finding]:
     """Return the mistakes in evaluations and in kept weights."""
     trains = any(ledger.records for ledger in updates.ledgers)
     for evaluation in _evaluation.evaluations_of(calls.losses, updates.ledgers):
-        found = (
+        verdicts = (
             ("evaluation-in-train-mode", _evaluation.in_train_mode(evaluation)),
             ("evaluation-with-grad", _evaluation.with_graph(evaluation)),
         )
-        for name, sentence in found:
+        for name, sentence in verdicts:
             if sentence is None or (name == "evaluation-in-train-mode" and loop.random_by_wish):
                 continue
             if name == "evaluation-with-grad" and not trains:
                 continue
             yield finding(name, evaluation.site, sentence, evaluation=True)
-    for moved in loop.moved:
+    for use in loop.moved:
         sentence = (
-            f"Weights taken at step {moved.taken_at} are {moved.how} at step {moved.used_at} "
-            f"({moved.used}), and have moved with the training since: state_dict() copies nothing."
+            f"Weights taken at step {use.taken_at} are {use.how} at step {use.used_at} "
+            f"({use.used}), and have moved with the training since: state_dict() copies nothing."
         )
-        yield finding("best-by-reference", moved.site, sentence)
+        yield finding("best-by-reference", use.site, sentence)
 
 
 def once(findings: Iterable[Finding]) -> list[Finding]:

@@ -121,10 +121,10 @@ def divided_twice(pattern: Pattern) -> Verdict:
         return None
     weights = {part.weight for part in pattern.parts}
     counts = [part.mass * part.weight * len(w) for w in pattern.windows for part in w]
-    undivided = [part.mass * part.weight for part in pattern.parts]
+    masses = [part.mass * part.weight for part in pattern.parts]
     if len(weights) < 2 or not (
         (pattern.same(counts) and is_one(pattern, counts[0]))
-        or (pattern.same(undivided) and is_one(pattern, undivided[0]))
+        or (pattern.same(masses) and is_one(pattern, masses[0]))
     ):
         return None
     low, high = min(weights), max(weights)
@@ -140,7 +140,7 @@ def mean_of_means(pattern: Pattern) -> Verdict:
     if not all(part.mass > 0 and part.alike for part in pattern.parts):
         return None
     ratio = max(max(p.weight for p in w) / max(min(p.weight for p in w), 1e-300) for w in uneven)
-    weighted = all(
+    has_weights = all(
         pattern.same(part.loss.elements for part in window)
         and any(not pattern.same((part.loss.elements, part.loss.weight)) for part in window)
         for window in uneven
@@ -151,7 +151,7 @@ def mean_of_means(pattern: Pattern) -> Verdict:
         "ratio": ratio,
         "whole": sums[0] if pattern.same(sums) else 1.0,
     }
-    if weighted:
+    if has_weights:
         sentence = (
             "Weighted losses are divided by the weights of their own micro-batch: equal samples "
             f"count up to {ratio:.3g} times as much in one micro-batch as in another."
@@ -174,10 +174,10 @@ def padding_counted(pattern: Pattern) -> Verdict:
     parts = pattern.parts
     if not all(part.loss.reduction == "none" and part.alike for part in parts):
         return None
-    ignored = all(part.loss.elements <= part.loss.size for part in parts) and any(
+    has_padding = all(part.loss.elements <= part.loss.size for part in parts) and any(
         part.loss.elements < part.loss.size for part in parts
     )
-    if not ignored and not any(part.padded for part in parts):
+    if not has_padding and not any(part.padded for part in parts):
         return None
     if all(part.weight == part.loss.size for part in parts):
         return None

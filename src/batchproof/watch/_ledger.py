@@ -197,10 +197,10 @@ class Ledger:
         if after == self._before:
             return False
         same_number = len(self._before) == len(after)
-        reached = hash(tuple(map(ne, after, self._before))) if same_number else 0
+        reach = hash(tuple(map(ne, after, self._before))) if same_number else 0
         self.hold(arrivals, backward)
         for gift in self._held:
-            gift.reached = reached
+            gift.reached = reach
         self._gifts += self._held
         self._held = []
         if len(self._gifts) > MOST:
@@ -254,10 +254,10 @@ class Ledger:
             max_norm: the norm that it keeps; None where it clips each element.
             before_unscale: whether the gradient carries a loss scale.
         """
-        unchanged = self._sentinels.are_as_they_were(thorough=True)
-        factor = Factor(1.0) if unchanged else self._sentinels.factor()
+        same = self._sentinels.are_as_they_were(thorough=True)
+        factor = Factor(1.0) if same else self._sentinels.factor()
         self._clips.append(Clip(site, factor, len(self.open), before_unscale, max_norm))
-        if not unchanged:
+        if not same:
             self._sentinels.place(self.parameters())
 
     def moved(self, what: str, site: str) -> None:

@@ -124,8 +124,8 @@ def _described(loader: Any) -> LoaderPass:
     )
 
 
-def _length(sized: Any) -> int | None:
+def _length(thing: Any) -> int | None:
     try:
-        return len(sized)
+        return len(thing)
     except (TypeError, NotImplementedError, AttributeError):
         return None

@@ -120,12 +120,14 @@ class Loop:
 
     def _used(self, thing: Any, how: str, *, before_writing: int = 0) -> None:
         for tensor in _tensors(thing, DEPTH):
-            kept = self._kept.get(id(tensor))
-            if kept is None or kept.tensor() is not tensor:
+            original = self._kept.get(id(tensor))
+            if original is None or original.tensor() is not tensor:
                 continue
-            writes = tensor._version - kept.version  # noqa: SLF001
-            if writes > before_writing and self.steps() > kept.steps:
-                self.moved.append(Moved(kept.site, user_site(), kept.steps, self.steps(), how))
+            writes = tensor._version - original.version  # noqa: SLF001
+            if writes > before_writing and self.steps() > original.steps:
+                self.moved.append(
+                    Moved(original.site, user_site(), original.steps, self.steps(), how)
+                )
                 return
 
 

@@ -79,8 +79,8 @@ def described(spec: Spec, arguments: Mapping[str, Any], out: Tensor) -> Call:
     samples = _samples(spec, inputs)
     kind = _kind(spec)
     classes = _classes(spec, inputs)
-    ignored = arguments.get("ignore_index", -100)
-    return Call(kind, reduction, samples, elements, counts, weight, first, classes, ignored)
+    ignore_index = arguments.get("ignore_index", -100)
+    return Call(kind, reduction, samples, elements, counts, weight, first, classes, ignore_index)
 
 
 def _kind(spec: Spec) -> str:
@@ -89,15 +89,21 @@ def _kind(spec: Spec) -> str:
 
 def _of_classes(spec: Spec, arguments: Mapping[str, Any]) -> Call | None:
     """Return what a plain call says of itself: on the CPU, no weight, every target counts."""
-    logits, target, ignored = arguments["input"], arguments["target"], arguments["ignore_index"]
-    if not target.is_cpu or logits.ndim != target.ndim + 1 or logits.ndim < 2 or ignored >= 0:
+    logits, target, ignore_index = (
+        arguments["input"],
+        arguments["target"],
+        arguments["ignore_index"],
+    )
+    if not target.is_cpu or logits.ndim != target.ndim + 1 or logits.ndim < 2 or ignore_index >= 0:
         return None
     elements = target.numel()
     if not elements or arguments["weight"] is not None or target.amin() < 0:
         return None
     kind, reduction = _kind(spec), _reduction(arguments)
     size, samples = float(elements), logits.shape[0]
-    return Call(kind, reduction, samples, elements, None, size, logits, (logits, target), ignored)
+    return Call(
+        kind, reduction, samples, elements, None, size, logits, (logits, target), ignore_index
+    )
 
 
 def _inputs(spec: Spec, arguments: Mapping[str, Any]) -> Sequence[Any]:
@@ -175,18 +181,18 @@ def counts_of(call: Call) -> Tensor | None:
         return None
     logits, target = call.classes
     if logits.shape == target.shape:
-        chosen, wanted = logits > 0, target > 0.5
-        return torch.stack([(chosen & wanted).sum(), chosen.sum(), wanted.sum()])[None]
+        predictions, targets = logits > 0, target > 0.5
+        return torch.stack([(predictions & targets).sum(), predictions.sum(), targets.sum()])[None]
     axis = 1 if logits.ndim > 1 else 0
     number = logits.shape[axis]
     if number > MOST_CLASSES or not logits.numel():
         return None
-    chosen, wanted = logits.argmax(axis).flatten(), target.flatten()
+    predictions, targets = logits.argmax(axis).flatten(), target.flatten()
     if call.counts is not None:
         there = call.counts.flatten().ne(0)
-        chosen, wanted = chosen[there], wanted[there]
-    hits = wanted[chosen.eq(wanted)]
-    return torch.stack([x.bincount(minlength=number) for x in (hits, chosen, wanted)], 1)
+        predictions, targets = predictions[there], targets[there]
+    hits = targets[predictions.eq(targets)]
+    return torch.stack([x.bincount(minlength=number) for x in (hits, predictions, targets)], 1)
 
 
 def elements_of(call: Call) -> Tensor | float:
@@ -246,15 +252,15 @@ def arrival_of(gradient: Tensor, counts: Tensor | None) -> Arrival:
     shares = torch.where(there, g, 0)
     high = torch.where(there, g, -torch.inf).amax()
     low = torch.where(there, g, torch.inf).amin()
-    rows_low = rows_high = padded = None
+    rows_low = rows_high = padding = None
     if g.ndim > 1 and g.numel():
         rows = shares.flatten(1).sum(1)
         some = there.flatten(1).any(1)
         rows_low = torch.where(some, rows, torch.inf).amin()
         rows_high = torch.where(some, rows, -torch.inf).amax()
-        padded = _is_padding(there.flatten(1))
-    counted = torch.where(there, weights, 0).sum()
-    return Arrival((shares * weights).sum(), counted, low, high, rows_low, rows_high, padded)
+        padding = _is_padding(there.flatten(1))
+    weight = torch.where(there, weights, 0).sum()
+    return Arrival((shares * weights).sum(), weight, low, high, rows_low, rows_high, padding)
 
 
 def _is_padding(there: Tensor) -> Tensor:

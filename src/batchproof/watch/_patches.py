@@ -74,11 +74,11 @@ class Patches:
         depth = local()
 
         @wraps(original)
-        def state_dict(module: nn.Module, *args: Any, **named: Any) -> Any:
+        def state_dict(module: nn.Module, *args: Any, **options: Any) -> Any:
             outer = not getattr(depth, "deep", False)
             depth.deep = True
             try:
-                state = original(module, *args, **named)
+                state = original(module, *args, **options)
             finally:
                 depth.deep = not outer
             if outer:
@@ -103,13 +103,13 @@ class Patches:
         own = name in vars(owner)
         compiling, inside = torch.compiler.is_compiling, self._inside
 
-        def rows(given: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-            out = original(given, *arguments, **named)
+        def rows(logits: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+            out = original(logits, *arguments, **options)
             if compiling() or getattr(inside, "deep", False):
                 return out
-            axis = arguments[0] if arguments else named.get("dim")
+            axis = arguments[0] if arguments else options.get("dim")
             if isinstance(axis, int):
-                self.safely(saw, name, given, axis, out)
+                self.safely(saw, name, logits, axis, out)
             return out
 
         rows.__name__ = rows.__qualname__ = name

@@ -27,12 +27,12 @@ _EXPRESSIONS: dict[int, tuple[CodeType, Sequence[int]]] = {}
 
 def is_users(code: CodeType) -> bool:
     """Return whether code is the user's: in no library."""
-    known = _USERS.get(id(code))
-    if known is None:
+    entry = _USERS.get(id(code))
+    if entry is None:
         path = code.co_filename
         users = not path.startswith(_LIBRARIES) and not any(part in path for part in _INSTALLED)
-        known = _USERS[id(code)] = code, users or "/batchproof/recipes/" in path
-    return known[1]
+        entry = _USERS[id(code)] = code, users or "/batchproof/recipes/" in path
+    return entry[1]
 
 
 def users_frame(frame: FrameType | None) -> FrameType | None:
@@ -67,13 +67,13 @@ def _expressions(code: CodeType) -> Sequence[int]:
 
     As a program warms up, Python calls from another instruction of the same expression.
     """
-    known = _EXPRESSIONS.get(id(code))
-    if known is None:
+    entry = _EXPRESSIONS.get(id(code))
+    if entry is None:
         first: dict[object, int] = {}
         positions = enumerate(code.co_positions())
         numbers = [first.setdefault(position, place) for place, position in positions]
-        known = _EXPRESSIONS[id(code)] = code, numbers
-    return known[1]
+        entry = _EXPRESSIONS[id(code)] = code, numbers
+    return entry[1]
 
 
 def occasion() -> tuple[FrameType | None, tuple[int, ...]]:
@@ -85,10 +85,10 @@ def occasion() -> tuple[FrameType | None, tuple[int, ...]]:
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
     users = None
     parts: list[int] = []
-    known = _USERS
+    cache = _USERS
     while frame is not None:
         code = frame.f_code
-        there = known.get(id(code))
+        there = cache.get(id(code))
         if there[1] if there is not None else is_users(code):
             users = users or frame
             parts += (id(code), _expressions(code)[frame.f_lasti >> 1])

@@ -139,44 +139,44 @@ def report_of(watcher: Any, numbers: Any = None, *, name: str = "this run") -> W
         numbers: the Numbers of the same run, or None where none were captured.
         name: what was watched.
     """
-    missed: list[str] = []
-    found: list[Finding] = _judged(watcher.findings, missed)
-    right: list[str] = _judged(watcher.right, missed)
-    shown: list[dict[str, Any]] = []
+    gaps: list[str] = []
+    findings: list[Finding] = _judged(watcher.findings, gaps)
+    right: list[str] = _judged(watcher.right, gaps)
+    readings: list[dict[str, Any]] = []
     if numbers is not None:
-        found += _judged(numbers.findings, missed)
-        shown = _judged(numbers.seen, missed)
-        right += _right_numbers(shown)
-    missed = [*_judged(watcher.not_followed, missed), *_unknown_numbers(shown), *missed]
+        findings += _judged(numbers.findings, gaps)
+        readings = _judged(numbers.seen, gaps)
+        right += _right_numbers(readings)
+    gaps = [*_judged(watcher.not_followed, gaps), *_unknown_numbers(readings), *gaps]
     once: dict[tuple[str, str], Finding] = {}
-    for one in sorted(found, key=lambda finding: finding.grade != "wrong"):
+    for one in sorted(findings, key=lambda finding: finding.grade != "wrong"):
         once.setdefault((one.name, one.place), one)
     return WatchReport(
         tuple(once.values()),
         tuple(watcher.steps),
-        tuple(shown),
+        tuple(readings),
         tuple(right),
-        tuple(missed),
+        tuple(gaps),
         name=name,
     )
 
 
-def _judged(judge: Callable[[], Iterable[Any]], missed: list[str]) -> list[Any]:
+def _judged(judge: Callable[[], Iterable[Any]], gaps: list[str]) -> list[Any]:
     """Return the findings of a judge; if it fails, the others still report."""
     try:
         return list(judge())
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         line = f"Not judged: {getattr(judge, '__qualname__', judge)} failed with {what}"
-        if line not in missed:
-            missed.append(line)
+        if line not in gaps:
+            gaps.append(line)
         return []
 
 
-def _right_numbers(shown: Sequence[dict[str, Any]]) -> list[str]:
+def _right_numbers(readings: Sequence[dict[str, Any]]) -> list[str]:
     return [
         f"{one['place']}: {_called(one)} is {one['is']}, {one['of']} of {one['loss']}."
-        for one in shown
+        for one in readings
         if one["grade"] == "right"
     ]
 
@@ -187,11 +187,11 @@ def _called(one: dict[str, Any]) -> str:
     return f"`{label}`" if label else example
 
 
-def _unknown_numbers(shown: Sequence[dict[str, Any]]) -> list[str]:
-    unknown = [one for one in shown if one["grade"] == "unknown"]
-    if not unknown:
+def _unknown_numbers(readings: Sequence[dict[str, Any]]) -> list[str]:
+    strangers = [one for one in readings if one["grade"] == "unknown"]
+    if not strangers:
         return []
-    names = ", ".join(dict.fromkeys(_called(one) for one in unknown[:5]))
-    more = ", ..." if len(unknown) > 5 else ""
-    what = "1 kind of number" if len(unknown) == 1 else f"{len(unknown)} kinds of numbers"
+    names = ", ".join(dict.fromkeys(_called(one) for one in strangers[:5]))
+    more = ", ..." if len(strangers) > 5 else ""
+    what = "1 kind of number" if len(strangers) == 1 else f"{len(strangers)} kinds of numbers"
     return [f"{what} matched nothing, and nothing is said of them: {names}{more}."]

@@ -15,16 +15,16 @@ OF_STEPS = ("gradients-not-zeroed", "zeroed-before-step", "one-micro-batch-only"
 
 def right_of(updates: Updates, findings: Sequence[Finding]) -> list[str]:
     """Return a sentence for each term whose elements count as they do in a mean or a sum."""
-    accused = {finding.place for finding in findings}
+    places = {finding.place for finding in findings}
     steps = {finding.place for finding in findings if finding.name in OF_STEPS}
     sentences: list[str] = []
     for ledger in updates.ledgers:
         if any(record.site in steps for record in ledger.records[-1:]):
             continue
         sentences += [
-            f"{pattern.site}: {said}"
+            f"{pattern.site}: {text}"
             for pattern in patterns_of(ledger, windows_of(ledger))
-            if pattern.site not in accused and (said := _said(pattern)) is not None
+            if pattern.site not in places and (text := _said(pattern)) is not None
         ]
     return list(dict.fromkeys(sentences))
 
@@ -55,13 +55,13 @@ def _said(pattern: Pattern) -> str | None:
 
 def missed_by(calls: Calls, updates: Updates, ranks: Ranks, troubles: Iterable[str]) -> list[str]:
     """Return a sentence for all that was not followed."""
-    followed = {loss.site for loss in calls.losses if loss.arrived}
+    sites = {loss.site for loss in calls.losses if loss.arrived}
     sentences = []
     if updates.unfollowed:
-        whole = len(followed) + len(updates.unfollowed)
+        whole = len(sites) + len(updates.unfollowed)
         places = ", ".join(sorted(updates.unfollowed)[:5])
         sentences.append(
-            f"{len(followed)} of {whole} losses were followed. No known loss took part in the "
+            f"{len(sites)} of {whole} losses were followed. No known loss took part in the "
             f"backward pass of {places}: mark it with batchproof.watch_loss; what torch.compile "
             "compiled and what an autograd function of its own computes is not seen."
         )
@@ -83,10 +83,10 @@ def missed_by(calls: Calls, updates: Updates, ranks: Ranks, troubles: Iterable[s
                 f"In {empty} of {ledger.steps} steps of {ledger.name} no loss was followed: the "
                 "gradients came from elsewhere than a backward pass."
             )
-        changed = sum(window.changed for window in windows_of(ledger))
-        if changed:
+        changes = sum(window.changed for window in windows_of(ledger))
+        if changes:
             sentences.append(
-                f"In {changed} of {ledger.steps} steps of {ledger.name} the gradients were changed "
+                f"In {changes} of {ledger.steps} steps of {ledger.name} the gradients were changed "
                 "otherwise than by a factor; they are not judged."
             )
     if calls.forgotten:

@@ -60,8 +60,8 @@ class Program:
         try:
             code = self._prepare()
             exec(code, vars(sys.modules["__main__"]))
-        except SystemExit as left:
-            return _status_of(left)
+        except SystemExit as end:
+            return _status_of(end)
         except NoModuleError:
             raise
         except BaseException as error:
@@ -105,16 +105,16 @@ def _module_code(name: str, main: types.ModuleType) -> CodeType:
         __spec__=spec,
         __builtins__=__builtins__,
     )
-    found: CodeType = code
-    return found
+    result: CodeType = code
+    return result
 
 
-def _status_of(left: SystemExit) -> int:
-    if left.code is None:
+def _status_of(end: SystemExit) -> int:
+    if end.code is None:
         return 0
-    if isinstance(left.code, int):
-        return left.code & 0xFF
-    sys.stderr.write(f"{left.code}\n")
+    if isinstance(end.code, int):
+        return end.code & 0xFF
+    sys.stderr.write(f"{end.code}\n")
     return 1
 
 
@@ -239,8 +239,8 @@ class Live:
 
     def look(self) -> None:
         """Check whether something is wrong now, unless the last check is too recent."""
-        begun = time.monotonic()
-        if begun < self._next:
+        start = time.monotonic()
+        if start < self._next:
             return
         for finding in self.watches():
             key = (finding.name, finding.place)
@@ -248,4 +248,4 @@ class Live:
                 self._said.add(key)
                 self._say(f"{finding.place}: {finding.name}: {finding.sentence}")
         now = time.monotonic()
-        self._next = now + (now - begun) / self.SHARE
+        self._next = now + (now - start) / self.SHARE

@@ -73,7 +73,7 @@ class Sentinels:
 
     def place(self, parameters: Sequence[Tensor]) -> None:
         """Remember a few gradients, those of the last parameters that have one."""
-        chosen: list[Sentinel] = []
+        sentinels: list[Sentinel] = []
         for parameter in reversed(parameters):
             gradient = parameter.grad
             if gradient is None or gradient.is_sparse:
@@ -87,10 +87,10 @@ class Sentinels:
             if gradient.requires_grad or gradient.numel() > LENGTH:
                 head = gradient.detach().view(-1)[:LENGTH]
             version = gradient._version  # noqa: SLF001
-            chosen.append(Sentinel(parameter, gradient, version, head, head.clone()))
-            if len(chosen) == MOST:
+            sentinels.append(Sentinel(parameter, gradient, version, head, head.clone()))
+            if len(sentinels) == MOST:
                 break
-        self._sentinels = chosen
+        self._sentinels = sentinels
 
     def forget(self) -> None:
         """Drop the gradients."""

@@ -13,29 +13,29 @@ def clipped_early(ledger: Ledger, windows: Sequence[Window]) -> Verdict:
     """The gradient is clipped before all micro-batches are in it."""
     several = [w for w in windows if len({part.backward for part in w.parts}) > 1]
     early = [clip for w in several for clip in w.record.clips if clip.held < len(w.parts)]
-    shrunk = [clip for clip in early if clip.factor.value < 1 - 1e-6]
+    active = [clip for clip in early if clip.factor.value < 1 - 1e-6]
     each = all(any(clip.held < len(w.parts) for clip in w.record.clips) for w in several)
-    if not several or not each or not shrunk:
+    if not several or not each or not active:
         return None
-    least = min(clip.factor.value for clip in shrunk)
+    least = min(clip.factor.value for clip in active)
     sentence = (
         f"The gradient of {ledger.name} is clipped before all micro-batches of the window are in "
         f"it, {len(early) / len(several):.3g} times a window; it shrank to {least:.3g} of itself."
     )
-    return "clipped-per-micro-batch", sentence, {"factors": [c.factor.value for c in shrunk][:12]}
+    return "clipped-per-micro-batch", sentence, {"factors": [c.factor.value for c in active][:12]}
 
 
 def clipped_scaled(ledger: Ledger, windows: Sequence[Window]) -> Verdict:
     """The gradient is clipped while it carries the loss scale."""
     clips = [clip for window in windows for clip in window.record.clips]
-    scaled = [clip for clip in clips if clip.before_unscale]
-    if not scaled or len(scaled) < len(clips):
+    early = [clip for clip in clips if clip.before_unscale]
+    if not early or len(early) < len(clips):
         return None
     sentence = (
         f"The gradient of {ledger.name} is clipped before it is unscaled, in all {len(clips)} "
         "calls: the norm that is compared with the limit is that of the loss scale."
     )
-    return "clipped-before-unscale", sentence, {"factors": [c.factor.value for c in scaled][:12]}
+    return "clipped-before-unscale", sentence, {"factors": [c.factor.value for c in early][:12]}
 
 
 def moved_per_micro_batch(windows: Sequence[Window]) -> Verdict:

@@ -163,12 +163,12 @@ def numbered(arrivals: Iterable[tuple[Loss, Arrival]]) -> Iterable[tuple[Loss, i
     if len(arrivals) == 1:
         yield arrivals[0][0], 0, arrivals[0][1]
         return
-    ordered = sorted(arrivals, key=lambda pair: pair[0].index)
+    in_order = sorted(arrivals, key=lambda pair: pair[0].index)
     passes: dict[int, set[int]] = {}
-    for loss, _ in ordered:
+    for loss, _ in in_order:
         passes.setdefault(loss.term, set()).add(loss.batch[0])
     counts: Counter[tuple[int, int]] = Counter()
-    for loss, arrival in ordered:
+    for loss, arrival in in_order:
         one_pass = len(passes[loss.term]) == 1
         key = (loss.term, loss.batch[1] if one_pass else -1)
         ordinal = counts[key]

@@ -48,7 +48,7 @@ class Observer(Protocol):
     def leave(self) -> Any:
         """Return the records of this rank that rank 0 needs, as plain values."""
 
-    def receive(self, left: Any) -> None:
+    def receive(self, records: Any) -> None:
         """Take the records of another rank, on rank 0."""
 
 
@@ -185,9 +185,9 @@ class Watcher:
     def findings(self) -> list[Finding]:
         """Return the mistakes and notes, each mistake of each place once."""
         self.reads.settle()
-        ended = self not in _ACTIVE and not self.ended_early and not self.failed
+        complete = self not in _ACTIVE and not self.ended_early and not self.failed
         every = [
-            *of_updates(self.updates, self.between, ended=ended),
+            *of_updates(self.updates, self.between, complete=complete),
             *of_losses(self.calls),
             *of_loop(self.calls, self.loop, self.updates),
             *self.elsewhere,
@@ -214,17 +214,17 @@ def _exchange(watcher: Watcher, observers: Sequence[Observer]) -> None:
     """Send the records of this rank to rank 0, and take there those of the others."""
 
     def own() -> dict[str, Any]:
-        found = [
+        findings = [
             *of_losses(watcher.calls),
             *of_loop(watcher.calls, watcher.loop, watcher.updates),
         ]
-        observed = [observer.leave() for observer in observers]
-        return {"findings": [asdict(finding) for finding in found], "observed": observed}
+        values = [observer.leave() for observer in observers]
+        return {"findings": [asdict(finding) for finding in findings], "observed": values}
 
-    for left in watcher.ranks.exchange(watcher.updates.ledgers, own):
-        watcher.elsewhere += [Finding(**finding) for finding in left["findings"]]
-        for observer, observed in zip(observers, left["observed"], strict=True):
-            observer.receive(observed)
+    for records in watcher.ranks.exchange(watcher.updates.ledgers, own):
+        watcher.elsewhere += [Finding(**finding) for finding in records["findings"]]
+        for observer, values in zip(observers, records["observed"], strict=True):
+            observer.receive(values)
 
 
 def active() -> tuple[Watcher, ...]:

@@ -101,17 +101,17 @@ def window_of(record: StepRecord) -> Window:
     scale = 1.0 / record.scale if record.scale else 1.0
     fresh: list[Part] = []
     stale: list[Part] = []
-    dropped = [part_of(gift, gift.factor(count)) for gift, count in record.dropped]
+    zeroed_parts = [part_of(gift, gift.factor(count)) for gift, count in record.dropped]
     for gift, count, old in record.gifts:
         part = part_of(gift, gift.factor(count) * scale)
         if part.mass == 0 and any(factor.value == 0 for factor in gift.factors[:count]):
             if not old:
-                dropped.append(part)
+                zeroed_parts.append(part)
         else:
             (stale if old else fresh).append(part)
-    changed = any(not _is_factor(f.rest, f.eps) for f in record.rest)
-    changed |= any(f.value != f.value for f in record.rest)
-    return Window(record, tuple(fresh), tuple(stale), tuple(dropped), changed)
+    changes = any(not _is_factor(f.rest, f.eps) for f in record.rest)
+    changes |= any(f.value != f.value for f in record.rest)
+    return Window(record, tuple(fresh), tuple(stale), tuple(zeroed_parts), changes)
 
 
 def _is_factor(rest: float, eps: float) -> bool:

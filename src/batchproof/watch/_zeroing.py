@@ -18,9 +18,9 @@ def not_zeroed(ledger: Ledger, windows: Sequence[Window]) -> Verdict:
         return None
     if any(window.record.closure for window in windows):
         return None
-    held = max(len(window.stale) for window in with_stale)
+    most = max(len(window.stale) for window in with_stale)
     sentence = (
-        f"{ledger.name} steps with gradients of earlier steps still in the sum: up to {held} "
+        f"{ledger.name} steps with gradients of earlier steps still in the sum: up to {most} "
         f"micro-batches that were stepped before, in {len(with_stale)} of {len(windows)} steps."
     )
     return "gradients-not-zeroed", sentence, {"held": [len(w.stale) for w in windows][:12]}
@@ -50,21 +50,21 @@ def one_only(ledger: Ledger, windows: Sequence[Window]) -> Verdict:
         if not all(part.loss.term in terms for part in window.dropped):
             return None
     counts = Counter(len({part.backward for part in window.dropped}) for window in windows)
-    lost = counts.most_common(1)[0][0]
+    most = counts.most_common(1)[0][0]
     sentence = (
-        f"Of {lost + 1} micro-batches between two steps of {ledger.name} only the last counts; "
+        f"Of {most + 1} micro-batches between two steps of {ledger.name} only the last counts; "
         "the gradients of the others are zeroed."
     )
     return "one-micro-batch-only", sentence, {"dropped": [len(w.dropped) for w in windows][:12]}
 
 
-def left_over(ledger: Ledger, windows: Sequence[Window], *, ended: bool) -> Verdict:
+def left_over(ledger: Ledger, windows: Sequence[Window], *, complete: bool) -> Verdict:
     """Fewer micro-batches than a window holds are zeroed unstepped, or left at the end.
 
     Args:
         ledger: the optimiser.
         windows: its steps.
-        ended: whether the run came to its end by itself.
+        complete: whether the run came to its end by itself.
     """
     sizes = [len({part.backward for part in window.parts}) for window in windows]
     if not sizes or any(window.record.closure for window in windows):
@@ -73,20 +73,20 @@ def left_over(ledger: Ledger, windows: Sequence[Window], *, ended: bool) -> Verd
     terms = {part.loss.term for window in windows for part in window.parts}
     if full < TWICE:
         return None
-    dropped = [_passes(window.dropped, terms) for window in windows]
-    short = [count for count in dropped if 0 < count < full]
+    counts = [_passes(window.dropped, terms) for window in windows]
+    short = [count for count in counts if 0 < count < full]
     last = [part_of(gift, gift.factor(len(gift.factors))) for gift in ledger.open]
-    left = _passes([part for part in last if part.mass], terms) if ended else 0
-    if not 0 < left < full:
-        left = 0
-    if len(short) > len(windows) // 2 or not (short or left):
+    rest = _passes([part for part in last if part.mass], terms) if complete else 0
+    if not 0 < rest < full:
+        rest = 0
+    if len(short) > len(windows) // 2 or not (short or rest):
         return None
-    count = short[0] if short else left
+    count = short[0] if short else rest
     sentence = (
         f"{counted(count)} after the last full window of {full} "
         f"{'are' if count > 1 else 'is'} never stepped by {ledger.name}."
     )
-    return "leftover-window", sentence, {"dropped": dropped[:12], "left": left}
+    return "leftover-window", sentence, {"dropped": counts[:12], "left": rest}
 
 
 def _passes(parts: Sequence[Part], terms: set[int]) -> int:

@@ -32,10 +32,10 @@ def another_loss(
     Yields:
         The reading, the objective alone, and how many readings were tried.
     """
-    followed = [one for one in series if one.followed and one.quantity == "loss"]
+    objectives = [one for one in series if one.followed and one.quantity == "loss"]
     cut = [one for one in series if not one.followed and one.quantity == "loss"]
-    pairs = [(one, term) for one in followed for term in cut if _take_turns(one, term)]
-    tried = CHOICES * len(pairs) * READINGS * len(facts.coefficients)
+    pairs = [(one, term) for one in objectives for term in cut if _take_turns(one, term)]
+    count = CHOICES * len(pairs) * READINGS * len(facts.coefficients)
     for one, term in pairs:
         pairs_of = zip(_readings(one, lines), _readings(term, lines), strict=True)
         for (ranges, own), (_, beside) in pairs_of:
@@ -45,7 +45,7 @@ def another_loss(
                     phrase = f"the objective and {times:g} times the loss of {term.site}"
                     values = factor * own + times * beside
                     name = "gradient-of-another-loss"
-                    yield Candidate(name, phrase, values, term, ranges), factor * own, tried
+                    yield Candidate(name, phrase, values, term, ranges), factor * own, count
 
 
 def _take_turns(one: Series, term: Series) -> bool:
@@ -67,12 +67,12 @@ def _readings(series: Series, lines: Sequence[Line]) -> Iterator[tuple[Ranges, N
 
 def _coefficient(lines: Sequence[Line], own: Numbers, beside: Numbers) -> float | None:
     """Return the c of at most two digits with shown = own + c beside in every line, if any."""
-    shown = np.array([line.shown.value for line in lines])
+    numbers = np.array([line.shown.value for line in lines])
     tolerance = np.array([line.shown.tolerance for line in lines])
     if not np.isfinite(own).all() or not (beside > 0).all():
         return None
-    low = float(((shown - tolerance - own) / beside).max())
-    high = float(((shown + tolerance - own) / beside).min())
+    low = float(((numbers - tolerance - own) / beside).max())
+    high = float(((numbers + tolerance - own) / beside).min())
     middle = (low + high) / 2
     if low > high or middle <= 0:
         return None

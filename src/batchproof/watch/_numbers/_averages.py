@@ -27,13 +27,13 @@ def running_average(
     if len(lines) < 2 or not places.all() or not 1 < len(series) <= MOST_BATCHES:
         return None
     own = set(besides.batches.tolist()) if besides is not None else set[float]()
-    shown = np.array([line.shown.value for line in lines])
+    numbers = np.array([line.shown.value for line in lines])
     tolerance = np.array([line.shown.tolerance for line in lines])
     for phrase, values in (
         *_decaying(series.mean, places),
         *_last(series.mean, places, own),
     ):
-        if (np.abs(values - shown) <= tolerance).all():
+        if (np.abs(values - numbers) <= tolerance).all():
             return phrase, values
     return None
 

@@ -100,19 +100,19 @@ def candidates(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) -
         closing: whether each line ends a pass.
     """
     functions = _OF_LOSSES if series.quantity == "loss" else _OF_ACCURACIES
-    found = []
+    readings = []
     with np.errstate(all="ignore"):
         for name, phrase, values, tier in _readings(series, ranges, facts, closing=closing):
             for word, function in functions.items():
                 rank = tier if word in _USUAL else RARE
-                said = word.format(phrase)
-                found.append(Candidate(name, said, function(values), series, ranges, rank))
+                text = word.format(phrase)
+                readings.append(Candidate(name, text, function(values), series, ranges, rank))
         if series.quantity == "loss":
-            found += [
+            readings += [
                 Candidate("ratio-of-counts", phrase, values, series, ranges)
                 for phrase, values in _means_of_functions(series, ranges)
             ]
-    return found
+    return readings
 
 
 def _readings(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) -> Iterator[Reading]:
@@ -151,8 +151,8 @@ def _means_of_means(series: Series, ranges: Ranges) -> Iterator[Reading]:
     tier = PLAIN if ranges.rule in {PASS, NTH} else RARE
     means = ranges.sums(series.mean)
     yield name, f"the mean of the batch means {where}", means / ranges.batches, tier
-    weighted = ranges.sums(series.mean * series.samples) / ranges.sums(series.samples)
-    yield name, f"the batch means weighted by samples {where}", weighted, tier
+    by_samples = ranges.sums(series.mean * series.samples) / ranges.sums(series.samples)
+    yield name, f"the batch means weighted by samples {where}", by_samples, tier
     if ranges.rule in {PASS, NTH}:
         yield "not-divided", f"the sum of the batch means {where}", means, RARE
 
@@ -163,7 +163,7 @@ def _wrong_counts(series: Series, ranges: Ranges, facts: Facts) -> Iterator[Read
     where, name = OVER[ranges.rule], "wrong-divisor"
     count, samples = ranges.batches, ranges.sums(series.samples)
     means, total = ranges.sums(series.mean), ranges.sums(series.total)
-    sized = ranges.sums(series.mean * series.samples)
+    by_samples = ranges.sums(series.mean * series.samples)
     yield (
         name,
         f"the sum of the batch means over the number of samples {where}",
@@ -189,7 +189,7 @@ def _wrong_counts(series: Series, ranges: Ranges, facts: Facts) -> Iterator[Read
         RARE,
     )
     full = _batch_size(series, ranges)
-    for what, sums in (("sum", total), ("sum of batch means times sizes", sized)):
+    for what, sums in (("sum", total), ("sum of batch means times sizes", by_samples)):
         yield (
             name,
             f"the {what} over full batches of {full:.0f} samples {where}",
@@ -226,7 +226,7 @@ def _batch_size(series: Series, ranges: Ranges) -> float:
 def _other_lengths(series: Series, ranges: Ranges, facts: Facts) -> Iterator[Reading]:
     where = OVER[ranges.rule]
     means, total = ranges.sums(series.mean), ranges.sums(series.total)
-    sized = ranges.sums(series.mean * series.samples)
+    by_samples = ranges.sums(series.mean * series.samples)
     loader = series.loader_of(int(ranges.last[-1]) - 1)
     own = (loader.batches, loader.dataset) if loader else (None, None)
     for length in filter(None, dict.fromkeys((*own, *facts.counts))):
@@ -235,7 +235,7 @@ def _other_lengths(series: Series, ranges: Ranges, facts: Facts) -> Iterator[Rea
         for what, sums in (
             ("batch means", means),
             ("batch sums", total),
-            ("batch means times sizes", sized),
+            ("batch means times sizes", by_samples),
         ):
             yield name, f"the sum of the {what} {where} over {length}", sums / length, tier
 
@@ -267,13 +267,13 @@ def _single(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) -> I
         yield one, "the last batch's sum", of_sum, RARE
     scale = facts.scale
     if scale != 1.0 and ranges.rule != ALL:
-        shown = f"{scale:.4g} times"
+        times = f"{scale:.4g} times"
         if ranges.rule in {PASS, NTH}:
-            yield name, f"{shown} the loss of one batch", scale * last, PLAIN
+            yield name, f"{times} the loss of one batch", scale * last, PLAIN
         mean = scale * ranges.sums(series.total) / ranges.sums(series.weight)
-        yield name, f"{shown} the mean over the batches {where}", mean, PLAIN
+        yield name, f"{times} the mean over the batches {where}", mean, PLAIN
         means = scale * ranges.sums(series.mean) / ranges.batches
-        yield name, f"{shown} the mean of the batch means {where}", means, PLAIN
+        yield name, f"{times} the mean of the batch means {where}", means, PLAIN
 
 
 def _over_steps(series: Series, ranges: Ranges, facts: Facts) -> Reading:

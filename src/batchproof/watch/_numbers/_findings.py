@@ -21,19 +21,19 @@ def findings_of(readings: Iterable[Reading]) -> list[Finding]:
     Args:
         readings: of all slots.
     """
-    found: dict[tuple[str, ...], Finding] = {}
+    findings: dict[tuple[str, ...], Finding] = {}
     for reading in readings:
         if reading.grade == "right":
             continue
         one = _finding(reading)
         key = (one.name, one.grade, one.place)
-        before = found.get(key)
+        before = findings.get(key)
         if before is None:
-            found[key] = one
+            findings[key] = one
         else:
             numbers = [*before.evidence["numbers"], *one.evidence["numbers"]]
-            found[key] = replace(before, evidence={**before.evidence, "numbers": numbers})
-    return list(found.values())
+            findings[key] = replace(before, evidence={**before.evidence, "numbers": numbers})
+    return list(findings.values())
 
 
 def _finding(reading: Reading) -> Finding:
@@ -54,18 +54,18 @@ def _finding(reading: Reading) -> Finding:
 def _sentence(reading: Reading) -> str:
     slot, candidate = reading.slot, reading.candidate
     example = _telling(reading)
-    shown = slot.lines[example].shown.text
+    text = slot.lines[example].shown.text
     lines = "line" if slot.shown == 1 else "lines"
-    what = f"{_quoted(slot.label)}{shown} ({slot.shown} {lines}) is {candidate.phrase}"
+    what = f"{_quoted(slot.label)}{text} ({slot.shown} {lines}) is {candidate.phrase}"
     of = f"{_of(candidate.series)} of"
     if candidate.name == "one-batch":
         return f"{what}, {of} {candidate.series.site}: one batch's value, not that of a pass."
     if candidate.name == ANOTHER:
-        without = f"{reading.mean[example]:.{_digits(shown)}g}"
+        without = f"{reading.mean[example]:.{_digits(text)}g}"
         return f"{what}, which is in no optimiser step; the objective alone is {without}."
     if candidate.name == "rank-local-reported":
         return f"{what}, {of} {candidate.series.site}; the other ranks hold other samples."
-    mean = f"{reading.mean[example]:.{_digits(shown)}g}"
+    mean = f"{reading.mean[example]:.{_digits(text)}g}"
     whole = "of all counts it is" if candidate.series.quantity == "ratio" else "the mean is"
     return f"{what}, {of} {candidate.series.site}; {whole} {mean}."
 
@@ -79,8 +79,8 @@ def _quoted(label: str) -> str:
     return f"`{words}` " if words else ""
 
 
-def _digits(shown: str) -> int:
-    return max(4, min(8, sum(c.isdigit() for c in shown.lower().partition("e")[0].lstrip("0."))))
+def _digits(text: str) -> int:
+    return max(4, min(8, sum(c.isdigit() for c in text.lower().partition("e")[0].lstrip("0."))))
 
 
 def _telling(reading: Reading) -> int:
@@ -99,7 +99,7 @@ def evidence_of(reading: Reading) -> dict[str, Any]:
         reading: of a slot.
     """
     slot, candidate = reading.slot, reading.candidate
-    known = candidate.name != "rank-local-reported"
+    has_mean = candidate.name != "rank-local-reported"
     rows = zip(slot.lines, candidate.values.tolist(), reading.mean.tolist(), strict=False)
     return {
         "place": slot.place,
@@ -115,7 +115,7 @@ def evidence_of(reading: Reading) -> dict[str, Any]:
                 "text": line.text,
                 "shown": line.shown.text,
                 "is": value,
-                "mean": mean if known else None,
+                "mean": mean if has_mean else None,
             }
             for line, value, mean in list(rows)[:MOST_EXAMPLES]
         ],
@@ -128,27 +128,27 @@ def findings_of_loaders(series: Sequence[Series]) -> list[Finding]:
     Args:
         series: the batches of every loss.
     """
-    found: dict[tuple[str, str], Finding] = {}
+    findings: dict[tuple[str, str], Finding] = {}
     for one in series:
         if one.training or one.quantity != "loss":
             continue
         for number in dict.fromkeys(one.of_pass.tolist()):
             finding = _of_loader(one.site, one.passes[number]) if number >= 0 else None
             if finding is not None:
-                found.setdefault((finding.name, finding.place), finding)
-    return list(found.values())
+                findings.setdefault((finding.name, finding.place), finding)
+    return list(findings.values())
 
 
 def _of_loader(site: str, loader: LoaderPass) -> Finding | None:
     size, samples = loader.batch_size or 0, loader.samples or 0
-    left = samples - loader.yielded * size
-    if loader.whole and loader.drop_last and size and left > 0:
+    rest = samples - loader.yielded * size
+    if loader.whole and loader.drop_last and size and rest > 0:
         return _loader_finding(
             "samples-left-out",
             site,
-            f"The evaluation reads {samples - left} of {samples} samples: its "
-            f"loader drops the last batch, of {left}.",
-            {"samples": samples, "left_out": left},
+            f"The evaluation reads {samples - rest} of {samples} samples: its "
+            f"loader drops the last batch, of {rest}.",
+            {"samples": samples, "left_out": rest},
         )
     if loader.copies and loader.whole:
         return _loader_finding(

@@ -60,17 +60,17 @@ def reading_of(slot: Slot, series: Sequence[Series], facts: Facts) -> Reading | 
     lines = [line for line in slot.lines if math.isfinite(line.shown.value)]
     if not lines:
         return None
-    tried = [c for one in series for c in _all_of(one, slot, lines, facts)]
-    met = _that_meet_all(tried, lines)
-    right = [c for c in met if not c.name]
+    trials = [c for one in series for c in _all_of(one, slot, lines, facts)]
+    matches = _that_meet_all(trials, lines)
+    right = [c for c in matches if not c.name]
     if right:
         of_all = (candidate for candidate in right if ON_ALL in candidate.phrase)
         return _as_right(slot, lines, next(of_all, right[0]))
-    for candidate in sorted(met, key=lambda c: c.tier):
-        nearest = _nearest_right(candidate, tried, lines)
+    for candidate in sorted(matches, key=lambda c: c.tier):
+        nearest = _nearest_right(candidate, trials, lines)
         if candidate.name == "one-batch" and not candidate.series.has_passes:
             continue
-        if not _is_proved(candidate, tried, nearest, lines):
+        if not _is_proved(candidate, trials, nearest, lines):
             continue
         if running_average(candidate.series, lines, candidate.ranges) is None:
             return Reading(slot, candidate, nearest, _grade(slot, candidate))
@@ -81,8 +81,8 @@ def _as_another(
     slot: Slot, lines: Sequence[Line], series: Sequence[Series], facts: Facts
 ) -> Reading | None:
     """Return a number that holds a term which the gradient does not."""
-    for candidate, objective, tried in another_loss(lines, series, facts):
-        if _is_apart(objective, tried, lines):
+    for candidate, objective, trials in another_loss(lines, series, facts):
+        if _is_apart(objective, trials, lines):
             # a graph was recorded and not used; without one the script means what it does
             grade = "wrong" if candidate.series.training else "note"
             return Reading(slot, candidate, objective, grade)
@@ -96,11 +96,11 @@ def _as_running_average(
     if len(_distinct(lines)) < 2 or _digits(lines) < FAR + math.log10(LONGEST_WINDOW):
         return None
     for one in series:
-        found = running_average(one, lines) if one.training else None
-        if found is not None:
+        average = running_average(one, lines) if one.training else None
+        if average is not None:
             ranges = ranges_of(one, lines)[0]
-            candidate = Candidate("", found[0], found[1], one, ranges)
-            return Reading(slot, candidate, found[1], "right")
+            candidate = Candidate("", average[0], average[1], one, ranges)
+            return Reading(slot, candidate, average[1], "right")
     return None
 
 
@@ -120,16 +120,16 @@ def _all_of(series: Series, slot: Slot, lines: Sequence[Line], facts: Facts) -> 
     ]
 
 
-def _that_meet_all(tried: Sequence[Candidate], lines: Sequence[Line]) -> list[Candidate]:
+def _that_meet_all(trials: Sequence[Candidate], lines: Sequence[Line]) -> list[Candidate]:
     """Return the readings that meet every digit of every line."""
-    if not tried:
+    if not trials:
         return []
-    shown = np.array([line.shown.value for line in lines])
+    numbers = np.array([line.shown.value for line in lines])
     tolerance = np.array([line.shown.tolerance for line in lines])
-    values = np.stack([candidate.values for candidate in tried])
+    values = np.stack([candidate.values for candidate in trials])
     with np.errstate(invalid="ignore"):
-        met = (np.abs(values - shown) <= tolerance).all(axis=1)
-    return [candidate for candidate, meets in zip(tried, met.tolist(), strict=True) if meets]
+        matches = (np.abs(values - numbers) <= tolerance).all(axis=1)
+    return [candidate for candidate, meets in zip(trials, matches.tolist(), strict=True) if meets]
 
 
 def _as_right(slot: Slot, lines: Sequence[Line], candidate: Candidate) -> Reading | None:
@@ -174,45 +174,47 @@ def _distinct(lines: Sequence[Line]) -> list[tuple[int, Shown]]:
 
 
 def _digits(lines: Sequence[Line]) -> float:
-    return sum(shown.digits for _, shown in _distinct(lines))
+    return sum(number.digits for _, number in _distinct(lines))
 
 
 def _nearest_right(
-    candidate: Candidate, tried: Sequence[Candidate], lines: Sequence[Line]
+    candidate: Candidate, trials: Sequence[Candidate], lines: Sequence[Line]
 ) -> Numbers:
     """Return for each line the right reading of the same batches that comes nearest to it."""
-    right = np.stack([c.values for c in tried if not c.name and c.series is candidate.series])
-    shown = np.array([line.shown.value for line in lines])
-    away = np.where(np.isfinite(right), np.abs(right - shown), np.inf)
+    right = np.stack([c.values for c in trials if not c.name and c.series is candidate.series])
+    numbers = np.array([line.shown.value for line in lines])
+    away = np.where(np.isfinite(right), np.abs(right - numbers), np.inf)
     nearest: Numbers = np.take_along_axis(right, away.argmin(axis=0)[None], axis=0)[0]
     return nearest
 
 
 def _is_proved(
-    candidate: Candidate, tried: Sequence[Candidate], nearest: Numbers, lines: Sequence[Line]
+    candidate: Candidate, trials: Sequence[Candidate], nearest: Numbers, lines: Sequence[Line]
 ) -> bool:
-    as_simple = {tuple(c.values[:1].tolist()) for c in tried if c.tier <= candidate.tier and c.name}
+    as_simple = {
+        tuple(c.values[:1].tolist()) for c in trials if c.tier <= candidate.tier and c.name
+    }
     return _is_apart(nearest, len(as_simple), lines)
 
 
-def _is_apart(nearest: Numbers, tried: int, lines: Sequence[Line]) -> bool:
+def _is_apart(nearest: Numbers, trials: int, lines: Sequence[Line]) -> bool:
     """Return whether lines that one of so many readings meets are apart from the right one."""
-    if _digits(lines) - math.log10(max(1, tried)) < FAR:
+    if _digits(lines) - math.log10(max(1, trials)) < FAR:
         return False
     apart, telling = 0.0, []
-    for place, shown in _distinct(lines):
-        if not shown.meets(float(nearest[place])):
-            telling.append(shown)
-            apart += _digits_between(shown, float(nearest[place]))
-    enough = len(telling) > 1 or any(shown.digits >= FIVE_DIGITS for shown in telling)
+    for place, number in _distinct(lines):
+        if not number.meets(float(nearest[place])):
+            telling.append(number)
+            apart += _digits_between(number, float(nearest[place]))
+    enough = len(telling) > 1 or any(number.digits >= FIVE_DIGITS for number in telling)
     return enough and apart >= NEAR
 
 
-def _digits_between(shown: Shown, right: float) -> float:
+def _digits_between(number: Shown, right: float) -> float:
     """Return the number of digits that tell a shown number from a right reading; all tell nan."""
     if math.isnan(right):
-        return shown.digits
-    return math.log10(max(1.0, abs(shown.value - right) / (2 * shown.tolerance)))
+        return number.digits
+    return math.log10(max(1.0, abs(number.value - right) / (2 * number.tolerance)))
 
 
 def _grade(slot: Slot, candidate: Candidate) -> str:

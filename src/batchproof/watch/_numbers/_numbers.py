@@ -51,12 +51,12 @@ class Numbers:
         self._stack.enter_context(watched_streams(self._recorder))
         self._follow_evaluations(watcher, Returned(self._recorder))
 
-    def _follow_evaluations(self, watcher: Any, returned: Returned) -> None:
-        watcher.calls.heard = returned.heard
-        watcher.loaders.ended = returned.ended
+    def _follow_evaluations(self, watcher: Any, returns: Returned) -> None:
+        watcher.calls.heard = returns.heard
+        watcher.loaders.ended = returns.ended
         for block in (torch.no_grad, torch.inference_mode):
-            watcher.patches.call_before(block.__exit__, returned.ended)
-        self._stack.callback(returned.stop)
+            watcher.patches.call_before(block.__exit__, returns.ended)
+        self._stack.callback(returns.stop)
 
     def stop(self) -> None:
         """Stop capturing, and restore every stream and function."""
@@ -68,13 +68,13 @@ class Numbers:
         """Return the sums of this rank's batches that rank 0 needs, as plain values."""
         return sums_by_series(series_of(self._watcher.losses, self._watcher.loaders))
 
-    def receive(self, left: Any) -> None:
+    def receive(self, records: Any) -> None:
         """Take the sums of another rank.
 
         Args:
-            left: what `leave` returned there.
+            records: what `leave` returned there.
         """
-        self._others.append(left)
+        self._others.append(records)
 
     def readings(self) -> list[Reading]:
         """Return the meaning of the numbers, without those of which nothing is certain."""
@@ -84,12 +84,12 @@ class Numbers:
         facts = _facts(self._watcher.steps, self._watcher.loaders.passes)
         facts = replace(facts, others=tuple(self._others))
         every = (reading_of(slot, series, facts) for slot in self._recorder.slots)
-        found = [reading for reading in every if reading is not None]
-        shown = {_said(reading) for reading in found if reading.slot.is_shown}
+        certain = [reading for reading in every if reading is not None]
+        texts = {_said(reading) for reading in certain if reading.slot.is_shown}
         return [
             reading
-            for reading in found
-            if reading.slot.is_shown or (reading.grade != "note" and _said(reading) not in shown)
+            for reading in certain
+            if reading.slot.is_shown or (reading.grade != "note" and _said(reading) not in texts)
         ]
 
     def findings(self) -> list[Finding]:
@@ -103,11 +103,11 @@ class Numbers:
         """Return all numbers as plain values, with their meaning where that is known."""
         if self._recorder is None:
             return []
-        known = {id(reading.slot): reading for reading in self.readings()}
+        readings = {id(reading.slot): reading for reading in self.readings()}
         return [
-            evidence_of(known[id(slot)]) if id(slot) in known else _unknown(slot)
+            evidence_of(readings[id(slot)]) if id(slot) in readings else _unknown(slot)
             for slot in self._recorder.slots
-            if slot.is_shown or id(slot) in known
+            if slot.is_shown or id(slot) in readings
         ]
 
 
@@ -138,11 +138,11 @@ def _facts(steps: Sequence[StepEvent], passes: Sequence[LoaderPass]) -> Facts:
     window = passes_of_a_step(steps)
     several = any(len(step.contributions) > 1 for step in steps)
     # a coefficient of 1 / k in windows of k is a division by k; another is the script's own
-    divided = several and abs(usual * window - 1) < SAME
-    coefficients = (1.0,) if divided or usual == 1 else (1.0, usual, usual * window)
+    divides = several and abs(usual * window - 1) < SAME
+    coefficients = (1.0,) if divides or usual == 1 else (1.0, usual, usual * window)
     counts = {length for one in passes for length in (one.batches, one.dataset) if length}
     return Facts(
-        scale=usual if divided else 1.0,
+        scale=usual if divides else 1.0,
         coefficients=tuple(dict.fromkeys(coefficients)),
         counts=tuple(sorted(counts))[:8],
         steps=np.array([step.index for step in steps if several], dtype=np.int64),

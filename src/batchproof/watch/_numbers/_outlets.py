@@ -20,11 +20,11 @@ Taking = Callable[[Recorder, str, tuple[Any, ...], dict[str, Any]], None]
 
 def _named(recorder: Recorder, source: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Take (name, value) or name=, value= under any of their names."""
-    left = list(args)
+    rest = list(args)
     names = ("tag", "name", "key", "main_tag")
     values = ("scalar_value", "value", "tag_scalar_dict")
-    name = next((kwargs[n] for n in names if n in kwargs), None) or (left.pop(0) if left else "")
-    value = next((kwargs[v] for v in values if v in kwargs), left[0] if left else None)
+    name = next((kwargs[n] for n in names if n in kwargs), None) or (rest.pop(0) if rest else "")
+    value = next((kwargs[v] for v in values if v in kwargs), rest[0] if rest else None)
     if isinstance(value, Mapping):
         recorder.values({f"{name}/{key}": each for key, each in value.items()}, source)
     else:

@@ -24,10 +24,10 @@ def sums_by_series(every: Sequence[Series]) -> dict[str, list[list[float]]]:
     Args:
         every: the series of one rank.
     """
-    found: dict[str, list[list[float]]] = {}
+    sums: dict[str, list[list[float]]] = {}
     for series in every:
-        found.setdefault(_key(series), _sums(series).tolist())
-    return found
+        sums.setdefault(_key(series), _sums(series).tolist())
+    return sums
 
 
 def _key(series: Series) -> str:

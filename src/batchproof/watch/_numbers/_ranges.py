@@ -39,8 +39,8 @@ class Ranges:
     @property
     def batches(self) -> Numbers:
         """Return the number of batches in each range; nan for none."""
-        found: Numbers = np.where(self.last > self.first, self.last - self.first, np.nan)
-        return found
+        counts: Numbers = np.where(self.last > self.first, self.last - self.first, np.nan)
+        return counts
 
     def sums(self, values: Numbers) -> Numbers:
         """Return the sum of one value a batch over each range.
@@ -52,8 +52,8 @@ class Ranges:
         whole = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
         sums: Numbers = whole[self.last] - whole[self.first] + 0.0 * self.batches
         if not finite.all():
-            lost = np.concatenate([[0], np.cumsum(~finite)])
-            sums[lost[self.last] > lost[self.first]] = np.nan
+            gaps = np.concatenate([[0], np.cumsum(~finite)])
+            sums[gaps[self.last] > gaps[self.first]] = np.nan
         return sums
 
 
@@ -67,7 +67,7 @@ def ranges_of(series: Series, lines: Sequence[Line]) -> list[Ranges]:
     last = series.places(line.stamp for line in lines)
     start = series.start_before(last)
     before = np.concatenate([start[:1], last[:-1]])
-    found = [
+    ranges = [
         Ranges(PASS, start, last),
         Ranges(SINCE, before, last),
         Ranges(WINDOW, np.maximum(before, start), last),
@@ -75,8 +75,8 @@ def ranges_of(series: Series, lines: Sequence[Line]) -> list[Ranges]:
     ]
     if len(lines) > 1 and len(lines) == len(series.starts) and (last == last[0]).all():
         ends = np.append(series.starts[1:], len(series))
-        found.append(Ranges(NTH, series.starts, ends))
-    return found
+        ranges.append(Ranges(NTH, series.starts, ends))
+    return ranges
 
 
 def closes_pass(series: Series, ranges: Ranges, *, of_passes: bool) -> bool:
@@ -93,5 +93,5 @@ def closes_pass(series: Series, ranges: Ranges, *, of_passes: bool) -> bool:
     if not all(place in ends for place in ranges.last.tolist()):
         return False
     loaders = [series.loader_of(int(place) - 1) for place in ranges.last]
-    known = all(loader is not None and loader.whole for loader in loaders)
-    return of_passes or (not series.training and (known or len(series.starts) > 1))
+    whole = all(loader is not None and loader.whole for loader in loaders)
+    return of_passes or (not series.training and (whole or len(series.starts) > 1))

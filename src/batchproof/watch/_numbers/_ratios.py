@@ -28,30 +28,32 @@ def ratio_candidates(series: Series, ranges: Ranges) -> list[Candidate]:
         series: batches with counts, shape (batches, classes, 3): hits, predictions, targets.
         ranges: which of them, for each line.
     """
-    counts, found = series.counts, list[Candidate]()
+    counts, readings = series.counts, list[Candidate]()
     if counts is None:
-        return found
+        return readings
     where = OVER[ranges.rule]
     whole = np.concatenate([np.zeros_like(counts[:1]), np.cumsum(counts, 0)])
-    pooled = whole[ranges.last] - whole[ranges.first]
+    sums = whole[ranges.last] - whole[ranges.first]
     with np.errstate(all="ignore"):
         for word, ratio in _ratios(counts.shape[1]):
             for unit, factor in (("", 1.0), (", in per cent", 100.0)):
-                right = factor * ratio(pooled) + 0 * ranges.batches
+                right = factor * ratio(sums) + 0 * ranges.batches
                 phrase = f"{word} of all counts {where}{unit}"
-                found.append(Candidate("", phrase, right, series, ranges))
+                readings.append(Candidate("", phrase, right, series, ranges))
                 # of batches of one sample it is the mean of the samples' own ratios
                 if ranges.rule not in {PASS, NTH} or (series.samples <= 1).all():
                     continue
                 each = factor * ratio(counts)
-                weighted = ranges.sums(each * series.samples) / ranges.sums(series.samples)
+                by_samples = ranges.sums(each * series.samples) / ranges.sums(series.samples)
                 for how, means in (
                     ("the mean of the batches'", ranges.sums(each) / ranges.batches),
-                    ("the batches', weighted by samples:", weighted),
+                    ("the batches', weighted by samples:", by_samples),
                 ):
-                    said = f"{how} {word} {where}{unit}"
-                    found.append(Candidate("ratio-of-counts", said, means, series, ranges, RATIO))
-    return found
+                    text = f"{how} {word} {where}{unit}"
+                    readings.append(
+                        Candidate("ratio-of-counts", text, means, series, ranges, RATIO)
+                    )
+    return readings
 
 
 def _ratios(classes: int) -> Iterator[tuple[str, Ratio]]:

@@ -81,9 +81,9 @@ class Recorder:
         with self.muted():
             place, stamp = place or user_site(), self._clock()
             for name, value in values.items():
-                shown = of_value(value, str(name))
-                if shown is not None:
-                    self.slots.add_value(shown, stamp, place, source)
+                number = of_value(value, str(name))
+                if number is not None:
+                    self.slots.add_value(number, stamp, place, source)
         self._tell()
 
     def end_lines(self) -> None:

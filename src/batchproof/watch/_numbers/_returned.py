@@ -45,15 +45,15 @@ class Returned:
         frame = _function(sys._getframe(1))  # noqa: SLF001
         if frame is None or (frame.f_code, frame.f_lasti) in self._vain:
             return
-        left = CALLS
+        budget = CALLS
 
         def saw(at: FrameType, event: str, value: Any) -> None:
-            nonlocal left
-            left -= 1
+            nonlocal budget
+            budget -= 1
             if event == "return" and at is frame:
                 self._leave()
                 self._take(at, value)
-            elif not left:
+            elif not budget:
                 self._give_up()
 
         self._from = frame.f_code, frame.f_lasti

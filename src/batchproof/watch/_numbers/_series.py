@@ -66,8 +66,8 @@ class Series:
     def has_passes(self) -> bool:
         """Return whether the batches are known to form passes of more than one batch."""
         passes = np.diff(np.append(self.starts, len(self)))
-        known = len(passes) > 1 or (self.of_pass >= 0).all()
-        return bool(known and passes.max() > 1)
+        certain = len(passes) > 1 or (self.of_pass >= 0).all()
+        return bool(certain and passes.max() > 1)
 
     def places(self, stamps: Iterable[int]) -> Places:
         """Return the number of batches at each of these times."""
@@ -75,8 +75,8 @@ class Series:
 
     def start_before(self, places: Places) -> Places:
         """Return for each place where the pass began that holds the batch before it."""
-        found = np.searchsorted(self.starts, places, side="left") - 1
-        return self.starts[np.maximum(found, 0)]
+        starts = np.searchsorted(self.starts, places, side="left") - 1
+        return self.starts[np.maximum(starts, 0)]
 
     def loader_of(self, place: int) -> LoaderPass | None:
         """Return the pass over a loader that a batch came from."""
@@ -111,17 +111,17 @@ def series_of(
             groups.setdefault((*_line(event), term), []).append(event)
     groups |= _objectives(losses, steps)
     stamps = np.array(sorted({e.index for e in losses}), dtype=np.int64)
-    found = []
+    result = []
     for events in groups.values():
-        followed = any(event.index in terms for event in events)
-        found.append(replace(_series("loss", events, loaders, stamps), followed=followed))
+        in_steps = any(event.index in terms for event in events)
+        result.append(replace(_series("loss", events, loaders, stamps), followed=in_steps))
         if all(event.hits is not None for event in events):
             hits = _series("accuracy", events, loaders, stamps)
-            found.append(hits)
+            result.append(hits)
             counts = [event.counts for event in events if event.counts is not None]
             if len(counts) == len(events) and len({each.shape for each in counts}) == 1:
-                found.append(replace(hits, quantity="ratio", counts=np.stack(counts)))
-    return found
+                result.append(replace(hits, quantity="ratio", counts=np.stack(counts)))
+    return result
 
 
 def _line(event: LossEvent) -> tuple[object, ...]:
@@ -137,7 +137,7 @@ def _objectives(
     cannot be told from the coefficients of its terms: each is a series of its own.
     """
     by_index = {event.index: event for event in losses}
-    found: dict[tuple[object, ...], dict[int, LossEvent]] = {}
+    objectives: dict[tuple[object, ...], dict[int, LossEvent]] = {}
     usual = passes_of_a_step(steps)
     for step in steps:
         passes: dict[int, list[Contribution]] = {}
@@ -150,10 +150,10 @@ def _objectives(
                 for times in dict.fromkeys((1, usual)):
                     event = _objective(parts, by_index, times)
                     # a gradient that is not zeroed is in the steps that follow, too
-                    found.setdefault(("objective", times, *terms), {}).setdefault(
+                    objectives.setdefault(("objective", times, *terms), {}).setdefault(
                         event.index, event
                     )
-    return {key: [events[i] for i in sorted(events)] for key, events in found.items()}
+    return {key: [events[i] for i in sorted(events)] for key, events in objectives.items()}
 
 
 def passes_of_a_step(steps: Sequence[StepEvent]) -> int:
@@ -199,8 +199,8 @@ def _series(quantity: str, events: list[LossEvent], loaders: Loaders, all_stamps
     total = column(event.hits or 0 if hits else event.total for event in events)
     weight = elements if hits else column(event.weight for event in events)
     value = total if hits else column(event.value for event in events)
-    unknown = np.full(len(events), np.nan)
-    means = unknown if hits else column(_or_nan(event.sample_means) for event in events)
+    nothing = np.full(len(events), np.nan)
+    means = nothing if hits else column(_or_nan(event.sample_means) for event in events)
     of_pass = _passes(stamps, loaders)
     return Series(
         site=events[0].site,
@@ -234,13 +234,13 @@ def _passes(stamps: Places, loaders: Loaders) -> Places:
 def _starts(stamps: Places, of_pass: Places, samples: Numbers, all_stamps: Places) -> Places:
     """Return the starts of passes: by loader, else after other losses or a smaller batch."""
     if (of_pass >= 0).all():
-        changed = np.diff(of_pass) != 0
+        ends = np.diff(of_pass) != 0
     else:
         ranks = np.searchsorted(all_stamps, stamps)
-        changed = np.diff(ranks) > _usual_gap(ranks)
-        if not changed.any():
-            changed = _ends_by_size(samples)
-    return np.concatenate([[0], np.flatnonzero(changed) + 1]).astype(np.int64)
+        ends = np.diff(ranks) > _usual_gap(ranks)
+        if not ends.any():
+            ends = _ends_by_size(samples)
+    return np.concatenate([[0], np.flatnonzero(ends) + 1]).astype(np.int64)
 
 
 def _ends_by_size(samples: Numbers) -> NDArray[np.bool_]:
@@ -249,8 +249,8 @@ def _ends_by_size(samples: Numbers) -> NDArray[np.bool_]:
     places = np.flatnonzero(smaller)
     distances = np.diff(places, prepend=-1)
     regular = len(places) and distances[0] > 1 and (distances == distances[0]).all()
-    found: NDArray[np.bool_] = smaller[:-1] if regular else np.zeros(len(samples) - 1, dtype=bool)
-    return found
+    ends: NDArray[np.bool_] = smaller[:-1] if regular else np.zeros(len(samples) - 1, dtype=bool)
+    return ends
 
 
 def _usual_gap(ranks: Places) -> int:

@@ -112,6 +112,6 @@ def _half(text: str) -> float:
     return 0.5 * 10.0 ** (int(exponent or 0) - after_point)
 
 
-def is_whole(shown: Shown) -> bool:
+def is_whole(number: Shown) -> bool:
     """Return whether a number was written as an integer, as counts, epochs and seeds are."""
-    return shown.text.rstrip("%").lstrip("+-").replace(",", "").isdigit()
+    return number.text.rstrip("%").lstrip("+-").replace(",", "").isdigit()

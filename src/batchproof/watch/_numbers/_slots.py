@@ -125,27 +125,27 @@ class Slots:
             source: how it reached a person.
         """
         line = plain(text[:LONGEST])
-        found = list(numbers_in(line))
-        form = _form(line, [span for _, span in found])
-        for ordinal, (shown, (_, end)) in enumerate(found):
-            if is_whole(shown) or is_other(shown.label, line[end:]):
+        numbers = list(numbers_in(line))
+        form = _form(line, [span for _, span in numbers])
+        for ordinal, (number, (_, end)) in enumerate(numbers):
+            if is_whole(number) or is_other(number.label, line[end:]):
                 continue
             key = (place, source, form, str(ordinal))
-            self._add(key, shown.label, Line(stamp, shown, line.strip()[:200]))
+            self._add(key, number.label, Line(stamp, number, line.strip()[:200]))
 
-    def add_value(self, shown: Shown, stamp: int, place: str, source: str) -> None:
+    def add_value(self, number: Shown, stamp: int, place: str, source: str) -> None:
         """Add a number that was handed over by its name.
 
         Args:
-            shown: the number.
+            number: the number.
             stamp: when it was handed over.
             place: the user's line of code that did so.
             source: how it reaches a person.
         """
-        if is_other(shown.label, "") or shown.value == int(shown.value or 0):
+        if is_other(number.label, "") or number.value == int(number.value or 0):
             return
-        line = Line(stamp, shown, f"{shown.label} {shown.text}")
-        self._add((place, source, shown.label), shown.label, line)
+        line = Line(stamp, number, f"{number.label} {number.text}")
+        self._add((place, source, number.label), number.label, line)
 
     def _add(self, key: tuple[str, ...], label: str, line: Line) -> None:
         slot = self._slots.get(key)

@@ -69,10 +69,10 @@ def _noted_files(recorder: Recorder) -> Iterator[None]:
     plain = io.open
 
     def noted(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        opened = plain(file, mode, *args, **kwargs)
+        stream = plain(file, mode, *args, **kwargs)
         if _is_table(file, mode):
-            _watch_write(opened, os.path.basename(os.fspath(file)), recorder)  # noqa: PTH119
-        return opened
+            _watch_write(stream, os.path.basename(os.fspath(file)), recorder)  # noqa: PTH119
+        return stream
 
     builtins.open = io.open = noted
     try:
@@ -82,7 +82,7 @@ def _noted_files(recorder: Recorder) -> Iterator[None]:
 
 
 def _is_table(file: Any, mode: Any) -> bool:
-    written = isinstance(mode, str) and "b" not in mode and set(mode) & set("wax+")
+    writes = isinstance(mode, str) and "b" not in mode and set(mode) & set("wax+")
     return (
-        bool(written) and isinstance(file, str | os.PathLike) and (os.fspath(file).endswith(_KINDS))
+        bool(writes) and isinstance(file, str | os.PathLike) and (os.fspath(file).endswith(_KINDS))
     )
