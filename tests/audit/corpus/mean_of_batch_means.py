@@ -15,7 +15,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 from torchmetrics import Accuracy
-from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets import CIFAR10, CIFAR100, MNIST
 from tqdm import tqdm
 
 
@@ -787,3 +787,13 @@ def finds_targets_that_a_model_returns(model, data):
         loss = _per_word(prediction, gold)
         meter.update(loss.item())  # BP201 likely
     return meter.avg
+
+
+@torch.no_grad()
+def passes_either_of_two_data_sets_of_one_size(model, args):
+    data = CIFAR100("data", train=False) if args.fine else CIFAR10("data", train=False)
+    loader = DataLoader(data, batch_size=100)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)

@@ -9,10 +9,12 @@ from batchproof.audit._dimensions._lattice import (
     Constant,
     Count,
     Criterion,
+    Dataset,
     Listing,
     Loader,
     Option,
     Quantity,
+    Reference,
     Sampler,
     Several,
     Tensor,
@@ -20,6 +22,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
+from batchproof.audit._dimensions._loaders import SIZES
 from batchproof.audit._dimensions._names import words_of
 
 SAMPLES = {"batch", "elements", "mask"}
@@ -343,6 +346,12 @@ def _join_dicts(first: Several, second: Several) -> Value:
 
 def _join_unlike(first: Value, second: Value) -> Value:
     """Return the value after two branches of which one says more than the other."""
+    if isinstance(first, Reference) and isinstance(second, Reference):
+        sizes = [SIZES.get(name.rpartition(".")[2]) for name in (first.name, second.name)]
+        return first if sizes[0] and sizes[0] == sizes[1] else UNKNOWN
+    if isinstance(first, Dataset) and isinstance(second, Dataset):
+        whole = first.whole if first.whole == second.whole else ""
+        return replace(first, size=first.size if first.size == second.size else None, whole=whole)
     for one, other in ((first, second), (second, first)):
         if isinstance(one, Quantity) and isinstance(other, Constant | Unknown):
             return replace(one, conditional=True) if one.over else one
