@@ -63,8 +63,8 @@ class MovingAverage(Average):
         self._decay = decay
         self._count = 0
         inner = unwrapped(model)
-        named = list(inner.named_parameters(remove_duplicate=False))
-        self._parameters = {name: p for name, p in named if p.is_floating_point()}
+        parameters = list(inner.named_parameters(remove_duplicate=False))
+        self._parameters = {name: p for name, p in parameters if p.is_floating_point()}
         # tied weights have one average
         copies = {p: p.detach().clone() for p in self._parameters.values()}
         self._averages = {name: copies[p] for name, p in self._parameters.items()}
@@ -101,16 +101,16 @@ class MovingAverage(Average):
         self._reshard()
         for average, parameter in self._pairs:
             weight = local(parameter)
-            trained = weight.clone()
+            copy = weight.clone()
             weight.copy_(average)
-            average.copy_(trained)
+            average.copy_(copy)
 
     def _reshard(self) -> None:
         # what a forward pass has gathered would outlive the exchange
         for module in self._model.modules():
             if is_sharded(module):
-                sharded: Any = module
-                sharded.reshard()
+                shard: Any = module
+                shard.reshard()
 
     def weights(self) -> dict[str, Tensor]:
         """Return the average by the names of the model's state."""
@@ -155,7 +155,7 @@ class OwnAverage(Average):
         if self._evaluating:
             yield
             return
-        trained = {p: p.detach().clone() for p in self._model.parameters()}
+        weights = {p: p.detach().clone() for p in self._model.parameters()}
         self._switch(evaluate=True)
         try:
             yield
@@ -163,7 +163,7 @@ class OwnAverage(Average):
             self._switch(evaluate=False)
             # there and back is rounded
             with torch.no_grad():
-                for parameter, weight in trained.items():
+                for parameter, weight in weights.items():
                     parameter.copy_(weight)
 
     @property
@@ -177,9 +177,9 @@ class OwnAverage(Average):
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the weights to evaluate by the names of the model's state."""
-        named = unwrapped(self._model).named_parameters(remove_duplicate=False)
+        parameters = unwrapped(self._model).named_parameters(remove_duplicate=False)
         with self.in_place():
-            return {name: parameter.detach().clone() for name, parameter in named}
+            return {name: parameter.detach().clone() for name, parameter in parameters}
 
 
 def average_of(model: nn.Module, optimizer: Any, decay: float | None) -> Average:

@@ -87,12 +87,12 @@ class Epochs:
         now = self.generators()
         self._restore(began)
         batches = self._drawn()
-        done = sum(1 for _ in islice(batches, start))
+        count = sum(1 for _ in islice(batches, start))
         self._restore(now)
-        if done < start and not in_a_group():
+        if count < start and not in_a_group():
             raise CheckpointError(
                 f"the checkpoint was made after batch {start} of its epoch but the loader gives "
-                f"{done}; resume with the data and batch size it was made with."
+                f"{count}; resume with the data and batch size it was made with."
             )
         return islice(batches, rest)
 
@@ -216,14 +216,14 @@ def find_device(device: str | torch.device) -> torch.device:
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         return torch.device("cpu") if accelerator is None else accelerator
     try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
+        result = torch.device(device)
+        torch.empty(0, device=result)
     except (RuntimeError, AssertionError) as error:
         raise SettingError(
             f"device is {str(device)!r}, which this machine does not offer "
             f'({str(error).splitlines()[0]}); choose "auto" or "cpu".'
         ) from None
-    return chosen
+    return result
 
 
 def device_of(model: Any) -> torch.device:
@@ -283,5 +283,5 @@ def placed(loader: Iterable[Any], device: torch.device) -> Iterable[Any]:
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
-    moved = to_device(batch, device)
-    return batch.like(moved) if isinstance(batch, Window) else moved
+    copy = to_device(batch, device)
+    return batch.like(copy) if isinstance(batch, Window) else copy

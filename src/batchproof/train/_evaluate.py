@@ -115,13 +115,13 @@ def measure(
     metrics: Mapping[str, Metric] | None = None,
     nonfinite: Literal["raise", "keep"] = "raise",
     group: Any = None,
-    left: Callable[[bool], bool] | None = None,
+    stop_after: Callable[[bool], bool] | None = None,
     over: Callable[[], None] | None = None,
 ) -> PassMeans:
     """Return the sums of an evaluation, from which evaluate makes its Estimate.
 
-    It takes what evaluate takes. left(counts) is called after every batch with whether it counts,
-    and returns whether to leave the rest, which ranks of a sharded model must do after the same
+    It takes what evaluate takes. stop_after(counts) is called after every batch with whether it
+    counts, and returns whether to leave the rest, as ranks of a sharded model must after the same
     batch; over() is called when this rank's batches are over, or left, before it meets the others.
 
     Raises:
@@ -145,7 +145,7 @@ def measure(
                 finite.add({name: mean.total.sum() for name, mean in terms.items()})
                 scores.update(outcome.outputs, outcome.targets)
             count()
-            if left is not None and left(counts):
+            if stop_after is not None and stop_after(counts):
                 break
     if over is not None:
         over()
@@ -176,8 +176,8 @@ def drawn_on(
     """Return a loader's batches on a device, each counted when it is drawn."""
 
     def batches() -> Iterator[Any]:
-        for drawn in placed(loader, device):
-            for batch in drawn if isinstance(drawn, Window) else (drawn,):
+        for item in placed(loader, device):
+            for batch in item if isinstance(item, Window) else (item,):
                 count()
                 yield batch
 
@@ -242,8 +242,8 @@ class _FiniteCheck:
 
 def _blame(loader: Iterable[Any], index: int) -> str:
     """Return words that name the sample to blame, where the loader can be walked again."""
-    shuffled = isinstance(getattr(loader, "sampler", None), RandomSampler)
-    if isinstance(loader, Iterator) or shuffled:
+    is_random = isinstance(getattr(loader, "sampler", None), RandomSampler)
+    if isinstance(loader, Iterator) or is_random:
         return ""
     nonfinite = first_nonfinite(next(islice(iter(loader), index, None), None))
     if nonfinite is None:
@@ -274,5 +274,5 @@ def _one_for_all(batch: Any, model: Any, group: Any, *, there: bool) -> Any:
     have = of_all(there, group)
     if all(have):
         return batch
-    sent = from_rank(have.index(True), batch, group)
-    return batch if there else to_device(sent, device_of(model))
+    substitute = from_rank(have.index(True), batch, group)
+    return batch if there else to_device(substitute, device_of(model))

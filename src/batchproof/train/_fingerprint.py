@@ -42,8 +42,8 @@ def fingerprint_of(parts: Parts, options: Options) -> dict[str, Any]:
 
 def fingerprint_of_data(train: Epochs, vals: Mapping[str, Epochs]) -> dict[str, Any]:
     """Return the fingerprint of the data sets, as plain values."""
-    named = {name: _data(val) for name, val in vals.items()}
-    return {"training data": _data(train), "validation data": named.get("", named or None)}
+    by_name = {name: _data(val) for name, val in vals.items()}
+    return {"training data": _data(train), "validation data": by_name.get("", by_name or None)}
 
 
 def dealt_again(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,8 +125,11 @@ def _schedule(parts: Parts) -> dict[str, Any] | None:
 
 def _made_with(state: Mapping[str, Any]) -> dict[str, Any]:
     constant = {key: value for key, value in state.items() if key not in _MOVING}
-    nested = constant.pop("_schedulers", [])
-    return {**plain(constant), **({"schedules": [_made_with(s) for s in nested]} if nested else {})}
+    schedules = constant.pop("_schedulers", [])
+    return {
+        **plain(constant),
+        **({"schedules": [_made_with(s) for s in schedules]} if schedules else {}),
+    }
 
 
 def _data(epochs: Epochs) -> dict[str, Any]:

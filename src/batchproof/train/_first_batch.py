@@ -31,8 +31,8 @@ def model_summary(model: nn.Module) -> str:
     """
     parameters = list(model.parameters())
     total = sum(p.numel() for p in parameters)
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
-    share = "all trained" if trained == total else f"{trained:,} trained"
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    share = "all trained" if trainable == total else f"{trainable:,} trained"
     dtypes = "/".join(sorted({str(p.dtype).removeprefix("torch.") for p in parameters}))
     kinds: dict[str, int] = {}
     for module in model.modules():
@@ -99,8 +99,8 @@ def data_summary(name: str, epochs: Epochs) -> str:
     dataset: Any = getattr(loader, "dataset", None)
     samples = getattr(loader, "samples", len(dataset) if hasattr(dataset, "__len__") else None)
     sizes = {"samples": samples, "batches": epochs.batches}
-    known = [f"{size:,} {what}" for what, size in sizes.items() if size is not None]
-    return f"{name}: {' in '.join(known) or 'of unknown length'}"
+    texts = [f"{size:,} {what}" for what, size in sizes.items() if size is not None]
+    return f"{name}: {' in '.join(texts) or 'of unknown length'}"
 
 
 def first_batch(
@@ -127,10 +127,10 @@ def first_batch(
         DataError: if a label is not a class, or the loss is not finite as the input is not; the
             sample is named.
     """
-    wrapped = criterion if isinstance(criterion, Supervised) else loss
+    inner = criterion if isinstance(criterion, Supervised) else loss
     parts = [f"first batch {_shapes(batch)}"]
     with undisturbed(), evaluating(model):
-        classes = _classes(model, wrapped, _copied(batch))
+        classes = _classes(model, inner, _copied(batch))
         terms = Pairs.of(loss(model, _copied(batch))).terms
     starts = {name: float(mean.value()) for name, mean in terms.items()}
     if not all(map(math.isfinite, starts.values())):
@@ -174,8 +174,8 @@ def padding_share(batch: Any) -> float | None:
     """
     grids = [t for t in tensors(batch) if t.ndim >= 2 and t.numel()]
     masks = [t for t in grids if t.dtype == torch.bool]
-    padded = (~mask for mask in masks) if masks else map(_filled_up, grids)
-    padding = next((where for where in padded if where is not None), None)
+    paddings = (~mask for mask in masks) if masks else map(_filled_up, grids)
+    padding = next((where for where in paddings if where is not None), None)
     return None if padding is None else float(padding.float().mean())
 
 
@@ -208,5 +208,5 @@ def _shapes(batch: Any) -> str:
 
 def _copied(batch: Any) -> Any:
     """Return a copy for a loss to change, as one does that pops the labels off a mapping."""
-    copied = tree_map(torch.clone, batch)
-    return copy.copy(batch) if copied is batch else copied
+    result = tree_map(torch.clone, batch)
+    return copy.copy(batch) if result is batch else result

@@ -47,7 +47,7 @@ class Ends:
     def reached(self, epoch: int, step: int) -> bool:
         """Return whether training ends with so many epochs and steps."""
         ends = ((self.max_epochs, epoch), (self.max_steps, step))
-        return any(end is not None and done >= end for end, done in ends)
+        return any(end is not None and count >= end for end, count in ends)
 
 
 @dataclass(slots=True)
@@ -87,9 +87,9 @@ class Loop:
         state = self.state
         self.outputs.on_begin(state.parts.model, self.history)
         while not (reason := self._reason_to_stop()):
-            drawn = self.first or self.windows(state.train.begin(state.position.epoch))
+            windows = self.first or self.windows(state.train.begin(state.position.epoch))
             self.first = None
-            self._epoch(drawn)
+            self._epoch(windows)
         self.history.stopped = reason
         self.outputs.on_end(self.history)
         return self.history
@@ -101,17 +101,17 @@ class Loop:
         if ends.max_epochs is not None and position.epoch >= ends.max_epochs:
             return f"max_epochs reached ({ends.max_epochs})"
         if best.exhausted:
-            name, waited = self.options.stopping.monitor, best.waited
+            name, waits = self.options.stopping.monitor, best.waited
             if self.options.validation.validate_every_steps is None:
-                return f"no better {name} for {waited} epochs (best in epoch {best.epoch})"
-            return f"no better {name} for {waited} validations (best after step {best.step})"
+                return f"no better {name} for {waits} epochs (best in epoch {best.epoch})"
+            return f"no better {name} for {waits} validations (best after step {best.step})"
         self.signals.agree_to_stop(self.outputs.stop)
         return self.signals.stop
 
     def windows(self, batches: Iterator[Any], start: int = 0) -> Windows:
         """Return the windows of an epoch, of whose batches so many are done."""
         steps = self.options.steps
-        drawn = windows_from(
+        stream = windows_from(
             self.state.train,
             batches,
             steps.accumulate,
@@ -120,19 +120,19 @@ class Loop:
             group=self.options.group,
             start=start,
         )
-        return iter(placed(drawn, self.device))
+        return iter(placed(stream, self.device))
 
-    def _epoch(self, drawn: Windows) -> None:
+    def _epoch(self, windows: Windows) -> None:
         state, most, clock = self.state, self.ends.max_steps, time.perf_counter
         position, step, loss = state.position, state.parts.step, state.parts.loss
         self.outputs.on_epoch_begin(position.epoch + 1, self.ends.max_epochs, state.train.batches)
-        began, resumed, complete = clock(), position.batch > 0, True
-        waited = stepped = 0.0
+        began, resumes, complete = clock(), position.batch > 0, True
+        data_seconds = step_seconds = 0.0
         # a run that was left within a validation makes it again
-        validated = self._validate_within() if resumed else 0.0
-        asked = clock()
-        for window in drawn:
-            got = clock()
+        validation_seconds = self._validate_within() if resumes else 0.0
+        request = clock()
+        for window in windows:
+            arrival = clock()
             self.outputs.on_window(position, window)
             try:
                 result = step(window, loss)
@@ -142,10 +142,11 @@ class Loop:
                 raise DataError(f"in step {position.step + 1}, {error}") from None
             state.add(result, window)
             self._after_step(result)
-            waited, stepped = waited + got - asked, stepped + clock() - got
-            validated += self._validate_within()
+            data_seconds += arrival - request
+            step_seconds += clock() - arrival
+            validation_seconds += self._validate_within()
             self._between_steps()
-            asked = clock()
+            request = clock()
             if position.step == most or self.signals.stop or state.best.exhausted:
                 complete = _is_last(position.batch, state.train.batches, self.options.group)
                 break
@@ -154,9 +155,13 @@ class Loop:
                 f"the training loader gave no batch in epoch {position.epoch + 1}; expected an "
                 "iterable that restarts each epoch, such as a list or a DataLoader."
             )
-        times = {"data_seconds": waited, "step_seconds": stepped, "validation_seconds": validated}
+        times = {
+            "data_seconds": data_seconds,
+            "step_seconds": step_seconds,
+            "validation_seconds": validation_seconds,
+        }
         # of an epoch that was resumed, only the seconds since then are known
-        self._end_epoch(began, times, complete=complete, timed=not resumed)
+        self._end_epoch(began, times, complete=complete, with_rates=not resumes)
 
     def _after_step(self, result: StepResult) -> None:
         parts, position = self.state.parts, self.state.position
@@ -177,9 +182,9 @@ class Loop:
         began = time.perf_counter()
         self.state.parts.step.check()
         records = self._validate()
-        improved = self._judge(records)
+        best = self._judge(records)
         self._record(records)
-        self._save(improved, validated=True)
+        self._save(best, after_validation=True)
         return time.perf_counter() - began
 
     def _between_steps(self) -> None:
@@ -203,7 +208,7 @@ class Loop:
                     log.on_times({"split in step": split.step, **split.to_json()})
 
     def _end_epoch(
-        self, began: float, times: dict[str, float], *, complete: bool, timed: bool
+        self, began: float, times: dict[str, float], *, complete: bool, with_rates: bool
     ) -> None:
         state, clock = self.state, time.perf_counter
         state.parts.step.check()
@@ -215,16 +220,16 @@ class Loop:
             records += self._validate()
         saving = clock()
         state.parts.schedule.after_epoch()
-        improved = self._judge(records)
+        best = self._judge(records)
         if complete:
             state.next_epoch()
         self._record(records)
-        self._save(improved, validated=True)
+        self._save(best, after_validation=True)
         at = {"step": records[0].step, "epoch": records[0].epoch} if records else {}
         seconds = times["data_seconds"] + times["step_seconds"]
         parts = {
             **times,
-            **(_throughput(records, seconds) if timed else {}),
+            **(_throughput(records, seconds) if with_rates else {}),
             "validation_seconds": times["validation_seconds"] + saving - validating,
             "checkpoint_seconds": clock() - saving,
         }
@@ -239,27 +244,27 @@ class Loop:
 
     def _judge(self, records: Sequence[Record]) -> Record | None:
         """Return the monitored mean if it is the best so far."""
-        monitored = monitored_of(records, self.options.stopping.monitor)
-        if monitored is None:
+        record = monitored_of(records, self.options.stopping.monitor)
+        if record is None:
             return None
-        self.state.parts.schedule.after_validation(monitored.value)
-        return monitored if self.state.best.update(monitored) else None
+        self.state.parts.schedule.after_validation(record.value)
+        return record if self.state.best.update(record) else None
 
     def _record(self, records: Sequence[Record]) -> None:
         self.history.records += records
         self.outputs.on_records(records)
 
-    def _save(self, improved: Record | None = None, *, validated: bool = False) -> None:
+    def _save(self, best: Record | None = None, *, after_validation: bool = False) -> None:
         """Save the state, and the weights to evaluate where they are among the best so far."""
-        state, written = self.state, [LAST]
-        if improved is not None:
-            self.checkpoints.save_best(state.parts.weights_to_evaluate(), improved)
-            written = [BEST, LAST]
-        if validated and self.options.saving.keep_best:
+        state, names = self.state, [LAST]
+        if best is not None:
+            self.checkpoints.save_best(state.parts.weights_to_evaluate(), best)
+            names = [BEST, LAST]
+        if after_validation and self.options.saving.keep_best:
             self._keep(self.history.best_of(self.options.saving.keep_best))
         self.checkpoints.save_last(state.checkpoint())
         if (run_dir := self.checkpoints.run_dir) is not None:
-            for name in written:
+            for name in names:
                 self.outputs.on_checkpoint(state.position, run_dir / name)
 
     def _keep(self, best: Sequence[Record] | None) -> None:
@@ -287,8 +292,8 @@ def _is_last(batch: int, length: int | None, group: Any) -> bool:
     """Return whether an epoch of so many batches is complete; every rank calls it at once."""
     # ranks may draw unequal numbers of batches; an epoch is over when the longest is
     lengths = of_all(length, group)
-    known = [each for each in lengths if each is not None]
-    return len(known) == len(lengths) and batch == max(known)
+    numbers = [each for each in lengths if each is not None]
+    return len(numbers) == len(lengths) and batch == max(numbers)
 
 
 def _throughput(records: Sequence[Record], seconds: float) -> dict[str, float]:

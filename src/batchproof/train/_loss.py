@@ -66,9 +66,9 @@ class Supervised:
 
     def __repr__(self) -> str:
         inner = getattr(self.criterion, "module", None) or getattr(self.criterion, "function", None)
-        shown = getattr(inner or self.criterion, "__name__", None) or repr(inner or self.criterion)
+        name = getattr(inner or self.criterion, "__name__", None) or repr(inner or self.criterion)
         metrics = f", metrics={list(self.metrics)}" if self.metrics else ""
-        return f"supervised({shown}{metrics})"
+        return f"supervised({name}{metrics})"
 
     def predict(self, model: Any, batch: Any) -> tuple[Any, Any]:
         """Return the model's output on a batch, and the batch's target.

@@ -120,8 +120,8 @@ class Compute:
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
-            known = ", ".join(map(repr, get_args(Precision)))
-            raise SettingError(f"precision is {self.precision!r}; it is one of {known}.")
+            choices = ", ".join(map(repr, get_args(Precision)))
+            raise SettingError(f"precision is {self.precision!r}; it is one of {choices}.")
         if self.seed is not None and not _is_integer(self.seed):
             raise SettingError(f"seed is {self.seed!r}; expected a whole number, or None.")
 
@@ -402,8 +402,8 @@ def options_of(keywords: Mapping[str, Any], group: Any, **values: Any) -> Option
         if name not in _HOME:
             raise TypeError(f"Trainer has no option {name!r}{_nearest(name)}")
         single[_HOME[name]][name] = value
-    made = {name: _value(name, values.get(name), single[name]) for name in VALUES}
-    return Options(**made, group=group)
+    groups = {name: _value(name, values.get(name), single[name]) for name in VALUES}
+    return Options(**groups, group=group)
 
 
 def _value(name: str, value: Any, single: Mapping[str, Any]) -> Any:

@@ -144,22 +144,22 @@ class PassMeans:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the sums of a checkpoint."""
         self.reset()
-        for meters, kept in ((self.terms, state["terms"]), (self.metrics, state["metrics"])):
-            for name, sums in kept.items():
+        for meters, states in ((self.terms, state["terms"]), (self.metrics, state["metrics"])):
+            for name, sums in states.items():
                 meters[name] = Meter(by=self._groups)
                 meters[name].load_state_dict(sums)
 
 
-def unpooled(returned: Any) -> tuple[Mapping[str, Mean], Outcome]:
+def unpooled(result: Any) -> tuple[Mapping[str, Mean], Outcome]:
     """Return the terms that a loss function returned by name, not pooled over samples, and all.
 
     Raises:
         SettingError: if it is not a Mean, dict of Means or Outcome.
     """
-    outcome = returned if isinstance(returned, Outcome) else Outcome(returned)
+    outcome = result if isinstance(result, Outcome) else Outcome(result)
     terms = {LOSS: outcome.terms} if isinstance(outcome.terms, Mean) else outcome.terms
     if not isinstance(terms, Mapping) or not all(isinstance(m, Mean) for m in terms.values()):
-        Pairs.of(returned)
+        Pairs.of(result)
     return terms, outcome
 
 
@@ -183,8 +183,8 @@ def records_of(sums: PassMeans, prefix: str, position: Position, span: Span) -> 
     records: list[Record] = []
     if set(sums.terms) != {LOSS} or sums.weighted:
         records += _objective(sums, f"{prefix}_{LOSS}", at, span)
-        named = {f"{LOSS}_term" if n == LOSS else n: meter for n, meter in sums.terms.items()}
-        records += _each(named, prefix, at, span)
+        terms = {f"{LOSS}_term" if n == LOSS else n: meter for n, meter in sums.terms.items()}
+        records += _each(terms, prefix, at, span)
     else:
         records += _each(sums.terms, prefix, at, span)
     records += _each(sums.metrics, prefix, at, span)

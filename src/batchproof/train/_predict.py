@@ -101,9 +101,9 @@ def _joined(outputs: list[Any]) -> Any:
     if isinstance(first, Tensor):
         shapes = {tuple(output.shape[1:]) for output in outputs}
         if not first.ndim or len(shapes) > 1:
-            shown = " and ".join(map(str, [tuple(o.shape) for o in outputs if o.ndim][:2] or [()]))
+            pair = " and ".join(map(str, [tuple(o.shape) for o in outputs if o.ndim][:2] or [()]))
             raise ShapeError(
-                f"outputs of batches have shapes {shown}; expected (samples, ...), alike but for "
+                f"outputs of batches have shapes {pair}; expected (samples, ...), alike but for "
                 "the first dimension. Have forward pad them, or return one row a sample."
             )
         return torch.cat(outputs)
@@ -118,11 +118,11 @@ def _joined(outputs: list[Any]) -> Any:
 
 def _in_turn(of_ranks: list[Any]) -> Any:
     """Return the outputs of all ranks in the order of the data, which they drew in turn."""
-    found = [outputs for outputs in of_ranks if outputs is not None]
-    if not found:
+    outputs_of_ranks = [outputs for outputs in of_ranks if outputs is not None]
+    if not outputs_of_ranks:
         raise DataError("the loader gave no batch; expected one or more.")
     if len(of_ranks) == 1:
-        return found[0]
+        return outputs_of_ranks[0]
     sizes = [0 if outputs is None else len(tensors(outputs)[0]) for outputs in of_ranks]
     places = [shard(sum(sizes), rank, len(sizes)) for rank in range(len(sizes))]
     if [len(place) for place in places] != sizes:
@@ -131,4 +131,4 @@ def _in_turn(of_ranks: list[Any]) -> Any:
             "in turn; share the data by batchproof.data.ShardSampler, without shuffling."
         )
     order = torch.cat([torch.arange(place.start, place.stop, place.step) for place in places])
-    return tree_map(lambda tensor: tensor[order.argsort()], _joined(found))
+    return tree_map(lambda tensor: tensor[order.argsort()], _joined(outputs_of_ranks))

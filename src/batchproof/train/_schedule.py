@@ -38,10 +38,10 @@ class Schedule:
         if self.scheduler is not None and not (self._per_step or self.plateau):
             self.scheduler.step()
 
-    def after_validation(self, monitored: float) -> None:
+    def after_validation(self, value: float) -> None:
         """Move after a validation, where the schedule waits for a plateau of the monitored mean."""
         if self.scheduler is not None and self.plateau:
-            self.scheduler.step(monitored)  # type: ignore[arg-type]
+            self.scheduler.step(value)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scheduler's state."""

@@ -42,8 +42,8 @@ class Signals:
             yield self
             return
         # what is ignored, as SIGINT is for a shell's background jobs, stays so
-        heard = [n for n in _WATCHED if signal.getsignal(n) not in (signal.SIG_IGN, None)]
-        self._before = {number: signal.signal(number, self._notice) for number in heard}
+        numbers = [n for n in _WATCHED if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+        self._before = {number: signal.signal(number, self._notice) for number in numbers}
         try:
             yield self
         finally:
@@ -67,12 +67,12 @@ class Signals:
             return None
         pace = _INTERVAL * self._steps / max(time.perf_counter() - self._since, 1e-9)
         mine = [float(self.caught or 0), float(bool(reason)), -max(1.0, pace // 1)]
-        caught, asked, fewest = largest(mine, self._group)
-        if asked:
+        number, stops, fewest = largest(mine, self._group)
+        if stops:
             self._agree_on(reason)
         self._left = self._steps = int(-fewest)
         self._since = time.perf_counter()
-        return int(caught) or None
+        return int(number) or None
 
     def agree_to_stop(self, reason: str) -> None:
         """Stop if any rank asks to, as it may between two epochs; all call it."""

@@ -144,9 +144,9 @@ def running(
 
 
 def _expect_an_end(ends: Ends) -> None:
-    given = ends.max_time
-    if given is not None and not (isinstance(given, timedelta) and given > timedelta(0)):
-        raise SettingError(f"max_time is {given!r}; expected seconds above 0, or a timedelta.")
+    limit = ends.max_time
+    if limit is not None and not (isinstance(limit, timedelta) and limit > timedelta(0)):
+        raise SettingError(f"max_time is {limit!r}; expected seconds above 0, or a timedelta.")
     if ends == Ends(None, None):
         raise SettingError("fit was given no end; pass max_epochs, max_steps or max_time.")
     for name, value in (("max_epochs", ends.max_epochs), ("max_steps", ends.max_steps)):
@@ -185,11 +185,11 @@ def _expect_monitored(options: Options, parts: Parts, vals: Mapping[str, Any]) -
             f"{who} waits for {name}, but no validation data were given; "
             'pass val, or monitor="train_loss".'
         )
-    named = [f"val_{each}_" for each in vals if each]
-    if named and not name.startswith(tuple(named)):
+    prefixes = [f"val_{each}_" for each in vals if each]
+    if prefixes and not name.startswith(tuple(prefixes)):
         raise SettingError(
             f"monitor is {name!r}, but the validation data have names; expected one that starts "
-            f"with {' or '.join(named)}, such as monitor={named[0] + 'loss'!r}."
+            f"with {' or '.join(prefixes)}, such as monitor={prefixes[0] + 'loss'!r}."
         )
 
 
@@ -207,19 +207,19 @@ def _expect_one_cut(train: Iterable[Any], options: Options) -> None:
         )
 
 
-def _run_dir(chosen: str | PathLike[str] | None, resume: Resume) -> Path | None:
-    run_dir = None if chosen is None else Path(chosen)
+def _run_dir(setting: str | PathLike[str] | None, resume: Resume) -> Path | None:
+    run_dir = None if setting is None else Path(setting)
     if resume is True and run_dir is None:
         raise SettingError("resume=True resumes run_dir, but it is None; pass run_dir to Trainer.")
     if not isinstance(resume, bool) and resume is not None:
-        named = Path(resume)
-        if run_dir is not None and run_dir.resolve() != named.resolve():
+        folder = Path(resume)
+        if run_dir is not None and run_dir.resolve() != folder.resolve():
             raise SettingError(
-                f"resume names {named} but run_dir is {run_dir}; leave one of them out."
+                f"resume names {folder} but run_dir is {run_dir}; leave one of them out."
             )
-        if not named.is_dir():
-            raise RunFolderError(f"{named} is not a run folder; there is nothing to resume.")
-        run_dir = named
+        if not folder.is_dir():
+            raise RunFolderError(f"{folder} is not a run folder; there is nothing to resume.")
+        run_dir = folder
     if run_dir is not None:
         _expect_readable_name(run_dir)
     return run_dir
@@ -272,9 +272,9 @@ def _outputs(
         display.on_notice(text)
 
     plot = reporting.plot
-    drawn = [LivePlot(None if plot is True else Path(plot))] if plot else []
-    logged = [Loggers(loggers, notice)] if loggers else []
-    return [*log, *reporting.callbacks, *logged, *drawn, display]
+    plots = [LivePlot(None if plot is True else Path(plot))] if plot else []
+    services = [Loggers(loggers, notice)] if loggers else []
+    return [*log, *reporting.callbacks, *services, *plots, display]
 
 
 def shown(progress: bool | Console | Progress) -> Progress:  # noqa: FBT001
@@ -294,8 +294,8 @@ def _notice(loop: Loop, text: str) -> None:
 def _notify_of_data(loop: Loop) -> None:
     """Notify the user of the data, and of what is used otherwise than one may expect."""
     state = loop.state
-    named = {"train": state.train, **{f"val {n}".strip(): val for n, val in state.vals.items()}}
-    sizes = "; ".join(data_summary(name, epochs) for name, epochs in named.items())
+    data = {"train": state.train, **{f"val {n}".strip(): val for n, val in state.vals.items()}}
+    sizes = "; ".join(data_summary(name, epochs) for name, epochs in data.items())
     source = (loop.options.saving.info or {}).get("data")
     loop.outputs.on_notice(f"data: {source}; {sizes}" if source else f"data: {sizes}")
     if state.train.renews_workers:
@@ -303,8 +303,8 @@ def _notify_of_data(loop: Loop) -> None:
             "persistent_workers: they restart with every epoch, so that a resumed run draws what "
             "the run would have drawn."
         )
-    unknown = state.train.batches is None and loop.ends.max_epochs is None
-    if state.vals and unknown and loop.options.validation.validate_every_steps is None:
+    endless = state.train.batches is None and loop.ends.max_epochs is None
+    if state.vals and endless and loop.options.validation.validate_every_steps is None:
         _notice(
             loop,
             "the training loader does not say where an epoch ends: validation comes when it ends, "
@@ -322,8 +322,8 @@ def _begin(loop: Loop, setup: Setup) -> Windows:
     checkpoint = state.checkpoint()
     state.first_generators = checkpoint.rest["generators"] = state.train.generators()
     batches: list[Any] = []
-    drawn = loop.windows(_remembering_first(state.train.begin(0), batches))
-    first = next(drawn, None)
+    windows = loop.windows(_remembering_first(state.train.begin(0), batches))
+    first = next(windows, None)
     if first is None:
         raise DataError("the training loader gave no batch; expected one or more.")
     if first:
@@ -337,7 +337,7 @@ def _begin(loop: Loop, setup: Setup) -> Windows:
             for row in summary.splitlines():
                 loop.outputs.on_notice(row)
     loop.checkpoints.begin(checkpoint, _config(setup) if loop.checkpoints.log else {})
-    return chain([first], drawn)
+    return chain([first], windows)
 
 
 def _first_line(setup: Setup, window: Sequence[Any]) -> str:
@@ -356,9 +356,9 @@ def _first_line(setup: Setup, window: Sequence[Any]) -> str:
         return "first batch: it does not fit in memory whole"
 
 
-def _remembering_first(drawn: Iterator[Any], batches: list[Any]) -> Iterator[Any]:
+def _remembering_first(items: Iterator[Any], batches: list[Any]) -> Iterator[Any]:
     """Yield what is drawn, and keep the first batch: as the loader gave it, not recut."""
-    for batch in drawn:
+    for batch in items:
         if not batches:
             batches.append(batch)
         yield batch
@@ -410,8 +410,8 @@ def _shared_checkpoint(loop: Loop, setup: Setup, resume: Resume) -> Checkpoint |
 
     def read() -> tuple[Checkpoint | None, Any, list[Record]]:
         checkpoint = _checkpoint(loop, setup, resume)
-        shared = checkpoint and whole and in_a_group(group)
-        best = loop.checkpoints.best_state() if shared else None
+        over_ranks = checkpoint and whole and in_a_group(group)
+        best = loop.checkpoints.best_state() if over_ranks else None
         return checkpoint, best, loop.history.records
 
     checkpoint, best, loop.history.records = on_first(read, group)
@@ -426,8 +426,8 @@ def _checkpoint(loop: Loop, setup: Setup, resume: Resume) -> Checkpoint | None:
     if log is None:
         return None
     with explaining("resume in" if resume else "make", log.run_dir):
-        begun = log.run_dir.exists() and any(log.run_dir.iterdir())
-    if resume is None or resume is False or (resume is True and not begun):
+        exists = log.run_dir.exists() and any(log.run_dir.iterdir())
+    if resume is None or resume is False or (resume is True and not exists):
         expect_free(log.run_dir)
         return None
     checkpoint, records = checkpoints.reopen()
@@ -447,11 +447,11 @@ def _expect_same(loop: Loop, checkpoint: Checkpoint, run_dir: Path) -> None:
     then, now = checkpoint.rest["identity"], loop.state.fingerprint
     now["first batch"] = then["first batch"]
     as_many = len(checkpoint.rest["ranks"]) == world_size(loop.options.group)
-    compared = (lambda whole: whole) if as_many else dealt_again
-    different = differences(compared(then), compared(now))
+    view = (lambda whole: whole) if as_many else dealt_again
+    different = differences(view(then), view(now))
     if not different:
         now["first batch"] = loop.state.train.fingerprint(checkpoint.rest["generators"])
-        different = differences(compared(then), compared(now))
+        different = differences(view(then), view(now))
     if different:
         more = f" (and {len(different) - 3} more)" if len(different) > 3 else ""
         raise CheckpointError(

@@ -91,8 +91,8 @@ class Parts:
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Load the weights and states of a checkpoint."""
-        averaged = load_into(checkpoint, self.model, self.optimizer)
-        self.average.load_state_dict(averaged)
+        average = load_into(checkpoint, self.model, self.optimizer)
+        self.average.load_state_dict(average)
         state = checkpoint.rest["parts"]
         self.schedule.load_state_dict(state["schedule"])
         if self.scaler is not None:
@@ -236,9 +236,9 @@ class State:
 
     def running_means(self) -> dict[str, float]:
         """Return the means of the epoch so far, which waits for the device."""
-        logged, recent = self._logged.means(), self._recent.means()
-        pairs: dict[str, Mean] = {**logged, **recent}
-        both = {name: logged[name] + recent[name] for name in logged.keys() & recent.keys()}
+        earlier, recent = self._logged.means(), self._recent.means()
+        pairs: dict[str, Mean] = {**earlier, **recent}
+        both = {name: earlier[name] + recent[name] for name in earlier.keys() & recent.keys()}
         return {f"train_{name}": float(pair.value()) for name, pair in {**pairs, **both}.items()}
 
     def records(self, sums: PassMeans, prefix: str, span: Span) -> list[Record]:

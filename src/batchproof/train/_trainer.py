@@ -130,9 +130,9 @@ class Trainer:
         made_of = (unwrapped(self.model), self._parts.optimizer)
         model, optimizer = (getattr(each, "__name__", type(each).__name__) for each in made_of)
         loss = self._setup.criterion
-        named = getattr(loss, "__name__", None) or repr(loss)
-        changed = [f"{name}={value!r}" for name, value in self.options.changed().items()]
-        return f"Trainer({', '.join([model, named, optimizer, *changed])})"
+        name_of_loss = getattr(loss, "__name__", None) or repr(loss)
+        options = [f"{name}={value!r}" for name, value in self.options.changed().items()]
+        return f"Trainer({', '.join([model, name_of_loss, optimizer, *options])})"
 
     @property
     def model(self) -> nn.Module:
@@ -323,8 +323,8 @@ def _refuse_stranger(model: nn.Module, optimizer: Any) -> None:
     """Refuse an optimiser that has no parameter of the model, which it would leave untrained."""
     if not isinstance(optimizer, torch.optim.Optimizer):
         return
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    if held.isdisjoint(map(id, model.parameters())):
+    numbers = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if numbers.isdisjoint(map(id, model.parameters())):
         raise SettingError(
             f"{type(optimizer).__name__} holds no parameter of the model, so the model would stay "
             "as it is; make it from this model's parameters()."
@@ -353,7 +353,7 @@ def _compile(model: nn.Module) -> None:
     """Compile a model's call; Module.compile leaves the containers of torch, such as Sequential."""
     plain: Any = model._call_impl  # noqa: SLF001
 
-    def call(*inputs: Any, **named: Any) -> Any:
-        return plain(*inputs, **named)
+    def call(*inputs: Any, **options: Any) -> Any:
+        return plain(*inputs, **options)
 
     model._compiled_call_impl = torch.compile(call)  # noqa: SLF001

@@ -42,10 +42,10 @@ _SKIPPED, _RANGE = 10, 10.0
 @contextmanager
 def undone(parts: Parts, train: Epochs) -> Iterator[None]:
     """Let the body train, and restore weights, states, generators and training flags."""
-    averaged = parts.average.state_dict()
+    average = parts.average.state_dict()
     before = Checkpoint(
         _copied(parts.weights()),
-        None if averaged is None else _copied(averaged),
+        None if average is None else _copied(average),
         {"parts": deepcopy(parts.state_dict())},
     )
     generators = train.generators()
@@ -103,9 +103,9 @@ def try_everything(setup: Setup, train: Iterable[Any], val: ValidationData) -> s
 
 def _compared(run_dir: Path, weights: Mapping[str, Any]) -> int:
     """Return the size of the last checkpoint, which holds these weights."""
-    saved = RunFolder(run_dir).weights("last")
+    copies = RunFolder(run_dir).weights("last")
     for name, weight in weights.items():
-        if isinstance(weight, Tensor) and not torch.equal(saved[name], weight.cpu()):
+        if isinstance(weight, Tensor) and not torch.equal(copies[name], weight.cpu()):
             raise CheckpointError(f"{name} changed between saving and loading.")
     files = (run_dir / "last").rglob("*")
     return sum(path.stat().st_size for path in files if path.is_file())
@@ -131,18 +131,16 @@ class LrSweep:
     @property
     def suggestion(self) -> float | None:
         """The rate at which the smoothed loss falls fastest; None where no fall is to be seen."""
-        skipped = min(_SKIPPED, len(self.smoothed) // 4)
-        lowest = min(range(skipped, len(self.smoothed)), key=self.smoothed.__getitem__)
-        falls = [
-            (self.smoothed[i + 1] - self.smoothed[i - 1], i) for i in range(skipped + 1, lowest)
-        ]
+        start = min(_SKIPPED, len(self.smoothed) // 4)
+        lowest = min(range(start, len(self.smoothed)), key=self.smoothed.__getitem__)
+        falls = [(self.smoothed[i + 1] - self.smoothed[i - 1], i) for i in range(start + 1, lowest)]
         if not falls or min(falls)[0] >= 0:
             return None
-        seen = self._fall(skipped, lowest) > self._noise(max(skipped, lowest // 2))
-        return self.rates[min(falls)[1]] if seen else None
+        is_clear = self._fall(start, lowest) > self._noise(max(start, lowest // 2))
+        return self.rates[min(falls)[1]] if is_clear else None
 
-    def _fall(self, skipped: int, lowest: int) -> float:
-        return max(self.smoothed[skipped : lowest + 1]) - self.smoothed[lowest]
+    def _fall(self, start: int, lowest: int) -> float:
+        return max(self.smoothed[start : lowest + 1]) - self.smoothed[lowest]
 
     def _noise(self, stop: int) -> float:
         """Return the largest fall of the smoothed loss that noise alone is likely to give.
@@ -243,12 +241,12 @@ def _blown_up(losses: list[float]) -> bool:
 
 def _endless(setup: Setup, train: Epochs) -> Iterator[list[Any]]:
     for epoch in itertools.count():
-        drawn = 0
+        count = 0
         windows = windows_from(train, train.begin(epoch), setup.options.steps.accumulate)
         for window in placed(windows, setup.device):
-            drawn += 1
+            count += 1
             yield window
-        if not drawn:
+        if not count:
             raise DataError("the training loader gave no batch; expected one or more.")
 
 

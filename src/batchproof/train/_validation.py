@@ -107,7 +107,7 @@ class Validator:
                 coefficients=options.steps.coefficients,
                 metrics=options.validation.metrics,
                 group=options.group,
-                left=left,
+                stop_after=left,
                 over=over,
             )
 
@@ -118,9 +118,9 @@ def monitored_of(records: Sequence[Record], name: str) -> Record | None:
     Raises:
         SettingError: if they are of the pass that should, but nothing has the name.
     """
-    found = next((record for record in records if record.name == name), None)
+    result = next((record for record in records if record.name == name), None)
     pass_of = "val_" if name.startswith("val_") else "train_"
-    if found is None and any(record.name.startswith(pass_of) for record in records):
+    if result is None and any(record.name.startswith(pass_of) for record in records):
         names = ", ".join(record.name for record in records if record.unit != "step")
         raise SettingError(f"monitor is {name!r} but the run measures {names}; choose one.")
-    return found
+    return result

@@ -63,10 +63,10 @@ def load_into(checkpoint: Checkpoint, model: nn.Module, optimizer: Any) -> dict[
     unwrapped(model).load_state_dict(laid_out_as(now, state["weights"] or {}))
     if has_state(optimizer):
         optimizer.load_state_dict(_of_optimizer(checkpoint.rest["parts"]["optimizer"], parameters))
-    averaged = state["averaged"]
-    if averaged is None:
+    average = state["averaged"]
+    if average is None:
         return None
-    return laid_out_as({f"module.{name}": tensor for name, tensor in now.items()}, averaged)
+    return laid_out_as({f"module.{name}": tensor for name, tensor in now.items()}, average)
 
 
 def laid_out_as(like: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,10 +67,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{folder} has format {state.get('format')}; this version reads {FORMAT}. "
             "Resume it with the version of batchproof that config.json names."
         )
-    averaged, shards = folder / AVERAGED, folder / SHARDS
+    average, shards = folder / AVERAGED, folder / SHARDS
     return Checkpoint(
         local_weights(folder),
-        load_weights_file(averaged) if averaged.exists() else None,
+        load_weights_file(average) if average.exists() else None,
         state,
         folder if shards.exists() else None,
     )

@@ -151,8 +151,8 @@ class Checkpoints:
                 step = checkpoint.rest["position"]["step"]
                 self.notices.append(f"{faults[0]}; resuming from {folder}, made at step {step}.")
             return checkpoint
-        said = "; ".join(faults) or f"{run_dir} has none"
-        raise CheckpointError(f"no whole checkpoint: {said}. Start a new run in another folder.")
+        reasons = "; ".join(faults) or f"{run_dir} has none"
+        raise CheckpointError(f"no whole checkpoint: {reasons}. Start a new run in another folder.")
 
     def save_last(self, checkpoint: Checkpoint) -> None:
         """Write the state to resume from; the one before is kept as well."""

@@ -95,9 +95,9 @@ class Outputs(Callback):
             except (BatchproofError, OSError):
                 raise
             except Exception as error:
-                said = " ".join(f"{type(error).__name__}: {error}".split())
+                text = " ".join(f"{type(error).__name__}: {error}".split())
                 raise SettingError(
-                    f"callback {_owner(method)} raised in {event}: {said}"
+                    f"callback {_owner(method)} raised in {event}: {text}"
                 ) from error
             if reason is None or reason == "":
                 continue

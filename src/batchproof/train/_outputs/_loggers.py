@@ -234,9 +234,9 @@ def expect_logger(logger: Any) -> None:
     if not isinstance(logger, str):
         _method(logger)
     elif logger not in _SERVICES:
-        known = ", ".join(map(repr, _SERVICES))
+        names = ", ".join(map(repr, _SERVICES))
         raise SettingError(
-            f"logger is {logger!r}; expected one of {known}, or an object with .log(dict, step=)."
+            f"logger is {logger!r}; expected one of {names}, or an object with .log(dict, step=)."
         )
 
 

@@ -87,11 +87,11 @@ class NotebookProgress(Progress):
         columns = (*names, "time")
         rows = tuple(tuple(row.get(name, "") for name in columns) for row in self._rows)
         parts = [Text(text) for text in self._notices] + ([Table(columns, rows)] if rows else [])
-        shown = HTML(fragment([("", tuple(parts))]) + self._bar())
+        page = HTML(fragment([("", tuple(parts))]) + self._bar())
         if self._handle is None:
-            self._handle = display(shown, display_id=True)
+            self._handle = display(page, display_id=True)
         else:
-            self._handle.update(shown)
+            self._handle.update(page)
         self._next = time.monotonic() + _INTERVAL
 
     def _bar(self) -> str:
@@ -99,5 +99,5 @@ class NotebookProgress(Progress):
             return ""
         length = f' value="{self._done}" max="{self._batches}"' if self._batches else ""
         of = f"{self._done}/{self._batches}" if self._batches else f"{self._done}"
-        said = html.escape(f"{self._label}  {of}  {self._means}")
-        return f"<p><progress{length}></progress> {said}</p>"
+        text = html.escape(f"{self._label}  {of}  {self._means}")
+        return f"<p><progress{length}></progress> {text}</p>"

@@ -131,5 +131,5 @@ def in_notebook() -> bool:
 def _interactive() -> Sequence[str]:
     from matplotlib.backends import registry  # noqa: PLC0415
 
-    found: Any = registry.backend_registry
-    return tuple(found.list_builtin(registry.BackendFilter.INTERACTIVE))
+    backends: Any = registry.backend_registry
+    return tuple(backends.list_builtin(registry.BackendFilter.INTERACTIVE))

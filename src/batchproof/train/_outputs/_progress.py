@@ -184,14 +184,14 @@ class LiveProgress(Progress):
         self._draw(self._task, 0, [])
         self._next = 0.0
 
-    def _draw(self, task_id: TaskID, completed: int, means: Sequence[str]) -> None:
+    def _draw(self, task_id: TaskID, count: int, means: Sequence[str]) -> None:
         task = next(task for task in self._bar.tasks if task.id == task_id)
-        counts = f"{completed}/{'None' if task.total is None else int(task.total)}"
+        counts = f"{count}/{'None' if task.total is None else int(task.total)}"
         # four spaces between the five columns
         room = self._console.width - len(task.description) - len(counts) - _CLOCK - 4
         self._line.bar_width = max(min(_BAR, room), 4)
-        said = _shortened(means, room - self._line.bar_width)
-        self._bar.update(task_id, completed=completed, means=said)
+        text = _shortened(means, room - self._line.bar_width)
+        self._bar.update(task_id, completed=count, means=text)
         self._bar.refresh()
 
 
@@ -202,8 +202,8 @@ def epoch_label(epoch: int, epochs: int | None) -> str:
 
 def summary(records: Sequence[Record]) -> str:
     """Return means with their standard errors on one line; breakdowns by group are left out."""
-    shown = [record for record in records if "/" not in record.name]
-    return "  ".join(f"{record.name} {mean_with_error(record)}" for record in shown)
+    wholes = [record for record in records if "/" not in record.name]
+    return "  ".join(f"{record.name} {mean_with_error(record)}" for record in wholes)
 
 
 def mean_with_error(record: Record) -> str:
@@ -215,20 +215,20 @@ def mean_with_error(record: Record) -> str:
 
 def _shortened(items: Sequence[str], room: int) -> str:
     """Return as many of the items as there is room for, with an ellipsis for the rest."""
-    shown = list(items)
-    while shown:
-        text = "  ".join(shown) + ("  …" if len(shown) < len(items) else "")
+    head = list(items)
+    while head:
+        text = "  ".join(head) + ("  …" if len(head) < len(items) else "")
         if len(text) <= room:
             return text
-        shown.pop()
+        head.pop()
     return "…" if items and room > 0 else ""
 
 
 def _folded(line: str, width: int) -> str:
     """Return a line of items that are two spaces apart, folded between them where it is long."""
     bound = "  ".join(item.replace(" ", "\N{NO-BREAK SPACE}") for item in line.split("  "))
-    folded = textwrap.fill(bound, width, subsequent_indent="  ", break_on_hyphens=False)
-    return folded.replace("\N{NO-BREAK SPACE}", " ")
+    text = textwrap.fill(bound, width, subsequent_indent="  ", break_on_hyphens=False)
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 class Display(Callback):

@@ -43,16 +43,16 @@ def explaining(what: str, run_dir: Path, saved_step: int | None = None) -> Itera
     except RunFolderError:
         raise
     except OSError as error:
-        failed = f"cannot {what} {run_dir}: {(error.strerror or str(error)).lower()}"
+        failure = f"cannot {what} {run_dir}: {(error.strerror or str(error)).lower()}"
         remedy = _REMEDIES.get(error.errno or 0, "find out what the system refuses")
         if what == "make":
-            raise RunFolderError(f"{failed}; {_PLACES.get(remedy, remedy)}.") from None
+            raise RunFolderError(f"{failure}; {_PLACES.get(remedy, remedy)}.") from None
         safe = run_dir / LAST
         if not safe.exists():
-            raise RunFolderError(f"{failed}; {remedy}, or start a new run.") from None
-        kept = (
+            raise RunFolderError(f"{failure}; {remedy}, or start a new run.") from None
+        safety = (
             f"{safe} is as it was" if saved_step is None else f"step {saved_step} is safe in {safe}"
         )
         raise RunStoppedError(
-            f"{failed}; {kept}; {remedy} and resume: resume=True, or --resume in the shell."
+            f"{failure}; {safety}; {remedy} and resume: resume=True, or --resume in the shell."
         ) from None
