@@ -225,6 +225,9 @@ def equal_batches(loader: Loader) -> tuple[bool | None, str]:
         return True, "one batch holds the whole data set"
     if size and samples and loader.sampler is None:
         return _by_numbers(loader, size, samples)
+    usual = loader.batch_size.default if isinstance(loader.batch_size, Option) else None
+    if isinstance(usual, int) and usual and samples and samples % usual == 0:
+        return None, f"{samples} is a multiple of {usual}, the default batch size"
     return (
         False,
         f"the loader at line {loader.line} has no drop_last: its last batch may be smaller",

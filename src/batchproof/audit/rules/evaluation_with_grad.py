@@ -55,6 +55,7 @@ def _needs_grad(event: Event, loop: Loop) -> bool:
             parts += list(ast.walk(node)) if holds else []
     return any(
         (isinstance(n, ast.Attribute) and n.attr in _NEEDS)
+        or (isinstance(n, ast.Name) and n.id in _NEEDS)
         or (isinstance(n, ast.keyword) and n.arg == "volatile")
         for n in parts
     )

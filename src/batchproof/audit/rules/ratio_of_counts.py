@@ -18,7 +18,8 @@ def find(trace: Trace) -> Iterator[Report]:
         if event.kind == "divide" and not (isinstance(event.other, Count) and value.over):
             continue
         loop = trace.loops.get(value.over) or event.batches
-        sure = value.sure and loop is not None and _evaluates_batches(trace, loop)
+        plain = value.sure and event.kind != "update"
+        sure = plain and loop is not None and _evaluates_batches(trace, loop)
         name = value.text or value.name or "it"
         evidence = (f"{name} of a batch is a ratio or root, not a mean of samples",)
         yield Report(event, "mean_b f(sums of batch b)", "f(sums of all batches)", evidence, sure)
