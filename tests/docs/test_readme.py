@@ -1,6 +1,9 @@
 """The commands of the README exist, and do what it says."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -64,3 +67,16 @@ def test_what_goes_wrong_takes_twelve_lines_and_two_numbers():
     first_screen = README.splitlines()[:60]
     assert "    make demo" in "\n".join(first_screen)
     assert "# 3. " in "\n".join(first_screen)
+
+
+def test_the_excerpt_of_watch_is_what_the_command_prints(tmp_path: Path) -> None:
+    script = ROOT / "tests" / "watch" / "scripts" / "grad_mean_of_means_ragged_tokens.py"
+    (tmp_path / "train.py").write_bytes(script.read_bytes())
+    command = [sys.executable, "-m", "batchproof", "watch", "train.py"]
+    environment = {**os.environ, "COLUMNS": "80"}
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    excerpt = re.search(r"watch train\.py\n\n```text\n(.*?)\n```", README, re.DOTALL)
+    assert excerpt is not None
+    assert [line.rstrip() for line in result.stdout.strip().splitlines()] == excerpt[1].split("\n")
