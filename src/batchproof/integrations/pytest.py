@@ -68,7 +68,7 @@ class CutInvariance:
 def _held(kind: Literal["step", "evaluate"], run: Any, samples: Any, given: Any) -> "Report":
     """Return the report of a check, or raise it where something depends on the cut."""
     __tracebackhide__ = True
-    from batchproof import ProbeError  # noqa: PLC0415
+    from batchproof._errors import ProbeError  # noqa: PLC0415
     from batchproof.check import Probe  # noqa: PLC0415
 
     settings = dict(given)

@@ -12,12 +12,10 @@ from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
 
-import batchproof
-
 _PATHS = sysconfig.get_paths()
 _LIBRARIES = tuple(
     {_PATHS["stdlib"], _PATHS["platstdlib"], _PATHS["purelib"], _PATHS["platlib"]}
-    | {str(Path(batchproof.__file__).parent), "<frozen", "<eval_with_key>"}
+    | {str(Path(__file__).parents[1]), "<frozen", "<eval_with_key>"}
 )
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 # by identity, for a code object takes long to hash; it is kept, so that no other gets its identity
