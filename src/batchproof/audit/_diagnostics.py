@@ -1,16 +1,38 @@
 """Findings as values of the language server protocol: diagnostics and quick fixes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from lsprotocol import types as lsp
+from pygls.lsp.server import LanguageServer
 from pygls.workspace import TextDocument
 
+from batchproof._errors import SettingError
 from batchproof.audit._allowances import UNUSED
-from batchproof.audit._auditor import Located
+from batchproof.audit._audit import Report, audit_text
+from batchproof.audit._auditor import Analyse, Located
 from batchproof.audit._finding import Edit
 from batchproof.audit._reading import lines_of
+from batchproof.audit._settings import read_settings
 
 SOURCE = "batchproof"
+
+
+def report_of(
+    server: LanguageServer, path: Path, content: str | bytes, analyse: Analyse
+) -> Report | None:
+    """Return the findings of an open text under the settings of its folder.
+
+    Returns:
+        None where the settings are invalid, which the editor then shows.
+    """
+    try:
+        settings = read_settings([path], path.parent)
+        return audit_text(path, content, settings, analyse=analyse)
+    except SettingError as error:
+        message = lsp.ShowMessageParams(lsp.MessageType.Error, f"batchproof: {error}")
+        server.window_show_message(message)
+        return None
 
 
 def diagnostic(located: Located, document: TextDocument) -> lsp.Diagnostic:

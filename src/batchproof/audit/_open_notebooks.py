@@ -10,12 +10,9 @@ from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
 from pygls.workspace import TextDocument
 
-from batchproof._errors import SettingError
-from batchproof.audit._audit import audit_text
 from batchproof.audit._auditor import Analyse, Located
-from batchproof.audit._diagnostics import actions, diagnostic
+from batchproof.audit._diagnostics import actions, diagnostic, report_of
 from batchproof.audit._finding import Fix
-from batchproof.audit._settings import read_settings
 
 PAUSE = 0.2  # seconds without a change after which a text is audited
 _JUPYTER = lsp.NotebookDocumentFilterNotebookType("jupyter-notebook")
@@ -79,14 +76,10 @@ class Notebooks:
             for cell in cells
         ]
         path = Path(name).with_suffix(".ipynb")
-        try:
-            settings = read_settings([path], path.parent)
-        except SettingError as error:
-            message = lsp.ShowMessageParams(lsp.MessageType.Error, f"batchproof: {error}")
-            self._server.window_show_message(message)
-            return
         content = json.dumps({"cells": parts}).encode()
-        report = audit_text(path, content, settings, analyse=self._analyse)
+        report = report_of(self._server, path, content, self._analyse)
+        if report is None:
+            return
         for number, cell in enumerate(cells, 1):
             if cell is not None:
                 inside = [_in_cell(f) for f in report.findings if f.place.cell == number]

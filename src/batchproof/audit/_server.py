@@ -17,12 +17,10 @@ from pygls.uris import to_fs_path
 from pygls.workspace import TextDocument
 
 from batchproof import __version__
-from batchproof._errors import SettingError
-from batchproof.audit._audit import Report, all_rules, audit_text
+from batchproof.audit._audit import Report, all_rules
 from batchproof.audit._auditor import Analyse
-from batchproof.audit._diagnostics import SOURCE, actions, diagnostic
+from batchproof.audit._diagnostics import SOURCE, actions, diagnostic, report_of
 from batchproof.audit._open_notebooks import NOTEBOOKS, PAUSE, Notebooks
-from batchproof.audit._settings import read_settings
 
 
 def serve() -> None:
@@ -113,13 +111,8 @@ class _Texts:
             return None
         kept = self._reports.get(document.uri)
         if kept is None or kept[0] != document.source:
-            path = Path(name)
-            try:
-                settings = read_settings([path], path.parent)
-                report = audit_text(path, document.source, settings, analyse=self._analyse)
-            except SettingError as error:
-                message = lsp.ShowMessageParams(lsp.MessageType.Error, f"batchproof: {error}")
-                self._server.window_show_message(message)
+            report = report_of(self._server, Path(name), document.source, self._analyse)
+            if report is None:
                 return None
             self._reports[document.uri] = kept = document.source, report
         return kept[1]

@@ -89,11 +89,8 @@ def _kind(spec: Spec) -> str:
 
 def _of_classes(spec: Spec, arguments: Mapping[str, Any]) -> Call | None:
     """Return what a plain call says of itself: on the CPU, no weight, every target counts."""
-    logits, target, ignore_index = (
-        arguments["input"],
-        arguments["target"],
-        arguments["ignore_index"],
-    )
+    logits, target = arguments["input"], arguments["target"]
+    ignore_index = arguments["ignore_index"]
     if not target.is_cpu or logits.ndim != target.ndim + 1 or logits.ndim < 2 or ignore_index >= 0:
         return None
     elements = target.numel()

@@ -83,10 +83,10 @@ def occasion() -> tuple[FrameType | None, tuple[int, ...]]:
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
     users = None
     parts: list[int] = []
-    cache = _USERS
+    entries = _USERS
     while frame is not None:
         code = frame.f_code
-        there = cache.get(id(code))
+        there = entries.get(id(code))
         if there[1] if there is not None else is_users(code):
             users = users or frame
             parts += (id(code), _expressions(code)[frame.f_lasti >> 1])

@@ -479,7 +479,7 @@ EXACT: dict[str, Transfer] = {
     "lightning.fabric.Fabric": _tool("fabric"),
     "lightning_fabric.Fabric": _tool("fabric"),
     "lightning.pytorch.Fabric": _tool("fabric"),
-    **dict.fromkeys(("copy.deepcopy", "copy.copy"), _deepcopy),
+    "copy.deepcopy": _deepcopy,
     "copy.copy": _same,
     "torch.save": _save,
     **dict.fromkeys(

@@ -45,8 +45,8 @@ class Frame:
 
     def depth(self, name: str) -> int:
         """Return how many loops were around the last plain assignment of a name or attribute."""
-        depths, mine = self._depths(name), name.startswith("self.")
-        born = self.owner.born if mine and self.owner is not None else 0
+        owner, depths = self._owner_of(name), self._depths(name)
+        born = owner.born if owner is not None else 0
         return depths.get(name, depths.get(name.partition("[")[0], born))
 
     def begin(self, name: str, depth: int) -> None:
@@ -65,8 +65,9 @@ class Frame:
 
     def read(self, name: str) -> Value | None:
         """Return the value of a name or of an attribute of self, where it was set."""
-        if name.startswith("self.") and self.owner is not None:
-            return self.owner.attributes.get(name.removeprefix("self."))
+        owner = self._owner_of(name)
+        if owner is not None:
+            return owner.attributes.get(name.removeprefix("self."))
         return self.names.get(name)
 
     def write(self, name: str, value: Value) -> None:
@@ -78,16 +79,21 @@ class Frame:
         for part in [k for k in self.parts if k.startswith((f"{name}.", f"{name}["))]:
             self.names.pop(part, None)
             self.parts.discard(part)
-        if name.startswith("self.") and self.owner is not None and not {".", "["} & set(name[5:]):
-            self.owner.attributes[name.removeprefix("self.")] = value
+        owner, attribute = self._owner_of(name), name.removeprefix("self.")
+        if owner is not None and not {".", "["} & set(attribute):
+            owner.attributes[attribute] = value
             return
         if "." in name or "[" in name:
             self.parts.add(name)
         self.names[name] = value
 
     def _depths(self, name: str) -> dict[str, int]:
-        mine = name.startswith("self.") and self.owner is not None
-        return self.owner.depths if mine and self.owner is not None else self.depths
+        owner = self._owner_of(name)
+        return self.depths if owner is None else owner.depths
+
+    def _owner_of(self, name: str) -> Instance | None:
+        """Return the object of which a name is an attribute or part, None for other names."""
+        return self.owner if name.startswith("self.") else None
 
 
 def _with_item(several: Several, key: str, value: Value) -> Several:

@@ -18,11 +18,11 @@ def find(trace: Trace) -> Iterator[Report]:
     for event in trace.of("assign"):
         if "best" not in event.text.lower():
             continue
-        if event.loop is None:
-            yield from _in_an_object(event)
+        live = next((live for value in flat(event.value) if (live := _live(value))), "")
+        if live and event.loop is None:
+            yield from _in_an_object(event, live)
         if event.loop is None or not event.conditions:
             continue
-        live = next((live for value in flat(event.value) if (live := _live(value))), "")
         if not live or _written_at_once(trace, event):
             continue
         same = [loop for loop in event.loops if not _made_in(loop, live)]
@@ -48,10 +48,9 @@ def find(trace: Trace) -> Iterator[Report]:
         )
 
 
-def _in_an_object(event: Event) -> Iterator[Report]:
+def _in_an_object(event: Event, live: str) -> Iterator[Report]:
     """Yield weights that an object keeps, as for early stopping, and a model gets back later."""
-    live = next((live for value in flat(event.value) if (live := _live(value))), "")
-    if not (live and event.text.startswith("self.")) or event.function == "__init__":
+    if not event.text.startswith("self.") or event.function == "__init__":
         return
     for node in ast.walk(event.module.tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".load_state_dict"):

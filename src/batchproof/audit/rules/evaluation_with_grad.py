@@ -32,7 +32,10 @@ def find(trace: Trace) -> Iterator[Report]:
             if e.order < event.order and compatible(e, event)
         ]
         once = any(not conditions for conditions in loop.leaves)  # a look at one batch
-        if not modes or modes[-1].kind != "eval" or once or _needs_grad(event, loop):
+        if not modes or modes[-1].kind != "eval" or once:
+            continue
+        place = within(event, loop)
+        if _needs_grad(event, loop, place):
             continue
         seen.add(loop.key)
         sure = event.grad is True or enabled
@@ -42,14 +45,13 @@ def find(trace: Trace) -> Iterator[Report]:
             if sure
             else "whether a caller does is out of sight",
         )
-        place = within(event, loop)
         yield Report(event, "f(x) and its graph", "f(x)", evidence, sure, node=place)
 
 
-def _needs_grad(event: Event, loop: Loop) -> bool:
+def _needs_grad(event: Event, loop: Loop, place: ast.AST) -> bool:
     """Return whether an evaluation asks for gradients, or is PyTorch 0.3's that turns them off."""
     parts = list(ast.walk(loop.node))
-    if within(event, loop) is not event.node:
+    if place is not event.node:
         for node in ast.walk(event.module.tree):
             holds = isinstance(node, ast.FunctionDef) and node.name == event.function
             parts += list(ast.walk(node)) if holds else []
