@@ -5,10 +5,9 @@ Clipping, loss scaling, schedules of the learning rate, and averages of the weig
 
 from collections.abc import Iterable
 from typing import Any
-from weakref import WeakSet
+from weakref import ref
 
 from torch import Tensor
-from torch.amp.grad_scaler import GradScaler
 from torch.optim.lr_scheduler import LRScheduler
 
 from batchproof.watch._bodies import Caller
@@ -32,7 +31,7 @@ class Between:
         self.updates = updates
         self.schedules: dict[int, list[tuple[str, str]]] = {}
         self.scaler_used = False
-        self._scalers: WeakSet[GradScaler] = WeakSet()
+        self._clips = False
 
     def closed(self, record: StepRecord) -> None:
         """Record that an optimiser stepped."""
@@ -41,6 +40,8 @@ class Between:
 
     def clip(self, original: Caller, arguments: tuple[Any, ...]) -> Any:
         """Clip gradients, and record the factor apart from what the script does itself."""
+        if self._clips:
+            return original(*arguments)
         parameters = arguments[0]
         if not isinstance(parameters, Tensor):
             parameters = list(parameters)
@@ -48,13 +49,15 @@ class Between:
         owners = self._owners([parameters] if isinstance(parameters, Tensor) else parameters)
         for ledger in owners:
             ledger.settle_changes()
+        self._clips = True
         try:
             return original(*arguments)
         finally:
+            self._clips = False
             site = user_site()
             norm = None if original.__name__ == "clip_grad_value_" else float(arguments[1])
             for ledger in owners:
-                ledger.clipped(site, norm, before_unscale=self._is_scaled(ledger))
+                ledger.clipped(site, norm, before_unscale=is_scaled(ledger))
 
     def _owners(self, parameters: Iterable[Tensor]) -> list[Ledger]:
         numbers = {id(parameter) for parameter in parameters}
@@ -64,21 +67,16 @@ class Between:
             if any(id(parameter) in numbers for parameter in ledger.parameters())
         ]
 
-    def _is_scaled(self, ledger: Ledger) -> bool:
-        for scaler in self._scalers:
-            states = scaler._per_optimizer_states  # noqa: SLF001
-            state = states.get(id(ledger.optimizer), {}) if states else {}
-            stage = getattr(state.get("stage"), "name", "READY")
-            if stage == "READY" and any(gift for gift in ledger.open):
-                return True
-        return False
-
-    def scaled(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
-        """Record that a scaler multiplies losses."""
+    def scaled(self, arguments: tuple[Any, ...], out: Any) -> None:
+        """Record that a scaler multiplies losses, and listen for their backward pass."""
         scaler = arguments[0]
-        if scaler.is_enabled():
-            self.scaler_used = True
-            self._scalers.add(scaler)
+        if not scaler.is_enabled():
+            return
+        self.scaler_used = True
+        reference = ref(scaler)
+        for loss in out if isinstance(out, list | tuple) else [out]:
+            if isinstance(loss, Tensor) and loss.requires_grad:
+                loss.register_hook(lambda _: self.updates.scaled(reference))  # type: ignore[no-untyped-call]
 
     def scheduled(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
         """Record that a schedule stepped."""
@@ -102,3 +100,19 @@ class Between:
         site = user_site()
         for ledger in self.updates.living:
             ledger.moved(f"{type(arguments[0]).__name__} {id(arguments[0])}", site)
+
+
+def is_scaled(ledger: Ledger) -> bool:
+    """Return whether a micro-batch in the gradient carries a loss scale that is still on it.
+
+    A gradient that the script multiplied since may have been unscaled by hand.
+    """
+    for gift in ledger.open:
+        scaler = gift.scaler() if gift.scaler is not None else None
+        if scaler is None or gift.factors:
+            continue
+        states = scaler._per_optimizer_states  # noqa: SLF001
+        state = states.get(id(ledger.optimizer), {}) if states else {}
+        if getattr(state.get("stage"), "name", "READY") == "READY":
+            return True
+    return False

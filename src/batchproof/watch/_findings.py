@@ -225,7 +225,7 @@ def of_loop(calls: Calls, loop: Loop, updates: Updates) -> Iterable[Finding]:
             if name == "evaluation-with-grad" and not trains:
                 continue
             yield finding(name, evaluation.site, sentence, evaluation=True)
-    for use in loop.moved:
+    for use in loop.wrong_uses():
         sentence = (
             f"Weights taken at step {use.taken_at} are {use.how} at step {use.used_at} "
             f"({use.used}), and have moved with the training since: state_dict() copies nothing."

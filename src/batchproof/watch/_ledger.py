@@ -11,6 +11,7 @@ from typing import Any
 from weakref import ref
 
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from batchproof.step import settings_of
@@ -20,6 +21,7 @@ from batchproof.watch._sentinels import Factor, Sentinels
 
 # a window that is never zeroed holds at most so many micro-batches here
 MOST = 1024
+Scaler = ref[GradScaler]
 # on other devices than the CPU, windows in which writes through .data are looked for
 THOROUGH = 32
 
@@ -56,6 +58,7 @@ class Gift:
     backward: int
     ordinal: int
     reached: int
+    scaler: Scaler | None = None
     mass: float = float("nan")
     counted: float | None = None
     low: float | None = None
@@ -183,12 +186,18 @@ class Ledger:
             for p in self.parameters()
         ]
 
-    def end(self, arrivals: Iterable[tuple[Loss, int, Arrival]], backward: int) -> bool:
+    def end(
+        self,
+        arrivals: Iterable[tuple[Loss, int, Arrival]],
+        backward: int,
+        scaler: Scaler | None,
+    ) -> bool:
         """Record the gradients after a backward pass, and the losses that took part.
 
         Args:
             arrivals: each loss that took part, its number among those of its term, what arrived.
             backward: the number of the pass.
+            scaler: the one that multiplied the losses, or None.
 
         Returns:
             Whether any parameter of the optimiser received a gradient.
@@ -198,7 +207,7 @@ class Ledger:
             return False
         same_number = len(self._before) == len(after)
         reach = hash(tuple(map(ne, after, self._before))) if same_number else 0
-        self.hold(arrivals, backward)
+        self.hold(arrivals, backward, scaler)
         for gift in self._held:
             gift.reached = reach
         self._gifts += self._held
@@ -210,7 +219,12 @@ class Ledger:
         self._sentinels.place(self.parameters())
         return True
 
-    def hold(self, arrivals: Iterable[tuple[Loss, int, Arrival]], backward: int) -> None:
+    def hold(
+        self,
+        arrivals: Iterable[tuple[Loss, int, Arrival]],
+        backward: int,
+        scaler: Scaler | None,
+    ) -> None:
         """Record losses whose gradients enter with a later backward pass.
 
         fully_shard keeps the gradients of passes that it does not synchronise elsewhere.
@@ -218,9 +232,10 @@ class Ledger:
         Args:
             arrivals: each loss that took part, its number among those of its term, what arrived.
             backward: the number of the pass.
+            scaler: the one that multiplied the losses, or None.
         """
         for loss, ordinal, arrival in arrivals:
-            gift = Gift(loss, backward, ordinal, reached=0)
+            gift = Gift(loss, backward, ordinal, reached=0, scaler=scaler)
             gift.read(arrival, self.reads)
             self._held.append(gift)
 

@@ -1,6 +1,7 @@
 """Modes of modules and weights kept by reference, which a run shows at no cost."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -21,12 +22,21 @@ DEPTH = 4
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Weights that were taken by reference: the first of them, as it was."""
+    """Weights that were taken by reference: the first of them, as it was.
+
+    Attributes:
+        tensor: the first.
+        version: its version then.
+        site: where it was taken.
+        steps: steps of its optimiser before.
+        again: whether the same line took the same weights before, at an earlier version.
+    """
 
     tensor: ref[Tensor]
     version: int
     site: str
     steps: int
+    again: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,8 @@ class Moved:
         taken_at: optimiser steps before they were taken.
         used_at: optimiser steps before they were used.
         how: "saved" or "loaded".
+        chosen: whether the line that took them took others before, as it does for the best.
+        back: whether they were loaded into the model that they came from.
     """
 
     site: str
@@ -46,6 +58,8 @@ class Moved:
     taken_at: int
     used_at: int
     how: str
+    chosen: bool
+    back: bool
 
 
 @dataclass(slots=True)
@@ -54,16 +68,17 @@ class Loop:
 
     Attributes:
         calls: the losses of the run.
-        steps: returns the number of optimiser steps so far.
+        steps: returns the number of steps so far of the optimiser that owns a parameter.
         moved: weights kept by reference.
         random_by_wish: whether the script put only dropout into training mode.
     """
 
     calls: Calls
-    steps: Callable[[], int]
+    steps: Callable[[Tensor], int]
     moved: list[Moved] = field(default_factory=list)
     random_by_wish: bool = False
     _kept: dict[int, Kept] = field(default_factory=dict)
+    _takes: dict[tuple[str, int], int] = field(default_factory=dict)
     _depth: int = 0
 
     def bodies(self) -> list[tuple[FunctionType, Callable[..., Any]]]:
@@ -102,33 +117,60 @@ class Loop:
         tensor = next(_tensors(state, 1), None)
         if tensor is None:
             return
-        key = id(tensor)
+        key, site, version = id(tensor), user_site(), tensor._version  # noqa: SLF001
+        first = self._takes.setdefault((site, tensor.data_ptr()), version)
         self._kept[key] = Kept(
             ref(tensor, lambda _: self._kept.pop(key, None)),
-            tensor._version,  # noqa: SLF001
-            user_site(),
-            self.steps(),
+            version,
+            site,
+            self.steps(tensor),
+            again=first < version,
         )
 
     def saved(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
         """Check whether saved weights were taken before the weights moved."""
-        self._used(arguments[0], "saved")
+        self._used(arguments[0], "saved", ())
 
     def loaded(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
         """Check whether loaded weights were taken before the weights moved."""
-        self._used(arguments[1], "loaded", before_writing=1)
+        module = arguments[0]
+        self._used(arguments[1], "loaded", [*module.parameters(), *module.buffers()])
 
-    def _used(self, thing: Any, how: str, *, before_writing: int = 0) -> None:
+    def _used(self, thing: Any, how: str, targets: Iterable[Tensor]) -> None:
+        own = {tensor.data_ptr() for tensor in targets}
         for tensor in _tensors(thing, DEPTH):
             original = self._kept.get(id(tensor))
             if original is None or original.tensor() is not tensor:
                 continue
-            writes = tensor._version - original.version  # noqa: SLF001
-            if writes > before_writing and self.steps() > original.steps:
-                self.moved.append(
-                    Moved(original.site, user_site(), original.steps, self.steps(), how)
+            back, steps = tensor.data_ptr() in own, self.steps(tensor)
+            # loading weights into themselves is a write of its own
+            writes = tensor._version - original.version - back  # noqa: SLF001
+            if writes > 0 and steps > original.steps:
+                use = Moved(
+                    original.site,
+                    user_site(),
+                    original.steps,
+                    steps,
+                    how,
+                    chosen=original.again,
+                    back=back,
                 )
+                self.moved.append(use)
                 return
+
+    def wrong_uses(self) -> list[Moved]:
+        """Return the uses of weights that were to be kept as they were.
+
+        Weights that are loaded back into their model were. Others may be taken once so that they
+        follow the training, into each checkpoint or into a second model: they were to be kept
+        only if the line chose among several, or took them within the training for one use.
+        """
+        uses = Counter((use.site, use.taken_at) for use in self.moved)
+        return [
+            use
+            for use in self.moved
+            if use.back or use.chosen or (use.taken_at and uses[use.site, use.taken_at] == 1)
+        ]
 
 
 def _tensors(thing: Any, depth: int) -> Iterator[Tensor]:

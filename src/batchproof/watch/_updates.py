@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from batchproof.ranks import in_shards
 from batchproof.watch._bodies import Caller
-from batchproof.watch._ledger import Ledger, Loss, StepRecord
+from batchproof.watch._ledger import Ledger, Loss, Scaler, StepRecord
 from batchproof.watch._losses import Arrival
 from batchproof.watch._place import user_site
 from batchproof.watch._reads import Reads
@@ -46,6 +46,7 @@ class Updates:
         self.first: Callable[[Ledger], None] = _nobody
         self._depth = 0
         self._arrivals: list[tuple[Loss, Arrival]] = []
+        self._scaler: Scaler | None = None
         self._closure: dict[int, bool] = {}
 
     def find_optimizers(self) -> None:
@@ -83,11 +84,16 @@ class Updates:
         if self._depth:
             self._arrivals.append((loss, arrival))
 
+    def scaled(self, scaler: Scaler) -> None:
+        """Record that a gradient arrived at a loss that a scaler multiplied."""
+        if self._depth:
+            self._scaler = scaler
+
     def backward(self, original: Caller, arguments: tuple[Any, ...]) -> Any:
         """Run a backward pass, and record its losses with every optimiser that they reach."""
         if self._depth:
             return original(*arguments)
-        self._arrivals = []
+        self._arrivals, self._scaler = [], None
         self.living = [ledger for ledger in self.living if ledger.optimizer is not None]
         self._each(Ledger.begin)
         self._depth += 1
@@ -107,11 +113,11 @@ class Updates:
         if not arrivals:
             site = user_site()
             self.unfollowed[site] = self.unfollowed.get(site, 0) + 1
-        took = [ledger.end(arrivals, self.backwards) for ledger in self.living]
+        took = [ledger.end(arrivals, self.backwards, self._scaler) for ledger in self.living]
         if arrivals and not any(took):
             for ledger in self.living:
                 if any(map(in_shards, ledger.parameters())):
-                    ledger.hold(arrivals, self.backwards)
+                    ledger.hold(arrivals, self.backwards, self._scaler)
         self._arrivals = []
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -135,7 +141,7 @@ class Updates:
         ledger = self.know(optimizer, whole=False)
         if self._depth:
             # a step inside the backward pass, parameter by parameter
-            ledger.end(list(numbered(self._arrivals)), self.backwards)
+            ledger.end(list(numbered(self._arrivals)), self.backwards, self._scaler)
         scale = getattr(optimizer, "grad_scale", None)
         record = ledger.step(self.clock(), user_site(), closure=closure, scale=None)
         if isinstance(scale, Tensor):

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
-from torch.nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import (
@@ -150,8 +150,8 @@ class Watcher:
         for function, saw in listeners:
             patches.listen(function, saw)
         patches.replace(torch.autograd.backward, updates.backward)
-        patches.replace(clip_grad_norm_, between.clip)
-        patches.replace(clip_grad_value_, between.clip)
+        for clipping in (clip_grad_norm_, clip_grads_with_norm_, clip_grad_value_):
+            patches.replace(clipping, between.clip)
         patches.replace(nn.Module.train, self.loop.train)
         # after it the ranks cannot reach each other
         patches.call_before(torch.distributed.destroy_process_group, self._exchange)
@@ -163,7 +163,12 @@ class Watcher:
             register_optimizer_step_post_hook(after).remove,
         ]
 
-    def _steps(self) -> int:
+    def _steps(self, parameter: Tensor) -> int:
+        """Return the steps of the optimiser of a parameter; of all, where none has it."""
+        place = parameter.data_ptr()
+        for ledger in self.updates.living:
+            if any(other.data_ptr() == place for other in ledger.parameters()):
+                return ledger.steps
         return sum(ledger.steps for ledger in self.updates.ledgers)
 
     def _stepped(self, steps: int) -> None:

@@ -1,11 +1,11 @@
 """Findings about numbers: one for each place and mistake, with the numbers that prove it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from batchproof.mistakes import mistake
-from batchproof.watch._events import Finding
+from batchproof.watch._events import Finding, Grade
 from batchproof.watch._loaders import LoaderPass
 from batchproof.watch._numbers._identify import Reading
 from batchproof.watch._numbers._series import Series
@@ -122,24 +122,29 @@ def evidence_of(reading: Reading) -> dict[str, Any]:
     }
 
 
-def findings_of_loaders(series: Sequence[Series]) -> list[Finding]:
+def findings_of_loaders(series: Sequence[Series], readings: Iterable[Reading]) -> list[Finding]:
     """Return the samples that evaluations leave out or take twice, as their loaders say.
+
+    Samples that are taken twice are a note, unless a number was shown that counts them twice: a
+    script may cut them off.
 
     Args:
         series: the batches of every loss.
+        readings: of the numbers that were shown.
     """
+    sites = {reading.candidate.series.site for reading in readings}
     findings: dict[tuple[str, str], Finding] = {}
     for one in series:
         if one.training or one.quantity != "loss":
             continue
         for number in dict.fromkeys(one.of_pass.tolist()):
-            finding = _of_loader(one.site, one.passes[number]) if number >= 0 else None
+            finding = _of_loader(one.site, one.passes[number], sites) if number >= 0 else None
             if finding is not None:
                 findings.setdefault((finding.name, finding.place), finding)
     return list(findings.values())
 
 
-def _of_loader(site: str, loader: LoaderPass) -> Finding | None:
+def _of_loader(site: str, loader: LoaderPass, sites: Container[str]) -> Finding | None:
     size, samples = loader.batch_size or 0, loader.samples or 0
     rest = samples - loader.yielded * size
     if loader.whole and loader.drop_last and size and rest > 0:
@@ -151,16 +156,21 @@ def _of_loader(site: str, loader: LoaderPass) -> Finding | None:
             {"samples": samples, "left_out": rest},
         )
     if loader.copies and loader.whole:
+        is_counted = site in sites
         return _loader_finding(
             "duplicated-samples",
             site,
             f"The evaluation reads {loader.copies} of {loader.dataset} samples twice: "
-            "its sampler repeats them so that every rank holds as many.",
+            "its sampler repeats them so that every rank holds as many"
+            + ("." if is_counted else ", and a number over all that it reads counts them twice."),
             {"samples": loader.dataset, "copies": loader.copies},
+            grade="wrong" if is_counted else "note",
         )
     return None
 
 
-def _loader_finding(name: str, site: str, sentence: str, evidence: dict[str, Any]) -> Finding:
+def _loader_finding(
+    name: str, site: str, sentence: str, evidence: dict[str, Any], grade: Grade = "wrong"
+) -> Finding:
     remedy = mistake(name).remedy_for(evaluation=True)
-    return Finding(name, "wrong", site, sentence, remedy.code or remedy.sentence, evidence)
+    return Finding(name, grade, site, sentence, remedy.code or remedy.sentence, evidence)

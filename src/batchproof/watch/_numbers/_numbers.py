@@ -97,7 +97,8 @@ class Numbers:
         if self._watcher is None:
             return []
         series = series_of(self._watcher.losses, self._watcher.loaders)
-        return [*findings_of(self.readings()), *findings_of_loaders(series)]
+        readings = self.readings()
+        return [*findings_of(readings), *findings_of_loaders(series, readings)]
 
     def seen(self) -> list[dict[str, Any]]:
         """Return all numbers as plain values, with their meaning where that is known."""
