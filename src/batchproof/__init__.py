@@ -244,9 +244,9 @@ def _imported(package: str, name: str = "") -> Any:
 class _Package(ModuleType):
     """A package beside a class or function of nearly its name."""
 
-    def __call__(self, *given: object, **named: object) -> NoReturn:
+    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
         """Say what to call."""
-        del given, named
+        del args, kwargs
         package = self.__name__.partition(".")[2]
         public = [name for name, home in _HOME.items() if home == package]
         instead = f"call one of {', '.join(f'batchproof.{name}' for name in public)}"
@@ -270,8 +270,8 @@ sys.modules[__name__].__class__ = _Root
 def _elsewhere(name: str) -> str:
     """Return in words which package has a name, read from their lists without importing them."""
     for package in sorted(_PACKAGES):
-        listed = Path(__file__).parent / package / "__init__.py"
-        if not name.startswith("_") and f'    "{name}",\n' in listed.read_text(encoding="utf-8"):
+        home = Path(__file__).parent / package / "__init__.py"
+        if not name.startswith("_") and f'    "{name}",\n' in home.read_text(encoding="utf-8"):
             return f"; it is batchproof.{package}.{name}"
     return ""
 

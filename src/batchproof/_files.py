@@ -176,19 +176,19 @@ def write_sealed(
         remove_folder(former)
 
 
-def seal(folder: Path, known: Mapping[str, str]) -> None:
+def seal(folder: Path, digests_so_far: Mapping[str, str]) -> None:
     """Write the digests of a folder's files beside them, and flush everything to disk.
 
     Args:
         folder: the folder.
-        known: digests, by path in the folder, of files that are on disk already.
+        digests_so_far: digests, by path in the folder, of files that are on disk already.
     """
     inside = sorted(folder.rglob("*"))
     names = {path: path.relative_to(folder).as_posix() for path in inside if path.is_file()}
-    digests = {name: known.get(name) or digest_of(path) for path, name in names.items()}
+    digests = {name: digests_so_far.get(name) or digest_of(path) for path, name in names.items()}
     (folder / DIGESTS).write_text(json.dumps(digests, indent=1), encoding="utf-8")
     for path in (folder / DIGESTS, *inside, folder):
-        if names.get(path) not in known:
+        if names.get(path) not in digests_so_far:
             to_disk(path)
 
 
@@ -229,11 +229,11 @@ def _unlisted(folder: Path, digests: Mapping[str, Any]) -> str | None:
 
 def _changed(folder: Path, digests: Mapping[str, Any]) -> str | None:
     """Return a line on a file that differs from its digest; None if all files match."""
-    for name, known in digests.items():
+    for name, digest in digests.items():
         path = folder / name
         if not path.is_file():
             return f"{path} is missing"
-        if digest_of(path) != known:
+        if digest_of(path) != digest:
             return f"{path} was cut short or altered"
     return None
 

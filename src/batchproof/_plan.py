@@ -80,13 +80,13 @@ class Cost:
             >>> Cost.fitted([(1, 10, 3.0), (4, 10, 6.0), (8, 100, 82.0), (2, 50, 12.0)])
             Cost(position=0.1, pair=0.0, batch=2.0)
         """
-        measured = list(timed)
-        if len(measured) < 3 or min(seconds for *_, seconds in measured) <= 0:
+        timings = list(timed)
+        if len(timings) < 3 or min(seconds for *_, seconds in timings) <= 0:
             raise SettingError(
-                f"the cost is fitted to {measured}; expected three micro-batches or more, each "
+                f"the cost is fitted to {timings}; expected three micro-batches or more, each "
                 "with its rows, its longest sample and the seconds that it took."
             )
-        parts = [(r * n / s, r * n * n / s, 1 / s) for r, n, s in measured]
+        parts = [(r * n / s, r * n * n / s, 1 / s) for r, n, s in timings]
         position, pair, batch = _nonnegative_fit(parts)
         return cls(position, pair, batch)
 
@@ -94,14 +94,14 @@ class Cost:
 def _nonnegative_fit(rows: Sequence[tuple[float, float, float]]) -> list[float]:
     """Return the weights of 0 or more whose sum over each row is nearest to 1, least squares."""
     size = [math.sqrt(math.fsum(row[i] ** 2 for row in rows)) for i in range(3)]
-    scaled = [[value / size[i] for i, value in enumerate(row)] for row in rows]
+    columns = [[value / size[i] for i, value in enumerate(row)] for row in rows]
     best: tuple[float, list[float]] = (math.inf, [])
     # of the three, those that are not 0; one of the first two is not
     for used in ((0,), (1,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
         weights = [0.0, 0.0, 0.0]
-        for place, value in zip(used, _least_squares(scaled, used), strict=True):
+        for place, value in zip(used, _least_squares(columns, used), strict=True):
             weights[place] = value
-        fits = (sum(w * x for w, x in zip(weights, row, strict=True)) for row in scaled)
+        fits = (sum(w * x for w, x in zip(weights, row, strict=True)) for row in columns)
         error = math.fsum((fit - 1) ** 2 for fit in fits)
         if min(weights) >= 0 and error < best[0] - 1e-12:
             best = error, weights
@@ -371,8 +371,8 @@ def _differences(priced: Priced, ranks: int) -> list[Priced]:
         _, _, left = heapq.heappop(waiting)
         _, _, right = heapq.heappop(waiting)
         pairs = zip(sorted(left, key=_sum, reverse=True), sorted(right, key=_sum), strict=True)
-        joined = sorted((a + b for a, b in pairs), key=_sum, reverse=True)
-        heapq.heappush(waiting, (_sum(joined[-1]) - _sum(joined[0]), number, joined))
+        sums = sorted((a + b for a, b in pairs), key=_sum, reverse=True)
+        heapq.heappush(waiting, (_sum(sums[-1]) - _sum(sums[0]), number, sums))
         number += 1
     shares = waiting[0][2]
     return [sorted(part, key=_costliest) for part in shares]

@@ -140,9 +140,9 @@ def _attributes(each: Any) -> list[Any]:
         return list(getattr(each, "__dict__", {}).values())
     classes = [kind for kind in type(each).__mro__ if kind is not object and not _of_library(kind)]
     slots = [name for kind in classes for name in _names(kind.__dict__.get("__slots__", ()))]
-    held = [getattr(each, name, None) for name in slots if not name.startswith("__")]
+    in_slots = [getattr(each, name, None) for name in slots if not name.startswith("__")]
     shared = [value for kind in classes for value in vars(kind).values()]
-    return [*getattr(each, "__dict__", {}).values(), *held, *shared]
+    return [*getattr(each, "__dict__", {}).values(), *in_slots, *shared]
 
 
 def _names(slots: Any) -> tuple[str, ...]:
@@ -155,8 +155,8 @@ def _of_function(function: FunctionType) -> list[Any]:
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     if _of_library(function):
         return cells + defaults
-    named = [function.__globals__.get(name) for name in _globals_of(function.__code__)]
-    return [*cells, *defaults, *named]
+    globals_used = [function.__globals__.get(name) for name in _globals_of(function.__code__)]
+    return [*cells, *defaults, *globals_used]
 
 
 def _globals_of(code: CodeType) -> list[str]:
@@ -191,9 +191,9 @@ _PARTS: Sequence[tuple[Any, Callable[[Any], Iterable[Any]]]] = (
 
 
 @contextmanager
-def deterministic(*, asked: bool) -> Iterator[None]:
+def deterministic(*, enabled: bool) -> Iterator[None]:
     """Refuse operations whose result varies from run to run, where that is asked for."""
-    if not asked:
+    if not enabled:
         yield
         return
     before = torch.are_deterministic_algorithms_enabled()

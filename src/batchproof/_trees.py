@@ -77,13 +77,13 @@ def tensors(tree: Any) -> list[Tensor]:
 
 def length(tree: Any) -> int | None:
     """Return the length that every tensor of one dimension or more has in common, or None."""
-    found = {len(tensor) for tensor in tensors(tree) if tensor.ndim > 0}
-    return found.pop() if len(found) == 1 else None
+    lengths = {len(tensor) for tensor in tensors(tree) if tensor.ndim > 0}
+    return lengths.pop() if len(lengths) == 1 else None
 
 
-def rows(tree: Any, wanted: Sequence[int] | Tensor) -> Any:
-    """Return the tree with only the wanted rows of every tensor of one dimension or more."""
-    index = torch.as_tensor(wanted, dtype=torch.int64)
+def rows(tree: Any, indices: Sequence[int] | Tensor) -> Any:
+    """Return the tree with only the rows at indices of every tensor of one dimension or more."""
+    index = torch.as_tensor(indices, dtype=torch.int64)
 
     def take(tensor: Tensor) -> Tensor:
         return tensor[index.to(tensor.device)] if tensor.ndim > 0 else tensor
@@ -147,15 +147,15 @@ def to_device(tree: Any, device: torch.device) -> Any:
 
 def first_nonfinite(tree: Any) -> tuple[int, Tensor] | None:
     """Return the index of the first sample that holds NaN or infinity, and its tensor; or None."""
-    found: tuple[int, Tensor] | None = None
+    first: tuple[int, Tensor] | None = None
     for tensor in tensors(tree):
         if tensor.ndim == 0 or not (tensor.is_floating_point() or tensor.is_complex()):
             continue
         bad = ~tensor.isfinite().reshape(len(tensor), -1).all(1)
         if bool(bad.any()):
             sample = int(bad.nonzero()[0])
-            found = (sample, tensor) if found is None or sample < found[0] else found
-    return found
+            first = (sample, tensor) if first is None or sample < first[0] else first
+    return first
 
 
 def digest(tree: Any) -> str:

@@ -73,6 +73,45 @@ def test_imports_point_down_only(path: Path) -> None:
     assert not above, f"{path.relative_to(SOURCE)} ({package}) imports {sorted(above)}"
 
 
+def imports_the_whole(node: ast.AST) -> bool:
+    """Return whether a statement imports batchproof, and with it the rooms above."""
+    match node:
+        case ast.Import():
+            return any(alias.name == "batchproof" for alias in node.names)
+        case ast.ImportFrom(module="batchproof"):
+            return any(alias.name not in {*LEVEL, "__version__"} for alias in node.names)
+    return False
+
+
+def test_no_room_imports_the_whole_package() -> None:
+    # recipes and the example are scripts for users to copy, so they import what a user imports
+    scripts = {path for path in FILES if package_of(path) == "recipes"} | {
+        SOURCE / "check" / "example.py"
+    }
+    wrong = [
+        str(path.relative_to(SOURCE))
+        for path in FILES
+        if path.parent != SOURCE and path not in scripts
+        if any(map(imports_the_whole, ast.walk(ast.parse(path.read_text()))))
+    ]
+    assert not wrong, "import the names from the room that holds them"
+
+
+@pytest.mark.parametrize(
+    ("code", "whole"),
+    [
+        ("import batchproof", True),
+        ("import torch, batchproof as bp", True),
+        ("from batchproof import Mean", True),
+        ("from batchproof import __version__, ranks", False),
+        ("import batchproof.mean", False),
+        ("from batchproof.mean import Mean", False),
+    ],
+)
+def test_an_import_of_the_whole_package_is_seen(code: str, whole: bool) -> None:
+    assert any(map(imports_the_whole, ast.walk(ast.parse(code)))) == whole
+
+
 def test_every_package_has_a_level() -> None:
     packages = {p.name for p in SOURCE.iterdir() if p.is_dir() and (p / "__init__.py").exists()}
     assert packages <= LEVEL.keys()

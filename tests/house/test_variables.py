@@ -10,7 +10,12 @@ import batchproof
 
 ROOT = Path(batchproof.__file__).parent
 
-ROOMS = ("check", "train", "watch")
+ROOMS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in ROOT.iterdir()
+    if (path.suffix == ".py" or (path / "__init__.py").exists())
+    and path.name not in {"audit", "integrations"}
+)
 
 PARTICIPLES = """
     added asked assembled averaged begun built called carried caught changed chosen clipped compared
@@ -26,6 +31,11 @@ EXCEPTIONS = {
     # one line of a script that users copy: the loss as it is logged
     ("check/example.py", "logged"),
 }
+
+
+def files(room: Path) -> list[Path]:
+    """Return the files of a room, which may be a single file."""
+    return sorted(room.rglob("*.py")) if room.is_dir() else [room]
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -51,7 +61,7 @@ def bound_in(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
 def test_no_variable_is_a_bare_participle(room: str) -> None:
     wrong = {
         f"{path.relative_to(ROOT)}:{function.lineno} {function.name}: {name}"
-        for path in sorted((ROOT / room).rglob("*.py"))
+        for path in files(ROOT / room)
         for function in functions(path)
         for name in bound_in(function) & set(PARTICIPLES.split())
         if (path.relative_to(ROOT).as_posix(), name) not in EXCEPTIONS

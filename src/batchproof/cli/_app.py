@@ -41,8 +41,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool | None) -> None:
-    if wanted:
+def _show_version(show: bool | None) -> None:
+    if show:
         typer.echo(f"batchproof {__version__}")
         raise typer.Exit
 

@@ -104,8 +104,8 @@ def audit(
         return _serve()
     from batchproof.audit._settings import read_settings
 
-    stdin, named = _named(paths, stdin_filename)
-    settings = read_settings(named, Path.cwd()).over(
+    stdin, targets = _named(paths, stdin_filename)
+    settings = read_settings(targets, Path.cwd()).over(
         select=select or (),
         ignore=ignore or (),
         extend_select=extend_select or (),
@@ -113,8 +113,8 @@ def audit(
         baseline=baseline,
     )
     if show_files:
-        return _show_files(named, settings)
-    auditor = _Audit(named, settings, cached=not no_cache, stdin=stdin)
+        return _show_files(targets, settings)
+    auditor = _Audit(targets, settings, cached=not no_cache, stdin=stdin)
     if write_baseline is not None:
         return auditor.write_baseline(write_baseline)
     if fix or diff:
@@ -126,22 +126,22 @@ def audit(
 
 def _named(paths: list[Path] | None, stdin_filename: Path | None) -> tuple[bool, list[Path]]:
     """Return whether the standard input is audited, and the paths that are."""
-    named = paths or [Path()]
-    stdin = STDIN in named
-    if stdin and len(named) > 1:
+    targets = paths or [Path()]
+    stdin = STDIN in targets
+    if stdin and len(targets) > 1:
         raise SettingError("- is the standard input, which is audited alone; name no other path.")
     if stdin_filename is not None and not stdin:
         raise SettingError("--stdin-filename names the standard input; add the path -.")
-    return stdin, [stdin_filename or Path("stdin.py")] if stdin else named
+    return stdin, [stdin_filename or Path("stdin.py")] if stdin else targets
 
 
 class _Audit:
     """One call of the command: what is audited, and how that is shown."""
 
     def __init__(
-        self, named: Sequence[Path], settings: "Settings", *, cached: bool, stdin: bool
+        self, targets: Sequence[Path], settings: "Settings", *, cached: bool, stdin: bool
     ) -> None:
-        self._named = named
+        self._named = targets
         self._settings = settings
         self._cached = cached
         self._content = sys.stdin.buffer.read() if stdin else None
@@ -236,15 +236,15 @@ def _is_coloured() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _show_files(named: Sequence[Path], settings: "Settings") -> None:
+def _show_files(targets: Sequence[Path], settings: "Settings") -> None:
     from batchproof.audit._discover import discover
 
-    found = discover(named, settings.root, excluded=settings.excluded)
-    for path, reason in found.unreadable:
+    files = discover(targets, settings.root, excluded=settings.excluded)
+    for path, reason in files.unreadable:
         typer.echo(f"{path}: {reason}", err=True)
-    for path in found.files:
+    for path in files.files:
         typer.echo(path)
-    if found.unreadable and not found.files:
+    if files.unreadable and not files.files:
         raise typer.Exit(2)
 
 

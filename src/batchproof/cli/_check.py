@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchproof import SettingError
+from batchproof._errors import SettingError
 
 if TYPE_CHECKING:
     from batchproof.check import Heads, Report

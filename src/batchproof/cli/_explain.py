@@ -25,7 +25,7 @@ class _Topics(TyperGroup):
         return None if topic is None else _command(topic)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        from batchproof import SettingError
+        from batchproof._errors import SettingError
 
         name, *rest = args
         topic = self.get_command(ctx, name)
@@ -55,18 +55,18 @@ def _command(topic: "Topic") -> Any:
     hint = Annotated[Path | None, Metavar("FILE"), "write a page to FILE instead"]
     page = Option.of("html", hint, None)
 
-    def call(values: dict[str, Any], given: set[str]) -> None:
-        _show(topic, {name: values[name] for name in given - {"html"}}, values["html"])
+    def call(values: dict[str, Any], options: set[str]) -> None:
+        _show(topic, {name: values[name] for name in options - {"html"}}, values["html"])
 
     return command(topic.name, [*topic.options, page], call, text=topic.summary)
 
 
-def _show(topic: "Topic", given: dict[str, Any], html: Path | None) -> None:
+def _show(topic: "Topic", options: dict[str, Any], html: Path | None) -> None:
     from rich.console import Console
 
     from batchproof._files import write_file
 
-    explanation = topic.explain(**given)
+    explanation = topic.explain(**options)
     if html is None:
         Console().print(explanation)
         return

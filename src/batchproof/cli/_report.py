@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from batchproof import RunFolderError
+from batchproof._errors import RunFolderError
 
 
 def report(

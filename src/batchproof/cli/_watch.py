@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from batchproof import SettingError
+from batchproof._errors import SettingError
 
 # what follows the script is the script's
 SETTINGS = {"allow_interspersed_args": False}

@@ -89,9 +89,9 @@ class TableData:
         Standardising takes the weighted mean and spread of the training rows.
         """
         share = self.train.weight / self.train.weight.sum()
-        known = self.train.numbers.double()
-        mean = share @ known
-        spread = (share @ (known - mean).square()).sqrt()
+        reference = self.train.numbers.double()
+        mean = share @ reference
+        spread = (share @ (reference - mean).square()).sqrt()
         numbers = (rows.numbers.double() - mean) / torch.where(spread == 0, 1, spread)
         hot = [
             torch.nn.functional.one_hot(codes, len(values))
@@ -142,9 +142,9 @@ def _read(folder: Path, name: str) -> dict[str, np.ndarray]:
     if wrong is not None:
         raise damaged(path, f"has {len(rows[wrong])} columns in sample {wrong}, expected 15")
     columns = dict(zip(COLUMNS, np.array(rows).T, strict=True))
-    unknown = ~np.isin(columns["income"], INCOMES)
-    if unknown.any():
-        sample = int(unknown.argmax())
+    invalid = ~np.isin(columns["income"], INCOMES)
+    if invalid.any():
+        sample = int(invalid.argmax())
         label = columns["income"][sample]
         raise damaged(
             path, f"has label {str(label)!r} in sample {sample}, expected one of {INCOMES}"

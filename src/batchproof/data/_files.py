@@ -103,15 +103,15 @@ def damaged(path: Path, how: str) -> DataError:
     return DataError(f"{path} {how}. Delete it, and get it again from where it is published.")
 
 
-def check_digest(path: Path, content: bytes, expected: str) -> None:
+def check_digest(path: Path, content: bytes, digest: str) -> None:
     """Refuse content of another digest than the published one.
 
     Raises:
         DataError: if it is not the published file.
     """
-    found = md5(content)
-    if found != expected:
-        raise damaged(path, f"has md5 {found}; expected {expected}, the published file's")
+    actual = md5(content)
+    if actual != digest:
+        raise damaged(path, f"has md5 {actual}; expected {digest}, the published file's")
 
 
 def md5(content: bytes) -> str:
@@ -119,14 +119,14 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def read_text(root: Path | str, folder: str, name: str, expected: str, published: str) -> str:
+def read_text(root: Path | str, folder: str, name: str, digest: str, published: str) -> str:
     """Return a text file from root, or from the data set's folder in it, digest checked.
 
     Args:
         root: the data folder.
         folder: the data set's folder in it.
         name: the file.
-        expected: its md5.
+        digest: its md5.
         published: where it is published, for the error.
 
     Raises:
@@ -135,20 +135,20 @@ def read_text(root: Path | str, folder: str, name: str, expected: str, published
     path = find_file(find_folder(Path(root), ("", folder), (name,), name, published), name)
     assert path is not None
     content = read_file(path)
-    check_digest(path, content, expected)
+    check_digest(path, content, digest)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise damaged(path, f"is not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
-def fetch(url: str, target: Path, expected: str, *, unzipped: bool) -> None:
+def fetch(url: str, target: Path, digest: str, *, unzipped: bool) -> None:
     """Fetch a file to its place: beside it first, renamed once its digest is right.
 
     Args:
         url: where it is published.
         target: where to put it.
-        expected: its md5.
+        digest: its md5.
         unzipped: whether the digest is that of the un-gzipped bytes.
 
     Raises:
@@ -167,10 +167,10 @@ def fetch(url: str, target: Path, expected: str, *, unzipped: bool) -> None:
             f"{url} gave more than {LARGEST / MEBIBYTE:g} MiB, which is not the published file. "
             f"Put that at {target} yourself."
         )
-    found = md5(_unzip(url, content) if unzipped else content)
-    if found != expected:
+    actual = md5(_unzip(url, content) if unzipped else content)
+    if actual != digest:
         raise DataError(
-            f"{url} gave a file of md5 {found}; expected {expected}. "
+            f"{url} gave a file of md5 {actual}; expected {digest}. "
             f"Try again later, or put the published file at {target} yourself."
         )
     try:

@@ -304,10 +304,10 @@ def read_idx(path: Path, content: bytes | None = None) -> UInt8[Tensor, "..."]:
     shape = struct.unpack(f">{content[3]}I", content[4:header])
     if math.prod(max(size, 1) for size in shape) >= 2**63:
         raise damaged(path, f"has shape {shape}, which no tensor can have")
-    expected = header + math.prod(shape)
-    if len(content) != expected:
-        how = "is truncated" if len(content) < expected else "is too long"
-        raise damaged(path, f"{how}: {len(content)} bytes, expected {expected} for shape {shape}")
+    length = header + math.prod(shape)
+    if len(content) != length:
+        how = "is truncated" if len(content) < length else "is too long"
+        raise damaged(path, f"{how}: {len(content)} bytes, expected {length} for shape {shape}")
     if not math.prod(shape):
         return torch.empty(shape, dtype=torch.uint8)
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).view(shape)

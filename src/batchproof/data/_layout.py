@@ -104,9 +104,9 @@ def refuse_pairs(columns: Mapping[str, Tensor]) -> None:
     ids, answers = by_name.get("input_ids"), by_name.get("completion_mask")
     if ids is None or answers is None or "labels" in by_name or ids.shape != answers.shape:
         return
-    asked = (answers == 0) & (by_name.get(MASK, torch.ones_like(ids)) != 0)
+    in_prompt = (answers == 0) & (by_name.get(MASK, torch.ones_like(ids)) != 0)
     half = len(ids) // 2
-    prompts = [row[mask].tolist() for row, mask in zip(ids, asked, strict=True)]
+    prompts = [row[mask].tolist() for row, mask in zip(ids, in_prompt, strict=True)]
     if half and len(ids) % 2 == 0 and all(prompts) and prompts[:half] == prompts[half:]:
         raise DataError(
             f"rows 0 and {half} of the batch answer one prompt, as pairs laid one after the other "
@@ -209,7 +209,7 @@ def layouts_of(
     decoder = any(name_of(path).startswith(DECODER) for path in first.tensors)
     prefixes = (prefixes | ({DECODER} if decoder else set())) - {""}
     proof = _common_proof(tables)
-    found: list[dict[str, Layout]] = []
+    by_batch: list[dict[str, Layout]] = []
     for table, batch in zip(tables, batches, strict=True):
         by_prefix: dict[str, list[str]] = {"": [], **{prefix: [] for prefix in sorted(prefixes)}}
         for path in table.tensors:
@@ -221,8 +221,8 @@ def layouts_of(
                 layouts[prefix] = _from_lengths(columns, lengths(batch), "lengths=")
             elif any(column.ndim > 1 for column in columns.values()) or not prefixes:
                 layouts[prefix] = _proved(columns, proof)
-        found.append(layouts)
-    return found if decoder or "" not in found[0] else _with_labels(tables, found)
+        by_batch.append(layouts)
+    return by_batch if decoder or "" not in by_batch[0] else _with_labels(tables, by_batch)
 
 
 def _prefix(path: str, prefixes: Iterable[str], *, decoder: bool) -> str:
@@ -239,11 +239,11 @@ def _common_proof(tables: Sequence[Table]) -> str | None:
                 return path
     first = tables[0].tensors
     integers = [p for p, c in first.items() if c.ndim == 2 and c.dtype == torch.int64]
-    named = [p for p in integers if is_label(p) or "target" in name_of(p)]
+    labels = [p for p in integers if is_label(p) or "target" in name_of(p)]
     unnamed = [p for p in integers if p.endswith("]")]
     # targets of a window without padding: the last of several columns of one shape
     alike = len({first[p].shape for p in unnamed}) == 1 and len(unnamed) > 1
-    return named[-1] if named else unnamed[-1] if alike else None
+    return labels[-1] if labels else unnamed[-1] if alike else None
 
 
 def _proved(columns: Mapping[str, Tensor], labels: str | None) -> Layout:
@@ -317,14 +317,15 @@ def _whole(lengths: Tensor) -> tuple[int, ...]:
 
 
 def _from_lengths(columns: Mapping[str, Tensor], lengths: Any, name: str) -> Layout:
-    given = [int(length) for length in torch.as_tensor(lengths).flatten().tolist()]
+    numbers = [int(length) for length in torch.as_tensor(lengths).flatten().tolist()]
     wide = [column for column in columns.values() if column.ndim > 1]
     count, widths = len(next(iter(columns.values()))), {column.shape[1] for column in wide}
-    if len(given) != count or min(given, default=0) < 0:
+    if len(numbers) != count or min(numbers, default=0) < 0:
         raise DataError(
-            f"{name} gave {given[:8]} for {count} samples; expected a length of 0 or more for each."
+            f"{name} gave {numbers[:8]} for {count} samples; "
+            "expected a length of 0 or more for each."
         )
-    longest = max(given)
+    longest = max(numbers)
     width = longest if longest in widths else min((w for w in widths if w > longest), default=0)
     if not width:
         raise DataError(
@@ -333,7 +334,7 @@ def _from_lengths(columns: Mapping[str, Tensor], lengths: Any, name: str) -> Lay
         )
     sides: tuple[Side, ...] = ("right", "left")
     for side in sides:
-        layout = Layout(count, width, _whole(torch.tensor(given)), side, name)
+        layout = Layout(count, width, _whole(torch.tensor(numbers)), side, name)
         if all(constant([layout.values(c)]) for c in wide if c.shape[1] == width):
             _expect_masked(layout, columns)
             return layout
@@ -347,10 +348,10 @@ def _expect_masked(layout: Layout, columns: Mapping[str, Tensor]) -> None:
     """Refuse lengths behind which the attention mask counts positions."""
     for path, column in columns.items():
         if name_of(path).endswith(MASK) and column.shape[1:] == (layout.width,):
-            counted = int((layout.values(column) != 0).sum())
-            if counted:
+            number = int((layout.values(column) != 0).sum())
+            if number:
                 raise DataError(
-                    f"{path} counts {counted} positions behind the lengths of {layout.proof}; "
+                    f"{path} counts {number} positions behind the lengths of {layout.proof}; "
                     "expected lengths that agree with the mask."
                 )
 
@@ -396,18 +397,20 @@ def _unproved(path: str) -> DataError:
 
 
 def _with_labels(
-    tables: Sequence[Table], found: list[dict[str, Layout]]
+    tables: Sequence[Table], by_batch: list[dict[str, Layout]]
 ) -> list[dict[str, Layout]]:
     """Add the layout of labels that have positions of their own, as those of a decoder."""
     labels = [p for p, c in tables[0].tensors.items() if is_label(p) and c.ndim == 2]
-    whole = [(p, table, own[""]) for p in labels for table, own in zip(tables, found, strict=True)]
+    whole = [
+        (p, table, own[""]) for p in labels for table, own in zip(tables, by_batch, strict=True)
+    ]
     if any(la.proof == p for p, _, la in whole) or not any(_own_positions(*one) for one in whole):
         for path, table, layout in whole:
             _expect_ignored(path, table.tensors[path], layout)
-        return found
+        return by_batch
     return [
         {**layouts, "labels": _from_labels({p: table.tensors[p] for p in labels}, labels[0])}
-        for table, layouts in zip(tables, found, strict=True)
+        for table, layouts in zip(tables, by_batch, strict=True)
     ]
 
 
@@ -426,10 +429,10 @@ def _expect_ignored(path: str, labels: Tensor, layout: Layout) -> None:
     masked = name_of(layout.proof).endswith(MASK) and labels.dtype == torch.int64
     if not masked or labels.shape[1] != layout.width:
         return
-    counted = int((layout.values(labels) != IGNORED).sum())
-    if counted:
+    number = int((layout.values(labels) != IGNORED).sum())
+    if number:
         raise DataError(
-            f"{path} has {counted} labels where {layout.proof} is 0; they count in the loss, so "
+            f"{path} has {number} labels where {layout.proof} is 0; they count in the loss, so "
             "those positions are not padding. Set them to -100; beside labels of a decoder give "
             "decoder_input_ids, too."
         )

@@ -212,7 +212,7 @@ def _first_fit(lengths: list[int], width: int) -> tuple[list[int], int]:
     used: list[int] = []
     starts = []
     for size in lengths:
-        row = next((r for r, taken in enumerate(used) if taken + size <= width), len(used))
+        row = next((r for r, filled in enumerate(used) if filled + size <= width), len(used))
         if row == len(used):
             used.append(0)
         starts.append(row * width + used[row])

@@ -166,5 +166,5 @@ class ShardSampler(Sampler[int]):
         if not self._shuffle:
             return iter(self._positions)
         order = permutation(self.samples, self._seed, self._epoch)
-        chosen: list[int] = order[self._positions.start :: self._positions.step].tolist()
-        return iter(chosen)
+        indices: list[int] = order[self._positions.start :: self._positions.step].tolist()
+        return iter(indices)

@@ -97,8 +97,8 @@ class _Source:
 
     def identity(self) -> dict[str, Any]:
         """Return the values that decide the samples of a window."""
-        known = {"data set": len(self.dataset), "samples": self.size, "seed": self.seed}
-        return {**known, "shuffle": self.shuffle}
+        facts = {"data set": len(self.dataset), "samples": self.size, "seed": self.seed}
+        return {**facts, "shuffle": self.shuffle}
 
 
 class DatasetWindows:
@@ -156,8 +156,8 @@ class DatasetWindows:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch and the number of its windows that were drawn, for a checkpoint."""
-        done = self._start or self._done
-        return {"epoch": self._epoch, "window": done, "of": self._source.identity()}
+        position = self._start or self._done
+        return {"epoch": self._epoch, "window": position, "of": self._source.identity()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume: the next pass begins behind the windows that were drawn.
@@ -198,16 +198,16 @@ class _Epoch(Dataset[Window[Any]]):
 
     def __getitem__(self, number: int) -> Window[Any]:
         source, first = self._source, number * self._source.size
-        chosen = self._order[first : first + source.size].tolist()
+        indices = self._order[first : first + source.size].tolist()
         with _undisturbed():
             samples: dict[int, Any] = {}
             if callable(source.length):
-                samples = {i: self._read(i) for i in chosen}
-                lengths = [source.budget.measured(source.length(samples[i]), i) for i in chosen]
+                samples = {i: self._read(i) for i in indices}
+                lengths = [source.budget.measured(source.length(samples[i]), i) for i in indices]
             else:
-                lengths = [source.length[i] for i in chosen]
+                lengths = [source.length[i] for i in indices]
             cut = source.budget.plan(lengths, self._ranks)
-            parts = ([chosen[i] for i in part] for part in cut[self._rank])
+            parts = ([indices[i] for i in part] for part in cut[self._rank])
             window = Window(self._collated(part, samples) for part in parts)
         sizes = [len(part) for part in cut]
         window.longest, window.drawn = max(sizes), 1
@@ -233,11 +233,11 @@ class _Epoch(Dataset[Window[Any]]):
     def _padding(self, lengths: Sequence[int], cut: list[list[list[int]]]) -> Padding:
         """Return this rank's part of the padding: before, of as many micro-batches in order."""
         rows = -(-len(lengths) // sum(map(len, cut)))
-        given = [lengths[at : at + rows] for at in range(0, len(lengths), rows)]
+        parts = [lengths[at : at + rows] for at in range(0, len(lengths), rows)]
         mine = [[lengths[i] for i in part] for part in cut[self._rank]]
         return Padding(
             sum(map(sum, mine)),
-            sum(len(part) * max(part) for part in given[self._rank :: self._ranks]),
+            sum(len(part) * max(part) for part in parts[self._rank :: self._ranks]),
             sum(map(self._source.budget.positions, mine)),
         )
 

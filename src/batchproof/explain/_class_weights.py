@@ -85,13 +85,11 @@ def _usual(samples: list[Sample], size: int) -> float:
 def _weights(samples: list[Sample], size: int) -> list[float]:
     """Return the factor of each sample's loss when batches are averaged by their size."""
     shares: list[float] = []
-    counted = 0
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]
         total = math.fsum(w for w, _ in batch)
         shares += [w / total * len(batch) if total else 0.0 for w, _ in batch]
-        counted += len(batch)
-    return [share / counted for share in shares]
+    return [share / len(samples) for share in shares]
 
 
 def _bars(numbers: dict[str, float], batch_size: int) -> tuple[Bar, ...]:

@@ -54,8 +54,8 @@ class Explanation:
         """Return the explanation as plain text, without colours."""
         console = Console(file=io.StringIO(), width=width, no_color=True, force_terminal=False)
         console.print(self)
-        written: io.StringIO = console.file  # type: ignore[assignment]
-        return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
+        buffer: io.StringIO = console.file  # type: ignore[assignment]
+        return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
     def to_html(self) -> str:
         """Return the explanation as a page of its own: no network, no script."""

@@ -104,9 +104,9 @@ def _pictures(batches: list[tuple[float, ...]], numbers: dict[str, float]) -> tu
 
 def _row(index: int, batch: tuple[float, ...], full: int, batches: int) -> Row:
     tone: Tone = "plain" if len(batch) == full else "wrong"
-    shown = max(1, round(len(batch) * min(1.0, _CELLS / full)))
+    cells = max(1, round(len(batch) * min(1.0, _CELLS / full)))
     note = f"mean {number(average(batch))}, each sample counts 1/{batches * len(batch)}"
-    return Row(f"batch {index + 1}", (Cell(tone),) * shown, note)
+    return Row(f"batch {index + 1}", (Cell(tone),) * cells, note)
 
 
 def _why(numbers: dict[str, float], ones: dict[str, float], *, same: bool) -> tuple[Part, ...]:

@@ -71,10 +71,10 @@ def momentum(
 def _parts(
     inside: list[float], outside: list[float], schedule: list[float], change_at: int
 ) -> tuple[Part, ...]:
-    shown = range(max(0, change_at - 2), min(len(schedule), change_at + 6) + 1)
+    indices = range(max(0, change_at - 2), min(len(schedule), change_at + 6) + 1)
     rows = tuple(
         (str(i), number([*schedule, schedule[-1]][i]), number(inside[i]), number(outside[i]))
-        for i in shown
+        for i in indices
     )
     axis = tuple(float(i) for i in range(len(inside)))
     return (

@@ -38,14 +38,14 @@ def padding(
     count("batch_size", batch_size)
     finite("pad_loss", (pad_loss,))
     sizes = sorted({1, min(batch_size, len(sequences)), len(sequences)})
-    counted = {size: _counted(sequences, size, pad_loss) for size in sizes}
+    with_padding = {size: _counted(sequences, size, pad_loss) for size in sizes}
     of_batches = {size: _of_batches(sequences, size) for size in sizes}
     total = math.fsum(n * m for n, m in sequences)
     numbers = {
         "element": total / sum(n for n, _ in sequences),
         "sample": average([m for _, m in sequences]),
         "sample_sum": total / len(sequences),
-        "padding_counted": counted[min(batch_size, len(sequences))],
+        "padding_counted": with_padding[min(batch_size, len(sequences))],
         "mean_of_batch_means": of_batches[min(batch_size, len(sequences))],
     }
     rows = tuple(
@@ -55,7 +55,7 @@ def padding(
             ("unit sample", [numbers["sample"]] * len(sizes)),
             ("unit sample-sum", [numbers["sample_sum"]] * len(sizes)),
             ("mean of batch means", of_batches.values()),
-            ("padding counted", counted.values()),
+            ("padding counted", with_padding.values()),
         )
     )
     columns = ("", *(f"batch size {size}" for size in sizes))
@@ -109,9 +109,9 @@ def _blocks(sequences: Sequences, batch_size: int) -> Blocks:
             cells = (Cell("plain"),) * tokens + (Cell("muted"),) * (width - tokens)
             label = f"batch {index + 1}, sequence {index * batch_size + place + 1}"
             rows.append(Row(label, cells, f"{n} tokens, mean loss {number(m)}"))
-    shown = few(rows, lambda left_out: Row(f"... {left_out} more", ()))
+    visible = few(rows, lambda left_out: Row(f"... {left_out} more", ()))
     legend = (("plain", "token"), ("muted", "padding"))
-    return Blocks("sequences in their batches", tuple(shown), legend)  # type: ignore[arg-type]
+    return Blocks("sequences in their batches", tuple(visible), legend)  # type: ignore[arg-type]
 
 
 def _bars(numbers: dict[str, float], batch_size: int) -> Bars:

@@ -94,13 +94,13 @@ def _of(indices: list[int], losses: tuple[float, ...]) -> float:
 
 def _blocks(dealt: list[list[int]], samples: int) -> Blocks:
     rows = []
-    seen: set[int] = set()
+    indices_so_far: set[int] = set()
     turns = [[rank[turn] for rank in dealt] for turn in range(len(dealt[0]))]
     repeated = set()
     for turn, indices in enumerate(turns):
         for rank, index in enumerate(indices):
-            repeated |= {(rank, turn)} if index in seen else set()
-            seen.add(index)
+            repeated |= {(rank, turn)} if index in indices_so_far else set()
+            indices_so_far.add(index)
     for rank, indices in enumerate(dealt[:_SHOWN]):
         cells = tuple(
             Cell("wrong" if (rank, turn) in repeated else "plain", str(index))

@@ -46,18 +46,18 @@ def sum_or_mean(
         _run(optimizer, settings, scale, mu, steps)
         for settings, scale in ((old, 1.0), (old, factor), (new, factor))
     ]
-    kept, lost = _apart(paths[0], paths[2]), _apart(paths[0], paths[1])
+    equivalent, unchanged = _apart(paths[0], paths[2]), _apart(paths[0], paths[1])
     return Explanation(
         "sum-or-mean",
         "From mean to sum: which settings keep the run",
         f"{factor:g} times the loss under {optimizer} takes the same path with "
-        f"{_changes(old, new)}; left as it is, w parts by {number(lost, 3)}.",
+        f"{_changes(old, new)}; left as it is, w parts by {number(unchanged, 3)}.",
         (
             _settings_table(old, new, factor),
             _picture(paths, factor, steps),
             Text(
                 f"Over {steps} steps the run under equivalent settings stays within "
-                f"{number(kept, 2)} of the first."
+                f"{number(equivalent, 2)} of the first."
             ),
             Code(
                 "batchproof.equivalent_settings(\n"
@@ -69,8 +69,8 @@ def sum_or_mean(
         {
             "lr": new.lr,
             "weight_decay": new.weight_decay,
-            "kept": kept,
-            "lost": lost,
+            "kept": equivalent,
+            "lost": unchanged,
             **({} if new.eps is None else {"eps": new.eps}),
             **({} if new.max_grad_norm is None else {"max_grad_norm": new.max_grad_norm}),
         },
@@ -166,15 +166,15 @@ def _settings_table(old: Settings, new: Settings, factor: float) -> Table:
 
 def _picture(paths: list[list[Point]], factor: float, steps: int) -> Curves:
     axis = tuple(float(step) for step in range(steps + 1))
-    same, lost, kept = (tuple(w[0] for w in path) for path in paths)
+    same, unchanged, equivalent = (tuple(w[0] for w in path) for path in paths)
     return Curves(
         "w, step by step",
         "step",
         "w",
         (
-            Series(f"{factor:g} L, equivalent settings", axis, kept, tone="exact"),
+            Series(f"{factor:g} L, equivalent settings", axis, equivalent, tone="exact"),
             Series("L", axis, same, tone="plain"),
-            Series(f"{factor:g} L, settings as they were", axis, lost, tone="wrong"),
+            Series(f"{factor:g} L, settings as they were", axis, unchanged, tone="wrong"),
         ),
     )
 

@@ -45,7 +45,7 @@ class Criterion:
         *inputs: Any,
         mask: Tensor | None = None,
         weight: Tensor | None = None,
-        **named: Any,
+        **keywords: Any,
     ) -> Mean:
         """Return one pair a sample.
 
@@ -55,7 +55,7 @@ class Criterion:
                 neither value nor gradient, whatever it is; of a function that is not torch's, that
                 holds for the gradient where a sample is masked whole.
             weight: one a sample, or one a loss.
-            **named: inputs given by the criterion's own names.
+            **keywords: inputs given by the criterion's own names.
 
         Returns:
             Pairs of shape (samples,).
@@ -70,27 +70,27 @@ class Criterion:
         spec, options = self.spec, self.bound
         if self.module is not None:
             options = _options_of(self.module, spec)
-        given: Sequence[Any] = inputs
-        if named or len(inputs) != len(self.names):
-            given = _in_order(self.names, inputs, named)
+        values: Sequence[Any] = inputs
+        if keywords or len(inputs) != len(self.names):
+            values = _in_order(self.names, inputs, keywords)
         if spec.prepare is not None:
-            given = spec.prepare(given)
-        if spec.widen and _any_narrow(given, options):
-            given = [_widened(value) for value in given]
+            values = spec.prepare(values)
+        if spec.widen and _any_narrow(values, options):
+            values = [_widened(value) for value in values]
             options = {name: _widened(value) for name, value in options.items()}
-        shape = spec.layout.losses_shape(given)
+        shape = spec.layout.losses_shape(values)
         if shape == ():
             _refuse_a_single_loss()
         if spec.shared:
-            spec.expect_shared(given, options)
+            spec.expect_shared(values, options)
         if mask is not None or weight is not None:
-            given = self._hide(given, mask, weight, shape)
-        losses = spec.losses(self.function, given, options)
+            values = self._hide(values, mask, weight, shape)
+        losses = spec.losses(self.function, values, options)
         if shape is None:
             if losses.ndim == 0:
                 _refuse_a_single_loss()
-            _expect_losses(losses, given, spec.module.__name__)
-        counts = spec.counts(given, options)
+            _expect_losses(losses, values, spec.module.__name__)
+        counts = spec.counts(values, options)
         return reduce_counted(losses, counts, unit=self.unit, mask=mask, weight=weight)
 
     def __repr__(self) -> str:
@@ -147,7 +147,7 @@ class PlainLoss:
         *inputs: Any,
         mask: Tensor | None = None,
         weight: Tensor | None = None,
-        **named: Any,
+        **keywords: Any,
     ) -> Mean:
         """Return one pair a sample.
 
@@ -157,7 +157,7 @@ class PlainLoss:
                 reaches the value; a sample that is masked whole takes no gradient either, and the
                 function sees 0 for its integers.
             weight: one a sample, or one a loss.
-            **named: further inputs, by name.
+            **keywords: further inputs, by name.
 
         Returns:
             Pairs of shape (samples,).
@@ -166,12 +166,12 @@ class PlainLoss:
             CriterionError: if the function returns no losses, or several a sample without a unit.
             SettingError: if the mask is not of booleans.
         """
-        given = [*inputs, *named.values()]
+        values = [*inputs, *keywords.values()]
         hidden = _counting(mask, weight, None)
-        shown = given if hidden is None else BySample().hide(hidden, given)
-        by_name = dict(zip(named, shown[len(inputs) :], strict=True))
-        losses = self.function(*shown[: len(inputs)], **by_name)
-        _expect_losses(losses, given, _name_of(self.function))
+        visible = values if hidden is None else BySample().hide(hidden, values)
+        by_name = dict(zip(keywords, visible[len(inputs) :], strict=True))
+        losses = self.function(*visible[: len(inputs)], **by_name)
+        _expect_losses(losses, values, _name_of(self.function))
         if self.unit is None and losses.ndim > 1:
             raise CriterionError(
                 f"{_name_of(self.function)} returns losses of shape {tuple(losses.shape)}, so its "
@@ -287,10 +287,10 @@ def _of_functional(
     spec, name = BY_FUNCTION[function], _name_of(function)
     parameters = signature(function).parameters
     settings = {key: value for key, value in bound.items() if key != "reduction"}
-    unknown = ", ".join(key for key in settings if key not in spec.options)
-    if unknown:
+    extra = ", ".join(key for key in settings if key not in spec.options)
+    if extra:
         raise CriterionError(
-            f"{name} is bound with {unknown}; expected any of "
+            f"{name} is bound with {extra}; expected any of "
             f"{', '.join((*spec.options, 'reduction'))}. Weights of samples go with each batch: "
             "exact(...)(input, target, weight=...)."
         )
@@ -321,8 +321,8 @@ def _unbound(criterion: Callable[..., Any]) -> tuple[Callable[..., Any], Mapping
     """Return the function under functools.partial, and the settings bound to it."""
     if not isinstance(criterion, partial):
         return criterion, {}
-    known = isinstance(criterion.func, Hashable) and criterion.func in BY_FUNCTION
-    if criterion.args and known:
+    in_table = isinstance(criterion.func, Hashable) and criterion.func in BY_FUNCTION
+    if criterion.args and in_table:
         raise CriterionError(
             f"{_name_of(criterion.func)} is bound to {len(criterion.args)} positional arguments; "
             "expected settings by name, such as partial(F.cross_entropy, label_smoothing=0.1)."
@@ -331,18 +331,18 @@ def _unbound(criterion: Callable[..., Any]) -> tuple[Callable[..., Any], Mapping
 
 
 def _in_order(
-    names: tuple[str, ...], inputs: tuple[Any, ...], named: Mapping[str, Any]
+    names: tuple[str, ...], inputs: tuple[Any, ...], keywords: Mapping[str, Any]
 ) -> list[Any]:
-    given = {**dict(zip(names, inputs, strict=False)), **named}
-    if len(inputs) + len(named) != len(names) or set(given) != set(names):
-        settings = not set(named) <= set(names)
+    values = {**dict(zip(names, inputs, strict=False)), **keywords}
+    if len(inputs) + len(keywords) != len(names) or set(values) != set(names):
+        settings = not set(keywords) <= set(names)
         remedy = " Bind settings first: exact(functools.partial(...))." if settings else ""
         raise CriterionError(
             f"the criterion was called with {len(inputs)} inputs"
-            f"{' and ' + ', '.join(named) if named else ''}; expected {', '.join(names)}, and "
-            f"mask and weight by name.{remedy}"
+            f"{' and ' + ', '.join(keywords) if keywords else ''}; expected {', '.join(names)}, "
+            f"and mask and weight by name.{remedy}"
         )
-    return [given[name] for name in names]
+    return [values[name] for name in names]
 
 
 def _any_narrow(inputs: Sequence[Any], options: Options) -> bool:
@@ -373,8 +373,8 @@ def _counting(
         # reduce refuses those that differ
         return torch.stack(rows).all(0) if len({row.shape for row in rows}) == 1 else None
     for name, part in parts.items():
-        expected = (shape, shape[:1]) if name == "weight" else (shape,)
-        if tuple(part.shape) not in expected:
+        shapes = (shape, shape[:1]) if name == "weight" else (shape,)
+        if tuple(part.shape) not in shapes:
             raise ShapeError(
                 f"{name} has shape {tuple(part.shape)} but losses have shape {tuple(shape)}; "
                 "broadcasting would change the weight silently. Expand it yourself."

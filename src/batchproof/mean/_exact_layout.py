@@ -145,9 +145,9 @@ def _refuse_shape(
     of_losses: tuple[int, ...],
 ) -> NoReturn:
     fits = {"input": (of_input,), "losses": (of_losses,), "either": (of_losses, of_input)}[like]
-    expected = " or ".join(str(tuple(shape)) for shape in dict.fromkeys(fits))
+    choices = " or ".join(str(tuple(shape)) for shape in dict.fromkeys(fits))
     raise ShapeError(
         f"argument {number + 1} of the criterion has shape {tuple(actual)} but the first has shape "
-        f"{tuple(of_input)}; expected {expected}, since broadcasting would change the mean "
+        f"{tuple(of_input)}; expected {choices}, since broadcasting would change the mean "
         "silently. Reshape it yourself."
     )

@@ -175,28 +175,28 @@ def _tokens(
     segments: Tensor | None,
     num_segments: int | None,
 ) -> _Tokens:
-    counted = _as_samples(target != ignore_index)
+    valid = _as_samples(target != ignore_index)
     if mask is not None:
-        counted = counted & mask
+        valid = valid & mask
     if segments is not None:
         expect_segments(segments, target)
         segments = _as_samples(segments)
-        counted = counted & (segments >= 0)
-    samples = number_of_samples(counted, segments, num_segments)
+        valid = valid & (segments >= 0)
+    samples = number_of_samples(valid, segments, num_segments)
     of_sample = of_token = None
     if sample_weight is not None:
         expect_tensor("sample_weight", sample_weight)
         refuse_graph("sample_weight", sample_weight)
         refuse_complex("sample_weight", sample_weight)
-        of_sample, of_token = split_weight(_as_samples(sample_weight), counted, samples)
+        of_sample, of_token = split_weight(_as_samples(sample_weight), valid, samples)
     if of_token is None:
-        weight = counted.to(exact_dtype(counted.device))
+        weight = valid.to(exact_dtype(valid.device))
     else:
-        weight = torch.where(counted, of_token, 0)
-        counted = weight != 0
+        weight = torch.where(valid, of_token, 0)
+        valid = weight != 0
     alone = target.ndim == 0 and segments is None
-    target = torch.where(counted, target, 0).long()
-    return _Tokens(target, counted, weight, of_sample, segments, samples, alone)
+    target = torch.where(valid, target, 0).long()
+    return _Tokens(target, valid, weight, of_sample, segments, samples, alone)
 
 
 def _as_samples(tensor: Tensor) -> Tensor:
@@ -281,13 +281,13 @@ class _Form:
 def _form(
     class_weight: Tensor | None, label_smoothing: float, softcap: float | None, z_loss: float
 ) -> _Form:
-    for name, number, fits, expected in (
+    for name, number, fits, requirement in (
         ("label_smoothing", label_smoothing, 0 <= label_smoothing <= 1, "a share from 0 to 1"),
         ("softcap", softcap, softcap is None or softcap > 0, "a number above 0, or None"),
         ("z_loss", z_loss, z_loss >= 0, "a number of at least 0"),
     ):
         if not fits:
-            raise SettingError(f"{name} is {number}; expected {expected}.")
+            raise SettingError(f"{name} is {number}; expected {requirement}.")
     if class_weight is not None:
         refuse_graph("class_weight", class_weight)
     return _Form(class_weight, float(label_smoothing), float(softcap or 0.0), float(z_loss))
@@ -376,7 +376,9 @@ def _sweep(
         logits = torch.mm(hidden[rows], weight.t(), out=buffer[: tokens - start]).to(wide)
         if bias is not None:
             logits += bias
-        losses[rows], slopes = _losses(logits, target[rows], scale[rows], form, wanted=any(wants))
+        losses[rows], slopes = _losses(
+            logits, target[rows], scale[rows], form, with_slopes=any(wants)
+        )
         if of_bias is not None:
             of_bias += slopes.sum(0)
         if of_hidden is None and of_weight is None:
@@ -390,9 +392,9 @@ def _sweep(
 
 
 def _losses(
-    logits: Tensor, target: Tensor, scale: Tensor, form: _Form, *, wanted: bool
+    logits: Tensor, target: Tensor, scale: Tensor, form: _Form, *, with_slopes: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return losses and, where wanted, the slopes of scale * loss in place of the logits."""
+    """Return losses and, with_slopes set, the slopes of scale * loss in place of the logits."""
     bent = form.bend(logits)
     peak = logits.amax(1, keepdim=True)
     picked = logits.gather(1, target) - peak
@@ -410,7 +412,7 @@ def _losses(
         lse = lse + peak
         losses = losses + form.z_loss * own * lse.square()
         pull = pull + 2 * form.z_loss * own * lse
-    if not wanted:
+    if not with_slopes:
         return losses, exps
     slopes = exps.mul_(scale * pull / sums).scatter_add_(1, target, -scale * hard)
     form.smooth(slopes, scale)
@@ -484,17 +486,17 @@ def _expect_shapes(
     ):
         if numbers is not None:
             refuse_complex(name, numbers)
-    for name, tensor, expected in (
+    for name, tensor, shape in (
         ("target", target, hidden.shape[:-1]),
         ("mask", mask, hidden.shape[:-1]),
         ("bias", bias, weight.shape[:1]),
         ("class_weight", class_weight, weight.shape[:1]),
     ):
-        if tensor is not None and tensor.shape != expected:
+        if tensor is not None and tensor.shape != shape:
             raise ShapeError(
                 f"{name} has shape {tuple(tensor.shape)} but hidden has shape "
                 f"{tuple(hidden.shape)} and weight {tuple(weight.shape)}; expected "
-                f"{tuple(expected)}. Nothing is broadcast."
+                f"{tuple(shape)}. Nothing is broadcast."
             )
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise SettingError(

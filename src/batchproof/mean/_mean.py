@@ -232,25 +232,31 @@ class Mean:
                 message += ": it is a pair (total, weight). mean.value() is a tensor."
             raise AttributeError(message, name=name, obj=self)
 
-        def __array_ufunc__(self, function: Any, method: str, *operands: Any, **named: Any) -> Any:
+        def __array_ufunc__(
+            self, function: Any, method: str, *operands: Any, **keywords: Any
+        ) -> Any:
             """Refuse a function of numpy as one of torch."""
-            del method, named
+            del method, keywords
             return self.__torch_function__(function, (), operands)
 
     @classmethod
     def __torch_function__(
-        cls, function: Callable[..., Any], types: object, operands: Any = (), named: Any = None
+        cls, function: Callable[..., Any], types: object, operands: Any = (), keywords: Any = None
     ) -> "Mean":
         """Refuse a function of torch in the words of the operator that it is."""
-        del types, named
+        del types, keywords
         name = getattr(function, "__name__", str(function))
         operator = f"__{name.strip('_')}__"
-        parts = [p for given in operands for p in (given if isinstance(given, tuple) else [given])]
+        parts = [
+            p
+            for operand in operands
+            for p in (operand if isinstance(operand, tuple) else [operand])
+        ]
         mean = next((part for part in parts if isinstance(part, Mean)), None)
         if operator in {"__add__", "__radd__"} and mean is not None:
             first, second, *_ = operands
-            pooled: Mean = mean + (second if mean is first else first)
-            return pooled
+            result: Mean = mean + (second if mean is first else first)
+            return result
         operator = _OPERATORS.get(operator, operator)
         if mean is not None and operator in vars(cls):
             getattr(mean, operator)()
@@ -262,10 +268,10 @@ class Mean:
 
         It has the total's dtype, or that of the division where totals are counts.
         """
-        pooled = self.pool()
-        value = pooled.total / pooled.weight
+        pair = self.pool()
+        value = pair.total / pair.weight
         # a weight in a narrow dtype would be another weight: float16 ends at 65504
-        return value.to(pooled.total.dtype) if pooled.total.is_floating_point() else value
+        return value.to(pair.total.dtype) if pair.total.is_floating_point() else value
 
     def item(self) -> float:
         """Return the value as a float, read on the host.
@@ -273,8 +279,8 @@ class Mean:
         Raises:
             EmptyMeanError: if the weight is 0.
         """
-        pooled = self.pool()
-        total, weight = pooled.total.detach().item(), pooled.weight.item()
+        pair = self.pool()
+        total, weight = pair.total.detach().item(), pair.weight.item()
         if weight == 0:
             raise EmptyMeanError(
                 f"the mean over {self.unit!r} has weight 0: nothing was averaged. "
@@ -292,9 +298,9 @@ class Mean:
         """Return the value in this form, read on the host; nan where there is no weight."""
         if not spec:
             return str(self)
-        pooled = self.pool().detach()
-        weight = pooled.weight.item()
-        return format(pooled.total.item() / weight if weight else math.nan, spec)
+        pair = self.pool().detach()
+        weight = pair.weight.item()
+        return format(pair.total.item() / weight if weight else math.nan, spec)
 
     def __repr__(self) -> str:
         samples = f", samples={len(self.total)}" if self.total.ndim else ""

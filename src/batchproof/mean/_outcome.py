@@ -58,19 +58,19 @@ class Pairs:
     metrics: Mapping[str, Mean]
 
     @classmethod
-    def of(cls, returned: Mean | Mapping[str, Mean] | Outcome) -> "Pairs":
+    def of(cls, result: Mean | Mapping[str, Mean] | Outcome) -> "Pairs":
         """Bring what a loss function returned into this form.
 
         Raises:
             SettingError: if it is not a Mean, dict of Means or Outcome.
         """
-        if isinstance(returned, Mean):
-            return cls({LOSS: returned.pool()}, {})
-        outcome = returned if isinstance(returned, Outcome) else Outcome(returned)
+        if isinstance(result, Mean):
+            return cls({LOSS: result.pool()}, {})
+        outcome = result if isinstance(result, Outcome) else Outcome(result)
         terms = {LOSS: outcome.terms} if isinstance(outcome.terms, Mean) else outcome.terms
         if not isinstance(terms, Mapping) or not terms:
             raise SettingError(
-                f"the loss returned {type(returned).__name__}; expected a Mean, a dict of Means "
+                f"the loss returned {type(result).__name__}; expected a Mean, a dict of Means "
                 "or an Outcome. Wrap a criterion with batchproof.exact, or losses with "
                 "batchproof.reduce."
             )

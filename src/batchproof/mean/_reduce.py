@@ -178,7 +178,7 @@ def sum_each(values: Tensor, segments: Tensor | None, samples: int) -> Tensor:
     return values.new_zeros(samples + 1).index_add(0, bucket, values.flatten())[1:]
 
 
-def number_of_samples(losses: Tensor, segments: Tensor | None, given: int | None) -> int:
+def number_of_samples(losses: Tensor, segments: Tensor | None, number: int | None) -> int:
     """Return the number of samples, or of segments; where reading is free, hold those to it.
 
     Raises:
@@ -186,21 +186,21 @@ def number_of_samples(losses: Tensor, segments: Tensor | None, given: int | None
         ShapeError: if a segment is past it.
     """
     if segments is None:
-        if given is not None:
+        if number is not None:
             raise SettingError(
-                f"num_segments is {given} without segments; give the sample that each element "
+                f"num_segments is {number} without segments; give the sample that each element "
                 "belongs to: segments, of the shape of losses."
             )
         return losses.shape[0]
-    if given is None:
+    if number is None:
         return int(segments.max()) + 1 if segments.numel() else 0
     readable = segments.device.type == "cpu" and not torch.compiler.is_compiling()
-    if readable and segments.numel() and (largest := int(segments.max())) >= given:
+    if readable and segments.numel() and (largest := int(segments.max())) >= number:
         raise ShapeError(
-            f"segments go up to {largest} but num_segments is {given}; expected each below it, or "
+            f"segments go up to {largest} but num_segments is {number}; expected each below it, or "
             f"-1 for padding. Give num_segments={largest + 1}, or -1 to elements of no sample."
         )
-    return given
+    return number
 
 
 def _count_each(
@@ -317,17 +317,17 @@ def expect_tensor(name: str, value: object) -> None:
         )
 
 
-def expect_shape(name: str, given: Tensor, losses: Tensor) -> None:
+def expect_shape(name: str, tensor: Tensor, losses: Tensor) -> None:
     """Refuse what has another shape than the losses.
 
     Raises:
         ShapeError: if it has.
         SettingError: if it is not a tensor.
     """
-    expect_tensor(name, given)
-    if given.shape != losses.shape:
+    expect_tensor(name, tensor)
+    if tensor.shape != losses.shape:
         raise ShapeError(
-            f"{name} has shape {tuple(given.shape)} but losses have shape {tuple(losses.shape)}; "
+            f"{name} has shape {tuple(tensor.shape)} but losses have shape {tuple(losses.shape)}; "
             "broadcasting would change the weight silently. "
             f"Expand it yourself: {name}.expand_as(losses)."
         )

@@ -104,8 +104,8 @@ class Accumulator:
             pairs = self._buffer.read()
             if not pairs.totals:
                 return Part(self._sums, self.unit, self._pooled)
-            pooled = self._pooled or any(total.ndim == 0 for total in pairs.totals)
-            return Part(self._sums.fold(pairs), self.unit, pooled)
+            is_pooled = self._pooled or any(total.ndim == 0 for total in pairs.totals)
+            return Part(self._sums.fold(pairs), self.unit, is_pooled)
 
     def part(self) -> Part | None:
         """Return the content, for another meter; None if there is none.

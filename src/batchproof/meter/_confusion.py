@@ -62,13 +62,16 @@ class ConfusionMatrix:
         Raises:
             ShapeError: if the shapes disagree.
         """
-        predicted, targets, classes = predictions(outputs, targets, binary=self._binary)
+        prediction, targets, classes = predictions(outputs, targets, binary=self._binary)
         self.independent &= targets.ndim == 1
         # one row a sample, one column a label
         labels = targets.shape[1] if self._binary and targets.ndim > 1 else 1
-        predicted, targets = predicted.reshape(-1, labels), targets.reshape(-1, labels).long()
+        prediction, targets = (
+            prediction.reshape(-1, labels),
+            targets.reshape(-1, labels).long(),
+        )
         label = torch.arange(labels, device=outputs.device)
-        place = (label * classes + targets) * classes + predicted
+        place = (label * classes + targets) * classes + prediction
         outside = (targets < 0) | (targets >= classes)
         place = place.masked_fill(outside, labels * classes**2).flatten()
         counts = torch.zeros(labels * classes**2 + 1, dtype=torch.int64, device=outputs.device)
@@ -193,8 +196,8 @@ class F1:
         self, *, average: Average = "macro", binary: bool = False, ignore_index: int = -100
     ) -> None:
         if average not in get_args(Average):
-            known = ", ".join(map(repr, get_args(Average)))
-            raise SettingError(f"average is {average!r}; it is one of {known}.")
+            choices = ", ".join(map(repr, get_args(Average)))
+            raise SettingError(f"average is {average!r}; it is one of {choices}.")
         self._average, self._binary = average, binary
         self.matrix = ConfusionMatrix(binary=binary, ignore_index=ignore_index)
 
@@ -215,8 +218,8 @@ class F1:
         value = scores.detach()
         if self._average != "none":
             return Score(float(value[0]), errors[0])
-        known = [error for error in errors if error is not None]
-        return Score(value, torch.tensor(known) if len(known) == len(errors) else None)
+        finite = [error for error in errors if error is not None]
+        return Score(value, torch.tensor(finite) if len(finite) == len(errors) else None)
 
     def merge_state(self, metrics: Iterable["F1"]) -> None:
         """Add the counts of others, such as those of other ranks."""
@@ -231,14 +234,14 @@ class F1:
         """Return the average as a vector of one, or F1 of each class."""
         if self._binary:
             # of each label the answer yes alone
-            right, support, predicted = (
+            right, support, predictions = (
                 counts[:, 1, 1],
                 counts[:, 1].sum(-1),
                 counts[..., 1].sum(-1),
             )
         else:
-            right, support, predicted = counts[0].diagonal(), counts[0].sum(1), counts[0].sum(0)
-        both = support + predicted
+            right, support, predictions = counts[0].diagonal(), counts[0].sum(1), counts[0].sum(0)
+        both = support + predictions
         each = 2 * right / both.clamp(min=1)
         if self._average == "none":
             return each

@@ -83,7 +83,7 @@ class Estimate:
         samples = "" if self.samples is None else f", samples={self.samples}"
         names = ("groups", "terms", "metrics", "scores")
         parts = ((name, getattr(self, name)) for name in names)
-        inner = "".join(f", {name}={', '.join(held)}" for name, held in parts if held)
+        inner = "".join(f", {name}={', '.join(texts)}" for name, texts in parts if texts)
         return f"Estimate({self}, weight={self.weight:g}{samples}, unit={self.unit!r}{inner})"
 
 
@@ -102,7 +102,7 @@ class Column:
     ratio: float
 
     def estimate(
-        self, unit: Unit, *, pooled: bool, groups: Mapping[str, Estimate] | None = None
+        self, unit: Unit, *, is_pooled: bool, groups: Mapping[str, Estimate] | None = None
     ) -> Estimate:
         """Return the estimate from these sums."""
         weight = self._sum(WEIGHT)
@@ -110,8 +110,8 @@ class Column:
         return Estimate(
             value=value,
             weight=weight,
-            samples=None if pooled else round(self._sum(SAMPLES)),
-            standard_error=None if pooled else self._standard_error(value, weight),
+            samples=None if is_pooled else round(self._sum(SAMPLES)),
+            standard_error=None if is_pooled else self._standard_error(value, weight),
             mean_of_batch_means=_divided(self._sum(BATCH_MEANS), self._sum(BATCHES)),
             unit=unit,
             groups=groups or {},
@@ -121,8 +121,8 @@ class Column:
         samples = self._sum(SAMPLES)
         if samples < 2 or weight == 0:
             return None
-        moved = value - self.ratio
-        spread = self._sum(RR) + moved * (moved * self._sum(WW) - 2 * self._sum(RW))
+        difference = value - self.ratio
+        spread = self._sum(RR) + difference * (difference * self._sum(WW) - 2 * self._sum(RW))
         # rounding can leave a spread of nothing a little below zero; nan stays nan
         spread = 0.0 if spread < 0 else spread
         return math.sqrt(samples / (samples - 1) * spread) / weight

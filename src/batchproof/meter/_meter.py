@@ -71,12 +71,12 @@ class Meter:
                 of all ranks.
             ShapeError: if by has another shape than mean.total.
         """
-        held = self._held
-        if by is not None or not isinstance(mean, Mean) or mean.unit != held.ready:
+        accumulator = self._held
+        if by is not None or not isinstance(mean, Mean) or mean.unit != accumulator.ready:
             if not isinstance(mean, Mean):
                 raise SettingError(_what_to_add(mean))
             by = _groups(self._names, mean, by)
-            held.admit(mean)
+            accumulator.admit(mean)
         total, weight = mean.total, mean.weight
         if total.requires_grad:
             total = total.detach()
@@ -90,10 +90,10 @@ class Meter:
             total, weight = total.clone(), weight.clone()
             writes = 0
         # one append, so that no other thread can separate the parts of an entry
-        held.append((total, weight, writes, by))
-        held.room -= ROOM_OF_A_PAIR + total.numel()
-        if held.room <= 0:
-            held.fold()
+        accumulator.append((total, weight, writes, by))
+        accumulator.room -= ROOM_OF_A_PAIR + total.numel()
+        if accumulator.room <= 0:
+            accumulator.fold()
 
     def mean(self) -> Mean:
         """Return the pair over all that was added, on the device; nothing is read.
@@ -114,7 +114,7 @@ class Meter:
             DataError: if a group index was out of range.
         """
         part = self._held.read()
-        unit, pooled = part.unit, part.pooled
+        unit, is_pooled = part.unit, part.pooled
         host = Sums.unpack(part.sums.pack().cpu())
         columns = [
             Column(hi, lo, ratio)
@@ -125,10 +125,10 @@ class Meter:
         names = self._names or ()
         _expect_range(self._names, *host.extremes.tolist())
         groups = {
-            name: column.estimate(unit, pooled=pooled)
+            name: column.estimate(unit, is_pooled=is_pooled)
             for name, column in zip(names, columns[1:], strict=True)
         }
-        estimate = columns[0].estimate(unit, pooled=pooled, groups=groups)
+        estimate = columns[0].estimate(unit, is_pooled=is_pooled, groups=groups)
         if estimate.weight == 0:
             raise EmptyMeanError(
                 f"the mean over {unit!r} has weight 0: nothing was averaged. "
@@ -203,16 +203,16 @@ class Meter:
         return self._names, self.state_dict()
 
     def __setstate__(self, state: tuple[tuple[str, ...] | None, Mapping[str, Any]]) -> None:
-        self._names, held = state
+        self._names, accumulator = state
         self._held = _accumulator(self._names)
-        self._held.load(held)
+        self._held.load(accumulator)
 
     def __repr__(self) -> str:
         try:
-            shown = repr(self.estimate()).removeprefix("Estimate")
+            text = repr(self.estimate()).removeprefix("Estimate")
         except EmptyMeanError:
-            shown = "(empty)" if self._held.unit is None else "(no weight)"
-        return f"Meter{shown}"
+            text = "(empty)" if self._held.unit is None else "(no weight)"
+        return f"Meter{text}"
 
     @property
     def synced(self) -> bool:
@@ -220,14 +220,14 @@ class Meter:
         return self._held.synced
 
 
-def _what_to_add(given: object) -> str:
+def _what_to_add(argument: object) -> str:
     """Return the error message for an argument that is not a Mean."""
-    name = type(given).__name__
-    if hasattr(given, "loss") and isinstance(given.loss, Mean):
+    name = type(argument).__name__
+    if hasattr(argument, "loss") and isinstance(argument.loss, Mean):
         remedy = "Add its loss, and its terms and metrics to meters of their own: add(result.loss)."
-    elif hasattr(given, "terms"):
+    elif hasattr(argument, "terms"):
         remedy = "Add its terms, and its metrics to meters of their own: add(outcome.terms)."
-    elif isinstance(given, Mapping):
+    elif isinstance(argument, Mapping):
         remedy = 'Add each of its Means to a meter of its own: add(terms["name"]).'
     else:
         remedy = "Make one with batchproof.exact(criterion) or batchproof.reduce(losses)."
@@ -300,11 +300,11 @@ def sync_all(
         return
     mine = {name: meter._held.part() for name, meter in meters.items()}  # noqa: SLF001
     everyone = gather({name: part for name, part in mine.items() if part}, group)
-    ordered = {name: meters.get(name) or Meter(by=by) for name in (*everyone, *meters)}
-    for name, meter in ordered.items():
+    in_order = {name: meters.get(name) or Meter(by=by) for name in (*everyone, *meters)}
+    for name, meter in in_order.items():
         meter._held.become(everyone.get(name, ()))  # noqa: SLF001
     meters.clear()
-    meters.update(ordered)
+    meters.update(in_order)
 
 
 def _names(by: int | Sequence[str] | None) -> tuple[str, ...] | None:

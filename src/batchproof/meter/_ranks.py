@@ -42,20 +42,20 @@ def gather(
         RankError: if their numbers of groups differ.
     """
     ranks = [_decoded(message) for message in _exchange(_encoded(parts, device_of(group)), group)]
-    names = dict.fromkeys(name for held in ranks for name in held)
+    names = dict.fromkeys(name for by_rank in ranks for name in by_rank)
     for name in names:
-        held = {rank: parts[name] for rank, parts in enumerate(ranks) if name in parts}
-        _check_alike(name, held)
-    return {name: [held[name] for held in ranks if name in held] for name in names}
+        by_rank = {rank: parts[name] for rank, parts in enumerate(ranks) if name in parts}
+        _check_alike(name, by_rank)
+    return {name: [by_rank[name] for by_rank in ranks if name in by_rank] for name in names}
 
 
-def _check_alike(name: str, held: Mapping[int, Part]) -> None:
-    if len({part.unit for part in held.values()}) > 1:
-        shown = ", ".join(f"rank {rank} {part.unit!r}" for rank, part in held.items())
-        raise UnitError(f"{name}: ranks hold means of different units: {shown}; use one unit.")
-    if len({part.sums.groups for part in held.values()}) > 1:
-        shown = ", ".join(f"rank {rank} {part.sums.groups}" for rank, part in held.items())
-        raise RankError(f"{name}: ranks have different numbers of groups: {shown}; use one by.")
+def _check_alike(name: str, by_rank: Mapping[int, Part]) -> None:
+    if len({part.unit for part in by_rank.values()}) > 1:
+        text = ", ".join(f"rank {rank} {part.unit!r}" for rank, part in by_rank.items())
+        raise UnitError(f"{name}: ranks hold means of different units: {text}; use one unit.")
+    if len({part.sums.groups for part in by_rank.values()}) > 1:
+        text = ", ".join(f"rank {rank} {part.sums.groups}" for rank, part in by_rank.items())
+        raise RankError(f"{name}: ranks have different numbers of groups: {text}; use one by.")
 
 
 def _exchange(
@@ -74,9 +74,9 @@ def _all_gather(
     mine: Tensor, start: int, stop: int, group: distributed.ProcessGroup | None
 ) -> list[Tensor]:
     part = mine[start:stop]
-    sent = torch.cat([part, part.new_zeros(stop - start - len(part))])
-    received = [torch.empty_like(sent) for _ in range(world_size(group))]
-    distributed.all_gather(received, sent, group=group)
+    message = torch.cat([part, part.new_zeros(stop - start - len(part))])
+    received = [torch.empty_like(message) for _ in range(world_size(group))]
+    distributed.all_gather(received, message, group=group)
     return received
 
 
@@ -98,8 +98,8 @@ def _decoded(message: UInt8[Tensor, " bytes"]) -> dict[str, Part]:
     described = json.loads(bytes(message[start : start + header].tolist()))
     numbers = message[start + header : length].view(torch.float64)
     parts = {}
-    for name, unit, pooled, groups in described:
+    for name, unit, is_pooled, groups in described:
         size = Sums.size(groups)
-        parts[name] = Part(Sums.unpack(numbers[:size]), unit, pooled)
+        parts[name] = Part(Sums.unpack(numbers[:size]), unit, is_pooled)
         numbers = numbers[size:]
     return parts

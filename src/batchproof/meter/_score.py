@@ -105,10 +105,10 @@ def expect_metrics(metrics: Mapping[str, Any] | None) -> None:
         raise SettingError(f'metrics is {metrics!r}; expected metrics by name: {{"f1": F1()}}.')
     for name, metric in (metrics or {}).items():
         if isinstance(metric, type) or not isinstance(metric, Metric):
-            given = metric if isinstance(metric, type) else type(metric)
-            shown = getattr(metric, "__name__", given.__name__)
+            cls = metric if isinstance(metric, type) else type(metric)
+            text = getattr(metric, "__name__", cls.__name__)
             raise SettingError(
-                f"metrics[{name!r}] is {shown}; expected an object with update(outputs, targets) "
+                f"metrics[{name!r}] is {text}; expected an object with update(outputs, targets) "
                 "and compute(), such as batchproof.meter.F1(). A function that returns a Mean "
                 "goes to supervised(metrics=...), or into the Outcome."
             )
@@ -170,8 +170,8 @@ class Scores:
                 if in_a_group(self._group):
                     _merge(metric, of_all(_on(metric, torch.device("cpu")), self._group))
                 value = metric.compute()
-            named = value.items() if isinstance(value, Mapping) else [("", value)]
-            scores |= {f"{name}/{key}" if key else name: _score(name, part) for key, part in named}
+            parts = value.items() if isinstance(value, Mapping) else [("", value)]
+            scores |= {f"{name}/{key}" if key else name: _score(name, part) for key, part in parts}
         return scores
 
 
@@ -181,7 +181,7 @@ def _on(metric: Any, device: torch.device) -> Any:
 
 
 @contextmanager
-def _named(name: str, method: str, given: str) -> Iterator[None]:
+def _named(name: str, method: str, arguments: str) -> Iterator[None]:
     """Raise what a metric raises as one line that names it."""
     try:
         yield
@@ -189,7 +189,7 @@ def _named(name: str, method: str, given: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise SettingError(f"metric {name!r} raised in {method}{given}: {reason}") from error
+        raise SettingError(f"metric {name!r} raised in {method}{arguments}: {reason}") from error
 
 
 def _form(value: Any) -> str:

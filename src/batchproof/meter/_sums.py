@@ -46,16 +46,16 @@ class Pairs:
     def alike(self) -> Iterator["Pairs"]:
         """Return those that are pooled, then those that are one a sample, where there are any."""
         dimensions = [total.ndim for total in self.totals]
-        found = sorted(set(dimensions))
-        if len(found) == 1:
+        distinct = sorted(set(dimensions))
+        if len(distinct) == 1:
             yield self
             return
-        for ndim in found:
-            chosen = [i for i, here in enumerate(dimensions) if here == ndim]
+        for ndim in distinct:
+            indices = [i for i, here in enumerate(dimensions) if here == ndim]
             yield Pairs(
-                [self.totals[i] for i in chosen],
-                [self.weights[i] for i in chosen],
-                [self.groups[i] for i in chosen] if self.groups else [],
+                [self.totals[i] for i in indices],
+                [self.weights[i] for i in indices],
+                [self.groups[i] for i in indices] if self.groups else [],
             )
 
 
@@ -122,15 +122,15 @@ class Sums:
         sums = self
         with torch.no_grad():
             for alike in pairs.alike():
-                sums = sums._fold_alike(alike, pooled=alike.totals[0].ndim == 0)
+                sums = sums._fold_alike(alike, is_pooled=alike.totals[0].ndim == 0)
         return sums
 
-    def _fold_alike(self, pairs: Pairs, *, pooled: bool) -> "Sums":
+    def _fold_alike(self, pairs: Pairs, *, is_pooled: bool) -> "Sums":
         chunk = _Chunk.of(pairs, self)
-        added = chunk.plain()
-        plain = _add(self.hi[:PLAIN], self.lo[:PLAIN], *added)
+        change = chunk.plain()
+        plain = _add(self.hi[:PLAIN], self.lo[:PLAIN], *change)
         extremes = self.extremes if chunk.index is None else chunk.extremes(self.extremes)
-        if pooled:
+        if is_pooled:
             moments = (self.hi[PLAIN:], self.lo[PLAIN:])
             return _joined(plain, moments, self.ratio, extremes)
         ratio = _ratio(plain[0])
@@ -140,9 +140,15 @@ class Sums:
 
     def moments_around(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
         """Return the moments of residuals moved to be around these ratios."""
-        moved = ratio - self.ratio
+        difference = ratio - self.ratio
         _, rw, ww = self.hi[PLAIN:] + self.lo[PLAIN:]
-        change = torch.stack([moved * (moved * ww - 2 * rw), -moved * ww, torch.zeros_like(moved)])
+        change = torch.stack(
+            [
+                difference * (difference * ww - 2 * rw),
+                -difference * ww,
+                torch.zeros_like(difference),
+            ]
+        )
         return _add(self.hi[PLAIN:], self.lo[PLAIN:], change, torch.zeros_like(change))
 
 
@@ -180,15 +186,15 @@ class _Chunk:
 
     def plain(self) -> tuple[Tensor, Tensor]:
         """Return the rows TOTAL to BATCHES, as hi and lo."""
-        counted = self._counted()
+        samples = self._counted()
         total, weight = exact_sum(self.x), exact_sum(self.w)
         means, batches = _means(self._by_batch(self.x), self._by_batch(self.w))
         zero = torch.zeros_like(means)
-        hi = torch.stack([total[0], weight[0], counted.sum().to(means), means, batches])[:, None]
+        hi = torch.stack([total[0], weight[0], samples.sum().to(means), means, batches])[:, None]
         lo = torch.stack([total[1], weight[1], zero, zero, zero])[:, None]
         if self.index is None:
             return hi, lo
-        of_groups = self._plain_of_groups(counted)
+        of_groups = self._plain_of_groups(samples)
         return torch.cat([hi, of_groups[0]], 1), torch.cat([lo, of_groups[1]], 1)
 
     def moments(self, ratio: Tensor) -> Tensor:
@@ -205,10 +211,10 @@ class _Chunk:
         of_groups = torch.stack([r * r, r * self.w, products[2]])
         return torch.cat([overall, _sum_by(of_groups, bucket, self.groups)], 1)
 
-    def _plain_of_groups(self, counted: Tensor) -> tuple[Tensor, Tensor]:
+    def _plain_of_groups(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         bucket = self._bucket()
         hi, lo = _exact_sum_by(torch.stack([self.x, self.w]), bucket, self.groups)
-        number = _sum_by(counted[None].to(hi), bucket, self.groups)
+        number = _sum_by(samples[None].to(hi), bucket, self.groups)
         cells = self._batch() * (self.groups + 1) + bucket
         both = torch.stack([self.x, self.w])
         by_cell = _sum_by(both, cells, self._batches() * (self.groups + 1))

@@ -98,7 +98,7 @@ def equivalent_settings(
     )
 
 
-def _above_zero(**named: float) -> None:
-    for name, value in named.items():
+def _above_zero(**settings: float) -> None:
+    for name, value in settings.items():
         if not (math.isfinite(value) and value > 0):
             raise SettingError(f"{name} is {value}; expected a finite number above 0. Choose one.")

@@ -98,16 +98,16 @@ def page(title: str, lede: str, sections: Sequence[tuple[str, Sequence[Part]]]) 
 
 def _section(heading: str, parts: Sequence[Part]) -> str:
     head = f"<h2>{escaped(heading)}</h2>\n" if heading else ""
-    written, figures = [], []
+    html, figures = [], []
     for part in parts:
         if isinstance(part, Bars | Blocks | Curves):
             figures.append(to_html(part))
             continue
-        written += _side_by_side(figures)
+        html += _side_by_side(figures)
         figures = []
-        written.append(to_html(part))
-    written += _side_by_side(figures)
-    return f"<section>\n{head}" + "\n".join(written) + "\n</section>"
+        html.append(to_html(part))
+    html += _side_by_side(figures)
+    return f"<section>\n{head}" + "\n".join(html) + "\n</section>"
 
 
 def _side_by_side(figures: list[str]) -> list[str]:

@@ -42,9 +42,9 @@ def labels(values: Sequence[float]) -> list[str]:
         ['1.65692', '1.65694', '1.65696']
     """
     for digits in range(4, 17):
-        written = [number(value, digits) for value in values]
-        if len(set(written)) == len(set(values)):
-            return written
+        texts = [number(value, digits) for value in values]
+        if len(set(texts)) == len(set(values)):
+            return texts
     return [repr(value) for value in values]
 
 

@@ -29,14 +29,14 @@ DASHES = ("", "6 3", "2 3", "8 3 2 3")
 Scale = Callable[[float], float]
 
 
-def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+def ticks(low: float, high: float, number: int = 5) -> list[float]:
     """Return round numbers that divide a range: steps of 1, 2 or 5 times a power of ten.
 
     Examples:
         >>> ticks(0.0, 0.9)
         [0.0, 0.2, 0.4, 0.6, 0.8]
     """
-    rough = (high - low) / wanted
+    rough = (high - low) / number
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -107,10 +107,10 @@ def _curve(series: Series, place: int, x_at: Scale, y_at: Scale) -> str:
     path = "L".join(f"{x_at(x):.1f} {y_at(y):.1f}" for x, y, _ in points)
     dash = DASHES[place % len(DASHES)]
     dashed = f' stroke-dasharray="{dash}"' if dash else ""
-    drawn = f'<path class="curve {series.tone}" d="M{path}"{dashed}/>'
+    path_element = f'<path class="curve {series.tone}" d="M{path}"{dashed}/>'
     if len(points) > MOST_DOTS:
-        return drawn
-    return drawn + "".join(
+        return path_element
+    return path_element + "".join(
         f'<circle class="{series.tone}" cx="{x_at(x):.1f}" cy="{y_at(y):.1f}" r="2.6">'
         f"<title>{escaped(series.label)}: {number(y, 6)} at {number(x)}</title></circle>"
         for x, y, _ in points
@@ -167,19 +167,19 @@ def blocks(part: Blocks) -> str:
 
 def _block_row(row: Row, side: float, y: float) -> str:
     words = f"{row.label}: {row.note}" if row.note else row.label
-    drawn = [_words(words, 0.0, y + 13, "start")]
+    elements = [_words(words, 0.0, y + 13, "start")]
     for index, cell in enumerate(row.cells):
         x = index * side
-        drawn.append(
+        elements.append(
             f'<rect class="cell {cell.tone}" x="{x + 1:.1f}" y="{y + 18:.1f}" '
             f'width="{side - 2:.1f}" height="{side - 2:.1f}" rx="2"/>'
         )
         if cell.text and side > 14:
             middle = f'x="{x + side / 2:.1f}" y="{y + 18 + side / 2 + 3:.1f}"'
-            drawn.append(
+            elements.append(
                 f'<text class="inside" {middle} text-anchor="middle">{escaped(cell.text)}</text>'
             )
-    return "".join(drawn)
+    return "".join(elements)
 
 
 def _words(text: str, x: float, y: float, anchor: str) -> str:

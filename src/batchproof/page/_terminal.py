@@ -157,8 +157,8 @@ def _bars(part: Bars, width: int) -> RenderableType:
 def _bar(bar: Bar, scale: float, room: int) -> Line:
     length = abs(bar.value) * scale if can_be_drawn(bar.value) else 0.0
     if bar.value < 0:
-        drawn = "█" * max(1, round(length))
-        text = drawn.rjust(room) + "│"
+        blocks = "█" * max(1, round(length))
+        text = blocks.rjust(room) + "│"
     else:
         whole, part = int(length), int((length % 1) * 8)
         text = " " * room + ("│" if room else "") + "█" * whole + EIGHTHS[part].strip()

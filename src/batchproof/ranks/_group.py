@@ -47,9 +47,9 @@ def device_of(group: ProcessGroup | None = None) -> torch.device:
 
 def group_or_default(group: ProcessGroup | None) -> ProcessGroup:
     """Return the group, or torch.distributed's default one."""
-    chosen = distributed.group.WORLD if group is None else group
-    assert chosen is not None, "a default group is initialised"
-    return chosen
+    result = distributed.group.WORLD if group is None else group
+    assert result is not None, "a default group is initialised"
+    return result
 
 
 class Group:

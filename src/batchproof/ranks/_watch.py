@@ -152,19 +152,19 @@ class Watch:
                 return cause
             time.sleep(0.05)
         after = _beats(self.store, self.size)
-        gone = [rank for rank in range(self.size) if after[rank] == before[rank]]
-        gone = [rank for rank in gone if rank != self.rank]
+        missing = [rank for rank in range(self.size) if after[rank] == before[rank]]
+        missing = [rank for rank in missing if rank != self.rank]
         alive = {rank: _progress(beat) for rank, beat in after.items() if beat}
         # all others wait, some of them for each other: the one that came least far is late
         late = [
             rank for rank, at in alive.items() if at == min(alive.values()) < max(alive.values())
         ]
-        if gone:
-            text = f"{_listed(gone)} is gone without an error"
+        if missing:
+            text = f"{_listed(missing)} is gone without an error"
         elif late:
             text = f"{_listed(late)} is alive but did not join within the group's time limit"
-            begun = alive[late[0]][1]
-            if 0 < begun == max(number for _, number in alive.values()):
+            collective = alive[late[0]][1]
+            if 0 < collective == max(number for _, number in alive.values()):
                 text += ", or waits in a collective that the model or the loss makes there alone"
         else:
             text = f"a collective failed: {first_line(error)}"
@@ -196,18 +196,18 @@ def _beats(store: Any, size: int) -> dict[int, str]:
 
 def _progress(beat: str) -> tuple[int, int]:
     """Return the place and the number of collectives begun that a sign of life holds."""
-    _, place, begun = beat.split()
-    return int(place), int(begun)
+    _, place, collectives = beat.split()
+    return int(place), int(collectives)
 
 
 def _collectives_begun() -> int:
     """Return the number of collectives that this rank has begun in all its groups."""
     groups: list[Any] = list(distributed.distributed_c10d._world.pg_map)  # noqa: SLF001
-    begun = 0
+    number = 0
     for group in groups:
         with suppress(RuntimeError):  # a backend that does not count
-            begun += group._get_sequence_number_for_group()  # noqa: SLF001
-    return begun
+            number += group._get_sequence_number_for_group()  # noqa: SLF001
+    return number
 
 
 def _write(store: Any, cause: str) -> None:

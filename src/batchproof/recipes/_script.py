@@ -36,9 +36,9 @@ def recipe_command(name: str) -> Any:
 
 
 def _trained(main: Callable[..., Results], recipe: str, name: str, program: str) -> Any:
-    def call(values: dict[str, Any], given: set[str]) -> None:
+    def call(values: dict[str, Any], from_user: set[str]) -> None:
         with distributed_group(values["device"]) as place:
-            results, folder = train(main, recipe, values, given, program)
+            results, folder = train(main, recipe, values, from_user, program)
         if place.rank:
             return
         try:

@@ -26,7 +26,7 @@ Values = dict[str, Any]
 
 
 def train(
-    main: Callable[..., Results], recipe: str, values: Values, given: set[str], command: str
+    main: Callable[..., Results], recipe: str, values: Values, from_user: set[str], command: str
 ) -> tuple[Results, Path | None]:
     """Run a recipe with its options.
 
@@ -34,7 +34,7 @@ def train(
         main: the recipe's main function.
         recipe: its name, or the path of its script.
         values: all options by name.
-        given: the names of the options given, not left at their defaults.
+        from_user: the names of the options given, not left at their defaults.
         command: the shell's command, for the line that says how to resume.
 
     Returns:
@@ -43,14 +43,14 @@ def train(
     Raises:
         RunInterruptedError: if a signal ended the run; it says how to resume.
     """
-    with ExitStack() as held, _unwinding():
+    with ExitStack() as resources, _unwinding():
         # only rank 0 looks at folders, which it alone writes
-        values = on_first(lambda: _prepared(main, recipe, values, given, held))
+        values = on_first(lambda: _prepared(main, recipe, values, from_user, resources))
         settings, options = _split(main, recipe, values)
         try:
             return main(settings, **options), settings.out
-        except KeyboardInterrupt as stopped:
-            raise _interrupted(stopped, settings.out, command) from None
+        except KeyboardInterrupt as interrupt:
+            raise _interrupted(interrupt, settings.out, command) from None
 
 
 @contextmanager
@@ -72,12 +72,12 @@ def _unwinding() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _interrupted(stopped: KeyboardInterrupt, out: Path | None, command: str) -> KeyboardInterrupt:
+def _interrupted(interrupt: KeyboardInterrupt, out: Path | None, command: str) -> KeyboardInterrupt:
     """Return the interruption with the place of the saved state and the command to resume."""
-    number = stopped.signal if isinstance(stopped, RunInterruptedError) else signal.SIGINT
+    number = interrupt.signal if isinstance(interrupt, RunInterruptedError) else signal.SIGINT
     if out is None or not runs_in(out):
         return RunInterruptedError("interrupted; nothing was kept.", number)
-    at, _, resumes = str(stopped).partition("; resume with")
+    at, _, resumes = str(interrupt).partition("; resume with")
     if not resumes:
         at = f"interrupted by {signal.Signals(number).name}; what was saved is whole in {out}"
     how = "resume" if launched_as().world_size == 1 else "resume, under the same launcher"
@@ -85,23 +85,27 @@ def _interrupted(stopped: KeyboardInterrupt, out: Path | None, command: str) -> 
 
 
 def _prepared(
-    main: Callable[..., Results], recipe: str, values: Values, given: set[str], held: ExitStack
+    main: Callable[..., Results],
+    recipe: str,
+    values: Values,
+    from_user: set[str],
+    resources: ExitStack,
 ) -> Values:
     """Return the options with a new run folder, or those that the resumed run was begun with."""
     name = Path(recipe).stem
     values = dict(values)
     limits = {name for name, option in options_by_name(main).items() if role(option) is Role.LIMIT}
-    if len(given & limits) == 1:
+    if len(from_user & limits) == 1:
         # the one that is given replaces the other
-        values |= dict.fromkeys(limits - given)
+        values |= dict.fromkeys(limits - from_user)
     if was_restarted() and values["out"] is not None and runs_in(values["out"]):
         values["resume"] = True
     if values["resume"]:
         values["out"] = values["out"] or latest_folder(name)
-        return _as_begun(main, recipe, values, given)
+        return _as_begun(main, recipe, values, from_user)
     if values["dry_run"]:
         return values | {"out": None}
-    return values | {"out": held.enter_context(reserved(name, values["out"]))}
+    return values | {"out": resources.enter_context(reserved(name, values["out"]))}
 
 
 def train_recipe(name: str, out: Path, *, progress: bool | Progress = True) -> Results:
@@ -153,7 +157,9 @@ def evaluate_run(
     return results
 
 
-def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: set[str]) -> Values:
+def _as_begun(
+    main: Callable[..., Results], recipe: str, values: Values, from_user: set[str]
+) -> Values:
     """Return the options that a run was begun with, but for those given now that may differ."""
     folder = values["out"]
     record = read_record(folder)
@@ -165,9 +171,9 @@ def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: 
     options = options_by_name(main)
     recorded = _recorded(main, record, folder)
     limits = {name: value for name, value in recorded.items() if role(options[name]) is Role.LIMIT}
-    chosen = given | (limits.keys() if given & limits.keys() else set())
-    kept = {name: value for name, value in recorded.items() if name not in chosen}
-    for name in sorted(given & recorded.keys()):
+    overrides = from_user | (limits.keys() if from_user & limits.keys() else set())
+    previous = {name: value for name, value in recorded.items() if name not in overrides}
+    for name in sorted(from_user & recorded.keys()):
         if role(options[name]) is Role.NUMBERS and values[name] != recorded[name]:
             flag = options[name].flag
             raise CheckpointError(
@@ -179,7 +185,7 @@ def _as_begun(main: Callable[..., Results], recipe: str, values: Values, given: 
         typer.echo(
             printable(f"the run was begun with {loggers}; give it again to log there"), err=True
         )
-    return values | kept | {"begun_with": limits}
+    return values | previous | {"begun_with": limits}
 
 
 def role(option: Option) -> Role:

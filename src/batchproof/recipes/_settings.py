@@ -190,14 +190,14 @@ class Settings:
         # the rank with the most batches decides, so that all ranks have one schedule
         batches = max(of_all(len(loader)))
         windows = -(-min(batches, *limits, batches) // self.accumulate)
-        asked = _ends(windows, self.epochs, self.max_steps)
+        total = _ends(windows, self.epochs, self.max_steps)
         if self.begun_with is None:
-            return asked
+            return total
         scheduled = _ends(windows, **self.begun_with)
-        if asked > scheduled:
+        if total > scheduled:
             raise CheckpointError(
                 f"the run in {self.out} was begun with a learning rate whose schedule ends at step "
-                f"{scheduled}, before step {asked}; leave --epochs and --max-steps out, or start "
+                f"{scheduled}, before step {total}; leave --epochs and --max-steps out, or start "
                 "a new run with another --out."
             )
         return scheduled

@@ -47,8 +47,8 @@ def read(settings: Settings, context: int) -> tuple[str, data.Ragged, data.Ragge
     text = data.load_text(settings.folder("https://github.com/karpathy: makemore, char-rnn"))
     if isinstance(text, data.Words):
         return text.name, text.train, text.test, text.alphabet
-    known, unseen = (data.cut_windows(part, context) for part in (text.train, text.test))
-    train, test = (data.Ragged.of(list(windows)) for windows in (known, unseen))
+    train_windows, unseen = (data.cut_windows(part, context) for part in (text.train, text.test))
+    train, test = (data.Ragged.of(list(windows)) for windows in (train_windows, unseen))
     return text.name, train, test, text.alphabet
 
 
@@ -108,14 +108,14 @@ def main(
     """Train the transformer, and measure it on texts that it has not seen."""
     if width % HEADS:
         raise bp.SettingError(f"width is {width}; expected a multiple of {HEADS}, for the heads.")
-    name, known, unseen, alphabet = read(settings, context)
-    held_out = torch.arange(len(known)) % 10 == 0
-    train = settings.batches(known[~held_out], shuffle=True, transform=shifted)
-    val = settings.batches(known[held_out], transform=shifted)
+    name, windows, unseen, alphabet = read(settings, context)
+    held_out = torch.arange(len(windows)) % 10 == 0
+    train = settings.batches(windows[~held_out], shuffle=True, transform=shifted)
+    val = settings.batches(windows[held_out], transform=shifted)
     test = settings.batches(unseen, transform=shifted)
 
     torch.manual_seed(settings.seed)
-    longest = max(known.shape[1], unseen.shape[1]) - 1
+    longest = max(windows.shape[1], unseen.shape[1]) - 1
     model = Transformer(len(alphabet), longest, width, layers)
     optimizer = torch.optim.AdamW(model.parameters(), settings.lr)
     trainer = settings.trainer(model, loss, optimizer, data=name, tokens=tokens or None)

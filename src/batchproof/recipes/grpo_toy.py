@@ -61,14 +61,14 @@ class Policy(nn.Module):
 
     def write(self, prompts: Tensor, draw: torch.Generator, *, old: bool) -> Tensor:
         """Return answers that are drawn symbol by symbol, (answers, ROOM)."""
-        last, written = torch.full_like(prompts[:, 0], START), []
+        last, tokens = torch.full_like(prompts[:, 0], START), []
         net = self.writer if old else self.learner
         for symbols in prompts.T:
             chances = net(torch.stack([symbols, last], -1)).softmax(1)
-            drawn = chances.multinomial(1, generator=draw)[:, 0]
-            last = torch.where(last >= STOP, BLANK, drawn)
-            written.append(last)
-        return torch.stack(written, 1)
+            token = chances.multinomial(1, generator=draw)[:, 0]
+            last = torch.where(last >= STOP, BLANK, token)
+            tokens.append(last)
+        return torch.stack(tokens, 1)
 
 
 class Rollouts:
@@ -91,12 +91,12 @@ class Rollouts:
 
     def batches_from(self, start: int) -> Iterator[Batch]:
         """Return this epoch's micro-batches from the one numbered start on."""
-        first, done = divmod(start, self.group)
+        first, skip = divmod(start, self.group)
         for number, batch in enumerate(self.prompts.batches_from(first), first):
-            if self.group > 1 and not done:
+            if self.group > 1 and not skip:
                 self.policy.writer.load_state_dict(self.policy.learner.state_dict())
-            yield from self.written(batch, self.seed + 10**6 * self.epoch + number)[done:]
-            done = 0
+            yield from self.written(batch, self.seed + 10**6 * self.epoch + number)[skip:]
+            skip = 0
 
     @torch.no_grad()
     def written(self, batch: Batch, seed: int) -> list[Batch]:
@@ -105,10 +105,10 @@ class Rollouts:
         draw = torch.Generator(device).manual_seed(seed)
         prompts, solutions = (c.to(device).repeat_interleave(self.group, 0) for c in batch)
         answers = self.policy.write(prompts, draw, old=self.group > 1)
-        old, found = self.policy(prompts, answers, old=self.group > 1), reward(answers, solutions)
-        group = found.view(-1, self.group)
+        old, rewards = self.policy(prompts, answers, old=self.group > 1), reward(answers, solutions)
+        group = rewards.view(-1, self.group)
         away = (group - group.mean(1, True)) / (group.std(1, correction=0, keepdim=True) + 1e-4)
-        rollout = (prompts, answers, old, found, away.flatten() if self.group > 1 else found)
+        rollout = (prompts, answers, old, rewards, away.flatten() if self.group > 1 else rewards)
         order = torch.randperm(len(prompts), generator=draw, device=device).chunk(self.group)
         return [tuple(column[rows] for column in rollout) for rows in order]
 
@@ -134,8 +134,8 @@ def main(
 
     torch.manual_seed(settings.seed)
     policy = Policy(width)
-    known, held_out, unseen = (generated(n, seed) for seed, n in enumerate((1024, 512, 2048)))
-    train = Rollouts(settings.batches(*known, shuffle=True), policy, answers, settings.seed)
+    train_set, held_out, unseen = (generated(n, seed) for seed, n in enumerate((1024, 512, 2048)))
+    train = Rollouts(settings.batches(*train_set, shuffle=True), policy, answers, settings.seed)
     val, test = (Rollouts(settings.batches(*part), policy, 1, 0) for part in (held_out, unseen))
     optimizer = torch.optim.AdamW(policy.learner.parameters(), settings.lr)
     best = {"monitor": "val_reward", "mode": "max"}

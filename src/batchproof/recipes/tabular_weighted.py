@@ -67,13 +67,13 @@ def main(
     def columns(rows: data.Rows) -> tuple[Tensor, ...]:
         return table.features(rows), rows.labels, rows.weight, table.group(rows, category)
 
-    known = columns(table.train)
-    train = settings.batches(*(column[~held_out] for column in known), shuffle=True)
-    val = settings.batches(*(column[held_out] for column in known))
+    features = columns(table.train)
+    train = settings.batches(*(column[~held_out] for column in features), shuffle=True)
+    val = settings.batches(*(column[held_out] for column in features))
     test = settings.batches(*columns(table.test))
 
     torch.manual_seed(settings.seed)
-    model = network(known[0].shape[1], width)
+    model = network(features[0].shape[1], width)
     optimizer = torch.optim.AdamW(model.parameters(), settings.lr)
     groups = table.categories[category]
     trainer = settings.trainer(

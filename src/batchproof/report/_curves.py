@@ -66,10 +66,10 @@ def _steps(runs: Sequence[Run]) -> list[Part]:
         points = [
             p for p in run.records if p.span == "steps" and p.name == "train_loss" and p.weight
         ]
-        pooled = _pooled(points)
+        records = _pooled(points)
         label = "train_loss" if len(runs) == 1 else run.name
-        x = tuple(float(p.step) for p in pooled)
-        series.append(Series(label, x, tuple(p.value for p in pooled), (), tone(place)))
+        x = tuple(float(p.step) for p in records)
+        series.append(Series(label, x, tuple(p.value for p in records), (), tone(place)))
     if not any(len(one.x) > 1 for one in series):
         return []
     return [Curves("train_loss between log lines", "optimiser step", "mean", tuple(series))]
@@ -78,13 +78,15 @@ def _steps(runs: Sequence[Run]) -> list[Part]:
 def _pooled(points: Sequence[Record]) -> list[Record]:
     """Return at most as many points as a picture shows, each the exact mean of neighbours."""
     each = max(1, math.ceil(len(points) / _POINTS))
-    pooled = []
+    records = []
     for start in range(0, len(points), each):
         some = points[start : start + each]
         last = some[-1]
         total, weight = _sum(p.total for p in some), _sum(p.weight for p in some)
-        pooled.append(Record(last.step, last.epoch, last.name, total, weight, last.unit, last.span))
-    return pooled
+        records.append(
+            Record(last.step, last.epoch, last.name, total, weight, last.unit, last.span)
+        )
+    return records
 
 
 def _sum(values: Iterable[float]) -> float:

@@ -113,8 +113,8 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     A part with very many entries, such as the shapes of all weights, is only counted.
     """
     rows: dict[str, str] = {}
-    for key, given in config.items():
-        name, value = f"{prefix}{key}", given
+    for key, setting in config.items():
+        name, value = f"{prefix}{key}", setting
         if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
             value = {str(place): part for place, part in enumerate(value)}
         if isinstance(value, Mapping) and len(value) > _MANY:

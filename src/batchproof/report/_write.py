@@ -283,12 +283,12 @@ def _timed(run: Run) -> list[tuple[Record, float]]:
     An epoch in which a run was resumed is left out: only the seconds since then are known.
     """
     records = run.epochs("train_loss")
-    ended, by_step = {r.epoch: r.step for r in records}, {r.step: r for r in records}
+    last_step, by_step = {r.epoch: r.step for r in records}, {r.step: r for r in records}
     epochs, resumed_at = {}, 0.0
     for line in run.times:
         resumed_at = line.get(RESUMED, resumed_at)
         record = by_step.get(int(line.get("step", -1)))
-        if record is not None and resumed_at <= ended.get(record.epoch - 1, 0):
+        if record is not None and resumed_at <= last_step.get(record.epoch - 1, 0):
             epochs[record.step] = (record, _training_seconds(line))
     return list(epochs.values())
 

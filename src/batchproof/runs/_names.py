@@ -54,32 +54,32 @@ def reserved(name: str, out: Path | None = None) -> Iterator[Path]:
     Raises:
         RunFolderError: if the folder holds anything, or cannot be made or written to.
     """
-    made: list[Path] = []
+    folders: list[Path] = []
     try:
-        yield _made_next(name, made) if out is None else _made(out, made)
+        yield _made_next(name, folders) if out is None else _made(out, folders)
     finally:
-        for folder in reversed(made):
+        for folder in reversed(folders):
             with suppress(OSError):
                 folder.rmdir()
 
 
-def _made_next(name: str, made: list[Path]) -> Path:
+def _made_next(name: str, folders: list[Path]) -> Path:
     # another run may take the name first, or remove runs/ with its own folder
     with _explaining(RUNS / name):
         for _ in range(CHANCES):
             folder = next_folder(name)
             with suppress(FileExistsError, FileNotFoundError):
-                _make(folder, made)
+                _make(folder, folders)
                 return folder
-        _make(folder, made)
+        _make(folder, folders)
     return folder
 
 
-def _made(folder: Path, made: list[Path]) -> Path:
+def _made(folder: Path, folders: list[Path]) -> Path:
     expect_free(folder)
     with _explaining(folder):
         if not folder.exists():
-            _make(folder, made)
+            _make(folder, folders)
         elif not all(os.access(place, os.W_OK | os.X_OK) for place in (folder, folder.parent)):
             raise PermissionError(None, "no permission to write there")
         elif folder.is_mount():
@@ -87,19 +87,19 @@ def _made(folder: Path, made: list[Path]) -> Path:
     return folder
 
 
-def _make(folder: Path, made: list[Path]) -> None:
+def _make(folder: Path, folders: list[Path]) -> None:
     """Create a folder, which must not exist, and its missing parents."""
     for place in reversed(folder.parents):
         if place.is_dir():
             continue
         try:
             place.mkdir()
-            made.append(place)
+            folders.append(place)
         except FileExistsError:  # a file; or a folder that another run made a moment ago
             if place.exists() and not place.is_dir():
                 raise NotADirectoryError(None, f"{place} is not a folder") from None
     folder.mkdir()
-    made.append(folder)
+    folders.append(folder)
 
 
 @contextmanager
@@ -120,9 +120,9 @@ def expect_free(folder: Path) -> None:
         RunFolderError: if it is not empty.
     """
     with _explaining(folder):
-        taken = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
-        taken = taken or (folder.is_symlink() and not folder.exists())
-    if taken:
+        in_use = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+        in_use = in_use or (folder.is_symlink() and not folder.exists())
+    if in_use:
         raise RunFolderError(
             f"{folder} exists already and is never overwritten; choose another folder, or resume "
             "the run: --resume in the shell, resume=True in Python."

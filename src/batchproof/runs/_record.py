@@ -117,15 +117,15 @@ def _number(values: Mapping[str, Any], name: str, *, required: bool = False) -> 
     number = _value(values, name) if required else values.get(name)
     if number is None:
         return None
-    expected = "expected a number that float64 holds, or null"
+    requirement = "expected a number that float64 holds, or null"
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise ValueError(f"{name} is {_short(number)}; {expected}")  # noqa: TRY004
+        raise ValueError(f"{name} is {_short(number)}; {requirement}")  # noqa: TRY004
     try:
         number = float(number)
     except OverflowError:
         number = math.inf
     if math.isinf(number):
-        raise ValueError(f"{name} is too large; {expected}")
+        raise ValueError(f"{name} is too large; {requirement}")
     return None if math.isnan(number) else number
 
 

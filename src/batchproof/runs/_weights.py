@@ -30,21 +30,21 @@ def save_weights(state: Mapping[str, Any], path: Path) -> None:
     Raises:
         OSError: if the system refuses, for example because the disk is full.
     """
-    written: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
-    seen: dict[tuple[Any, ...], str] = {}
+    names: dict[tuple[Any, ...], str] = {}
     storages: set[int] = set()
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor):
             continue
         place = _place(tensor)
-        if place in seen and tensor.numel():
-            aliases[name] = seen[place]
+        if place in names and tensor.numel():
+            aliases[name] = names[place]
             continue
-        seen[place] = name
-        written[name] = _own(tensor, storages)
+        names[place] = name
+        tensors[name] = _own(tensor, storages)
     try:
-        save_file(written, path, metadata={_ALIASES: json.dumps(aliases)})
+        save_file(tensors, path, metadata={_ALIASES: json.dumps(aliases)})
     except SafetensorError as error:
         # a refusal by the system, such as a full disk, arrives as text alone
         number = re.search(r"\(os error (\d+)\)", str(error))
@@ -92,10 +92,10 @@ def _aliases(path: Path, metadata: dict[str, str], state: dict[str, Tensor]) -> 
         aliases = parse_json(metadata.get(_ALIASES, "{}"))
     except ValueError:
         aliases = None
-    known = isinstance(aliases, dict) and all(
+    valid = isinstance(aliases, dict) and all(
         isinstance(first, str) and first in state for first in aliases.values()
     )
-    if not known:
+    if not valid:
         raise CheckpointError(
             f"{path} names tensors that are not in it; take another checkpoint of the run."
         )

@@ -71,8 +71,8 @@ def _status(command: Any, words: list[str], program: str) -> int:
         with command.make_context(program, words) as context:
             command.invoke(context)
         sys.stdout.flush()
-    except typer.Exit as ended:
-        return ended.exit_code
+    except typer.Exit as exit_error:
+        return exit_error.exit_code
     except (BatchproofError, OSError, KeyboardInterrupt, typer.Abort) as error:
         with redirect_stderr(io.StringIO()) if _reported_by_rank_0(error) else nullcontext():
             return _ended(program, error)
@@ -188,8 +188,8 @@ def _ended(program: str, error: BaseException) -> int:
         # the rest of the buffer cannot be written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         # a reader that closed the pipe, such as `| head`, has all it needs
-        gone = isinstance(error, BrokenPipeError)
-        return 1 if gone else _say(program, _of_system(error), 1)
+        closed = isinstance(error, BrokenPipeError)
+        return 1 if closed else _say(program, _of_system(error), 1)
     if isinstance(error, OSError):
         return _say(program, _of_system(error), 2)
     return _say(program, "interrupted; nothing was kept.", INTERRUPTED)

@@ -41,12 +41,12 @@ def search(optimizer: Optimizer, evaluate: Evaluate) -> StepResult:
     first = evaluate()
     if first.skipped:
         return first
-    kept = _Kept(optimizer)
+    state = _Kept(optimizer)
     waiting = [first]
 
     def closure() -> Tensor:
         # the first is still good if nothing was moved since
-        result = waiting.pop() if waiting and kept.unmoved() else evaluate()
+        result = waiting.pop() if waiting and state.unmoved() else evaluate()
         if result.skipped:
             raise NotFiniteError(result)
         return result.loss.value()
@@ -54,7 +54,7 @@ def search(optimizer: Optimizer, evaluate: Evaluate) -> StepResult:
     try:
         optimizer.step(closure)  # type: ignore[arg-type]
     except BaseException as error:
-        kept.put_back()
+        state.put_back()
         if isinstance(error, NotFiniteError):
             return error.result
         raise

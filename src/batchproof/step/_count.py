@@ -60,8 +60,8 @@ def count_window(
     for part in parts:
         for name, weight in part.items():
             waits = isinstance(weight, Tensor) and weight.device.type != "cpu"
-            known = weight if waits else float(weight)
-            sums[name] = sums.get(name, 0.0) + known
+            number = weight if waits else float(weight)
+            sums[name] = sums.get(name, 0.0) + number
     return sums
 
 

@@ -17,7 +17,7 @@ def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
 
     Of sharded gradients, the parts on this rank.
     """
-    found = []
+    grads = []
     for parameter in parameters:
         grad = parameter.grad
         if grad is None:
@@ -26,8 +26,8 @@ def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
             grad = local(grad)
         if grad.is_sparse:
             parameter.grad = grad = grad.coalesce()
-        found.append(grad)
-    return found
+        grads.append(grad)
+    return grads
 
 
 def total_norm(grads: Sequence[Tensor]) -> Number:

@@ -258,9 +258,9 @@ def _expect_samples(batch: Any) -> int:
     if samples is not None and other is None:
         return samples
     path, part = other or ("the batch", batch)
-    shown = f"a tensor {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
+    kind = f"a tensor {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
     raise DataError(
-        f"out_of_memory is 'split', but {path} is {shown}, which is not a row a sample; expected "
+        f"out_of_memory is 'split', but {path} is {kind}, which is not a row a sample; expected "
         "tensors, or lists, of one length. Leave it out of the batch, or compute it in the loss."
     )
 

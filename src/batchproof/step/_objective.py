@@ -23,9 +23,9 @@ class Objective:
         Raises:
             SettingError: if a coefficient names no term.
         """
-        if self.coefficients and (unknown := self.coefficients.keys() - terms.keys()):
+        if self.coefficients and (extra := self.coefficients.keys() - terms.keys()):
             raise SettingError(
-                f"coefficients name {sorted(unknown)} but the loss has the terms {sorted(terms)}; "
+                f"coefficients name {sorted(extra)} but the loss has the terms {sorted(terms)}; "
                 "give coefficients of those."
             )
         if len(terms) == 1:
@@ -49,25 +49,25 @@ class Objective:
         return as_tensor(coefficient / nonzero(divisor), total)
 
 
-def known_weight(counted: Mapping[str, Number], name: str) -> Number:
+def known_weight(counts: Mapping[str, Number], name: str) -> Number:
     """Return the weight counted for a term.
 
     Raises:
         SettingError: if there is none.
     """
-    if name not in counted:
+    if name not in counts:
         raise SettingError(
-            f"count gives weights of {sorted(counted)} but the loss has the term {name!r}; "
+            f"count gives weights of {sorted(counts)} but the loss has the term {name!r}; "
             "give one weight a term."
         )
-    return counted[name]
+    return counts[name]
 
 
-def miscounted(counted: Mapping[str, Number] | None, weights: Mapping[str, Number]) -> Flag:
+def miscounted(counts: Mapping[str, Number] | None, weights: Mapping[str, Number]) -> Flag:
     """Return whether the weights that were counted are not those of the loss."""
     wrong: Flag = False
-    for name, weight in weights.items() if counted is not None else ():
-        wrong = wrong | differ(known_weight(counted or {}, name), weight)
+    for name, weight in weights.items() if counts is not None else ():
+        wrong = wrong | differ(known_weight(counts or {}, name), weight)
     return wrong
 
 

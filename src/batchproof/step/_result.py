@@ -33,9 +33,9 @@ class StepResult:
         if self.loss.total.is_meta:
             return f"StepResult({self.loss!r})"
         parts = {**(self.terms if len(self.terms) > 1 else {}), **self.metrics}
-        shown = "".join(f", {name}={mean}" for name, mean in parts.items())
-        held = ", skipped" if self.skipped else ""
-        return f"StepResult(loss={self.loss}{shown}, grad_norm={self.grad_norm.item():.4g}{held})"
+        means = "".join(f", {name}={mean}" for name, mean in parts.items())
+        suffix = ", skipped" if self.skipped else ""
+        return f"StepResult(loss={self.loss}{means}, grad_norm={self.grad_norm.item():.4g}{suffix})"
 
     @property
     def grad_norm(self) -> Float[Tensor, ""]:

@@ -137,7 +137,7 @@ class Step:
                 "out_of_memory": out_of_memory,
             },
             counts=count is not None,
-            scaled=self._scaled,
+            has_scaler=self._scaled,
             splits=splits,
         )
 
@@ -243,12 +243,12 @@ class Step:
         """Return the window's pairs as _summed does, of micro-batches that fit in memory."""
         assert isinstance(self.memory, Halving)
         self._begin()
-        passes = partial(self._summed, loss=self.memory.guarded(loss), begun=True)
+        passes = partial(self._summed, loss=self.memory.guarded(loss), continues=True)
         return self.memory.fitted(self.steps + 1, batches, passes)
 
-    def _summed(self, batches: list[Any], loss: Loss, *, begun: bool = False) -> Tally:
+    def _summed(self, batches: list[Any], loss: Loss, *, continues: bool = False) -> Tally:
         """Return the window's pairs, and leave the gradients of its sums in the parameters."""
-        tally, ranks, count = Tally() if begun else self._begin(), self._ranks, self._count
+        tally, ranks, count = Tally() if continues else self._begin(), self._ranks, self._count
         if count is not None:
             model = ranks.plain(self.model)
             further = ranks.further(batches) if count == "forward" else ()
@@ -282,8 +282,8 @@ class Step:
         if self._max_grad_norm is not None:
             clip = clip_factor(norm, self._max_grad_norm)
             factor = clip if factor is None else factor * clip
-        counted = None if self._count is None else tally.counted
-        flags = _flags(counted, weights_of(terms), number(loss.total), norm, scaled=self._scaled)
+        counts = None if self._count is None else tally.counted
+        flags = _flags(counts, weights_of(terms), number(loss.total), norm, has_scaler=self._scaled)
         blame = partial(_blame, self, self._update, self.steps + 1)
         verdict = Verdict(self.steps + 1, flags, tally.totals, blame, self._ranks.suspects())
         if not isinstance(factor, Tensor) and factor == 1.0:
@@ -327,7 +327,7 @@ class Step:
             if tally.counted is None:
                 divides = micro_batches == 1 and self._update.divides
                 _settle_divisors(
-                    tally, pairs.terms, micro_batches or 1, divides=divides, scaled=self._scaled
+                    tally, pairs.terms, micro_batches or 1, divides=divides, has_scaler=self._scaled
                 )
         else:
             self._ranks.join(tally, pairs, micro_batches or 1)
@@ -384,25 +384,25 @@ def _search(
 
 
 def _settle_divisors(
-    tally: Tally, terms: Mapping[str, Mean], micro_batches: int, *, divides: bool, scaled: bool
+    tally: Tally, terms: Mapping[str, Mean], micro_batches: int, *, divides: bool, has_scaler: bool
 ) -> None:
     """Choose, at the first micro-batch, the divisors of totals on the way."""
     if divides:
         tally.counted = weights_of(terms)
         return
     refuse_several(terms)
-    if scaled and not tally.seen:
+    if has_scaler and not tally.seen:
         (weight,) = weights_of(terms).values()
         tally.provisional = power_of_two_above(weight * micro_batches)
 
 
 def _flags(
-    counted: Mapping[str, Number] | None,
+    counts: Mapping[str, Number] | None,
     weights: Mapping[str, Number],
     total: Number,
     norm: Number,
     *,
-    scaled: bool,
+    has_scaler: bool,
 ) -> dict[str, Flag]:
     """Return the reasons to hold a window back, by name: see Verdict."""
     empty: Flag = True
@@ -411,9 +411,9 @@ def _flags(
     nonfinite, nonfinite_gradient = not_finite(total), not_finite(norm)
     return {
         "empty": empty,
-        "nonfinite": nonfinite if scaled else nonfinite | nonfinite_gradient,
-        "overflowed": nonfinite_gradient if scaled else False,
-        "miscounted": miscounted(counted, weights),
+        "nonfinite": nonfinite if has_scaler else nonfinite | nonfinite_gradient,
+        "overflowed": nonfinite_gradient if has_scaler else False,
+        "miscounted": miscounted(counts, weights),
     }
 
 

@@ -19,7 +19,7 @@ def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
     Args:
         optimizer: any; one whose answer to a scaled loss is not known has no settings here.
     """
-    found: list[dict[str, Any]] = []
+    distinct: list[dict[str, Any]] = []
     for group in optimizer.param_groups:
         name = _name_of(optimizer, group)
         if name is None:
@@ -27,9 +27,9 @@ def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
         # a schedule multiplies the rate that was set
         settings = {"optimizer": name, "lr": float(group.get("initial_lr", group["lr"]))}
         settings |= {key: float(group[key]) for key in SHOWN[1:] if group.get(key)}
-        if settings not in found:
-            found.append(settings)
-    return found
+        if settings not in distinct:
+            distinct.append(settings)
+    return distinct
 
 
 def _name_of(optimizer: Optimizer, group: dict[str, Any]) -> OptimizerName | None:

@@ -79,9 +79,9 @@ def updating(
             return ScaledUpdate(optimizer, scaler)
         return OptimizerUpdate(optimizer)
     if isinstance(optimizer, type) or not callable(optimizer):
-        given = optimizer if isinstance(optimizer, type) else type(optimizer)
+        cls = optimizer if isinstance(optimizer, type) else type(optimizer)
         raise SettingError(
-            f"optimizer is {given.__name__}; expected a torch.optim.Optimizer, or a "
+            f"optimizer is {cls.__name__}; expected a torch.optim.Optimizer, or a "
             "callable updater(batch_weight) that updates parameters from summed gradients."
         )
     if not isinstance(model, torch.nn.Module):
@@ -237,8 +237,8 @@ def _called_no_closure(error: Exception) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    named = trace.tb_frame.f_locals if trace is not None else {}
-    return isinstance(error, TypeError) and named.get("closure", ...) is None
+    variables = trace.tb_frame.f_locals if trace is not None else {}
+    return isinstance(error, TypeError) and variables.get("closure", ...) is None
 
 
 class ClosureUpdate(OptimizerUpdate):
@@ -259,9 +259,9 @@ class ScaledUpdate(OptimizerUpdate):
 
     def seed(self, seed: Tensor | None, total: Tensor) -> Tensor | None:
         """Return the seed times the loss scale."""
-        scaled = self.scaler.scale(torch.ones_like(total) if seed is None else seed)
-        assert isinstance(scaled, Tensor)
-        return scaled
+        result = self.scaler.scale(torch.ones_like(total) if seed is None else seed)
+        assert isinstance(result, Tensor)
+        return result
 
     def unscale(self) -> None:
         """Divide the gradients by the loss scale; the scaler notes whether they overflowed."""

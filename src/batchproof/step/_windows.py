@@ -60,8 +60,8 @@ class Windows(Generic[Batch]):
                 "DataLoader or a list."
             )
         self._used_up = True
-        drawn = self._draw(batches)
-        return drawn if self._cut is None else map(self._recut, drawn)
+        windows = self._draw(batches)
+        return windows if self._cut is None else map(self._recut, windows)
 
     def _draw(self, batches: Iterator[Batch]) -> Iterator[list[Batch]]:
         if not in_a_group(self._group):
@@ -70,9 +70,9 @@ class Windows(Generic[Batch]):
             return
         refuse_repeated(self._loader, evaluated=False)
         lengths = _agreed(_length(self._loader), self._accumulate, self._group)
-        known = [each for each in lengths if each is not None]
-        if len(known) == len(lengths):
-            yield from _counted(batches, self._accumulate, known)
+        sizes = [each for each in lengths if each is not None]
+        if len(sizes) == len(lengths):
+            yield from _counted(batches, self._accumulate, sizes)
         else:
             yield from _asking(batches, self._accumulate, self._group)
 
@@ -193,10 +193,10 @@ def _counted(
     batches: Iterator[Batch], accumulate: int, lengths: list[int]
 ) -> Iterator[list[Batch]]:
     longest = max(lengths)
-    for begun in range(0, longest, accumulate):
+    for start in range(0, longest, accumulate):
         window = Window(islice(batches, accumulate))
-        window.longest = min(accumulate, longest - begun)
-        window.filled = [rank for rank, length in enumerate(lengths) if length > begun]
+        window.longest = min(accumulate, longest - start)
+        window.filled = [rank for rank, length in enumerate(lengths) if length > start]
         yield window
     if next(batches, None) is not None:
         raise SettingError(

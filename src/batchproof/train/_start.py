@@ -116,7 +116,7 @@ def running(
     deadline = [] if ends.max_time is None else [Deadline(ends.max_time)]
     outputs = Outputs([*deadline, *_outputs(options, loggers, state, history, checkpoints)])
     signals = Signals(options.group)
-    with deterministic(asked=options.compute.deterministic), signals.watched():
+    with deterministic(enabled=options.compute.deterministic), signals.watched():
         try:
             # a launcher signals the ranks that survive; the signal is held until they have named
             # the rank that failed

@@ -17,10 +17,10 @@ _WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 def describe(model: Any, parameters: Sequence[Tensor], *, values: bool) -> Iterator[str]:
     """Yield a line per parameter: name, shape and dtype, and a digest of values where asked."""
-    named: list[tuple[str, Tensor]] = [(f"parameter {i}", p) for i, p in enumerate(parameters)]
+    pairs: list[tuple[str, Tensor]] = [(f"parameter {i}", p) for i, p in enumerate(parameters)]
     if isinstance(model, nn.Module):
-        named = list(model.named_parameters())
-    for name, parameter in named:
+        pairs = list(model.named_parameters())
+    for name, parameter in pairs:
         line = f"{name} {tuple(parameter.shape)} {parameter.dtype}"
         line += "" if parameter.requires_grad else " frozen"
         yield f"{line} values {_checksum(parameter)}" if values else line
@@ -59,17 +59,17 @@ def factor_of(wrapper: Wrapper) -> float:
     """
     group = wrapper.group
     size = group.size
-    held = wrapper.probe(1.0 if group.rank == 0 else 0.0)
-    sums = pack([held], group.device)
+    gradient = wrapper.probe(1.0 if group.rank == 0 else 0.0)
+    sums = pack([gradient], group.device)
     group.sum(sums)
-    measured = sums.item() / (1 if wrapper.sharded else size)
-    if measured > 0:
-        for whole in (1, size, round(1 / measured)):
+    factor = sums.item() / (1 if wrapper.sharded else size)
+    if factor > 0:
+        for whole in (1, size, round(1 / factor)):
             # reduced in bfloat16, a third is off by a 400th
-            if whole and abs(measured * whole - 1) < 0.01:
+            if whole and abs(factor * whole - 1) < 0.01:
                 return 1.0 / whole
     raise SettingError(
-        f"{wrapper.name} turns a gradient of 1 on one of {size} ranks into {measured:g}; "
+        f"{wrapper.name} turns a gradient of 1 on one of {size} ranks into {factor:g}; "
         f"expected 1 or 1/{size}. Look for a communication hook that scales gradients."
     )
 
@@ -107,12 +107,12 @@ def expect_as_often(group: Group, passes: int, *, closed: bool) -> None:
         return
     everyone = group.gather((passes, closed))
     if len(set(everyone)) > 1:
-        shown = ", ".join(
-            f"{n} times on rank {rank}" if ended else f"{n + 1} times or more on rank {rank}"
-            for rank, (n, ended) in enumerate(everyone)
+        counts = ", ".join(
+            f"{n} times on rank {rank}" if over else f"{n + 1} times or more on rank {rank}"
+            for rank, (n, over) in enumerate(everyone)
         )
         raise RankError(
-            f"backward(mean) was called {shown}; every rank calls it as often in each window. "
+            f"backward(mean) was called {counts}; every rank calls it as often in each window. "
             "Hand whole windows to step(window, loss), which evens them out."
         )
 
@@ -124,10 +124,10 @@ def expect_as_many(micro_batches: Sequence[int]) -> None:
         RankError: if ranks have unequal numbers of them.
     """
     if len(set(micro_batches)) > 1:
-        shown = ", ".join(f"rank {rank} has {n}" for rank, n in enumerate(micro_batches))
+        counts = ", ".join(f"rank {rank} has {n}" for rank, n in enumerate(micro_batches))
         raise RankError(
             "the model or the loss makes collectives of its own, such as all_reduce, which every "
-            f"rank has to make as often, but of micro-batches of this window {shown}. Give all "
+            f"rank has to make as often, but of micro-batches of this window {counts}. Give all "
             "ranks as many, or make these collectives outside of the forward pass."
         )
 

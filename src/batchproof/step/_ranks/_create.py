@@ -38,7 +38,7 @@ def ranks_of(
     settings: dict[str, Any],
     *,
     counts: bool,
-    scaled: bool,
+    has_scaler: bool,
     splits: bool,
 ) -> Ranks:
     """Return the ranks that take steps together.
@@ -49,7 +49,7 @@ def ranks_of(
         group: the process group, or None for the wrapper's, else the default one.
         settings: the values that must be the same on every rank.
         counts: whether weights are counted before the backward pass.
-        scaled: whether there is a scaler.
+        has_scaler: whether there is a scaler.
         splits: whether a rank may begin its passes again.
 
     Raises:
@@ -79,7 +79,7 @@ def ranks_of(
     lines += [f"wrapper {wrapper.name}", *describe(outer, parameters, values=bare)]
     if splits:
         _refuse_collectives(outer)
-    return Many(wrapper, model, lines, update, counts=counts, scaled=scaled, splits=splits)
+    return Many(wrapper, model, lines, update, counts=counts, has_scaler=has_scaler, splits=splits)
 
 
 def _shards_group(model: Any, group: ProcessGroup | None) -> ProcessGroup | None:
@@ -109,12 +109,12 @@ def _shards_group(model: Any, group: ProcessGroup | None) -> ProcessGroup | None
     return group
 
 
-def _expect_one(given: ProcessGroup | None, own: ProcessGroup | None) -> None:
-    if given is None or own is None:
+def _expect_one(group: ProcessGroup | None, own: ProcessGroup | None) -> None:
+    if group is None or own is None:
         return
-    if distributed.get_process_group_ranks(given) != distributed.get_process_group_ranks(own):
+    if distributed.get_process_group_ranks(group) != distributed.get_process_group_ranks(own):
         raise SettingError(
-            f"group has the ranks {distributed.get_process_group_ranks(given)} but the model is "
+            f"group has the ranks {distributed.get_process_group_ranks(group)} but the model is "
             f"wrapped over {distributed.get_process_group_ranks(own)}; leave group out, or give "
             "that of the wrapper."
         )
@@ -132,8 +132,8 @@ def _refuse_collectives(model: Any) -> None:
     """Refuse a model whose passes make collectives, which a rank cannot repeat by itself."""
     if not isinstance(model, nn.Module):
         return
-    named = model.named_modules()
-    normal = [f"SyncBatchNorm {n!r}" for n, m in named if isinstance(m, nn.SyncBatchNorm)]
+    modules = model.named_modules()
+    normal = [f"SyncBatchNorm {n!r}" for n, m in modules if isinstance(m, nn.SyncBatchNorm)]
     spread = (
         ["parameters that are spread over ranks"] if any(map(in_shards, model.parameters())) else []
     )

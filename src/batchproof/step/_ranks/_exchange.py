@@ -64,7 +64,7 @@ class Exchange:
         metrics: Mapping[str, Mean],
         micro_batches: int,
         *,
-        counted: int = 1,
+        count: int = 1,
     ) -> None:
         """Learn the terms of all ranks, and their approximate weights, by one collective.
 
@@ -72,7 +72,7 @@ class Exchange:
             terms: this rank's, of the micro-batches so far.
             metrics: likewise.
             micro_batches: the number in this rank's window.
-            counted: the number of which terms and metrics are.
+            count: the number of micro-batches that terms and metrics hold.
 
         Raises:
             RankError: if ranks have different terms, metrics or units, or make collectives
@@ -80,9 +80,9 @@ class Exchange:
             MissingCountError: if there are several terms, whose weights are not counted.
         """
         mine = Layout.of(terms, metrics) if terms else None
-        weight = sum((float(m.weight) for m in terms.values()), 0.0) * micro_batches / counted
-        met = self._group.gather((mine, weight, micro_batches, self.own.made))
-        layouts, weights, windows, own = zip(*met, strict=True)
+        weight = sum((float(m.weight) for m in terms.values()), 0.0) * micro_batches / count
+        messages = self._group.gather((mine, weight, micro_batches, self.own.made))
+        layouts, weights, windows, own = zip(*messages, strict=True)
         self.own.made = any(own)
         if self.own.made:
             expect_as_many(windows)
@@ -94,7 +94,7 @@ class Exchange:
         """Meet with this rank's pairs so far, if the ranks have not met yet."""
         if self.layout is None:
             count = len(tally.seen)
-            self.meet(tally.terms(), tally.metrics(), count, counted=count or 1)
+            self.meet(tally.terms(), tally.metrics(), count, count=count or 1)
 
     def counted(self, weights: dict[str, Number]) -> dict[str, Number]:
         """Return the weights over all ranks, by one collective that is waited for.
@@ -104,15 +104,17 @@ class Exchange:
             SettingError: if this rank counts others than before.
         """
         if self._counted is None:
-            named = [names for names in self._group.gather(sorted(weights)) if names]
-            if any(names != named[0] for names in named):
-                raise RankError(f"ranks count weights of different terms: {named}; count alike.")
-            if not named:
+            term_lists = [names for names in self._group.gather(sorted(weights)) if names]
+            if any(names != term_lists[0] for names in term_lists):
+                raise RankError(
+                    f"ranks count weights of different terms: {term_lists}; count alike."
+                )
+            if not term_lists:
                 return weights
-            self._counted = named[0]
-        if unknown := weights.keys() - set(self._counted):
+            self._counted = term_lists[0]
+        if extra := weights.keys() - set(self._counted):
             raise SettingError(
-                f"count gave weights of {sorted(unknown)}, which ranks have not agreed on; give "
+                f"count gave weights of {sorted(extra)}, which ranks have not agreed on; give "
                 f"those of {self._counted} for every batch."
             )
         sums = pack([weights.get(name, 0.0) for name in self._counted], self._group.device)

@@ -67,8 +67,8 @@ class Layout:
         return terms, metrics
 
     def __str__(self) -> str:
-        shown = [f"{name!r} over {unit!r}" for name, unit in (self.terms | self.metrics).items()]  # type: ignore[operator]
-        return " and ".join(shown)
+        texts = [f"{name!r} over {unit!r}" for name, unit in (self.terms | self.metrics).items()]  # type: ignore[operator]
+        return " and ".join(texts)
 
 
 def agreed(layouts: Iterable[Layout | None]) -> Layout | None:
@@ -77,11 +77,11 @@ def agreed(layouts: Iterable[Layout | None]) -> Layout | None:
     Raises:
         RankError: if two ranks have different ones.
     """
-    known = {rank: layout for rank, layout in enumerate(layouts) if layout is not None}
-    if not known:
+    by_rank = {rank: layout for rank, layout in enumerate(layouts) if layout is not None}
+    if not by_rank:
         return None
-    first_rank, first = next(iter(known.items()))
-    for rank, layout in known.items():
+    first_rank, first = next(iter(by_rank.items()))
+    for rank, layout in by_rank.items():
         if layout != first:
             raise RankError(
                 f"ranks have different losses: rank {first_rank} returns {first}, rank {rank} "

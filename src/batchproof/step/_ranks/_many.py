@@ -84,7 +84,7 @@ class Many:
         description: lines that must be the same on every rank.
         update: the optimiser's side, whose parameters must all be reduced.
         counts: whether each term's weight is counted before the backward pass.
-        scaled: whether a scaler wants totals divided on the way.
+        has_scaler: whether a scaler wants totals divided on the way.
         splits: whether a rank may begin its passes again. All of them are then made before ranks
             send each other anything, so that the others only wait for it.
 
@@ -103,11 +103,11 @@ class Many:
         update: Update,
         *,
         counts: bool,
-        scaled: bool,
+        has_scaler: bool,
         splits: bool,
     ) -> None:
         self.divisor = math.nan
-        self._scaled, self._splits = scaled, splits
+        self._scaled, self._splits = has_scaler, splits
         self._wrapper = wrapper
         self._model = model
         self._group = wrapper.group

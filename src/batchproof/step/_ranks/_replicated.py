@@ -100,15 +100,15 @@ class Replicated:
         """
         self._expect_no_memory()
         parameters = self.reduced()
-        chosen = dense(parameters, sparse_weights(self.model.module))
-        if not chosen:
+        usable = dense(parameters, sparse_weights(self.model.module))
+        if not usable:
             return torch.ones(()) / self.group.size
         self.begin()
-        *zeros, probe = self._zero_forward([chosen[0]])
+        *zeros, probe = self._zero_forward([usable[0]])
         seeds = [*map(torch.ones_like, zeros), probe.new_tensor(seed)]
         torch.autograd.backward([*zeros, probe], seeds)
         self.end()
-        grad = chosen[0].grad
+        grad = usable[0].grad
         assert grad is not None
         value = grad.flatten()[0].detach().double().cpu()
         for parameter in parameters:

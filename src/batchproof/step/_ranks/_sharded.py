@@ -79,9 +79,9 @@ class Sharded:
             self._spare, self._has_spare = batches[0], True
         if isinstance(batches, Window) and batches.longest is not None and self._all_have_spares:
             return int(batches.longest)
-        asked = self.group.gather((len(batches), self._has_spare))
-        longest = max(length for length, _ in asked)
-        owners = [rank for rank, (_, has) in enumerate(asked) if has]
+        answers = self.group.gather((len(batches), self._has_spare))
+        longest = max(length for length, _ in answers)
+        owners = [rank for rank, (_, has) in enumerate(answers) if has]
         if longest and len(owners) < self.group.size:
             spare = self.group.share(self._spare, source=owners[0])
             if not self._has_spare:

@@ -59,11 +59,11 @@ def take_over(group: Group, buffers: Sequence[Tensor], filled: Sequence[int]) ->
     if not buffers or not filled or len(filled) == group.size:
         return
     parts = [buffer.detach().to(group.device).contiguous().flatten() for buffer in buffers]
-    sent = torch.cat([part.view(torch.uint8) for part in parts])
-    distributed.broadcast(sent, group=group.process_group, group_src=filled[0])
+    message = torch.cat([part.view(torch.uint8) for part in parts])
+    distributed.broadcast(message, group=group.process_group, group_src=filled[0])
     if group.rank in filled:
         return
-    pieces = torch.split(sent, [part.nbytes for part in parts])
+    pieces = torch.split(message, [part.nbytes for part in parts])
     with torch.no_grad():
         for buffer, piece in zip(buffers, pieces, strict=True):
             # a piece may begin where a number of its type cannot

@@ -69,15 +69,15 @@ class Unwrapped:
         Raises:
             SettingError: if the gradient is not this rank's own.
         """
-        chosen = dense(self.parameters, self._sparse)
-        if not chosen:
+        usable = dense(self.parameters, self._sparse)
+        if not usable:
             return torch.ones(())
         with torch.enable_grad():
-            probing(chosen).mul(seed).backward()  # type: ignore[no-untyped-call]
-        grad = chosen[0].grad
+            probing(usable).mul(seed).backward()  # type: ignore[no-untyped-call]
+        grad = usable[0].grad
         assert grad is not None
         mine = grad.flatten()[0].item()
-        chosen[0].grad = None
+        usable[0].grad = None
         if mine != seed:
             raise SettingError(
                 f"a gradient of {seed} came back as {mine}: something sums gradients over ranks "

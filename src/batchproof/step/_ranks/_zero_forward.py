@@ -43,13 +43,13 @@ def dense(parameters: Sequence[Tensor], sparse: set[Tensor]) -> list[Tensor]:
 @contextmanager
 def standing_in(modules: Sequence[nn.Module], forwards: Sequence[Forward]) -> Iterator[None]:
     """Have each module run another forward; hooks and wrappers around it stay."""
-    kept = [vars(module).get("forward") for module in modules]
+    originals = [vars(module).get("forward") for module in modules]
     for module, forward in zip(modules, forwards, strict=True):
         vars(module)["forward"] = forward
     try:
         yield
     finally:
-        for module, own in zip(modules, kept, strict=True):
+        for module, own in zip(modules, originals, strict=True):
             if own is None:
                 del vars(module)["forward"]
             else:
