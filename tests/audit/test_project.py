@@ -4,6 +4,7 @@ import ast
 
 import pytest
 
+from batchproof.audit._analyse import analyse
 from batchproof.audit._project import Project, Source
 from batchproof.audit._reading import UnreadableError, decode, parse, read_bytes
 
@@ -157,3 +158,36 @@ def test_only_regular_files_of_a_bounded_size_are_read(tmp_path):
     ]:
         with pytest.raises(UnreadableError, match=reason):
             read_bytes(tmp_path / name, largest=10)
+
+
+NET = """
+from common import *
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x, y):
+        ZEROING
+        return F.cross_entropy(self.layer(x), y)
+"""
+TRAIN = """
+from net import *
+
+def train(loader):
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for x, y in loader:
+        loss = model(x, y)
+        loss.backward()
+        optimizer.step()
+"""
+
+
+@pytest.mark.parametrize(("zeroing", "names"), [("self.zero_grad()", []), ("pass", ["BP115"])])
+def test_the_names_of_a_star_import_are_followed(tree, tmp_path, zeroing, names):
+    tree("common.py", "import torch\nfrom torch import nn\nimport torch.nn.functional as F\n")
+    tree("net.py", NET.replace("ZEROING", zeroing))
+    source = Source(tree("train.py", TRAIN), TRAIN, ast.parse(TRAIN))
+    assert [f.code for f in analyse(source, "train.py", Project(tmp_path))] == names

@@ -29,7 +29,7 @@ from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._loaders import as_loader, number
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._methods import compare, size_of
-from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._names import USUAL, dotted
 from batchproof.audit._dimensions._sizes import is_size
 from batchproof.audit._dimensions._trace import Condition, Loop
 
@@ -56,10 +56,6 @@ _BUILTINS = {
 
 
 _FEW = 6  # items of a tuple or dict that are followed one by one
-
-
-# what a cell or a fragment that imports nothing means by these names
-_USUAL = {"np": "numpy", "torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional"}
 
 
 def evaluate(machine: Machine, node: ast.expr | None, frame: Frame) -> Value:
@@ -99,8 +95,13 @@ def _name(machine: Machine, node: ast.expr, frame: Frame) -> Value:
         return Class(module.classes[name], module)
     if name in module.imports:
         return _import(machine, module.imports[name], frame)
-    if name in _USUAL:
-        return Reference(_USUAL[name])
+    if name in USUAL:
+        return Reference(USUAL[name])
+    for origin in module.stars:
+        file = machine.file(origin, module)
+        inner = member(file, name) if file is not None else None
+        if inner is not None:
+            return inner
     return Reference(name) if name in _BUILTINS else Unknown(name)
 
 

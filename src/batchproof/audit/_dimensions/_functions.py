@@ -17,7 +17,14 @@ from batchproof.audit._dimensions._lattice import (
     Value,
 )
 from batchproof.audit._dimensions._machine import CALLS, Frame, Machine
-from batchproof.audit._dimensions._names import FunctionNode, Module, dotted, methods_of, tells
+from batchproof.audit._dimensions._names import (
+    USUAL,
+    FunctionNode,
+    Module,
+    dotted,
+    methods_of,
+    tells,
+)
 
 NO_GRAD = {"torch.no_grad", "torch.inference_mode", "torch.autograd.no_grad"}
 
@@ -130,7 +137,7 @@ def is_no_grad(name: str) -> bool:
 def resolve(text: str, module: Module) -> str:
     """Return a dotted name with its first part replaced by what the import says."""
     head, _, rest = text.partition(".")
-    origin = module.imports.get(head, head)
+    origin = module.imports.get(head) or USUAL.get(head, head)
     return f"{origin}.{rest}" if rest else origin
 
 

@@ -29,6 +29,7 @@ class Module:
         path: the file.
         tree: its syntax tree.
         imports: dotted names of what it imports, by the name in this file.
+        stars: the modules of which it imports every name, the last first.
         functions: its own top-level functions, by name.
         classes: its own classes, by name.
         options: options of its command-line parsers, by attribute name.
@@ -41,6 +42,7 @@ class Module:
     path: Path
     tree: ast.Module
     imports: dict[str, str] = field(default_factory=dict)
+    stars: list[str] = field(default_factory=list)
     functions: dict[str, FunctionNode] = field(default_factory=dict)
     classes: dict[str, ast.ClassDef] = field(default_factory=dict)
     options: dict[str, Option] = field(default_factory=dict)
@@ -48,6 +50,10 @@ class Module:
     lines: list[str] = field(default_factory=list)
     forms: dict[ast.AST, Value] = field(default_factory=dict)
     telling: dict[ast.AST, bool] = field(default_factory=dict)
+
+
+# what a cell, a fragment or a file of `import *` means by these names
+USUAL = {"np": "numpy", "torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional"}
 
 
 def dotted(node: ast.AST) -> str:
@@ -140,6 +146,9 @@ def _add_import(module: Module, node: ast.Import | ast.ImportFrom) -> None:
         return
     origin = "." * node.level + (node.module or "")
     origin = _ROOTS.get(origin, origin)
+    if node.names[0].name == "*":
+        module.stars.insert(0, origin)
+        return
     for alias in node.names:
         joint = "" if origin.endswith(".") or not origin else "."
         module.imports[alias.asname or alias.name] = f"{origin}{joint}{alias.name}"
