@@ -186,6 +186,24 @@ def passes_a_dictionary_that_is_updated(model, epochs, train, validate):
             torch.save(model.state_dict(), "best.pt")
 
 
+def finds_weights_that_a_method_saves(model, epochs, train, validate):
+    best_score = 0.0
+    for _ in range(epochs):
+        train(model)
+        score = validate(model)
+        if score > best_score:  # BP302
+            model.save_pretrained("best")
+
+
+def passes_a_best_score_that_is_only_shown(model, epochs, train, validate):
+    best_score = 0.0
+    for _ in range(epochs):
+        train(model)
+        score = validate(model)
+        if score > best_score:
+            print("better than nothing")
+
+
 def misses_a_list_of_one(model, epochs, train, validate):
     best = [float("inf")]
     for _ in range(epochs):

@@ -107,4 +107,12 @@ def _keeps(trace: Trace, event: Event) -> bool:
     for other in trace.of("save", "assign"):
         if any(event.node in ast.walk(c.test) and c.branch for c in other.conditions):
             return True
-    return False
+    tree = ast.walk(event.module.tree)
+    branches = [n for n in tree if isinstance(n, ast.If) and event.node in ast.walk(n.test)]
+    calls = (n for node in branches for part in node.body for n in ast.walk(part))
+    return any(isinstance(n, ast.Call) and _saves(n) for n in calls)
+
+
+def _saves(call: ast.Call) -> bool:
+    """Return whether a call saves, by its name: model.save_pretrained(folder)."""
+    return ast.unparse(call.func).rpartition(".")[2].lstrip("_").startswith("save")
