@@ -269,3 +269,27 @@ def finds_a_meter_that_weighs_nothing(model, data):
         losses.update(F.cross_entropy(output, y).item(), len(x))  # BP202
         accuracies.update((output.argmax(1) == y).sum().item(), len(x))
     return losses.avg, accuracies.avg
+
+
+def finds_a_weighted_sum_of_two_losses(model, teacher, trainset, alpha, temperature):
+    loader = DataLoader(trainset, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        logits = model(x)
+        hard = F.cross_entropy(logits, y)
+        soft = F.mse_loss(logits, teacher(x))
+        loss = alpha * hard + (1 - alpha) * temperature**2 * soft
+        loss.backward()
+        total += loss.item()
+    return total / len(trainset)  # BP202
+
+
+def passes_two_losses_times_a_number_of_samples(model, teacher, trainset, alpha, n):
+    loader = DataLoader(trainset, batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        logits = model(x)
+        loss = F.cross_entropy(logits, y) * n + alpha * F.mse_loss(logits, teacher(x)) * n
+        loss.backward()
+        total += loss.item()
+    return total / len(trainset)

@@ -209,15 +209,32 @@ def _with_term(first: Quantity, second: Quantity) -> Quantity:
         base=base,
         graph=True if True in (first.graph, second.graph) else first.graph,
         sure=first.sure and second.sure,
-        scales=first.scales
-        if first.scales == second.scales
-        else max(first.scales, second.scales, key=len),
+        scales=_common(first, second),
         masked=first.masked or second.masked,
         loop=first.loop or second.loop,
         ignores=first.ignores or second.ignores,
         classes=first.classes or second.classes,
         conditional=first.conditional or second.conditional,
     )
+
+
+def _common(first: Quantity, second: Quantity) -> tuple[str, ...]:
+    """Return the scales of a sum of two terms.
+
+    A weight of one term, as in `a * first + (1 - a) * second`, scales no sum of both; a divisor
+    does, and so does a factor that may be a number of samples.
+    """
+    scales = max(first.scales, second.scales, key=len)
+    if first.scales == second.scales or first.base != "mean" or second.base != "mean":
+        return scales
+    both = set(first.scales) & set(second.scales) - {"*"}
+    return tuple(s for s in scales if s in both or s[0] == "/" or _may_count(s[1:]))
+
+
+def _may_count(factor: str) -> bool:
+    """Return whether a factor may be a number of samples, by its name."""
+    words = words_of(factor).split()
+    return bool({"batch", "size", "n", "b", "bs", "num", "len", "count", "samples"} & set(words))
 
 
 def distance(difference: Tensor) -> Quantity:

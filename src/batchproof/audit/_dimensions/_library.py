@@ -275,7 +275,7 @@ def _length(_machine: Machine, call: Call, _name: str) -> Value:
         case Several():
             return Constant(len(value.items))
     name = value.text if isinstance(value, Unknown) else ""
-    if "dataset" in name.lower() or name.lower().endswith(("_data", "_set", "data", "ds")):
+    if name.lower().endswith(("data", "set", "ds")) or "dataset" in name.lower():
         return Count("data set", name, text=text)
     return Unknown(text)
 
