@@ -53,7 +53,7 @@ _REPORTS = {
 }
 _POOLS = re.compile(r"reduce\(|gather\(")
 _METERS = {"averager", "runningaverage", "metriclogger"}
-_CLIPS = {"clip_grad_norm_", "clip_grad_value_", "clip_grad_norm"}
+_CLIPS = {"clip_grad_norm_", "clip_grad_value_", "clip_grad_norm", "clip_grads_with_norm_"}
 
 
 def call(machine: Machine, node: ast.Call, frame: Frame, target: str = "") -> Value:
