@@ -159,3 +159,33 @@ def test(model, loader):
 """
     found = analyse(Source(Path("train.py"), text, parse(text)), "train.py")
     assert {(f.line, f.column) for f in found if f.name == "wrong-divisor"} == {(7, 19), (8, 21)}
+
+
+OLD = """
+import torch.nn.functional as F
+from torch import optim
+from torch.optim.lr_scheduler import StepLR
+SIGN
+def train(model, loader):
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    scheduler = StepLR(optimizer, step_size=10)
+    for _ in range(10):
+        scheduler.step()
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("sign", "grade"),
+    [
+        ("", "sure"),
+        ("x = Variable(x)", "likely"),
+        ("criterion = MSELoss(size_average=True)", "likely"),
+        ("x = Variable(x); from torch.amp import autocast", "sure"),
+    ],
+)
+def test_a_schedule_first_was_right_in_an_older_torch(sign, grade):
+    assert [f.grade for f in findings(OLD.replace("SIGN", sign))] == [grade]

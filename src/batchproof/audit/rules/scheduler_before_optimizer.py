@@ -1,11 +1,20 @@
 """The schedule steps before the optimiser, so its first learning rate is skipped."""
 
+import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import NOTHING, Tool
 from batchproof.audit._dimensions._questions import compatible, varies
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
+
+# Until PyTorch 1.1 a schedule was stepped first, by its own manual. What was gone by then, and what
+# came later:
+_OLD = re.compile(
+    r"\bVariable\(|volatile|\.data\[0\]|\.data\.item\(|async=True|size_average|\breduce=(True|False)"
+    r"|clip_grad_norm\(|sched\w*\.get_lr\(|F\.(sigmoid|tanh)\("
+)
+_NEW = re.compile(r"get_last_lr|\bamp\b|set_to_none|inference_mode|torch\.compile|OneCycleLR")
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -26,17 +35,26 @@ def find(trace: Trace) -> Iterator[Report]:
         ):
             continue
         seen.add(id(event.node))
+        age = _sign_of_age(event)
         evidence = (
             f"{event.text}.step() is at line {event.line}",
             f"the optimiser steps first at line {steps[0].line}",
+            *((f"{age} says that this may be PyTorch before 1.1, where it was right",) * bool(age)),
         )
         yield Report(
             event,
             "step t uses the learning rate of step t + 1",
             "step t uses the learning rate of step t",
             evidence,
-            known and _beside(event, steps[0]),
+            known and _beside(event, steps[0]) and not age,
         )
+
+
+def _sign_of_age(event: Event) -> str:
+    """Return what in a file speaks of a PyTorch before 1.1, "" where nothing does."""
+    text = "\n".join(event.module.lines)
+    sign = None if _NEW.search(text) else _OLD.search(text)
+    return sign[0].strip(".(") if sign else ""
 
 
 def _beside(event: Event, step: Event) -> bool:
