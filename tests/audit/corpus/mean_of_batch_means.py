@@ -797,3 +797,23 @@ def passes_either_of_two_data_sets_of_one_size(model, args):
     for x, y in loader:
         total += F.cross_entropy(model(x), y).item()
     return total / len(loader)
+
+
+def finds_a_sum_for_each_phase(model, data):
+    sums = {"train": 0.0, "val": 0.0}
+    for phase in ["train", "val"]:
+        loader = DataLoader(data[phase], batch_size=64)
+        for x, y in loader:
+            sums[phase] += F.cross_entropy(model(x), y).item()
+        sums[phase] /= len(loader)  # BP201
+    return sums
+
+
+def passes_a_sum_for_each_phase(model, data):
+    sums = {"train": 0.0, "val": 0.0}
+    for phase in ["train", "val"]:
+        loader = DataLoader(data[phase], batch_size=64, drop_last=True)
+        for x, y in loader:
+            sums[phase] += F.cross_entropy(model(x), y).item()
+        sums[phase] /= len(loader)
+    return sums

@@ -300,6 +300,8 @@ def _total(
 ) -> Value:
     """Return the value of a target after a term of a loop was added to it."""
     around = machine.loops[frame.depth(name) :]
+    if "[" in name:  # the item of a key has a sum of its own in each pass
+        around = [other for other in around if not other.single]
     spans = len(around) > 1 and around[0] is not loop
     conditional = any(not c.by for c in machine.conditions[loop.outer :])
     if isinstance(value, Quantity):

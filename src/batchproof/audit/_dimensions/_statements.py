@@ -309,7 +309,7 @@ def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
 
 def _with_item(machine: Machine, node: ast.For | ast.AsyncFor, frame: Frame, item: Value) -> None:
     """Follow the pass of a loop over a tuple or dict in sight in which it takes an item."""
-    with machine.in_loop(Loop(machine.loop_key(node), node)):
+    with machine.in_loop(Loop(machine.loop_key(node), node, single=True)):
         for name, part in parts_of(node.target, item).items():
             frame.write(name, part)
             frame.begin(name, len(machine.loops))

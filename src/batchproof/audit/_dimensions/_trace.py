@@ -37,6 +37,7 @@ class Loop:
         leaves: the conditions, inside it, under which it breaks.
         skips: the order and the conditions under which it continues with the next batch.
         draws: whether a batch is drawn by next() or a function, not by the loop itself.
+        single: whether it is one pass of a loop over items in sight, which are followed one by one.
         endless: whether it is `while True`, or over a loader that never ends.
     """
 
@@ -49,6 +50,7 @@ class Loop:
     leaves: list[tuple[Condition, ...]] = field(default_factory=list)
     skips: list[tuple[int, tuple[Condition, ...]]] = field(default_factory=list)
     draws: bool = False
+    single: bool = False
     micro: str = ""
 
 
