@@ -193,6 +193,55 @@ def passes_a_decorator_by_its_name(model, train_loader, val_loader, optimizer):
     return [model(x) for x, y in val_loader]
 
 
+def finds_an_evaluation_without_a_mode(model, train_loader, val_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    total = count = 0
+    for x, y in val_loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()  # BP405
+        count += len(x)
+    return total / count
+
+
+def finds_the_mode_of_training_switched_off(model, val_loader):
+    model.train(False)
+    total = 0.0
+    for x, y in val_loader:
+        total += F.mse_loss(model.forward(x), y, reduction="sum").item()  # BP405 likely
+    return total / len(val_loader.dataset)
+
+
+def finds_a_method_of_the_model(model, train_loader, val_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model.encode(x), y).backward()
+        optimizer.step()
+    model.eval()
+    total = 0.0
+    for x, y in val_loader:
+        total += F.mse_loss(model.encode(x), y, reduction="sum").item()  # BP405 likely
+    return total / len(val_loader.dataset)
+
+
+def passes_losses_of_held_out_data_that_train(model, val_loader, optimizer):
+    total = 0.0
+    for x, y in val_loader:
+        total = total + F.mse_loss(model(x), y)
+    total.backward()
+    optimizer.step()
+
+
+def passes_a_method_that_may_switch_autograd_off(model, train_loader, val_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    model.eval()
+    return [model.generate(x) for x, y in val_loader]
+
+
 def misses_a_mode_that_is_set_elsewhere(model, loader):
     right = 0
     for x, y in loader:

@@ -28,7 +28,7 @@ from batchproof.audit._dimensions._lattice import (
 )
 from batchproof.audit._dimensions._library import flat, transfer_of, use_criterion
 from batchproof.audit._dimensions._machine import Frame, Machine
-from batchproof.audit._dimensions._methods import Call, call_method
+from batchproof.audit._dimensions._methods import PASSES, Call, call_method
 from batchproof.audit._dimensions._names import FunctionNode, dotted, methods_of, words_of
 from batchproof.audit._dimensions._trace import Condition
 
@@ -297,6 +297,10 @@ def _by_name(machine: Machine, call: Call) -> Value:
     batches = [a for a in (*call.args, *call.keywords.values()) if isinstance(a, Tensor)]
     if _MODELS.fullmatch(low) and not call.name[:1].isupper():
         machine.emit("forward", call.node, call.frame, Unknown(call.name), text=call.name)
+        return Tensor(machine.batch_loop, "", machine.grad, output=True)
+    owner = call.text.rpartition(".")[2].lower()
+    if batches and call.name in PASSES and _MODELS.fullmatch(owner):
+        machine.emit("forward", call.node, call.frame, text=f"{call.text}.{call.name}")
         return Tensor(machine.batch_loop, "", machine.grad, output=True)
     if batches:
         output = any(t.output for t in batches)

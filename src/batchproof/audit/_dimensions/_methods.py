@@ -342,6 +342,8 @@ def _of_model(machine: Machine, value: Value, call: Call) -> Value | None:
     assert isinstance(value, Model)
     if call.name in _MOVES:
         return value
+    if call.name in PASSES:
+        machine.emit("forward", call.node, call.frame, value, text=f"{call.text}.{call.name}")
     return (
         Tensor(machine.batch_loop, "", machine.grad, output=True, text=call.text)
         if call.name not in _QUIET
@@ -354,6 +356,22 @@ def _itself(_machine: Machine, value: Value, call: Call) -> Value | None:
     return value if call.name in _MOVES else None
 
 
+# methods of a module that compute what its forward pass does, or a part of it
+PASSES = {
+    "forward",
+    "forward_features",
+    "forward_head",
+    "encode",
+    "encode_image",
+    "encode_text",
+    "embed",
+    "extract_features",
+    "loss",
+    "get_loss",
+    "compute_loss",
+    "calc_loss",
+    "calculate_loss",
+}
 _MOVES = {
     "to",
     "cuda",

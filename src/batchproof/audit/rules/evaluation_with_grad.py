@@ -3,7 +3,9 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._questions import compatible, evaluates, within
+from batchproof.audit._dimensions._lattice import Quantity
+from batchproof.audit._dimensions._methods import PASSES
+from batchproof.audit._dimensions._questions import compatible, evaluates, role, within
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -26,26 +28,45 @@ def find(trace: Trace) -> Iterator[Report]:
         loop = event.batches
         if loop is None or loop.key in seen or event.grad is False or not evaluates(trace, loop):
             continue
-        modes = [
-            e
-            for e in trace.of("eval", "train", "mode")
-            if e.order < event.order and compatible(e, event)
-        ]
+        why = _evaluates(trace, event, loop)
         once = any(not conditions for conditions in loop.leaves)  # a look at one batch
-        if not modes or modes[-1].kind != "eval" or once:
+        if not why or once:
             continue
         place = within(event, loop)
         if _needs_grad(event, loop, place):
             continue
         seen.add(loop.key)
-        sure = event.grad is True or enabled
+        hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - {"forward"}
+        sure = (event.grad is True or enabled) and not hidden
         evidence = (
-            f"eval() at line {modes[-1].line}, and no backward pass in the loop",
+            f"{why}, and no backward pass in the loop",
             "eval() does not switch autograd off"
             if sure
-            else "whether a caller does is out of sight",
+            else f"whether {'the method' if hidden else 'a caller'} does is out of sight",
         )
         yield Report(event, "f(x) and its graph", "f(x)", evidence, sure, node=place)
+
+
+def _evaluates(trace: Trace, event: Event, loop: Loop) -> str:
+    """Return why a loop evaluates: the mode of its model, or its data and numbers; or ""."""
+    modes = [
+        e
+        for e in trace.of("eval", "train", "mode")
+        if e.order < event.order and compatible(e, event)
+    ]
+    if modes and modes[-1].kind == "eval":
+        return f"eval() at line {modes[-1].line}"
+    kept = [
+        e.value
+        for e in trace.within(loop, "accumulate", "append", "update")
+        if isinstance(e.value, Quantity) and e.value.loop == loop.key
+    ]
+    numbers = bool(kept) and all(value.graph is False for value in kept)
+    text = loop.loader.text if loop.loader is not None else ""
+    held_out = role(text) == "held out" and role(event.function) != "training"
+    return (
+        f"{text} is held-out data, of which only numbers are kept" if numbers and held_out else ""
+    )
 
 
 def _needs_grad(event: Event, loop: Loop, place: ast.AST) -> bool:
