@@ -200,3 +200,33 @@ def misses_a_returned_loss(model, x, y, k):
     loss = F.mse_loss(model(x), y) / k
     loss.backward()
     return loss.item()  # missed BP206
+
+
+class _Trainer:
+    def __init__(self, model, every=4):
+        self.model, self.every = model, every
+
+    def finds_steps_that_are_an_attribute(self, loader, optimizer):
+        total = 0.0
+        for i, (x, y) in enumerate(loader):
+            loss = F.cross_entropy(self.model(x), y) / self.every
+            total += loss.item()
+            loss.backward()
+            if (i + 1) % self.every == 0:  # BP103
+                optimizer.step()
+                optimizer.zero_grad()
+        return total / len(loader)  # BP206, BP201 likely
+
+
+def finds_a_batch_moved_tensor_by_tensor(model, loader, optimizer, k):
+    total = count = 0
+    for i, batch in enumerate(loader):
+        x, y = tuple(tensor.cuda() for tensor in batch)
+        loss = F.cross_entropy(model(x), y) / k
+        total += loss.item() * y.size(0)
+        count += y.size(0)
+        loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+    return total / count  # BP206

@@ -427,8 +427,22 @@ def _of_each(
 def _dict_comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.DictComp)
     source = machine.evaluate(node.generators[0].iter, frame)
+    if isinstance(source, Tensor) and source.loop:
+        return _moved(machine, node.generators[0], node.value, source, frame)
     items = items_of(source) if isinstance(source, Several) else ()
     return _of_each(machine, node, items, frame) if items else _parts(machine, node, frame)
+
+
+def _moved(
+    machine: Machine, part: ast.comprehension, item: ast.expr, batch: Tensor, frame: Frame
+) -> Value:
+    """Return a batch whose tensors are moved one by one, as by `tuple(t.cuda() for t in batch)`."""
+    inner = Frame(frame.module, frame.name, dict(frame.names), dict(frame.depths), frame.owner)
+    names = [n.id for n in ast.walk(part.target) if isinstance(n, ast.Name)]
+    inner.names |= {name: replace(batch, text=name) for name in names}
+    value = machine.evaluate(item, inner)
+    moves = isinstance(value, Tensor) and value.loop == batch.loop and not value.output
+    return replace(batch, text=batch.text.removesuffix(".items")) if moves else UNKNOWN
 
 
 def _comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
@@ -438,6 +452,10 @@ def _comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     items = items_of(source) if isinstance(source, Several) else ()
     if items:
         return _of_each(machine, node, items, frame)
+    if isinstance(source, Tensor) and source.loop and not first.ifs:
+        moved = _moved(machine, first, node.elt, source, frame)
+        if moved != UNKNOWN:
+            return moved
     inner = Frame(frame.module, frame.name, dict(frame.names), dict(frame.depths), frame.owner)
     loader = source if isinstance(source, Loader) else None
     loop = Loop(machine.loop_key(node), node, loader)

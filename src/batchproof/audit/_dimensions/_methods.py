@@ -457,6 +457,8 @@ def _of_several(_machine: Machine, value: Value, call: Call) -> Value:
 
 
 def _of_constant(_machine: Machine, value: Value, call: Call) -> Value | None:
+    if call.name == "format" and isinstance(value, Constant) and isinstance(value.value, str):
+        return Several((*call.args, *call.keywords.values()))
     return value if call.name in PASSING | _OUT else None
 
 

@@ -326,8 +326,14 @@ def window_test(event: Event, loop: Loop) -> tuple[str, int, str] | None:
 def accumulation_scale(quantity: Quantity, trace: Trace) -> str:
     """Return the accumulation steps that a loss was divided by, or ""."""
     every = {w.every for w in windows(trace)} | {loop.micro for loop, _ in micro_loops(trace)}
+    names = {last_part(text) for text in every}
     for scale in quantity.scales:
         text = scale[1:]
-        if scale[0] == "/" and text and (text in every or "accum" in text.lower()):
+        if scale[0] == "/" and text and (last_part(text) in names or "accum" in text.lower()):
             return text
     return ""
+
+
+def last_part(text: str) -> str:
+    """Return the last part of a dotted name: an attribute and what it was set from share it."""
+    return text if text.replace(".", "").isdigit() else text.rpartition(".")[2]

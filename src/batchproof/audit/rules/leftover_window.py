@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Constant, Quantity
 from batchproof.audit._dimensions._loaders import equal_batches, length_of, number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import Window, lead, skips_by_index, windows
+from batchproof.audit._dimensions._questions import Window, last_part, lead, skips_by_index, windows
 from batchproof.audit._dimensions._trace import Condition, Event, Trace, tests_of
 from batchproof.audit._reports import Report
 
@@ -77,7 +77,9 @@ def _lost(window: Window, *, sure: bool) -> Report:
 def _stepped_short(trace: Trace, window: Window, later: Event | None) -> Iterator[Report]:
     for event in trace.within(window.loop, "backward"):
         loss = event.value
-        fixed = isinstance(loss, Quantity) and f"/{window.every}" in loss.scales
+        scales = loss.scales if isinstance(loss, Quantity) else ()
+        divisors = {last_part(scale[1:]) for scale in scales if scale[0] == "/"}
+        fixed = last_part(window.every) in divisors
         if not fixed or _corrected(window):
             continue
         place = later.conditions[-1] if later is not None and later.conditions else None

@@ -7,6 +7,8 @@ from batchproof.audit._dimensions._questions import accumulation_scale
 from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._reports import Report
 
+_WHOLE = {"batches", "data set", "seen"}
+
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a loss is reported that was divided by the accumulation steps."""
@@ -19,7 +21,7 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         if event.kind == "divide":
             loop = trace.loops.get(value.over)
-            whole = isinstance(event.other, Count) and event.other.unit in {"batches", "data set"}
+            whole = isinstance(event.other, Count) and event.other.unit in _WHOLE
             if loop is None or loop.loader is None or value.conditional or not whole:
                 continue
             adds = [e.loop for e in trace.of("accumulate") if e.text == value.text]
