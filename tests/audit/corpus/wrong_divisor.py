@@ -293,3 +293,26 @@ def passes_two_losses_times_a_number_of_samples(model, teacher, trainset, alpha,
         loss.backward()
         total += loss.item()
     return total / len(trainset)
+
+
+_LINE = "step {} loss {:.3f}"
+
+
+def finds_one_loss_over_all_batches_so_far(model, loader, optimizer):
+    for i, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        print(_LINE.format(i, loss.item() / (i + 1)))  # BP202
+
+
+def passes_a_mean_that_is_carried_along(model, loader, optimizer):
+    mean = 0.0
+    for i, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        mean = mean * i / (i + 1) + loss.item() / (i + 1)
+        print(_LINE.format(i, mean))

@@ -30,6 +30,19 @@ def find(trace: Trace) -> Iterator[Report]:
             loop = trace.loops.get(total.over)
             if loop is not None and loop.loader is not None:
                 yield from _clash(event, total, by, loop, loop.loader)
+    for event in trace.of("report"):
+        yield from _one_by_many(event)
+
+
+def _one_by_many(event: Event) -> Iterator[Report]:
+    """Yield the loss of one batch that is reported over the number of batches so far."""
+    loss = event.value
+    if not isinstance(loss, Quantity) or loss.over or loss.scales != ("/batches",):
+        return
+    by = loss.divisor
+    if by is not None and event.batches is not None and by.key == event.batches.key:
+        evidence = (f"{loss.text or 'the loss'} is of one batch, and {by.text} counts all so far",)
+        yield Report(event, f"loss_b / {by.text}", f"Σ_b loss_b / {by.text}", evidence)
 
 
 def _seeded(trace: Trace, event: Event, by: Count) -> Iterator[Report]:
