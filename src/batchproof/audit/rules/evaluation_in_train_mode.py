@@ -38,7 +38,8 @@ def _left_training(trace: Trace, event: Event) -> str:
     if any(_switches(text) for order, text in trace.opaque if order < event.order):
         return ""
     if modes:
-        trains = modes[-1].kind == "train" and _same(modes[-1], event)
+        inside = event.batches in modes[-1].loops  # put in that mode for its losses, on purpose
+        trains = modes[-1].kind == "train" and _same(modes[-1], event) and not inside
         return f"{modes[-1].text}.train() at line {modes[-1].line}" if trains else ""
     trained = [
         e for e in before if e.kind == "forward" and e.grad is not False and e.text == event.text
