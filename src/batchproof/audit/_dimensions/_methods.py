@@ -268,8 +268,8 @@ def _of_quantity(machine: Machine, value: Value, call: Call) -> Value:
 
 
 def _reduce(machine: Machine, value: Quantity, call: Call) -> Value:
-    if call.args or call.keywords:
-        return value
+    if call.args or call.keywords:  # a sum along a sequence leaves out what is 0
+        return replace(value, ignores="", masked="") if call.name == "sum" else value
     if call.name == "mean":
         machine.emit("mean", call.node, call.frame, value)
     default: Base = value.base if call.name == "mean" else "unknown"
