@@ -1,8 +1,9 @@
 """Clipping: once a window it is a function of the mean; once a micro-batch it depends on the cut.
 
 Torch's clipping is watched, so the factor f_j (or the limit, for clipping by value) of every call
-is known, and with it what the call does to a gradient, c_j. With a_j what micro-batch j adds,
-clipping after every backward pass predicts
+is known, and with it what the call does to a gradient, c_j. Calls that clip one tensor or layer
+each, in a row, are one round. With a_j what micro-batch j adds, a round after every one
+predicts
 
     G_0 = 0,   G_j = c_j(G_(j-1) + a_j)       or, clipped apart,   G = sum_j c_j(a_j)
 
@@ -15,6 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -24,11 +26,14 @@ from batchproof.check._laws._laws import misfit, parts_of
 from batchproof.check._laws._search import Law, Search
 from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import Cut
+from batchproof.check._measure._recorder import Clip
 from batchproof.check._measure._runner import Runner
 from batchproof.check._report._results import Diagnosis, diagnosis
 
 # what code adds to a norm before it divides by it
 _ADDED = (1e-6, 0.0, 1e-8)
+# relative; norms that are nearer are those of one gradient
+_SAME = 1e-9
 _EACH = (
     "The gradient is clipped after every micro-batch, so how much is cut off depends on how many "
     "there are."
@@ -68,18 +73,18 @@ class Clipped:
     Attributes:
         cut: the cut.
         gradient: its sketch, only entries that clipping can be followed in.
-        calls: factor, or limit, of every call.
+        rounds: factors on a sketch's entries of every round of calls, or the limit of each call.
         by_value: whether calls clip by value.
     """
 
     cut: Cut
     gradient: Tensor
-    calls: tuple[float, ...]
+    rounds: tuple[Tensor, ...]
     by_value: bool
 
-    def apply(self, call: int, gradient: Tensor) -> Tensor:
-        """Return the gradient after one of the calls."""
-        amount = self.calls[min(call, len(self.calls) - 1)]
+    def apply(self, place: int, gradient: Tensor) -> Tensor:
+        """Return the gradient after one of the rounds."""
+        amount = self.rounds[min(place, len(self.rounds) - 1)]
         return gradient.clamp(-amount, amount) if self.by_value else amount * gradient
 
 
@@ -88,10 +93,10 @@ def _of_torch(evidence: Evidence, clipping_runner: Runner) -> list[Diagnosis]:
     runner, law = evidence.runner, evidence.laws.law
     own = [cut for cut in evidence.cuts if len(cut.ranks) == 1 and not cut.before]
     results = [_clipped(clipping_runner, cut) for cut in own]
-    many = [one for one in results if 1 < len(one.cut.pieces) <= len(one.calls)]
+    many = [one for one in results if 1 < len(one.cut.pieces) <= len(one.rounds)]
     many = [one for one in many if bool(torch.isfinite(one.gradient).all())]
     keep = _followed(runner, by_value=any(one.by_value for one in many))
-    last = [one.apply(len(one.calls), runner.vector(one.cut)[keep]) for one in many]
+    last = [one.apply(len(one.rounds), runner.vector(one.cut)[keep]) for one in many]
     gaps = [relative(one.gradient, want) for one, want in zip(many, last, strict=True)]
     if max(gaps, default=0.0) <= runner.tolerance:
         return []
@@ -114,7 +119,22 @@ def _clipped(runner: Runner, cut: Cut) -> Clipped:
     result = runner.observe(cut)
     by_value = bool(result.clamps) and not result.clips
     gradient = runner.vector(cut)[_followed(runner, by_value=by_value)]
-    return Clipped(cut, gradient, result.clamps if by_value else result.clips, by_value)
+    limits = tuple(torch.tensor(limit, dtype=torch.float64) for limit in result.clamps)
+    return Clipped(cut, gradient, limits if by_value else _rounds(runner, result.clips), by_value)
+
+
+def _rounds(runner: Runner, clips: Sequence[Clip]) -> tuple[Tensor, ...]:
+    """Return the factors on a sketch's entries, in rounds that clip no parameter twice."""
+    sketch, rounds, before = runner.record.sketch, list[Tensor](), set[str]()
+    for clip in clips:
+        if not rounds or before & set(clip.names):
+            rounds.append(torch.ones(len(sketch.exact), dtype=torch.float64))
+            before.clear()
+        before |= set(clip.names)
+        for name in clip.names:
+            if name in sketch.spans:
+                rounds[-1][sketch.spans[name]] = clip.factor
+    return tuple(rounds)
 
 
 def _followed(runner: Runner, *, by_value: bool) -> Tensor:
@@ -131,7 +151,7 @@ def predict_clipped(
         search: what was measured without clipping.
         law: the law without clipping.
         cut: the window.
-        apply: what one of the calls, by number, does to a gradient.
+        apply: what one of the rounds, by number, does to a gradient.
         order: what is clipped: "sum" so far, each "part" alone, or the sum "before" a part.
     """
     total = torch.zeros_like(search.table(law.micro)[0])
@@ -175,7 +195,7 @@ def _own(evidence: Evidence, clipping_runner: Runner) -> list[Diagnosis]:
         return []
     if law is not None and bool(runner.record.sketch.exact.all()):
         for order, text in _ORDERS.items():
-            residual = _each(evidence.laws.search, law, both, order)
+            residual = _each(runner, evidence.laws.search, law, both, order)
             if residual <= runner.fit:
                 return [diagnosis("clipped-per-micro-batch", text, residual)]
     alike = [b for b in both if relative(b.free, whole.free) <= runner.fit]
@@ -185,13 +205,17 @@ def _own(evidence: Evidence, clipping_runner: Runner) -> list[Diagnosis]:
     return [diagnosis("unknown", text)]
 
 
-def _each(search: Search, law: Law, both: Sequence[_Both], order: str) -> float:
-    """Return the distance of clipping with every micro-batch from the measurement."""
+def _each(runner: Runner, search: Search, law: Law, both: Sequence[_Both], order: str) -> float:
+    """Return the distance of clipping with every micro-batch from the measurement.
+
+    What is clipped is the whole gradient, or each tensor apart.
+    """
     windows = [b for b in both if not b.cut.before]
     gradients = torch.stack([b.clipped for b in windows])
     residuals = []
-    for epsilon in _ADDED:
-        apply = partial(_limited, _limit(both, epsilon), epsilon)
+    for spans, epsilon in product(([slice(None)], [*runner.record.sketch.spans.values()]), _ADDED):
+        limits = [(span, _limit(both, span, epsilon)) for span in spans]
+        apply = partial(_limited, limits, epsilon)
         rows = [predict_clipped(search, law, b.cut, apply, order) for b in windows]
         residuals.append(misfit(torch.stack(rows), gradients))
     return min(residuals)
@@ -207,14 +231,21 @@ def _both(runner: Runner, clipping_runner: Runner, cut: Cut) -> _Both:
     )
 
 
-def _limit(both: Sequence[_Both], epsilon: float) -> float:
+def _limit(both: Sequence[_Both], span: slice, epsilon: float) -> float:
     """Return the limit that a cut of one micro-batch was clipped to, or the largest norm."""
-    for one in both:
-        if len(one.cut.pieces) == 1 and one.left < one.size:
-            return one.left * (one.size + epsilon) / one.size
-    return max(one.left for one in both)
+    sizes = [(b, float(b.free[span].norm()), float(b.clipped[span].norm())) for b in both]
+    for one, size, left in sizes:
+        if len(one.cut.pieces) == 1 and left < (1 - _SAME) * size:
+            return left * (size + epsilon) / size
+    return max(left for _, _, left in sizes)
 
 
-def _limited(limit: float, epsilon: float, _call: int, gradient: Tensor) -> Tensor:
-    size = float(gradient.norm()) + epsilon
-    return gradient * (limit / size) if size > limit else gradient
+def _limited(
+    limits: Sequence[tuple[slice, float]], epsilon: float, _call: int, gradient: Tensor
+) -> Tensor:
+    result = gradient.clone()
+    for span, limit in limits:
+        size = float(gradient[span].norm()) + epsilon
+        if size > limit:
+            result[span] *= limit / size
+    return result

@@ -51,7 +51,9 @@ def measure_clipping(runner: Runner, cuts: Sequence[Cut]) -> Clipping:
     if not any(result.clamps or result.clips for result in results):
         return _own(runner, [cut for cut in cuts if len(cut.ranks) == 1])
     controls = replace(runner.controls, clip=True)
-    acts = any(result.clamps or any(f < 1.0 for f in result.clips) for result in results)
+    acts = any(
+        result.clamps or any(clip.factor < 1.0 for clip in result.clips) for result in results
+    )
     # where it acts under no cut, it may still on single samples, whose gradients are larger
     return Clipping(controls, runner.controls if acts else None)
 

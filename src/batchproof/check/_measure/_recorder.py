@@ -8,7 +8,7 @@ so the gradient divided by it counts. Clipping is recorded where torch does it.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,13 @@ _CLIP = "_clip_grads_with_norm_"
 _CLAMP = ("_foreach_clamp_min_", "_foreach_clamp_max_")
 
 
+class Clip(NamedTuple):
+    """A clipping by norm: the factor that it applied, and the parameters that it clipped."""
+
+    factor: float
+    names: tuple[str, ...]
+
+
 @dataclass
 class Recorder:
     """The record of one run.
@@ -33,7 +40,7 @@ class Recorder:
         restore: whether parameters go back to where they were after every step, so that the
             windows of one run are all measured at the same point.
         steps: gradients by parameter name, one dict a step.
-        clips: for every clipping by norm, the factor that it applied.
+        clips: for every clipping by norm, the factor that it applied, and to which parameters.
         clamps: for every clipping by value, its limit.
         trace: paused while the optimiser itself is at work.
     """
@@ -41,7 +48,7 @@ class Recorder:
     model: nn.Module
     restore: bool = False
     steps: list[dict[str, Tensor]] = field(default_factory=list)
-    clips: list[float] = field(default_factory=list)
+    clips: list[Clip] = field(default_factory=list)
     clamps: list[float] = field(default_factory=list)
     trace: Trace | None = None
 
@@ -97,7 +104,9 @@ class Recorder:
         scale, clamp = getattr(clip_grad, _CLIP), getattr(torch, _CLAMP[0])
 
         def by_norm(params: Any, max_norm: Any, total_norm: Any, *rest: Any, **more: Any) -> None:
-            self.clips.append(min(1.0, float(max_norm / (total_norm + 1e-6))))
+            params = [params] if isinstance(params, Tensor) else list(params)
+            names = tuple(self.names[id(p)] for p in params if id(p) in self.names)
+            self.clips.append(Clip(min(1.0, float(max_norm / (total_norm + 1e-6))), names))
             if not unclipped:
                 scale(params, max_norm, total_norm, *rest, **more)
 

@@ -14,7 +14,7 @@ from batchproof._trees import tree_map
 from batchproof.check._measure._compare import Difference, relative
 from batchproof.check._measure._cuts import MicroBatch
 from batchproof.check._measure._determinism import Controls, Trace, controlled, seed_all, traced
-from batchproof.check._measure._recorder import Recorder
+from batchproof.check._measure._recorder import Clip, Recorder
 from batchproof.check._measure._samples import cast, rows
 from batchproof.check._measure._state import state_of
 from batchproof.ranks import full
@@ -84,7 +84,7 @@ class Observation:
         change: by parameter name, how far the step moved it.
         loss: what run returned, as a float.
         steps: number of optimiser steps.
-        clips: the factor that each clipping by norm applied.
+        clips: the factor that each clipping by norm applied, and to which parameters.
         start: a fingerprint of the parameters as built.
         clamps: for every clipping by value, its limit.
         losses: what run returned on each rank.
@@ -100,7 +100,7 @@ class Observation:
     change: dict[str, Tensor]
     loss: float | None
     steps: int
-    clips: tuple[float, ...]
+    clips: tuple[Clip, ...]
     start: tuple[float, ...]
     clamps: tuple[float, ...] = ()
     losses: tuple[float | None, ...] = ()
