@@ -4,6 +4,7 @@ A law has two parts. What one micro-batch B gives, from the gradients m_i of its
 
     ratio      m(B) = sum_i w_i m_i / sum_i w_i       a mean, whose weights were measured
     clamped    the same, with max(1, sum) below        where single samples may weigh nothing
+    raised     the same, with a constant c below      m(B) = sum_i (w_i + c) m_i / (sum_i w_i + c)
     sum        m(B) = sum_i m_i                       not a mean
     divided    m(B) = that mean / |B|                 means summed, over the number of samples
     times      m(B) = that mean * |B|                 means times the number of samples
@@ -24,13 +25,16 @@ from torch import Tensor
 from batchproof.check._laws._rules import SUM, Rule, Weigh, over, scales
 from batchproof.check._measure._cuts import Cut, MicroBatch
 
+# constants below a mean that are smaller beside its count are added against 0 / 0 alone
+_LEAST = 1e-6
+
 
 @dataclass(frozen=True)
 class Micro:
     """The gradient of one micro-batch, as shares of atoms, and its weight.
 
     Attributes:
-        kind: "ratio", "clamped", "sum", "divided", "times", "rows" or "measured".
+        kind: "ratio", "clamped", "raised", "sum", "divided", "times", "rows" or "measured".
         shares: the atoms of a micro-batch with their coefficients.
         weigh: the weight of a micro-batch.
         label: what the weights are, in words.
@@ -68,15 +72,32 @@ def clamped(counts: Tensor, label: str = "") -> Micro:
         counts: one a sample, as counted.
         label: what was counted.
     """
+    return _summed_over("clamped", lambda count: max(1.0, count), counts, label)
+
+
+def raised(counts: Tensor, constant: float, label: str = "") -> Micro:
+    """Return the law of a sum over a count to which a constant is added.
+
+    Args:
+        counts: one a sample, as counted.
+        constant: what is added.
+        label: what was counted.
+    """
+    text = f"{label}, plus {constant:.6g}"
+    return _summed_over("raised", lambda count: count + constant, counts, text)
+
+
+def _summed_over(kind: str, divisor: Callable[[float], float], counts: Tensor, label: str) -> Micro:
+    """Return the law of a sum over samples, divided by a function of their count."""
     values = counts.tolist()
 
     def weigh(piece: MicroBatch) -> float:
-        return max(1.0, float(sum(values[i] for i in piece.samples)))
+        return divisor(float(sum(values[i] for i in piece.samples)))
 
     def shares(piece: MicroBatch) -> list[tuple[int, float]]:
-        return [(i, max(1.0, values[i]) / weigh(piece)) for i in piece.samples]
+        return [(i, divisor(values[i]) / weigh(piece)) for i in piece.samples]
 
-    return Micro("clamped", shares, weigh, label)
+    return Micro(kind, shares, weigh, label)
 
 
 def summed() -> Micro:
@@ -116,12 +137,12 @@ def parts_of(micro: Micro, rule: Rule, cut: Cut) -> list[float]:
 
 def design(micro: Micro, rule: Rule, cuts: Sequence[Cut], atoms: int) -> Tensor:
     """Return the matrix C of a law: one row a cut, one column an atom."""
-    matrix = torch.zeros(len(cuts), atoms, dtype=torch.float64)
-    for row, cut in enumerate(cuts):
+    matrix = [[0.0] * atoms for _ in cuts]
+    for row, cut in zip(matrix, cuts, strict=True):
         for piece, scale in zip(cut.pieces, parts_of(micro, rule, cut), strict=True):
             for atom, share in micro.shares(piece):
-                matrix[row, atom] += scale * share
-    return matrix
+                row[atom] += scale * share
+    return torch.tensor(matrix, dtype=torch.float64).reshape(len(cuts), atoms)
 
 
 def misfit(predictions: Tensor, measurements: Tensor) -> float:
@@ -164,6 +185,34 @@ def recover_weights(
     weights = right[-1]
     weights = weights / weights.sum() * count
     return weights if bool((weights > -1e-6).all()) else None
+
+
+def recover_constant(
+    counts: Tensor, singles: Tensor, subsets: Sequence[tuple[Sequence[int], Tensor]]
+) -> float | None:
+    """Find the constant that is added to a count below a sum, from micro-batches of several.
+
+    Where (sum_i w_i + c) m(S) = sum_i (w_i + c) m_i, then
+
+        c (m(S) - sum_i m_i) = sum_i w_i (m_i - m(S))
+
+    Args:
+        counts: w, one a sample.
+        singles: gradients of single samples, one a row.
+        subsets: samples and the gradient of the micro-batch of them.
+
+    Returns:
+        The constant, or None where it is not positive.
+    """
+    left, right = [], []
+    for samples, gradient in subsets:
+        own, weights = singles[list(samples)], counts[list(samples)]
+        left.append(gradient - own.sum(0))
+        right.append(weights @ (own - gradient))
+    x, y = torch.cat(left), torch.cat(right)
+    size = float(x @ x)
+    constant = float(x @ y) / size if size > 0 else 0.0
+    return constant if constant > _LEAST * float(counts.mean()) else None
 
 
 def compress(rows: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import Cut, Facts, MicroBatch
 from batchproof.check._measure._run import make_batch
 from batchproof.check._measure._runner import Runner
-from batchproof.check._measure._samples import counts
+from batchproof.check._measure._samples import counts, outermost
 
 
 @dataclass
@@ -84,7 +84,9 @@ class Quantity:
     def counted(self) -> dict[str, Tensor]:
         """The counts in the samples' batches, one number a sample, by what is counted."""
         total = self.facts.count + self.facts.masked
-        tables = [counts(make_batch(self.runner.subject, MicroBatch((i,)))) for i in range(total)]
+        batches = [make_batch(self.runner.subject, MicroBatch((i,))) for i in range(total)]
+        ignored = outermost(batches)
+        tables = [counts(batch, ignored) for batch in batches]
         return {
             phrase: torch.tensor([t.get(phrase, 0.0) for t in tables], dtype=torch.float64)
             for phrase in tables[0]

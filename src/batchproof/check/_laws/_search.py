@@ -15,7 +15,9 @@ from batchproof.check._laws._laws import (
     clamped,
     design,
     misfit,
+    raised,
     ratio,
+    recover_constant,
     recover_weights,
     scaled,
     summed,
@@ -82,6 +84,8 @@ class Search:
     doubtful: bool = False
     atoms: dict[object, Tensor] = field(default_factory=dict)
     _sizes: dict[MicroBatch, float] = field(default_factory=dict)
+    _places: dict[object, int] = field(default_factory=dict)
+    _rows: dict[MicroBatch, list[int]] = field(default_factory=dict)
 
     @cached_property
     def plain(self) -> Micro | None:
@@ -92,7 +96,7 @@ class Search:
         rows = self.quantity.rows(subsets)
         means = (ratio(weights, label) for label, weights in self._weights(rows))
         some = (clamped(n, label) for label, n in counts.items() if bool((n == 0).any()))
-        micros = chain([summed()], means, some)
+        micros = chain([summed()], means, some, self._raised(rows))
         micro = next((m for m in micros if self._meets(m, subsets, rows)), None)
         return self._as_counted(micro, rows) if micro and micro.label == "recovered" else micro
 
@@ -134,6 +138,19 @@ class Search:
             yield "recovered", solution.clamp(min=0)
         yield from self.quantity.features.items()
 
+    def _raised(self, means: Tensor) -> Iterator[Micro]:
+        """Yield laws of sums that are divided by a count and a constant."""
+        quantity = self.quantity
+        pairs = [
+            (cut.pieces[0].samples, mean) for cut, mean in zip(quantity.subsets, means, strict=True)
+        ]
+        samples = {"samples": torch.ones(len(quantity.singles), dtype=torch.float64)}
+        for label, counts in (samples | quantity.counted).items():
+            if bool((counts >= 0).all()) and float(counts.sum()) > 0:
+                constant = recover_constant(counts, quantity.singles, pairs)
+                if constant is not None:
+                    yield raised(counts, constant, label)
+
     def _meets(self, micro: Micro, cuts: Sequence[Cut], rows: Tensor) -> bool:
         singles = self.quantity.singles
         return misfit(design(micro, EXACT, cuts, len(singles)) @ singles, rows) <= self.limit
@@ -146,9 +163,23 @@ class Search:
         return self._sizes[piece]
 
     def _atom(self, key: object, cut: Cut) -> int:
+        """Return the place of an atom in the table; it is measured when it is first asked for."""
         if key not in self.atoms:
             self.atoms[key] = self.quantity.alone(cut)
-        return list(self.atoms).index(key)
+            self._places[key] = len(self._places)
+        return self._places[key]
+
+    def _rows_of(self, piece: MicroBatch) -> list[int]:
+        """Return the atoms of a micro-batch's samples, each with the padding that it has there."""
+        if piece not in self._rows:
+            shape = shape_of(make_batch(self.quantity.runner.subject, piece))
+            atoms = []
+            for i in piece.samples:
+                rest = tuple(j for j in (*piece.samples, *piece.beside) if j != i)
+                alone = Cut("row", ((MicroBatch((i,), rest, padded=piece.padded),),))
+                atoms.append(self._atom((i, shape), alone))
+            self._rows[piece] = atoms
+        return self._rows[piece]
 
     def by_rows(self, weights: Tensor, label: str) -> Micro:
         """Return the law in which a sample's part is measured with the padding that it has."""
@@ -158,14 +189,11 @@ class Search:
             return float(sum(values[i] for i in piece.samples))
 
         def shares(piece: MicroBatch) -> list[tuple[int, float]]:
-            shape = shape_of(make_batch(self.quantity.runner.subject, piece))
-            parts = []
-            for i in piece.samples:
-                rest = tuple(j for j in (*piece.samples, *piece.beside) if j != i)
-                alone = Cut("row", ((MicroBatch((i,), rest, padded=piece.padded),),))
-                atom = self._atom((i, shape), alone)
-                parts.append((atom, values[i] / max(weigh(piece), 1e-300)))
-            return parts
+            whole = max(weigh(piece), 1e-300)
+            return [
+                (atom, values[i] / whole)
+                for i, atom in zip(piece.samples, self._rows_of(piece), strict=True)
+            ]
 
         return Micro("rows", shares, weigh, label)
 

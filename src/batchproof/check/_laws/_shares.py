@@ -51,7 +51,7 @@ def shares_of(search: Search, micro: Micro, cut: Cut, law: Law | None) -> CutSha
         cut: a cut whose gradient is finite.
         law: predicts every cut; its shares are taken where gradients determine none.
     """
-    has_weights = micro.kind in {"ratio", "clamped", "rows", "sum"}
+    has_weights = micro.kind in {"ratio", "clamped", "raised", "rows", "sum"}
     exact = tuple(parts_of(micro, EXACT, cut)) if has_weights else ()
     alone = [micro.shares(piece) for piece in cut.pieces]
     table, whole = search.table(micro), search.quantity.of(cut)

@@ -39,9 +39,10 @@ def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str,
     unit_in_words = _BY_KIND.get(micro.kind)
     if unit_in_words is not None:
         return unit_in_words
-    if micro.kind == "clamped":
+    if micro.kind in {"clamped", "raised"}:
         unit = "weighted" if micro.label.startswith("sum of") else "element"
-        return unit, f"{micro.label}, taken for 1 where there is none"
+        rest = ", taken for 1 where there is none" if micro.kind == "clamped" else ""
+        return unit, f"{micro.label}{rest}"
     phrase = phrase_of(search, micro)
     if phrase == "samples":
         return _equal_weights(search, edit)

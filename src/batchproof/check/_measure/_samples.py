@@ -4,7 +4,7 @@ The check knows nothing of the user's data but its form, which is that of batchp
 everywhere: see _trees.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -54,8 +54,25 @@ def shape_of(batch: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(leaf.shape[1:]) for _, leaf in leaves(batch))
 
 
-def counts(batch: Any) -> dict[str, float]:
+def outermost(trees: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+    """Return the least and the largest value of each integer tensor, which a loss may ignore.
+
+    Args:
+        trees: samples, or batches of them.
+    """
+    values: dict[str, set[int]] = {}
+    for path, leaf in (one for tree in trees for one in leaves(tree)):
+        if leaf.ndim > 0 and leaf.numel() and not leaf.is_floating_point():
+            values.setdefault(path, set()).update((int(leaf.min()), int(leaf.max())))
+    return {path: (min(some), max(some)) for path, some in values.items()}
+
+
+def counts(batch: Any, ignored: Mapping[str, Sequence[int]] | None = None) -> dict[str, float]:
     """Count what a loss could be a mean over, in every tensor of a batch.
+
+    Args:
+        batch: what collate made of samples.
+        ignored: by tensor, further values of which a loss may ignore one.
 
     Returns:
         By a phrase for a sentence: elements, unmasked elements (labels other than -100, True
@@ -79,9 +96,9 @@ def counts(batch: Any) -> dict[str, float]:
                 for column, there in enumerate((~leaf.isnan()).sum(0).tolist()):
                     phrases[f"entries of {path} in column {column} that are there"] = float(there)
         else:
-            _count_in(phrases, "elements of {} other than -100", path, leaf != IGNORED)
-            _count_in(phrases, "entries of {} that are not 0", path, leaf != 0)
-            _count_in(phrases, "entries of {} that are not -1", path, leaf != -1)
+            _count_in(phrases, f"elements of {{}} other than {IGNORED}", path, leaf != IGNORED)
+            for value in dict.fromkeys((0, -1, *(ignored or {}).get(path, ()))):
+                _count_in(phrases, f"entries of {{}} that are not {value}", path, leaf != value)
             if not _flags(leaf):
                 phrases[f"sum of {path}"] = float(leaf.double().sum())
         phrases[f"all elements of {path}"] = float(leaf.numel())
