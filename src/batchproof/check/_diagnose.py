@@ -168,9 +168,9 @@ FINDINGS: tuple[Find, ...] = (
     another_loss,
     weighed_twice,
     fixed_count,
+    unexplained,
     reported,
     nan_dropped,
-    unexplained,
 )
 NOTES: tuple[Callable[[Evidence], list[str]], ...] = (
     notes_on_norms,

@@ -355,7 +355,7 @@ _NUMBER = (
         "duplicated-samples",
         "BP211",
         "number",
-        "Some samples enter twice, because a sampler repeats them to fill its ranks.",
+        "Some samples enter twice, such as those that a sampler repeats to fill its ranks.",
         Remedy(
             "Share samples out without padding, or drop the repeated ones before the sums.",
             "sampler = batchproof.data.ShardSampler(dataset)   # repeats and drops none",

@@ -11,6 +11,8 @@ MOST_ROWS = 24
 # relative; shares that arithmetic alone tells apart are equal
 _SAME = 1e-6
 _LARGEST = 99
+# of a quotient whose root a share is
+_LARGEST_SQUARE = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +58,28 @@ def _bar(one: Share) -> Bar:
 
 
 def fraction(value: float) -> str:
-    """Return a number as a quotient of small whole numbers where it is one.
+    """Return a number as a quotient of small whole numbers, or the root of one, where it is one.
 
     Args:
         value: a share; nan where it is not determined.
 
     Examples:
-        >>> fraction(0.125), fraction(2 / 3), fraction(2.0), fraction(0.12345)
-        ('1/8', '2/3', '2', '0.1235')
+        >>> fraction(0.125), fraction(2 / 3), fraction(2.0), fraction(0.12345), fraction(3**-0.5)
+        ('1/8', '2/3', '2', '0.1235', 'sqrt(1/3)')
     """
     if math.isnan(value):
         return "?"
-    near = Fraction(value).limit_denominator(_LARGEST) if abs(value) <= _LARGEST else Fraction(0)
-    if near and abs(float(near) - value) <= _SAME * abs(value):
+    near = _near(value, _LARGEST)
+    if near is not None:
         return str(near)
-    return number(value)
+    square = _near(value * value, _LARGEST_SQUARE) if value > 0 else None
+    return f"sqrt({square})" if square is not None else number(value)
+
+
+def _near(value: float, largest: int) -> Fraction | None:
+    """Return the quotient of small whole numbers that a number is; None where it is none."""
+    near = Fraction(value).limit_denominator(largest) if abs(value) <= largest else Fraction(0)
+    return near if near and abs(float(near) - value) <= _SAME * abs(value) else None
 
 
 def shares_in_words(shares: Sequence[float], most: int = 3) -> str:

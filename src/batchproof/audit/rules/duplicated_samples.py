@@ -1,4 +1,4 @@
-"""Some samples enter twice, because a sampler repeats them to fill its ranks."""
+"""Some samples enter twice, such as those that a sampler repeats to fill its ranks."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,7 @@
 """Settings after the fix: what keeps training as it was once a constant factor is gone.
 
-Two equal micro-batches show the factor that a gradient of k of them has; where that is 2 or a half,
-and so on, the same path needs other settings, which torch's optimisers share with watch.
+Two equal micro-batches give twice the gradient, or half of it; the same path then needs other
+settings, which torch's optimisers share with watch.
 """
 
 from dataclasses import replace
@@ -14,8 +14,10 @@ from batchproof.check._report._results import Diagnosis
 from batchproof.page import fraction, number
 from batchproof.step import keeps_trajectory, settings_of
 
-_CONSTANT = {"not-divided", "divided-twice"}
-_NEAR = 1e-3
+# the factor on a gradient of two equal micro-batches
+_CONSTANT = {"not-divided": 2.0, "divided-twice": 0.5}
+# by how much that of two halves may differ from it, which need not be equal
+_NEAR = 0.25
 
 
 def with_settings(diagnoses: list[Diagnosis], evidence: Evidence) -> list[Diagnosis]:
@@ -25,25 +27,31 @@ def with_settings(diagnoses: list[Diagnosis], evidence: Evidence) -> list[Diagno
         diagnoses: what was found.
         evidence: what it was found from.
     """
-    if evidence.evaluation or {d.name for d in diagnoses} - {"reported-loss"} - _CONSTANT:
+    if evidence.evaluation or {d.name for d in diagnoses} - {"reported-loss"} - set(_CONSTANT):
         return diagnoses
-    settings = _settings(evidence)
     return [
-        replace(one, remedy=f"{one.remedy} {settings}") if one.name in _CONSTANT else one
+        replace(one, remedy=f"{one.remedy} {_settings(evidence, _CONSTANT[one.name])}".rstrip())
+        if one.name in _CONSTANT
+        else one
         for one in diagnoses
     ]
 
 
-def _settings(evidence: Evidence) -> str:
-    factor = next((r.scale for r in evidence.held if r.name == "halves"), 1.0)
-    if abs(factor - 1) <= _NEAR or not factor > 0:
+def _settings(evidence: Evidence, factor: float) -> str:
+    """Return the settings that keep the path, where the measured factor is as the mistake says."""
+    measured = next((r.scale for r in evidence.held if r.name == "halves"), 1.0)
+    if abs(measured / factor - 1) > _NEAR:
         return ""
     result = f"Two equal micro-batches gave {fraction(factor)} times the right gradient"
     optimizer = build_model(evidence.runner.subject)[1]
     is_torch = isinstance(optimizer, torch.optim.Optimizer)
     changes = keeps_trajectory(settings_of(optimizer), factor, None) if is_torch else []
-    if evidence.runner.observe(evidence.runner.whole()).clips:
-        changes.append(f"the clipping limit times {number(1 / factor)}")
+    whole = evidence.runner.observe(evidence.runner.whole())
+    if whole.clamps:
+        limit = whole.clamps[0]
+        changes.append(f"clip_value={number(limit / factor)} (now {number(limit)})")
+    elif whole.clips:
+        changes.append(f"max_norm to {number(1 / factor)} of what it is")
     if not changes:
         return f"{result}; nothing needs to change with it." if is_torch else f"{result}."
     return f"{result}; to train on as with two, set {', '.join(changes)}."

@@ -1,12 +1,19 @@
 """Samples that do not enter, or enter more than once, on one process."""
 
 from collections import Counter
+from dataclasses import replace
 
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._windows import mistakes_of, words
 from batchproof.check._laws._rules import Count
 from batchproof.check._measure._cuts import Cut
 from batchproof.check._report._results import Diagnosis, diagnosis
+
+# on one process no sampler repeats samples for other ranks
+_ONCE = (
+    "Let every sample enter once: look for a batch that is added again after the loop, a sampler "
+    "with replacement, or a list of batches that holds one twice."
+)
 
 
 def entering(evidence: Evidence) -> list[Diagnosis]:
@@ -17,12 +24,14 @@ def entering(evidence: Evidence) -> list[Diagnosis]:
     if real is None:
         return []
     law, many = real.law, {cut: now for cut, now in real.cuts.items() if now != cut}
-    texts = []
+    diagnoses = []
     if any(_missing(cut, now) for cut, now in many.items()):
-        texts.append(_left_out(evidence, many, real.over))
+        texts = _left_out(evidence, many, real.over)
+        diagnoses.append(diagnosis(*texts, law.residual, evaluation=evidence.evaluation))
     if any(_again(now) for now in many.values()):
-        texts.append(_repeated(evidence, many))
-    diagnoses = [diagnosis(*one, law.residual, evaluation=evidence.evaluation) for one in texts]
+        texts = _repeated(evidence, many)
+        twice = diagnosis(*texts, law.residual, evaluation=evidence.evaluation)
+        diagnoses.append(replace(twice, remedy=_ONCE, code=""))
     return [*diagnoses, *([] if law.exact else mistakes_of(law, evidence))]
 
 

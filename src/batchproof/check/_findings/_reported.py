@@ -66,7 +66,8 @@ def _judged(evidence: Evidence, off: Sequence[Cut], gradient: Law | None) -> Dia
     if law is not None and gradient is not None and law.rule == gradient.rule and evidence.wrong:
         return _LIKEWISE
     if law is not None:
-        return _cause(law, gradient=not evidence.wrong and (gradient is None or gradient.exact))
+        right = not evidence.wrong and (gradient is None or gradient.exact)
+        return _cause(law, right=right, unexplained=bool(evidence.off) and not evidence.cause)
     search = evidence.laws.loss
     fit = decay_of(search, _own(cuts))
     if fit is not None:
@@ -112,12 +113,13 @@ def _law(search: Search, cuts: Sequence[Cut]) -> Law | None:
     return None
 
 
-def _cause(law: Law, *, gradient: bool) -> Diagnosis:
+def _cause(law: Law, *, right: bool, unexplained: bool) -> Diagnosis:
     """Return the diagnosis of a reported loss that follows a wrong law.
 
     Args:
         law: of the reported loss.
-        gradient: whether the gradient itself is right.
+        right: whether the gradient itself is right.
+        unexplained: whether the gradient depends on the cut, and nothing says why.
     """
     micro = law.micro
     text = f"The reported loss is {law.rule}"
@@ -133,5 +135,9 @@ def _cause(law: Law, *, gradient: bool) -> Diagnosis:
         text = f"The reported loss is the {law.rule.across} of the ranks' losses"
     if micro.kind == "rows" and law.rule.part.label != PADDED:
         text += ", padding counted"
-    right = "; the gradient is right" if gradient else ""
-    return diagnosis("reported-loss", f"{text}, not the mean over all{right}.", law.residual)
+    text += ", not the mean over all"
+    if right:
+        text += "; the gradient is right"
+    elif unexplained:
+        text += "; this does not say why the gradient depends on the cut"
+    return diagnosis("reported-loss", f"{text}.", law.residual)
