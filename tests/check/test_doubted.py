@@ -36,3 +36,34 @@ def test_an_average_of_ratios_or_roots_is_told_from_a_mean(title):
     run, samples, name = doubted.EVALUATED[title]
     report = check_evaluate(run, samples, build=lambda: doubted.linear()[0])
     assert report.names == ((name,) if name else ()), str(report)
+
+
+def test_the_remedy_names_the_limit_of_clipping_by_value():
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        for x, y in batches:
+            torch.nn.functional.cross_entropy(model(x), y).backward()
+        torch.nn.utils.clip_grad_value_(model.parameters(), 0.05)
+        optimizer.step()
+
+    report = check_step(run, doubted.TABLE, build=doubted.linear)
+    assert report.names == ("not-divided",), str(report)
+    assert "gave 2 times the right gradient" in report.diagnoses[0].remedy
+    assert "set lr=0.2 (now 0.1), clip_value=0.025 (now 0.05)." in report.diagnoses[0].remedy
+
+
+def test_an_unknown_gradient_comes_before_a_reported_loss_that_does_not_explain_it():
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        losses = []
+        for x, y in batches:
+            loss = torch.nn.functional.cross_entropy(model(x), y)
+            (loss / len(batches) ** 0.5).backward()
+            losses.append(loss.item())
+        optimizer.step()
+        return sum(losses) / len(losses)
+
+    report = check_step(run, doubted.TABLE, build=doubted.linear)
+    assert report.names == ("unknown", "reported-loss"), str(report)
+    assert "this does not say why the gradient depends" in report.diagnoses[1].sentence
+    assert "2 x sqrt(1/2)" in str(report)

@@ -18,6 +18,10 @@ RAGGED = [
 SPOKEN = [
     (torch.randn(6, 4, generator=G), torch.randint(1, 3, (2,), generator=G)) for _ in range(6)
 ]
+# elements that a loss ignores by a value of its own, and by the class after the last
+VOID, BLANK = 255, 3
+SEGMENTED = [(x, torch.where(mask, y, VOID)) for x, y, mask in RAGGED]
+BLANKED = [(x, torch.where(mask, y, BLANK)) for x, y, mask in RAGGED]
 CLASS_WEIGHTS = torch.tensor([0.3, 1.0, 2.5])
 
 
@@ -76,6 +80,25 @@ def own_length(m, b, all_):
 
 def token_mean(m, b, all_):
     return tokens(m, b).sum() / sum(c[2].sum() for c in all_)
+
+
+def ignoring(value):
+    def body(m, b, all_):
+        losses = F.cross_entropy(m(b[0]).transpose(1, 2), b[1], ignore_index=value, reduction="sum")
+        return losses / sum((c[1] != value).sum() for c in all_)
+
+    return body
+
+
+def ignoring_in_means(value):
+    def body(m, b, all_):
+        return F.cross_entropy(m(b[0]).transpose(1, 2), b[1], ignore_index=value) / len(all_)
+
+    return body
+
+
+def over_all_and_one(m, b, all_):
+    return tokens(m, b).sum() / (1 + sum(c[2].sum() for c in all_))
 
 
 def token_sum_by_responses(m, b, all_):
@@ -205,6 +228,34 @@ def pieces_of_one(model, optimizer, batches):
     return loss.item()
 
 
+def clipping(clip, *, each=False):
+    """A step that clips once, or after every micro-batch."""
+
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        for batch in batches:
+            samples_mean(model, batch, batches).backward()
+            if each:
+                clip(model)
+        if not each:
+            clip(model)
+        optimizer.step()
+
+    return run
+
+
+def clip_tensors(model):
+    for param in model.parameters():
+        nn.utils.clip_grad_norm_(param, 0.02)
+
+
+def clip_tensors_by_hand(model):
+    for param in model.parameters():
+        size = param.grad.norm()
+        if size > 0.02:
+            param.grad *= 0.02 / size
+
+
 def two_passes(model, optimizer, batches):
     """Its own two terms, in two passes, of which one is reported."""
     optimizer.zero_grad()
@@ -269,6 +320,11 @@ RIGHT = {
     "divided after the window": (divided_after, TABLE),
     "a loss scaler by hand": (scaled_for_half, TABLE),
     "one batch of all": (pieces_of_one, TABLE),
+    "a label of its own ignored": (stepping(ignoring(VOID)), SEGMENTED),
+    "the class after the last ignored": (stepping(ignoring(BLANK)), BLANKED),
+    "a constant below the mean": (stepping(over_all_and_one), RAGGED),
+    "tensors clipped apart, once": (clipping(clip_tensors), TABLE),
+    "tensors clipped apart by hand, once": (clipping(clip_tensors_by_hand), TABLE),
     "two passes of its own": (two_passes, TABLE),
     "an average moved once": (averaged_once, TABLE, torch.float64, averaging),
     "lbfgs": (by_closure, TABLE, torch.float64, partial(linear, optimizer=torch.optim.LBFGS)),
@@ -366,6 +422,40 @@ def averaged_each(model, optimizer, batches):
     optimizer.step()
 
 
+def means_over_one_more(m, b, all_):
+    return tokens(m, b).sum() / (b[2].sum() + 1) / len(all_)
+
+
+def means_over_half_more(m, b, all_):
+    return F.cross_entropy(m(b[0]), b[1], reduction="sum") / (len(b[0]) + 0.5) / len(all_)
+
+
+def undivided_over_one_more(m, b, _):
+    return tokens(m, b).sum() / (b[2].sum() + 1)
+
+
+def decaying(decay, start):
+    """Averages gradients exponentially: from the first, from 0, or from 0 and corrected."""
+
+    def run(model, optimizer, batches):
+        averages = None
+        for batch in batches:
+            optimizer.zero_grad()
+            F.cross_entropy(model(batch[0]), batch[1]).backward()
+            grads = [p.grad.clone() for p in model.parameters()]
+            if averages is None:
+                averages = grads if start == "first" else [(1 - decay) * g for g in grads]
+            else:
+                pairs = zip(averages, grads, strict=True)
+                averages = [decay * a + (1 - decay) * g for a, g in pairs]
+        whole = 1 - decay ** len(batches) if start == "corrected" else 1
+        for param, average in zip(model.parameters(), averages, strict=True):
+            param.grad = average / whole
+        optimizer.step()
+
+    return run
+
+
 WIDE = partial(linear, 4)
 PLANTED = {
     "the last over all": (last_over_all, TABLE, "one-micro-batch-only"),
@@ -378,6 +468,22 @@ PLANTED = {
     "a mean beside a sum": (stepping(mean_beside_sum), TABLE, "term-scaled-apart", WIDE),
     "a mean beside a sum, undivided": (stepping(mean_beside_sum_undivided), TABLE,
                                        "term-scaled-apart", WIDE),
+    "a label of its own ignored": (stepping(ignoring_in_means(VOID)), SEGMENTED,
+                                   "mean-of-micro-batch-means"),
+    "the class after the last ignored": (stepping(ignoring_in_means(BLANK)), BLANKED,
+                                         "mean-of-micro-batch-means"),
+    "means over one more": (stepping(means_over_one_more), RAGGED, "mean-of-micro-batch-means"),
+    "means over half more": (stepping(means_over_half_more), TABLE, "mean-of-micro-batch-means"),
+    "undivided, over one more": (stepping(undivided_over_one_more), RAGGED, "not-divided"),
+    "an exponential average from 0": (decaying(0.8, "zero"), TABLE, "mean-of-micro-batch-means"),
+    "an exponential average from the first": (decaying(0.7, "first"), TABLE,
+                                              "mean-of-micro-batch-means"),
+    "an exponential average, corrected": (decaying(0.6, "corrected"), TABLE,
+                                          "mean-of-micro-batch-means"),
+    "tensors clipped apart": (clipping(clip_tensors, each=True), TABLE,
+                              "clipped-per-micro-batch"),
+    "tensors clipped apart by hand": (clipping(clip_tensors_by_hand, each=True), TABLE,
+                                      "clipped-per-micro-batch"),
     "clipped before each pass": (clipped_before, TABLE, "clipped-per-micro-batch"),
     "full ones only, over all": (full_ones_only, TABLE, "samples-left-out"),
     "the actor's gradient in the critic": (actor_leaves_gradient, TABLE,
@@ -425,6 +531,16 @@ def soft_f1(model, batch):
     return (2 * (p * y).sum() / (p.sum() + y.sum())).item()
 
 
+def smoothed_dice(above, below):
+    """A ratio with constants, as they are added against 0 / 0."""
+
+    def number(model, batch):
+        p, y = model(batch[0]).softmax(-1)[:, 1], (batch[1] == 1).to(batch[0].dtype)
+        return ((2 * (p * y).sum() + above) / (p.sum() + y.sum() + below)).item()
+
+    return number
+
+
 def class_weighted(model, batch):
     return F.cross_entropy(
         model(batch[0]), batch[1], weight=CLASS_WEIGHTS.to(batch[0].dtype)
@@ -441,6 +557,9 @@ EVALUATED = {
     "roots of batches": (averaged(root_of_squares), PAIRS, "ratio-of-counts"),
     "decibels of batches": (averaged(decibels), PAIRS, "ratio-of-counts"),
     "f1 of batches": (averaged(soft_f1), TABLE, "ratio-of-counts"),
+    "dice of batches, smoothed": (averaged(smoothed_dice(1, 1)), TABLE, "ratio-of-counts"),
+    "dice of batches, a constant below": (averaged(smoothed_dice(0, 1e-3)), TABLE,
+                                          "ratio-of-counts"),
     "class weights of batches": (averaged(class_weighted), TABLE, "weight-per-micro-batch"),
     "the root of all": (root_of_all, PAIRS, None),
-}
+}  # fmt: skip

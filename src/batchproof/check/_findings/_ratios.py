@@ -3,6 +3,13 @@
 The number of one batch is a root, or a logarithm, of a mean where its square, or its exponential,
 is one; F1 and the like are ratios of counts, and so a mean whose weights the model's own answers
 make. An average of such numbers over batches is neither the ratio nor the root of all.
+
+Where a constant is added above and below, as in a smoothed Dice score, with v_i = u_i + c
+
+    m(S) = (sum_i t_i + b) / (sum_i u_i + c)        m_i = (t_i + b) / (u_i + c)
+    sum_{i in S} v_i (m_i - m(S)) + (|S| - 1) (c m(S) - b) = 0
+
+which is linear in v, c and b, and has one solution up to scale.
 """
 
 import math
@@ -27,6 +34,8 @@ from batchproof.check._report._results import Diagnosis, diagnosis
 Touch = Callable[[nn.Module], AbstractContextManager[None]]
 # the noise of arithmetic up to which weights are compared with each other, and how near they are
 _NARROWEST, _APART = 1e-4, 1e-3
+# equations beyond the unknowns, and how far the last but one singular value is from 0, relative
+_SPARE, _ONE = 3, 1e-7
 _DECIBEL = math.log(10) / 10
 
 
@@ -66,7 +75,43 @@ def ratios(evidence: Evidence) -> list[Diagnosis]:
         return [diagnosis("ratio-of-counts", text, law.residual, evaluation=True)]
     weights = None if evidence.facts.masked else _weights(evidence, None)
     law = None if weights is None else laws.over(ratio(weights, "recovered"), laws.single)
-    return [] if law is None else _of_answers(evidence, law)
+    return _smoothed(evidence) if law is None else _of_answers(evidence, law)
+
+
+def _smoothed(evidence: Evidence) -> list[Diagnosis]:
+    """Return a diagnosis if batches give ratios of counts to which a constant is added."""
+    laws = evidence.laws
+    law = laws.over(laws.search.as_measured(), laws.finite, laws.single)
+    before = None if law is None else _raised_weights(evidence, None)
+    after = None if before is None else _raised_weights(evidence, _opposite)
+    if law is None or before is None or after is None:
+        return []
+    if torch.allclose(before, after, atol=_APART):
+        return []
+    return [_of_counts(law)]
+
+
+def _raised_weights(evidence: Evidence, touch: Touch | None) -> Tensor | None:
+    """Return samples' counts below a ratio, with its constant; None where it is no such ratio."""
+    measured = _groups(evidence, touch)
+    if measured is None:
+        return None
+    singles, groups = measured
+    n, rows = len(singles), []
+    for group, value in groups:
+        row = torch.zeros(n + 2, dtype=torch.float64)
+        row[list(group)] = singles[list(group), 0] - value
+        row[n:] = (len(group) - 1) * torch.stack([value[0], torch.tensor(-1.0)])
+        rows.append(row)
+    matrix = torch.stack(rows)
+    if len(matrix) < n + 2 + _SPARE or not bool(torch.isfinite(matrix).all()):
+        return None
+    _, values, right = torch.linalg.svd(matrix)
+    solution = right[-1] * right[-1][:n].sum().sign()
+    unique = float(values[-2]) > _ONE * float(values[0])
+    counts = solution[:n] / solution[:n].mean()
+    fits = float(values[-1]) <= evidence.laws.search.limit * float(values[-2])
+    return counts if unique and fits and bool((counts > 0).all()) else None
 
 
 def _of_answers(evidence: Evidence, law: Law) -> list[Diagnosis]:
@@ -81,16 +126,29 @@ def _of_answers(evidence: Evidence, law: Law) -> list[Diagnosis]:
     after = _weights(evidence, _opposite)
     if after is None or torch.allclose(before / before.mean(), after.to(before), atol=_APART):
         return []
+    return [_of_counts(law)]
+
+
+def _of_counts(law: Law) -> Diagnosis:
     text = (
         "The number of a batch is a ratio of counts, whose denominator depends on what the model "
         f"answers, and the whole is {str(law.rule).replace('micro-batch', 'batch')}: add the "
         "counts of all batches first."
     )
-    return [diagnosis("ratio-of-counts", text, law.residual, evaluation=True)]
+    return diagnosis("ratio-of-counts", text, law.residual, evaluation=True)
 
 
 def _weights(evidence: Evidence, touch: Touch | None) -> Tensor | None:
     """Return the weights that samples have; None where they cannot be told."""
+    measured = _groups(evidence, touch)
+    weights = None if measured is None else recover_weights(*measured)
+    return weights if weights is None else weights.clamp(min=0)
+
+
+def _groups(
+    evidence: Evidence, touch: Touch | None
+) -> tuple[Tensor, list[tuple[tuple[int, ...], Tensor]]] | None:
+    """Return the numbers of samples alone, and of groups of them; None where one cannot be run."""
     runner, n = evidence.runner, evidence.facts.count
     groups = [cut.pieces[0].samples for cut in more_subsets(evidence.laws.search)]
     groups += [*((i, i + 1) for i in range(n - 1)), tuple(range(n))]
@@ -103,10 +161,9 @@ def _weights(evidence: Evidence, touch: Touch | None) -> Tensor | None:
         # where a batch has no count at all, its neighbours may have none, too
         ends = {int(singles[:, 0].argmax()), int(singles[:, 0].argmin())}
         groups += [(i, end) for i in range(n) for end in ends if i != end]
-        weights = recover_weights(singles, [(group, given(*group)) for group in groups])
+        return singles, [(group, given(*group)) for group in groups]
     except ProbeError:
         return None
-    return weights if weights is None else weights.clamp(min=0)
 
 
 @contextmanager
