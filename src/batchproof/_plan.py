@@ -28,7 +28,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from batchproof._errors import SettingError
 
@@ -194,8 +194,18 @@ def expect_whole(**settings: int | None) -> None:
         SettingError: if one is invalid.
     """
     for name, value in settings.items():
-        if value is not None and (not isinstance(value, SupportsIndex) or value < 1):
-            raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
+        if value is not None:
+            expect_count(name, value)
+
+
+def expect_count(name: str, value: Any) -> None:
+    """Refuse a value that is not a whole number of 1 or more.
+
+    Raises:
+        SettingError: if it is not.
+    """
+    if not isinstance(value, SupportsIndex) or isinstance(value, bool) or value < 1:  # type: ignore[operator]
+        raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
 
 
 def _whole(lengths: Sequence[int]) -> list[int]:

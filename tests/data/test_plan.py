@@ -186,7 +186,9 @@ def test_invalid_settings_are_refused(call, words):
         call()
 
 
-@pytest.mark.parametrize("setting", [{"tokens": 5.5}, {"rows": 2.0}, {"ranks": "2"}])
+@pytest.mark.parametrize(
+    "setting", [{"tokens": 5.5}, {"rows": 2.0}, {"ranks": "2"}, {"rows": True}]
+)
 def test_a_limit_that_is_not_a_whole_number_is_refused(setting, unchecked):
     with pytest.raises(SettingError, match="expected a whole number, 1 or more"):
         plan([3, 4], **setting)

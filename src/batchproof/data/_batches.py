@@ -5,12 +5,13 @@ an epoch draws the same batches as one that was never stopped.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, SupportsIndex
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from batchproof._errors import DataError, SettingError
+from batchproof._errors import DataError
+from batchproof._plan import expect_count
 from batchproof.data._ragged import Ragged
 from batchproof.data._shards import permutation, place, shard
 
@@ -63,8 +64,7 @@ class Batches:
         world_size: int | None = None,
         drop_last: bool = False,
     ) -> None:
-        if not isinstance(batch_size, SupportsIndex) or batch_size < 1:
-            raise SettingError(f"batch size is {batch_size!r}; expected a whole number, 1 or more.")
+        expect_count("batch size", batch_size)
         self.samples = _samples(columns)
         self.batch_size = batch_size
         self._columns = columns if device is None else tuple(c.to(device) for c in columns)

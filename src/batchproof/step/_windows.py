@@ -7,13 +7,13 @@ yields windows without micro-batches until the last one is done.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
-from typing import Any, Generic, SupportsIndex, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from batchproof._errors import RankError, SettingError
-from batchproof._plan import CostOf
+from batchproof._plan import CostOf, expect_count, expect_whole
 from batchproof.data import DatasetWindows, Lengths, Pack, Window, recut
 from batchproof.data._shards import refuse_repeated
 from batchproof.ranks import device_of, in_a_group, of_all, rank, world_size
@@ -135,7 +135,8 @@ def windows(
         3
     """
     _expect_batches(loader)
-    _expect_positive(accumulate=accumulate, tokens=1 if tokens is None else tokens)
+    expect_count("accumulate", accumulate)
+    expect_whole(tokens=tokens)
     if tokens is None:
         if lengths is not None or pack:
             name = "lengths were" if lengths is not None else "pack was"
@@ -143,12 +144,6 @@ def windows(
         return Windows(loader, accumulate, None, group)
     cut = partial(recut, tokens=tokens, lengths=lengths, alone=alone, pack=pack, cost=cost)
     return Windows(loader, accumulate, cut, group)
-
-
-def _expect_positive(**settings: Any) -> None:
-    for name, value in settings.items():
-        if not isinstance(value, SupportsIndex) or value < 1:  # type: ignore[operator]
-            raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
 
 
 def _expect_batches(loader: Any) -> None:
