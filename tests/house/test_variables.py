@@ -69,6 +69,59 @@ def test_no_variable_is_a_bare_participle(room: str) -> None:
     assert not wrong, "name what the value is"
 
 
+# each is public, and said by users' code
+ATTRIBUTES = {
+    ("data/_window.py", "drawn"),
+    ("runs/_history.py", "stopped"),
+    ("step/_verdict.py", "skipped"),
+}
+
+
+def attributes_of(class_: ast.ClassDef) -> set[str]:
+    """Return the names of a class's fields, and of the attributes that its methods set."""
+    fields = {
+        node.target.id
+        for node in class_.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    return fields | {
+        node.attr
+        for node in ast.walk(class_)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    }
+
+
+@pytest.mark.parametrize(
+    "room", [room for room in ROOMS if room not in {"check", "train", "watch"}]
+)
+def test_no_attribute_is_a_bare_participle(room: str) -> None:
+    wrong = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}.{name}"
+        for path in files(ROOT / room)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for name in attributes_of(node)
+        if name.strip("_") in PARTICIPLES.split()
+        and (path.relative_to(ROOT).as_posix(), name) not in ATTRIBUTES
+    }
+    assert not wrong, "name what the value is"
+
+
+def test_a_participle_is_found_wherever_an_attribute_is_set() -> None:
+    text = """
+class Meter:
+    held: int
+    def add(self, mean):
+        self._pooled = True
+"""
+    class_ = ast.parse(text).body[0]
+    assert isinstance(class_, ast.ClassDef)
+    assert attributes_of(class_) == {"held", "_pooled"}
+
+
 def test_a_participle_is_found_wherever_a_name_is_bound() -> None:
     text = """
 def count(given, *, left, right):

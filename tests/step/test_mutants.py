@@ -18,14 +18,14 @@ def mean_of_means(monkeypatch):
             name: bp.Mean(mean.total.detach() / mean.weight.clamp(min=1), torch.ones(()))
             for name, mean in pairs.terms.items()
         }
-        self.seen.append(Pairs(ones, pairs.metrics))
+        self.pairs.append(Pairs(ones, pairs.metrics))
 
     monkeypatch.setattr(Tally, "add", weights_as_one)
 
 
 def divided_by_the_number_of_micro_batches(monkeypatch):
     def factors(tally, weight, divisor, *, divides):
-        return 1 / len(tally.seen), 1 / len(tally.seen)
+        return 1 / len(tally.pairs), 1 / len(tally.pairs)
 
     monkeypatch.setattr(_step, "_factors", factors)
 

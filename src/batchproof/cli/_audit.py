@@ -141,7 +141,7 @@ class _Audit:
     def __init__(
         self, targets: Sequence[Path], settings: "Settings", *, cached: bool, stdin: bool
     ) -> None:
-        self._named = targets
+        self._targets = targets
         self._settings = settings
         self._cached = cached
         self._content = sys.stdin.buffer.read() if stdin else None
@@ -150,8 +150,8 @@ class _Audit:
         from batchproof.audit._audit import audit_paths, audit_text
 
         if self._content is not None:
-            return audit_text(self._named[0], self._content, self._settings)
-        return audit_paths(self._named, self._settings, cached=self._cached)
+            return audit_text(self._targets[0], self._content, self._settings)
+        return audit_paths(self._targets, self._settings, cached=self._cached)
 
     def show(self, output_format: Format, *, statistics: bool) -> int:
         """Show what is found, and return the exit status."""

@@ -33,14 +33,14 @@ class Bar(NoProgress):
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"))
         self._bar = Progress(*columns, console=console, auto_refresh=False, transient=True)
         self._task = self._bar.add_task("getting ready", total=None, loss="")
-        self._done, self._batches, self._next = 0, 0, 0.0
+        self._start, self._batches, self._next = 0, 0, 0.0
         self._bar.start()
         self._bar.refresh()
 
     def begin_epoch(self, epoch: int, epochs: int | None, batches: int | None) -> None:
         """Show which epoch it is."""
         self._batches = batches or 0
-        self._done = (epoch - 1) * self._batches
+        self._start = (epoch - 1) * self._batches
         self._bar.start()
         total = None if epochs is None else epochs * self._batches
         self._bar.update(self._task, total=total, description=f"epoch {epoch}/{epochs}")
@@ -51,7 +51,7 @@ class Bar(NoProgress):
         del read
         if time.monotonic() < self._next:
             return
-        self._bar.update(self._task, completed=self._done + position.batch)
+        self._bar.update(self._task, completed=self._start + position.batch)
         self._bar.refresh()
         self._next = time.monotonic() + INTERVAL
 
@@ -60,7 +60,7 @@ class Bar(NoProgress):
         del seconds
         val = next((record for record in records if record.name == "val_loss"), None)
         loss = "" if val is None else f"validation loss {val.value:.4f}"
-        self._bar.update(self._task, completed=self._done + self._batches, loss=loss)
+        self._bar.update(self._task, completed=self._start + self._batches, loss=loss)
         self._bar.refresh()
 
     def close(self) -> None:

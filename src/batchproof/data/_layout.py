@@ -162,7 +162,7 @@ class Layout:
         side: the end at which rows are padded.
         proof: the path of the mask, segments or labels that say where padding is; or the name of
             what gave the lengths.
-        proved: whether a mask says so, so that columns of places may hold anything there.
+        by_mask: whether a mask says so, so that columns of places may hold anything there.
     """
 
     count: int
@@ -170,7 +170,7 @@ class Layout:
     lengths: tuple[int, ...]
     side: Side = "right"
     proof: str = ""
-    proved: bool = False
+    by_mask: bool = False
 
     def padding(self) -> Tensor:
         """Return a boolean mask of the padding, shape (count, width)."""
@@ -190,7 +190,7 @@ class Layout:
 
     def exempt(self, path: str) -> bool:
         """Return whether a column may hold anything in the padding."""
-        return path == self.proof or (self.proved and name_of(path) in _POSITIONAL)
+        return path == self.proof or (self.by_mask and name_of(path) in _POSITIONAL)
 
 
 def layouts_of(
@@ -291,8 +291,8 @@ def _from_mask(path: str, mask: Tensor) -> Layout:
     width = counts.shape[1]
     right, left = _last(counts), _last(counts.flip(1))
     if bool((right == width).all()) and not bool((left == width).all()):
-        return Layout(len(counts), width, _whole(left), "left", path, proved=True)
-    return Layout(len(counts), width, _whole(right), "right", path, proved=True)
+        return Layout(len(counts), width, _whole(left), "left", path, by_mask=True)
+    return Layout(len(counts), width, _whole(right), "right", path, by_mask=True)
 
 
 def _from_segments(path: str, segments: Tensor) -> Layout:

@@ -297,7 +297,7 @@ def _fill(path: str, padding: Sequence[Tensor], layout: Layout) -> Any:
         return -1
     if name_of(path).endswith("padding_mask"):
         return True
-    labels = is_label(path) or (path == layout.proof and not layout.proved)
+    labels = is_label(path) or (path == layout.proof and not layout.by_mask)
     return IGNORED if labels and rows.dtype == torch.int64 else 0
 
 

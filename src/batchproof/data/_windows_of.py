@@ -119,7 +119,7 @@ class DatasetWindows:
     ) -> None:
         self.samples, self.batch_size = len(source.dataset), source.size
         self._source, self._epoch, self._workers, self._group = source, epoch, workers, group
-        self._start = self._done = 0
+        self._start = self._position = 0
         if in_a_group(group):
             self._agree()
 
@@ -136,7 +136,7 @@ class DatasetWindows:
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose windows are drawn next, from its first unless it was loaded."""
         if epoch != self._epoch:
-            self._epoch, self._start, self._done = epoch, 0, 0
+            self._epoch, self._start, self._position = epoch, 0, 0
 
     def batches_from(self, start: int) -> Iterator[Window[Any]]:
         """Return this epoch's windows from the one numbered start on, without loading the rest."""
@@ -149,14 +149,14 @@ class DatasetWindows:
             # the seed of workers is drawn from it, and not from the global generator
             generator=torch.Generator(),
         )
-        self._done = start
+        self._position = start
         for window in loader:
-            self._done += 1
+            self._position += 1
             yield window
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch and the number of its windows that were drawn, for a checkpoint."""
-        position = self._start or self._done
+        position = self._start or self._position
         return {"epoch": self._epoch, "window": position, "of": self._source.identity()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

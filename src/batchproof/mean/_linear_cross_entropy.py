@@ -114,7 +114,7 @@ class _Tokens:
 
     Attributes:
         target: the class of each, 0 where it does not count.
-        counted: whether it counts.
+        valid: whether it counts.
         weight: the weight of each, 0 where it does not count.
         of_sample: the weight of each sample; None for 1 each.
         segments: the sample of each, where they are packed.
@@ -123,7 +123,7 @@ class _Tokens:
     """
 
     target: Tensor
-    counted: Tensor
+    valid: Tensor
     weight: Tensor
     of_sample: Tensor | None
     segments: Tensor | None
@@ -209,7 +209,7 @@ def _mean(
     own = form.of_targets(tokens.target, tokens.weight.dtype)
     scale, of_mean = tokens.scale_and_weight(tokens.weight * own, unit)
     owners = tokens.owners()
-    hidden = torch.where(tokens.counted.unsqueeze(-1), hidden, 0)
+    hidden = torch.where(tokens.valid.unsqueeze(-1), hidden, 0)
     hidden, weight, bias = _under_autocast(hidden, weight, bias)
     total: Tensor = _Sweep.apply(  # type: ignore[no-untyped-call]
         hidden.reshape(-1, hidden.shape[-1]),

@@ -47,7 +47,7 @@ class Accumulator:
             self.room = self._whole_room
             self.synced = False
             self._sums: Sums | None = None
-            self._pooled = False
+            self._is_pooled = False
             self._buffer.entries.clear()
 
     def admit(self, mean: Mean) -> None:
@@ -84,7 +84,7 @@ class Accumulator:
             pairs = self._buffer.take()
             self.room = self._whole_room
             if pairs.totals:
-                self._pooled = self._pooled or any(total.ndim == 0 for total in pairs.totals)
+                self._is_pooled = self._is_pooled or any(total.ndim == 0 for total in pairs.totals)
                 self._sums = self._sums.fold(pairs)
             return self._sums
 
@@ -103,8 +103,8 @@ class Accumulator:
             assert self._sums is not None
             pairs = self._buffer.read()
             if not pairs.totals:
-                return Part(self._sums, self.unit, self._pooled)
-            is_pooled = self._pooled or any(total.ndim == 0 for total in pairs.totals)
+                return Part(self._sums, self.unit, self._is_pooled)
+            is_pooled = self._is_pooled or any(total.ndim == 0 for total in pairs.totals)
             return Part(self._sums.fold(pairs), self.unit, is_pooled)
 
     def part(self) -> Part | None:
@@ -129,7 +129,7 @@ class Accumulator:
         """
         with self.lock:
             if self.unit is None:
-                self._sums, self.unit, self._pooled = part.sums, part.unit, part.pooled
+                self._sums, self.unit, self._is_pooled = part.sums, part.unit, part.is_pooled
                 return
             if self.unit != part.unit:
                 raise UnitError(
@@ -137,7 +137,7 @@ class Accumulator:
                 )
             mine = self.fold()
             self._sums = mine.merge(part.sums.to(mine.hi.device))
-            self._pooled = self._pooled or part.pooled
+            self._is_pooled = self._is_pooled or part.is_pooled
 
     def become(self, parts: Sequence[Part]) -> None:
         """Replace the content by the sums of all ranks."""
@@ -155,7 +155,7 @@ class Accumulator:
         with self.lock:
             return {
                 "unit": self.unit,
-                "pooled": self._pooled,
+                "pooled": self._is_pooled,
                 "synced": self.synced,
                 "sums": None if self._sums is None else self._sums.pack(),
                 "pairs": self._buffer.state(),
@@ -165,7 +165,7 @@ class Accumulator:
         """Load the result of state."""
         with self.lock:
             self.clear()
-            self.unit, self._pooled = state["unit"], state["pooled"]
+            self.unit, self._is_pooled = state["unit"], state["pooled"]
             self.synced = state["synced"]
             self._sums = None if state["sums"] is None else Sums.unpack(state["sums"])
             self._buffer.load(state["pairs"])

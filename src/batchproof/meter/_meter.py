@@ -51,11 +51,11 @@ class Meter:
 
     def __init__(self, *, by: int | Sequence[str] | None = None) -> None:
         self._names = _names(by)
-        self._held = _accumulator(self._names)
+        self._accumulator = _accumulator(self._names)
 
     def reset(self) -> None:
         """Forget every pair."""
-        self._held.clear()
+        self._accumulator.clear()
 
     def add(self, mean: Mean, *, by: Int[Tensor, "*samples"] | None = None) -> None:
         """Add the pairs of a batch.
@@ -71,7 +71,7 @@ class Meter:
                 of all ranks.
             ShapeError: if by has another shape than mean.total.
         """
-        accumulator = self._held
+        accumulator = self._accumulator
         if by is not None or not isinstance(mean, Mean) or mean.unit != accumulator.ready:
             if not isinstance(mean, Mean):
                 raise SettingError(_what_to_add(mean))
@@ -101,7 +101,7 @@ class Meter:
         Raises:
             EmptyMeanError: if nothing was added.
         """
-        part = self._held.read()
+        part = self._accumulator.read()
         sums, unit = part.sums, part.unit
         total, weight = (sums.hi[: WEIGHT + 1, 0] + sums.lo[: WEIGHT + 1, 0]).unbind()
         return Mean(total, weight, unit)
@@ -113,8 +113,8 @@ class Meter:
             EmptyMeanError: if nothing was added, or all of it has weight 0.
             DataError: if a group index was out of range.
         """
-        part = self._held.read()
-        unit, is_pooled = part.unit, part.pooled
+        part = self._accumulator.read()
+        unit, is_pooled = part.unit, part.is_pooled
         host = Sums.unpack(part.sums.pack().cpu())
         columns = [
             Column(hi, lo, ratio)
@@ -146,15 +146,15 @@ class Meter:
             UnitError: if the two hold means of different units.
             SettingError: if their groups differ, or one holds the sums of all ranks.
         """
-        theirs, names = other._held.part(), other._names  # noqa: SLF001
+        theirs, names = other._accumulator.part(), other._names  # noqa: SLF001
         if self._names != names:
             raise SettingError(
                 f"a meter with groups {self._names} and one with {names} cannot be merged; "
                 "make both with one by."
             )
-        self._held.part()
+        self._accumulator.part()
         if theirs is not None:
-            self._held.take(theirs)
+            self._accumulator.take(theirs)
         return self
 
     def sync(self, group: torch.distributed.ProcessGroup | None = None) -> "Meter":
@@ -182,7 +182,7 @@ class Meter:
         A meter that is loaded from it continues to the very same bits.
         """
         groups = list(self._names) if self._names is not None else None
-        return {"groups": groups, **self._held.state()}
+        return {"groups": groups, **self._accumulator.state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the result of state_dict.
@@ -196,7 +196,7 @@ class Meter:
                 f"the state is of a meter with groups {state['groups']}, this one has {names}; "
                 "make it with the same by."
             )
-        self._held.load(state)
+        self._accumulator.load(state)
 
     def __getstate__(self) -> tuple[tuple[str, ...] | None, dict[str, Any]]:
         # for copies and pickles, whose tensors have not been written to as often
@@ -204,20 +204,20 @@ class Meter:
 
     def __setstate__(self, state: tuple[tuple[str, ...] | None, Mapping[str, Any]]) -> None:
         self._names, accumulator = state
-        self._held = _accumulator(self._names)
-        self._held.load(accumulator)
+        self._accumulator = _accumulator(self._names)
+        self._accumulator.load(accumulator)
 
     def __repr__(self) -> str:
         try:
             text = repr(self.estimate()).removeprefix("Estimate")
         except EmptyMeanError:
-            text = "(empty)" if self._held.unit is None else "(no weight)"
+            text = "(empty)" if self._accumulator.unit is None else "(no weight)"
         return f"Meter{text}"
 
     @property
     def synced(self) -> bool:
         """Whether this meter holds the sums of all ranks."""
-        return self._held.synced
+        return self._accumulator.synced
 
 
 def _what_to_add(argument: object) -> str:
@@ -298,11 +298,11 @@ def sync_all(
         return
     if meters and all(meter.synced for meter in meters.values()):
         return
-    mine = {name: meter._held.part() for name, meter in meters.items()}  # noqa: SLF001
+    mine = {name: meter._accumulator.part() for name, meter in meters.items()}  # noqa: SLF001
     everyone = gather({name: part for name, part in mine.items() if part}, group)
     in_order = {name: meters.get(name) or Meter(by=by) for name in (*everyone, *meters)}
     for name, meter in in_order.items():
-        meter._held.become(everyone.get(name, ()))  # noqa: SLF001
+        meter._accumulator.become(everyone.get(name, ()))  # noqa: SLF001
     meters.clear()
     meters.update(in_order)
 

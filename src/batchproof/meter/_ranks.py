@@ -29,7 +29,7 @@ class Part:
 
     sums: Sums
     unit: Unit
-    pooled: bool
+    is_pooled: bool
 
 
 def gather(
@@ -81,7 +81,9 @@ def _all_gather(
 
 
 def _encoded(parts: Mapping[str, Part], device: torch.device) -> UInt8[Tensor, " bytes"]:
-    header = json.dumps([[n, p.unit, p.pooled, p.sums.groups] for n, p in parts.items()]).encode()
+    header = json.dumps(
+        [[n, p.unit, p.is_pooled, p.sums.groups] for n, p in parts.items()]
+    ).encode()
     # float64 is aligned to multiples of its size
     header += b" " * (-len(header) % 8)
     sums = [part.sums.pack().to(device, torch.float64) for part in parts.values()]

@@ -22,17 +22,19 @@ class Share:
     Attributes:
         label: what the micro-batch is called.
         share: what it counts.
-        wanted: what it would count in a mean; None where that is not known.
+        in_mean: what it would count in a mean; None where that is not known.
     """
 
     label: str
     share: float
-    wanted: float | None = None
+    in_mean: float | None = None
 
     @property
     def right(self) -> bool:
         """Return whether it counts what it would in a mean."""
-        return self.wanted is not None and abs(self.share - self.wanted) <= _SAME * abs(self.wanted)
+        return self.in_mean is not None and abs(self.share - self.in_mean) <= _SAME * abs(
+            self.in_mean
+        )
 
 
 def share_bars(title: str, shares: Sequence[Share]) -> list[Part]:
@@ -49,11 +51,11 @@ def share_bars(title: str, shares: Sequence[Share]) -> list[Part]:
 
 
 def _bar(one: Share) -> Bar:
-    if one.wanted is None:
+    if one.in_mean is None:
         return Bar(one.label, one.share)
     if one.right:
         return Bar(one.label, one.share, "exact", number(one.share))
-    note = f"{number(one.share)}, not {number(one.wanted)}"
+    note = f"{number(one.share)}, not {number(one.in_mean)}"
     return Bar(one.label, one.share, "wrong", note)
 
 

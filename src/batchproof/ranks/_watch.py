@@ -58,7 +58,7 @@ class Watch:
     place: int = 0
     _heard: str = field(default="", repr=False)
     _silent: bool = field(default=False, repr=False)
-    _ended: threading.Event = field(default_factory=threading.Event, repr=False)
+    _end: threading.Event = field(default_factory=threading.Event, repr=False)
     _thread: threading.Thread | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class Watch:
 
     def end(self) -> None:
         """Stop writing signs of life."""
-        self._ended.set()
+        self._end.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             # a thread that outlives the interpreter would be aborted, and the process with it; one
             # that waits for a silent store keeps waiting
@@ -177,7 +177,7 @@ class Watch:
     def _live(self) -> None:
         count = 0
         key = BEAT.format(rank=self.rank)
-        while distributed.is_initialized() and not self._ended.is_set():
+        while distributed.is_initialized() and not self._end.is_set():
             try:
                 self.store.set(key, f"{count} {self.place} {_collectives_begun()}")
                 # the store may be gone when the cause is asked for
@@ -185,7 +185,7 @@ class Watch:
             except RuntimeError:
                 return
             count += 1
-            self._ended.wait(self.interval)
+            self._end.wait(self.interval)
 
 
 def _beats(store: Any, size: int) -> dict[int, str]:

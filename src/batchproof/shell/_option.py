@@ -38,7 +38,7 @@ class Metavar(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    expected: str
+    description: str
     metavar: str
 
 
@@ -179,7 +179,7 @@ class Option:
         limits = "" if self.least is None else f", {self.least} or more"
         if self.most is not None:
             limits = f" from {self.least} to {self.most}"
-        return f"{_KINDS[self.kind].expected}{limits}"
+        return f"{_KINDS[self.kind].description}{limits}"
 
     def text(self) -> str:
         """Return the default as the command line takes it, or "" where there is none."""

@@ -123,7 +123,7 @@ class Step:
         self._max_grad_norm = max_grad_norm
         self._count = count
         self._nonfinite = nonfinite
-        self._scaled = scaler is not None and scaler.is_enabled()
+        self._has_scaler = scaler is not None and scaler.is_enabled()
         self._tally: Tally | None = None
         self._verdicts = Verdicts(tolerate_nonfinite=nonfinite == "skip")
         self._ranks = ranks_of(
@@ -137,7 +137,7 @@ class Step:
                 "out_of_memory": out_of_memory,
             },
             counts=count is not None,
-            has_scaler=self._scaled,
+            has_scaler=self._has_scaler,
             splits=splits,
         )
 
@@ -253,7 +253,7 @@ class Step:
             model = ranks.plain(self.model)
             further = ranks.further(batches) if count == "forward" else ()
             weights = count_window(count, batches, model, loss, further=further)
-            tally.counted = ranks.counted(weights)
+            tally.weights = ranks.counted(weights)
         for batch in ranks.micro_batches(batches, loss):
             pairs = Pairs.of(loss(self.model, batch))
             self._backward(tally, pairs, micro_batches=len(batches))
@@ -275,15 +275,17 @@ class Step:
         if not grads and self._ranks.alone:
             refuse_weight(self.steps + 1, terms)
         loss = self._objective.mean(terms) if terms else Mean.zero(device=_device(self._update))
-        weight = 1.0 if tally.counted is not None else number(loss.weight)
+        weight = 1.0 if tally.weights is not None else number(loss.weight)
         to_mean, factor = _factors(tally, weight, self._ranks.divisor, divides=self._update.divides)
         if to_mean is not None:
             norm = norm * to_mean
         if self._max_grad_norm is not None:
             clip = clip_factor(norm, self._max_grad_norm)
             factor = clip if factor is None else factor * clip
-        counts = None if self._count is None else tally.counted
-        flags = _flags(counts, weights_of(terms), number(loss.total), norm, has_scaler=self._scaled)
+        counts = None if self._count is None else tally.weights
+        flags = _flags(
+            counts, weights_of(terms), number(loss.total), norm, has_scaler=self._has_scaler
+        )
         blame = partial(_blame, self, self._update, self.steps + 1)
         verdict = Verdict(self.steps + 1, flags, tally.totals, blame, self._ranks.suspects())
         if not isinstance(factor, Tensor) and factor == 1.0:
@@ -324,10 +326,14 @@ class Step:
 
     def _backward(self, tally: Tally, pairs: Pairs, *, micro_batches: int | None) -> None:
         if self._ranks.alone:
-            if tally.counted is None:
+            if tally.weights is None:
                 divides = micro_batches == 1 and self._update.divides
                 _settle_divisors(
-                    tally, pairs.terms, micro_batches or 1, divides=divides, has_scaler=self._scaled
+                    tally,
+                    pairs.terms,
+                    micro_batches or 1,
+                    divides=divides,
+                    has_scaler=self._has_scaler,
                 )
         else:
             self._ranks.join(tally, pairs, micro_batches or 1)
@@ -335,11 +341,11 @@ class Step:
         for name, mean in pairs.terms.items():
             if mean.total.requires_grad:
                 divisor = tally.provisional
-                if tally.counted is not None:
-                    divisor = known_weight(tally.counted, name) * self._ranks.divisor
+                if tally.weights is not None:
+                    divisor = known_weight(tally.weights, name) * self._ranks.divisor
                 seed = self._objective.seed(name, mean.total, divisor)
                 roots.append(mean.total)
-                seeds.append(self._update.seed(seed, mean.total) if self._scaled else seed)
+                seeds.append(self._update.seed(seed, mean.total) if self._has_scaler else seed)
         tally.add(pairs)
         if roots:
             self._ranks.before_backward(tally)
@@ -357,7 +363,7 @@ def _factors(
                                               d: the factor of the ranks' wrapper, or 1
     so           to_mean = P / (d * W);  an updater divides by W itself: only P / d is undone
     """
-    if tally.counted is not None:
+    if tally.weights is not None:
         return None, None
     provisional = 1.0 if tally.provisional is None else tally.provisional
     to_mean = provisional / (nonzero(weight) * divisor)
@@ -388,10 +394,10 @@ def _settle_divisors(
 ) -> None:
     """Choose, at the first micro-batch, the divisors of totals on the way."""
     if divides:
-        tally.counted = weights_of(terms)
+        tally.weights = weights_of(terms)
         return
     refuse_several(terms)
-    if has_scaler and not tally.seen:
+    if has_scaler and not tally.pairs:
         (weight,) = weights_of(terms).values()
         tally.provisional = power_of_two_above(weight * micro_batches)
 

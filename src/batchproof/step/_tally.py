@@ -16,35 +16,35 @@ class Tally:
     """The pairs of one window.
 
     Attributes:
-        seen: the pairs of each micro-batch, detached.
-        counted: each term's weight over the window, where it is known before the backward pass;
+        pairs: the pairs of each micro-batch, detached.
+        weights: each term's weight over the window, where it is known before the backward pass;
             totals are then divided by it on the way.
         provisional: else the divisor of all totals on the way, to keep float16 in range, or None.
     """
 
-    seen: list[Pairs] = field(default_factory=list)
-    counted: Mapping[str, Number] | None = None
+    pairs: list[Pairs] = field(default_factory=list)
+    weights: Mapping[str, Number] | None = None
     provisional: Number | None = None
 
     def add(self, pairs: Pairs) -> None:
         """Keep a micro-batch's pairs, without their graphs."""
-        self.seen.append(pairs.detach())
+        self.pairs.append(pairs.detach())
 
     def terms(self) -> Mapping[str, Mean]:
         """Return the pair of each term over the window."""
-        if len(self.seen) == 1:
-            return self.seen[0].terms
-        return _sums([pairs.terms for pairs in self.seen])
+        if len(self.pairs) == 1:
+            return self.pairs[0].terms
+        return _sums([part.terms for part in self.pairs])
 
     def metrics(self) -> Mapping[str, Mean]:
         """Return the pair of each metric over the window."""
-        if len(self.seen) == 1:
-            return self.seen[0].metrics
-        return _sums([pairs.metrics for pairs in self.seen])
+        if len(self.pairs) == 1:
+            return self.pairs[0].metrics
+        return _sums([part.metrics for part in self.pairs])
 
     def totals(self) -> list[dict[str, Tensor]]:
         """Return each micro-batch's totals by term, in which to find a non-finite loss."""
-        return [{name: mean.total for name, mean in pairs.terms.items()} for pairs in self.seen]
+        return [{name: mean.total for name, mean in part.terms.items()} for part in self.pairs]
 
 
 def _sums(parts: Sequence[Mapping[str, Mean]]) -> dict[str, Mean]:

@@ -255,7 +255,7 @@ class ScaledUpdate(OptimizerUpdate):
     def __init__(self, optimizer: Optimizer, scaler: GradScaler) -> None:
         super().__init__(optimizer)
         self.scaler = scaler
-        self._judged = False
+        self._has_gradients = False
 
     def seed(self, seed: Tensor | None, total: Tensor) -> Tensor | None:
         """Return the seed times the loss scale."""
@@ -266,8 +266,8 @@ class ScaledUpdate(OptimizerUpdate):
     def unscale(self) -> None:
         """Divide the gradients by the loss scale; the scaler notes whether they overflowed."""
         # a window without gradients gives the scaler nothing to judge, which it takes for an error
-        self._judged = bool(gradients(self.parameters()))
-        if self._judged:
+        self._has_gradients = bool(gradients(self.parameters()))
+        if self._has_gradients:
             self.scaler.unscale_(self.optimizer)
 
     def apply(self, factor: Number | None, weight: Number, verdict: Verdict) -> None:
@@ -279,7 +279,7 @@ class ScaledUpdate(OptimizerUpdate):
             if factor is not None:
                 scale(gradients(self.parameters()), factor)
             self.scaler.step(self.optimizer)
-        if self._judged:
+        if self._has_gradients:
             self.scaler.update()
 
 

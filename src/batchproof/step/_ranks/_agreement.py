@@ -142,7 +142,7 @@ class OwnCollectives:
         told_apart: whether `pause` is called before the wrapper makes collectives, too.
 
     Attributes:
-        made: whether there was any.
+        has_any: whether there was any.
     """
 
     def __init__(self, group: Group, *, told_apart: bool) -> None:
@@ -150,7 +150,7 @@ class OwnCollectives:
         gloo = group.device.type == "cpu" and "gloo" in str(distributed.get_backend(self._group))
         self._counts = gloo and told_apart
         self._before: int | None = None
-        self.made = False
+        self.has_any = False
 
     def resume(self) -> None:
         """Count from here on."""
@@ -159,7 +159,7 @@ class OwnCollectives:
     def pause(self) -> None:
         """Count up to here; what a wrapper makes next is not counted."""
         if self._before is not None:
-            self.made = self.made or self._number() != self._before
+            self.has_any = self.has_any or self._number() != self._before
             self._before = None
 
     def forget(self) -> None:

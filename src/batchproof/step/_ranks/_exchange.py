@@ -40,7 +40,7 @@ class Exchange:
         self.own = own
         self._group = group
         self._counts_given = counts
-        self._counted: list[str] | None = None
+        self._names: list[str] | None = None
         self._packed: Tensor | None = None
         self._work: distributed.Work | None = None
 
@@ -81,10 +81,10 @@ class Exchange:
         """
         mine = Layout.of(terms, metrics) if terms else None
         weight = sum((float(m.weight) for m in terms.values()), 0.0) * micro_batches / count
-        messages = self._group.gather((mine, weight, micro_batches, self.own.made))
+        messages = self._group.gather((mine, weight, micro_batches, self.own.has_any))
         layouts, weights, windows, own = zip(*messages, strict=True)
-        self.own.made = any(own)
-        if self.own.made:
+        self.own.has_any = any(own)
+        if self.own.has_any:
             expect_as_many(windows)
         self.layout = agreed(layouts)
         self.provisional = power_of_two_above(sum(weights, 0.0))
@@ -93,7 +93,7 @@ class Exchange:
     def meet_late(self, tally: Tally) -> None:
         """Meet with this rank's pairs so far, if the ranks have not met yet."""
         if self.layout is None:
-            count = len(tally.seen)
+            count = len(tally.pairs)
             self.meet(tally.terms(), tally.metrics(), count, count=count or 1)
 
     def counted(self, weights: dict[str, Number]) -> dict[str, Number]:
@@ -103,7 +103,7 @@ class Exchange:
             RankError: if ranks count different terms.
             SettingError: if this rank counts others than before.
         """
-        if self._counted is None:
+        if self._names is None:
             term_lists = [names for names in self._group.gather(sorted(weights)) if names]
             if any(names != term_lists[0] for names in term_lists):
                 raise RankError(
@@ -111,15 +111,15 @@ class Exchange:
                 )
             if not term_lists:
                 return weights
-            self._counted = term_lists[0]
-        if extra := weights.keys() - set(self._counted):
+            self._names = term_lists[0]
+        if extra := weights.keys() - set(self._names):
             raise SettingError(
                 f"count gave weights of {sorted(extra)}, which ranks have not agreed on; give "
-                f"those of {self._counted} for every batch."
+                f"those of {self._names} for every batch."
             )
-        sums = pack([weights.get(name, 0.0) for name in self._counted], self._group.device)
+        sums = pack([weights.get(name, 0.0) for name in self._names], self._group.device)
         self._group.sum(sums)
-        return {name: number(n) for name, n in zip(self._counted, sums.unbind(), strict=True)}
+        return {name: number(n) for name, n in zip(self._names, sums.unbind(), strict=True)}
 
     def send(self, tally: Tally, *further: Number) -> None:
         """Start this window's sums on their way; nothing where no rank has a term yet."""
@@ -130,8 +130,8 @@ class Exchange:
         numbers = self.layout.numbers(terms, tally.metrics(), device)
         totals = [mean.total for mean in terms.values()]
         numbers.append(_mark_if_not_finite(totals, mark_of(rank, size)))
-        numbers += marked(rank, size) if tally.seen else [0.0] * len(marked(rank, size))
-        numbers.append(float(self.own.made))
+        numbers += marked(rank, size) if tally.pairs else [0.0] * len(marked(rank, size))
+        numbers.append(float(self.own.has_any))
         self._packed = pack([*numbers, *further], device)
         self._work = self._group.sum(self._packed, wait=False)
 
@@ -156,7 +156,7 @@ class Exchange:
         words = len(marked(self._group.rank, self._group.size))
         self.filled = numbers[after + 1 : after + 1 + words]
         if self._group.device.type == "cpu":
-            self.own.made = numbers[after + 1 + words].item() > 0
+            self.own.has_any = numbers[after + 1 + words].item() > 0
         self.provisional = power_of_two_above(number(next(iter(terms.values())).weight))
         return terms, metrics, numbers[-1]
 

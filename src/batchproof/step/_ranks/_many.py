@@ -59,20 +59,20 @@ class Passes:
 
     Attributes:
         loss: the loss function; one that refuses where backward(mean) is called pass by pass.
-        expected: the number of passes to make; None where they are made pass by pass.
-        made: the number of passes made so far.
+        total: the number of passes to make; None where they are made pass by pass.
+        number: the number of passes made so far.
         filled: the ranks that have data in this window, where the window knows.
     """
 
     loss: Loss
-    expected: int | None = None
-    made: int = 0
+    total: int | None = None
+    number: int = 0
     filled: Sequence[int] | None = None
 
     @property
     def last_is_next(self) -> bool:
         """Whether the pass to come is the last."""
-        return self.made + 1 == self.expected
+        return self.number + 1 == self.total
 
 
 class Many:
@@ -107,7 +107,7 @@ class Many:
         splits: bool,
     ) -> None:
         self.divisor = math.nan
-        self._scaled, self._splits = has_scaler, splits
+        self._has_scaler, self._splits = has_scaler, splits
         self._wrapper = wrapper
         self._model = model
         self._group = wrapper.group
@@ -117,7 +117,7 @@ class Many:
         self._own = OwnCollectives(self._group, told_apart=_is_eager(wrapper, model))
         self._exchange = Exchange(self._group, self._own, counts=counts)
         self._passes = Passes(_no_loss)
-        self._counted: dict[str, Number] | None = None
+        self._weights: dict[str, Number] | None = None
         self._hooks = ExitStack()
         self._started = False
 
@@ -132,7 +132,7 @@ class Many:
             self.divisor = factor_of(self._wrapper)
             self._started = True
         self._exchange.forget()
-        self._passes, self._counted = Passes(_no_loss), None
+        self._passes, self._weights = Passes(_no_loss), None
         self._wrapper.begin()
         if self._splits:
             self._wrapper.share_buffers()
@@ -159,16 +159,16 @@ class Many:
     def counted(self, weights: dict[str, Number]) -> dict[str, Number]:
         """Return the weights over all ranks, by one collective that is waited for."""
         # a rank that begins again would meet nobody
-        if self._counted is None:
-            self._counted = self._exchange.counted(weights)
-        return self._counted
+        if self._weights is None:
+            self._weights = self._exchange.counted(weights)
+        return self._weights
 
     def micro_batches(self, batches: Sequence[Any], loss: Loss) -> Iterator[Any]:
         """Yield the micro-batches, each with the wrapper set to reduce in the last pass only."""
         passes = self._passes
-        passes.loss, passes.made = loss, 0
-        if passes.expected is None or self._splits:
-            passes.expected = _rounds(self._wrapper, self._own, batches, apart=self._splits)
+        passes.loss, passes.number = loss, 0
+        if passes.total is None or self._splits:
+            passes.total = _rounds(self._wrapper, self._own, batches, apart=self._splits)
         passes.filled = batches.filled if isinstance(batches, Window) else None
         for batch in batches:
             self._wrapper.synchronise(on=passes.last_is_next)
@@ -181,8 +181,8 @@ class Many:
 
     def further(self, batches: Sequence[Any]) -> Sequence[Any]:
         """Return further micro-batches to run, so that every rank runs the model as often."""
-        self._passes.expected = _rounds(self._wrapper, self._own, batches, apart=self._splits)
-        return self._wrapper.padding(self._passes.expected - len(batches))
+        self._passes.total = _rounds(self._wrapper, self._own, batches, apart=self._splits)
+        return self._wrapper.padding(self._passes.total - len(batches))
 
     def join(self, tally: Tally, pairs: Pairs, micro_batches: int) -> None:
         """Exchange what all ranks need to know before one micro-batch's backward pass.
@@ -201,13 +201,13 @@ class Many:
             exchange.layout.expect(pairs.terms, pairs.metrics)
         elif any(mean.total.requires_grad for mean in pairs.terms.values()):
             exchange.meet(pairs.terms, pairs.metrics, micro_batches)
-        if self._scaled and tally.counted is None:
+        if self._has_scaler and tally.weights is None:
             tally.provisional = exchange.provisional
 
     def before_backward(self, tally: Tally) -> None:
         """Send this rank's numbers if the backward pass to come is its last."""
-        self._passes.made += 1
-        last = self._passes.made == self._passes.expected
+        self._passes.number += 1
+        last = self._passes.number == self._passes.total
         if last and not self._splits and not self._wrapper.sharded:
             self._send_before_the_last(tally)
 
@@ -227,10 +227,10 @@ class Many:
         self._exchange.meet_late(tally)
         if not self._exchange.sent and not self._wrapper.sharded:
             self._exchange.send(tally)
-        if not self._passes.made:
+        if not self._passes.number:
             # a scaler makes its scale when it is first used
             _seed(self._update, torch.zeros((), device=self._group.device), 1.0)
-        if self._scaled and tally.counted is None:
+        if self._has_scaler and tally.weights is None:
             tally.provisional = self._exchange.provisional
         self._watch.arrive()
         self._wrapper.reduce()
@@ -273,7 +273,7 @@ class Many:
         if not isinstance(self._wrapper, Unwrapped):
             self._watch.arrive()
         self._exchange.send(tally)
-        if self._own.made or (not tally.seen and self._group.device.type == "cpu"):
+        if self._own.has_any or (not tally.pairs and self._group.device.type == "cpu"):
             # a forward pass of another rank may make collectives, which gloo takes for DDP's
             self._exchange.wait()
 
@@ -296,29 +296,29 @@ def _enter(wrapper: Replicated, own: OwnCollectives, passes: Passes) -> None:
 
 def _expect_open(wrapper: Wrapper, passes: Passes) -> None:
     """Refuse another rank that has closed the window, where the caller makes the passes."""
-    if passes.expected is None:
-        expect_as_often(wrapper.group, passes.made, closed=False)
+    if passes.total is None:
+        expect_as_often(wrapper.group, passes.number, closed=False)
 
 
 def _rounds(wrapper: Wrapper, own: OwnCollectives, batches: Sequence[Any], *, apart: bool) -> int:
     """Return the number of passes of a window; one more reduces where that is kept apart."""
     if apart:
         return len(batches) + wrapper.rounds(())
-    if own.made:
+    if own.has_any:
         expect_as_many(wrapper.group.gather(len(batches)))
     return wrapper.rounds(batches)
 
 
 def _missing(passes: Passes, wrapper: Wrapper, watch: Watch) -> int:
     """Return the number of passes left to make."""
-    if passes.expected is None:
+    if passes.total is None:
         # the caller made them one by one; only DDP reduces what they left, in one more
         watch.arrive()
-        passes.expected = passes.made
+        passes.total = passes.number
         if not isinstance(wrapper, Unwrapped):
-            expect_as_often(wrapper.group, passes.made, closed=True)
-            passes.expected += 0 if wrapper.sharded else wrapper.rounds(())
-    return passes.expected - passes.made
+            expect_as_often(wrapper.group, passes.number, closed=True)
+            passes.total += 0 if wrapper.sharded else wrapper.rounds(())
+    return passes.total - passes.number
 
 
 def _seed(update: Update, root: Tensor, seed: float) -> Tensor | None:
