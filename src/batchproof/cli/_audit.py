@@ -21,7 +21,7 @@ STDIN = Path("-")
 
 
 class Format(StrEnum):
-    """How findings are written."""
+    """The form in which findings are written."""
 
     TEXT = "text"
     CONCISE = "concise"

@@ -91,7 +91,7 @@ class Table:
 def refuse_pairs(columns: Mapping[str, Tensor]) -> None:
     """Refuse rows of which the second half answers the prompts of the first, as pairs do.
 
-    Preference data is laid so: a completion_mask tells each answer from its prompt, and the loss
+    Preference data has this form: a completion_mask tells each answer from its prompt, and the loss
     takes row i and row i + S together.
 
     Args:

@@ -60,7 +60,7 @@ class Ragged:
 
     @classmethod
     def of(cls, sequences: Sequence[Tensor]) -> "Ragged":
-        """Lay sequences, each of shape (length, *features), end to end.
+        """Join sequences, each of shape (length, *features), end to end.
 
         Raises:
             DataError: if there are none, or if they disagree in more than their length.

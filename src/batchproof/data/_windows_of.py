@@ -70,7 +70,7 @@ class _Budget:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What windows are drawn from, and how; a worker holds it, and so no process group is in it."""
+    """The source of windows; workers hold a copy, so it holds no process group."""
 
     dataset: Any
     size: int

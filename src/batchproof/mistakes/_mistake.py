@@ -18,7 +18,7 @@ PAGES = "https://github.com/batchproof/batchproof/blob/main/docs/mistakes"
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """How to fix a mistake.
+    """A way to fix a mistake.
 
     Attributes:
         sentence: what to do, one imperative sentence.

@@ -2,8 +2,8 @@
 
 A document is a tuple of parts, each a value that does not depend on where it is shown.
 
-Text, Formula, Code, Table     what is read
-Bars, Blocks, Curves           what is looked at
+Text, Formula, Code, Table     parts to read
+Bars, Blocks, Curves           pictures
 share_bars                     shares of micro-batches, beside those of a mean
 to_rich                        a part for the terminal, pictures made of characters
 to_html                        a part as HTML, pictures as inline SVG

@@ -41,7 +41,7 @@ def is_broken_collective(error: BaseException) -> bool:
 
 @dataclass(eq=False)
 class Watch:
-    """One rank's signs of life, and its look at those of the others.
+    """One rank's signs of life, and its check of those of the other ranks.
 
     Attributes:
         store: what the ranks share.
@@ -155,7 +155,7 @@ class Watch:
         missing = [rank for rank in range(self.size) if after[rank] == before[rank]]
         missing = [rank for rank in missing if rank != self.rank]
         alive = {rank: _progress(beat) for rank, beat in after.items() if beat}
-        # all others wait, some of them for each other: the one that came least far is late
+        # all others wait, some of them for each other: the one with the smallest place is late
         late = [
             rank for rank, at in alive.items() if at == min(alive.values()) < max(alive.values())
         ]

@@ -33,7 +33,7 @@ class Rows(NamedTuple):
 
 
 def padded(batch: tuple[Any, ...]) -> Rows:
-    """Lay each sequence in a row, filled up on the right with -1."""
+    """Return one sequence a row, padded on the right with -1."""
     inputs, targets, kinds = batch
     mask = inputs.mask()
     sequences = torch.arange(len(kinds), device=mask.device)
@@ -43,7 +43,7 @@ def padded(batch: tuple[Any, ...]) -> Rows:
 
 
 def packed(batch: tuple[Any, ...]) -> Rows:
-    """Lay all sequences end to end in one row."""
+    """Return all sequences end to end in one row."""
     inputs, targets, kinds = batch
     row = inputs.pack(value=-1)
     target = targets.pack(value=-1).values[..., 0]

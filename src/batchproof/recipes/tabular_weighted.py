@@ -3,7 +3,7 @@
     batchproof train tabular_weighted --data DIR  UCI Adult, by fnlwgt
     batchproof train tabular_weighted             a generated survey; no files
 
-A row of the census speaks for fnlwgt people, from 12,000 to 1.5 million, so loss and accuracy are
+A row of the census represents fnlwgt people, from 12,000 to 1.5 million, so loss and accuracy are
 means over people, not over rows; the breakdown by --by recombines to the total exactly.
 
 Expect 85.6 % of the people right on Adult's test rows, 88 % in the generated survey.
@@ -20,7 +20,7 @@ from batchproof.recipes import Between, Results, Settings, run
 
 
 def generated(samples: int = 6000) -> data.TableData:
-    """Return a survey of town and country; countryside rows speak for four times the people."""
+    """Return a survey of town and country; countryside rows represent four times the people."""
     draw = torch.Generator().manual_seed(0)
     numbers = torch.randn(samples, 2, generator=draw)
     region = torch.randint(2, (samples,), generator=draw)

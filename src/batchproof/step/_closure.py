@@ -1,8 +1,8 @@
 """Optimisers that evaluate the objective as often as they like within one step, such as LBFGS.
 
-An evaluation is what a step is elsewhere, but for the update: forward and backward over the whole
-window, one division, one clipping. The step takes all its evaluations or none: where one is not
-finite, or raises, parameters and the optimiser's state are restored.
+An evaluation does all of a step but the update: forward and backward over the whole window, one
+division, one clipping. The step takes all its evaluations or none: where one is not finite, or
+raises, parameters and the optimiser's state are restored.
 """
 
 from collections.abc import Callable

@@ -13,9 +13,9 @@ DOUBLE = {torch.float64, torch.complex128}
 
 
 def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """Return the gradients that are there; sparse ones with their duplicates summed.
+    """Return the gradients of the parameters that have one, sparse ones with duplicates summed.
 
-    Of sharded gradients, the parts on this rank.
+    A sharded gradient is represented by the part on this rank.
     """
     grads = []
     for parameter in parameters:

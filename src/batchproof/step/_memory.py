@@ -1,12 +1,12 @@
 """Micro-batches that do not fit in memory: halved by samples, and the window begun again.
 
-A micro-batch of a plan is planned again, under the smaller budget, and its padding trimmed; in one
-that comes from a loader nothing is trimmed, for nobody asked for it.
+A micro-batch of a plan is planned again, under the smaller budget, and its padding trimmed; one
+that comes from a loader is not trimmed, since nobody asked for it.
 
-The gradient of a window does not depend on its cut, so a smaller cut is always there to take. What
-the failed pass has moved is restored and what it held is freed, so that the window's result is, bit
-for bit, that of the smaller cut from the start. The size of the half is remembered, and every later
-micro-batch is cut to it before it is run.
+The gradient of a window does not depend on its cut, so a smaller cut may always replace it. The
+state that the failed pass changed is restored and its memory is freed, so that the window's result
+is, bit for bit, that of the smaller cut from the start. The size of the half is remembered, and
+every later micro-batch is cut to it before it is run.
 
 Ranks need not agree on a cut. They send each other nothing of a window before all their passes are
 done, so a rank that begins its window again only arrives later.
@@ -39,7 +39,7 @@ from batchproof.step._update import Update
 Loss = Callable[[Any, Any], Any]
 Passes = Callable[[list[Any]], Tally]
 
-# what allocators and libraries say that have no exception of their own
+# messages of allocators and libraries that have no exception of their own
 _SAY = ("DefaultCPUAllocator", "out of memory", "_STATUS_ALLOC_FAILED")
 
 

@@ -3,7 +3,7 @@
     L = sum_m X_m / sum_m W_m          grad L = sum_m grad X_m / sum_m W_m
 
 Micro-batches are back-propagated as sums, as they come, and the rest of the division when the
-last one is done rides on the optimiser's own pass over the gradients. A window of one micro-batch
+last one is done is part of the optimiser's own pass over the gradients. A window of one micro-batch
 knows its weight before its backward pass, which then starts from 1 / W and leaves nothing over.
 
 Over several ranks r the sums run over them too, and the law is the same: see step/_ranks.

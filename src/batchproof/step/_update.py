@@ -1,6 +1,6 @@
 """The optimiser's side of a step: who zeroes, who divides, who updates.
 
-The one division has three places to ride on, and takes the first that is there:
+The one division is done in the first of three places that is available:
 
     fused optimisers    divide by grad_scale inside their kernel
     clipping            multiplies every gradient by a factor anyway

@@ -29,7 +29,7 @@ class Exchange:
         provisional: the approximate weights of the terms, for totals that are divided on the way.
         marks: the sum of the marks of ranks whose loss was not finite in the last window.
         filled: the sums of the marks of ranks that had data in the last window.
-        own: the same, with what is known of other ranks.
+        own: the collectives that a model or loss makes itself, on any rank that is known.
     """
 
     def __init__(self, group: Group, own: OwnCollectives, *, counts: bool) -> None:
