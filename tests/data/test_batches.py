@@ -177,7 +177,7 @@ def test_a_column_that_is_no_tensor_is_refused(column, unchecked):
         Batches(torch.zeros(3), column, batch_size=2)
 
 
-@pytest.mark.parametrize("batch_size", [0, 2.5, "4", None])
+@pytest.mark.parametrize("batch_size", [0, 2.5, "4", None, True])
 def test_a_batch_size_that_is_no_number_of_samples_is_refused(batch_size, unchecked):
     with pytest.raises(bp.SettingError, match=f"batch size is {batch_size!r}; expected a whole"):
         Batches(torch.zeros(3), batch_size=batch_size)

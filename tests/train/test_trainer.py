@@ -2,6 +2,7 @@ import copy
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -421,6 +422,7 @@ def test_a_device_that_is_not_there_is_refused():
     ("option", "text"),
     [
         ({"accumulate": 0}, "accumulate is 0; expected a whole number, 1 or more"),
+        ({"accumulate": np.int64(2)}, "accumulate is np.int64.2.; expected a whole number"),
         ({"log_every": -1}, "log_every is -1"),
         ({"seed": "a"}, "seed is 'a'; expected a whole number, or None"),
         ({"callbacks": [print]}, r"callbacks holds .*print.*; expected objects of .*Callback"),

@@ -18,7 +18,6 @@ import torch
 from rich.console import Console
 
 from batchproof._errors import SettingError
-from batchproof._plan import expect_count
 from batchproof.data import Pack
 from batchproof.mean import expect_coefficients
 from batchproof.meter import Metric
@@ -74,7 +73,7 @@ class Steps:
     ema: float | None = field(default=None, metadata=_COMPARED)
 
     def __post_init__(self) -> None:
-        expect_count("accumulate", self.accumulate)
+        expect_positive("accumulate", self.accumulate)
         expect_coefficients(self.coefficients)
         if self.max_grad_value is not None and not (
             _is_number(self.max_grad_value) and self.max_grad_value > 0
@@ -83,7 +82,7 @@ class Steps:
                 f"max_grad_value is {self.max_grad_value!r}; expected a positive number, or None."
             )
         if self.tokens is not None:
-            expect_count("tokens", self.tokens)
+            expect_positive("tokens", self.tokens)
         elif self.pack:
             raise SettingError("pack was given without tokens; give the budget, too.")
         if self.pack and self.out_of_memory == "split":
@@ -174,7 +173,7 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             if getattr(self, each.name) is not None:
-                expect_count(each.name, getattr(self, each.name))
+                expect_positive(each.name, getattr(self, each.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +201,7 @@ class Saving:
     def __post_init__(self) -> None:
         for name in ("checkpoint_every_steps", "keep_every_steps"):
             if getattr(self, name) is not None:
-                expect_count(name, getattr(self, name))
+                expect_positive(name, getattr(self, name))
         if not _is_integer(self.keep_best) or self.keep_best < 0:
             raise SettingError(
                 f"keep_best is {self.keep_best!r}; expected a whole number, 0 or more."
@@ -232,7 +231,7 @@ class Reporting:
     summary: bool = False
 
     def __post_init__(self) -> None:
-        expect_count("log_every", self.log_every)
+        expect_positive("log_every", self.log_every)
         for name in ("loggers", "callbacks"):
             value = getattr(self, name)
             if not isinstance(value, list | tuple):
@@ -285,7 +284,7 @@ class Validation:
 
     def __post_init__(self) -> None:
         if self.validate_every_steps is not None:
-            expect_count("validate_every_steps", self.validate_every_steps)
+            expect_positive("validate_every_steps", self.validate_every_steps)
         expect_metrics(self.metrics)
 
 
@@ -423,6 +422,18 @@ def _value(name: str, value: Any, single: Mapping[str, Any]) -> Any:
 def _nearest(name: str) -> str:
     near = difflib.get_close_matches(name, [*_HOME, *VALUES], n=1)
     return f"; did you mean {near[0]}?" if near else "; help(batchproof.Trainer) lists them."
+
+
+def expect_positive(name: str, value: Any) -> None:
+    """Refuse a count that is not an int of 1 or more.
+
+    It is stricter than expect_count, since JSON, in which a run is recorded, has no numpy integers.
+
+    Raises:
+        SettingError: if it is not.
+    """
+    if not _is_integer(value) or value < 1:
+        raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
 
 
 def _is_integer(value: Any) -> bool:

@@ -23,7 +23,6 @@ from batchproof._errors import (
     RunFolderError,
     SettingError,
 )
-from batchproof._plan import expect_count
 from batchproof._random import deterministic, seed_everything
 from batchproof._trees import digest
 from batchproof.data import DatasetWindows
@@ -44,7 +43,7 @@ from batchproof.train._first_batch import (
     model_summary,
 )
 from batchproof.train._loop import Ends, Loop, Windows
-from batchproof.train._options import Limits, Options
+from batchproof.train._options import Limits, Options, expect_positive
 from batchproof.train._outputs._callback import Callback, Deadline, Outputs
 from batchproof.train._outputs._loggers import Loggers, named_loggers
 from batchproof.train._outputs._notebook import NotebookProgress
@@ -152,7 +151,7 @@ def _expect_an_end(ends: Ends) -> None:
         raise SettingError("fit was given no end; pass max_epochs, max_steps or max_time.")
     for name, value in (("max_epochs", ends.max_epochs), ("max_steps", ends.max_steps)):
         if value is not None:
-            expect_count(name, value)
+            expect_positive(name, value)
 
 
 def _by_name(val: ValidationData) -> dict[str, Iterable[Any]]:

@@ -23,14 +23,13 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import CheckpointError, DataError, NonFiniteError, SettingError
-from batchproof._plan import expect_count
 from batchproof._random import restore
 from batchproof.ranks import full, on_first
 from batchproof.runs import RunFolder
 from batchproof.train._batches import Epochs, placed, windows_from
 from batchproof.train._checkpoints._checkpoint import Checkpoint
 from batchproof.train._loop import Ends
-from batchproof.train._options import Reporting
+from batchproof.train._options import Reporting, expect_positive
 from batchproof.train._start import Setup, ValidationData, running
 from batchproof.train._state import Parts
 
@@ -200,7 +199,7 @@ def sweep(setup: Setup, train: Epochs, *, low: float, high: float, steps: int) -
     parts = setup.parts
     if not 0 < low < high:
         raise SettingError(f"low is {low} and high {high}; expected 0 < low < high.")
-    expect_count("steps", steps)
+    expect_positive("steps", steps)
     groups = getattr(parts.optimizer, "param_groups", None)
     if not groups:
         raise SettingError(

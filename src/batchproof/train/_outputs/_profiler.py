@@ -6,10 +6,10 @@ from typing import Any
 from torch import profiler
 
 from batchproof._errors import SettingError
-from batchproof._plan import expect_count
 from batchproof.ranks import rank
 from batchproof.runs import History
 from batchproof.step import StepResult
+from batchproof.train._options import expect_positive
 from batchproof.train._outputs._callback import Callback
 from batchproof.train._position import Position
 
@@ -33,7 +33,7 @@ class Profiler(Callback):
         self, *, wait: int = 5, warmup: int = 1, active: int = 3, folder: str | Path | None = None
     ) -> None:
         for name, value in (("wait", wait), ("warmup", warmup), ("active", active)):
-            expect_count(name, value)
+            expect_positive(name, value)
         self._schedule = profiler.schedule(wait=wait, warmup=warmup, active=active, repeat=1)
         self._folder = None if folder is None else Path(folder)
         self._profile: Any = None
