@@ -209,6 +209,6 @@ def killed(folder: Path, where: str) -> dict:
         return fit(folder / where, "fsdp", checkpoint_every_steps=2, callbacks=at)
 
 
-def gone_on(folder: Path, run: str, wrapper: str, options: str = "{}") -> dict:
+def resumed(folder: Path, run: str, wrapper: str, options: str = "{}") -> dict:
     with distributed_group("cpu"):
         return fit(Path(run), wrapper, **json.loads(options))

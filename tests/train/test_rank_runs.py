@@ -106,7 +106,7 @@ def test_a_sharded_run_of_which_a_rank_was_killed_resumes_to_the_same_log(
     else:
         run_killed(tmp_path, where)
     options = json.dumps({"epochs": 2, "checkpoint_every_steps": 2})
-    seen = rank_processes.run("rank_runs:gone_on", 2, tmp_path, str(run), "fsdp", options)[0]
+    seen = rank_processes.run("rank_runs:resumed", 2, tmp_path, str(run), "fsdp", options)[0]
     assert log_of(run) == log_of(sharded[0])
     assert torch.equal(seen["parameters"], sharded[1]["parameters"])
 
@@ -144,13 +144,13 @@ def test_one_process_resumes_what_two_sharded(sharded):
 def test_three_ranks_resume_what_two_sharded_and_two_what_one_wrote(sharded, tmp_path):
     run, seen = sharded
     options = json.dumps({"epochs": 2})
-    target = ("rank_runs:gone_on", 3, tmp_path / "3", str(run), "fsdp", options)
+    target = ("rank_runs:resumed", 3, tmp_path / "3", str(run), "fsdp", options)
     for found in rank_processes.run(*target):
         for name in ("parameters", "moments"):
             assert torch.equal(found[name], seen[name])
     alone = rank_runs.fit(run, "bare", epochs=3)
     options = json.dumps({"epochs": 3})
-    target = ("rank_runs:gone_on", 2, tmp_path / "2", str(run), "fsdp", options)
+    target = ("rank_runs:resumed", 2, tmp_path / "2", str(run), "fsdp", options)
     for found in rank_processes.run(*target):
         for name in ("parameters", "moments"):
             assert torch.equal(found[name], alone[name])
