@@ -319,8 +319,8 @@ class Full(Callback):
     def __init__(self, size):
         self.size = size
 
-    def on_epoch(self, position, history):
-        if position.epoch == 1:
+    def on_times(self, times):
+        if times.get("epoch") == 1:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, UNLIMITED[1]))
 
 

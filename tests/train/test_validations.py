@@ -2,7 +2,9 @@
 
 import json
 import signal
+import traceback
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from batchproof.meter import F1
 from batchproof.train import Callback, RunFolder
 from small_runs import batches, classifier, samples, trainer
 
+SOURCES = str(Path(bp.__file__).parent)
 EVERY = {"validate_every_steps": 3}
 
 
@@ -261,6 +264,188 @@ def test_a_run_that_was_left_anywhere_resumes_as_if_it_had_not_been(tmp_path, st
     assert RunFolder(runs[0]).kept() == RunFolder(runs[1]).kept()
 
 
+class Counts(Callback):
+    """Counts events and adds up what was measured; a checkpoint keeps both."""
+
+    def __init__(self):
+        self.events, self.total = {}, torch.zeros(1)
+
+    def count(self, event):
+        self.events[event] = self.events.get(event, 0) + 1
+
+    def on_window(self, position, window):
+        self.count("windows")
+
+    def on_step(self, position, result):
+        self.total += result.loss.detach().value()
+
+    def on_validation_batch(self):
+        self.count("batches")
+
+    def on_validation(self, position, records):
+        self.total += records[0].value
+
+    def on_records(self, records):
+        self.count("records")
+
+    def on_epoch(self, position, history):
+        self.count("epochs")
+
+    def state_dict(self):
+        return {"events": self.events, "total": self.total}
+
+    def load_state_dict(self, state):
+        self.events, self.total = state["events"], state["total"]
+
+
+class SignalsAfterEpoch(Callback):
+    """Sends a signal when the validation at the end of the first epoch begins."""
+
+    def on_validation_begin(self, batches):
+        signal.raise_signal(signal.SIGINT)
+
+
+class Fails(Callback):
+    """Raises when a validation begins."""
+
+    def on_validation_begin(self, batches):
+        raise ValueError
+
+
+@pytest.mark.parametrize("stop", [RaisesAt(4), RaisesAt(7), SignalsAt(5), SignalsAt(10), Fails()])
+def test_what_a_callback_counts_is_resumed_exactly(tmp_path, stop):
+    def fit(run, callbacks, **options):
+        trainer(run_dir=run, callbacks=callbacks, checkpoint_every_steps=2, log_every=2).fit(
+            batches(40), batches(9), max_epochs=3, **options
+        )
+
+    whole, resumed = Counts(), Counts()
+    fit(tmp_path / "whole", [whole])
+    with pytest.raises((bp.SettingError, bp.RunInterruptedError)):
+        fit(tmp_path / "cut", [Counts(), stop])
+    fit(tmp_path / "cut", [resumed], resume=True)
+    assert resumed.events == whole.events
+    assert whole.events["epochs"] == 3
+    assert torch.equal(resumed.total, whole.total)
+
+
+def test_a_checkpoint_of_an_epoch_has_what_callbacks_hold_after_it(tmp_path):
+    trainer(run_dir=tmp_path / "run", callbacks=[Counts()]).fit(batches(40), max_epochs=2)
+    last = Counts()
+    history = trainer(run_dir=tmp_path / "run", callbacks=[last]).fit(
+        batches(40), max_epochs=2, resume=True
+    )
+    assert last.events["epochs"] == len(history.epochs("train_loss")) == 2
+
+
+def test_callbacks_of_one_class_keep_their_states_apart(tmp_path):
+    class Keeps(Callback):
+        def __init__(self, value):
+            self.value = value
+
+        def state_dict(self):
+            return self.value
+
+        def load_state_dict(self, state):
+            self.value = state
+
+    first, second = Keeps({}), Keeps({"a": [1, (2.5, "b", None)]})
+    trainer(run_dir=tmp_path / "run", callbacks=[first, second]).fit(batches(), max_epochs=1)
+    one, between, other = Keeps({"no": 1}), Counts(), Keeps({})
+    resumed = trainer(run_dir=tmp_path / "run", callbacks=[one, between, other])
+    resumed.fit(batches(), max_epochs=1, resume=True)
+    assert (one.value, other.value) == (first.value, second.value)
+    assert between.events == {}
+
+
+@pytest.mark.parametrize("state", [{"value": object()}, {"value": len}, {"path": Path()}])
+def test_a_state_of_a_callback_that_could_not_be_loaded_is_refused_at_once(tmp_path, state):
+    class Holds(Callback):
+        def state_dict(self):
+            return state
+
+        def load_state_dict(self, state):
+            raise AssertionError
+
+    with pytest.raises(bp.SettingError, match="callback Holds returned from state_dict what a ch"):
+        trainer(run_dir=tmp_path / "run", callbacks=[Holds()]).fit(batches(), max_epochs=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_callback_that_raises_over_its_state_is_named_in_one_line(tmp_path):
+    class Raises(Callback):
+        fails = True
+
+        def state_dict(self):
+            return {} if not self.fails else {}["a"]
+
+        def load_state_dict(self, state):
+            raise KeyError("b")
+
+    with pytest.raises(bp.SettingError, match="Raises raised in state_dict: KeyError: 'a'"):
+        trainer(callbacks=[Raises()]).fit(batches(), max_epochs=1)
+    Raises.fails = False
+    run = {"run_dir": tmp_path / "run", "callbacks": [Raises()]}
+    trainer(**run).fit(batches(), max_epochs=1)
+    with pytest.raises(bp.SettingError, match="Raises raised in load_state_dict: KeyError: 'b'"):
+        trainer(**run).fit(batches(), max_epochs=2, resume=True)
+
+
+@pytest.mark.parametrize("stop", [SignalsAfterEpoch(), Fails()])
+@pytest.mark.parametrize("train", [stream, lambda: batches(40)])
+@pytest.mark.parametrize("end", [5, 7])
+def test_an_epoch_that_was_left_after_its_last_step_is_closed_when_resumed(
+    tmp_path, stop, train, end
+):
+    def fit(run, callbacks=(), **options):
+        return trainer(
+            run_dir=run, callbacks=list(callbacks), checkpoint_every_steps=1, seed=3
+        ).fit(train(), shuffling(), max_steps=end, **options)
+
+    whole = fit(tmp_path / "whole")
+    for _ in range(3):
+        with pytest.raises((bp.SettingError, bp.RunInterruptedError)):
+            fit(tmp_path / "cut", [stop], resume=True)
+    resumed = fit(tmp_path / "cut", resume=True)
+    logs = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "cut")]
+    assert logs[0] == logs[1]
+    assert resumed.best == whole.best
+    assert resumed.stopped == whole.stopped
+    assert fit(tmp_path / "cut", resume=True).records == whole.records
+
+
+def test_an_epoch_whose_patience_ran_out_is_closed_when_resumed(tmp_path):
+    class Interrupts(Callback):
+        def on_checkpoint(self, position, folder):
+            if position.step == 4 and folder.name == "last":
+                raise ValueError
+
+    def fit(run, callbacks=(), **options):
+        return trainer(
+            lr=1e-30, patience=1, validate_every_steps=2, run_dir=run, callbacks=list(callbacks)
+        ).fit(batches(56), batches(9), max_epochs=2, **options)
+
+    whole = fit(tmp_path / "whole")
+    with pytest.raises(bp.SettingError, match="callback Interrupts raised"):
+        fit(tmp_path / "cut", [Interrupts()])
+    resumed = fit(tmp_path / "cut", resume=True)
+    assert resumed.records == whole.records
+    assert steps_of(whole) == [2, 4]
+    assert steps_of(whole, "train_loss") == [4]
+
+
+def test_an_open_epoch_beyond_the_new_end_stays_open(tmp_path):
+    def fit(callbacks=(), **options):
+        return trainer(run_dir=tmp_path / "run", callbacks=list(callbacks)).fit(
+            batches(40), batches(9), **options
+        )
+
+    with pytest.raises(bp.RunInterruptedError):
+        fit([SignalsAt(10)], max_steps=10)
+    assert steps_of(fit(max_epochs=1, resume=True)) == [5]
+    assert steps_of(fit(max_epochs=2, resume=True)) == [5, 10]
+
+
 def test_a_kept_folder_from_after_the_checkpoint_is_gone_when_the_run_is_resumed(tmp_path):
     run = tmp_path / "run"
     options = {"keep_every_steps": 3, "checkpoint_every_steps": 2}
@@ -278,3 +463,21 @@ def test_another_number_of_steps_between_validations_is_another_run(tmp_path):
         trainer(run_dir=run, validate_every_steps=2).fit(
             batches(40), batches(9), max_epochs=2, resume=True
         )
+
+
+def test_a_user_who_debugs_a_loss_sees_few_calls_between_it_and_fit():
+    stacks = {}
+
+    def loss(model, batch):
+        # the tests check shapes in calls of their own, which are left out
+        files = traceback.extract_stack()
+        calls = [f"{Path(f.filename).stem}.{f.name}" for f in files if SOURCES in f.filename]
+        stacks[model.training] = [*calls[calls.index("_trainer.fit") :], "loss"]
+        return bp.exact(torch.nn.CrossEntropyLoss())(model(batch[0]), batch[1])
+
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trained = bp.Trainer(model, loss, optimizer, progress=False)
+    trained.fit(batches(16), batches(9), max_epochs=1)
+    assert len(stacks[True]) == 6
+    assert len(stacks[False]) == 7

@@ -86,13 +86,24 @@ class Loop:
         """
         state = self.state
         self.outputs.on_begin(state.parts.model, self.history)
-        while not (reason := self._reason_to_stop()):
+        # a run that was left between the last step of an epoch and its end closes that epoch
+        closes = self._takes_no_step() and _is_open(state, self.ends.max_epochs)
+        while closes or not (reason := self._reason_to_stop()):
+            closes = False
             windows = self.first or self.windows(state.train.begin(state.position.epoch))
             self.first = None
-            self._epoch(windows)
+            try:
+                self._epoch(windows)
+            except LeftError as error:
+                self._interrupt(error.number, error.states)
         self.history.stopped = reason
         self.outputs.on_end(self.history)
         return self.history
+
+    def _takes_no_step(self) -> bool:
+        """Return whether the epoch under way takes no further step, however long it is."""
+        ends_here = self.state.position.step == self.ends.max_steps
+        return ends_here or bool(self.signals.stop) or self.state.best.exhausted
 
     def _reason_to_stop(self) -> str:
         ends, position, best = self.ends, self.state.position, self.state.best
@@ -123,15 +134,16 @@ class Loop:
         return iter(placed(stream, self.device))
 
     def _epoch(self, windows: Windows) -> None:
-        state, most, clock = self.state, self.ends.max_steps, time.perf_counter
+        state, clock = self.state, time.perf_counter
         position, step, loss = state.position, state.parts.step, state.parts.loss
         self.outputs.on_epoch_begin(position.epoch + 1, self.ends.max_epochs, state.train.batches)
-        began, resumes, complete = clock(), position.batch > 0, True
+        began, resumes = clock(), position.batch > 0
         data_seconds = step_seconds = 0.0
         # a run that was left within a validation makes it again
         validation_seconds = self._validate_within() if resumes else 0.0
+        over = resumes and self._takes_no_step()
         request = clock()
-        for window in windows:
+        for window in () if over else windows:
             arrival = clock()
             self.outputs.on_window(position, window)
             try:
@@ -147,8 +159,7 @@ class Loop:
             validation_seconds += self._validate_within()
             self._between_steps()
             request = clock()
-            if position.step == most or self.signals.stop or state.best.exhausted:
-                complete = _is_last(position.batch, state.train.batches, self.options.group)
+            if over := self._takes_no_step():
                 break
         if not position.batch:
             raise DataError(
@@ -160,6 +171,7 @@ class Loop:
             "step_seconds": step_seconds,
             "validation_seconds": validation_seconds,
         }
+        complete = not over or _is_last(position.batch, state.train.batches, self.options.group)
         # of an epoch that was resumed, only the seconds since then are known
         self._end_epoch(began, times, complete=complete, with_rates=not resumes)
 
@@ -181,7 +193,7 @@ class Loop:
             return 0.0
         began = time.perf_counter()
         self.state.parts.step.check()
-        records = self._validate()
+        records = self.validator.measure()
         best = self._judge(records)
         self._record(records)
         self._save(best, after_validation=True)
@@ -217,13 +229,13 @@ class Loop:
         over = not complete or bool(self.signals.stop)
         over = over or self.ends.reached(state.position.epoch + 1, state.position.step)
         if self.validator.is_due(epoch_ends=True, training_ends=over):
-            records += self._validate()
+            records += self.validator.measure()
         saving = clock()
         state.parts.schedule.after_epoch()
         best = self._judge(records)
-        if complete:
-            state.next_epoch()
+        state.close_epoch(complete=complete)
         self._record(records)
+        self.outputs.on_epoch(state.position, self.history)
         self._save(best, after_validation=True)
         at = {"step": records[0].step, "epoch": records[0].epoch} if records else {}
         seconds = times["data_seconds"] + times["step_seconds"]
@@ -234,13 +246,6 @@ class Loop:
             "checkpoint_seconds": clock() - saving,
         }
         self.outputs.on_times({**at, "seconds": clock() - began, **parts})
-        self.outputs.on_epoch(state.position, self.history)
-
-    def _validate(self) -> list[Record]:
-        try:
-            return self.validator.measure()
-        except LeftError as error:
-            self._interrupt(error.number, error.generators)
 
     def _judge(self, records: Sequence[Record]) -> Record | None:
         """Return the monitored mean if it is the best so far."""
@@ -279,13 +284,20 @@ class Loop:
         if best is not None:
             self.checkpoints.drop_kept(lambda at: at not in steps and (not every or at % every))
 
-    def _interrupt(self, number: int, generators: Mapping[str, Any] | None = None) -> NoReturn:
+    def _interrupt(self, number: int, states: Mapping[str, Any] | None = None) -> NoReturn:
         run_dir = self.checkpoints.run_dir
-        self.checkpoints.save_last(self.state.checkpoint(generators))
+        self.checkpoints.save_last(self.state.checkpoint(states))
         at = f"interrupted by {signal.Signals(number).name} after step {self.state.position.step}"
         if run_dir is None:
             raise RunInterruptedError(f"{at}; nothing was saved, for no run_dir was given.", number)
         raise RunInterruptedError(f"{at}; saved in {run_dir}; resume with resume=True.", number)
+
+
+def _is_open(state: State, max_epochs: int | None) -> bool:
+    """Return whether an epoch within the end is under way, and was not closed at its last step."""
+    at = state.position
+    within = max_epochs is None or at.epoch < max_epochs
+    return within and at.batch > 0 and state.closed != at.step
 
 
 def _is_last(batch: int, length: int | None, group: Any) -> bool:

@@ -36,6 +36,7 @@ from batchproof.train._checkpoints._checkpoint import (
 )
 from batchproof.train._loss import Loss
 from batchproof.train._options import Options, Stopping
+from batchproof.train._outputs._callback import load_callbacks, states_of_callbacks
 from batchproof.train._pass_means import PassMeans, padding_records, records_of, setting
 from batchproof.train._position import Position
 from batchproof.train._schedule import Schedule
@@ -170,9 +171,11 @@ class State:
     Attributes:
         position: epochs, steps and batches done.
         validated: the step after which the last validation was.
+        closed: the step after which an epoch was last closed.
         best: the best validation so far.
         fingerprint: what must be the same when the run is resumed, as plain values.
         first_generators: the generators that the first epoch was begun with.
+        callbacks: those of the user, whose own states are saved as well.
     """
 
     def __init__(
@@ -180,7 +183,8 @@ class State:
     ) -> None:
         self.parts, self.train, self.vals, self.group = parts, train, vals, options.group
         self.position = Position()
-        self.validated = 0
+        self.validated = self.closed = 0
+        self.callbacks = options.reporting.callbacks
         self.best = Best(options.stopping)
         self.fingerprint: dict[str, Any] = {}
         self.first_generators: Mapping[str, Any] = {}
@@ -228,11 +232,13 @@ class State:
         """Return the records of the epoch up to the last record of steps."""
         return self.records(self._logged, "train", "epoch")
 
-    def next_epoch(self) -> None:
-        """Count an epoch, and begin the sums of the next."""
-        self.position.next_epoch()
-        self._logged.reset()
-        self._padding["logged"] = Padding()
+    def close_epoch(self, *, complete: bool) -> None:
+        """Close an epoch; count one that is complete, and begin the sums of the next."""
+        self.closed = self.position.step
+        if complete:
+            self.position.next_epoch()
+            self._logged.reset()
+            self._padding["logged"] = Padding()
 
     def running_means(self) -> dict[str, float]:
         """Return the means of the epoch so far, which waits for the device."""
@@ -249,20 +255,21 @@ class State:
         rows = zip(names, rates, strict=False)
         return [*records, *(setting(name, rate, self.position, span) for name, rate in rows)]
 
-    def generators(self) -> dict[str, Any]:
-        """Return the states of every random generator that the rest of the run draws from."""
+    def changed_by_validation(self) -> dict[str, Any]:
+        """Return copies of the states of every random generator and callback of this rank."""
         return {
             "random": capture(),
             "own": self.train.own_states(),
             "own of validations": own_states_of(self.vals),
             "own of loss": states_of(self._own),
+            "callbacks": states_of_callbacks(self.callbacks),
         }
 
-    def checkpoint(self, generators: Mapping[str, Any] | None = None) -> Checkpoint:
+    def checkpoint(self, states: Mapping[str, Any] | None = None) -> Checkpoint:
         """Return all that the run needs to be resumed, sharing tensors; every rank calls it.
 
         Args:
-            generators: the generators' states, where they are not those of now.
+            states: those that a validation changes, where they are not those of now.
         """
         rest = {
             "position": asdict(self.position),
@@ -271,17 +278,18 @@ class State:
             "recent": self._recent.state_dict(),
             "best": self.best.state_dict(),
             "validated": self.validated,
-            "ranks": of_all(self._of_this_rank(generators), self.group),
+            "closed": self.closed,
+            "ranks": of_all(self._of_this_rank(states), self.group),
             "generators": self.first_generators,
             "identity": self.fingerprint,
         }
         return Checkpoint(self.parts.weights(), self.parts.average.state_dict(), rest)
 
-    def _of_this_rank(self, generators: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _of_this_rank(self, states: Mapping[str, Any] | None) -> dict[str, Any]:
         statistics = self.parts.statistics() if world_size(self.group) > 1 else {}
         return {
             "statistics": {name: value.cpu() for name, value in statistics.items()},
-            **(self.generators() if generators is None else generators),
+            **(self.changed_by_validation() if states is None else states),
             "fits": self.parts.step.memory.fits,
             "walk": self.train.state_dict(),
             "padding": {name: each.state_dict() for name, each in self._padding.items()},
@@ -305,6 +313,8 @@ class State:
         self._recent.load_state_dict(state["recent"])
         self.best.load_state_dict(state["best"])
         self.validated = state.get("validated", 0)
+        # an older checkpoint does not say so
+        self.closed = state.get("closed", self.position.step)
         self.first_generators = state["generators"]
         ranks: Sequence[Mapping[str, Any]] = state["ranks"]
         own, size = rank(self.group), world_size(self.group)
@@ -315,6 +325,7 @@ class State:
         older = {"": mine.get("own of validation", [])}
         restore_own(self.vals, mine.get("own of validations", older))
         restore_states(self._own, mine.get("own of loss", []))
+        load_callbacks(self.callbacks, mine.get("callbacks", []))
         self.parts.step.memory.fits = mine.get("fits")
         self._padding |= {name: Padding.of(sums) for name, sums in mine.get("padding", {}).items()}
         if size == len(ranks):

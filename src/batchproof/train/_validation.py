@@ -3,18 +3,17 @@
 There is one after every epoch, or after every so many steps, and then one at the end of training.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from batchproof._errors import SettingError
 from batchproof.ranks import is_sharded
 from batchproof.runs import Record
-from batchproof.train._batches import Epochs
 from batchproof.train._evaluate import measure
 from batchproof.train._options import Options
 from batchproof.train._outputs._callback import Outputs
-from batchproof.train._pass_means import PassMeans
 from batchproof.train._signals import Signals
 from batchproof.train._state import State
 
@@ -24,12 +23,12 @@ class LeftError(Exception):
 
     Attributes:
         number: the signal's.
-        generators: the states of all random generators before the validation.
+        states: what the validation changes, as it was before.
     """
 
-    def __init__(self, number: int, generators: Mapping[str, Any]) -> None:
+    def __init__(self, number: int, states: Mapping[str, Any]) -> None:
         super().__init__(number)
-        self.number, self.generators = number, generators
+        self.number, self.states = number, states
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,52 +63,43 @@ class Validator:
         """Return the records of a validation, all ranks the same.
 
         Raises:
-            LeftError: if a signal came; it has the generators as they were before.
+            LeftError: if a signal came; it has the states as they were before.
         """
-        generators = self.state.generators()
-        try:
-            records = [record for name in self.state.vals for record in self._records(name)]
-        except LeftError as error:
-            raise LeftError(error.number, generators) from None
-        self.state.validated = self.state.position.step
-        self.outputs.on_validation(self.state.position, records)
+        state, parts, options = self.state, self.state.parts, self.options
+        states, records = state.changed_by_validation(), list[Record]()
+        left = partial(self._is_left, together=is_sharded(parts.model))
+        over = partial(self._expect_no_signal, states)
+        for name, epochs in state.vals.items():
+            self.outputs.on_validation_begin(None if epochs.gives_windows else epochs.batches)
+            self.signals.ask_next()
+            with parts.average.in_place():
+                sums = measure(
+                    parts.model,
+                    epochs.begin(state.position.epoch),
+                    parts.loss,
+                    by=options.breakdown.by,
+                    groups=options.breakdown.groups,
+                    coefficients=options.steps.coefficients,
+                    metrics=options.validation.metrics,
+                    group=options.group,
+                    stop_after=left,
+                    over=over,
+                )
+            sums.estimate()
+            records += state.records(sums, f"val_{name}" if name else "val", "epoch")
+        state.validated = state.position.step
+        self.outputs.on_validation(state.position, records)
         return records
 
-    def _records(self, name: str) -> Iterator[Record]:
-        epochs = self.state.vals[name]
-        self.outputs.on_validation_begin(None if epochs.gives_windows else epochs.batches)
-        self.signals.ask_next()
-        sums = self._sums(epochs)
-        sums.estimate()
-        yield from self.state.records(sums, f"val_{name}" if name else "val", "epoch")
+    def _is_left(self, counts: bool, *, together: bool) -> bool:  # noqa: FBT001
+        if counts:
+            self.outputs.on_validation_batch()
+        # a rank leaves by itself, unless others would wait for it in their next pass
+        return (self.signals.heeded() if together else self.signals.caught) is not None
 
-    def _sums(self, epochs: Epochs) -> PassMeans:
-        parts, options, signals = self.state.parts, self.options, self.signals
-        together = is_sharded(parts.model)
-
-        def left(counts: bool) -> bool:  # noqa: FBT001
-            if counts:
-                self.outputs.on_validation_batch()
-            # a rank leaves by itself, unless others would wait for it in their next pass
-            return (signals.heeded() if together else signals.caught) is not None
-
-        def over() -> None:
-            if (number := signals.agreed()) is not None:
-                raise LeftError(number, {})
-
-        with parts.average.in_place():
-            return measure(
-                parts.model,
-                epochs.begin(self.state.position.epoch),
-                parts.loss,
-                by=options.breakdown.by,
-                groups=options.breakdown.groups,
-                coefficients=options.steps.coefficients,
-                metrics=options.validation.metrics,
-                group=options.group,
-                stop_after=left,
-                over=over,
-            )
+    def _expect_no_signal(self, states: Mapping[str, Any]) -> None:
+        if (number := self.signals.agreed()) is not None:
+            raise LeftError(number, states)
 
 
 def monitored_of(records: Sequence[Record], name: str) -> Record | None:

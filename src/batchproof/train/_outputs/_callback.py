@@ -1,11 +1,14 @@
 """The protocol of everything that is notified of a run, and the fan-out to all of it."""
 
+import io
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from batchproof._errors import BatchproofError, SettingError
 from batchproof.runs import History, Record
@@ -22,11 +25,26 @@ class Callback:
     the step under way, on all ranks; History.stopped, the log and the progress show the reason. An
     error that a callback raises ends the run.
 
+    What a callback counts or keeps is saved in each checkpoint of the run where it has state_dict()
+    and load_state_dict(state), so that a resumed run has what a run that was never stopped has. A
+    state is tensors, numbers, strings, and containers of them. It is saved before on_checkpoint of
+    that checkpoint, and loaded before on_begin. A resumed run is notified again of on_begin, and of
+    on_epoch_begin where it was left within an epoch.
+
     Examples:
         >>> class Enough(Callback):
         ...     def on_records(self, records):
         ...         losses = [record.value for record in records if record.name == "train_loss"]
         ...         return "the loss is below 0.1" if min(losses, default=1) < 0.1 else None
+
+        >>> class Samples(Callback):
+        ...     count = 0
+        ...     def on_window(self, position, window):
+        ...         self.count += sum(len(inputs) for inputs, _ in window)
+        ...     def state_dict(self):
+        ...         return {"count": self.count}
+        ...     def load_state_dict(self, state):
+        ...         self.count = state["count"]
     """
 
     def on_begin(self, model: Any, history: History) -> Reason:
@@ -63,7 +81,7 @@ class Callback:
         """Handle the seconds that an epoch and its parts took."""
 
     def on_epoch(self, position: Position, history: History) -> Reason:
-        """Handle the end of an epoch, whose checkpoint is written."""
+        """Handle the end of an epoch, before its checkpoint is written."""
 
     def on_end(self, history: History) -> Reason:
         """Handle the end of training."""
@@ -95,10 +113,7 @@ class Outputs(Callback):
             except (BatchproofError, OSError):
                 raise
             except Exception as error:
-                text = " ".join(f"{type(error).__name__}: {error}".split())
-                raise SettingError(
-                    f"callback {_owner(method)} raised in {event}: {text}"
-                ) from error
+                raise _raised(_owner(method), event, error) from error
             if reason is None or reason == "":
                 continue
             if not isinstance(reason, str):
@@ -115,6 +130,64 @@ def _listens(callback: Callback, name: str) -> bool:
 
 def _owner(method: Any) -> str:
     return type(getattr(method, "__self__", method)).__name__
+
+
+def _raised(name: str, event: str, error: Exception) -> SettingError:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return SettingError(f"callback {name} raised in {event}: {text}")
+
+
+def _has_state(callback: Callback) -> bool:
+    return hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict")
+
+
+def states_of_callbacks(callbacks: Iterable[Callback]) -> list[tuple[str, Any]]:
+    """Return copies of the states of callbacks that have any, each after the name of its class.
+
+    Raises:
+        SettingError: if a callback raises, or a checkpoint could not load its state again.
+    """
+    states = []
+    for callback in filter(_has_state, callbacks):
+        name = type(callback).__name__
+        try:
+            state = callback.state_dict()  # type: ignore[attr-defined]
+        except Exception as error:
+            raise _raised(name, "state_dict", error) from error
+        states.append((name, _copied(name, state)))
+    return states
+
+
+def _copied(name: str, state: Any) -> Any:
+    """Return a copy of a state, written and read as a checkpoint is."""
+    file = io.BytesIO()
+    try:
+        torch.save(state, file)
+        file.seek(0)
+        return torch.load(file, weights_only=True)
+    except Exception as error:
+        raise SettingError(
+            f"callback {name} returned from state_dict what a checkpoint cannot load again; "
+            "expected tensors, numbers, strings, and dicts, lists and tuples of them."
+        ) from error
+
+
+def load_callbacks(callbacks: Iterable[Callback], states: Iterable[tuple[str, Any]]) -> None:
+    """Load states into the callbacks of the same class, in order; one without any stays as it is.
+
+    Raises:
+        SettingError: if a callback raises.
+    """
+    by_name: dict[str, list[Any]] = {}
+    for name, state in states:
+        by_name.setdefault(name, []).append(state)
+    for callback in filter(_has_state, callbacks):
+        name = type(callback).__name__
+        if by_name.get(name):
+            try:
+                callback.load_state_dict(by_name[name].pop(0))  # type: ignore[attr-defined]
+            except Exception as error:
+                raise _raised(name, "load_state_dict", error) from error
 
 
 class Deadline(Callback):
