@@ -1,5 +1,8 @@
 """Metrics that are not means, in evaluation, in training and over ranks."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,10 +10,11 @@ from torch import nn
 import batchproof as bp
 import rank_processes
 import rank_training
-from batchproof.meter import AUROC, F1, ConfusionMatrix
+from batchproof.meter import AUROC, F1, ConfusionMatrix, Score
 from small_runs import batches, classifier, criterion, samples, trainer
 
 sklearn = pytest.importorskip("sklearn.metrics")
+CASES = 20
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 50])
@@ -94,3 +98,86 @@ def test_scores_over_ranks_are_those_of_the_whole_data(tmp_path, world):
             assert said.startswith("metric 'own' (Own) has no merge_state(metrics), by which it")
         else:
             assert said == "23.0"
+
+
+def drawn_answers(seed, kind):
+    """Return scores with ties, targets of skewed classes of which some are absent, and ignored."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.choice([1, 2, 5, 40, 300]))
+    width = 1 if kind == "binary" else int(rng.integers(2, 8))
+    scores = rng.normal(size=(size, width))
+    if rng.random() < 0.5:
+        scores = np.round(scores * rng.choice([1, 3]))
+    chances = rng.dirichlet(np.full(width, 0.5))
+    if kind == "classes":
+        targets = rng.choice(width, size=size, p=chances)
+        # what is learned, so that not all areas are near a half
+        scores[np.arange(size), targets] += rng.choice([0.0, 1.0])
+    else:
+        targets = (rng.random((size, width)) < rng.choice([0.02, 0.3, 0.9])).astype(int)
+    targets[rng.random(targets.shape) < rng.choice([0.0, 0.2])] = -100
+    if kind == "binary":
+        scores, targets = scores[:, 0], targets[:, 0]
+    return torch.tensor(scores), torch.tensor(targets), rng
+
+
+def over_ranks(metric, scores, targets, rng):
+    """Return a metric over ragged batches that are dealt to one to three ranks."""
+    edges = np.sort(rng.integers(0, len(targets) + 1, size=int(rng.integers(0, 6))))
+    ranks = [copy.deepcopy(metric) for _ in range(int(rng.integers(1, 4)))]
+    for part in np.split(np.arange(len(targets)), edges):
+        if len(part):
+            ranks[int(rng.integers(len(ranks)))].update(scores[part], targets[part])
+    ranks[0].merge_state(ranks[1:])
+    value = ranks[0].compute()
+    return np.asarray(value.value if isinstance(value, Score) else value)
+
+
+def columns(scores, targets, kind):
+    """Yield each label, or each class against the rest: answers, scores and predictions."""
+    if kind == "classes":
+        counted = targets != -100
+        chances, predicted = scores[counted].softmax(1), scores[counted].argmax(1)
+        for index in range(scores.shape[1]):
+            yield targets[counted] == index, chances[:, index], predicted == index
+        return
+    for aim, score in zip(*(torch.atleast_2d(each.T) for each in (targets, scores)), strict=True):
+        counted = aim != -100
+        yield aim[counted] == 1, score[counted], score[counted] > 0
+
+
+@pytest.mark.parametrize("kind", ["binary", "labels", "classes"])
+@pytest.mark.parametrize("seed", range(CASES))
+def test_scores_of_drawn_data_are_those_of_scikit_learn(seed, kind):
+    scores, targets, rng = drawn_answers(seed, kind)
+    binary = kind != "classes"
+
+    def expect(metric, wanted):
+        found = over_ranks(metric, scores, targets, rng)
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=0)
+
+    parts = [[each.numpy() for each in part] for part in columns(scores, targets, kind)]
+    areas = [sklearn.roc_auc_score(a, s) for a, s, _ in parts if 0 < a.sum() < len(a)]
+    expect(AUROC(binary=binary), np.mean(areas) if areas else np.nan)
+    # scikit-learn takes no empty arrays, of which nothing is right
+    each = np.array([sklearn.f1_score(a, p, zero_division=0) if len(a) else 0 for a, _, p in parts])
+    support = np.array([a.sum() for a, _, _ in parts])
+    either = np.array([(a | p).any() for a, _, p in parts])
+    answers, predicted = (np.concatenate([part[i] for part in parts]) for i in (0, 2))
+    expect(F1(binary=binary, average="none"), each if len(parts) > 1 else each[0])
+    expect(F1(binary=binary), each[either].mean() if either.any() else 0)
+    micro = sklearn.f1_score(answers, predicted, zero_division=0) if len(answers) else 0
+    expect(F1(binary=binary, average="micro"), micro)
+    weighted = np.average(each, weights=support) if support.any() else 0
+    expect(F1(binary=binary, average="weighted"), weighted)
+    if kind == "classes":
+        aim, classes = targets[targets != -100].numpy(), range(scores.shape[1])
+        said = scores[targets != -100].argmax(1).numpy()
+        counts = sklearn.confusion_matrix(aim, said, labels=classes) if len(aim) else 0
+        expect(ConfusionMatrix(), counts)
+    else:
+        counts = [
+            sklearn.confusion_matrix(a, p, labels=[False, True]) if len(a) else np.zeros((2, 2))
+            for a, _, p in parts
+        ]
+        expect(ConfusionMatrix(binary=True), counts if len(parts) > 1 else counts[0])
