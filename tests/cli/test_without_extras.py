@@ -95,3 +95,44 @@ def test_every_public_package_that_needs_an_extra_says_which(tmp_path):
     for name in said.keys() - free:
         assert said[name].startswith(f"says batchproof.{name}")
         assert said[name].endswith('which is not installed: pip install "batchproof[torch]"')
+
+
+FILES = """
+import batchproof
+from importlib import import_module
+batchproof.integrations.ipython
+named = [f"integrations.{n}" for n in dir(batchproof.integrations) if not n.startswith("__")]
+named += [f"recipes.{name}" for name in batchproof.recipes.names()]
+for name in named:
+    package, _, file = name.partition(".")
+    ways = [
+        lambda: getattr(getattr(batchproof, package), file),
+        lambda: exec(f"from batchproof.{package} import {file}"),
+    ]
+    if package == "integrations":
+        ways.append(lambda: import_module(f"batchproof.{name}"))
+    for way in ways:
+        try:
+            way()
+            print(name, "works")
+        except ModuleNotFoundError as error:
+            print(name, "says", error)
+"""
+
+
+def test_every_file_for_a_framework_and_every_recipe_says_which_extra_it_needs(tmp_path):
+    ended = shell("-c", HIDING.partition("from batchproof")[0] + FILES, cwd=tmp_path)
+    assert ended.err == ""
+    lines = ended.out.splitlines()
+    assert {name for name, text in (line.split(" ", 1) for line in lines) if text == "works"} == {
+        "integrations.ipython",
+        "integrations.pytest",
+    }
+    said = [line for line in lines if " says " in line]
+    assert len(said) == 3 * 9 + 2 * 6
+    for line in said:
+        name, _, text = line.partition(" says ")
+        assert text == (
+            f"batchproof.{name} needs torch, which is not installed: "
+            'pip install "batchproof[torch]"'
+        )

@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.utils.data import DataLoader, default_collate
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+    from torch.utils.data import DataLoader, default_collate
 
 from batchproof._errors import SettingError
 from batchproof._trees import length

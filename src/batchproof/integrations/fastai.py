@@ -6,7 +6,10 @@ something else, such as the class weights of its targets, that is a mean of othe
 
 from typing import Any
 
-from torch import Tensor
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    from torch import Tensor
 
 from batchproof._trees import tree_map
 from batchproof.integrations._given import framework

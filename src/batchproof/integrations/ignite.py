@@ -17,10 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.utils.data import default_collate
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    import torch
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+    from torch.utils.data import default_collate
 
 from batchproof._errors import ProbeError, SettingError
 from batchproof._trees import to_device

@@ -8,8 +8,11 @@ weighted losses and of weights, in float64, and divides once.
 import os
 from typing import Any
 
-import torch
-from torch import Tensor
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    import torch
+    from torch import Tensor
 
 from batchproof._errors import SettingError
 from batchproof.integrations._given import framework

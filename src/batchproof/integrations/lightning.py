@@ -22,9 +22,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-from torch.optim import Optimizer
-from torch.utils.data import DataLoader, DistributedSampler, default_collate
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    from torch import nn
+    from torch.optim import Optimizer
+    from torch.utils.data import DataLoader, DistributedSampler, default_collate
 
 from batchproof._errors import ProbeError
 from batchproof.check import Probe

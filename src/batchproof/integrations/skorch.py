@@ -8,7 +8,10 @@ and the numbers in net.history, by which the best epoch is chosen, are replaced.
 
 from typing import Any
 
-from torch import Tensor
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    from torch import Tensor
 
 from batchproof._errors import CriterionError
 from batchproof.integrations._given import framework

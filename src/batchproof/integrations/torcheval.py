@@ -7,8 +7,11 @@ ranks by merge_state, and the one division is in compute.
 from collections.abc import Iterable
 from typing import Any
 
-import torch
-from torch import Tensor
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    import torch
+    from torch import Tensor
 
 from batchproof.integrations._given import framework, sums_of
 from batchproof.mean import exact_dtype

@@ -7,8 +7,11 @@ a MetricCollection, arithmetic of metrics and `sync` all give the mean over all 
 
 from typing import Any
 
-import torch
-from torch import Tensor
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    import torch
+    from torch import Tensor
 
 from batchproof.integrations._given import framework, sums_of
 from batchproof.mean import exact_dtype

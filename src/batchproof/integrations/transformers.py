@@ -20,10 +20,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import nn
-from torch.optim import Optimizer
-from torch.utils.data import BatchSampler
+from batchproof._extras import naming_extra
+
+with naming_extra(__name__):
+    import torch
+    from torch import nn
+    from torch.optim import Optimizer
+    from torch.utils.data import BatchSampler
 
 from batchproof._errors import SettingError
 from batchproof.check import Probe

@@ -55,6 +55,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in names():
+        with naming_extra(f"batchproof.recipes.{name}"):
+            return import_module(f"batchproof.recipes.{name}")
     if name not in _HOME:
         message = f"module 'batchproof.recipes' has no attribute {name!r}"
         raise AttributeError(message)
