@@ -204,7 +204,12 @@ def broken(folder: Path) -> str | None:
         return f"{folder / DIGESTS} is missing or cut short"
     if not isinstance(digests, dict) or not all(map(_is_inside, digests)):
         return f"{folder / DIGESTS} was altered"
-    return _irregular(folder) or _unlisted(folder, digests) or _changed(folder, digests)
+    return (
+        _irregular(folder)
+        or _oversized(folder)
+        or _unlisted(folder, digests)
+        or _changed(folder, digests)
+    )
 
 
 def _irregular(folder: Path) -> str | None:
@@ -213,6 +218,26 @@ def _irregular(folder: Path) -> str | None:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             return f"{path} is not a regular file"
     return None
+
+
+def _oversized(folder: Path) -> str | None:
+    """Return a line on a file that memory could not hold, so that it is not read at all.
+
+    The files of shards, which are in a folder of their own, are read in parts.
+    """
+    for path in folder.iterdir():
+        size = path.stat().st_size
+        if path.is_file() and size > memory_size():
+            return f"{path} holds {size / 2**30:.0f} GiB, which is more than this machine's memory"
+    return None
+
+
+def memory_size() -> float:
+    """Return the size of the machine's memory in bytes; infinity where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
 
 
 def _unlisted(folder: Path, digests: Mapping[str, Any]) -> str | None:

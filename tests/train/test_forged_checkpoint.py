@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import time
+import zipfile
 
 import pytest
 import torch
@@ -98,6 +100,40 @@ def test_names_of_tensors_that_are_not_there_are_refused(run, aliases):
 def test_digests_of_any_content_are_refused(run, digests):
     (run / "best" / DIGESTS).write_text(digests)
     with pytest.raises(bp.CheckpointError, match=r"digests\.json (is missing or cut|was altered)"):
+        RunFolder(run).weights()
+
+
+@pytest.mark.parametrize("name", ["state.pt", "weights.safetensors", "note.bin"])
+def test_a_file_larger_than_memory_is_refused_before_it_is_read(run, name):
+    for folder in (run / "last", run / "previous"):
+        if folder.exists():
+            with (folder / name).open("ab") as file:
+                file.truncate(2**43)  # 8 TiB that take no space on the disk
+    begun = time.monotonic()
+    with pytest.raises(bp.CheckpointError, match=rf"{name} holds 8192 GiB, which is more than"):
+        resume(run)
+    assert time.monotonic() - begun < 30
+
+
+def compressed(path, value):
+    torch.save(value, path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry, content in entries.items():
+            archive.writestr(entry, content)
+
+
+def test_an_archive_that_unpacks_to_more_than_it_holds_is_refused(run):
+    for folder in (run / "last", run / "previous"):
+        if folder.exists():
+            compressed(folder / "state.pt", {"format": 1, "x": torch.zeros(2**20)})
+            reseal(folder)
+    with pytest.raises(bp.CheckpointError, match=r"state\.pt cannot be read \(it unpacks to 4"):
+        resume(run)
+    compressed(run / "best" / "extra.pt", {"x": torch.zeros(2**20)})
+    reseal(run / "best")
+    with pytest.raises(bp.CheckpointError, match=r"extra\.pt cannot be read \(it unpacks to 4"):
         RunFolder(run).weights()
 
 

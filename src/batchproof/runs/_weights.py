@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,7 @@ def load_state(path: Path) -> dict[str, Any]:
         CheckpointError: if it is not such a file, or holds values that only code could load.
     """
     try:
+        _expect_stored(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
@@ -127,6 +129,19 @@ def load_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds no state; take another checkpoint.")
     return state
+
+
+def _expect_stored(path: Path) -> None:
+    """Refuse an archive that is larger in memory than on the disk; torch compresses nothing.
+
+    Raises:
+        ValueError: if it is.
+        BadZipFile: if it is not an archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise ValueError(f"it unpacks to {unpacked} bytes, more than the file holds")
 
 
 def local_weights(folder: Path) -> dict[str, Any]:
