@@ -1,14 +1,18 @@
 """Passes over data: when a DataLoader begins to be read, each batch that it yields, and its end."""
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch.utils.data.dataloader as torch_loaders
+from torch.utils.data import BatchSampler, IterableDataset, RandomSampler, SequentialSampler
 
 from batchproof.ranks import world_size
+
+# of larger data sets it is not looked for samples that are drawn twice
+MOST_NOTED = 1 << 20
 
 
 @dataclass(slots=True)
@@ -21,7 +25,8 @@ class LoaderPass:
         dataset: number of samples of the data set; None where it has no length.
         samples: number of samples that the sampler draws; None where unknown.
         drop_last: whether a last batch that is smaller is left out.
-        copies: number of samples that a sampler repeats to fill its ranks, over all ranks.
+        copies: number of samples that a sampler repeats to fill its ranks, over all ranks, or
+            to fill its last batch.
         ranks: number of processes that share the samples out; 1 where this one reads all.
         yielded: number of batches read.
         whole: whether it was read to its end.
@@ -57,6 +62,7 @@ class Loaders:
         self._clock = clock
         self.ended: Callable[[], object] = bool
         self._open: dict[int, int] = {}
+        self._drawn: dict[int, list[Any]] = {}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -91,6 +97,10 @@ class Loaders:
     def _begin(self, loader: Any, iterator: Any) -> None:
         self._open[id(iterator)] = len(self.passes)
         self.passes.append(_described(loader))
+        if _may_refill(loader):
+            drawn = self._drawn[id(iterator)] = []
+            most = 2 * len(loader.dataset)
+            iterator._sampler_iter = _noted(iterator._sampler_iter, drawn, most)  # noqa: SLF001
 
     def _yield(self, iterator: Any) -> None:
         number = self._open.get(id(iterator))
@@ -101,9 +111,13 @@ class Loaders:
 
     def _end(self, iterator: Any) -> None:
         number = self._open.pop(id(iterator), None)
+        drawn = self._drawn.pop(id(iterator), None)
         if number is not None:
-            self.passes[number].whole = True
-            self.passes[number].end = self._clock()
+            loader_pass = self.passes[number]
+            loader_pass.whole = True
+            loader_pass.end = self._clock()
+            if drawn:
+                loader_pass.copies = _refilled(drawn, loader_pass)
             self.ended()
 
 
@@ -122,6 +136,36 @@ def _described(loader: Any) -> LoaderPass:
         copies=max(0, copies),
         ranks=world_size() if getattr(sampler, "num_replicas", 1) > 1 else 1,
     )
+
+
+def _may_refill(loader: Any) -> bool:
+    """Return whether a sampler that is not torch's draws the samples of one process."""
+    if world_size() > 1 or isinstance(loader.dataset, IterableDataset):
+        return False
+    is_usual = type(loader.batch_sampler) in {BatchSampler, type(None)}
+    if is_usual and type(loader.sampler) in {SequentialSampler, RandomSampler}:
+        return False
+    return 0 < (_length(loader.dataset) or 0) <= MOST_NOTED
+
+
+def _noted(batches: Iterable[Any], drawn: list[Any], most: int) -> Iterator[Any]:
+    """Return the same batches of indices, and note each index."""
+    for batch in batches:
+        if len(drawn) < most:
+            drawn += batch if isinstance(batch, list | tuple) else [batch]
+        yield batch
+
+
+def _refilled(drawn: list[Any], loader: LoaderPass) -> int:
+    """Return how many samples were drawn again at the end of a pass that drew each before.
+
+    A sampler that draws at random with replacement leaves some out, or repeats earlier.
+    """
+    dataset = loader.dataset or 0
+    copies = len(drawn) - dataset
+    if not 0 < copies < len(drawn) / max(loader.yielded, 1):
+        return loader.copies
+    return copies if set(drawn[:dataset]) == set(range(dataset)) else loader.copies
 
 
 def _length(thing: Any) -> int | None:

@@ -78,7 +78,7 @@ class Loop:
     moved: list[Moved] = field(default_factory=list)
     random_by_wish: bool = False
     _kept: dict[int, Kept] = field(default_factory=dict)
-    _takes: dict[tuple[str, int], int] = field(default_factory=dict)
+    _takes: dict[int, dict[str, Kept]] = field(default_factory=dict)
     _depth: int = 0
 
     def bodies(self) -> list[tuple[FunctionType, Callable[..., Any]]]:
@@ -118,14 +118,16 @@ class Loop:
         if tensor is None:
             return
         key, site, version = id(tensor), user_site(), tensor._version  # noqa: SLF001
-        first = self._takes.setdefault((site, tensor.data_ptr()), version)
-        self._kept[key] = Kept(
+        sites = self._takes.setdefault(tensor.data_ptr(), {})
+        before = sites.get(site)
+        original = Kept(
             ref(tensor, lambda _: self._kept.pop(key, None)),
             version,
             site,
             self.steps(tensor),
-            again=first < version,
+            again=before is not None and (before.again or before.version < version),
         )
+        self._kept[key] = sites[site] = original
 
     def saved(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
         """Check whether saved weights were taken before the weights moved."""
@@ -139,12 +141,15 @@ class Loop:
     def _used(self, thing: Any, how: str, targets: Iterable[Tensor]) -> None:
         own = {tensor.data_ptr() for tensor in targets}
         for tensor in _tensors(thing, DEPTH):
+            back = tensor.data_ptr() in own
             original = self._kept.get(id(tensor))
             if original is None or original.tensor() is not tensor:
+                original = self._origin(tensor) if back else None
+            if original is None:
                 continue
-            back, steps = tensor.data_ptr() in own, self.steps(tensor)
             # loading weights into themselves is a write of its own
             writes = tensor._version - original.version - back  # noqa: SLF001
+            steps = self.steps(tensor)
             if writes > 0 and steps > original.steps:
                 use = Moved(
                     original.site,
@@ -157,6 +162,18 @@ class Loop:
                 )
                 self.moved.append(use)
                 return
+
+    def _origin(self, tensor: Tensor) -> Kept | None:
+        """Return where weights were taken that a script detached, or brought to the CPU, since.
+
+        Neither copies what is on the CPU. None where some line took them as they are now: the
+        script may have built the state from those.
+        """
+        takes = self._takes.get(tensor.data_ptr(), {}).values()
+        if isinstance(tensor, nn.Parameter) or not takes:
+            return None
+        latest = max(takes, key=lambda take: take.version)
+        return latest if latest.steps < self.steps(tensor) else None
 
     def wrong_uses(self) -> list[Moved]:
         """Return the uses of weights that were to be kept as they were.

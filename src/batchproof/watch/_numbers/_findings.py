@@ -161,12 +161,18 @@ def _of_loader(site: str, loader: LoaderPass, sites: Container[str]) -> Finding 
             "duplicated-samples",
             site,
             f"The evaluation reads {loader.copies} of {loader.dataset} samples twice: "
-            "its sampler repeats them so that every rank holds as many"
+            f"its sampler repeats them {_reason(loader)}"
             + ("." if is_counted else ", and a number over all that it reads counts them twice."),
             {"samples": loader.dataset, "copies": loader.copies},
             grade="wrong" if is_counted else "note",
         )
     return None
+
+
+def _reason(loader: LoaderPass) -> str:
+    drawn = (loader.samples or 0) * loader.ranks
+    over_ranks = loader.ranks > 1 or (loader.dataset or 0) > drawn
+    return "so that every rank holds as many" if over_ranks else "to fill the last batch"
 
 
 def _loader_finding(
