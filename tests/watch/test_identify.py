@@ -57,6 +57,21 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
+def test_beside_a_wrong_number_stands_the_mean_of_its_batches(name):
+    means = []
+
+    def what(events):
+        means.append(mean(events))
+        return WRONG[name](events)
+
+    run = shown_each_pass(what, digits=6)
+    (slot,) = run.slots
+    reading = reading_of(slot, series_of(run.losses, run.loaders), Facts())
+    root = np.sqrt if name == "ratio-of-counts" else np.asarray
+    np.testing.assert_allclose(reading.mean, root(means), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_number_is_named(name):
     assert named(shown_each_pass(WRONG[name], digits=5)) == [("wrong", name)]
 

@@ -174,11 +174,13 @@ def _judged(judge: Callable[[], Iterable[Any]], gaps: list[str]) -> list[Any]:
 
 
 def _right_numbers(readings: Sequence[dict[str, Any]]) -> list[str]:
-    return [
+    sentences = [
         f"{one['place']}: {_called(one)} is {one['is']}, {one['of']} of {one['loss']}."
         for one in readings
         if one["grade"] == "right"
     ]
+    # a number that is printed and logged is said once
+    return list(dict.fromkeys(sentences))
 
 
 def _called(one: dict[str, Any]) -> str:

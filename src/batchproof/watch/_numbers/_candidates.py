@@ -58,6 +58,7 @@ class Candidate:
         series: the batches.
         ranges: which of them.
         tier: PLAIN, RARE or RATIO.
+        function: what is taken of a mean: its root, say; "{}" for the mean itself.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Candidate:
     series: Series
     ranges: Ranges
     tier: int = PLAIN
+    function: str = "{}"
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,12 @@ def candidates(series: Series, ranges: Ranges, facts: Facts, *, closing: bool) -
             for word, function in functions.items():
                 rank = tier if word in _USUAL else RARE
                 text = word.format(phrase)
-                readings.append(Candidate(name, text, function(values), series, ranges, rank))
+                value = function(values)
+                readings.append(Candidate(name, text, value, series, ranges, rank, word))
         if series.quantity == "loss":
             readings += [
-                Candidate("ratio-of-counts", phrase, values, series, ranges)
-                for phrase, values in _means_of_functions(series, ranges)
+                Candidate("ratio-of-counts", phrase, values, series, ranges, function=word)
+                for word, phrase, values in _means_of_functions(series, ranges)
             ]
     return readings
 
@@ -290,15 +293,18 @@ def _without_nan(series: Series, ranges: Ranges) -> Reading:
     return "nan-batch-dropped", "the mean of the batches that are not NaN", means, PLAIN
 
 
-def _means_of_functions(series: Series, ranges: Ranges) -> Iterator[tuple[str, Numbers]]:
+def _means_of_functions(series: Series, ranges: Ranges) -> Iterator[tuple[str, str, Numbers]]:
     where = OVER[ranges.rule]
-    for word, function in (("roots", np.sqrt), ("exponentials", np.exp)):
-        each = function(series.mean)
+    for word in ("root", "exponential"):
+        of_mean = f"the {word} of {{}}"
+        each = _OF_LOSSES[of_mean](series.mean)
         yield (
-            f"the mean of the {word} of the batch means {where}",
+            of_mean,
+            f"the mean of the {word}s of the batch means {where}",
             (ranges.sums(each) / ranges.batches),
         )
         yield (
-            f"the {word} of the batch means, weighted by samples, {where}",
+            of_mean,
+            f"the {word}s of the batch means, weighted by samples, {where}",
             (ranges.sums(each * series.samples) / ranges.sums(series.samples)),
         )

@@ -39,7 +39,7 @@ class Reading:
     Attributes:
         slot: where they were shown.
         candidate: their meaning.
-        mean: what the nearest right reading gives for each line.
+        mean: what the mean of the same batches gives for each line, or the same function of it.
         grade: "right", "note" or "wrong".
     """
 
@@ -73,7 +73,8 @@ def reading_of(slot: Slot, series: Sequence[Series], facts: Facts) -> Reading | 
         if not _is_proved(candidate, trials, nearest, lines):
             continue
         if running_average(candidate.series, lines, candidate.ranges) is None:
-            return Reading(slot, candidate, nearest, _grade(slot, candidate))
+            mean = _mean_for(candidate, trials, lines)
+            return Reading(slot, candidate, mean, _grade(slot, candidate))
     return _as_running_average(slot, lines, series) or _as_another(slot, lines, series, facts)
 
 
@@ -180,11 +181,28 @@ def _digits(lines: Sequence[Line]) -> float:
 def _nearest_right(
     candidate: Candidate, trials: Sequence[Candidate], lines: Sequence[Line]
 ) -> Numbers:
-    """Return for each line the right reading of the same batches that comes nearest to it."""
-    right = np.stack([c.values for c in trials if not c.name and c.series is candidate.series])
+    """Return for each line the right reading of the same loss that comes nearest to it."""
+    return _nearest([c for c in trials if not c.name and c.series is candidate.series], lines)
+
+
+def _mean_for(candidate: Candidate, trials: Sequence[Candidate], lines: Sequence[Line]) -> Numbers:
+    """Return for each line the mean in place of a mistake: of its batches, by the nearest unit."""
+    right = [c for c in trials if not c.name and c.series is candidate.series]
+    means = [
+        c
+        for c in right
+        if c.ranges is candidate.ranges
+        and c.function == candidate.function
+        and "the mean" in c.phrase
+    ]
+    return _nearest(means or right, lines)
+
+
+def _nearest(right: Sequence[Candidate], lines: Sequence[Line]) -> Numbers:
+    values = np.stack([candidate.values for candidate in right])
     numbers = np.array([line.shown.value for line in lines])
-    away = np.where(np.isfinite(right), np.abs(right - numbers), np.inf)
-    nearest: Numbers = np.take_along_axis(right, away.argmin(axis=0)[None], axis=0)[0]
+    away = np.where(np.isfinite(values), np.abs(values - numbers), np.inf)
+    nearest: Numbers = np.take_along_axis(values, away.argmin(axis=0)[None], axis=0)[0]
     return nearest
 
 
