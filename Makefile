@@ -42,6 +42,7 @@ benchmarks: $(PEERS)/ready
 	$(PEERS)/bin/python benchmarks/check.py
 	$(PEERS)/bin/python benchmarks/exactness.py
 	$(PEERS)/bin/python benchmarks/trainers.py
+	$(PEERS)/bin/python benchmarks/integrations_overhead.py
 	$(PEERS)/bin/python benchmarks/startup.py --lightning $(abspath $(PEERS)/bin/python) --transformers $(abspath $(PEERS)/bin/python)
 	$(PEERS)/bin/python benchmarks/epoch.py --data "$(DATA)"
 	$(PEERS)/bin/python benchmarks/checkpoint.py --data "$(DATA)"
@@ -71,14 +72,16 @@ docs: $(SITE)/ready
 	$(call pip,.venv) -r requirements/lint.txt
 	@touch $@
 
-$(FRAMEWORKS)/ready: $(FRAMEWORKS)/torch requirements/integrations.txt requirements/test.txt $(SOURCES)
+$(FRAMEWORKS)/ready: $(FRAMEWORKS)/torch requirements/integrations.txt requirements/fastai.txt requirements/test.txt $(SOURCES)
 	$(call pip,$(FRAMEWORKS)) -r requirements/integrations.txt -r requirements/test.txt
+	$(call pip,$(FRAMEWORKS)) --no-deps -r requirements/fastai.txt
 	$(call pip,$(FRAMEWORKS)) --force-reinstall --no-deps .
 	$(call pip,$(FRAMEWORKS)) '.[torch]'
 	@touch $@
 
-$(PEERS)/ready: $(PEERS)/torch requirements/integrations.txt requirements/benchmarks.txt $(SOURCES)
+$(PEERS)/ready: $(PEERS)/torch requirements/integrations.txt requirements/fastai.txt requirements/benchmarks.txt $(SOURCES)
 	$(call pip,$(PEERS)) -r requirements/benchmarks.txt
+	$(call pip,$(PEERS)) --no-deps -r requirements/fastai.txt
 	$(call pip,$(PEERS)) --force-reinstall --no-deps .
 	$(call pip,$(PEERS)) '.[demo]'
 	@touch $@

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, wraps
-from inspect import Signature, signature
+from inspect import signature
 from typing import Any
 
 import torch
@@ -106,14 +106,16 @@ class LossCalls:
         self._undo: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> "LossCalls":  # noqa: PYI034
-        for function, spec in BY_FUNCTION.items():
-            self.replace(F, function.__name__, self._recorded(function, spec))
+        _ACTIVE.append(self)
+        for name, stand_in in _stand_ins().items():
+            self.replace(F, name, stand_in)
         return self
 
     def __exit__(self, *error: object) -> None:
         for owner, name, original in reversed(self._undo):
             setattr(owner, name, original)
         self._undo = []
+        _ACTIVE.remove(self)
 
     def replace(self, owner: Any, name: str, stand_in: Any) -> None:
         """Put something in place of an attribute until the recording ends."""
@@ -136,23 +138,35 @@ class LossCalls:
         call.returned.append(value.clone())
         return call.returned[0]
 
-    def _recorded(self, function: Callable[..., Any], spec: Spec) -> Callable[..., Any]:
-        names = _signature_of(function)
+    def record(self, function: Callable[..., Any], values: Any, named: Any) -> Any:
+        """Call a loss of torch, and record its mean where it returns one that is known."""
+        arguments = _bound(function, values, named)
+        # a checkpointed layer runs its forward again within a backward pass
+        if arguments is None or torch._C._current_graph_task_id() != -1:  # noqa: SLF001
+            return function(*values, **named)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._leaves):
+            mean = _pairs(function, BY_FUNCTION[function], arguments)
+        return function(*values, **named) if mean is None else self.take(function.__name__, mean)
 
+
+# the innermost recording is the last
+_ACTIVE: list[LossCalls] = []
+
+
+@cache
+def _stand_ins() -> dict[str, Callable[..., Any]]:
+    """Return what stands in place of each loss of torch while calls are recorded."""
+
+    def stand_in(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def call(*values: Any, **named: Any) -> Any:
-            # a checkpointed layer runs its forward again within a backward pass
-            if torch._C._current_graph_task_id() != -1:  # noqa: SLF001
+            if not _ACTIVE:
                 return function(*values, **named)
-            bound = names.bind(*values, **named)
-            bound.apply_defaults()
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self._leaves):
-                mean = _pairs(function, spec, bound.arguments)
-            if mean is None:
-                return function(*values, **named)
-            return self.take(function.__name__, mean)
+            return _ACTIVE[-1].record(function, values, named)
 
         return call
+
+    return {function.__name__: stand_in(function) for function in BY_FUNCTION}
 
 
 def _first_samples(name: str, mean: Mean, counting: int, samples: int) -> Mean:
@@ -170,8 +184,19 @@ def _first_samples(name: str, mean: Mean, counting: int, samples: int) -> Mean:
 
 
 @cache
-def _signature_of(function: Callable[..., Any]) -> Signature:
-    return signature(function)
+def _parameters_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the names of a function's parameters, and the values of those that have one."""
+    parameters = signature(function).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    return tuple(parameters), defaults
+
+
+def _bound(function: Callable[..., Any], values: Any, named: Any) -> dict[str, Any] | None:
+    """Return the arguments of a call by name; None where the function itself refuses them."""
+    names, defaults = _parameters_of(function)
+    arguments = {**defaults, **dict(zip(names, values, strict=False)), **named}
+    twice = not named.keys().isdisjoint(names[: len(values)])
+    return None if twice or len(values) > len(names) or arguments.keys() != {*names} else arguments
 
 
 def _pairs(function: Callable[..., Any], spec: Spec, arguments: Mapping[str, Any]) -> Mean | None:
@@ -287,7 +312,7 @@ class OpenWindow:
         sums = torch.stack(self._sums)
         entering = [k for k, c in enumerate(self.coefficients) if c]
         if self.weights is None and not self.alone and len(entering) > 1:
-            _expect_one_ratio(sums[:, entering, 1])
+            expect_one_ratio(sums[:, entering, 1])
         window = sums.sum(0)
         if in_a_group():
             window = window.to(device_of())
@@ -299,10 +324,10 @@ class OpenWindow:
                 f"the loss of this step is {value}, so no step was taken. Look for NaN in the "
                 "data, or a learning rate that is too large."
             )
-        self._divide([p for p in parameters if p.requires_grad], weights[entering[0]])
+        self._divide(parameters, weights[entering[0]])
         return value
 
-    def _divide(self, parameters: list[Tensor], weight: float) -> None:
+    def _divide(self, parameters: Iterable[Tensor], weight: float) -> None:
         if not weight:
             for parameter in parameters:
                 parameter.grad = None
@@ -312,14 +337,14 @@ class OpenWindow:
             known = self.weights is not None
             factor *= world_size() * (1.0 if known else self.provisional / weight)
         if factor != 1.0:
-            scale(gradients(parameters), factor)
+            scale(gradients([p for p in parameters if p.requires_grad]), factor)
 
 
 def _nonzero(weight: Tensor) -> Tensor:
     return torch.where(weight == 0, 1, weight)
 
 
-def _expect_one_ratio(weights: Tensor) -> None:
+def expect_one_ratio(weights: Tensor) -> None:
     """Refuse weights (micro-batches, calls) that are not multiples of one another.
 
     Raises:

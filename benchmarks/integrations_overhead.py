@@ -1,0 +1,334 @@
+"""What an exact step costs in other people's trainers, beside the step that is their own.
+
+    python benchmarks/integrations_overhead.py [--rounds N] [--steps N] [--quick] [--out FILE]
+
+A BERT of 4 layers and width 256 over 8 sequences of 64 is trained by AdamW in transformers,
+Lightning, accelerate and ignite; a perceptron, 256 wide over 256 rows, in skorch, fastai and Keras,
+whose users train such. One micro-batch is a window, and 4 are. A round trains both sides from
+scratch, each in a fresh instance, and turns their order; what is timed is the training loop, in
+seconds of the processor. Ratios of the two sides of a round, with median, quartiles and range.
+
+As it comes, skorch has no accumulation: its rows compare the callback without accumulate. Under 6
+minutes on a quiet machine. The goal is a median of 1.02.
+"""
+
+import contextlib
+import functools
+import io
+import logging
+import os
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+from _measure import heading, keep, parser, summary
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+ROWS, LENGTH, WIDE, MANY = 8, 64, 256, 256
+PACKAGES = (
+    *("torch", "transformers", "lightning", "accelerate", "pytorch-ignite"),
+    *("skorch", "fastai", "keras"),
+)
+
+
+def sequences(steps):
+    """Return the samples of so many micro-batches of BERT."""
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, 1000, (steps * ROWS, LENGTH), generator=draw)
+    labels = torch.randint(3, (steps * ROWS,), generator=draw)
+    mask = torch.ones(LENGTH, dtype=torch.long)
+    return [
+        {"input_ids": row, "attention_mask": mask, "labels": label}
+        for row, label in zip(ids, labels, strict=True)
+    ]
+
+
+def rows(steps):
+    """Return inputs and targets of so many batches of the perceptron."""
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(steps * MANY, 64, generator=draw)
+    return inputs, torch.randint(10, (steps * MANY,), generator=draw)
+
+
+def bert():
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=1000,
+        hidden_size=WIDE,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=4 * WIDE,
+        max_position_embeddings=LENGTH,
+        num_labels=3,
+    )
+    return transformers.BertForSequenceClassification(config)
+
+
+def perceptron():
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    layers = [nn.Linear(64, WIDE), nn.ReLU(), nn.Linear(WIDE, WIDE), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(WIDE, 10))
+
+
+def loader_of(samples):
+    import torch
+
+    return torch.utils.data.DataLoader(samples, batch_size=ROWS)
+
+
+def adam(model):
+    import torch
+
+    return torch.optim.AdamW(model.parameters(), 5e-5)
+
+
+def by_transformers(steps, accumulate, *, exact):
+    import transformers
+
+    from batchproof.integrations.transformers import exactly
+
+    arguments = transformers.TrainingArguments(
+        tempfile.mkdtemp(prefix="batchproof-"),
+        use_cpu=True,
+        report_to=[],
+        disable_tqdm=True,
+        save_strategy="no",
+        logging_strategy="no",
+        num_train_epochs=1,
+        per_device_train_batch_size=ROWS,
+        gradient_accumulation_steps=accumulate,
+    )
+    trainer = transformers.Trainer(bert(), arguments, train_dataset=sequences(steps))
+    return (exactly(trainer) if exact else trainer).train
+
+
+def by_lightning(steps, accumulate, *, exact):
+    import lightning.pytorch as lightning
+
+    from batchproof.integrations.lightning import Exact
+
+    class Classifier(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = bert()
+
+        def training_step(self, batch, batch_idx):  # noqa: ARG002
+            return self.net(**batch).loss
+
+        def configure_optimizers(self):
+            return adam(self)
+
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        accumulate_grad_batches=accumulate,
+        callbacks=[Exact()] if exact else [],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    return functools.partial(trainer.fit, Classifier(), loader_of(sequences(steps)))
+
+
+def by_accelerate(steps, accumulate, *, exact):
+    import accelerate
+
+    from batchproof.integrations.accelerate import exactly
+
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=accumulate)
+    accelerator = exactly(accelerator) if exact else accelerator
+    model = bert()
+    model, optimizer, loader = accelerator.prepare(model, adam(model), loader_of(sequences(steps)))
+
+    def train():
+        model.train()
+        for batch in loader:
+            with accelerator.accumulate(model):
+                accelerator.backward(model(**batch).loss)
+                optimizer.step()
+                optimizer.zero_grad()
+
+    return train
+
+
+def by_ignite(steps, accumulate, *, exact):
+    import torch
+    from ignite.engine import Engine, create_supervised_trainer
+
+    import batchproof
+    from batchproof.integrations.ignite import update
+
+    model, criterion = bert(), torch.nn.CrossEntropyLoss()
+    optimizer, loader = adam(model), loader_of(sequences(steps))
+    model.train()
+
+    def logits(batch):
+        return model(batch["input_ids"], batch["attention_mask"]).logits
+
+    if not exact:
+        trainer = create_supervised_trainer(
+            model,
+            optimizer,
+            criterion,
+            prepare_batch=lambda batch, *_, **__: (batch, batch["labels"]),
+            model_fn=lambda _, batch: logits(batch),
+            gradient_accumulation_steps=accumulate,
+        )
+        return functools.partial(trainer.run, loader)
+    pairs = batchproof.exact(criterion)
+    step = batchproof.Step(model, optimizer)
+    trainer = Engine(update(step, lambda _, batch: pairs(logits(batch), batch["labels"])))
+    return lambda: trainer.run(batchproof.windows(loader, accumulate=accumulate))
+
+
+def by_skorch(steps, accumulate, *, exact):
+    import skorch
+    import torch
+
+    from batchproof.integrations.skorch import ExactLosses
+
+    callback = ExactLosses() if accumulate == 1 else ExactLosses(accumulate=accumulate)
+    net = skorch.NeuralNet(
+        perceptron(),
+        torch.nn.CrossEntropyLoss,
+        optimizer=torch.optim.AdamW,
+        batch_size=MANY,
+        train_split=None,
+        callbacks=[callback] if exact else [],
+        verbose=0,
+    ).initialize()
+    return functools.partial(net.partial_fit, *rows(steps), epochs=1)
+
+
+def by_fastai(steps, accumulate, *, exact):
+    import torch
+    from fastai.callback.training import GradientAccumulation
+    from fastai.data.core import DataLoaders
+    from fastai.data.load import DataLoader
+    from fastai.learner import Learner
+
+    from batchproof.integrations.fastai import ExactAccumulation
+
+    samples = list(zip(*rows(steps), strict=True))
+    kind = ExactAccumulation if exact else GradientAccumulation
+    learner = Learner(
+        DataLoaders(DataLoader(samples, bs=MANY), DataLoader(samples[:1], bs=1)),
+        perceptron(),
+        loss_func=torch.nn.CrossEntropyLoss(),
+        cbs=[kind(accumulate * MANY)],
+    )
+
+    def train():
+        with learner.no_bar(), learner.no_logging():
+            learner.fit(1, lr=1e-4)
+
+    return train
+
+
+def by_keras(steps, accumulate, *, exact):
+    import keras
+
+    from batchproof.integrations.keras import ExactAccumulation
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(WIDE, activation="relu") for _ in range(2)]
+    model = keras.Sequential([keras.layers.Input((64,)), *layers, keras.layers.Dense(10)])
+    own = accumulate if accumulate > 1 and not exact else None
+    model.compile(
+        keras.optimizers.AdamW(1e-4, gradient_accumulation_steps=own),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    inputs, targets = (each.numpy() for each in rows(steps))
+    callbacks = [ExactAccumulation(accumulate)] if exact else []
+    return functools.partial(
+        model.fit, inputs, targets, batch_size=MANY, callbacks=callbacks, verbose=0
+    )
+
+
+SMALL = ("skorch", "fastai", "keras")
+TRAINERS = {
+    "transformers": by_transformers,
+    "lightning": by_lightning,
+    "accelerate": by_accelerate,
+    "ignite": by_ignite,
+    "skorch": by_skorch,
+    "fastai": by_fastai,
+    "keras": by_keras,
+}
+WINDOWS = {name: (1,) if name == "skorch" else (1, 4) for name in TRAINERS}
+
+
+def seconds(make, steps, accumulate, *, exact):
+    """Return the processor's time of one training, without what makes it."""
+    train = make(steps, accumulate, exact=exact)
+    with contextlib.redirect_stdout(io.StringIO()):
+        began = time.process_time()
+        train()
+        return time.process_time() - began
+
+
+def ratios(make, steps, accumulate, rounds):
+    """Return exact over own of each round; every second round in the other order."""
+    side = functools.partial(seconds, make, steps, accumulate)
+    side(exact=True), side(exact=False)
+    found = []
+    for number in range(rounds):
+        order = (False, True) if number % 2 else (True, False)
+        times = {exact: side(exact=exact) for exact in order}
+        found.append(times[True] / times[False])
+    return found
+
+
+def quiet():
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    transformers.utils.logging.set_verbosity_error()
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def main():
+    line = parser(__doc__)
+    line.add_argument("--rounds", type=int, default=12)
+    line.add_argument(
+        "--steps", type=int, default=16, help="of the BERT; the perceptron has 8 fold"
+    )
+    line.add_argument("--only", choices=[*TRAINERS], help="one trainer")
+    line.add_argument("--quick", action="store_true")
+    line.add_argument("--out", type=Path)
+    chosen = line.parse_args()
+    quiet()
+    steps, rounds = (4, 2) if chosen.quick else (chosen.steps, chosen.rounds)
+    result = heading("the overhead of exact steps", threads=1, packages=PACKAGES)
+    result["goal"] = 1.02
+    result["ratios"] = {}
+    for name, make in TRAINERS.items():
+        if chosen.only not in {None, name}:
+            continue
+        for accumulate in WINDOWS[name]:
+            count = steps * (8 if name in SMALL else 1)
+            row = summary(ratios(make, count, accumulate, rounds))
+            result["ratios"][f"{name}, accumulate {accumulate}"] = row
+            print(f"{name}, accumulate {accumulate}: {row}", flush=True)
+    if chosen.out or not (chosen.quick or chosen.only):
+        keep("integrations-overhead", result, out=chosen.out)
+
+
+if __name__ == "__main__":
+    main()
