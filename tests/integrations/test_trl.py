@@ -11,7 +11,7 @@ from batchproof.integrations.transformers import (
     probe_evaluate,
     probe_step,
 )
-from trl_trainers import HEADS, as_it_comes, made
+from trl_trainers import HEADS, as_it_comes, made, policy, preferences, rewards
 
 # of TRL itself, and what its trainer calls deprecated
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -79,3 +79,17 @@ def test_an_override_outside_that_calls_no_super_is_still_refused():
     trainer.__class__ = type("Mine", (kind,), {"training_step": lambda self, *_: None})
     with pytest.raises(SettingError, match="overrides training_step without calling super"):
         exactly(trainer)
+
+
+@pytest.mark.parametrize("kind", [preferences, rewards])
+def test_losses_over_pairs_are_refused_before_the_first_step(kind):
+    trainer = exactly(kind())
+    before = [parameter.clone() for parameter in trainer.model.parameters()]
+    with pytest.raises(CriterionError, match="expected a sum of their means"):
+        trainer.train()
+    assert all((a == b).all() for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
+def test_a_trainer_that_generates_its_batches_is_refused():
+    with pytest.raises(SettingError, match="GRPOTrainer generates its batches while it trains"):
+        exactly(policy())

@@ -77,4 +77,68 @@ def experts() -> Any:
     return made(mixtral().model)
 
 
+def text(length: int, start: int) -> str:
+    return " ".join(f"word{(i * 7 + start) % 38 + 2}" for i in range(length))
+
+
+def settings() -> dict[str, Any]:
+    return {
+        "output_dir": tiny_transformers.FOLDER,
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        "gradient_checkpointing": False,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "max_steps": 2,
+    }
+
+
+def pairs() -> Dataset:
+    return Dataset.from_list(
+        [{"chosen": text(3 + i % 4, i + 1), "rejected": text(2 + i % 5, i + 2)} for i in range(8)]
+    )
+
+
+def llama() -> Any:
+    return tiny_transformers.model("LlamaForCausalLM", num_key_value_heads=2)
+
+
+def preferences() -> Any:
+    """Return a DPOTrainer."""
+    rows = pairs().map(lambda _, i: {"prompt": text(2 + i % 3, i)}, with_indices=True)
+    return trl.DPOTrainer(
+        llama(),
+        ref_model=llama(),
+        args=trl.DPOConfig(**settings()),
+        train_dataset=rows,
+        processing_class=tokenizer(),
+    )
+
+
+def rewards() -> Any:
+    """Return a RewardTrainer."""
+    config = llama().config
+    config.num_labels = 1
+    return trl.RewardTrainer(
+        transformers.LlamaForSequenceClassification(config),
+        trl.RewardConfig(**settings()),
+        train_dataset=pairs(),
+        processing_class=tokenizer(),
+    )
+
+
+def policy() -> Any:
+    """Return a GRPOTrainer."""
+    return trl.GRPOTrainer(
+        llama(),
+        reward_funcs=lambda completions, **_: [float(len(each)) for each in completions],
+        args=trl.GRPOConfig(num_generations=2, max_completion_length=6, **settings()),
+        train_dataset=Dataset.from_list([{"prompt": text(2 + i % 3, i)} for i in range(8)]),
+        processing_class=tokenizer(),
+    )
+
+
 HEADS = {f.__name__: f for f in (plain, experts)}

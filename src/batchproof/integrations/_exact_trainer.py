@@ -127,6 +127,7 @@ class Exactness:
         window: the one that is open.
         load: f_e of the open window, where it was counted beforehand.
         evaluation: the one that runs.
+        seen: the model whose losses were looked for last, and where it calls them.
     """
 
     budget: Budget | None = None
@@ -135,6 +136,22 @@ class Exactness:
     window: OpenWindow | None = None
     load: Tensor | None = None
     evaluation: "Evaluation | None" = None
+    seen: tuple[Any, tuple[Any, Any, bool]] | None = None
+
+    def places(self, model: Any) -> tuple[Any, Any, bool]:
+        """Return the part that scores labels, the head's module, and whether it has a router."""
+        if self.seen is None or self.seen[0] is not model:
+            scoring = _scoring(model)
+            module = sys.modules[_head(model).__module__]
+            if scoring is not None:
+                # whatever the model, the router's term is called there
+                module = sys.modules.get(_MIXTRAL, module)
+            router = getattr(module, _ROUTER, None)
+            has_router = router is not None and (
+                isinstance(router, Router) or tuple(signature(router).parameters) == _ROUTER_TAKES
+            )
+            self.seen = model, (scoring, module, has_router)
+        return self.seen[1]
 
 
 @dataclass(slots=True)
@@ -242,7 +259,7 @@ class ExactTraining:
         refuse_unsupported(self)
         # the loss is divided here, and nowhere else
         self.loss_is_scaled_for_ga = True
-        self.exactness.coefficients = None
+        self.exactness.coefficients = self.exactness.seen = None
         if world_size() > 1 and self.model_wrapped is self.model and not self.is_fsdp_enabled:
             # an evaluation before marks the bare model as prepared, and it would train unwrapped:
             # every rank for itself
@@ -325,7 +342,7 @@ class ExactTraining:
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate, exactly; as Trainer.evaluation_loop."""
         exact = self.exactness
-        outer, exact.evaluation = exact.evaluation, Evaluation()
+        outer, exact.evaluation, exact.seen = exact.evaluation, Evaluation(), None
         try:
             output = super().evaluation_loop(*args, **kwargs)  # type: ignore[misc]
             if exact.evaluation.meters or f"{_prefix(kwargs)}_loss" in output.metrics:
@@ -348,14 +365,12 @@ class ExactTraining:
                 calls.replace(self, "label_smoother", _Smoother(smoother))
             if (function := self.compute_loss_func) is not None:
                 calls.replace(self, "compute_loss_func", _taking(function, calls))
-            module = sys.modules[_head(self.model).__module__]
-            if (scoring := _scoring(self.model)) is not None:
+            scoring, module, has_router = self.exactness.places(self.model)
+            if scoring is not None:
                 calls.replace(scoring, "forward", _recording_scores(scoring.forward, calls))
-                # whatever the model, the router's term is called there
-                module = sys.modules.get(_MIXTRAL, module)
-            original = getattr(module, _ROUTER, None)
             stand_in = None
-            if original is not None and tuple(signature(original).parameters) == _ROUTER_TAKES:
+            if has_router:
+                original = getattr(module, _ROUTER)
                 compared = original if leaves else None
                 stand_in = Router(calls, self.exactness.load, compared)
                 calls.replace(module, _ROUTER, stand_in)
@@ -513,6 +528,13 @@ def refuse_unsupported(trainer: Any) -> None:
     names = ("DataParallel", "deepspeed", "torch_compile", "use_liger_kernel")
     states = (args.n_gpu > 1, args.deepspeed, args.torch_compile, args.use_liger_kernel)
     refused = [name for name, state in zip(names, states, strict=True) if state]
+    if hasattr(trainer, "reward_funcs"):
+        # a batch that is looked at beforehand would be generated twice
+        raise SettingError(
+            f"{type(trainer).__name__} generates its batches while it trains, and weighs them by "
+            "advantages; expected losses that are means. Leave exactly() out, and say its "
+            "aggregation as a unit of batchproof.reduce (the guide RL fine-tuning)."
+        )
     optimizer = str(getattr(args.optim, "value", args.optim))
     if "layerwise" in optimizer or "lomo" in optimizer:
         refused.append(f"optim={optimizer}, which steps within the backward pass")
