@@ -185,9 +185,10 @@ def test_the_page_of_keras(monkeypatch: pytest.MonkeyPatch):
     import keras
 
     model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
-    names = run(
-        "keras", "keras", {"model": model, "optimizer": "sgd", "loss": "mean_squared_error"}
-    )
+    data = {"inputs": torch.randn(40, 3).numpy(), "targets": torch.randn(40, 1).numpy()}
+    given = {"model": model, "optimizer": "sgd", "loss": "mean_squared_error"}
+    names = run("keras", "keras", given | data)
+    assert model.optimizer.iterations.value.item() == 2
     assert names["model"].evaluate(torch.ones(3, 3), torch.ones(3, 1), verbose=0)
 
 

@@ -6,7 +6,11 @@ batches again.
 """
 
 import importlib
+import re
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from importlib import metadata
 from types import ModuleType
 from typing import Any
 
@@ -30,15 +34,44 @@ def framework(module: str, extra: str) -> ModuleType:
         extra: the extra of batchproof that installs it.
 
     Raises:
-        ProbeError: if it is not installed.
+        ProbeError: if it is not installed, or older than what the integration wraps.
     """
     try:
-        return importlib.import_module(module)
+        package = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ProbeError(
-            f"{error.name} is not installed, and this probe runs it; "
+            f"{error.name} is not installed, and batchproof.integrations.{extra} runs it; "
             f"install it with: pip install 'batchproof[{extra}]'."
         ) from error
+    _expect_versions(extra)
+    return package
+
+
+@cache
+def _expect_versions(extra: str) -> None:
+    """Refuse a package that is older than an extra of batchproof allows."""
+    with suppress(metadata.PackageNotFoundError):
+        _expect_extra(extra, metadata.requires("batchproof") or [])
+
+
+def _expect_extra(extra: str, lines: Sequence[str]) -> None:
+    pattern = re.compile(rf"""([\w-]+)>=([\d.]+) *; *extra == ["']{extra}["']""")
+    for line in lines:
+        if (match := pattern.fullmatch(line)) is None:
+            continue
+        name, least = match.groups()
+        version = metadata.version(name)
+        if _numbers(version) < _numbers(least):
+            raise ProbeError(
+                f"{name} {version} is installed; batchproof.integrations.{extra} expects {least} "
+                f"or later. Install it with: pip install -U 'batchproof[{extra}]'."
+            )
+
+
+def _numbers(version: str) -> list[int]:
+    """Return the numbers that a version begins with."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    return [int(number) for number in match.group().split(".")] if match else []
 
 
 class Made:

@@ -1,7 +1,9 @@
-"""A fastai metric that is the mean of a loss over samples.
+"""A fastai metric that is the mean of a loss over samples, and a callback for exact accumulation.
 
-fastai's valid_loss weighs the mean of each batch by its number of rows. Where the loss divides by
-something else, such as the class weights of its targets, that is a mean of other weights.
+fastai's valid_loss weighs the mean of each batch by its number of rows, and so does its
+GradientAccumulation. Where the loss divides by something else, such as the class weights of its
+targets, that is a mean of other weights. GradientAccumulation divides every window by n_acc,
+whatever it holds, and what is left at the end of an epoch waits for the next.
 """
 
 from typing import Any
@@ -9,12 +11,19 @@ from typing import Any
 from batchproof._extras import naming_extra
 
 with naming_extra(__name__):
+    import torch
     from torch import Tensor
 
+
+from batchproof._errors import SettingError
+from batchproof._plan import expect_whole
 from batchproof._trees import tree_map
 from batchproof.integrations._given import framework
+from batchproof.integrations._loss_calls import LossCalls, OpenWindow, coefficients_of
 from batchproof.mean import exact
 from batchproof.meter import Meter
+from batchproof.ranks import world_size
+from batchproof.step._number import power_of_two_above
 
 
 class LossSums:
@@ -51,13 +60,119 @@ class LossSums:
         return self._name
 
 
+class Accumulated:
+    """The events; comes before fastai's Callback among the bases of `ExactAccumulation`.
+
+    Args:
+        n_acc: samples after which a step is taken, as in GradientAccumulation; the last step of an
+            epoch has those that are left.
+    """
+
+    run_valid = False
+    learn: Any
+
+    def __init__(self, n_acc: int = 32) -> None:
+        expect_whole(n_acc=n_acc)
+        super().__init__()
+        self.n_acc = n_acc
+        self._calls: LossCalls | None = None
+        self._coefficients: list[float] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin a window without samples."""
+        self._window: OpenWindow | None = None
+        self._samples = 0
+
+    def before_fit(self) -> None:
+        """Begin with no samples.
+
+        Raises:
+            SettingError: if there are several processes, or two callbacks accumulate.
+        """
+        self._stop()
+        self._begin()
+        self._coefficients = None
+        names = [type(callback).__name__ for callback in self.learn.cbs]
+        if "GradientAccumulation" in names or names.count("ExactAccumulation") > 1:
+            raise SettingError(
+                "ExactAccumulation was given beside another callback that accumulates; expected "
+                "one of them. Leave the other out."
+            )
+        if world_size() > 1:
+            raise SettingError(
+                f"ExactAccumulation was given in one of {world_size()} processes, whose windows "
+                "may end apart; expected one process. Use batchproof.Step."
+            )
+        # of a training that broke off within a window
+        self.learn.opt.zero_grad()
+
+    def after_pred(self) -> None:
+        """Record the losses that the loss function calls."""
+        self._stop()
+        self._calls = LossCalls()
+        self._calls.__enter__()
+
+    def after_loss(self) -> None:
+        """Add the batch to the window, before its backward pass."""
+        calls = self._stop()
+        loss = self.learn.loss_grad.as_subclass(Tensor)
+        if self._coefficients is None:
+            self._coefficients = coefficients_of(loss, calls, type(self.learn.loss_func).__name__)
+        if self._window is None:
+            most = max(float(call.mean.weight.sum()) for call in calls)
+            self._window = OpenWindow(self._coefficients, float(power_of_two_above(most)))
+        for call in calls:
+            self._window.add(call)
+        self._samples += len(self.learn.yb[0])
+        # the Recorder averages losses in the default type, and takes no other
+        self.learn.loss = self.learn.loss.to(torch.get_default_dtype())
+
+    def before_step(self) -> None:
+        """Divide the gradients of a window that is over; else leave the step out."""
+        if self._window is None:
+            return
+        if self._samples < self.n_acc:
+            raise framework("fastai.callback.core", "fastai").CancelBatchException
+        self._close()
+
+    def after_train(self) -> None:
+        """Take a step over the samples that are left at the end of an epoch."""
+        if self._window is None:
+            return
+        self._close()
+        learn, cancel = self.learn, framework("fastai.callback.core", "fastai").CancelStepException
+        learn._with_events(learn._step, "step", cancel)  # noqa: SLF001
+        learn.opt.zero_grad()
+
+    def _close(self) -> None:
+        window = self._window
+        self._begin()
+        if window is not None:
+            window.close(self.learn.model.parameters())
+
+    def _stop(self) -> list[Any]:
+        calls, self._calls = self._calls, None
+        if calls is None:
+            return []
+        calls.__exit__()
+        return calls.calls
+
+
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.as_subclass(Tensor)
 
 
 def __getattr__(name: str) -> Any:
-    if name != "ExactLoss":
+    if name == "ExactLoss":
+        bases: tuple[type, ...] = (LossSums, framework("fastai.learner", "fastai").Metric)
+        members = {}
+    elif name == "ExactAccumulation":
+        fp16 = framework("fastai.callback.fp16", "fastai")
+        bases = (Accumulated, framework("fastai.callback.core", "fastai").Callback)
+        # where fastai has its own: before mixed precision unscales and gradients are clipped
+        members = {"order": fp16.MixedPrecision.order - 4}
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    metric = framework("fastai.learner", "fastai").Metric
-    globals()[name] = type(name, (LossSums, metric), {"__module__": __name__})
+    globals()[name] = type(name, bases, {"__module__": __name__, **members})
     return globals()[name]

@@ -1,11 +1,19 @@
-"""A Keras metric that is the weighted mean of a loss, with torch as backend.
+"""A Keras metric that is the weighted mean of a loss, and exact accumulation, on torch.
 
 Keras reports as `loss` the mean over batches of what its loss returns, weighed by rows, so that
 with sample weights, or a mask, the number depends on the batches. The metric keeps the sums of
 weighted losses and of weights, in float64, and divides once.
+
+Its optimizers average the gradients of gradient_accumulation_steps batches, whatever they hold, and
+what is left at the end of an epoch waits for the next. The callback weighs each batch's gradient by
+what its loss was divided by, and divides once:
+
+    g = sum_m W_m g_m / sum_m W_m        g_m = grad X_m / W_m
 """
 
 import os
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from batchproof._extras import naming_extra
@@ -14,8 +22,10 @@ with naming_extra(__name__):
     import torch
     from torch import Tensor
 
-from batchproof._errors import SettingError
+from batchproof._errors import CriterionError, SettingError
+from batchproof._plan import expect_whole
 from batchproof.integrations._given import framework
+from batchproof.integrations._loss_calls import expect_one_ratio
 from batchproof.mean import exact_dtype, reduce
 
 
@@ -32,12 +42,7 @@ class LossSums:
     """
 
     def __init__(self, loss: Any, *, name: str = "exact_loss") -> None:
-        keras = framework("keras", "keras")
-        if keras.config.backend() != "torch":
-            raise SettingError(
-                f"Keras runs on {keras.config.backend()}; expected torch. Set KERAS_BACKEND=torch "
-                f"before keras is imported; it is {os.environ.get('KERAS_BACKEND', 'unset')}."
-            )
+        keras = _on_torch()
         super().__init__(name=name)  # type: ignore[call-arg]
         known = keras.losses.get(loss)
         # a class of Keras, or a function of (y_true, y_pred)
@@ -74,6 +79,160 @@ class LossSums:
         return self._total / torch.where(self._weight == 0, 1, self._weight)
 
 
+class Accumulated:
+    """The events; comes before Keras' Callback among the bases of `ExactAccumulation`.
+
+    Args:
+        accumulate: batches of a step; the last step of an epoch has those that are left.
+    """
+
+    model: Any
+
+    def __init__(self, accumulate: int) -> None:
+        expect_whole(accumulate=accumulate)
+        super().__init__()
+        self.accumulate = accumulate
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin a window without batches."""
+        self._sums: list[Tensor | None] = []
+        self._weights: list[Tensor] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
+        """Begin a window.
+
+        Raises:
+            SettingError: if an exact step cannot be taken by the model.
+        """
+        _on_torch()
+        steps = self.model.optimizer.gradient_accumulation_steps
+        if steps:
+            raise SettingError(
+                f"the optimizer has gradient_accumulation_steps={steps} beside ExactAccumulation; "
+                "expected one of them. Leave the optimizer's out."
+            )
+        if self.model.jit_compile:
+            raise SettingError(
+                "the model has jit_compile=True, whose step is compiled; expected False. Compile "
+                "it without, or leave ExactAccumulation out."
+            )
+        self._begin()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+        """Take over the next step of the model."""
+        vars(self.model)["train_step"] = self._step
+
+    def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002
+        """Take the last step of an epoch before a validation."""
+        self._close()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+        """Take the last step of an epoch."""
+        self._close()
+
+    def _step(self, data: Any) -> Any:
+        """Run the model's own step, and add its gradients to the window."""
+        model, optimizer = self.model, self.model.optimizer
+        del vars(model)["train_step"]
+        losses: Any = framework("keras.src.losses.loss", "keras")
+        weights: list[Tensor] = []
+        original = losses.reduce_weighted_values
+
+        def reduce_weighted_values(values: Any, *args: Any, **options: Any) -> Any:
+            weights.append(_divisor(losses, values, *args, **options))
+            return original(values, *args, **options)
+
+        losses.reduce_weighted_values = reduce_weighted_values
+        vars(optimizer)["apply"] = partial(self._add, weights)
+        try:
+            return model.train_step(data)
+        finally:
+            losses.reduce_weighted_values = original
+            vars(optimizer).pop("apply", None)
+
+    def _add(self, weights: Sequence[Tensor], gradients: Any, variables: Any = None) -> None:
+        """Add the gradients of a batch, in place of the optimizer's step.
+
+        Raises:
+            CriterionError: if no loss of Keras was called.
+        """
+        if not weights:
+            raise CriterionError(
+                f"the training step of {type(self.model).__name__} called no loss of Keras, so its "
+                "gradient cannot be weighed; expected model.compile(loss=...). Leave "
+                "ExactAccumulation out."
+            )
+        self._weights.append(torch.stack([weight.double() for weight in weights]))
+        self._variables = variables
+        parts = [None if g is None else g * weights[0].to(g.dtype) for g in gradients]
+        before = self._sums or [None] * len(parts)
+        self._sums = [
+            a if b is None else b if a is None else a.add_(b)
+            for a, b in zip(before, parts, strict=True)
+        ]
+        if len(self._weights) == self.accumulate:
+            self._close()
+
+    def _close(self) -> None:
+        """Step by the mean over the window; not where its weight is 0."""
+        if not self._weights:
+            return
+        weights, sums = torch.stack(self._weights), self._sums
+        self._begin()
+        if weights.shape[1] > 1:
+            expect_one_ratio(weights)
+        weight = weights[:, 0].sum().item()
+        if not weight:
+            return
+        optimizer = self.model.optimizer
+        vars(optimizer).pop("apply", None)
+        with torch.no_grad():
+            optimizer.apply([None if s is None else s / weight for s in sums], self._variables)
+
+
+def _divisor(
+    losses: Any,
+    values: Any,
+    sample_weight: Any = None,
+    mask: Any = None,
+    reduction: str = "sum_over_batch_size",
+    dtype: Any = None,
+) -> Tensor:
+    """Return what a loss of Keras divides the sum of its values by.
+
+    Raises:
+        CriterionError: if it divides by nothing.
+    """
+    if reduction not in {"sum_over_batch_size", "mean", "mean_with_sample_weight"}:
+        raise CriterionError(
+            f"a loss of Keras has reduction={reduction!r}; expected a mean, as by "
+            'reduction="sum_over_batch_size". Leave ExactAccumulation out.'
+        )
+    values = _tensor(values)
+    if reduction == "mean_with_sample_weight" and (sample_weight is not None or mask is not None):
+        merged = losses.apply_mask(sample_weight, mask, dtype=dtype, reduction=reduction)
+        return _tensor(merged).detach().sum()
+    if mask is not None:
+        return _tensor(mask).bool().sum()
+    return torch.tensor(values.numel(), device=values.device)
+
+
+def _on_torch() -> Any:
+    """Return Keras.
+
+    Raises:
+        SettingError: if it has another backend than torch.
+    """
+    keras = framework("keras", "keras")
+    if keras.config.backend() != "torch":
+        raise SettingError(
+            f"Keras runs on {keras.config.backend()}; expected torch. Set KERAS_BACKEND=torch "
+            f"before keras is imported; it is {os.environ.get('KERAS_BACKEND', 'unset')}."
+        )
+    return keras
+
+
 def _tensor(value: Any) -> Tensor:
     value = getattr(value, "value", value)
     return value if isinstance(value, Tensor) else torch.as_tensor(value)
@@ -87,8 +246,12 @@ def _spread(values: Tensor, losses: Tensor) -> Tensor:
 
 
 def __getattr__(name: str) -> Any:
-    if name != "ExactLoss":
+    if name not in {"ExactLoss", "ExactAccumulation"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    metric = framework("keras", "keras").metrics.Metric
-    globals()[name] = type(name, (LossSums, metric), {"__module__": __name__})
+    keras = framework("keras", "keras")
+    if name == "ExactLoss":
+        bases: tuple[type, ...] = (LossSums, keras.metrics.Metric)
+    else:
+        bases = (Accumulated, keras.callbacks.Callback)
+    globals()[name] = type(name, bases, {"__module__": __name__})
     return globals()[name]
