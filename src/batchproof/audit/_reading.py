@@ -112,7 +112,9 @@ def parse(text: str) -> ast.Module:
             warnings.simplefilter("ignore")
             return _parse_old(text) if _OLD.search(text) else ast.parse(text)
     except SyntaxError as error:
-        raise UnreadableError(f"invalid syntax: {_one_line(error)}", error.lineno or 0) from None
+        why = _one_line(error).removeprefix("invalid syntax").lstrip(" .:,(").rstrip(")")
+        reason = f"invalid syntax: {why}" if why else "invalid syntax"
+        raise UnreadableError(reason, error.lineno or 0) from None
     except (RecursionError, MemoryError):
         raise UnreadableError("is nested too deeply") from None
     except ValueError as error:
