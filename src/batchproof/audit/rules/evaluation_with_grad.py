@@ -40,7 +40,7 @@ def find(trace: Trace) -> Iterator[Report]:
         sure = (event.grad is True or enabled) and not hidden
         evidence = (
             f"{why}, and no backward pass in the loop",
-            "eval() does not switch autograd off"
+            ("eval() does not switch autograd off" if "eval()" in why else "autograd is on here")
             if sure
             else f"whether {'the method' if hidden else 'a caller'} does is out of sight",
         )
