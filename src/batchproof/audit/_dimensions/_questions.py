@@ -196,6 +196,12 @@ def added_by_remainder(loop: Loop, name: str) -> bool:
     return False
 
 
+def last_of_window(loop: Loop, event: Event, total: Quantity) -> bool:
+    """Return whether a scaled sum changes in a loop, and is divided outside its windows' tests."""
+    changes = bool(total.scales) and varies(ast.Name(total.text), loop)
+    return changes and window_test(event, loop) is None
+
+
 def compatible(first: Event, second: Event) -> bool:
     """Return whether two events can happen in one pass: no test parts them."""
     branches = {ast.dump(c.test): c.branch for c in first.conditions}

@@ -1,6 +1,5 @@
 """A sum is divided by a count that does not belong to it."""
 
-import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Constant, Count, Loader, Quantity
@@ -8,9 +7,8 @@ from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import (
     added_by_remainder,
+    last_of_window,
     role,
-    varies,
-    window_test,
     within,
 )
 from batchproof.audit._dimensions._sizes import size_clash
@@ -36,12 +34,12 @@ def find(trace: Trace) -> Iterator[Report]:
 
 def _one_by_many(event: Event) -> Iterator[Report]:
     """Yield the loss of one batch that is reported over the number of batches so far."""
-    loss = event.value
+    loss, loop = event.value, event.batches
     if not isinstance(loss, Quantity) or loss.over or loss.scales != ("/batches",):
         return
     by = loss.divisor
-    if by is not None and event.batches is not None and by.key == event.batches.key:
-        evidence = (f"{loss.text or 'the loss'} is of one batch, and {by.text} counts all so far",)
+    if by is not None and loop is not None and by.key == loop.key:
+        evidence = (f"the loss is of one batch, and {by.text} counts all so far",)
         yield Report(event, f"loss_b / {by.text}", f"Σ_b loss_b / {by.text}", evidence)
 
 
@@ -49,13 +47,10 @@ def _seeded(trace: Trace, event: Event, by: Count) -> Iterator[Report]:
     """Yield a counter of samples that begins with 1."""
     if by.unit != "seen" or by.plus != 1:
         return
-    node = event.node
-    right = node.right if isinstance(node, ast.BinOp) else getattr(node, "value", None)
-    name = dotted(right) if right is not None else ""
-    begun = [e for e in trace.of("assign") if e.text == name and e.value == Constant(1)]
-    place = begun[-1] if begun else event
+    name = dotted(getattr(event.node, "right", getattr(event.node, "value", event.node)))
+    starts = [e for e in trace.of("assign") if e.text == name and e.value == Constant(1)]
     evidence = (f"{name or 'the counter'} begins with 1, and ends with one sample too many",)
-    yield Report(place, "Σ_i loss_i / (N + 1)", "Σ_i loss_i / N", evidence)
+    yield Report([event, *starts][-1], "Σ_i loss_i / (N + 1)", "Σ_i loss_i / N", evidence)
 
 
 def _clash(
@@ -69,7 +64,7 @@ def _clash(
     elif of_batches and by.key == loop.key and by.plus == -1 and loop not in event.loops:
         evidence = (f"{by.text} begins at 0, so it is one less than the number of batches",)
         yield Report(event, f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", evidence)
-    elif of_batches and mine and total.conditional and _last_of_window(loop, event, total):
+    elif of_batches and mine and total.conditional and last_of_window(loop, event, total):
         yield from _thinned(event, total, loop)
     elif of_batches and mine and total.base == "sum" and not total.scales:
         yield from _sum_by_batches(event, total, loader)
@@ -81,14 +76,6 @@ def _clash(
         yield from _mean_by_samples(event, total, by, loop, loader)
     if not mine:
         yield from _other_loader(event, by, loader)
-
-
-def _last_of_window(loop: Loop, event: Event, total: Quantity) -> bool:
-    return (
-        bool(total.scales)
-        and varies(ast.Name(total.text), loop)
-        and window_test(event, loop) is None
-    )
 
 
 def _thinned(event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
