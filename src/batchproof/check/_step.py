@@ -21,6 +21,11 @@ from batchproof.check._settle import settle
 
 Wrap = Literal["ddp", "fsdp2"] | Callable[[nn.Module], nn.Module] | None
 
+_NARROW = (
+    "computed in torch.float32, the type of tensors that the step makes itself; for float64 make "
+    "them in the type of the model"
+)
+
 
 def check_step(
     run: Callable[[Any, Any, list[Any]], Any],
@@ -155,37 +160,10 @@ def _check(
     timeout: float,
     name: str,
     shards: Literal["given", "own"] | Shares = "given",
-) -> Report:
-    _refuse(subject, worlds, timeout)
-    settings: dict[str, Any] = {"mask": mask, "timeout": timeout, "name": name, "shards": shards}
-    try:
-        return _run(subject, choice, worlds, **settings)
-    except MixedTypesError as error:
-        if subject.dtype != torch.float64:
-            raise
-        note = (
-            "computed in torch.float32, the type of tensors that the step makes itself; for "
-            "float64 make them in the type of the model"
-        )
-        try:
-            narrow = replace(subject, dtype=torch.float32)
-            return _run(narrow, choice, worlds, notes=(note,), **settings)
-        except ProbeError:
-            raise error from None
-
-
-def _run(
-    subject: Subject,
-    choice: Chosen,
-    worlds: Sequence[int],
-    *,
-    mask: Callable[[Any], Any] | None,
-    timeout: float,
-    name: str,
-    shards: Literal["given", "own"] | Shares,
     notes: tuple[str, ...] = (),
 ) -> Report:
-    subject, facts = gather_facts(subject, window=subject.window, mask=mask)
+    _refuse(subject, worlds, timeout)
+    whole, facts = gather_facts(subject, window=subject.window, mask=mask)
     own_shards = shards != "given"
     if callable(shards):
         facts = replace(facts, shares=shards)
@@ -196,13 +174,23 @@ def _run(
         available = sized_cuts(facts.count, worlds)
     cuts = choose(choice, available, facts.count)
     _refuse_windows(cuts, subject.window)
-    ranks = Ranks(subject, timeout=timeout, own_shards=own_shards)
-    with closing(ranks):
-        worlds = [len(cut.ranks) for cut in cuts if len(cut.ranks) > 1]
-        if worlds:
-            ranks.start(worlds[0])
-        runner = Runner(subject, facts.count, ranks.observe)
-        return diagnose(settle(runner, facts, cuts), name=name, notes=notes)
+    ranks = Ranks(whole, timeout=timeout, own_shards=own_shards)
+    try:
+        with closing(ranks):
+            several = [len(cut.ranks) for cut in cuts if len(cut.ranks) > 1]
+            if several:
+                ranks.start(several[0])
+            runner = Runner(whole, facts.count, ranks.observe)
+            return diagnose(settle(runner, facts, cuts), name=name, notes=notes)
+    except MixedTypesError as error:
+        if subject.dtype != torch.float64:
+            raise
+        narrow = replace(subject, dtype=torch.float32)
+        settings: dict[str, Any] = {"mask": mask, "timeout": timeout, "name": name}
+        try:
+            return _check(narrow, choice, worlds, shards=shards, notes=(_NARROW,), **settings)
+        except ProbeError:
+            raise error from None
 
 
 def _refuse_windows(cuts: Sequence[Cut], window: int | None) -> None:

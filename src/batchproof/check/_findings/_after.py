@@ -39,8 +39,8 @@ def with_settings(diagnoses: list[Diagnosis], evidence: Evidence) -> list[Diagno
 
 def _settings(evidence: Evidence, factor: float) -> str:
     """Return the settings that keep the path, where the measured factor is as the mistake says."""
-    measured = next((r.scale for r in evidence.held if r.name == "halves"), 1.0)
-    if abs(measured / factor - 1) > _NEAR:
+    factor_of_halves = next((r.scale for r in evidence.held if r.name == "halves"), 1.0)
+    if abs(factor_of_halves / factor - 1) > _NEAR:
         return ""
     result = f"Two equal micro-batches gave {fraction(factor)} times the right gradient"
     optimizer = build_model(evidence.runner.subject)[1]

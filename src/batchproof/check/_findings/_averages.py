@@ -86,18 +86,18 @@ def decay_of(search: Search, cuts: Sequence[Cut]) -> tuple[float, float] | None:
     )
     if two is None or len({len(c.pieces) for c in many}) < 3:
         return None
-    measured = search.quantity.rows(many)
+    rows = search.quantity.rows(many)
     for weights, vectors in _FORMS:
-        moved, by = vectors(alone[two][0], alone[two][1], search.quantity.of(two))
+        change, by = vectors(alone[two][0], alone[two][1], search.quantity.of(two))
         size = float(by @ by)
-        decay = float(moved @ by) / size if size > 0 else 0.0
+        decay = float(change @ by) / size if size > 0 else 0.0
         if not _LEAST < decay < 1 - _LEAST:
             continue
-        rows = [
+        predictions = [
             torch.tensor(weights(decay, len(c.pieces)), dtype=torch.float64) @ alone[c]
             for c in many
         ]
-        residual = misfit(torch.stack(rows), measured)
+        residual = misfit(torch.stack(predictions), rows)
         if residual <= search.limit:
             return decay, residual
     return None

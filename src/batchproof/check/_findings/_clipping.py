@@ -234,10 +234,10 @@ def _both(runner: Runner, clipping_runner: Runner, cut: Cut) -> _Both:
 def _limit(both: Sequence[_Both], span: slice, epsilon: float) -> float:
     """Return the limit that a cut of one micro-batch was clipped to, or the largest norm."""
     sizes = [(b, float(b.free[span].norm()), float(b.clipped[span].norm())) for b in both]
-    for one, size, left in sizes:
-        if len(one.cut.pieces) == 1 and left < (1 - _SAME) * size:
-            return left * (size + epsilon) / size
-    return max(left for _, _, left in sizes)
+    for one, size, after in sizes:
+        if len(one.cut.pieces) == 1 and after < (1 - _SAME) * size:
+            return after * (size + epsilon) / size
+    return max(after for _, _, after in sizes)
 
 
 def _limited(

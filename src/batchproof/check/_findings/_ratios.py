@@ -93,10 +93,10 @@ def _smoothed(evidence: Evidence) -> list[Diagnosis]:
 
 def _raised_weights(evidence: Evidence, touch: Touch | None) -> Tensor | None:
     """Return samples' counts below a ratio, with its constant; None where it is no such ratio."""
-    measured = _groups(evidence, touch)
-    if measured is None:
+    numbers = _groups(evidence, touch)
+    if numbers is None:
         return None
-    singles, groups = measured
+    singles, groups = numbers
     n, rows = len(singles), []
     for group, value in groups:
         row = torch.zeros(n + 2, dtype=torch.float64)
@@ -140,8 +140,8 @@ def _of_counts(law: Law) -> Diagnosis:
 
 def _weights(evidence: Evidence, touch: Touch | None) -> Tensor | None:
     """Return the weights that samples have; None where they cannot be told."""
-    measured = _groups(evidence, touch)
-    weights = None if measured is None else recover_weights(*measured)
+    numbers = _groups(evidence, touch)
+    weights = None if numbers is None else recover_weights(*numbers)
     return weights if weights is None else weights.clamp(min=0)
 
 

@@ -96,8 +96,8 @@ class Search:
         rows = self.quantity.rows(subsets)
         means = (ratio(weights, label) for label, weights in self._weights(rows))
         some = (clamped(n, label) for label, n in counts.items() if bool((n == 0).any()))
-        micros = chain([summed()], means, some, self._raised(rows))
-        micro = next((m for m in micros if self._meets(m, subsets, rows)), None)
+        micros = chain([summed()], means, some, _raised_laws(self.quantity, rows))
+        micro = next((m for m in micros if _meets(self, m, subsets, rows)), None)
         return self._as_counted(micro, rows) if micro and micro.label == "recovered" else micro
 
     def _as_counted(self, solution: Micro, rows: Tensor) -> Micro:
@@ -125,7 +125,7 @@ class Search:
         for power in (-1, 1):
             means = rows / sizes.double() ** power
             each = (scaled(weights, label, power) for label, weights in self._weights(means))
-            micro = next((m for m in each if self._meets(m, subsets, rows)), None)
+            micro = next((m for m in each if _meets(self, m, subsets, rows)), None)
             if micro is not None:
                 return micro
         return None
@@ -137,23 +137,6 @@ class Search:
         if solution is not None:
             yield "recovered", solution.clamp(min=0)
         yield from self.quantity.features.items()
-
-    def _raised(self, means: Tensor) -> Iterator[Micro]:
-        """Yield laws of sums that are divided by a count and a constant."""
-        quantity = self.quantity
-        pairs = [
-            (cut.pieces[0].samples, mean) for cut, mean in zip(quantity.subsets, means, strict=True)
-        ]
-        samples = {"samples": torch.ones(len(quantity.singles), dtype=torch.float64)}
-        for label, counts in (samples | quantity.counted).items():
-            if bool((counts >= 0).all()) and float(counts.sum()) > 0:
-                constant = recover_constant(counts, quantity.singles, pairs)
-                if constant is not None:
-                    yield raised(counts, constant, label)
-
-    def _meets(self, micro: Micro, cuts: Sequence[Cut], rows: Tensor) -> bool:
-        singles = self.quantity.singles
-        return misfit(design(micro, EXACT, cuts, len(singles)) @ singles, rows) <= self.limit
 
     def padded_size(self, piece: MicroBatch) -> float:
         """Return the elements of the largest tensor of a micro-batch, padding counted."""
@@ -293,6 +276,24 @@ class Search:
         across = ACROSS if any(len(cut.ranks) > 1 for cut in cuts) else ACROSS[:1]
         for rule in rules(counts):
             yield from (rule.over(*one) for one in across)
+
+
+def _raised_laws(quantity: Quantity, means: Tensor) -> Iterator[Micro]:
+    """Yield laws of sums that are divided by a count and a constant."""
+    subsets = [cut.pieces[0].samples for cut in quantity.subsets]
+    samples = {"samples": torch.ones(len(quantity.singles), dtype=torch.float64)}
+    for label, counts in (samples | quantity.counted).items():
+        if bool((counts >= 0).all()) and float(counts.sum()) > 0:
+            pairs = list(zip(subsets, means, strict=True))
+            constant = recover_constant(counts, quantity.singles, pairs)
+            if constant is not None:
+                yield raised(counts, constant, label)
+
+
+def _meets(search: Search, micro: Micro, cuts: Sequence[Cut], rows: Tensor) -> bool:
+    """Return whether the law of a micro-batch predicts the rows of these micro-batches."""
+    singles = search.quantity.singles
+    return misfit(design(micro, EXACT, cuts, len(singles)) @ singles, rows) <= search.limit
 
 
 def _count_of(label: str, values: Tensor) -> Count:

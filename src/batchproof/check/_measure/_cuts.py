@@ -131,7 +131,7 @@ class Facts:
         beside: the index of the sample that is padded widest, where widths differ.
         padding: whether a `pad` callable was given.
         window: micro-batches a window, for loops that take a loader.
-        mask: where a sample says which of its elements count, where that was cuts.
+        mask: the part of a sample that says which of its elements count; None if there is none.
         unmasked: whether samples look as if some elements could count and others not, but no
             fully masked sample could be made.
         shares: which samples the batches of each rank hold, where a loader shares them out.

@@ -187,9 +187,6 @@ def run_once(
     Raises:
         ProbeError: if the user's code fails.
     """
-    batches = [make_batch(subject, piece) for piece in (*before, *pieces)]
-    if options.edit is not None:
-        batches = [options.edit(batch) for batch in batches]
     model, optimizer = build_model(subject)
     start = fingerprint(model)
     if options.nudge:
@@ -208,17 +205,27 @@ def run_once(
         if options.touch is not None:
             stack.enter_context(options.touch(model))
         state = copy.deepcopy(model.state_dict()) if options.again else {}
-        loss = _call(subject, recorder, options, (model, optimizer, batches))
-        if options.again:
-            model.load_state_dict(state)
-            if options.again == "cleared":
-                model.zero_grad(set_to_none=True)
-            recorder.steps.clear()
-            recorder.counts.clear()
-            batches = [make_batch(subject, piece) for piece in (*before, *pieces)]
-            loss = _call(subject, recorder, options, (model, optimizer, batches))
+        for call in range(2 if options.again else 1):
+            if call > 0:
+                model.load_state_dict(state)
+                if options.again == "cleared":
+                    model.zero_grad(set_to_none=True)
+                recorder.steps.clear()
+                recorder.counts.clear()
+            batches = _batches(subject, (*before, *pieces), options)
+            arguments = (model, optimizer, batches) if subject.kind == "step" else (model, batches)
+            seed_all(options.seed)
+            with recorder.watching(unclipped=options.controls.clip):
+                value = subject.run(*arguments)
+    loss = as_number(value)
     result = _observed(recorder, model, loss, start, 2.0**options.controls.shrink)
     return result if wrap is not None else _with_state(result, subject, recorder, optimizer)
+
+
+def _batches(subject: Subject, pieces: Sequence[MicroBatch], options: RunOptions) -> list[Any]:
+    """Return the batches of a run, changed where its options say so."""
+    batches = [make_batch(subject, piece) for piece in pieces]
+    return batches if options.edit is None else [options.edit(batch) for batch in batches]
 
 
 def _watched_updater(recorder: Recorder, optimizer: Any) -> Any:
@@ -228,19 +235,6 @@ def _watched_updater(recorder: Recorder, optimizer: Any) -> Any:
         optimizer.step = recorder.wrap_updater(step)
         return optimizer
     return recorder.wrap_updater(optimizer) if callable(optimizer) and step is None else optimizer
-
-
-def _call(
-    subject: Subject, recorder: Recorder, options: RunOptions, arguments: tuple[Any, Any, Any]
-) -> float | None:
-    model, optimizer, batches = arguments
-    seed_all(options.seed)
-    with recorder.watching(unclipped=options.controls.clip):
-        if subject.kind == "step":
-            result = subject.run(model, optimizer, batches)
-        else:
-            result = subject.run(model, batches)
-    return as_number(result)
 
 
 def as_number(result: Any) -> float | None:

@@ -1,5 +1,6 @@
 """Steadiness of a step that is not cut: whether runs differ by draws or by state that is kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchproof._errors import ProbeError
@@ -45,7 +46,8 @@ def measure_steadiness(runner: Runner) -> Steadiness:
     Raises:
         ProbeError: if its gradient or number is not finite.
     """
-    controls, draws, notes = _hold_draws(runner)
+    runner.trace()
+    controls, draws, notes = _hold_draws(runner, runner.record.trace.draws)
     runner, whole = runner.holding(controls), runner.whole()
     first = runner.vector(whole)
     if not bool(first.isfinite().all()):
@@ -65,10 +67,10 @@ def measure_steadiness(runner: Runner) -> Steadiness:
     return Steadiness(controls, draws, noise, apart, second, erratic=False, notes=tuple(notes))
 
 
-def _hold_draws(runner: Runner) -> tuple[Controls, tuple[str, ...], list[str]]:
+def _hold_draws(
+    runner: Runner, draws: Sequence[str]
+) -> tuple[Controls, tuple[str, ...], list[str]]:
     """Hold dropout still where something draws; return also the draws that are left."""
-    runner.trace()
-    draws = runner.record.trace.draws
     if not draws:
         return Controls(), (), []
     controls = Controls(dropout=True)
