@@ -240,6 +240,7 @@ PACKS = {
     "dict": (lambda q: {"p": q}, lambda a: a["p"]),
     "dataclass": (Holder, lambda a: a.p),
     "deep": (lambda q: {"p": [(q,), Holder(q)]}, lambda a: a["p"][1].p),
+    "one a sample": (list, torch.stack),
 }
 
 
@@ -266,3 +267,18 @@ def test_a_masked_sample_shows_0_for_its_integers_however_inputs_are_nested(pack
     labels, mask = torch.tensor([1, 10**6]), torch.tensor([True, False])
     table = torch.tensor([3.0, 4.0])
     assert bp.exact(lambda a: table[get(a)])(wrap(labels), mask=mask).item() == 4.0
+
+
+class Opaque:
+    def __init__(self, p):
+        self.p = p
+
+
+def test_an_object_whose_samples_cannot_be_hidden_is_refused_where_they_take_gradients():
+    exact, mask = bp.exact(lambda a: -a.p.log()), torch.tensor([True, False])
+    with pytest.raises(bp.CriterionError, match=r"an input is a Opaque, in which samples under"):
+        exact(Opaque(torch.tensor([0.5, 0.0], requires_grad=True)), mask=mask)
+    assert exact(Opaque(torch.tensor([1.0, 0.0])), mask=mask).item() == 0.0
+    q = torch.tensor([0.5, 0.25], requires_grad=True)
+    exact(Opaque(q)).value().backward()
+    assert q.grad.tolist() == [-1.0, -2.0]

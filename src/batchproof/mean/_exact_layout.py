@@ -6,14 +6,13 @@ that the loss sums over: the classes of a cross-entropy, the features of a dista
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, NoReturn, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from batchproof._errors import ShapeError
-from batchproof._trees import tree_map
+from batchproof._errors import CriterionError, ShapeError
+from batchproof._trees import is_branch, items, rebuild
 
 Likeness = Literal["input", "losses", "either"]
 
@@ -124,9 +123,51 @@ class BySample:
     def hide(self, mask: Tensor, inputs: Sequence[Any]) -> list[Any]:
         """Return the inputs with the samples hidden that the mask, one a sample, leaves out."""
         return [
-            value if number in self.shared else tree_map(partial(_hide_rows, mask), value)
+            value if number in self.shared else _hide_samples(mask, value)
             for number, value in enumerate(inputs)
         ]
+
+
+def _hide_samples(mask: Tensor, tree: Any) -> Any:
+    """Return an input with the samples hidden that the mask leaves out, however it is nested.
+
+    Raises:
+        CriterionError: if it is an object of which no copy can be made.
+    """
+    if isinstance(tree, Tensor):
+        return _hide_rows(mask, tree)
+    if not is_branch(tree):
+        _refuse_opaque(mask, tree)
+        return tree
+    parts = [part for _, part in items(tree)]
+    if _is_one_a_sample(mask, tree, parts):
+        whole = zip(parts, mask, strict=True)
+        return rebuild(tree, [_hide_rows(keep[None], part[None])[0] for part, keep in whole])
+    return rebuild(tree, [_hide_samples(mask, part) for part in parts])
+
+
+def _is_one_a_sample(mask: Tensor, tree: Any, parts: Sequence[Any]) -> bool:
+    """Return whether a list holds a tensor for each sample, and not tensors of all samples."""
+    if not isinstance(tree, list | tuple) or hasattr(tree, "_fields"):
+        return False
+    if not parts or not all(isinstance(part, Tensor) for part in parts):
+        return False
+    return len(parts) == len(mask) and any(part.shape[:1] != mask.shape for part in parts)
+
+
+def _refuse_opaque(mask: Tensor, value: object) -> None:
+    """Refuse an object whose tensors take gradients, which could not be hidden in it.
+
+    Raises:
+        CriterionError: if it is one.
+    """
+    for part in getattr(value, "__dict__", {}).values():
+        if isinstance(part, Tensor) and part.requires_grad and part.shape[:1] == mask.shape:
+            raise CriterionError(
+                f"an input is a {type(value).__name__}, in which samples under the mask cannot be "
+                "hidden; expected tensors, or lists, mappings, tuples or dataclasses of them. "
+                "Pass its tensors themselves."
+            )
 
 
 def _hide_rows(mask: Tensor, tensor: Tensor) -> Tensor:
