@@ -9,7 +9,14 @@ import signal
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+)
 
 import batchproof as bp
 from batchproof._random import generators_in, restore_states, states_of
@@ -231,6 +238,55 @@ def test_a_validation_loader_that_draws_otherwise_each_time_is_refused_as_well(t
     trainer().fit(batches(), loader(), max_epochs=1)
     with pytest.raises(bp.SettingError, match=r"validation data are a .* begins only once"):
         trainer(run_dir=tmp_path / "run").fit(batches(), iter(batches(16)), max_epochs=1)
+
+
+class LaterSampler(Sampler):
+    """Draws the order of its last indices from the system."""
+
+    def __iter__(self):
+        yield from [*range(120), *sorted(range(120, 160), key=lambda _: os.urandom(4))]
+
+    def __len__(self):
+        return 160
+
+
+class Long(Dataset):
+    def __len__(self):
+        return 160
+
+    def __getitem__(self, index):
+        return X[index % len(X)], Y[index % len(Y)]
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        lambda: DataLoader(Long(), batch_size=4, sampler=LaterSampler()),
+        lambda: DataLoader(Long(), batch_size=4, sampler=LaterSampler(), num_workers=1),
+        lambda: DataLoader(Long(), batch_sampler=BatchSampler(LaterSampler(), 4, drop_last=False)),
+    ],
+    ids=["sampler", "sampler with workers", "batch sampler"],
+)
+def test_a_sampler_that_draws_otherwise_after_its_first_batch_is_refused(tmp_path, loader):
+    with pytest.raises(bp.SettingError, match=r"training loader draws other batches"):
+        trainer(run_dir=tmp_path / "run").fit(loader(), max_epochs=1)
+    with pytest.raises(bp.SettingError, match=r"validation loader draws other batches"):
+        trainer(run_dir=tmp_path / "run").fit(batches(), loader(), max_epochs=1)
+    assert not list(tmp_path.iterdir())
+
+
+class Endless(Sampler):
+    """Gives indices for ever."""
+
+    def __iter__(self):
+        return iter(torch.randint(16, (1,)).item, None)
+
+
+def test_a_sampler_without_an_end_is_looked_at_up_to_a_limit(tmp_path):
+    loader = DataLoader(Long(), batch_size=4, sampler=Endless())
+    history = trainer(run_dir=tmp_path / "run").fit(loader, max_steps=3)
+    assert len(history.records)
+    assert RunFolder(tmp_path / "run").records()
 
 
 class KilledInValidation(bp.train.Callback):

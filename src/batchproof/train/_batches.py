@@ -6,7 +6,7 @@ the epoch was begun with, and what was done is drawn again: the global generator
 that the loader, its samplers and its data set hold.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -21,6 +21,10 @@ from batchproof._trees import digest, in_own_containers, to_device
 from batchproof.data import DatasetWindows, Pack, Window
 from batchproof.ranks import in_a_group
 from batchproof.step import windows
+
+# the batches of an epoch that are drawn twice before a run, to see whether it can be, and those of
+# which the indices are: reading batches takes long, drawing indices does not
+_BATCHES, _INDICES = 1, 1024
 
 
 class Epochs:
@@ -121,10 +125,10 @@ class Epochs:
         Raises:
             DataError: if the loader gives no batch.
         """
-        first = self._first(began, self._drawn)
-        if first is None:
+        first = self._digests(self._drawn, 1, began)
+        if not first:
             raise DataError("the training loader gave no batch; expected one or more.")
-        return digest(first)
+        return first[0]
 
     def expect_repeatable(self, purpose: str) -> None:
         """Refuse a loader that cannot be drawn again from where an epoch began.
@@ -142,22 +146,33 @@ class Epochs:
                 f"the {purpose} data are a {type(self.loader).__name__}, which begins only once, "
                 f"so the run could not be resumed exactly. {_REPEATABLE}"
             )
-        workers = isinstance(self.loader, DataLoader) and self.loader.num_workers > 0
+        ways: list[tuple[Any, int]] = []
+        if isinstance(self.loader, DataLoader):
+            ways.append((partial(_indices, self.loader), _INDICES))
         # what workers draw is theirs alone, and to start them takes long
-        draw = partial(_indices, self.loader) if workers else self._drawn
-        if digest(self._first(None, draw)) != digest(self._first(None, draw)):
+        if not ways or self.loader.num_workers == 0:  # type: ignore[attr-defined]
+            ways.append((self._drawn, _BATCHES))
+        if not all(self._digests(*way) == self._digests(*way) for way in ways):
             raise SettingError(
                 f"the {purpose} loader draws other batches when the random generators that it "
                 f"holds are restored, so the run could not be resumed exactly. {_REPEATABLE}"
             )
 
-    def _first(self, began: Mapping[str, Any] | None, draw: Any) -> Any:
+    def _digests(
+        self,
+        draw: Callable[[], Iterator[Any]],
+        most: int,
+        began: Mapping[str, Any] | None = None,
+    ) -> list[str]:
+        """Return the digests of the first of an epoch, leaving every generator as it was."""
+        if self._limit is not None:
+            most = min(most, self._limit)
         now = self.generators()
         if began is not None:
             self._restore(began)
         _set_epoch(self.loader, 0)
         try:
-            return next(draw(), None)
+            return [digest(part) for part in islice(draw(), most)]
         finally:
             self._restore(now)
 
