@@ -91,6 +91,7 @@ def test_a_run_is_loaded_in_one_line(tmp_path):
     assert fresh.evaluate(batches(9)).value == history.values("val_loss")[0]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_weights_of_another_model_are_refused_in_one_line(tmp_path):
     run = tmp_path / "run"
     trainer(run_dir=run).fit(batches(16), batches(9), max_epochs=1)
@@ -99,6 +100,8 @@ def test_weights_of_another_model_are_refused_in_one_line(tmp_path):
         load_model(run, nn.Linear(4, 3))
     with pytest.raises(bp.RunFolderError, match="holds no run"):
         trainer().load(tmp_path)
+    with pytest.raises(bp.SettingError, match="which is 'bets'; expected 'best', 'last', or"):
+        trainer().load(run, "bets")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])

@@ -1,6 +1,8 @@
 """Validations within epochs, of several data, on streams; the ends of training; what is kept."""
 
 import json
+import math
+import re
 import signal
 import traceback
 from datetime import timedelta
@@ -118,9 +120,10 @@ def test_max_time_ends_a_run_between_two_steps_with_its_reason(tmp_path):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("given", [0, -1.0, timedelta(0), "10"])
+@pytest.mark.parametrize("given", [0, -1.0, math.inf, math.nan, timedelta(0), "10"])
 def test_a_time_that_is_no_time_is_refused(given):
-    with pytest.raises(bp.SettingError, match=r"max_time is .*; expected seconds above 0"):
+    text = f"max_time is {given!r}; expected seconds above 0"
+    with pytest.raises(bp.SettingError, match=re.escape(text)):
         trainer().fit(batches(), max_time=given)
 
 

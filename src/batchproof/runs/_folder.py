@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from batchproof._errors import CheckpointError, RunFolderError
+from batchproof._errors import CheckpointError, RunFolderError, SettingError
 from batchproof._extras import naming_extra
 from batchproof._files import MEBIBYTE, broken, parse_json, read_file
 from batchproof.runs._history import History
@@ -136,7 +136,13 @@ class RunFolder:
 
         Raises:
             CheckpointError: if it is damaged or missing.
+            SettingError: if there is no checkpoint of the name.
         """
+        if not isinstance(which, int) and which not in (BEST, LAST, PREVIOUS):
+            raise SettingError(
+                f"which is {which!r}; expected 'best', 'last', or the step after which weights "
+                "were kept."
+            )
         with naming_extra("RunFolder.weights"):
             from batchproof.runs._weights import read_weights  # noqa: PLC0415 - the only torch
 

@@ -143,10 +143,24 @@ def running(
             outputs.on_close()
 
 
+def duration(max_time: float | timedelta | None) -> timedelta | None:
+    """Return a time as a timedelta, where it is a number of seconds.
+
+    Raises:
+        SettingError: if it is no time above 0.
+    """
+    if max_time is None:
+        return None
+    try:
+        time = max_time if isinstance(max_time, timedelta) else timedelta(seconds=max_time)
+    except (TypeError, ValueError, OverflowError):
+        time = timedelta(0)
+    if time <= timedelta(0):
+        raise SettingError(f"max_time is {max_time!r}; expected seconds above 0, or a timedelta.")
+    return time
+
+
 def _expect_an_end(ends: Ends) -> None:
-    limit = ends.max_time
-    if limit is not None and not (isinstance(limit, timedelta) and limit > timedelta(0)):
-        raise SettingError(f"max_time is {limit!r}; expected seconds above 0, or a timedelta.")
     if ends == Ends(None, None):
         raise SettingError("fit was given no end; pass max_epochs, max_steps or max_time.")
     for name, value in (("max_epochs", ends.max_epochs), ("max_steps", ends.max_steps)):

@@ -40,7 +40,7 @@ from batchproof.train._options import (
 from batchproof.train._pass_means import Groups
 from batchproof.train._predict import Forward, call_on_first, predict
 from batchproof.train._schedule import schedule_of
-from batchproof.train._start import Resume, Setup, ValidationData, running
+from batchproof.train._start import Resume, Setup, ValidationData, duration, running
 from batchproof.train._state import Parts
 from batchproof.train._trials import LrSweep, sweep, try_everything
 
@@ -197,9 +197,7 @@ class Trainer:
             CheckpointError: if the run to resume is damaged, or is another run's.
             RunInterruptedError: if SIGINT or SIGTERM ended the run between two steps.
         """
-        if isinstance(max_time, int | float):
-            max_time = timedelta(seconds=max_time)
-        ends = Ends(max_epochs, max_steps, max_time)
+        ends = Ends(max_epochs, max_steps, duration(max_time))
         with running(self._setup, train, val, ends, resume) as loop:
             return loop.run()
 
