@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+pytest.importorskip("transformers", reason="transformers is not installed")
 
-import tiny_transformers  # noqa: E402
-from batchproof import CriterionError  # noqa: E402
-from batchproof.integrations.transformers import exactly  # noqa: E402
+import transformers
+
+import tiny_transformers
+from batchproof import CriterionError
+from batchproof.integrations.transformers import exactly
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

@@ -7,11 +7,12 @@ from torch import nn
 
 from batchproof import CriterionError, NonFiniteError, SettingError, check
 
-skorch = pytest.importorskip("skorch", reason="skorch is not installed")
+pytest.importorskip("skorch", reason="skorch is not installed")
 
-from skorch import dataset, helper  # noqa: E402
+import skorch
+from skorch import dataset, helper
 
-from batchproof.integrations.skorch import ExactLosses  # noqa: E402
+from batchproof.integrations.skorch import ExactLosses
 
 WEIGHTS = torch.tensor([1.0, 5.0, 0.2])
 
