@@ -15,8 +15,9 @@ from command_line import environment
 
 RUNNER = Path(__file__).parents[1] / "support" / "watched_scripts.py"
 SCRIPTS = sorted((Path(__file__).parents[1] / "watch" / "scripts").glob("*.py"))
-# what only a run shows (sizes, values, orders, which parameters an optimizer holds), or what audit
-# does not follow yet: batches of a generator, loops that draw what they evaluate
+# what only a run shows (sizes, values, orders, which parameters an optimizer holds, whether weights
+# are on the CPU already, which samples a sampler draws), or what audit does not follow yet:
+# batches of a generator, loops that draw what they evaluate
 UNSEEN = {
     "grad_empty_micro_batch",
     "grad_empty_micro_batch_window",
@@ -27,8 +28,11 @@ UNSEEN = {
     "grad_not_zeroed_other_model",
     "grad_term_scaled_apart_short_window",
     "grad_weight_per_micro_batch",
+    "loop_best_by_reference_detached",
+    "loop_best_by_reference_folds",
     "loop_evaluation_with_grad_sum",
     "num_batch_means_by_rows",
+    "num_last_batch_refilled",
     "num_masked_tokens_repeated",
     "num_sampler_repeats",
     "num_sampler_repeats_regression",
