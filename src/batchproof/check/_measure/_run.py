@@ -187,6 +187,8 @@ def run_once(
     Raises:
         ProbeError: if the user's code fails.
     """
+    # outside of the trace, which would see the type that samples are stored in
+    batches = _batches(subject, (*before, *pieces), options)
     model, optimizer = build_model(subject)
     start = fingerprint(model)
     if options.nudge:
@@ -212,7 +214,7 @@ def run_once(
                     model.zero_grad(set_to_none=True)
                 recorder.steps.clear()
                 recorder.counts.clear()
-            batches = _batches(subject, (*before, *pieces), options)
+                batches = _batches(subject, (*before, *pieces), options)
             arguments = (model, optimizer, batches) if subject.kind == "step" else (model, batches)
             seed_all(options.seed)
             with recorder.watching(unclipped=options.controls.clip):
