@@ -141,7 +141,9 @@ def columns(scores, targets, kind):
         for index in range(scores.shape[1]):
             yield targets[counted] == index, chances[:, index], predicted == index
         return
-    for aim, score in zip(*(torch.atleast_2d(each.T) for each in (targets, scores)), strict=True):
+    for aim, score in zip(
+        *(each.reshape(len(each), -1).mT for each in (targets, scores)), strict=True
+    ):
         counted = aim != -100
         yield aim[counted] == 1, score[counted], score[counted] > 0
 

@@ -67,7 +67,7 @@ class Validator:
         """
         state, parts, options = self.state, self.state.parts, self.options
         states, records = state.changed_by_validation(), list[Record]()
-        left = partial(self._is_left, together=is_sharded(parts.model))
+        is_left = partial(self._is_left, together=is_sharded(parts.model))
         over = partial(self._expect_no_signal, states)
         for name, epochs in state.vals.items():
             self.outputs.on_validation_begin(None if epochs.gives_windows else epochs.batches)
@@ -82,7 +82,7 @@ class Validator:
                     coefficients=options.steps.coefficients,
                     metrics=options.validation.metrics,
                     group=options.group,
-                    stop_after=left,
+                    stop_after=is_left,
                     over=over,
                 )
             sums.estimate()

@@ -62,7 +62,7 @@ class Loaders:
         self._clock = clock
         self.ended: Callable[[], object] = bool
         self._open: dict[int, int] = {}
-        self._drawn: dict[int, list[Any]] = {}
+        self._indices: dict[int, list[Any]] = {}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -98,9 +98,9 @@ class Loaders:
         self._open[id(iterator)] = len(self.passes)
         self.passes.append(_described(loader))
         if _may_refill(loader):
-            drawn = self._drawn[id(iterator)] = []
+            indices = self._indices[id(iterator)] = []
             most = 2 * len(loader.dataset)
-            iterator._sampler_iter = _noted(iterator._sampler_iter, drawn, most)  # noqa: SLF001
+            iterator._sampler_iter = _noted(iterator._sampler_iter, indices, most)  # noqa: SLF001
 
     def _yield(self, iterator: Any) -> None:
         number = self._open.get(id(iterator))
@@ -111,13 +111,13 @@ class Loaders:
 
     def _end(self, iterator: Any) -> None:
         number = self._open.pop(id(iterator), None)
-        drawn = self._drawn.pop(id(iterator), None)
+        indices = self._indices.pop(id(iterator), None)
         if number is not None:
             loader_pass = self.passes[number]
             loader_pass.whole = True
             loader_pass.end = self._clock()
-            if drawn:
-                loader_pass.copies = _refilled(drawn, loader_pass)
+            if indices:
+                loader_pass.copies = _refilled(indices, loader_pass)
             self.ended()
 
 
@@ -148,24 +148,24 @@ def _may_refill(loader: Any) -> bool:
     return 0 < (_length(loader.dataset) or 0) <= MOST_NOTED
 
 
-def _noted(batches: Iterable[Any], drawn: list[Any], most: int) -> Iterator[Any]:
+def _noted(batches: Iterable[Any], indices: list[Any], most: int) -> Iterator[Any]:
     """Return the same batches of indices, and note each index."""
     for batch in batches:
-        if len(drawn) < most:
-            drawn += batch if isinstance(batch, list | tuple) else [batch]
+        if len(indices) < most:
+            indices += batch if isinstance(batch, list | tuple) else [batch]
         yield batch
 
 
-def _refilled(drawn: list[Any], loader: LoaderPass) -> int:
+def _refilled(indices: list[Any], loader: LoaderPass) -> int:
     """Return how many samples were drawn again at the end of a pass that drew each before.
 
     A sampler that draws at random with replacement leaves some out, or repeats earlier.
     """
     dataset = loader.dataset or 0
-    copies = len(drawn) - dataset
-    if not 0 < copies < len(drawn) / max(loader.yielded, 1):
+    copies = len(indices) - dataset
+    if not 0 < copies < len(indices) / max(loader.yielded, 1):
         return loader.copies
-    return copies if set(drawn[:dataset]) == set(range(dataset)) else loader.copies
+    return copies if set(indices[:dataset]) == set(range(dataset)) else loader.copies
 
 
 def _length(thing: Any) -> int | None:

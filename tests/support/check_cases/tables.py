@@ -298,7 +298,8 @@ EVALUATIONS = [
     Case("padding counted", PADDED, evaluation(of_padded_steps, "pooled"), PADDING, more=EVALUATE),
     Case("a sum of means", TABULAR, evaluation(of_classes, "sum"), UNDIVIDED, more=EVALUATE),
     Case("the last", TABULAR, evaluation(of_classes, "last"), ONE, more=EVALUATE),
-    Case("batch dice", TABULAR, evaluation(dice, "pooled"), COUPLED, more=EVALUATE),
+    Case("batch dice", TABULAR, evaluation(dice, "pooled"), ("ratio-of-counts",),
+         more=EVALUATE),
     Case("class weights and a z-loss", TABULAR, weighted_and_z, (*MEANS, *WEIGHTS), more=EVALUATE),
     Case("without nan", TABULAR, evaluation(of_classes, "without nan"), DROPPED, more=EVALUATE),
 ]  # fmt: skip

@@ -170,8 +170,8 @@ def _of_loader(site: str, loader: LoaderPass, sites: Container[str]) -> Finding 
 
 
 def _reason(loader: LoaderPass) -> str:
-    drawn = (loader.samples or 0) * loader.ranks
-    over_ranks = loader.ranks > 1 or (loader.dataset or 0) > drawn
+    total = (loader.samples or 0) * loader.ranks
+    over_ranks = loader.ranks > 1 or (loader.dataset or 0) > total
     return "so that every rank holds as many" if over_ranks else "to fill the last batch"
 
 
