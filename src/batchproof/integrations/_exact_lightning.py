@@ -26,13 +26,18 @@ from torch.utils.data import DistributedSampler
 from batchproof._errors import CriterionError, SettingError
 from batchproof._trees import length
 from batchproof.data import Padding
-from batchproof.integrations._loss_calls import LossCall, LossCalls, OpenWindow, coefficients_of
+from batchproof.integrations._loss_calls import (
+    LossCall,
+    LossCalls,
+    OpenWindow,
+    coefficients_of,
+    provisional_for,
+)
 from batchproof.integrations._recut_parts import Budget, Part, part_of, refuse_collectives
 from batchproof.mean import Mean
 from batchproof.meter import Meter
 from batchproof.meter._meter import sync_all
-from batchproof.ranks import largest, world_size
-from batchproof.step._number import power_of_two_above
+from batchproof.ranks import world_size
 
 
 class LoggedMeans:
@@ -248,8 +253,7 @@ class Exactly:
         if self._coefficients is None:
             who = f"{type(pl_module).__name__}.training_step"
             self._coefficients = coefficients_of(loss, calls, who)
-            (most,) = largest([max(float(call.mean.weight.sum()) for call in calls)])
-            self._provisional = float(power_of_two_above(most))
+            self._provisional = provisional_for(call.mean for call in calls)
         if self._window is None:
             accumulate = trainer.accumulate_grad_batches
             alone = accumulate == 1 and world_size() == 1 and self._recut is None

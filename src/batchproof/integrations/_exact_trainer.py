@@ -33,13 +33,18 @@ import torch
 from torch import Tensor, distributed
 
 from batchproof._errors import CriterionError, NonFiniteError, SettingError
-from batchproof.integrations._loss_calls import LossCall, LossCalls, OpenWindow, coefficients_of
+from batchproof.integrations._loss_calls import (
+    LossCall,
+    LossCalls,
+    OpenWindow,
+    coefficients_of,
+    provisional_for,
+)
 from batchproof.integrations._recut_parts import Budget, Part, counting_of, refuse_collectives
 from batchproof.mean import Mean, reduce
 from batchproof.meter import Meter
 from batchproof.meter._meter import sync_all
-from batchproof.ranks import device_of, in_a_group, largest, world_size
-from batchproof.step._number import power_of_two_above
+from batchproof.ranks import device_of, in_a_group, world_size
 from batchproof.step._snapshot import leaving_no_trace
 
 _ROUTER = "load_balancing_loss_func"
@@ -402,10 +407,9 @@ class ExactTraining:
                 found = coefficients_of(loss, calls, _head(model).__name__)
         finally:
             model.train(was)
-        weights = [float(call.mean.weight.sum()) for call, c in zip(calls, found, strict=True) if c]
         if training:
-            (most,) = largest([weights[0]])
-            self.exactness.provisional = float(power_of_two_above(most))
+            lead = next(call.mean for call, c in zip(calls, found, strict=True) if c)
+            self.exactness.provisional = provisional_for([lead])
         return found
 
     def _loss(self, batch: Any) -> Tensor:

@@ -29,8 +29,9 @@ from batchproof._errors import CriterionError, MissingCountError, NonFiniteError
 from batchproof.mean import Mean, exact_dtype
 from batchproof.mean._exact_specs import BY_FUNCTION, Spec
 from batchproof.mean._reduce import reduce_counted
-from batchproof.ranks import device_of, in_a_group, world_size
+from batchproof.ranks import device_of, in_a_group, largest, world_size
 from batchproof.step._gradients import gradients, scale
+from batchproof.step._number import power_of_two_above
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +249,16 @@ def coefficients_of(loss: Tensor, calls: Sequence[LossCall], who: str) -> list[f
             'with reduction="mean", or return a batchproof.Mean.'
         )
     return coefficients
+
+
+def provisional_for(means: Iterable[Mean]) -> float:
+    """Return P of windows whose micro-batches weigh about as much; every rank calls it at once.
+
+    Args:
+        means: of the losses of one micro-batch.
+    """
+    (most,) = largest([max((float(mean.weight.sum()) for mean in means), default=1.0)])
+    return float(power_of_two_above(most))
 
 
 @dataclass(slots=True)

@@ -25,7 +25,12 @@ from batchproof._trees import length
 from batchproof.check import Probe
 from batchproof.data import Padding
 from batchproof.integrations._given import count_of, framework
-from batchproof.integrations._loss_calls import LossCalls, OpenWindow, coefficients_of
+from batchproof.integrations._loss_calls import (
+    LossCalls,
+    OpenWindow,
+    coefficients_of,
+    provisional_for,
+)
 from batchproof.integrations._recut_parts import (
     Budget,
     Part,
@@ -34,8 +39,7 @@ from batchproof.integrations._recut_parts import (
     refuse_collectives,
 )
 from batchproof.mistakes import Remedy
-from batchproof.ranks import largest, world_size
-from batchproof.step._number import power_of_two_above
+from batchproof.ranks import world_size
 
 Loop = Callable[[Any, nn.Module, Any, DataLoader[Any]], Any]
 
@@ -145,9 +149,7 @@ class ExactAccumulation:
 
     def _begun(self, loss: Tensor, calls: LossCalls) -> OpenWindow:
         if self._coefficients is None:
-            weights = [float(call.mean.weight.sum()) for call in calls.calls]
-            (most,) = largest([max(weights, default=1.0)])
-            self._provisional = float(power_of_two_above(most))
+            self._provisional = provisional_for(call.mean for call in calls.calls)
             self._coefficients = coefficients_of(loss, calls.calls, "the loop")
         steps = self.gradient_accumulation_steps
         alone = self.sync_gradients and world_size() == 1

@@ -19,11 +19,15 @@ from batchproof._errors import SettingError
 from batchproof._plan import expect_whole
 from batchproof._trees import tree_map
 from batchproof.integrations._given import framework
-from batchproof.integrations._loss_calls import LossCalls, OpenWindow, coefficients_of
+from batchproof.integrations._loss_calls import (
+    LossCalls,
+    OpenWindow,
+    coefficients_of,
+    provisional_for,
+)
 from batchproof.mean import exact
 from batchproof.meter import Meter
 from batchproof.ranks import world_size
-from batchproof.step._number import power_of_two_above
 
 
 class LossSums:
@@ -120,8 +124,8 @@ class Accumulated:
         if self._coefficients is None:
             self._coefficients = coefficients_of(loss, calls, type(self.learn.loss_func).__name__)
         if self._window is None:
-            most = max(float(call.mean.weight.sum()) for call in calls)
-            self._window = OpenWindow(self._coefficients, float(power_of_two_above(most)))
+            provisional = provisional_for(call.mean for call in calls)
+            self._window = OpenWindow(self._coefficients, provisional)
         for call in calls:
             self._window.add(call)
         self._samples += len(self.learn.yb[0])

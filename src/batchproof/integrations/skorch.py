@@ -25,10 +25,9 @@ with naming_extra(__name__):
 from batchproof._errors import CriterionError, NonFiniteError, SettingError
 from batchproof._plan import expect_whole
 from batchproof.integrations._given import framework
-from batchproof.integrations._loss_calls import LossCall, LossCalls, OpenWindow
+from batchproof.integrations._loss_calls import LossCall, LossCalls, OpenWindow, provisional_for
 from batchproof.meter import Meter
 from batchproof.ranks import world_size
-from batchproof.step._number import power_of_two_above
 
 _CLIPS = "GradientNormClipping"
 
@@ -50,8 +49,7 @@ class Batches:
     def add(self, call: LossCall) -> None:
         """Add a batch, between setting gradients to zero and its backward pass."""
         if self.window is None:
-            most = float(call.mean.weight.sum())
-            self.window = OpenWindow([1.0], float(power_of_two_above(most)))
+            self.window = OpenWindow([1.0], provisional_for([call.mean]))
         self.put_back()
         self.window.add(call)
         self.count += 1

@@ -11,7 +11,7 @@ from torch.utils.data import BatchSampler, IterableDataset, RandomSampler, Seque
 
 from batchproof.ranks import world_size
 
-# of larger data sets it is not looked for samples that are drawn twice
+# samples that are drawn twice are not looked for in larger data sets
 MOST_NOTED = 1 << 20
 
 
