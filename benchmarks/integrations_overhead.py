@@ -12,16 +12,20 @@ As it comes, skorch has no accumulation: its rows compare the callback without a
 minutes on a quiet machine. The goal is a median of 1.02.
 """
 
-import contextlib
 import functools
-import io
-import logging
 import os
-import tempfile
-import time
-import warnings
 from pathlib import Path
 
+from _bert import (
+    VOCABULARY,
+    adam,
+    bert,
+    by_accelerate,
+    by_lightning,
+    by_transformers,
+    quiet,
+    seconds,
+)
 from _measure import heading, keep, parser, summary
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -37,7 +41,7 @@ def sequences(steps):
     import torch
 
     draw = torch.Generator().manual_seed(0)
-    ids = torch.randint(1, 1000, (steps * ROWS, LENGTH), generator=draw)
+    ids = torch.randint(1, VOCABULARY, (steps * ROWS, LENGTH), generator=draw)
     labels = torch.randint(3, (steps * ROWS,), generator=draw)
     mask = torch.ones(LENGTH, dtype=torch.long)
     return [
@@ -55,23 +59,6 @@ def rows(steps):
     return inputs, torch.randint(10, (steps * MANY,), generator=draw)
 
 
-def bert():
-    import torch
-    import transformers
-
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=1000,
-        hidden_size=WIDE,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=4 * WIDE,
-        max_position_embeddings=LENGTH,
-        num_labels=3,
-    )
-    return transformers.BertForSequenceClassification(config)
-
-
 def perceptron():
     import torch
     from torch import nn
@@ -81,86 +68,19 @@ def perceptron():
     return nn.Sequential(*layers, nn.Linear(WIDE, 10))
 
 
-def loader_of(samples):
+def loader_of(steps):
     import torch
 
-    return torch.utils.data.DataLoader(samples, batch_size=ROWS)
+    return torch.utils.data.DataLoader(sequences(steps), batch_size=ROWS)
 
 
-def adam(model):
-    import torch
+def of_bert(make):
+    """Return what trains BERT over so many micro-batches in a trainer."""
 
-    return torch.optim.AdamW(model.parameters(), 5e-5)
+    def by_trainer(steps, accumulate, *, exact):
+        return make(bert(WIDE, LENGTH), loader_of(steps), accumulate, exact=exact)
 
-
-def by_transformers(steps, accumulate, *, exact):
-    import transformers
-
-    from batchproof.integrations.transformers import exactly
-
-    arguments = transformers.TrainingArguments(
-        tempfile.mkdtemp(prefix="batchproof-"),
-        use_cpu=True,
-        report_to=[],
-        disable_tqdm=True,
-        save_strategy="no",
-        logging_strategy="no",
-        num_train_epochs=1,
-        per_device_train_batch_size=ROWS,
-        gradient_accumulation_steps=accumulate,
-    )
-    trainer = transformers.Trainer(bert(), arguments, train_dataset=sequences(steps))
-    return (exactly(trainer) if exact else trainer).train
-
-
-def by_lightning(steps, accumulate, *, exact):
-    import lightning.pytorch as lightning
-
-    from batchproof.integrations.lightning import Exact
-
-    class Classifier(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.net = bert()
-
-        def training_step(self, batch, batch_idx):  # noqa: ARG002
-            return self.net(**batch).loss
-
-        def configure_optimizers(self):
-            return adam(self)
-
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        accumulate_grad_batches=accumulate,
-        callbacks=[Exact()] if exact else [],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    return functools.partial(trainer.fit, Classifier(), loader_of(sequences(steps)))
-
-
-def by_accelerate(steps, accumulate, *, exact):
-    import accelerate
-
-    from batchproof.integrations.accelerate import exactly
-
-    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=accumulate)
-    accelerator = exactly(accelerator) if exact else accelerator
-    model = bert()
-    model, optimizer, loader = accelerator.prepare(model, adam(model), loader_of(sequences(steps)))
-
-    def train():
-        model.train()
-        for batch in loader:
-            with accelerator.accumulate(model):
-                accelerator.backward(model(**batch).loss)
-                optimizer.step()
-                optimizer.zero_grad()
-
-    return train
+    return by_trainer
 
 
 def by_ignite(steps, accumulate, *, exact):
@@ -170,8 +90,8 @@ def by_ignite(steps, accumulate, *, exact):
     import batchproof
     from batchproof.integrations.ignite import update
 
-    model, criterion = bert(), torch.nn.CrossEntropyLoss()
-    optimizer, loader = adam(model), loader_of(sequences(steps))
+    model, criterion = bert(WIDE, LENGTH), torch.nn.CrossEntropyLoss()
+    optimizer, loader = adam(model), loader_of(steps)
     model.train()
 
     def logits(batch):
@@ -260,24 +180,15 @@ def by_keras(steps, accumulate, *, exact):
 
 SMALL = ("skorch", "fastai", "keras")
 TRAINERS = {
-    "transformers": by_transformers,
-    "lightning": by_lightning,
-    "accelerate": by_accelerate,
+    "transformers": of_bert(by_transformers),
+    "lightning": of_bert(by_lightning),
+    "accelerate": of_bert(by_accelerate),
     "ignite": by_ignite,
     "skorch": by_skorch,
     "fastai": by_fastai,
     "keras": by_keras,
 }
 WINDOWS = {name: (1,) if name == "skorch" else (1, 4) for name in TRAINERS}
-
-
-def seconds(make, steps, accumulate, *, exact):
-    """Return the processor's time of one training, without what makes it."""
-    train = make(steps, accumulate, exact=exact)
-    with contextlib.redirect_stdout(io.StringIO()):
-        began = time.process_time()
-        train()
-        return time.process_time() - began
 
 
 def ratios(make, steps, accumulate, rounds):
@@ -290,17 +201,6 @@ def ratios(make, steps, accumulate, rounds):
         times = {exact: side(exact=exact) for exact in order}
         found.append(times[True] / times[False])
     return found
-
-
-def quiet():
-    import torch
-    import transformers
-
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    transformers.utils.logging.set_verbosity_error()
-    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def main():

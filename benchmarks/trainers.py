@@ -18,18 +18,13 @@ nothing is re-cut is in integrations_overhead.py.
 The goal: re-cut at least 1.8 times faster than transformers as it comes.
 """
 
-import contextlib
 import functools
-import io
-import logging
-import tempfile
-import time
-import warnings
 from pathlib import Path
 
+from _bert import VOCABULARY, bert, by_accelerate, by_lightning, by_transformers, quiet, seconds
 from _measure import heading, keep, parser, summary
 
-WIDTH, VOCABULARY, LONGEST, BATCH, ACCUMULATE = 128, 1000, 512, 8, 8
+WIDTH, LONGEST, BATCH, ACCUMULATE = 128, 512, 8, 8
 
 
 def ragged(count):
@@ -66,125 +61,35 @@ def collate(samples):
     return {"input_ids": pad(ids), "attention_mask": mask, "labels": labels}
 
 
-def bert():
-    """Return the model, the same each time."""
-    import torch
-    import transformers
-
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=4 * WIDTH,
-        max_position_embeddings=LONGEST,
-        num_labels=3,
-    )
-    return transformers.BertForSequenceClassification(config)
-
-
 def loader_of(samples):
     import torch
 
     return torch.utils.data.DataLoader(samples, batch_size=BATCH, collate_fn=collate)
 
 
-def by_transformers(samples, accumulate, *, exact, tokens=None, grouped=False):
-    """Return a function that trains an epoch by transformers' Trainer."""
-    import transformers
-
-    from batchproof.integrations.transformers import exactly
-
-    arguments = transformers.TrainingArguments(
-        tempfile.mkdtemp(prefix="batchproof-"),
-        use_cpu=True,
-        report_to=[],
-        disable_tqdm=True,
-        save_strategy="no",
-        logging_strategy="no",
-        num_train_epochs=1,
-        per_device_train_batch_size=BATCH,
-        gradient_accumulation_steps=accumulate,
+def of_transformers(model, loader, accumulate, *, grouped=False, **settings):
+    """Return a function that trains an epoch in the order given, or grouped by length."""
+    return by_transformers(
+        model,
+        loader,
+        accumulate,
         train_sampling_strategy="group_by_length" if grouped else "sequential",
         max_grad_norm=0.0,
         lr_scheduler_type="constant",
+        **settings,
     )
-    trainer = transformers.Trainer(bert(), arguments, data_collator=collate, train_dataset=samples)
-    return (exactly(trainer, tokens=tokens) if exact else trainer).train
-
-
-def by_lightning(samples, accumulate, *, exact, tokens=None):
-    """Return a function that trains an epoch by Lightning's Trainer."""
-    import lightning.pytorch as lightning
-    import torch
-
-    from batchproof.integrations.lightning import Exact
-
-    class Classifier(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.net = bert()
-
-        def training_step(self, batch, batch_idx):  # noqa: ARG002
-            return self.net(**batch).loss
-
-        def configure_optimizers(self):
-            return torch.optim.AdamW(self.parameters(), 5e-5)
-
-    settings = {"tokens": tokens} if tokens else {}
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        accumulate_grad_batches=accumulate,
-        callbacks=[Exact(**settings)] if exact else [],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    return functools.partial(trainer.fit, Classifier(), loader_of(samples))
-
-
-def by_accelerate(samples, accumulate, *, exact, tokens=None):
-    """Return a function that trains an epoch by a loop with accelerate."""
-    import accelerate
-    import torch
-
-    from batchproof.integrations.accelerate import exactly
-
-    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=accumulate)
-    accelerator = exactly(accelerator) if exact else accelerator
-    model = bert()
-    optimizer = torch.optim.AdamW(model.parameters(), 5e-5)
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader_of(samples))
-
-    def train():
-        model.train()
-        batches = accelerator.recut(loader, tokens=tokens) if tokens else loader
-        for batch in batches:
-            with accelerator.accumulate(model):
-                accelerator.backward(model(**batch).loss)
-                optimizer.step()
-                optimizer.zero_grad()
-
-    return train
 
 
 TRAINERS = {
-    "transformers": by_transformers,
+    "transformers": of_transformers,
     "lightning": by_lightning,
     "accelerate": by_accelerate,
 }
 
 
-def seconds(make, *arguments, **settings):
-    """Return the processor's time of one epoch, without what makes it."""
-    train = make(*arguments, **settings)
-    with contextlib.redirect_stdout(io.StringIO()):
-        began = time.process_time()
-        train()
-        return time.process_time() - began
+def epoch(make, samples, **settings):
+    """Return the processor's time of one epoch."""
+    return seconds(make, bert(WIDTH, LONGEST), loader_of(samples), ACCUMULATE, **settings)
 
 
 def rounds_of(sides, rounds):
@@ -215,7 +120,7 @@ def ragged_epochs(samples, rounds):
     tokens = max(BATCH * max(batch) for batch in batches) // 2
     results = {"tokens": tokens}
     for name, make in TRAINERS.items():
-        side = functools.partial(seconds, make, samples, ACCUMULATE)
+        side = functools.partial(epoch, make, samples)
         sides = {"as it comes": functools.partial(side, exact=False)}
         if name == "transformers":
             sides["by length"] = functools.partial(side, exact=False, grouped=True)
@@ -232,14 +137,7 @@ def main():
     line.add_argument("--quick", action="store_true")
     line.add_argument("--out", type=Path)
     chosen = line.parse_args()
-    import torch
-    import transformers
-
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    transformers.utils.logging.set_verbosity_error()
-    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet()
     count, rounds = (64, 1) if chosen.quick else (256, chosen.rounds)
     packages = ("torch", "transformers", "lightning", "accelerate")
     found = heading("a ragged epoch", threads=1, packages=packages)
