@@ -8,7 +8,7 @@ whose users train such. One micro-batch is a window, and 4 are. A round trains b
 scratch, each in a fresh instance, and turns their order; what is timed is the training loop, in
 seconds of the processor. Ratios of the two sides of a round, with median, quartiles and range.
 
-As it comes, skorch has no accumulation: its rows compare the callback without accumulate. Under 6
+As it comes, skorch has no accumulation: its rows compare the callback without accumulate. About 9
 minutes on a quiet machine. The goal is a median of 1.02.
 """
 
