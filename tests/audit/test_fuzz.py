@@ -108,7 +108,7 @@ def test_a_fix_leaves_a_file_that_parses_and_a_second_run_nothing_to_fix(folder,
         ast.parse(read_document(folder / name, content=one.after).text)
         one.diff()
         assert len(left.findings) < len(report.findings)
-        again = Report((one.left,), report.settings)
+        again = Report((one.result,), report.settings)
         assert fix_report(again, unsafe=unsafe, content=one.after, analyse=analyse)[1] == []
 
 

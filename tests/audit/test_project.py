@@ -92,7 +92,7 @@ def test_only_so_much_is_kept_parsed(tree, tmp_path):
     train = tree("train.py", "")
     for i in range(4):
         tree(f"m{i}.py", "x" * 50)
-    project = Project(tmp_path, held=100)
+    project = Project(tmp_path, room=100)
     first = project.module("m0", train)
     assert project.module("m0", train) is first
     for i in range(1, 4):

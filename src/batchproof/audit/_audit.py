@@ -24,12 +24,12 @@ class Report:
     Attributes:
         files: the result for each file, in the order in which the files were found.
         settings: those of the audit.
-        known: how many findings a baseline hides.
+        in_baseline: how many findings a baseline hides.
     """
 
     files: tuple[Audited, ...]
     settings: Settings
-    known: int = 0
+    in_baseline: int = 0
 
     @property
     def findings(self) -> list[Located]:
@@ -51,7 +51,7 @@ class Report:
         """Return the exit status: 1 for findings, 2 where nothing could be read, else 0."""
         if self.findings:
             return 1
-        return 2 if self.files and all(file.lost for file in self.files) else 0
+        return 2 if self.files and all(file.unread for file in self.files) else 0
 
 
 def audit_paths(

@@ -69,13 +69,13 @@ class Notice:
         path: the file or folder.
         line: where in it, from 1; 0 where it is not a single line.
         reason: why, in lower case.
-        lost: whether nothing of the file was audited.
+        unread: whether nothing of the file was audited.
     """
 
     path: str
     line: int
     reason: str
-    lost: bool = True
+    unread: bool = True
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}" if self.line else self.path
@@ -99,9 +99,9 @@ class Audited:
     unasked: int = 0
 
     @property
-    def lost(self) -> bool:
+    def unread(self) -> bool:
         """Return whether nothing of the file was audited."""
-        return any(notice.lost for notice in self.notices)
+        return any(notice.unread for notice in self.notices)
 
 
 class _LateError(BaseException):
@@ -198,7 +198,9 @@ class Auditor:
         return Kept(tuple(findings), tuple(notices), script)
 
     def _report(self, path: str, analysis: Kept, document: Document | None) -> Audited:
-        notices = tuple(Notice(path, line, reason, lost=False) for line, reason in analysis.notices)
+        notices = tuple(
+            Notice(path, line, reason, unread=False) for line, reason in analysis.notices
+        )
         if document is None:
             return Audited(path, (), notices)
         settings = self._settings

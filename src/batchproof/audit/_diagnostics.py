@@ -35,14 +35,14 @@ def report_of(
         return None
 
 
-def diagnostic(located: Located, document: TextDocument) -> lsp.Diagnostic:
+def diagnostic(entry: Located, document: TextDocument) -> lsp.Diagnostic:
     """Return a finding as an editor marks it in a document."""
-    finding = located.finding
+    finding = entry.finding
     span = Edit(finding.line, finding.column, finding.end_line, finding.end_column, "")
     sure = finding.grade == "sure"
     return lsp.Diagnostic(
         range=_range(span, document),
-        message=located.message,
+        message=entry.message,
         severity=lsp.DiagnosticSeverity.Error if sure else lsp.DiagnosticSeverity.Warning,
         code=f"{finding.code} {finding.name}",
         code_description=lsp.CodeDescription(finding.page) if finding.page else None,
@@ -63,32 +63,32 @@ def actions(
     first, last = lines.start.line + 1, lines.end.line + 1
     return [
         action
-        for located in findings
-        if located.finding.line <= last and first <= located.finding.end_line
-        for action in _actions(located, document)
+        for entry in findings
+        if entry.finding.line <= last and first <= entry.finding.end_line
+        for action in _actions(entry, document)
     ]
 
 
-def _actions(located: Located, document: TextDocument) -> list[lsp.CodeAction]:
+def _actions(entry: Located, document: TextDocument) -> list[lsp.CodeAction]:
     """Return the quick fixes of a finding: its fix, and a comment that allows it."""
-    finding = located.finding
+    finding = entry.finding
     fixes = []
     if finding.fix is not None:
         note = "" if finding.safe else " (unsafe)"
         title = f"{finding.fix.message.rstrip('.')}{note}"
         edits = finding.fix.edits
-        fixes.append(_action(located, document, title, edits, preferred=finding.safe))
+        fixes.append(_action(entry, document, title, edits, preferred=finding.safe))
     if finding.name != UNUSED:
         end = len(lines_of(document.source)[finding.line - 1]) + 1
         comment = f"  # batchproof: allow[{finding.name}] "
         edits = (Edit(finding.line, end, finding.line, end, comment),)
         title = f"Allow {finding.name} here"
-        fixes.append(_action(located, document, title, edits, preferred=False))
+        fixes.append(_action(entry, document, title, edits, preferred=False))
     return fixes
 
 
 def _action(
-    located: Located,
+    entry: Located,
     document: TextDocument,
     title: str,
     edits: Sequence[Edit],
@@ -99,7 +99,7 @@ def _action(
     return lsp.CodeAction(
         title=title,
         kind=lsp.CodeActionKind.QuickFix,
-        diagnostics=[diagnostic(located, document)],
+        diagnostics=[diagnostic(entry, document)],
         is_preferred=preferred,
         edit=lsp.WorkspaceEdit(changes={document.uri: changes}),
     )

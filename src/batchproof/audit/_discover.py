@@ -46,8 +46,8 @@ def discover(paths: Sequence[Path], root: Path, *, excluded: Sequence[str] = EXC
     Returns:
         Each file once.
     """
-    found = Discovery()
-    walk = _Walk(root.resolve(), tuple(excluded), found)
+    discovery = Discovery()
+    walk = _Walk(root.resolve(), tuple(excluded), discovery)
     for path in paths:
         if path.is_dir():
             walk.through(path)
@@ -55,8 +55,8 @@ def discover(paths: Sequence[Path], root: Path, *, excluded: Sequence[str] = EXC
             walk.take(path)
         else:
             reason = "symbolic link that leads nowhere" if path.is_symlink() else "no such file"
-            found.unreadable.append((path, reason))
-    return found
+            discovery.unreadable.append((path, reason))
+    return discovery
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,40 +71,40 @@ class _Rules:
 
 
 class _Walk:
-    def __init__(self, root: Path, excluded: tuple[str, ...], found: Discovery) -> None:
+    def __init__(self, root: Path, excluded: tuple[str, ...], discovery: Discovery) -> None:
         self._root = root
         self._names = frozenset(name for name in excluded if not set(name) & set("*?[/"))
         self._globs = tuple(name for name in excluded if set(name) & set("*?[/"))
-        self._found = found
-        self._taken: set[str] = set()
+        self._discovery = discovery
+        self._paths: set[str] = set()
 
     def take(self, path: Path) -> None:
         """Add a file, unless it is there under this or another name."""
         real = os.path.realpath(path)
-        if real not in self._taken:
-            self._taken.add(real)
-            self._found.files.append(path)
+        if real not in self._paths:
+            self._paths.add(real)
+            self._discovery.files.append(path)
 
     def through(self, folder: Path) -> None:
         """Add the files of a folder and of those in it."""
         real = Path(os.path.realpath(folder))
         waiting = [(folder, str(real), self._above(real))]
         while waiting:
-            shown, place, rules = waiting.pop()
+            path, place, rules = waiting.pop()
             own = read_patterns(Path(place, ".gitignore"))
             if own:
                 rules = (*rules, _Rules(place, own))
             try:
                 entries = sorted(os.scandir(place), key=lambda entry: entry.name)
             except OSError as error:
-                self._found.unreadable.append((shown, (error.strerror or "unreadable").lower()))
+                self._discovery.unreadable.append((path, (error.strerror or "unreadable").lower()))
                 continue
             deeper = []
             for entry in self._kept(entries, place, rules):
                 if entry.is_dir(follow_symlinks=False):
-                    deeper.append((shown / entry.name, f"{place}/{entry.name}", rules))
+                    deeper.append((path / entry.name, f"{place}/{entry.name}", rules))
                 else:
-                    self.take(shown / entry.name)
+                    self.take(path / entry.name)
             waiting += reversed(deeper)
 
     def _above(self, folder: Path) -> tuple[_Rules, ...]:
@@ -125,14 +125,14 @@ class _Walk:
         for entry in entries:
             try:
                 folder = entry.is_dir(follow_symlinks=False)
-                wanted = folder or (
+                matches = folder or (
                     os.path.splitext(entry.name)[1] in SUFFIXES  # noqa: PTH122
                     and (entry.is_file() or (entry.is_symlink() and not entry.is_dir()))
                 )
             except OSError:
-                wanted = True  # reading it says why it cannot be read
+                matches = True  # reading it says why it cannot be read
             path = f"{place}/{entry.name}"
-            if not wanted or self._excluded(entry.name, path):
+            if not matches or self._excluded(entry.name, path):
                 continue
             if not _ignored(rules, path, folder=folder):
                 yield entry

@@ -102,8 +102,8 @@ class Document:
         for edit in edits:
             cell, line = self.notebook.place(edit.line)
             ahead = edit.line - line
-            moved = Edit(line, edit.column, edit.end_line - ahead, edit.end_column, edit.text)
-            by_cell.setdefault(cell.number, []).append(moved)
+            inner = Edit(line, edit.column, edit.end_line - ahead, edit.end_column, edit.text)
+            by_cell.setdefault(cell.number, []).append(inner)
         sources = {
             number: apply_edits(cells[number].source, own) for number, own in by_cell.items()
         }
@@ -165,10 +165,10 @@ def apply_edits(text: str, edits: Sequence[Edit]) -> str:
         return starts[line - 1] + column - 1
 
     spans = [(at(e.line, e.column), at(e.end_line, e.end_column), e.text) for e in edits]
-    parts, done = [], 0
+    parts, position = [], 0
     for start, end, new in sorted(spans, key=lambda span: span[:2]):
-        if start < done or end < start:
+        if start < position or end < start:
             raise OverlapError("edits overlap")
-        parts += [text[done:start], new.replace("\n", newline)]
-        done = end
-    return "".join([*parts, text[done:]])
+        parts += [text[position:start], new.replace("\n", newline)]
+        position = end
+    return "".join([*parts, text[position:]])

@@ -24,15 +24,15 @@ def fingerprints(files: Iterable[Audited], root: Path) -> dict[int, str]:
         files: what was audited.
         root: the project's folder.
     """
-    seen: Counter[str] = Counter()
-    known = {}
+    repeats: Counter[str] = Counter()
+    prints = {}
     for audited in files:
         path = below(audited.path, root)
-        for located in audited.findings:
-            stem = _stem(path, located)
-            known[id(located)] = hashlib.sha256(f"{stem}\0{seen[stem]}".encode()).hexdigest()[:32]
-            seen[stem] += 1
-    return known
+        for entry in audited.findings:
+            stem = _stem(path, entry)
+            prints[id(entry)] = hashlib.sha256(f"{stem}\0{repeats[stem]}".encode()).hexdigest()[:32]
+            repeats[stem] += 1
+    return prints
 
 
 def below(path: str, root: Path) -> str:
@@ -42,9 +42,9 @@ def below(path: str, root: Path) -> str:
     return (os.path.relpath(real, root) if inside else path).replace(os.sep, "/")
 
 
-def _stem(path: str, located: Located) -> str:
-    text = " ".join(located.excerpt.split())
-    return f"{located.finding.name}\0{path}\0{text}".encode(errors="replace").decode()
+def _stem(path: str, entry: Located) -> str:
+    text = " ".join(entry.excerpt.split())
+    return f"{entry.finding.name}\0{path}\0{text}".encode(errors="replace").decode()
 
 
 def write_baseline(place: Path, files: Iterable[Audited], root: Path) -> int:
@@ -62,13 +62,13 @@ def write_baseline(place: Path, files: Iterable[Audited], root: Path) -> int:
     prints = fingerprints(files, root)
     entries = [
         {
-            "fingerprint": prints[id(located)],
-            "name": located.finding.name,
+            "fingerprint": prints[id(entry)],
+            "name": entry.finding.name,
             "path": below(audited.path, root),
-            "line": located.place.line,
+            "line": entry.place.line,
         }
         for audited in files
-        for located in audited.findings
+        for entry in audited.findings
     ]
     content = {"schema": SCHEMA, "findings": entries}
     write_file(place, json.dumps(content, indent=1) + "\n")
@@ -86,8 +86,8 @@ def read_baseline(place: Path) -> frozenset[str]:
     """
     try:
         content = json.loads(place.read_bytes())
-        known = {SCHEMA: content["findings"]}[content["schema"]]
-        return frozenset(str(entry["fingerprint"]) for entry in known)
+        entries = {SCHEMA: content["findings"]}[content["schema"]]
+        return frozenset(str(entry["fingerprint"]) for entry in entries)
     except FileNotFoundError:
         remedy = f"make it with --write-baseline {place}"
         raise SettingError(f"the baseline {place} is missing; {remedy}.") from None

@@ -32,14 +32,14 @@ class Fixed:
         before: its bytes as they were.
         after: its bytes with every fix.
         messages: what was fixed, a line each.
-        left: the audit of what the file holds now.
+        result: the audit of what the file holds now.
     """
 
     path: Path
     before: bytes
     after: bytes
     messages: tuple[str, ...]
-    left: Audited
+    result: Audited
 
     def diff(self) -> str:
         """Return the change as a unified diff."""
@@ -76,15 +76,17 @@ def fix_report(
     """
     auditor = Auditor(analyse or all_rules(), report.settings, Cache(None))
 
-    def again(path: Path, held: bytes) -> Audited:
-        (file,) = without_known(Report((auditor.file(path, content=held),), report.settings)).files
+    def again(path: Path, content_now: bytes) -> Audited:
+        (file,) = without_known(
+            Report((auditor.file(path, content=content_now),), report.settings)
+        ).files
         return file
 
     files, fixed = list[Audited](), list[Fixed]()
     for audited in report.files:
-        fixable = any(located.finding.fix for located in audited.findings)
+        fixable = any(entry.finding.fix for entry in audited.findings)
         one = fix_file(audited.path, again, unsafe=unsafe, content=content) if fixable else None
-        files.append(one.left if one else audited)
+        files.append(one.result if one else audited)
         fixed += [one] if one else []
     return replace(report, files=tuple(files)), fixed
 
@@ -110,8 +112,8 @@ def fix_file(
         step = _round(path, after, audited, again, unsafe=unsafe)
         if step is None:
             break
-        after, audited, done = step
-        messages += done
+        after, audited, lines = step
+        messages += lines
     return Fixed(path, before, after, tuple(messages), audited) if messages else None
 
 
@@ -119,19 +121,19 @@ def _round(
     path: Path, content: bytes, audited: Audited, again: Again, *, unsafe: bool
 ) -> tuple[bytes, Audited, list[str]] | None:
     """Return a file after one round of fixes: all that fit together, else a single one."""
-    found = [located.finding for located in audited.findings]
-    fixable = [f for f in found if f.fix is not None and (unsafe or f.safe)]
+    findings = [entry.finding for entry in audited.findings]
+    fixable = [f for f in findings if f.fix is not None and (unsafe or f.safe)]
     together: list[Finding] = []
     for finding in fixable:
         if _edited(path, content, [*together, finding]) is not None:
             together.append(finding)
-    for chosen in (together, *([finding] for finding in fixable)):
-        after = _edited(path, content, chosen) if chosen else None
+    for fixes in (together, *([finding] for finding in fixable)):
+        after = _edited(path, content, fixes) if fixes else None
         if after is None or after == content:
             continue
-        left = again(path, after)
-        if _fewer(audited, left, chosen):
-            return after, left, [_message(audited, finding) for finding in chosen]
+        result = again(path, after)
+        if _fewer(audited, result, fixes):
+            return after, result, [_message(audited, finding) for finding in fixes]
     return None
 
 
@@ -148,14 +150,14 @@ def _edited(path: Path, content: bytes, findings: Sequence[Finding]) -> bytes | 
     return None if len(again.broken_cells) > len(document.broken_cells) else after
 
 
-def _fewer(before: Audited, after: Audited, chosen: Sequence[Finding]) -> bool:
+def _fewer(before: Audited, after: Audited, fixes: Sequence[Finding]) -> bool:
     """Return whether the findings that were fixed are gone, and there is no new one."""
-    if after.lost:
+    if after.unread:
         return False
     count = Counter(f.finding.name for f in before.findings)
-    count.subtract(Counter(finding.name for finding in chosen))
-    left = Counter(f.finding.name for f in after.findings)
-    return all(left[name] <= count[name] for name in left)
+    count.subtract(Counter(finding.name for finding in fixes))
+    rest = Counter(f.finding.name for f in after.findings)
+    return all(rest[name] <= count[name] for name in rest)
 
 
 def _message(audited: Audited, finding: Finding) -> str:

@@ -19,13 +19,13 @@ def as_json(report: Report) -> str:
     return json.dumps([_object(f, prints[id(f)]) for f in report.findings], indent=1) + "\n"
 
 
-def _object(located: Located, fingerprint: str) -> dict[str, Any]:
-    finding, place = located.finding, located.place
+def _object(entry: Located, fingerprint: str) -> dict[str, Any]:
+    finding, place = entry.finding, entry.place
     return {
         "path": finding.path,
         "line": place.line,
         "column": finding.column,
-        "end_line": located.end_line,
+        "end_line": entry.end_line,
         "end_column": finding.end_column,
         "cell": place.cell,
         "cell_line": place.cell_line,
@@ -38,7 +38,7 @@ def _object(located: Located, fingerprint: str) -> dict[str, Any]:
         "evidence": list(finding.evidence),
         "remedy": finding.remedy,
         "fix": None if finding.fix is None else asdict(finding.fix),
-        "proof": located.proof,
+        "proof": entry.proof,
         "page": finding.page,
         "fingerprint": fingerprint,
     }
@@ -47,19 +47,19 @@ def _object(located: Located, fingerprint: str) -> dict[str, Any]:
 def as_github(report: Report) -> str:
     """Return a report as commands that annotate a pull request."""
     lines = []
-    for located in report.findings:
-        finding = located.finding
+    for entry in report.findings:
+        finding = entry.finding
         kind = "error" if finding.grade == "sure" else "warning"
         values = {
             "title": f"batchproof {finding.name} ({finding.code})",
             "file": below(finding.path, report.settings.root),
-            "line": located.place.line,
-            "endLine": located.end_line,
+            "line": entry.place.line,
+            "endLine": entry.end_line,
         }
-        if located.place.cell is None:
+        if entry.place.cell is None:
             values |= {"col": finding.column, "endColumn": finding.end_column}
         settings = ",".join(f"{key}={_property(str(value))}" for key, value in values.items())
-        lines.append(f"::{kind} {settings}::{_data(located.message)}\n")
+        lines.append(f"::{kind} {settings}::{_data(entry.message)}\n")
     return "".join(lines)
 
 
@@ -106,7 +106,7 @@ def as_junit(report: Report) -> str:
             f'  <testsuite name={_attribute(audited.path)} tests="{count + errors}" '
             f'failures="{count}" errors="{errors}">'
         )
-        lines += [f"    {_case(located)}" for located in audited.findings]
+        lines += [f"    {_case(entry)}" for entry in audited.findings]
         lines += [
             f'    <testcase name="read" line="{notice.line}">'
             f"<error message={_attribute(notice.reason)}/></testcase>"
@@ -120,13 +120,13 @@ def as_junit(report: Report) -> str:
     return "\n".join([*lines, "</testsuites>"]) + "\n"
 
 
-def _case(located: Located) -> str:
-    finding = located.finding
+def _case(entry: Located) -> str:
+    finding = entry.finding
     classname = _attribute(finding.path)
     return (
         f"<testcase name={_attribute(f'{finding.code} {finding.name}')} classname={classname} "
-        f'line="{located.place.line}" column="{finding.column}">'
-        f"<failure message={_attribute(finding.sentence)}>{escape(_xml(located.message))}"
+        f'line="{entry.place.line}" column="{finding.column}">'
+        f"<failure message={_attribute(finding.sentence)}>{escape(_xml(entry.message))}"
         "</failure></testcase>"
     )
 

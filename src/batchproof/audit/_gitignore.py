@@ -45,11 +45,11 @@ def user_ignore() -> Path:
             text = file.read_text(errors="replace")
         except OSError:
             continue
-        found = re.search(
+        setting = re.search(
             r"^\s*excludesfile\s*=\s*\"?([^\"\n]+?)\"?\s*$", text, re.IGNORECASE | re.MULTILINE
         )
-        if found:
-            return Path(os.path.expanduser(found[1]))  # noqa: PTH111
+        if setting:
+            return Path(os.path.expanduser(setting[1]))  # noqa: PTH111
     return folder / "ignore"
 
 
@@ -156,12 +156,12 @@ def _bracket(glob: str, start: int) -> tuple[str, int] | None:
     while first or glob[i : i + 1] != "]":
         if i >= len(glob):
             return None
-        named = re.compile(r"\[:(\w+):\]").match(glob, i)
-        if named:
-            if named[1] not in _CLASSES:
+        class_name = re.compile(r"\[:(\w+):\]").match(glob, i)
+        if class_name:
+            if class_name[1] not in _CLASSES:
                 return None
-            members.append(_CLASSES[named[1]])
-            i, first = named.end(), False
+            members.append(_CLASSES[class_name[1]])
+            i, first = class_name.end(), False
             continue
         low, i = _member(glob, i)
         first = False

@@ -37,26 +37,26 @@ def divided_by_mask(report: Report, source: Source) -> Fix | None:
     parts = _factors(_value(product, scope) or product, scope)
     if parts is None or not isinstance(losses, Quantity):
         return None
-    elements, mask, kept = parts
+    elements, mask, weight = parts
     call = _call(elements, scope)
     if call is None or call.lineno != losses.line or _changes(mask, scope):
         return None
     name = next((n.id for n in (product, elements) if isinstance(n, ast.Name)), "")
     if _same_shape(elements, mask, scope):
-        count, safe = f"{kept}.sum().clamp(min=1)", losses.sure
+        count, safe = f"{weight}.sum().clamp(min=1)", losses.sure
     elif name:
-        count = f"{kept}.expand_as({name}).sum().clamp(min=1)"
+        count = f"{weight}.expand_as({name}).sum().clamp(min=1)"
         safe = report.sure and isinstance(mask, ast.Name)
     else:
-        count, safe = f"{kept}.sum().clamp(min=1)", False
+        count, safe = f"{weight}.sum().clamp(min=1)", False
     return Fix("Divide by the sum of the mask.", _edits(node, count, source), safe)
 
 
 def _factors(product: ast.expr, scope: ast.AST) -> tuple[ast.expr, ast.expr, str] | None:
     """Return the losses, the mask, and the code of what is 1 where a loss counts."""
     match product:
-        case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            for losses, mask in ((left, right), (right, left)):
+        case ast.BinOp(left=first, op=ast.Mult(), right=second):
+            for losses, mask in ((first, second), (second, first)):
                 if _call(losses, scope) is not None and _call(mask, scope) is None:
                     return losses, mask, _primary(mask)
         case ast.Call(
@@ -118,13 +118,13 @@ def _same_shape(losses: ast.expr, mask: ast.expr, scope: ast.AST) -> bool:
             break
         value = value.func.value
     match value:
-        case ast.Call(func=ast.Attribute(value=left, attr=name), args=[mark], keywords=[]):
+        case ast.Call(func=ast.Attribute(value=subject, attr=name), args=[mark], keywords=[]):
             compares = name in _COMPARED
-        case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[mark]):
+        case ast.Compare(left=subject, ops=[ast.Eq() | ast.NotEq()], comparators=[mark]):
             compares = True
         case _:
             return False
-    return compares and _is_number(mark) and dotted(left) == target.id
+    return compares and _is_number(mark) and dotted(subject) == target.id
 
 
 def _is_number(node: ast.expr) -> bool:
@@ -148,7 +148,7 @@ def _may_be_quotient(node: ast.expr, tree: ast.Module) -> bool:
     """Return whether a quotient may take the place of a node without parentheses."""
     for parent in ast.walk(tree):
         if node in ast.iter_child_nodes(parent):
-            called = isinstance(parent, ast.Call) and parent.func is not node
-            added = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Add | ast.Sub)
-            return called or added or isinstance(parent, ast.stmt | ast.keyword)
+            is_argument = isinstance(parent, ast.Call) and parent.func is not node
+            is_term = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Add | ast.Sub)
+            return is_argument or is_term or isinstance(parent, ast.stmt | ast.keyword)
     return False

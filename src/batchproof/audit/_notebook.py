@@ -147,16 +147,16 @@ def _cell(raw: str, number: int, members: dict[str, int], ends: list[int]) -> Ce
 
 def _lines(parts: list[str], at: list[int]) -> tuple[list[str], list[int]]:
     """Return the lines of a source's parts, and for each the line of the file where it begins."""
-    lines, places, begun = list[str](), list[int](), False
+    lines, places, has_part = list[str](), list[int](), False
     for part, place in zip(parts, at, strict=True):
         for i, piece in enumerate(part.split("\n")):
-            if begun and not i:
+            if has_part and not i:
                 places[-1] = places[-1] if lines[-1] else place
                 lines[-1] += piece
             else:
                 lines.append(piece)
                 places.append(place)
-            begun = True
+            has_part = True
     if len(lines) > 1 and not lines[-1]:
         lines.pop(), places.pop()
     return [line.removesuffix("\r") for line in lines], places
@@ -183,15 +183,15 @@ def _without_magics(lines: list[str]) -> list[str]:
     for line in lines:
         magic, assigned = _MAGIC.match(line), _ASSIGNED.match(line)
         if continued:
-            kept = ""
+            code = ""
         elif assigned:
-            kept = f"{assigned[1]}None"
+            code = f"{assigned[1]}None"
         elif magic:
-            kept = f"{magic[1]}pass" if magic[1] else ""
+            code = f"{magic[1]}pass" if magic[1] else ""
         else:
-            kept = line
-        continued = (continued or kept != line) and line.endswith("\\")
-        blanked.append(kept)
+            code = line
+        continued = (continued or code != line) and line.endswith("\\")
+        blanked.append(code)
     return blanked
 
 

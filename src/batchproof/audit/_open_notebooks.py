@@ -91,9 +91,9 @@ class Notebooks:
         self._server.text_document_publish_diagnostics(params)
 
 
-def _in_cell(located: Located) -> Located:
+def _in_cell(entry: Located) -> Located:
     """Return a finding in the lines of its cell, with its fix where that stays in the cell."""
-    finding, first = located.finding, located.place.cell_line or 1
+    finding, first = entry.finding, entry.place.cell_line or 1
     before = finding.line - first
     fix = finding.fix
     if fix is not None:
@@ -103,5 +103,5 @@ def _in_cell(located: Located) -> Located:
             for edit in fix.edits
         )
         fix = Fix(fix.message, edits, fix.safe) if inside else None
-    moved = replace(finding, line=first, end_line=finding.end_line - before, fix=fix)
-    return replace(located, finding=moved)
+    inner = replace(finding, line=first, end_line=finding.end_line - before, fix=fix)
+    return replace(entry, finding=inner)

@@ -17,7 +17,7 @@ _Chunk = tuple[list[Audited], dict[str, Any]]
 
 
 def in_processes(
-    files: Sequence[Path], analyse: Analyse, settings: Settings, cache: Cache, wanted: int
+    files: Sequence[Path], analyse: Analyse, settings: Settings, cache: Cache, processes: int
 ) -> Iterator[Audited]:
     """Yield the result for each file, in their order.
 
@@ -26,28 +26,28 @@ def in_processes(
         analyse: returns the findings of a source.
         settings: what is reported.
         cache: of earlier audits; what is new is added to it.
-        wanted: how many processes.
+        processes: how many processes.
     """
     work = partial(_chunk, analyse, settings, cache.place)
     chunks = [list(files[i : i + CHUNK]) for i in range(0, len(files), CHUNK)]
-    done = 0
-    while done < len(chunks):
-        with ProcessPoolExecutor(wanted) as pool:
-            for future in [pool.submit(work, chunk) for chunk in chunks[done:]]:
+    count = 0
+    while count < len(chunks):
+        with ProcessPoolExecutor(processes) as pool:
+            for future in [pool.submit(work, chunk) for chunk in chunks[count:]]:
                 try:
                     audited, entries = future.result()
                 except BrokenProcessPool:
                     break
-                done += 1
+                count += 1
                 cache.add(entries)
                 yield from audited
             else:
                 return
-        for path in chunks[done]:
+        for path in chunks[count]:
             audited, entries = _alone(path, work)
             cache.add(entries)
             yield from audited
-        done += 1
+        count += 1
 
 
 def _alone(path: Path, work: "partial[_Chunk]") -> _Chunk:
@@ -56,8 +56,8 @@ def _alone(path: Path, work: "partial[_Chunk]") -> _Chunk:
         with ProcessPoolExecutor(1) as pool:
             return pool.submit(work, [path]).result()
     except BrokenProcessPool:
-        shown = path.as_posix()
-        return [Audited(shown, notices=(Notice(shown, 0, "ended the process that read it"),))], {}
+        name = path.as_posix()
+        return [Audited(name, notices=(Notice(name, 0, "ended the process that read it"),))], {}
 
 
 _own: list[tuple[Auditor, Cache]] = []  # the auditor that a process of the pool keeps

@@ -73,12 +73,12 @@ class Project:
 
     Args:
         root: the folder; nothing outside it is followed.
-        held: how many characters of parsed files are kept, those used last.
+        room: how many characters of parsed files are kept, those used last.
     """
 
-    def __init__(self, root: Path, held: int = HELD) -> None:
+    def __init__(self, root: Path, room: int = HELD) -> None:
         self.root = root.resolve()
-        self._room = held
+        self._room = room
         self._sources: OrderedDict[Path, Source | None] = OrderedDict()
         self._digests: dict[Path, str] = {}
         self._imports: dict[Path, dict[str, Path | None]] = {}
@@ -92,10 +92,10 @@ class Project:
             from_path: the file that imports it.
         """
         start = Path(from_path).resolve()
-        known = self._imports.setdefault(start, {})
-        if dotted_name not in known:
-            known[dotted_name] = self._locate(dotted_name, start)
-        path = known[dotted_name]
+        paths = self._imports.setdefault(start, {})
+        if dotted_name not in paths:
+            paths[dotted_name] = self._locate(dotted_name, start)
+        path = paths[dotted_name]
         return None if path is None else self._source(path)
 
     def followed(self, path: Path) -> dict[str, dict[str, str]]:
@@ -121,9 +121,9 @@ class Project:
                 waiting += filter(None, targets.values())
         return {importer: names for importer, names in digests.items() if names}
 
-    def still(self, followed: dict[str, dict[str, str]]) -> bool:
+    def still(self, digests: dict[str, dict[str, str]]) -> bool:
         """Return whether imports still lead to files of the same content."""
-        for importer, names in followed.items():
+        for importer, names in digests.items():
             for name, digest in names.items():
                 target = self._locate(name, Path(importer))
                 if digest != ("" if target is None else self._digest(target)):

@@ -133,8 +133,8 @@ def _parse_old(text: str) -> ast.Module:
         tree = ast.parse(_OLD.sub(lambda m: f"{m[1]}print," if m[1] is not None else "asynk", text))
     for node in ast.walk(tree):
         match node:
-            case ast.Expr(ast.Tuple([ast.Name("print") as name, *values]) as shown):
-                node.value = ast.copy_location(ast.Call(name, values, []), shown)
+            case ast.Expr(ast.Tuple([ast.Name("print") as name, *values]) as place):
+                node.value = ast.copy_location(ast.Call(name, values, []), place)
     return tree
 
 

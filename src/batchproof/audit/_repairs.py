@@ -37,21 +37,21 @@ def repair(name: str, report: Report, trace: Trace, source: Source) -> Fix | Non
 def _detached(node: ast.AST, source: Source) -> Fix | None:
     """Detach what a sum or a list keeps: the number is the same, as a tensor without a graph."""
     match node:
-        case ast.AugAssign(value=kept):
+        case ast.AugAssign(value=value):
             pass
-        case ast.Call(args=[kept]):
+        case ast.Call(args=[value]):
             pass
         case ast.Assign(targets=[target], value=ast.BinOp(left=left, right=right)):
-            kept = right if ast.dump(left) == ast.dump(target).replace("Store", "Load") else left
+            value = right if ast.dump(left) == ast.dump(target).replace("Store", "Load") else left
         case _:
             return None
-    return Fix("Detach what is kept.", _around(kept, ".detach()", source), safe=True)
+    return Fix("Detach what is kept.", _around(value, ".detach()", source), safe=True)
 
 
-def _around(kept: ast.expr, method: str, source: Source) -> tuple[Edit, ...]:
-    line, column, end_line, end_column = source.span(kept)
+def _around(value: ast.expr, method: str, source: Source) -> tuple[Edit, ...]:
+    line, column, end_line, end_column = source.span(value)
     after = Edit(end_line, end_column, end_line, end_column, method)
-    if isinstance(kept, ast.Name | ast.Attribute | ast.Call | ast.Subscript):
+    if isinstance(value, ast.Name | ast.Attribute | ast.Call | ast.Subscript):
         return (after,)
     before = Edit(line, column, line, column, "(")
     return before, Edit(end_line, end_column, end_line, end_column, f"){method}")
@@ -64,20 +64,20 @@ def _copied(node: ast.AST, source: Source) -> Fix | None:
             states = [part for part in parts if ast.unparse(part).endswith(".state_dict()")]
             if len(states) != 1:
                 return None
-            kept = states[0]
-        case ast.Assign(targets=[ast.Name() | ast.Attribute()], value=kept):
+            state = states[0]
+        case ast.Assign(targets=[ast.Name() | ast.Attribute()], value=state):
             pass
         case _:
             return None
-    called = isinstance(kept, ast.Call) and isinstance(kept.func, ast.Attribute)
-    if not (called or isinstance(kept, ast.Name | ast.Attribute)):
+    is_method = isinstance(state, ast.Call) and isinstance(state.func, ast.Attribute)
+    if not (is_method or isinstance(state, ast.Name | ast.Attribute)):
         return None
-    if isinstance(kept, ast.Call) and not ast.unparse(kept.func).endswith(".state_dict"):
+    if isinstance(state, ast.Call) and not ast.unparse(state.func).endswith(".state_dict"):
         return None
     names, first = _imported(source.tree)
     if ("copy" in names and names["copy"] != "copy") or first is None:
         return None
-    line, column, end_line, end_column = source.span(kept)
+    line, column, end_line, end_column = source.span(state)
     edits = [
         Edit(line, column, line, column, "copy.deepcopy("),
         Edit(end_line, end_column, end_line, end_column, ")"),
@@ -106,8 +106,8 @@ def _imported(tree: ast.Module) -> tuple[dict[str, str], int | None]:
 def _unscaled(node: ast.AST, remedy: str, source: Source) -> Fix | None:
     """Unscale the gradients before the clip, where nothing in the file unscales them."""
     scaler, _, optimizer = remedy.removesuffix(")").partition(".unscale_(")
-    stepped = f"{scaler}.step({optimizer})" in source.text
-    if not optimizer or not stepped or "unscale_" in source.text:
+    steps = f"{scaler}.step({optimizer})" in source.text
+    if not optimizer or not steps or "unscale_" in source.text:
         return None
     for statement in ast.walk(source.tree):
         if isinstance(statement, ast.Expr | ast.Assign) and node in ast.walk(statement):

@@ -43,8 +43,8 @@ def as_sarif(report: Report) -> str:
             }
         ],
         "results": [
-            _result(located, report, names.index(located.finding.name), prints[id(located)])
-            for located in report.findings
+            _result(entry, report, names.index(entry.finding.name), prints[id(entry)])
+            for entry in report.findings
         ],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
@@ -67,22 +67,22 @@ def _rule(name: str) -> dict[str, Any]:
     }
 
 
-def _result(located: Located, report: Report, index: int, fingerprint: str) -> dict[str, Any]:
-    finding = located.finding
-    region = {"startLine": located.place.line, "endLine": located.end_line}
-    if located.place.cell is None:
+def _result(entry: Located, report: Report, index: int, fingerprint: str) -> dict[str, Any]:
+    finding = entry.finding
+    region = {"startLine": entry.place.line, "endLine": entry.end_line}
+    if entry.place.cell is None:
         region |= {"startColumn": finding.column, "endColumn": finding.end_column}
     uri = _uri(finding.path, report)
     result = {
         "ruleId": finding.code,
         "ruleIndex": index,
         "level": "error" if finding.grade == "sure" else "warning",
-        "message": {"text": located.message},
+        "message": {"text": entry.message},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}],
         "partialFingerprints": {"batchproof/v1": fingerprint},
         "properties": {"grade": finding.grade},
     }
-    if finding.fix is not None and located.place.cell is None:
+    if finding.fix is not None and entry.place.cell is None:
         result["fixes"] = [_fix(finding.fix, uri)]
     return result
 
@@ -109,13 +109,13 @@ def _notification(notice: Notice, report: Report) -> dict[str, Any]:
     if notice.line:
         location["region"] = {"startLine": notice.line}
     return {
-        "level": "error" if notice.lost else "warning",
+        "level": "error" if notice.unread else "warning",
         "message": {"text": notice.reason},
         "locations": [{"physicalLocation": location}],
     }
 
 
 def _uri(path: str, report: Report) -> str:
-    shown = below(path, report.settings.root)
-    drive = "file://" if shown.startswith("/") else ""
-    return drive + quote(shown.encode(errors="surrogateescape"))
+    relative = below(path, report.settings.root)
+    drive = "file://" if relative.startswith("/") else ""
+    return drive + quote(relative.encode(errors="surrogateescape"))

@@ -26,8 +26,8 @@ from batchproof.audit._open_notebooks import NOTEBOOKS, PAUSE, Notebooks
 def serve() -> None:
     """Serve an editor over the standard streams, until it asks to exit."""
     # the server closes the streams that it is given
-    with os.fdopen(os.dup(0), "rb") as taken, os.fdopen(os.dup(1), "wb") as sent:
-        server_of(all_rules()).start_io(taken, sent)
+    with os.fdopen(os.dup(0), "rb") as reader, os.fdopen(os.dup(1), "wb") as writer:
+        server_of(all_rules()).start_io(reader, writer)
 
 
 def server_of(analyse: Analyse) -> LanguageServer:
@@ -99,7 +99,7 @@ class _Texts:
         self._server.text_document_publish_diagnostics(
             lsp.PublishDiagnosticsParams(
                 uri,
-                [diagnostic(located, document) for located in report.findings],
+                [diagnostic(entry, document) for entry in report.findings],
                 document.version,
             )
         )
@@ -109,10 +109,10 @@ class _Texts:
         name = to_fs_path(document.uri)
         if name is None or name.endswith(".ipynb"):
             return None
-        kept = self._reports.get(document.uri)
-        if kept is None or kept[0] != document.source:
+        last = self._reports.get(document.uri)
+        if last is None or last[0] != document.source:
             report = report_of(self._server, Path(name), document.source, self._analyse)
             if report is None:
                 return None
-            self._reports[document.uri] = kept = document.source, report
-        return kept[1]
+            self._reports[document.uri] = last = document.source, report
+        return last[1]

@@ -95,20 +95,22 @@ def names_of(selectors: Iterable[str]) -> frozenset[str]:
         >>> sorted(names_of(["BP40", "graph-kept"]))[:2]
         ['evaluation-in-train-mode', 'evaluation-with-grad']
     """
-    chosen: set[str] = set()
+    result: set[str] = set()
     for selector in (part.strip() for text in selectors for part in text.split(",")):
         code = selector.upper()
         names = {
             name
-            for name, known in CODES.items()
-            if name == selector or code == "ALL" or (code[:2] == "BP" and known.startswith(code))
+            for name, full_code in CODES.items()
+            if name == selector
+            or code == "ALL"
+            or (code[:2] == "BP" and full_code.startswith(code))
         }
         if selector and not names:
             near = get_close_matches(selector, [*CODES, *CODES.values()], n=3)
             hint = f"the nearest are {', '.join(near)}" if near else "name one, as graph-kept"
             raise SettingError(f"no rule is called {selector!r}; {hint}.")
-        chosen |= names
-    return frozenset(chosen)
+        result |= names
+    return frozenset(result)
 
 
 def read_settings(paths: Sequence[Path], folder: Path) -> Settings:
@@ -209,12 +211,12 @@ def _names(table: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _mistyped(where: str, key: str, value: Any, expected: str) -> SettingError:
-    return SettingError(f"{where}: {key} is {value!r}; expected {expected}.")
+def _mistyped(where: str, key: str, value: Any, kind: str) -> SettingError:
+    return SettingError(f"{where}: {key} is {value!r}; expected {kind}.")
 
 
-def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+def _refuse_unknown(table: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
     for key in table:
-        if key not in known:
-            near = get_close_matches(key, known, n=1) or known
+        if key not in keys:
+            near = get_close_matches(key, keys, n=1) or keys
             raise SettingError(f"{where} has no key {key!r}; the nearest is {near[0]!r}.")

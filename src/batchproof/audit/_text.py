@@ -29,13 +29,13 @@ def as_text(report: Report, paint: Paint = plain) -> str:
         report: the report.
         paint: colours a part of it.
     """
-    blocks = ["\n".join(_block(located, paint)) for located in report.findings]
+    blocks = ["\n".join(_block(entry, paint)) for entry in report.findings]
     return "\n\n".join([*blocks, summary(report)]) + "\n"
 
 
 def as_lines(report: Report, paint: Paint = plain) -> str:
     """Return a report with one line for each finding, and a last line that sums it up."""
-    lines = [_headline(located, paint) for located in report.findings]
+    lines = [_headline(entry, paint) for entry in report.findings]
     return "\n".join([*lines, summary(report)]) + "\n"
 
 
@@ -59,11 +59,11 @@ def summary(report: Report) -> str:
     unasked = sum(audited.unasked for audited in report.files)
     if unasked:
         parts.append(f"{unasked} more {'are' if unasked > 1 else 'is'} likely: --likely shows them")
-    lost = sum(audited.lost for audited in report.files)
-    if lost:
-        parts.append(f"{lost} could not be read")
-    if report.known:
-        parts.append(f"{report.known} known to the baseline")
+    unread = sum(audited.unread for audited in report.files)
+    if unread:
+        parts.append(f"{unread} could not be read")
+    if report.in_baseline:
+        parts.append(f"{report.in_baseline} known to the baseline")
     return "; ".join(parts) + "."
 
 
@@ -82,8 +82,8 @@ def printable(text: str) -> str:
     return page.printable(text.replace("\t", "    ")).replace("\n", "\\n")
 
 
-def _headline(located: Located, paint: Paint) -> str:
-    finding, place = located.finding, located.place
+def _headline(entry: Located, paint: Paint) -> str:
+    finding, place = entry.finding, entry.place
     cell = f"cell {place.cell}:{place.cell_line}" if place.cell else str(place.line)
     where = paint("place", f"{printable(finding.path)}:{cell}:{finding.column}:")
     grade = paint("likely", " (likely)") if finding.grade == "likely" else ""
@@ -92,31 +92,31 @@ def _headline(located: Located, paint: Paint) -> str:
     return f"{where} {label} {finding.name}{grade}:{star} {printable(finding.sentence)}"
 
 
-def _block(located: Located, paint: Paint) -> Iterator[str]:
-    finding = located.finding
-    yield _headline(located, paint)
-    number = str(located.place.cell_line or located.place.line)
+def _block(entry: Located, paint: Paint) -> Iterator[str]:
+    finding = entry.finding
+    yield _headline(entry, paint)
+    number = str(entry.place.cell_line or entry.place.line)
     bar = paint("bar", f"{' ' * len(number)} |")
     yield bar
-    yield f"{paint('bar', f'{number} |')} {printable(located.excerpt)}"
-    yield f"{bar} {_caret(located, paint)}"
+    yield f"{paint('bar', f'{number} |')} {printable(entry.excerpt)}"
+    yield f"{bar} {_caret(entry, paint)}"
     facts = [
         ("computes", finding.computes),
         ("meant", finding.meant),
         *(("because", fact) for fact in finding.evidence),
         ("remedy", finding.remedy),
-        ("see it", located.proof),
+        ("see it", entry.proof),
         ("explain", "" if finding.name == UNUSED else f"batchproof audit --explain {finding.name}"),
     ]
     for label, fact in facts:
         lines = fact.splitlines()
         for i, line in enumerate(lines):
-            shown = f"{label}:" if i == 0 else ""
-            yield f"{bar} {paint('dim', f'{shown:9}')} {printable(line)}"
+            title = f"{label}:" if i == 0 else ""
+            yield f"{bar} {paint('dim', f'{title:9}')} {printable(line)}"
 
 
-def _caret(located: Located, paint: Paint) -> str:
-    finding, text = located.finding, located.excerpt
+def _caret(entry: Located, paint: Paint) -> str:
+    finding, text = entry.finding, entry.excerpt
     start = finding.column - 1
     end = finding.end_column - 1 if finding.end_line == finding.line else len(text.rstrip())
     width = max(1, _width(text[start:end]))
@@ -127,5 +127,5 @@ def _caret(located: Located, paint: Paint) -> str:
 def _width(text: str) -> int:
     """Return the width of a text in columns of a terminal."""
     wide = sum(unicodedata.east_asian_width(c) in {"W", "F"} for c in text)
-    joined = sum(unicodedata.combining(c) > 0 for c in text)
-    return len(printable(text)) + wide - joined
+    marks = sum(unicodedata.combining(c) > 0 for c in text)
+    return len(printable(text)) + wide - marks

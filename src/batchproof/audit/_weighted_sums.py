@@ -71,34 +71,34 @@ def weighted(event: Event, trace: Trace, source: Source) -> Fix | None:
     parts = _parts(event, loop, total, source)
     if parts is None or _has_options(total.name, source):
         return None
-    rows, shown = _rows(parts.call, parts.loop)
-    built = _built(parts, event)
-    safe = shown and total.sure and _is_plain(parts, built)
-    return _rewritten(parts, by, f"{rows}.size(0)", built, source, safe=safe) if rows else None
+    rows, certain = _rows(parts.call, parts.loop)
+    build = _built(parts, event)
+    safe = certain and total.sure and _is_plain(parts, build)
+    return _rewritten(parts, by, f"{rows}.size(0)", build, source, safe=safe) if rows else None
 
 
 def _rewritten(
-    parts: _Sum, by: Count, size: str, built: ast.Call | None, source: Source, *, safe: bool
+    parts: _Sum, by: Count, size: str, build: ast.Call | None, source: Source, *, safe: bool
 ) -> Fix | None:
     """Return the edits of the addition and, where it counts batches, of the division."""
     _, _, line, column = source.span(parts.addition.value)
     edit = Edit(line, column, line, column, f" * {size}")
     message = "Multiply each mean by the size of its batch"
     if by.unit == "data set":
-        if not _is_its_length(parts, built):
+        if not _is_its_length(parts, build):
             return None
-        return Fix(f"{message}.", (edit,), safe and _sees_all(parts, built))
-    counted = _counted(parts, built, size, source)
+        return Fix(f"{message}.", (edit,), safe and _sees_all(parts, build))
+    edits = _counted(parts, build, size, source)
     message = f"{message}, and divide by the number of samples."
-    return Fix(message, (edit, *counted), safe) if counted else None
+    return Fix(message, (edit, *edits), safe) if edits else None
 
 
 def _is_mean_of_samples(total: Quantity) -> bool:
     """Return whether a sum is of means over the samples of a batch, as far as they are in sight."""
-    changed = total.scales or total.masked or total.conditional or total.spans or total.ranks
+    differs = total.scales or total.masked or total.conditional or total.spans or total.ranks
     uneven = total.ignores or total.classes or total.unit or total.metric
-    known = total.name in _CRITERIA or not total.sure
-    return total.base == "mean" and known and not changed and not uneven
+    is_mean = total.name in _CRITERIA or not total.sure
+    return total.base == "mean" and is_mean and not differs and not uneven
 
 
 def _has_options(name: str, source: Source) -> bool:
@@ -200,18 +200,18 @@ def _alone(scope: ast.AST, name: str, division: ast.AST) -> bool:
 
 def _criterion(value: ast.expr, loop: ast.For, line: int) -> ast.Call | None:
     """Return the call of the criterion whose value, as a number or detached, is added."""
-    inner, taken = value, False
+    inner, detaches = value, False
     while isinstance(inner, ast.Call):
         if isinstance(inner.func, ast.Attribute) and inner.func.attr in {"item", "detach", "cpu"}:
-            inner, taken = inner.func.value, True
+            inner, detaches = inner.func.value, True
         elif dotted(inner.func) == "float" and len(inner.args) == 1:
-            inner, taken = inner.args[0], True
+            inner, detaches = inner.args[0], True
         else:
             break
     if isinstance(inner, ast.Name):
         bound = list(_bindings(inner.id, loop.body))
         inner = bound[0] if len(bound) == 1 else inner
-    return inner if taken and isinstance(inner, ast.Call) and inner.lineno == line else None
+    return inner if detaches and isinstance(inner, ast.Call) and inner.lineno == line else None
 
 
 def _bindings(name: str, body: list[ast.stmt]) -> Iterator[ast.expr]:
@@ -239,24 +239,24 @@ def _rows(call: ast.Call, loop: ast.For) -> tuple[str, bool]:
     That is the target, where it is a tensor of the batch; else the predictions, where they have a
     name; else "".
     """
-    named = {k.arg: k.value for k in call.keywords}
-    arguments = [*call.args, *(named[n] for n in ("input", "target") if n in named)]
+    keywords = {k.arg: k.value for k in call.keywords}
+    arguments = [*call.args, *(keywords[n] for n in ("input", "target") if n in keywords)]
     if len(arguments) != 2 or any(isinstance(a, ast.Starred) for a in arguments):
         return "", False
-    predicted, target = arguments[0], _peeled(arguments[1])
+    prediction, target = arguments[0], _peeled(arguments[1])
     if isinstance(target, ast.Name) and _is_of_batch(target.id, loop):
-        return target.id, not _reshapes(predicted, loop)
-    return dotted(predicted) if isinstance(predicted, ast.Name) else "", False
+        return target.id, not _reshapes(prediction, loop)
+    return dotted(prediction) if isinstance(prediction, ast.Name) else "", False
 
 
 def _is_of_batch(name: str, loop: ast.For) -> bool:
     """Return whether a name is a tensor of the batch, with all of its rows."""
-    drawn = {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}
+    names = {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}
     bound = [_peeled(value) for value in _bindings(name, loop.body)]
     mine = [b for b in bound if not (isinstance(b, ast.Name) and b.id == name)]
-    if name in drawn:
+    if name in names:
         return not mine
-    return len(mine) == 1 and _root(mine[0]) in drawn
+    return len(mine) == 1 and _root(mine[0]) in names
 
 
 def _peeled(value: ast.expr) -> ast.expr:
@@ -321,35 +321,35 @@ def _built(parts: _Sum, event: Event) -> ast.Call | None:
     return bound[0] if resolved == "torch.utils.data.DataLoader" else None
 
 
-def _is_plain(parts: _Sum, built: ast.Call | None) -> bool:
+def _is_plain(parts: _Sum, build: ast.Call | None) -> bool:
     """Return whether the criterion is not the caller's, and batches are formed as torch does."""
     arguments = getattr(parts.scope, "args", None)
     names = {a.arg for a in ast.walk(arguments) if isinstance(a, ast.arg)} if arguments else set()
-    given = {k.arg for k in built.keywords if not _is_off(k)} if built else set()
-    collated = bool({"collate_fn", None} & given)
-    keywords = built.keywords if built else []
-    collated |= any(k.arg == "batch_size" and ast.unparse(k.value) == "None" for k in keywords)
-    return dotted(parts.call.func).partition(".")[0] not in names and not collated
+    options = {k.arg for k in build.keywords if not _is_off(k)} if build else set()
+    has_collate = bool({"collate_fn", None} & options)
+    keywords = build.keywords if build else []
+    has_collate |= any(k.arg == "batch_size" and ast.unparse(k.value) == "None" for k in keywords)
+    return dotted(parts.call.func).partition(".")[0] not in names and not has_collate
 
 
-def _sees_all(parts: _Sum, built: ast.Call | None) -> bool:
+def _sees_all(parts: _Sum, build: ast.Call | None) -> bool:
     """Return whether the loop goes over every sample of the data set once."""
     leaves = any(isinstance(n, ast.Break | ast.Continue) for n in ast.walk(parts.loop))
-    if leaves or built is None or len(built.args) > 3:
+    if leaves or build is None or len(build.args) > 3:
         return False
-    kept = {k.arg for k in built.keywords if not _is_off(k)}
-    return kept <= _WHOLE and not any(isinstance(a, ast.Starred) for a in built.args)
+    options = {k.arg for k in build.keywords if not _is_off(k)}
+    return options <= _WHOLE and not any(isinstance(a, ast.Starred) for a in build.args)
 
 
-def _is_its_length(parts: _Sum, built: ast.Call | None) -> bool:
+def _is_its_length(parts: _Sum, build: ast.Call | None) -> bool:
     """Return whether a sum is divided by the length of the loop's own data set."""
     whole = {f"{_loader(parts.loop)}.dataset"}
-    if built is not None:
-        whole |= {dotted(a) for a in built.args[:1]}
-        whole |= {dotted(k.value) for k in built.keywords if k.arg == "dataset"}
+    if build is not None:
+        whole |= {dotted(a) for a in build.args[:1]}
+        whole |= {dotted(k.value) for k in build.keywords if k.arg == "dataset"}
     match parts.divisor:
-        case ast.Call(func=ast.Name("len"), args=[measured]):
-            return dotted(measured) in whole - {""}
+        case ast.Call(func=ast.Name("len"), args=[dataset]):
+            return dotted(dataset) in whole - {""}
     return False
 
 
@@ -361,26 +361,26 @@ def _is_off(keyword: ast.keyword) -> bool:
 
 
 def _counted(
-    parts: _Sum, built: ast.Call | None, size: str, source: Source
+    parts: _Sum, build: ast.Call | None, size: str, source: Source
 ) -> tuple[Edit, ...] | None:
     """Return the edits that divide by the number of samples, None where the divisor is another."""
     divisor, loader = parts.divisor, _loader(parts.loop)
     match divisor:
-        case ast.Call(func=ast.Name("len"), args=[measured]) if dotted(measured) == loader:
+        case ast.Call(func=ast.Name("len"), args=[subject]) if dotted(subject) == loader:
             line, column, end_line, end_column = source.span(divisor)
         case _:
             return None
-    if _sees_all(parts, built):
-        _, _, after_line, after = source.span(measured)
+    if _sees_all(parts, build):
+        _, _, after_line, after = source.span(subject)
         return (Edit(after_line, after, after_line, after, ".dataset"),)
     used = {n.id for n in ast.walk(source.tree) if isinstance(n, ast.Name)}
     used |= {n.arg for n in ast.walk(source.tree) if isinstance(n, ast.arg)}
     counter = next((c for c in _COUNTERS if c not in used), "")
-    begun = _before(parts.first, f"{counter} = 0", source)
-    raised = _before(parts.addition, f"{counter} += {size}", source)
-    if not counter or begun is None or raised is None:
+    start = _before(parts.first, f"{counter} = 0", source)
+    raise_ = _before(parts.addition, f"{counter} += {size}", source)
+    if not counter or start is None or raise_ is None:
         return None
-    return begun, raised, Edit(line, column, end_line, end_column, counter)
+    return start, raise_, Edit(line, column, end_line, end_column, counter)
 
 
 def _before(statement: ast.stmt, text: str, source: Source) -> Edit | None:

@@ -48,8 +48,8 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
         before = frame.names.get(name)
         value = machine.evaluate(node.value, frame)
         whole = name.partition("[")[0]
-        carried = isinstance(before, Constant) or whole != name
-        if isinstance(value, Quantity) and carried and _reads(node.value, whole):
+        carries_on = isinstance(before, Constant) or whole != name
+        if isinstance(value, Quantity) and carries_on and _reads(node.value, whole):
             value = UNKNOWN  # an average that is carried along
     for target in targets:
         store(machine, node, target, value, frame)
@@ -206,8 +206,8 @@ def _unpack(
             )
         elif not parts and isinstance(value, Loader):
             part = Tensor(machine.batch_loop, text=dotted(inner))
-        called = isinstance(getattr(node, "value", None), ast.Call)
-        if called and part == UNKNOWN and "loss" in words_of(dotted(inner)).split():
+        is_call = isinstance(getattr(node, "value", None), ast.Call)
+        if is_call and part == UNKNOWN and "loss" in words_of(dotted(inner)).split():
             part = Tensor(machine.batch_loop, "", None, output=True)
         store(machine, node, inner, part, frame)
 

@@ -149,9 +149,9 @@ def _is_meter(kind: Class) -> bool:
 
 def _adds_apart(update: FunctionNode) -> bool:
     """Return whether a method adds its first argument and its second to sums of their own."""
-    given = [argument.arg for argument in update.args.args[1:3]]
-    added = {dotted(n.value) for n in ast.walk(update) if isinstance(n, ast.AugAssign)}
-    return len(given) == 2 and set(given) <= added
+    parameters = [argument.arg for argument in update.args.args[1:3]]
+    terms = {dotted(n.value) for n in ast.walk(update) if isinstance(n, ast.AugAssign)}
+    return len(parameters) == 2 and set(parameters) <= terms
 
 
 def _names_meter(name: str) -> bool:

@@ -166,11 +166,11 @@ def factor(machine: Machine, value: Value, node: ast.expr, of: Value) -> Value:
     """
     if not isinstance(of, Quantity | Count) or not isinstance(value, Constant | Option | Unknown):
         return value
-    written = isinstance(value, Constant) and isinstance(of, Quantity) and of.over != ""
+    is_literal = isinstance(value, Constant) and isinstance(of, Quantity) and of.over != ""
     keys = {of.over or of.loop} if isinstance(of, Quantity) else {of.key}
     for loop in machine.trace.loops.values():
         loader = loop.loader
-        if written or loader is None or not {loop.key, loader.key, loader.source} & keys:
+        if is_literal or loader is None or not {loop.key, loader.key, loader.source} & keys:
             continue
         if is_size(value, dotted(node), loader):
             return Count("nominal", loader.key, text=dotted(node) or ast.unparse(node))
@@ -453,9 +453,9 @@ def _comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     if items:
         return _of_each(machine, node, items, frame)
     if isinstance(source, Tensor) and source.loop and not first.ifs:
-        moved = _moved(machine, first, node.elt, source, frame)
-        if moved != UNKNOWN:
-            return moved
+        batch = _moved(machine, first, node.elt, source, frame)
+        if batch != UNKNOWN:
+            return batch
     inner = Frame(frame.module, frame.name, dict(frame.names), dict(frame.depths), frame.owner)
     loader = source if isinstance(source, Loader) else None
     loop = Loop(machine.loop_key(node), node, loader)

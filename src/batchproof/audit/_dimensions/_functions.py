@@ -70,8 +70,8 @@ def follow(
 
 def _holds_losses(owner: Instance | None) -> bool:
     """Return whether an attribute of an object is a loss, as the sum in a meter is."""
-    held = owner.attributes.values() if owner is not None else ()
-    return any(isinstance(value, Quantity) for value in held)
+    values = owner.attributes.values() if owner is not None else ()
+    return any(isinstance(value, Quantity) for value in values)
 
 
 def _run(machine: Machine, body: FunctionNode, frame: Frame, node: ast.AST) -> None:
@@ -266,8 +266,8 @@ def forward(
         value = module.forms[key]
     else:
         value = follow(machine, inner, node, args, keywords)
-        followed = len(machine.calls) < CALLS and not isinstance(value, Quantity | Several)
-        if isinstance(module, Module) and followed:
+        in_sight = len(machine.calls) < CALLS and not isinstance(value, Quantity | Several)
+        if isinstance(module, Module) and in_sight:
             module.forms[key] = value
     if name == "__call__":
         return value

@@ -104,8 +104,8 @@ class Loader:
         sampler: None where it draws every sample.
         dataset: what it draws from.
         ragged: why its batches differ in size whatever the batch size, or "".
-        wrapped: prepared by accelerate or fabric, so that each rank sees a share.
-        counted: inside enumerate(...) from 0, so that each batch comes with its index.
+        per_rank: prepared by accelerate or fabric, so that each rank sees a share.
+        with_index: inside enumerate(...) from 0, so that each batch comes with its index.
         index: the name i of a loop that cuts its batches out of tensors by [i : i + size], or "".
     """
 
@@ -117,8 +117,8 @@ class Loader:
     sampler: Sampler | None = None
     dataset: "Value" = field(default_factory=Unknown)
     ragged: str = ""
-    wrapped: bool = False
-    counted: bool = False
+    per_rank: bool = False
+    with_index: bool = False
     index: str = ""
 
     @property
@@ -325,11 +325,11 @@ class StateDict:
 
     Attributes:
         model: whose.
-        copied: not the live tensors.
+        is_copy: not the live tensors.
     """
 
     model: str
-    copied: bool = False
+    is_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

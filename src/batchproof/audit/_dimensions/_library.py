@@ -141,9 +141,9 @@ def _cat(_machine: Machine, call: Call, _name: str) -> Value:
 def _deepcopy(_machine: Machine, call: Call, _name: str) -> Value:
     value = _first(call)
     if isinstance(value, StateDict):
-        return replace(value, copied=True)
+        return replace(value, is_copy=True)
     return (
-        StateDict(dotted(call.node.args[0]) if call.node.args else "", copied=True)
+        StateDict(dotted(call.node.args[0]) if call.node.args else "", is_copy=True)
         if not isinstance(value, Quantity | Count | Constant)
         else value
     )
@@ -409,7 +409,7 @@ def _enumerate(_machine: Machine, call: Call, _name: str) -> Value:
     """Return the loader inside enumerate(...), where that counts from 0."""
     value = as_loader(_first(call))
     plain = isinstance(value, Loader) and len(call.args) == 1 and not call.keywords
-    return replace(value, counted=True) if plain and isinstance(value, Loader) else UNKNOWN
+    return replace(value, with_index=True) if plain and isinstance(value, Loader) else UNKNOWN
 
 
 def _score(machine: Machine, call: Call, name: str) -> Value:

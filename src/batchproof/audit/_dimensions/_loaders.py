@@ -1,7 +1,7 @@
 """Loaders, samplers and data sets: what their construction proves about the sizes of batches."""
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -187,7 +187,7 @@ def as_loader(value: Value) -> Value:
 
 def wrap(loader: Loader) -> Loader:
     """Return a loader that accelerate or fabric prepared, so that each rank sees a share."""
-    return replace(loader, wrapped=True)
+    return replace(loader, per_rank=True)
 
 
 def length_of(value: Value) -> int | None:
@@ -217,7 +217,7 @@ def equal_batches(loader: Loader) -> tuple[bool | None, str]:
         return True, "drop_last=True"
     if of_one_sample(loader):
         return True, "the batch size is 1"
-    if loader.batch_size == Constant(None) or loader.drop_last is None or loader.wrapped:
+    if loader.batch_size == Constant(None) or loader.drop_last is None or loader.per_rank:
         return None, "its batches are formed out of sight"
     if loader.sampler is not None and loader.sampler.kind in {"batches", "unknown"}:
         return None, "its sampler is out of sight"
@@ -261,6 +261,3 @@ def _by_numbers(loader: Loader, size: int, samples: int) -> tuple[bool, str]:
         f"the loader at line {loader.line} has no drop_last and {samples} is not a multiple "
         f"of {size}: the last batch holds {rest} and weighs {times:.3g} times too much"
     )
-
-
-Resolve = Callable[[ast.expr], Value]

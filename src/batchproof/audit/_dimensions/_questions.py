@@ -87,8 +87,8 @@ def _accumulates(trace: Trace, window: Window) -> bool:
 
 def _ends(window: Window, event: Event) -> bool:
     """Return whether an event happens only where a window ends."""
-    held = window.condition
-    return any(c.test is held.test and c.branch is held.branch for c in event.conditions)
+    end = window.condition
+    return any(c.test is end.test and c.branch is end.branch for c in event.conditions)
 
 
 def _window(loop: Loop, step: Event, condition: Condition) -> Window | None:
@@ -142,8 +142,8 @@ def lead(trace: Trace, window: Window) -> int | None:
 def _written(test: ast.expr) -> int:
     """Return the number that a test itself adds to the counter: `i % k == k - 1` adds none."""
     if isinstance(test, ast.Compare):
-        left = test.left if isinstance(test.left, ast.BinOp) else test.comparators[0]
-        inner = left.left if isinstance(left, ast.BinOp) else left
+        side = test.left if isinstance(test.left, ast.BinOp) else test.comparators[0]
+        inner = side.left if isinstance(side, ast.BinOp) else side
         if isinstance(inner, ast.BinOp) and isinstance(inner.right, ast.Constant):
             return int(inner.right.value) if isinstance(inner.right.value, int) else 0
     return 0
@@ -257,8 +257,8 @@ def skips_by_index(loop: Loop, apart: ast.expr) -> bool:
         if isinstance(node, ast.Assign) and _names(node.value) & {loop.index}:
             names |= {dotted(target) for target in node.targets}
     tests = [*(conditions for _, conditions in loop.skips), *loop.leaves]
-    asked = [c.test for conditions in tests for c in conditions if c.test is not apart]
-    return any(_names(test) & names for test in asked)
+    others = [c.test for conditions in tests for c in conditions if c.test is not apart]
+    return any(_names(test) & names for test in others)
 
 
 def _names(node: ast.AST) -> set[str]:

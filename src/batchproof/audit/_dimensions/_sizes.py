@@ -58,8 +58,8 @@ def weighs_by_size(total: Quantity, by: Count, loader: Loader) -> bool:
     """Return whether a quotient is the mean of batch means, by way of the batch size."""
     if total.base == "mean":
         return by.unit == "portions" and by.key == loader.key
-    sized = (total.base, total.unit) == ("sum", "nominal")
-    return sized and by.unit in {"seen", "data set", "padded"}
+    by_size = (total.base, total.unit) == ("sum", "nominal")
+    return by_size and by.unit in {"seen", "data set", "padded"}
 
 
 def size_clash(total: Quantity, by: Count, loader: Loader) -> tuple[str, tuple[str, ...]] | None:
@@ -82,5 +82,5 @@ def size_clash(total: Quantity, by: Count, loader: Loader) -> tuple[str, tuple[s
         equal, why = False, "the quotient is too small by the batch size"
     if equal or not (by.unit in {"padded", "full"} or total.scales == ("/nominal",)):
         return None
-    counted = "full batches" if by.unit == "full" else "(B · batches)"
-    return f"{each} / {counted}", (f"{by.text or 'the divisor'} counts {counted}", why)
+    count = "full batches" if by.unit == "full" else "(B · batches)"
+    return f"{each} / {count}", (f"{by.text or 'the divisor'} counts {count}", why)

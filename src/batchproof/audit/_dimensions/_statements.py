@@ -164,7 +164,7 @@ class _Source:
     """The iterable of a loop."""
 
     value: Value
-    counted: bool = False
+    with_index: bool = False
     start: int | None = 0
     text: str = ""
     draws: bool = False
@@ -185,7 +185,7 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
                 else None
             )
             text = "" if inner.text.startswith("range:") else inner.text
-            return _Source(inner.value, counted=True, start=first, text=text, steps=inner.steps)
+            return _Source(inner.value, with_index=True, start=first, text=text, steps=inner.steps)
         if name in _WRAPPERS:
             for keyword in node.keywords:
                 machine.evaluate(keyword.value, frame)
@@ -198,9 +198,9 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
             return _range(machine, node, frame)
     value = machine.evaluate(node, frame)
     if value == Constant("range"):
-        return _Source(UNKNOWN, counted=True, text="range:")
-    if isinstance(value, Loader) and value.counted:
-        return _Source(replace(value, counted=False), counted=True, text=dotted(node))
+        return _Source(UNKNOWN, with_index=True, text="range:")
+    if isinstance(value, Loader) and value.with_index:
+        return _Source(replace(value, with_index=False), with_index=True, text=dotted(node))
     return _Source(value, text=dotted(node))
 
 
@@ -213,13 +213,13 @@ def _range(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
     if isinstance(last, Count) and last.unit == "batches" and not last.plus and len(values) == 1:
         return _Source(
             Loader(last.key, last.text.removeprefix("len(").removesuffix(")")),
-            counted=True,
+            with_index=True,
             start=first,
             text=text,
             draws=True,
         )
     steps = node if len(values) == 3 else None
-    return _Source(UNKNOWN, counted=True, start=first, text=f"range:{text}", steps=steps)
+    return _Source(UNKNOWN, with_index=True, start=first, text=f"range:{text}", steps=steps)
 
 
 def _slices(machine: Machine, node: ast.For, steps: ast.Call, frame: Frame) -> Loader | None:
@@ -294,12 +294,12 @@ def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
         slices = _slices(machine, node, source.steps, frame)
         if slices is not None:
             source = replace(
-                source, value=slices, counted=isinstance(node.target, ast.Tuple), text=""
+                source, value=slices, with_index=isinstance(node.target, ast.Tuple), text=""
             )
     elif isinstance(node, ast.For) and source.text.startswith("range:"):
         source = replace(source, value=_by_number(machine, node) or source.value)
     value = as_loader(source.value)
-    items = items_of(value) if isinstance(value, Several) and not source.counted else ()
+    items = items_of(value) if isinstance(value, Several) and not source.with_index else ()
     for item in items:
         _with_item(machine, node, frame, item)
     if not items:
@@ -331,7 +331,7 @@ def _once(
     )
     with machine.in_loop(loop):
         target = node.target
-        if (source.counted and source.text.startswith("range:")) or source.draws:
+        if (source.with_index and source.text.startswith("range:")) or source.draws:
             loop.index = dotted(target)
             _set(
                 frame,
@@ -339,7 +339,7 @@ def _once(
                 Count("batches", loop.key, (source.start or 0) - 1, loop.index),
                 machine,
             )
-        elif source.counted and isinstance(target, ast.Tuple) and len(target.elts) == 2:
+        elif source.with_index and isinstance(target, ast.Tuple) and len(target.elts) == 2:
             loop.index = dotted(target.elts[0])
             if source.start is not None:
                 _set(

@@ -38,7 +38,7 @@ class Loop:
         skips: the order and the conditions under which it continues with the next batch.
         draws: whether a batch is drawn by next() or a function, not by the loop itself.
         single: whether it is one pass of a loop over items in sight, which are followed one by one.
-        endless: whether it is `while True`, or over a loader that never ends.
+        micro: the number of micro-batches that it is over, as the code writes it, or "".
     """
 
     key: str

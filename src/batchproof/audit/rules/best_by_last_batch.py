@@ -11,7 +11,7 @@ from batchproof.audit._reports import Report
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield tests of the loss of one batch against the best value."""
-    seen = set[int]()
+    places = set[int]()
     for event in trace.of("compare"):
         node = event.node
         if not isinstance(node, ast.Compare) or not isinstance(
@@ -20,8 +20,8 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         pairs = ((event.value, node.comparators[0]), (event.other, node.left))
         for value, best in pairs:
-            if "best" in dotted(best).lower() and id(node) not in seen and _of_one(trace, value):
-                seen.add(id(node))
+            if "best" in dotted(best).lower() and id(node) not in places and _of_one(trace, value):
+                places.add(id(node))
                 yield _report(trace, event, value)
 
 

@@ -54,8 +54,8 @@ def _in_an_object(event: Event, live: str) -> Iterator[Report]:
         return
     for node in ast.walk(event.module.tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".load_state_dict"):
-            given = [dotted(argument).rpartition(".")[2] for argument in node.args]
-            if event.text.removeprefix("self.") in given:
+            names = [dotted(argument).rpartition(".")[2] for argument in node.args]
+            if event.text.removeprefix("self.") in names:
                 evidence = (
                     f"{event.text} refers to the tensors of {live}, which training changes",
                     f"line {node.lineno} loads it back",
@@ -82,7 +82,7 @@ def _made_in(loop: Loop, live: str) -> bool:
 def _live(value: Value) -> str:
     """Return the live weights that a value refers to, or ""."""
     if isinstance(value, StateDict):
-        return "" if value.copied else f"{value.model}.state_dict()"
+        return "" if value.is_copy else f"{value.model}.state_dict()"
     if isinstance(value, Model | Instance | Unknown) and _MODEL.fullmatch(value.text):
         return value.text
     return ""
@@ -90,12 +90,12 @@ def _live(value: Value) -> str:
 
 def _written_at_once(trace: Trace, event: Event) -> bool:
     """Return whether the weights are saved to a file under the same condition."""
-    held = {id(c.test) for c in event.conditions}
+    tests = {id(c.test) for c in event.conditions}
     for save in trace.of("save"):
         if (
             save.text == event.text
             and save.order > event.order
-            and held & {id(c.test) for c in save.conditions}
+            and tests & {id(c.test) for c in save.conditions}
         ):
             return True
     return False

@@ -16,19 +16,19 @@ def find(trace: Trace) -> Iterator[Report]:
         scale = _last(trace, clip, "scale")
         if scale is None or (isinstance(scale.other, Tool) and not scale.other.sure):
             continue
-        unscaled = [
+        unscales = [
             e
             for e in trace.of("unscale")
             if scale.order < e.order < clip.order and compatible(e, clip)
         ]
-        stepped = [
+        steps = [
             e
             for e in trace.of("step")
             if e.order > clip.order and isinstance(e.other, Constant) and compatible(e, clip)
         ]
-        if unscaled or not stepped:
+        if unscales or not steps:
             continue
-        optimizer = stepped[0].text or "optimizer"
+        optimizer = steps[0].text or "optimizer"
         scaler = scale.text or "scaler"
         evidence = (
             f"the loss is scaled at line {scale.line}",

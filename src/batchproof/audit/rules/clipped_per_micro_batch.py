@@ -9,18 +9,18 @@ from batchproof.audit._reports import Report
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield clips that happen with every micro-batch, where the step does not."""
-    seen = set[int]()
+    places = set[int]()
     for window in windows(trace):
         for clip in trace.within(window.loop, "clip"):
             if (
                 clip.loop is not window.loop
                 or not compatible(clip, window.step)
-                or id(clip.node) in seen
+                or id(clip.node) in places
             ):
                 continue
-            ended = any(c.test is window.condition.test for c in clip.conditions)
-            if not ended and clip.order < window.step.order and not _counts(clip, window.every):
-                seen.add(id(clip.node))
+            at_end = any(c.test is window.condition.test for c in clip.conditions)
+            if not at_end and clip.order < window.step.order and not _counts(clip, window.every):
+                places.add(id(clip.node))
                 yield _report(clip, window.every)
     for loop, _passes in micro_loops(trace):
         for clip in trace.within(loop, "clip"):

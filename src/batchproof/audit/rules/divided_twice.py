@@ -22,13 +22,13 @@ def find(trace: Trace) -> Iterator[Report]:
             evidence = (f"it was divided by {every} before",)
             yield Report(event, f"loss / {every} / {every}", f"loss / {every}", evidence)
             continue
-        counted = isinstance(by, Count) and by.unit in {"batch", "elements", "mask"}
-        if not (counted or is_nominal(by)) or value.unit or any(s[0] == "*" for s in value.scales):
+        is_count = isinstance(by, Count) and by.unit in {"batch", "elements", "mask"}
+        if not (is_count or is_nominal(by)) or value.unit or any(s[0] == "*" for s in value.scales):
             continue
         loop = trace.loops.get(value.loop)
         if loop is not None and loop.loader is not None and number(loop.loader.batch_size) == 1:
             continue
-        size = "n" if counted else getattr(by, "text", "B")
+        size = "n" if is_count else getattr(by, "text", "B")
         evidence = (f"{value.name or 'the loss'} (line {value.line}) is a mean already",)
         sure = value.sure and " or " not in value.name
         yield Report(event, f"(Σ_i loss_i / n) / {size}", "Σ_i loss_i / n", evidence, sure)

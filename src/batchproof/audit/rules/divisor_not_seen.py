@@ -86,8 +86,8 @@ def _harmless(condition: Condition, event: Event) -> bool:
     name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
     raised = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.AugAssign))
     later = {dotted(n.target) for n in raised if n.lineno > condition.test.lineno}
-    counted = bool(name) and name in later | {dotted(n) for n in ast.walk(condition.test)}
-    return counted or any(word in text for word in ("isnan", "isinf", "finite"))
+    counts = bool(name) and name in later | {dotted(n) for n in ast.walk(condition.test)}
+    return counts or any(word in text for word in ("isnan", "isinf", "finite"))
 
 
 def _skipped(

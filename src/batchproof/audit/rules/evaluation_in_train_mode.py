@@ -12,17 +12,17 @@ from batchproof.audit._reports import Report
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield evaluations without gradient of a model that was left in training mode."""
-    seen = set[str]()
+    keys = set[str]()
     for event in trace.of("forward"):
         loop = event.batches
-        if loop is None or loop.key in seen or event.grad is not False:
+        if loop is None or loop.key in keys or event.grad is not False:
             continue
         plain = isinstance(event.value, Model) and event.value.moody is False
         if plain or not evaluates(trace, loop) or _wants_targets(event):
             continue
         why = _left_training(trace, event)
         if why:
-            seen.add(loop.key)
+            keys.add(loop.key)
             yield Report(
                 event,
                 "f(x; dropout on, batch statistics)",
@@ -44,8 +44,8 @@ def _left_training(trace: Trace, event: Event) -> str:
     trained = [
         e for e in before if e.kind == "forward" and e.grad is not False and e.text == event.text
     ]
-    stepped = any(e.kind == "step" for e in before)
-    if not (trained and stepped and _has_modes(event)):
+    steps = any(e.kind == "step" for e in before)
+    if not (trained and steps and _has_modes(event)):
         return ""
     return f"a model begins in training mode, and is trained at line {trained[0].line}"
 
@@ -64,8 +64,8 @@ def _has_modes(event: Event) -> bool:
 
 def _wants_targets(event: Event) -> bool:
     """Return whether a model is given targets, as detectors are whose losses need that mode."""
-    given = event.node.args if isinstance(event.node, ast.Call) else []
-    return len(given) > 1 and "target" in ast.unparse(given[-1])
+    arguments = event.node.args if isinstance(event.node, ast.Call) else []
+    return len(arguments) > 1 and "target" in ast.unparse(arguments[-1])
 
 
 def _switches(text: str) -> bool:

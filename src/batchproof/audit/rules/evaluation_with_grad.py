@@ -22,11 +22,11 @@ _NEEDS = {
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield forward passes of an evaluation that never back-propagates, with autograd on."""
-    seen = set[str]()
+    keys = set[str]()
     enabled = any(e.grad is not False for e in trace.of("backward"))
     for event in trace.of("forward"):
         loop = event.batches
-        if loop is None or loop.key in seen or event.grad is False or not evaluates(trace, loop):
+        if loop is None or loop.key in keys or event.grad is False or not evaluates(trace, loop):
             continue
         why = _evaluates(trace, event, loop)
         once = any(not conditions for conditions in loop.leaves)  # a look at one batch
@@ -35,7 +35,7 @@ def find(trace: Trace) -> Iterator[Report]:
         place = within(event, loop)
         if _needs_grad(event, loop, place):
             continue
-        seen.add(loop.key)
+        keys.add(loop.key)
         hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - {"forward"}
         sure = (event.grad is True or enabled) and not hidden
         evidence = (
@@ -56,12 +56,12 @@ def _evaluates(trace: Trace, event: Event, loop: Loop) -> str:
     ]
     if modes and modes[-1].kind == "eval":
         return f"eval() at line {modes[-1].line}"
-    kept = [
+    values = [
         e.value
         for e in trace.within(loop, "accumulate", "append", "update")
         if isinstance(e.value, Quantity) and e.value.loop == loop.key
     ]
-    numbers = bool(kept) and all(value.graph is False for value in kept)
+    numbers = bool(values) and all(value.graph is False for value in values)
     text = loop.loader.text if loop.loader is not None else ""
     held_out = role(text) == "held out" and role(event.function) != "training"
     return (

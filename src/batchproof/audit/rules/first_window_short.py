@@ -10,11 +10,11 @@ from batchproof.audit._reports import Report
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield windows whose counter is off by one when the test looks at it."""
-    seen = set[int]()
+    places = set[int]()
     for window in windows(trace):
-        if id(window.test) in seen or _guarded(window):
+        if id(window.test) in places or _guarded(window):
             continue
-        seen.add(id(window.test))
+        places.add(id(window.test))
         ahead = lead(trace, window)
         if ahead is None or ahead == 0:
             continue

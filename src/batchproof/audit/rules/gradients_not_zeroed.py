@@ -13,10 +13,10 @@ _ZEROING = {"zero_grad", "zero_", "grad", "zero_grad_buffer", "optimizer_zero_gr
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield loops that back-propagate and step, and in which nothing zeroes the gradients."""
-    seen = set[int]()
+    places = set[int]()
     for step in trace.of("step"):
         loop = step.loop
-        if loop is None or id(step.node) in seen or step.text == "":
+        if loop is None or id(step.node) in places or step.text == "":
             continue
         passes = [
             e
@@ -28,7 +28,7 @@ def find(trace: Trace) -> Iterator[Report]:
         zeros = list(trace.of("zero"))
         if _zeroes(step) if not zeros else not (_once(loop, zeros) or _another(step, loop, zeros)):
             continue
-        seen.add(id(step.node))
+        places.add(id(step.node))
         evidence = (
             f"{passes[-1].text or 'loss'}.backward() (line {passes[-1].line}) adds to gradients",
             f"{step.text}.step() follows at line {step.line}, and nothing in sight zeroes them",

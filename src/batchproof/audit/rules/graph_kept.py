@@ -38,20 +38,20 @@ def find(trace: Trace) -> Iterator[Report]:
         yield Report(event, "tensor with its graph", "the number", evidence, remedy=remedy)
 
 
-def _shares(backward: Event, kept: Event, loss: Quantity) -> bool:
+def _shares(backward: Event, event: Event, loss: Quantity) -> bool:
     """Return whether what is kept is what is back-propagated, or a term of it."""
     value = backward.value
     if isinstance(value, Quantity) and value.line == loss.line and loss.line and loss.graph is True:
         return True
-    if backward.function != kept.function:
+    if backward.function != event.function:
         return False  # a name means another thing in another function
     passed = _terms(backward.node)
-    for node in ast.walk(kept.loops[-1].node):
+    for node in ast.walk(event.loops[-1].node):
         match node:
             case ast.Assign(value=ast.BinOp()) if passed & {dotted(t) for t in node.targets}:
                 passed |= _terms(node.value)
-    added = _added(kept)
-    return added is not None and bool(passed & _terms(added))
+    term = _added(event)
+    return term is not None and bool(passed & _terms(term))
 
 
 def _terms(node: ast.AST) -> set[str]:
@@ -80,8 +80,8 @@ def _added(event: Event) -> ast.expr | None:
 
 
 def _term(event: Event) -> str:
-    added = _added(event)
-    return "" if added is None else dotted(added)
+    term = _added(event)
+    return "" if term is None else dotted(term)
 
 
 def _drops(trace: Trace, event: Event) -> bool:

@@ -46,12 +46,14 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
         f"{value.text or 'it'} is overwritten by every batch (line {line})",
         "after the loop it holds what the last batch gave",
     )
-    averaged = event.kind in {"divide", "average"}
-    sure = averaged or (not trains(trace, loop) and event.kind != "compare" and _alone(event, loop))
+    is_average = event.kind in {"divide", "average"}
+    sure = is_average or (
+        not trains(trace, loop) and event.kind != "compare" and _alone(event, loop)
+    )
     name = value.text or "loss"
     sets = [e for e in trace.of("assign") if e.text == value.text and loop in e.loops]
     mine = sets[-1] if sets and sets[-1].module is event.module else None
-    place = mine if mine is not None and (not averaged or _of_the_whole(value.text)) else event
+    place = mine if mine is not None and (not is_average or _of_the_whole(value.text)) else event
     yield Report(place, f"{name} of the last batch", "mean over all batches", evidence, sure)
 
 

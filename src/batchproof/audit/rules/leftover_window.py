@@ -13,12 +13,12 @@ from batchproof.audit._reports import Report
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield windows whose last, short one is lost or stepped with the full divisor."""
-    seen = set[int]()
+    places = set[int]()
     for window in windows(trace):
         ahead = lead(trace, window)
-        if id(window.test) in seen or ahead is None or not _ends(window, ahead):
+        if id(window.test) in places or ahead is None or not _ends(window, ahead):
             continue
-        seen.add(id(window.test))
+        places.add(id(window.test))
         later = _steps_after(trace, window)
         if later is None and not window.last:
             yield _lost(window, sure=not skips_by_index(window.loop, window.condition.test))

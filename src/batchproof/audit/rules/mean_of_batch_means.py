@@ -56,9 +56,9 @@ def _weighed_by_size(event: Event, total: Quantity) -> Iterator[Report]:
     what = _weights(total)
     if what:
         evidence = (f"{_what(total)} is a mean over {what}", "it is weighted by numbers of samples")
-        meant = "Σ_b w_b · mean_b / Σ_b w_b, w_b its own divisor"
+        formula = "Σ_b w_b · mean_b / Σ_b w_b, w_b its own divisor"
         sure = total.sure and total.ignores != _LABEL
-        yield Report(event, "Σ_b n_b · mean_b / Σ_b n_b", meant, evidence, sure)
+        yield Report(event, "Σ_b n_b · mean_b / Σ_b n_b", formula, evidence, sure)
 
 
 def _weights(total: Quantity) -> str:
@@ -85,8 +85,8 @@ def _judged(
     equal, why = _equal(total, loop.loader)
     if equal or carries_state(loop) or skips_by_size(loop):
         return
-    known = total.sure or (total.name == "outputs.loss" and not total.spans)
-    sure = equal is False and known and not may_break(loop)
+    is_loss = total.sure or (total.name == "outputs.loss" and not total.spans)
+    sure = equal is False and is_loss and not may_break(loop)
     evidence = (f"{_what(total)} is a mean over one batch", why)
     yield Report(event, computes, _MEANT, evidence, sure, node=place)
 
@@ -114,6 +114,6 @@ def _updated(trace: Trace, event: Event) -> Iterator[Report]:
         yield Report(event, computes, _MEANT, evidence, equal is False and value.sure)
     elif is_nominal(weight):
         evidence = ("the batch size of the loader is not that of its last batch", why)
-        shown = isinstance(weight, Count) and evaluates(trace, loop)
-        sure = (equal is False and value.sure) or (equal is None and shown)
+        certain = isinstance(weight, Count) and evaluates(trace, loop)
+        sure = (equal is False and value.sure) or (equal is None and certain)
         yield Report(event, "Σ_b B · mean_b / (B · batches)", _MEANT, evidence, sure)

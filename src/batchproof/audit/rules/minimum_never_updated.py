@@ -12,10 +12,10 @@ _BEST = ("best", "min_", "lowest", "_min", "minimum")
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield tests against a best value in a loop in which nothing sets that value."""
-    seen = set[int]()
+    places = set[int]()
     for event in trace.of("compare"):
         node = event.node
-        if event.loop is None or not isinstance(node, ast.Compare) or id(node) in seen:
+        if event.loop is None or not isinstance(node, ast.Compare) or id(node) in places:
             continue
         if not isinstance(node.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE):
             continue
@@ -26,7 +26,7 @@ def find(trace: Trace) -> Iterator[Report]:
                 and _never_set(event, name)
                 and _keeps(trace, event)
             ):
-                seen.add(id(node))
+                places.add(id(node))
                 evidence = (f"{name} is set before the loop and nowhere else",)
                 yield Report(
                     event,

@@ -48,8 +48,8 @@ def _ignored(event: Event, loss: Quantity) -> Report:
         f"{loss.name} (line {loss.line}) is 0 where the target is {loss.ignores}",
         "the mean divides by all elements, those included",
     )
-    meant = "Σ_i loss_i / number of targets that are not ignored"
-    return Report(event, "Σ_i loss_i / number of elements", meant, evidence, loss.sure)
+    formula = "Σ_i loss_i / number of targets that are not ignored"
+    return Report(event, "Σ_i loss_i / number of elements", formula, evidence, loss.sure)
 
 
 def _without_mask(event: Event) -> bool:

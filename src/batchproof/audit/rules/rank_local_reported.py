@@ -13,14 +13,14 @@ from batchproof.audit._reports import Report
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield sums over a rank's share of a loader that are reported without being reduced."""
-    seen = set[int]()
+    places = set[int]()
     for event in trace.of("report", "compare"):
         value = event.value
         if (
             not isinstance(value, Quantity)
             or not value.over
             or value.ranks
-            or id(event.node) in seen
+            or id(event.node) in places
         ):
             continue
         loop = trace.loops.get(value.over)
@@ -32,7 +32,7 @@ def find(trace: Trace) -> Iterator[Report]:
             or (event.kind == "compare" and not against_best(event))
         ):
             continue
-        seen.add(id(event.node))
+        places.add(id(event.node))
         evidence = (
             _how(loop.loader),
             "nothing between the loop and this line reduces it over ranks",
@@ -58,13 +58,13 @@ def _names_its_rank(event: Event) -> bool:
 def _division(trace: Trace, event: Event) -> ast.AST:
     """Return the division inside a report that makes the number, or the report itself."""
     inside = {id(node) for node in ast.walk(event.node)}
-    found = [e.node for e in trace.of("divide") if id(e.node) in inside]
+    divisions = [e.node for e in trace.of("divide") if id(e.node) in inside]
     many = getattr(event.node, "end_lineno", 0) > event.line
-    return found[-1] if found and many else event.node
+    return divisions[-1] if divisions and many else event.node
 
 
 def _shared(loader: Loader) -> bool:
-    return loader.wrapped or (loader.sampler is not None and loader.sampler.kind == "ranks")
+    return loader.per_rank or (loader.sampler is not None and loader.sampler.kind == "ranks")
 
 
 def _how(loader: Loader) -> str:
@@ -75,9 +75,9 @@ def _how(loader: Loader) -> str:
 
 def _reduced(trace: Trace, event: Event, loop: Loop) -> bool:
     first = min((e.order for e in trace.events if loop in e.loops), default=0)
-    pooled = [
+    reductions = [
         e
         for e in trace.of("reduce")
         if not all(isinstance(value, Tensor) for value in flat(e.value))
     ]
-    return any(first <= e.order <= event.order for e in pooled)
+    return any(first <= e.order <= event.order for e in reductions)

@@ -30,6 +30,6 @@ def find(trace: Trace) -> Iterator[Report]:
         elif value.over:
             continue
         evidence = (f"{value.text or 'the loss'} was divided by {scale} before",)
-        computes, meant = f"loss / {scale}", "loss"
+        computes, formula = f"loss / {scale}", "loss"
         remedy = f"loss.item() * {scale}"
-        yield Report(event, computes, meant, evidence, remedy=remedy)
+        yield Report(event, computes, formula, evidence, remedy=remedy)

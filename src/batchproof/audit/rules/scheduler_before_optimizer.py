@@ -19,11 +19,11 @@ _NEW = re.compile(r"get_last_lr|\bamp\b|set_to_none|inference_mode|torch\.compil
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield steps of a schedule before the first step of the optimiser in the same loop."""
-    seen = set[int]()
+    places = set[int]()
     for event in trace.of("schedule"):
         loop = event.loop
-        known = isinstance(event.value, Tool) and event.value.kind == "scheduler"
-        if loop is None or event.other != NOTHING or id(event.node) in seen:
+        certain = isinstance(event.value, Tool) and event.value.kind == "scheduler"
+        if loop is None or event.other != NOTHING or id(event.node) in places:
             continue
         steps = [e for e in trace.within(loop, "step") if compatible(e, event)]
         first = min((e.order for e in trace.of("step")), default=None)
@@ -34,7 +34,7 @@ def find(trace: Trace) -> Iterator[Report]:
             or any(not c.by and varies(c.test, loop) for c in event.inside(loop))
         ):
             continue
-        seen.add(id(event.node))
+        places.add(id(event.node))
         age = _sign_of_age(event)
         evidence = (
             f"{event.text}.step() is at line {event.line}",
@@ -46,7 +46,7 @@ def find(trace: Trace) -> Iterator[Report]:
             "step t uses the learning rate of step t + 1",
             "step t uses the learning rate of step t",
             evidence,
-            known and _beside(event, steps[0]) and not age,
+            certain and _beside(event, steps[0]) and not age,
         )
 
 

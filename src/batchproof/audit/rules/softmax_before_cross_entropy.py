@@ -11,14 +11,14 @@ from batchproof.audit._reports import Report
 def find(trace: Trace) -> Iterator[Report]:
     """Yield calls of cross-entropy whose input went through a softmax."""
     for event in trace.of("criterion"):
-        given = event.other
+        scores = event.other
         if (
             event.text in CROSS_ENTROPY
-            and isinstance(given, Tensor)
-            and given.form == "probabilities"
+            and isinstance(scores, Tensor)
+            and scores.form == "probabilities"
         ):
             evidence = (
-                f"{given.text or 'its input'} is the output of a softmax",
+                f"{scores.text or 'its input'} is the output of a softmax",
                 f"{event.text} takes logits",
             )
             yield Report(event, "-log softmax(softmax(z))_y", "-log softmax(z)_y", evidence)

@@ -28,10 +28,10 @@ def find(trace: Trace) -> Iterator[Report]:
 
 
 def _apart(trace: Trace) -> Iterator[Report]:
-    held = {w.loop for w in windows(trace)} | {loop for loop, _ in micro_loops(trace)}
-    for loop in held:
+    loops = {w.loop for w in windows(trace)} | {loop for loop, _ in micro_loops(trace)}
+    for loop in loops:
         passes = [e for e in trace.within(loop, "backward") if isinstance(e.value, Quantity)]
-        scaled = [
+        quotients = [
             e
             for e in passes
             if isinstance(e.value, Quantity) and accumulation_scale(e.value, trace)
@@ -39,10 +39,10 @@ def _apart(trace: Trace) -> Iterator[Report]:
         for event in passes:
             value = event.value
             bare = isinstance(value, Quantity) and not value.scales and value.graph is not False
-            beside = [e for e in scaled if compatible(e, event) and e.loops == event.loops]
+            beside = [e for e in quotients if compatible(e, event) and e.loops == event.loops]
             if bare and beside and isinstance(beside[0].value, Quantity):
                 scale = accumulation_scale(beside[0].value, trace)
                 line = beside[0].line
                 evidence = (f"the loss at line {line} is divided by {scale}, this one is not",)
-                computes, meant = f"Σ_m (a_m / {scale} + b_m)", f"Σ_m (a_m + b_m) / {scale}"
-                yield Report(event, computes, meant, evidence)
+                computes, formula = f"Σ_m (a_m / {scale} + b_m)", f"Σ_m (a_m + b_m) / {scale}"
+                yield Report(event, computes, formula, evidence)

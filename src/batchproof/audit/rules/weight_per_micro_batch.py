@@ -10,13 +10,13 @@ from batchproof.audit._reports import Report
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield backward passes of a class-weighted mean inside an accumulation window."""
-    held = {w.loop for w in windows(trace)} | {loop for loop, _ in micro_loops(trace)}
+    loops = {w.loop for w in windows(trace)} | {loop for loop, _ in micro_loops(trace)}
     for event in trace.of("backward"):
         loss = event.value
         if not isinstance(loss, Quantity) or not loss.classes or loss.base != "mean":
             continue
         scale = accumulation_scale(loss, trace)
-        if not scale and not held & set(event.loops):
+        if not scale and not loops & set(event.loops):
             continue
         evidence = (
             f"{loss.name} (line {loss.line}) divides by the class weights of its own micro-batch",

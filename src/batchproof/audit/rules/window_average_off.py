@@ -35,27 +35,27 @@ def _by_counter(event: Event, by: Count, total: Quantity, loop: Loop) -> Iterato
     between = loop not in event.loops and bool(event.loops)
     if total.spans and by.key == loop.loader.key and not by.plus and between:
         evidence = (f"{total.text} is never set to 0 between passes over {loop.loader.text}",)
-        computes, meant = f"Σ of all passes so far / {by.text}", f"Σ of one pass / {by.text}"
-        yield Report(event, computes, meant, evidence)
+        computes, formula = f"Σ of all passes so far / {by.text}", f"Σ of one pass / {by.text}"
+        yield Report(event, computes, formula, evidence)
     elif by.key == loop.key and by.plus == -1 and loop in event.loops:
         evidence = (f"{by.text} begins at 0, so it is one less than the number of batches",)
         yield Report(event, f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", evidence)
 
 
 def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
-    counted, text = window_test(event, loop), name_of(event.other)
-    if counted is None or not text:
+    window, text = window_test(event, loop), name_of(event.other)
+    if window is None or not text:
         return
-    every = counted[2]
+    every = window[2]
     if sum(not c.by and varies(c.test, loop) for c in event.inside(loop)) > 1:
         return  # every so many steps of a loop that steps once a window
-    found = _held(trace, event, total, loop) if text == every else None
+    clash = _held(trace, event, total, loop) if text == every else None
     if text != every and _known(event.other, every):
-        found = f"{every} batches", f"it is reported every {every} batches"
-    if found is not None:
-        held, why = found
-        meant = f"Σ of {_REST} / r" if held == _REST else f"Σ of {every} batches / {every}"
-        yield Report(event, f"Σ of {held} / {text}", meant, (why, f"it is divided by {text}"))
+        clash = f"{every} batches", f"it is reported every {every} batches"
+    if clash is not None:
+        content, why = clash
+        formula = f"Σ of {_REST} / r" if content == _REST else f"Σ of {every} batches / {every}"
+        yield Report(event, f"Σ of {content} / {text}", formula, (why, f"it is divided by {text}"))
 
 
 def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str, str] | None:
@@ -99,8 +99,8 @@ def _also_at_the_end(event: Event) -> bool:
 
 def _known(by: Value, every: str) -> bool:
     """Return whether both are numbers, so that they differ for sure."""
-    known = isinstance(by, Constant) and isinstance(by.value, int | float) and every.isdigit()
-    return known and isinstance(by, Constant) and by.value != int(every)
+    both = isinstance(by, Constant) and isinstance(by.value, int | float) and every.isdigit()
+    return both and isinstance(by, Constant) and by.value != int(every)
 
 
 def _last_window(trace: Trace) -> Iterator[Report]:

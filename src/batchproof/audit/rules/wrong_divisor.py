@@ -69,9 +69,9 @@ def _clash(
     elif of_batches and mine and total.base == "sum" and not total.scales:
         yield from _sum_by_batches(event, total, loader)
     elif mine and loop not in event.loops and (clash := size_clash(total, by, loader)):
-        shown = total.sure and loader.line > 0 and not (total.conditional or by.conditional)
-        meant = _SAMPLES if total.base == "sum" else "Σ_b n_b · mean_b / Σ_b n_b"
-        yield Report(event, clash[0], meant, clash[1], shown)
+        certain = total.sure and loader.line > 0 and not (total.conditional or by.conditional)
+        formula = _SAMPLES if total.base == "sum" else "Σ_b n_b · mean_b / Σ_b n_b"
+        yield Report(event, clash[0], formula, clash[1], certain)
     elif total.base == "mean" and total.loop == loop.key and not total.scales:
         yield from _mean_by_samples(event, total, by, loop, loader)
     if not mine:

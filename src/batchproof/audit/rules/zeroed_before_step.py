@@ -9,7 +9,7 @@ from batchproof.audit._reports import Report
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield zeroings of gradients between the backward pass and the step that needs them."""
-    seen = set[int]()
+    places = set[int]()
     for step in trace.of("step"):
         loop = step.loop
         if loop is None:
@@ -22,13 +22,13 @@ def find(trace: Trace) -> Iterator[Report]:
         marks = [
             e for e in before if e.kind in {"backward", "zero", "step"} and e.loops == step.loops
         ]
-        if not marks or marks[-1].kind != "zero" or id(marks[-1].node) in seen:
+        if not marks or marks[-1].kind != "zero" or id(marks[-1].node) in places:
             continue
         zero, earlier = marks[-1], [e for e in marks if e.kind == "backward"]
         since = [e for e in marks if earlier and e.order > earlier[-1].order and e.kind == "step"]
         if not earlier or since or not _same(zero, step) or not implies(zero, step, loop):
             continue
-        seen.add(id(zero.node))
+        places.add(id(zero.node))
         evidence = (
             f"the gradients come from line {earlier[-1].line}",
             f"{zero.text}.zero_grad() drops them before the step at line {step.line}",
