@@ -53,9 +53,9 @@ class LoggedMeans:
         self._window: dict[str, Meter] = {}
         self._named: dict[str, dict[str, Any]] = {}
 
-    def add(self, name: str, mean: Mean, named: dict[str, Any]) -> None:
+    def add(self, name: str, mean: Mean, options: dict[str, Any]) -> None:
         """Add the pairs of a batch, logged under a name with these further arguments."""
-        self._named[name] = named
+        self._named[name] = options
         self._epoch.setdefault(name, Meter()).add(mean)
         self._window.setdefault(name, Meter()).add(mean.pool())
 
@@ -70,22 +70,22 @@ class LoggedMeans:
         self._named.clear()
 
     def _log(self, module: Any, meters: dict[str, Meter], *, on_step: bool) -> None:
-        wanted = {name: meter for name, meter in meters.items() if self._by(name)[not on_step]}
-        sync_all(wanted)
-        for name, meter in wanted.items():
+        due = {name: meter for name, meter in meters.items() if self._by(name)[not on_step]}
+        sync_all(due)
+        for name, meter in due.items():
             unused = ("on_step", "on_epoch", "sync_dist", "batch_size", "reduce_fx")
-            kept = {key: value for key, value in self._named[name].items() if key not in unused}
+            options = {key: value for key, value in self._named[name].items() if key not in unused}
             value = torch.tensor(meter.estimate().value, dtype=torch.float32)
             # Lightning's own names for a value that is logged by step and by epoch
             both = [f"{name}_step"] if on_step else [name, f"{name}_epoch"]
-            for shown in both if all(self._by(name)) else [name]:
-                module.log(shown, value, on_step=on_step, on_epoch=not on_step, **kept)
+            for label in both if all(self._by(name)) else [name]:
+                module.log(label, value, on_step=on_step, on_epoch=not on_step, **options)
         meters.clear()
 
     def _by(self, name: str) -> tuple[bool, bool]:
         """Return whether a value is logged by step, and by epoch."""
-        named = self._named[name]
-        by_step, by_epoch = named.get("on_step"), named.get("on_epoch")
+        options = self._named[name]
+        by_step, by_epoch = options.get("on_step"), options.get("on_epoch")
         return (
             self.training if by_step is None else by_step,
             not self.training if by_epoch is None else by_epoch,
@@ -300,15 +300,15 @@ class Exactly:
     ) -> None:
         rows = length(batch) or 0
         self._calls = calls = LossCalls(counting=counting)
-        logged, log = self._logged[trainer.training], module.log
+        means, log = self._logged[trainer.training], module.log
 
-        def keep(name: str, value: Any, *args: Any, **named: Any) -> None:
+        def keep(name: str, value: Any, *args: Any, **options: Any) -> None:
             mean = None if args else _mean_of(value, calls, rows)
             if mean is None:
                 # else that of the batch of the loop
-                log(name, value, *args, **({"batch_size": rows} | named if rows else named))
+                log(name, value, *args, **({"batch_size": rows} | options if rows else options))
             else:
-                logged.add(name, mean, named)
+                means.add(name, mean, options)
 
         calls.__enter__()
         calls.replace(module, "log", keep)
@@ -329,10 +329,10 @@ def _mean_of(value: Any, calls: LossCalls, rows: int) -> Mean | None:
 
 
 def _is(value: Any, call: LossCall) -> bool:
-    (returned,) = call.returned
+    (result,) = call.returned
     if isinstance(value, Tensor):
-        return value.data_ptr() == returned.data_ptr()
-    return isinstance(value, float) and value == returned.item()
+        return value.data_ptr() == result.data_ptr()
+    return isinstance(value, float) and value == result.item()
 
 
 def _loader(loaders: Any, index: int) -> Any:

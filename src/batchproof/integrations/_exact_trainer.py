@@ -103,14 +103,14 @@ class Router:
         rows = torch.ones_like(chances[:, 0])
         if attention_mask is not None:
             rows = attention_mask.reshape(-1).to(rows).repeat(len(gate_logits))
-        chosen = chances.topk(top_k, -1).indices.flatten()
-        counted = torch.zeros(experts, device=rows.device)
-        counted = counted.scatter_add(0, chosen, rows.repeat_interleave(top_k))
-        expected = (chances * rows[:, None]).sum(0)
+        picks = chances.topk(top_k, -1).indices.flatten()
+        counts = torch.zeros(experts, device=rows.device)
+        counts = counts.scatter_add(0, picks, rows.repeat_interleave(top_k))
+        probability = (chances * rows[:, None]).sum(0)
         count = rows.sum()
-        self.sums.append(torch.cat([counted, expected.detach(), count[None]]).double())
-        load = counted / count if self._load is None else self._load.to(expected)
-        mean = Mean((experts * (load * expected).sum())[None], count[None])
+        self.sums.append(torch.cat([counts, probability.detach(), count[None]]).double())
+        load = counts / count if self._load is None else self._load.to(probability)
+        mean = Mean((experts * (load * probability).sum())[None], count[None])
         value = self._calls.take(_ROUTER, mean)
         if self._original is not None:
             own = self._original(gate_logits, num_experts, top_k, attention_mask).item()
@@ -208,9 +208,9 @@ class Evaluation:
         estimates = {int(k): meter.estimate() for k, meter in self.meters.items()}
         values = {k: estimate.value for k, estimate in estimates.items()}
         if self.routed is not None:
-            chosen, expected = self.routed[:-1].chunk(2)
+            counts, probability = self.routed[:-1].chunk(2)
             count = self.routed[-1]
-            values[self.router] = float(len(chosen) * (chosen * expected).sum() / count**2)
+            values[self.router] = float(len(counts) * (counts * probability).sum() / count**2)
         loss = math.fsum(self.coefficients[k] * value for k, value in values.items())
         if not math.isfinite(loss):
             self._refuse(prefix, loss)
@@ -376,8 +376,8 @@ class ExactTraining:
             stand_in = None
             if has_router:
                 original = getattr(module, _ROUTER)
-                compared = original if leaves else None
-                stand_in = Router(calls, self.exactness.load, compared)
+                reference = original if leaves else None
+                stand_in = Router(calls, self.exactness.load, reference)
                 calls.replace(module, _ROUTER, stand_in)
             yield calls, stand_in
 
@@ -404,13 +404,13 @@ class ExactTraining:
                 with self._recording(leaves=True) as (recorded, _):
                     loss = self._loss(batch)
                     calls = recorded.calls
-                found = coefficients_of(loss, calls, _head(model).__name__)
+                coefficients = coefficients_of(loss, calls, _head(model).__name__)
         finally:
             model.train(was)
         if training:
-            lead = next(call.mean for call, c in zip(calls, found, strict=True) if c)
+            lead = next(call.mean for call, c in zip(calls, coefficients, strict=True) if c)
             self.exactness.provisional = provisional_for([lead])
-        return found
+        return coefficients
 
     def _loss(self, batch: Any) -> Tensor:
         """Return the loss of a batch that is only looked at: the trainer's counts stay."""
@@ -436,15 +436,15 @@ class ExactTraining:
         """Return each call's weight over the window of all ranks, by a pass without gradient."""
         exact = self.exactness
         self.model.train()
-        found: list[Tensor] = []
+        totals: list[Tensor] = []
         with torch.no_grad(), leaving_no_trace(self.model):
             for part, counts in parts:
                 with self._recording(counts=counts) as (recorded, router):
                     self._loss(part)
                 weights = [call.sums()[1:] for call in recorded.calls]
                 loads = [sums * counts for sums in router.sums] if router else []
-                found.append(torch.cat([*weights, *loads]))
-        window = torch.stack(found).sum(0)
+                totals.append(torch.cat([*weights, *loads]))
+        window = torch.stack(totals).sum(0)
         if in_a_group():
             window = window.to(device_of())
             distributed.all_reduce(window)
@@ -452,8 +452,8 @@ class ExactTraining:
         if len(window) > calls:
             routed = window[calls:]
             exact.load = routed[: len(routed) // 2] / routed[-1]
-        counted: list[float] = window[:calls].tolist()
-        return counted
+        result: list[float] = window[:calls].tolist()
+        return result
 
     def _real_rows(self) -> int | None:
         """Return the number of rows that repeat no others, or None where none is repeated."""
@@ -509,8 +509,8 @@ def _recording_scores(forward: Callable[..., Any], calls: LossCalls) -> Callable
     p_it - m_it (v - d), v their recorded mean and d the same without graph, that is v itself.
     """
 
-    def scored(*values: Any, **named: Any) -> Any:
-        outputs = forward(*values, **named)
+    def scored(*values: Any, **options: Any) -> Any:
+        outputs = forward(*values, **options)
         if getattr(outputs, "log_probs", None) is None:
             return outputs
         mask = outputs.label_mask
@@ -581,8 +581,8 @@ def _labelled(trainer: Any, inputs: Any) -> bool:
     return all(inputs.get(name) is not None for name in trainer.label_names)
 
 
-def _prefix(named: Mapping[str, Any]) -> str:
-    return str(named.get("metric_key_prefix", "eval"))
+def _prefix(options: Mapping[str, Any]) -> str:
+    return str(options.get("metric_key_prefix", "eval"))
 
 
 def _rows(batch: Any) -> int:

@@ -78,13 +78,13 @@ class Made:
     """The user's own object, or what a function of theirs makes, once in every process.
 
     Args:
-        given: the object, or a function without arguments that returns it.
+        source: the object, or a function without arguments that returns it.
         kind: what it must be.
-        expected: the same in words.
+        words: the same in words.
     """
 
-    def __init__(self, given: Any, kind: type, expected: str) -> None:
-        self.given, self.kind, self.expected = given, kind, expected
+    def __init__(self, source: Any, kind: type, words: str) -> None:
+        self.given, self.kind, self.expected = source, kind, words
         self._made: Any = None
 
     def __call__(self) -> Any:
@@ -94,10 +94,10 @@ class Made:
             ProbeError: if it is something else.
         """
         if self._made is None:
-            made = self.given if isinstance(self.given, self.kind) else self._call()
-            if not isinstance(made, self.kind):
-                raise ProbeError(f"got {type(made).__name__}; expected {self.expected}.")
-            self._made = made
+            value = self.given if isinstance(self.given, self.kind) else self._call()
+            if not isinstance(value, self.kind):
+                raise ProbeError(f"got {type(value).__name__}; expected {self.expected}.")
+            self._made = value
         return self._made
 
     def _call(self) -> Any:

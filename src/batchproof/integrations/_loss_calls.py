@@ -139,15 +139,15 @@ class LossCalls:
         call.returned.append(value.clone())
         return call.returned[0]
 
-    def record(self, function: Callable[..., Any], values: Any, named: Any) -> Any:
+    def record(self, function: Callable[..., Any], values: Any, options: Any) -> Any:
         """Call a loss of torch, and record its mean where it returns one that is known."""
-        arguments = _bound(function, values, named)
+        arguments = _bound(function, values, options)
         # a checkpointed layer runs its forward again within a backward pass
         if arguments is None or torch._C._current_graph_task_id() != -1:  # noqa: SLF001
-            return function(*values, **named)
+            return function(*values, **options)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._leaves):
             mean = _pairs(function, BY_FUNCTION[function], arguments)
-        return function(*values, **named) if mean is None else self.take(function.__name__, mean)
+        return function(*values, **options) if mean is None else self.take(function.__name__, mean)
 
 
 # the innermost recording is the last
@@ -160,10 +160,10 @@ def _stand_ins() -> dict[str, Callable[..., Any]]:
 
     def stand_in(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
-        def call(*values: Any, **named: Any) -> Any:
+        def call(*values: Any, **options: Any) -> Any:
             if not _ACTIVE:
-                return function(*values, **named)
-            return _ACTIVE[-1].record(function, values, named)
+                return function(*values, **options)
+            return _ACTIVE[-1].record(function, values, options)
 
         return call
 
@@ -192,11 +192,11 @@ def _parameters_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[
     return tuple(parameters), defaults
 
 
-def _bound(function: Callable[..., Any], values: Any, named: Any) -> dict[str, Any] | None:
+def _bound(function: Callable[..., Any], values: Any, options: Any) -> dict[str, Any] | None:
     """Return the arguments of a call by name; None where the function itself refuses them."""
     names, defaults = _parameters_of(function)
-    arguments = {**defaults, **dict(zip(names, values, strict=False)), **named}
-    twice = not named.keys().isdisjoint(names[: len(values)])
+    arguments = {**defaults, **dict(zip(names, values, strict=False)), **options}
+    twice = not options.keys().isdisjoint(names[: len(values)])
     return None if twice or len(values) > len(names) or arguments.keys() != {*names} else arguments
 
 
@@ -345,8 +345,8 @@ class OpenWindow:
             return
         factor = self.further
         if not self.alone:
-            known = self.weights is not None
-            factor *= world_size() * (1.0 if known else self.provisional / weight)
+            has_weights = self.weights is not None
+            factor *= world_size() * (1.0 if has_weights else self.provisional / weight)
         if factor != 1.0:
             scale(gradients([p for p in parameters if p.requires_grad]), factor)
 

@@ -36,12 +36,12 @@ def left_open(
     """
     rest = [batches[i % len(batches)] for i in range(max(1, window // 2))]
     full = [batches[-1 - i % len(batches)] for i in range(window)]
-    steps, found = _gradients(train, build, [*full, *rest], window, dtype)
+    steps, gradient = _gradients(train, build, [*full, *rest], window, dtype)
     if steps != 1 or window == 1:
         return None
     _, alone = _gradients(train, build, rest, len(rest), dtype)
     share = len(rest) / window
-    gap = float((found - share * alone).norm() / (share * alone).norm())
+    gap = float((gradient - share * alone).norm() / (share * alone).norm())
     return _diagnosis(window, len(rest), gap) if gap < 1e-4 else None
 
 
@@ -57,11 +57,11 @@ def _gradients(
             module.p = 0.0
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-    taken: list[int] = []
-    optimizer.register_step_post_hook(lambda *_: taken.append(1))
+    steps: list[int] = []
+    optimizer.register_step_post_hook(lambda *_: steps.append(1))
     train(model, optimizer, batches, accumulate)
-    left = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-    return len(taken), torch.cat(left) if left else torch.zeros(1, dtype=dtype)
+    grads = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    return len(steps), torch.cat(grads) if grads else torch.zeros(1, dtype=dtype)
 
 
 def _diagnosis(window: int, rest: int, residual: float) -> Diagnosis:

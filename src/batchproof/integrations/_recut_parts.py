@@ -75,8 +75,8 @@ def counting_of(state: Any) -> tuple[int, int] | None:
     if world == 1 or not state.end_of_dataloader:
         return None
     loader, remainder = state.active_dataloader, state.remainder
-    given = loader.sampler
-    sampler: Any = given if isinstance(given, BatchSampler) else loader.batch_sampler
+    source = loader.sampler
+    sampler: Any = source if isinstance(source, BatchSampler) else loader.batch_sampler
     if hasattr(sampler, "skip_batches"):
         # a loader that skips its first batches knows no sizes
         sampler = sampler.batch_sampler
@@ -100,8 +100,8 @@ def refuse_collectives(modules: Sequence[nn.Module], sharded: str | None = None)
     Raises:
         SettingError: if there is one.
     """
-    named = (each for module in modules for each in module.named_modules())
-    layers = [f"SyncBatchNorm {name!r}" for name, m in named if isinstance(m, nn.SyncBatchNorm)]
+    pairs = (each for module in modules for each in module.named_modules())
+    layers = [f"SyncBatchNorm {name!r}" for name, m in pairs if isinstance(m, nn.SyncBatchNorm)]
     refused = [sharded] if sharded else layers if world_size() > 1 else []
     if refused:
         raise SettingError(

@@ -121,8 +121,8 @@ class LossSums:
                 "a batchproof.Mean. Give the criterion: ExactLoss(criterion)."
             )
         mean = output if isinstance(output, Mean) else self._pairs(*output)  # type: ignore[misc]
-        pooled = mean.detach().pool()
-        self._sums += torch.stack([pooled.total, pooled.weight]).to(self._sums)
+        pair = mean.detach().pool()
+        self._sums += torch.stack([pair.total, pair.weight]).to(self._sums)
 
     def compute(self) -> float:
         """Return the mean over all samples of all ranks.
@@ -237,15 +237,15 @@ class _StepProbe(Probe):
             name: what is checked, for the report.
         """
         step: Any = self.run
-        found = None
+        diagnosis = None
         if self.window is not None and self.window > 1:
             batches = [cast(self.collate([sample]), self.dtype) for sample in self.given()]
-            found = left_open(step.train, self.build, batches, self.window, self.dtype)
-        if found is None:
+            diagnosis = left_open(step.train, self.build, batches, self.window, self.dtype)
+        if diagnosis is None:
             return Probe.check(self, name=name)
         full = replace(self, run=replace(step, window=None), window=None)
         report = Probe.check(full, name=name)
-        return replace(report, diagnoses=(found, *report.diagnoses), runs=report.runs + 2)
+        return replace(report, diagnoses=(diagnosis, *report.diagnoses), runs=report.runs + 2)
 
 
 @dataclass(frozen=True)
@@ -265,8 +265,10 @@ class _Evaluate:
         return float(metrics[self.metric])
 
 
-def _engine(made: Any) -> Any:
+def _engine(result: Any) -> Any:
     kind = framework("ignite.engine", "ignite").Engine
-    if not isinstance(made, kind):
-        raise ProbeError(f"got {type(made).__name__}; expected a function that returns an Engine.")
-    return made
+    if not isinstance(result, kind):
+        raise ProbeError(
+            f"got {type(result).__name__}; expected a function that returns an Engine."
+        )
+    return result

@@ -46,10 +46,10 @@ def run_cell(shell: Any, line: str, cell: str) -> None:
     from batchproof.watch import watch  # noqa: PLC0415
 
     steps, name = options_of(line)
-    with watch(steps=steps) as seen:
+    with watch(steps=steps) as recording:
         result = shell.run_cell(cell)
-    seen.watcher.failed = not result.success
-    report = with_cells(seen.report(name="this cell"), shell)
+    recording.watcher.failed = not result.success
+    report = with_cells(recording.report(name="this cell"), shell)
     if name:
         shell.user_ns[name] = report
     display(report)

@@ -44,9 +44,9 @@ class LossSums:
     def __init__(self, loss: Any, *, name: str = "exact_loss") -> None:
         keras = _on_torch()
         super().__init__(name=name)  # type: ignore[call-arg]
-        known = keras.losses.get(loss)
+        function = keras.losses.get(loss)
         # a class of Keras, or a function of (y_true, y_pred)
-        self._loss = getattr(known, "call", known)
+        self._loss = getattr(function, "call", function)
         self.reset_state()
 
     def reset_state(self) -> None:
@@ -211,8 +211,8 @@ def _divisor(
         )
     values = _tensor(values)
     if reduction == "mean_with_sample_weight" and (sample_weight is not None or mask is not None):
-        merged = losses.apply_mask(sample_weight, mask, dtype=dtype, reduction=reduction)
-        return _tensor(merged).detach().sum()
+        weights = losses.apply_mask(sample_weight, mask, dtype=dtype, reduction=reduction)
+        return _tensor(weights).detach().sum()
     if mask is not None:
         return _tensor(mask).bool().sum()
     return torch.tensor(values.numel(), device=values.device)

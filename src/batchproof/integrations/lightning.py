@@ -102,9 +102,9 @@ def probe_step(
     Raises:
         ProbeError: if Lightning is not installed.
     """
-    made = _made(module)
+    factory = _made(module)
     step = _Step(_trainers(trainer), reported, settings.get("window"))
-    build = _Build(made)
+    build = _Build(factory)
     return Probe(step, samples, build, collate, wrap=None, remedies=_OF_STEP, **settings)
 
 
@@ -158,8 +158,8 @@ def _trainers(trainer: Any) -> Callable[..., Any]:
         return lightning.Trainer  # type: ignore[no-any-return]
     if not isinstance(trainer, lightning.Trainer):
         return trainer  # type: ignore[no-any-return]
-    kept = {name: getattr(trainer, name) for name in _KEPT}
-    return functools.partial(lightning.Trainer, precision=trainer.precision, **kept)
+    settings = {name: getattr(trainer, name) for name in _KEPT}
+    return functools.partial(lightning.Trainer, precision=trainer.precision, **settings)
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,8 @@ class _Step:
                 **_QUIET,
             )
             trainer.fit(module, loader_of(micro_batches))
-        found = trainer.callback_metrics.get(self.reported)
-        return None if found is None else float(found)
+        value = trainer.callback_metrics.get(self.reported)
+        return None if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -228,13 +228,13 @@ class _Evaluate:
             loader = DataLoader(rows, batch_size=size, collate_fn=stack)  # type: ignore[arg-type]
         with _quietly():
             trainer = self.trainers(**_launched(), **_QUIET)
-            (logged,) = trainer.validate(module, loader, verbose=False)
-        if self.metric not in logged:
+            (metrics,) = trainer.validate(module, loader, verbose=False)
+        if self.metric not in metrics:
             raise ProbeError(
-                f"validation_step logs {', '.join(logged) or 'nothing'} but not "
+                f"validation_step logs {', '.join(metrics) or 'nothing'} but not "
                 f"{self.metric!r}; name what it logs: metric=..."
             )
-        return float(logged[self.metric])
+        return float(metrics[self.metric])
 
 
 def shares(count: int, size: int, world: int) -> list[list[tuple[tuple[int, ...], int]]]:
@@ -245,13 +245,13 @@ def shares(count: int, size: int, world: int) -> list[list[tuple[tuple[int, ...]
         size: of a batch.
         world: number of ranks.
     """
-    found = []
+    parts = []
     for rank in range(world):
         sampler: Any = DistributedSampler(range(count), world, rank, shuffle=False)  # type: ignore[arg-type]
         own = list(sampler)
         batches = [tuple(own[at : at + size]) for at in range(0, len(own), size)]
-        found.append([(batch, len(batch)) for batch in batches])
-    return found
+        parts.append([(batch, len(batch)) for batch in batches])
+    return parts
 
 
 def _launched() -> dict[str, Any]:

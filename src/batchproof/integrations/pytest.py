@@ -65,13 +65,13 @@ class CutInvariance:
         return _held("evaluate", run, samples, settings)
 
 
-def _held(kind: Literal["step", "evaluate"], run: Any, samples: Any, given: Any) -> "Report":
+def _held(kind: Literal["step", "evaluate"], run: Any, samples: Any, options: Any) -> "Report":
     """Return the report of a check, or raise it where something depends on the cut."""
     __tracebackhide__ = True
     from batchproof._errors import ProbeError  # noqa: PLC0415
     from batchproof.check import Probe  # noqa: PLC0415
 
-    settings = dict(given)
+    settings = dict(options)
     name = settings.pop("name", "")
     probe = run if isinstance(run, Probe) else Probe(run, samples, kind=kind, **settings)
     try:
@@ -111,9 +111,9 @@ class Watched:
         __tracebackhide__ = True
         from batchproof.watch import watch  # noqa: PLC0415
 
-        with watch(steps=steps) as seen:
-            yield seen
-        seen.report(name="this test").raise_if_failed()
+        with watch(steps=steps) as recording:
+            yield recording
+        recording.report(name="this test").raise_if_failed()
 
 
 @pytest.fixture

@@ -121,12 +121,12 @@ def probe_step(trainer: Any, samples: Sequence[Any] | None = None, **settings: A
     Raises:
         ProbeError: if transformers is not installed.
     """
-    made = _made(trainer)
+    factory = _made(trainer)
     return Probe(
-        _Step(made, settings.get("window")),
-        samples if samples is not None else _Samples(made, "train_dataset", 8),
-        _Build(made),
-        _Collate(made),
+        _Step(factory, settings.get("window")),
+        samples if samples is not None else _Samples(factory, "train_dataset", 8),
+        _Build(factory),
+        _Collate(factory),
         wrap=None,
         remedies=_OF_STEP,
         **settings,
@@ -150,12 +150,12 @@ def probe_evaluate(
     Raises:
         ProbeError: if transformers is not installed.
     """
-    made = _made(trainer)
+    factory = _made(trainer)
     return Probe(
-        _Evaluate(made, metric),
-        samples if samples is not None else _Samples(made, "eval_dataset", 9),
-        _Build(made),
-        _Collate(made),
+        _Evaluate(factory, metric),
+        samples if samples is not None else _Samples(factory, "eval_dataset", 9),
+        _Build(factory),
+        _Collate(factory),
         kind="evaluate",
         shards=shares,
         remedies=_OF_EVALUATION,
@@ -199,8 +199,8 @@ class _Build:
         trainer = self.made()
         # one copy of both, so that the optimizer holds the parameters of this model,
         # and without the wrapper that a Trainer leaves on it after training
-        given = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
-        model, optimizer = copy.deepcopy((trainer.model, given))
+        original = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+        model, optimizer = copy.deepcopy((trainer.model, original))
         if optimizer is None:
             maker = copy.copy(trainer)
             maker.model = model
@@ -270,11 +270,11 @@ def shares(count: int, size: int, world: int) -> list[list[tuple[tuple[int, ...]
         for r in range(world)
     ]
     dealt_out: list[tuple[tuple[int, ...], int]] = []
-    left = count
+    rest = count
     for turn in zip(*dealt, strict=True):
         for batch in turn:
-            dealt_out.append((tuple(batch), min(size, left)))
-            left -= min(size, left)
+            dealt_out.append((tuple(batch), min(size, rest)))
+            rest -= min(size, rest)
     return [dealt_out] * world
 
 
