@@ -51,11 +51,11 @@ class LoggedMeans:
         self.training = training
         self._epoch: dict[str, Meter] = {}
         self._window: dict[str, Meter] = {}
-        self._named: dict[str, dict[str, Any]] = {}
+        self._options: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, mean: Mean, options: dict[str, Any]) -> None:
         """Add the pairs of a batch, logged under a name with these further arguments."""
-        self._named[name] = options
+        self._options[name] = options
         self._epoch.setdefault(name, Meter()).add(mean)
         self._window.setdefault(name, Meter()).add(mean.pool())
 
@@ -67,14 +67,14 @@ class LoggedMeans:
         """Log the means over the epoch."""
         self._log(module, self._epoch, on_step=False)
         self._window.clear()
-        self._named.clear()
+        self._options.clear()
 
     def _log(self, module: Any, meters: dict[str, Meter], *, on_step: bool) -> None:
         due = {name: meter for name, meter in meters.items() if self._by(name)[not on_step]}
         sync_all(due)
         for name, meter in due.items():
             unused = ("on_step", "on_epoch", "sync_dist", "batch_size", "reduce_fx")
-            options = {key: value for key, value in self._named[name].items() if key not in unused}
+            options = {key: v for key, v in self._options[name].items() if key not in unused}
             value = torch.tensor(meter.estimate().value, dtype=torch.float32)
             # Lightning's own names for a value that is logged by step and by epoch
             both = [f"{name}_step"] if on_step else [name, f"{name}_epoch"]
@@ -84,7 +84,7 @@ class LoggedMeans:
 
     def _by(self, name: str) -> tuple[bool, bool]:
         """Return whether a value is logged by step, and by epoch."""
-        options = self._named[name]
+        options = self._options[name]
         by_step, by_epoch = options.get("on_step"), options.get("on_epoch")
         return (
             self.training if by_step is None else by_step,
@@ -189,7 +189,7 @@ class Exactly:
         self._window: OpenWindow | None = None
         self._coefficients: list[float] | None = None
         self._provisional = 1.0
-        self._logged = {training: LoggedMeans(training=training) for training in (True, False)}
+        self._means = {training: LoggedMeans(training=training) for training in (True, False)}
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Refuse what no exact step can be made of.
@@ -272,7 +272,7 @@ class Exactly:
                 "Leave this callback out."
             )
         window.close([p for group in optimizer.param_groups for p in group["params"]])
-        self._logged[True].end_window(pl_module)
+        self._means[True].end_window(pl_module)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Leave torch's functions as they were."""
@@ -291,7 +291,7 @@ class Exactly:
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Log the means over the epoch."""
-        self._logged[trainer.training].end_epoch(pl_module)
+        self._means[trainer.training].end_epoch(pl_module)
 
     on_validation_epoch_end = on_test_epoch_end = on_train_epoch_end
 
@@ -300,7 +300,7 @@ class Exactly:
     ) -> None:
         rows = length(batch) or 0
         self._calls = calls = LossCalls(counting=counting)
-        means, log = self._logged[trainer.training], module.log
+        means, log = self._means[trainer.training], module.log
 
         def keep(name: str, value: Any, *args: Any, **options: Any) -> None:
             mean = None if args else _mean_of(value, calls, rows)
@@ -329,7 +329,7 @@ def _mean_of(value: Any, calls: LossCalls, rows: int) -> Mean | None:
 
 
 def _is(value: Any, call: LossCall) -> bool:
-    (result,) = call.returned
+    (result,) = call.outputs
     if isinstance(value, Tensor):
         return value.data_ptr() == result.data_ptr()
     return isinstance(value, float) and value == result.item()

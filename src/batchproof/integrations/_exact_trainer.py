@@ -132,7 +132,7 @@ class Exactness:
         window: the one that is open.
         load: f_e of the open window, where it was counted beforehand.
         evaluation: the one that runs.
-        seen: the model whose losses were looked for last, and where it calls them.
+        last: the model whose losses were looked for last, and where it calls them.
     """
 
     budget: Budget | None = None
@@ -141,11 +141,11 @@ class Exactness:
     window: OpenWindow | None = None
     load: Tensor | None = None
     evaluation: "Evaluation | None" = None
-    seen: tuple[Any, tuple[Any, Any, bool]] | None = None
+    last: tuple[Any, tuple[Any, Any, bool]] | None = None
 
     def places(self, model: Any) -> tuple[Any, Any, bool]:
         """Return the part that scores labels, the head's module, and whether it has a router."""
-        if self.seen is None or self.seen[0] is not model:
+        if self.last is None or self.last[0] is not model:
             scoring = _scoring(model)
             module = sys.modules[_head(model).__module__]
             if scoring is not None:
@@ -155,8 +155,8 @@ class Exactness:
             has_router = router is not None and (
                 isinstance(router, Router) or tuple(signature(router).parameters) == _ROUTER_TAKES
             )
-            self.seen = model, (scoring, module, has_router)
-        return self.seen[1]
+            self.last = model, (scoring, module, has_router)
+        return self.last[1]
 
 
 @dataclass(slots=True)
@@ -264,7 +264,7 @@ class ExactTraining:
         refuse_unsupported(self)
         # the loss is divided here, and nowhere else
         self.loss_is_scaled_for_ga = True
-        self.exactness.coefficients = self.exactness.seen = None
+        self.exactness.coefficients = self.exactness.last = None
         if world_size() > 1 and self.model_wrapped is self.model and not self.is_fsdp_enabled:
             # an evaluation before marks the bare model as prepared, and it would train unwrapped:
             # every rank for itself
@@ -347,7 +347,7 @@ class ExactTraining:
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate, exactly; as Trainer.evaluation_loop."""
         exact = self.exactness
-        outer, exact.evaluation, exact.seen = exact.evaluation, Evaluation(), None
+        outer, exact.evaluation, exact.last = exact.evaluation, Evaluation(), None
         try:
             output = super().evaluation_loop(*args, **kwargs)  # type: ignore[misc]
             if exact.evaluation.meters or f"{_prefix(kwargs)}_loss" in output.metrics:

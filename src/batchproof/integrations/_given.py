@@ -74,7 +74,7 @@ def _numbers(version: str) -> list[int]:
     return [int(number) for number in match.group().split(".")] if match else []
 
 
-class Made:
+class Factory:
     """The user's own object, or what a function of theirs makes, once in every process.
 
     Args:
@@ -84,8 +84,8 @@ class Made:
     """
 
     def __init__(self, source: Any, kind: type, words: str) -> None:
-        self.given, self.kind, self.expected = source, kind, words
-        self._made: Any = None
+        self.source, self.kind, self.words = source, kind, words
+        self._value: Any = None
 
     def __call__(self) -> Any:
         """Return the object, making it at the first call in this process.
@@ -93,18 +93,18 @@ class Made:
         Raises:
             ProbeError: if it is something else.
         """
-        if self._made is None:
-            value = self.given if isinstance(self.given, self.kind) else self._call()
+        if self._value is None:
+            value = self.source if isinstance(self.source, self.kind) else self._call()
             if not isinstance(value, self.kind):
-                raise ProbeError(f"got {type(value).__name__}; expected {self.expected}.")
-            self._made = value
-        return self._made
+                raise ProbeError(f"got {type(value).__name__}; expected {self.words}.")
+            self._value = value
+        return self._value
 
     def _call(self) -> Any:
-        return self.given() if callable(self.given) else self.given
+        return self.source() if callable(self.source) else self.source
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_made": None}
+        return {**self.__dict__, "_value": None}
 
 
 def sums_of(mean: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

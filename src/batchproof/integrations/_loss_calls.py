@@ -42,13 +42,13 @@ class LossCall:
         name: of the function.
         value: what the call returned, with its graph: the mean over the micro-batch.
         mean: its pairs, one a row of the loss's input, without graph.
-        returned: the tensor that the caller got, which has the same value.
+        outputs: the one tensor that the caller got, which has the same value.
     """
 
     name: str
     value: Tensor
     mean: Mean
-    returned: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
 
     def by_sample(self, rows: int, width: int = 0) -> Mean:
         """Return pairs, one a sample, of those of a loss over all positions of all samples.
@@ -136,8 +136,8 @@ class LossCalls:
         if self._saw is not None:
             self._saw(call)
         # a head that adds a term in place leaves the call's own value as it is
-        call.returned.append(value.clone())
-        return call.returned[0]
+        call.outputs.append(value.clone())
+        return call.outputs[0]
 
     def record(self, function: Callable[..., Any], values: Any, options: Any) -> Any:
         """Call a loss of torch, and record its mean where it returns one that is known."""

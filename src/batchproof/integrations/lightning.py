@@ -32,7 +32,7 @@ with naming_extra(__name__):
 from batchproof._errors import ProbeError
 from batchproof.check import Probe
 from batchproof.integrations._exact_lightning import Exactly
-from batchproof.integrations._given import Made, count_of, framework, loader_of, rows_of, stack
+from batchproof.integrations._given import Factory, count_of, framework, loader_of, rows_of, stack
 from batchproof.mistakes import Remedy
 from batchproof.ranks import world_size
 
@@ -102,7 +102,7 @@ def probe_step(
     Raises:
         ProbeError: if Lightning is not installed.
     """
-    factory = _made(module)
+    factory = _factory(module)
     step = _Step(_trainers(trainer), reported, settings.get("window"))
     build = _Build(factory)
     return Probe(step, samples, build, collate, wrap=None, remedies=_OF_STEP, **settings)
@@ -134,7 +134,7 @@ def probe_evaluate(
         ProbeError: if Lightning is not installed.
     """
     run = _Evaluate(_trainers(trainer), metric)
-    build = _Build(_made(module), optimizers=False)
+    build = _Build(_factory(module), optimizers=False)
     return Probe(
         run,
         samples,
@@ -147,9 +147,9 @@ def probe_evaluate(
     )
 
 
-def _made(module: Any) -> Made:
+def _factory(module: Any) -> Factory:
     kind = framework("lightning.pytorch", "lightning").LightningModule
-    return Made(module, kind, "a LightningModule, or a function that makes one")
+    return Factory(module, kind, "a LightningModule, or a function that makes one")
 
 
 def _trainers(trainer: Any) -> Callable[..., Any]:
@@ -166,11 +166,11 @@ def _trainers(trainer: Any) -> Callable[..., Any]:
 class _Build:
     """The module, and the one optimizer that it configures."""
 
-    made: Made
+    factory: Factory
     optimizers: bool = True
 
     def __call__(self) -> tuple[nn.Module, Optimizer | None]:
-        module = copy.deepcopy(self.made())
+        module = copy.deepcopy(self.factory())
         if not self.optimizers:
             return module, None
         configured = module.configure_optimizers()
@@ -194,7 +194,7 @@ class _Step:
     """One call of Trainer.fit, one optimizer step long, or one a window."""
 
     trainers: Callable[..., Any]
-    reported: str
+    log_name: str
     window: int | None
 
     def __call__(self, module: Any, optimizer: Any, micro_batches: list[Any]) -> float | None:
@@ -210,7 +210,7 @@ class _Step:
                 **_QUIET,
             )
             trainer.fit(module, loader_of(micro_batches))
-        value = trainer.callback_metrics.get(self.reported)
+        value = trainer.callback_metrics.get(self.log_name)
         return None if value is None else float(value)
 
 

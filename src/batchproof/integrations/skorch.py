@@ -145,7 +145,7 @@ class Recorded:
                 f"{name} of a batch is {value}; a mean that leaves it out would be that of "
                 "other data. Fix the data or the model."
             )
-        if call is None or call.returned[0].item() != value:
+        if call is None or call.outputs[0].item() != value:
             raise CriterionError(
                 f"the loss of {type(net).__name__} is {value:.6g}, which none of torch's "
                 "losses returned to its criterion; expected a criterion of torch with "
@@ -260,11 +260,11 @@ def _expect_module(criterion: Any) -> None:
 def _call_of(loss: Any, calls: Sequence[LossCall]) -> LossCall | None:
     """Return the call whose mean a loss is; None where there is none."""
     for call in calls:
-        if call.returned[0] is loss:
+        if call.outputs[0] is loss:
             return call
     if not isinstance(loss, Tensor):
         return None
-    return next((call for call in calls if call.returned[0].item() == loss.item()), None)
+    return next((call for call in calls if call.outputs[0].item() == loss.item()), None)
 
 
 def __getattr__(name: str) -> Any:

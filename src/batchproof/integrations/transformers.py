@@ -32,7 +32,7 @@ from batchproof._errors import SettingError
 from batchproof.check import Probe
 from batchproof.integrations._exact_trainer import ExactTraining, refuse_unsupported
 from batchproof.integrations._given import (
-    Made,
+    Factory,
     count_of,
     framework,
     loader_of,
@@ -121,7 +121,7 @@ def probe_step(trainer: Any, samples: Sequence[Any] | None = None, **settings: A
     Raises:
         ProbeError: if transformers is not installed.
     """
-    factory = _made(trainer)
+    factory = _factory(trainer)
     return Probe(
         _Step(factory, settings.get("window")),
         samples if samples is not None else _Samples(factory, "train_dataset", 8),
@@ -150,7 +150,7 @@ def probe_evaluate(
     Raises:
         ProbeError: if transformers is not installed.
     """
-    factory = _made(trainer)
+    factory = _factory(trainer)
     return Probe(
         _Evaluate(factory, metric),
         samples if samples is not None else _Samples(factory, "eval_dataset", 9),
@@ -163,19 +163,19 @@ def probe_evaluate(
     )
 
 
-def _made(trainer: Any) -> Made:
+def _factory(trainer: Any) -> Factory:
     kind = framework("transformers", "transformers").Trainer
-    return Made(trainer, kind, "a transformers.Trainer, or a function that makes one")
+    return Factory(trainer, kind, "a transformers.Trainer, or a function that makes one")
 
 
 @dataclass(frozen=True)
 class _Samples:
-    made: Made
+    factory: Factory
     dataset: str
     most: int
 
     def __call__(self) -> list[Any]:
-        dataset = getattr(self.made(), self.dataset)
+        dataset = getattr(self.factory(), self.dataset)
         return [dataset[i] for i in range(min(self.most, len(dataset)))]
 
 
@@ -183,20 +183,20 @@ class _Samples:
 class _Collate:
     """The Trainer's collator, with the columns removed that its model does not take."""
 
-    made: Made
+    factory: Factory
 
     def __call__(self, samples: list[Any]) -> Any:
-        return self.made().get_test_dataloader(samples).collate_fn(samples)
+        return self.factory().get_test_dataloader(samples).collate_fn(samples)
 
 
 @dataclass(frozen=True)
 class _Build:
     """The Trainer's model, and its optimizer or the one that it would make."""
 
-    made: Made
+    factory: Factory
 
     def __call__(self) -> tuple[nn.Module, Optimizer]:
-        trainer = self.made()
+        trainer = self.factory()
         # one copy of both, so that the optimizer holds the parameters of this model,
         # and without the wrapper that a Trainer leaves on it after training
         original = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
@@ -212,14 +212,14 @@ class _Build:
 class _Step:
     """One call of Trainer.train, one optimizer step long, or one a window."""
 
-    made: Made
+    factory: Factory
     window: int | None
 
     def __call__(self, model: nn.Module, optimizer: Optimizer, micro_batches: list[Any]) -> float:
         accumulate = self.window or count_of(micro_batches, "transformers.Trainer")
         steps = -(-len(micro_batches) // accumulate)
         stage = _stage(
-            self.made(),
+            self.factory(),
             model,
             optimizer,
             gradient_accumulation_steps=accumulate,
@@ -240,13 +240,17 @@ class _Step:
 class _Evaluate:
     """One call of Trainer.evaluate over the rows of the batches, at the batches' size."""
 
-    made: Made
+    factory: Factory
     metric: str
 
     def __call__(self, model: nn.Module, batches: list[Any]) -> float:
         rows, size = rows_of(batches)
         stage = _stage(
-            self.made(), model, None, per_device_eval_batch_size=size, remove_unused_columns=False
+            self.factory(),
+            model,
+            None,
+            per_device_eval_batch_size=size,
+            remove_unused_columns=False,
         )
         stage.data_collator = stack
         return float(stage.evaluate(eval_dataset=rows)[f"eval_{self.metric}"])
