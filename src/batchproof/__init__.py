@@ -16,8 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from batchproof._extras import naming_extra
-
-__version__ = "0.1.0"
+from batchproof._version import __version__
 
 _HOME = {
     "BatchproofError": "_errors",

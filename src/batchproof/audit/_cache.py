@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from batchproof import __version__
 from batchproof._files import write_file
+from batchproof._version import __version__
 from batchproof.audit._finding import Edit, Finding, Fix
 
 FOLDER = ".batchproof_cache"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from batchproof import __version__
+from batchproof._version import __version__
 from batchproof.audit._audit import audit_text
 from batchproof.audit._settings import Settings, read_settings
 

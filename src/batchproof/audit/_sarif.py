@@ -8,7 +8,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from batchproof import __version__
+from batchproof._version import __version__
 from batchproof.audit._allowances import UNUSED, UNUSED_CODE
 from batchproof.audit._audit import Report
 from batchproof.audit._auditor import Located, Notice

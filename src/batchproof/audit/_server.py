@@ -16,7 +16,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
 from pygls.workspace import TextDocument
 
-from batchproof import __version__
+from batchproof._version import __version__
 from batchproof.audit._audit import Report, all_rules
 from batchproof.audit._auditor import Analyse
 from batchproof.audit._diagnostics import SOURCE, actions, diagnostic, report_of

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from batchproof import __version__
+from batchproof._version import __version__
 from batchproof.cli import (
     _audit,
     _check,
