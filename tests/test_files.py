@@ -1,11 +1,13 @@
 """A file is there whole or not at all."""
 
+import json
+import math
 import os
 import threading
 
 import pytest
 
-from batchproof._files import refuse_file, write_file
+from batchproof._files import json_text, refuse_file, save_text, write_file
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -31,6 +33,21 @@ def test_folders_and_places_in_no_folder_are_refused(tmp_path, write):
     with pytest.raises(FileNotFoundError, match=r"nowhere/page\.html"):
         write(tmp_path / "nowhere" / "page.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_text_is_returned_and_written_where_a_path_is_given(tmp_path):
+    assert save_text("all", None) == "all"
+    assert save_text("all", str(tmp_path / "report")) == "all"
+    assert (tmp_path / "report").read_text() == "all"
+
+
+def test_json_holds_numbers_that_are_not_finite_as_words():
+    value = {"a": (float("inf"), 1, None), "b": [-math.inf, math.nan, True], 3: tuple}
+    assert json.loads(json_text(value)) == {
+        "a": ["inf", 1, None],
+        "b": ["-inf", "nan", True],
+        "3": "<class 'tuple'>",
+    }
 
 
 def test_a_pipe_is_written_through_and_stays_a_pipe(tmp_path):

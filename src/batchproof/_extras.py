@@ -4,8 +4,11 @@ A package that needs an extra imports its modules under `naming_extra`, so that 
 without the extra reads what to install, by whatever path it was reached.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 EXTRAS = {
     **dict.fromkeys(("torch", "numpy", "safetensors", "jaxtyping", "filelock"), "torch"),
@@ -36,3 +39,24 @@ def naming_extra(name: str) -> Iterator[None]:
             f'pip install "batchproof[{EXTRAS[missing]}]"'
         )
         raise ModuleNotFoundError(message, name=error.name, path=error.path) from None
+
+
+def first_use(package: str, homes: Mapping[str, str], name: str) -> Any:
+    """Return a public name of a package, and bind it, when it is first used.
+
+    Args:
+        package: the name of the package.
+        homes: the module in the package that has each name.
+        name: the name.
+
+    Raises:
+        AttributeError: if the package has no such name.
+        ModuleNotFoundError: if a module is missing; it names the extra.
+    """
+    if name not in homes:
+        message = f"module {package!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    with naming_extra(f"{package}.{name}"):
+        value = getattr(import_module(f"{package}.{homes[name]}"), name)
+    setattr(sys.modules[package], name, value)
+    return value

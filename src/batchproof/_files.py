@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -50,6 +51,31 @@ def read_file(path: Path, *, most: int = 64 * MEBIBYTE, links: bool = False) -> 
             raise OSError(errno.EFBIG, f"holds more than {most / MEBIBYTE:g} MiB", str(path))
         # bytes that another process appends meanwhile are not read
         return file.read(about.st_size)
+
+
+def json_text(value: Any) -> str:
+    """Return a value as lines of JSON: tuples as lists, numbers that are not finite as words.
+
+    Args:
+        value: numbers, texts, and mappings and sequences of them; anything else is its text.
+
+    Examples:
+        >>> print(json_text({"ratio": float("nan")}), end="")
+        {
+          "ratio": "nan"
+        }
+    """
+    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -96,6 +122,21 @@ def refuse_file(out: Path) -> None:
         wrong = errno.EACCES
     if wrong:
         raise OSError(wrong, os.strerror(wrong), str(out))
+
+
+def save_text(text: str, path: str | Path | None) -> str:
+    """Return a text, and write it to a file where a path is given: whole, or not at all.
+
+    Args:
+        text: the content.
+        path: the file, or None.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    if path is not None:
+        write_file(Path(path), text)
+    return text
 
 
 def write_file(out: Path, content: str | bytes, *, through: bool = True) -> Path:

@@ -183,16 +183,16 @@ def drawn(samples, classes=3):
         F1(binary=True),
         AUROC(binary=True),
     ],
-    ids=lambda metric: f"{type(metric).__name__} {vars(metric).get('_average')}",
+    ids=lambda metric: f"{type(metric).__name__} {getattr(metric, 'average', '')}",
 )
 def test_the_standard_error_is_the_spread_over_repeated_samples(metric):
     torch.manual_seed(0)
-    classes = 2 if metric._binary or isinstance(metric, AUROC) else 3
+    classes = 2 if metric.binary or isinstance(metric, AUROC) else 3
     scores = []
     for _ in range(300):
         logits, targets = drawn(200, classes)
         again = copy.deepcopy(metric)
-        again.update(logits[:, 1] - logits[:, 0] if metric._binary else logits, targets)
+        again.update(logits[:, 1] - logits[:, 0] if metric.binary else logits, targets)
         scores.append(again.compute())
     values = torch.stack([torch.as_tensor(s.value, dtype=torch.float64) for s in scores])
     errors = torch.stack([torch.as_tensor(s.standard_error) for s in scores]).mean(0)

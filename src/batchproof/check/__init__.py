@@ -24,10 +24,9 @@ The command line is a thin wrapper around two functions:
 The names are bound when first used, so that writing an example loads no torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from batchproof._extras import naming_extra
+from batchproof._extras import first_use
 
 if TYPE_CHECKING:
     from batchproof.check._draft import write_draft
@@ -72,12 +71,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Piece":
-        name = "MicroBatch"
-    if name not in _HOME:
-        message = f"module 'batchproof.check' has no attribute {name!r}"
-        raise AttributeError(message)
-    with naming_extra(f"batchproof.check.{name}"):
-        value = getattr(import_module(f"batchproof.check.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    return first_use(__name__, _HOME, "MicroBatch" if name == "Piece" else name)

@@ -15,6 +15,7 @@ References:
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from batchproof.meter._confusion import answers
 from batchproof.meter._score import Score
 
 
+@dataclass(kw_only=True, eq=False)
 class AUROC:
     """The area under the ROC curve, exact: every score is kept until it is computed.
 
@@ -31,11 +33,9 @@ class AUROC:
     the rest, by the probabilities of softmax; of several labels the mean over labels. Classes and
     labels without a positive or without a negative are left out, and NaN is the area of nothing.
 
-    Args:
+    Attributes:
         binary: whether each output is one logit, or any other score that grows with yes.
         ignore_index: targets of this value are left out.
-
-    Attributes:
         scores: of each batch, shape (samples, labels or classes).
         targets: of each batch, shape (samples, labels), -1 where one is left out.
         independent: whether each sample had one target.
@@ -47,11 +47,11 @@ class AUROC:
         0.75
     """
 
-    def __init__(self, *, binary: bool = False, ignore_index: int = -100) -> None:
-        self._binary, self._ignored = binary, ignore_index
-        self.scores: list[Tensor] = []
-        self.targets: list[Tensor] = []
-        self.independent = True
+    binary: bool = False
+    ignore_index: int = -100
+    scores: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    targets: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    independent: bool = field(default=True, init=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch.
@@ -64,7 +64,7 @@ class AUROC:
         Raises:
             ShapeError: if the shapes disagree.
         """
-        if self._binary:
+        if self.binary:
             outputs, targets = answers(outputs, targets)
             labels = targets.shape[1:2].numel()
             scores, marks = outputs.reshape(-1, labels), targets.reshape(-1, labels)
@@ -73,7 +73,7 @@ class AUROC:
             self.independent &= targets.ndim == 1
         marks = marks.long()
         self.scores.append(scores)
-        self.targets.append(marks.masked_fill(marks == self._ignored, -1))
+        self.targets.append(marks.masked_fill(marks == self.ignore_index, -1))
 
     def compute(self) -> Score:
         """Return the area, with its standard error where there is one area of independent samples.
@@ -87,11 +87,11 @@ class AUROC:
         scores, targets = torch.cat(self.scores), torch.cat(self.targets)
         if bool(scores.isnan().any()):
             raise NonFiniteError("a score for AUROC is NaN; fix the data or the model.")
-        classes = 2 if self._binary or scores.shape[1] == 1 else scores.shape[1]
+        classes = 2 if self.binary or scores.shape[1] == 1 else scores.shape[1]
         if int(targets.max()) >= classes or int(targets.min()) < -1:
             raise DataError(
                 f"a target for AUROC is {int(targets.max())}; expected 0 to {classes - 1}, or "
-                f"ignore_index, which is {self._ignored}."
+                f"ignore_index, which is {self.ignore_index}."
             )
         one_each = classes > 2
         columns = [

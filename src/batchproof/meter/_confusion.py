@@ -13,6 +13,7 @@ References:
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -24,15 +25,14 @@ from batchproof.meter._score import Score
 Average = Literal["macro", "micro", "weighted", "none"]
 
 
+@dataclass(kw_only=True, eq=False)
 class ConfusionMatrix:
     """The number of samples of each class, in rows, that are predicted as each, in columns.
 
-    Args:
+    Attributes:
         binary: whether each output is one logit, above 0 for yes; of several labels a sample there
             is a matrix of 2 x 2 for each.
         ignore_index: targets of this value are left out.
-
-    Attributes:
         counts: those of every label, row and column, and last that of targets which are not
             classes, int64; None before the first batch.
         shape: (labels, classes, classes); 1 label of classes.
@@ -45,11 +45,11 @@ class ConfusionMatrix:
         [[1, 0], [1, 1]]
     """
 
-    def __init__(self, *, binary: bool = False, ignore_index: int = -100) -> None:
-        self._binary, self._ignored = binary, ignore_index
-        self.counts: Tensor | None = None
-        self.shape: tuple[int, int, int] = (0, 0, 0)
-        self.independent = True
+    binary: bool = False
+    ignore_index: int = -100
+    counts: Tensor | None = field(default=None, init=False, repr=False)
+    shape: tuple[int, int, int] = field(default=(0, 0, 0), init=False)
+    independent: bool = field(default=True, init=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch.
@@ -62,10 +62,10 @@ class ConfusionMatrix:
         Raises:
             ShapeError: if the shapes disagree.
         """
-        prediction, targets, classes = predictions(outputs, targets, binary=self._binary)
+        prediction, targets, classes = predictions(outputs, targets, binary=self.binary)
         self.independent &= targets.ndim == 1
         # one row a sample, one column a label
-        labels = targets.shape[1] if self._binary and targets.ndim > 1 else 1
+        labels = targets.shape[1] if self.binary and targets.ndim > 1 else 1
         prediction, targets = (
             prediction.reshape(-1, labels),
             targets.reshape(-1, labels).long(),
@@ -75,7 +75,7 @@ class ConfusionMatrix:
         outside = (targets < 0) | (targets >= classes)
         place = place.masked_fill(outside, labels * classes**2).flatten()
         counts = torch.zeros(labels * classes**2 + 1, dtype=torch.int64, device=outputs.device)
-        counts.index_add_(0, place, (targets != self._ignored).flatten().long())
+        counts.index_add_(0, place, (targets != self.ignore_index).flatten().long())
         self._add(counts, (labels, classes, classes))
 
     def compute(self) -> Tensor:
@@ -98,7 +98,7 @@ class ConfusionMatrix:
         if outside:
             raise DataError(
                 f"{outside} targets are not classes; expected 0 to {self.shape[1] - 1}, or "
-                f"ignore_index, which is {self._ignored}."
+                f"ignore_index, which is {self.ignore_index}."
             )
         return torch.tensor(counts).reshape(self.shape)
 
@@ -166,20 +166,19 @@ def answers(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return flat, aims
 
 
+@dataclass(kw_only=True, eq=False)
 class F1:
     """The harmonic mean of precision and recall, from counts over all samples.
 
     A class that is neither a target nor predicted is left out of the average, and one that is
     never predicted rightly counts 0, as in scikit-learn.
 
-    Args:
+    Attributes:
         average: "macro" over classes, "micro" over samples, "weighted" by the targets of each
             class, or "none" for each class.
         binary: whether each output is one logit, above 0 for yes: F1 of yes, and of several labels
             a sample the average over labels.
         ignore_index: targets of this value are left out.
-
-    Attributes:
         matrix: the counts.
 
     Raises:
@@ -192,14 +191,16 @@ class F1:
         0.5 ± 0.35
     """
 
-    def __init__(
-        self, *, average: Average = "macro", binary: bool = False, ignore_index: int = -100
-    ) -> None:
-        if average not in get_args(Average):
+    average: Average = "macro"
+    binary: bool = False
+    ignore_index: int = -100
+    matrix: ConfusionMatrix = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.average not in get_args(Average):
             choices = ", ".join(map(repr, get_args(Average)))
-            raise SettingError(f"average is {average!r}; it is one of {choices}.")
-        self._average, self._binary = average, binary
-        self.matrix = ConfusionMatrix(binary=binary, ignore_index=ignore_index)
+            raise SettingError(f"average is {self.average!r}; it is one of {choices}.")
+        self.matrix = ConfusionMatrix(binary=self.binary, ignore_index=self.ignore_index)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch, of the shapes that ConfusionMatrix.update takes."""
@@ -216,7 +217,7 @@ class F1:
             scores = self._scores(counts.requires_grad_())
             errors = [self._standard_error(score, counts) for score in scores]
         value = scores.detach()
-        if self._average != "none":
+        if self.average != "none":
             return Score(float(value[0]), errors[0])
         finite = [error for error in errors if error is not None]
         return Score(value, torch.tensor(finite) if len(finite) == len(errors) else None)
@@ -232,7 +233,7 @@ class F1:
 
     def _scores(self, counts: Tensor) -> Tensor:
         """Return the average as a vector of one, or F1 of each class."""
-        if self._binary:
+        if self.binary:
             # of each label the answer yes alone
             right, support, predictions = (
                 counts[:, 1, 1],
@@ -243,10 +244,10 @@ class F1:
             right, support, predictions = counts[0].diagonal(), counts[0].sum(1), counts[0].sum(0)
         both = support + predictions
         each = 2 * right / both.clamp(min=1)
-        if self._average == "none":
+        if self.average == "none":
             return each
         # the ratio of sums is the mean of ratios with their denominators as weights
-        weights = {"macro": (both > 0).double(), "micro": both, "weighted": support}[self._average]
+        weights = {"macro": (both > 0).double(), "micro": both, "weighted": support}[self.average]
         return ((weights * each).sum() / weights.sum().clamp(min=1))[None]
 
     def _standard_error(self, score: Tensor, counts: Tensor) -> float | None:

@@ -13,7 +13,7 @@ Importing this loads no torch; the recipes and Settings do when first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from batchproof._extras import naming_extra
+from batchproof._extras import first_use, naming_extra
 from batchproof.recipes._catalogue import copy, names, source, summary
 from batchproof.recipes._record import read_record
 from batchproof.shell import AtLeast, Between
@@ -58,10 +58,4 @@ def __getattr__(name: str) -> Any:
     if name in names():
         with naming_extra(f"batchproof.recipes.{name}"):
             return import_module(f"batchproof.recipes.{name}")
-    if name not in _HOME:
-        message = f"module 'batchproof.recipes' has no attribute {name!r}"
-        raise AttributeError(message)
-    with naming_extra(f"batchproof.recipes.{name}"):
-        value = getattr(import_module(f"batchproof.recipes.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    return first_use(__name__, _HOME, name)

@@ -1,7 +1,5 @@
 """The report of a watched run: findings, what was seen to be right, and what was not followed."""
 
-import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from batchproof._errors import MistakeFoundError
-from batchproof._files import write_file
+from batchproof._files import json_text, save_text
 from batchproof.page import Text, fragment
 from batchproof.watch._document import Section, sections_of, to_page, to_terminal, to_text
 from batchproof.watch._events import Finding, StepEvent
@@ -93,7 +91,7 @@ class WatchReport:
             "steps": [step.to_json() for step in self.steps],
             "numbers": list(self.numbers),
         }
-        return _written(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", path)
+        return save_text(json_text(content), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return the report as one self-contained page, and write it where a path is given.
@@ -101,7 +99,7 @@ class WatchReport:
         Args:
             path: the file to write.
         """
-        return _written(to_page(self.verdict, self._sections()), path)
+        return save_text(to_page(self.verdict, self._sections()), path)
 
     def raise_if_failed(self) -> None:
         """Raise the report if anything is wrong.
@@ -112,23 +110,6 @@ class WatchReport:
         __tracebackhide__ = True  # pytest shows the line that called it
         if not self.ok:
             raise MistakeFoundError(str(self))
-
-
-def _written(text: str, path: str | Path | None) -> str:
-    if path is not None:
-        write_file(Path(path), text)
-    return text
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: what is not finite as a word, tuples as lists."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def report_of(watcher: Any, numbers: Any = None, *, name: str = "this run") -> WatchReport:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from rich.console import RenderableType
 
 from batchproof._errors import CutDependenceError, ProbeError
+from batchproof._files import json_text, save_text
 from batchproof.check._measure._ranks import kept_ranks
 from batchproof.check._report._document import (
     Section,
@@ -19,7 +20,7 @@ from batchproof.check._report._document import (
     number,
     tone_of,
 )
-from batchproof.check._report._report import SCHEMA, Report, written
+from batchproof.check._report._report import SCHEMA, Report
 from batchproof.page import Table, Text, Tone
 
 _WIDTH = 110
@@ -106,7 +107,7 @@ class Heads:
             "heads": heads,
             "failures": dict(self.failures),
         }
-        return written(json.dumps(content, indent=2, allow_nan=False) + "\n", path)
+        return save_text(json_text(content), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return one page with every report in it, and write it where a path is given.
@@ -119,7 +120,7 @@ class Heads:
             for name, report in self.reports.items()
             for section in report.sections
         ]
-        return written(as_page("batchproof check", self.verdict, [*self.sections, *each]), path)
+        return save_text(as_page("batchproof check", self.verdict, [*self.sections, *each]), path)
 
     def raise_if_failed(self) -> None:
         """Raise the table if any head depends on the cut or could not be run.

@@ -13,16 +13,14 @@
 Numbers that are not finite are written as the strings "nan", "inf" and "-inf".
 """
 
-import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import RenderableType
 
 from batchproof._errors import CutDependenceError
-from batchproof._files import write_file
+from batchproof._files import json_text, save_text
 from batchproof.check._report._document import (
     Section,
     as_cell,
@@ -168,8 +166,7 @@ class Report:
         """
         content = {"schema": SCHEMA, "ok": self.ok, "verdict": self.verdict, **asdict(self)}
         content["diagnoses"] = [{**asdict(one), "page": one.page} for one in self.diagnoses]
-        text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
-        return written(text, path)
+        return save_text(json_text(content), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return the report as one self-contained page, and write it where a path is given.
@@ -177,7 +174,7 @@ class Report:
         Args:
             path: the file to write.
         """
-        return written(as_page(self.name or "batchproof check", self.lede, self.sections), path)
+        return save_text(as_page(self.name or "batchproof check", self.lede, self.sections), path)
 
     def raise_if_failed(self) -> None:
         """Raise the report if anything depends on the cut.
@@ -188,20 +185,3 @@ class Report:
         __tracebackhide__ = True  # pytest shows the line that called it
         if not self.ok:
             raise CutDependenceError(str(self))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
-
-
-def written(text: str, path: str | Path | None) -> str:
-    """Return the text, and write it where a path is given: whole, or not at all."""
-    if path is not None:
-        write_file(Path(path), text)
-    return text
