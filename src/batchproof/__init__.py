@@ -230,7 +230,7 @@ if not TYPE_CHECKING:
 
 
 def _imported(package: str, name: str = "") -> Any:
-    """Return a package, or what has a name in it.
+    """Return a package, or the object of this name in it.
 
     Raises:
         ModuleNotFoundError: if an extra is not installed; it names that.
@@ -241,10 +241,10 @@ def _imported(package: str, name: str = "") -> Any:
 
 
 class _Package(ModuleType):
-    """A package beside a class or function of nearly its name."""
+    """A package that a user may call in place of the class or function in it."""
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:
-        """Say what to call."""
+        """Refuse the call, and name what to call."""
         del args, kwargs
         package = self.__name__.partition(".")[2]
         public = [name for name, home in _HOME.items() if home == package]
@@ -255,7 +255,7 @@ class _Package(ModuleType):
 
 
 class _Root(ModuleType):
-    """This package, to which the import system gives each package in it."""
+    """This package, on which the import system sets each package in it."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in _PACKAGES and type(value) is ModuleType:
@@ -276,7 +276,7 @@ def _elsewhere(name: str) -> str:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Give a notebook the magic `%%watch`; what `%load_ext batchproof` calls.
+    """Register the magic `%%watch` in a notebook; `%load_ext batchproof` calls this.
 
     Args:
         shell: IPython's.

@@ -1,7 +1,7 @@
 """The extras of the package: which one installs a module that is missing.
 
 A package that needs an extra imports its modules under `naming_extra`, so that whoever imports it
-without the extra reads what to install, by whatever path it was reached.
+without the extra reads what to install, whichever package was imported first.
 """
 
 import sys
@@ -15,7 +15,7 @@ EXTRAS = {
     "sklearn": "demo",
     "matplotlib": "plot",
 }
-"""The extra of the package that installs each module that something here may need."""
+"""The extra of the package that installs each optional module."""
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def naming_extra(name: str) -> Iterator[None]:
     """Raise the error of a missing module as one that names the extra.
 
     Args:
-        name: what needs the module, as one imports it; the outermost of several is named.
+        name: the package or object that needs the module; of several, the outermost is named.
 
     Raises:
         ModuleNotFoundError: if a module is missing.

@@ -84,12 +84,12 @@ def parse_json(text: str | bytes) -> Any:
     Raises:
         ValueError: if it is not JSON in UTF-8, or is nested deeper than any of our files.
     """
-    decoded = text if isinstance(text, str) else text.decode("utf-8")
+    content = text if isinstance(text, str) else text.decode("utf-8")
     try:
-        value = json.loads(decoded)
+        value = json.loads(content)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if decoded.count("[") + decoded.count("{") > DEEPEST and _is_deeper(value, DEEPEST):
+    if content.count("[") + content.count("{") > DEEPEST and _is_deeper(value, DEEPEST):
         raise ValueError("nested too deeply")
     return value
 
@@ -154,14 +154,14 @@ def write_file(out: Path, content: str | bytes, *, through: bool = True) -> Path
         OSError: if it cannot be written; an older one is then unchanged.
     """
     refuse_file(out)
-    encoded = content.encode() if isinstance(content, str) else content
+    data = content.encode() if isinstance(content, str) else content
     if through and _written_through(out):
-        out.write_bytes(encoded)
+        out.write_bytes(data)
         return out
     handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".draft")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(encoded)
+            file.write(data)
         follow_umask(Path(name))
         Path(name).replace(out)
     except BaseException:

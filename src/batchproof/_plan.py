@@ -97,9 +97,9 @@ def _nonnegative_fit(rows: Sequence[tuple[float, float, float]]) -> list[float]:
     columns = [[value / size[i] for i, value in enumerate(row)] for row in rows]
     best: tuple[float, list[float]] = (math.inf, [])
     # of the three, those that are not 0; one of the first two is not
-    for used in ((0,), (1,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+    for places in ((0,), (1,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
         weights = [0.0, 0.0, 0.0]
-        for place, value in zip(used, _least_squares(columns, used), strict=True):
+        for place, value in zip(places, _least_squares(columns, places), strict=True):
             weights[place] = value
         fits = (sum(w * x for w, x in zip(weights, row, strict=True)) for row in columns)
         error = math.fsum((fit - 1) ** 2 for fit in fits)
@@ -108,16 +108,16 @@ def _nonnegative_fit(rows: Sequence[tuple[float, float, float]]) -> list[float]:
     return [float(f"{weight / size[i]:.12g}") for i, weight in enumerate(best[1])]
 
 
-def _least_squares(rows: Sequence[Sequence[float]], used: Sequence[int]) -> list[float]:
+def _least_squares(rows: Sequence[Sequence[float]], places: Sequence[int]) -> list[float]:
     """Return the weights of some columns by the normal equations, with Gaussian elimination."""
     matrix = [
-        [*(math.fsum(r[i] * r[j] for r in rows) for j in used), math.fsum(r[i] for r in rows)]
-        for i in used
+        [*(math.fsum(r[i] * r[j] for r in rows) for j in places), math.fsum(r[i] for r in rows)]
+        for i in places
     ]
     for at, pivot in enumerate(matrix):
         if pivot[at] < 1e-12:
             # the columns cannot be told apart
-            return [-1.0] * len(used)
+            return [-1.0] * len(places)
         for other in matrix[:at] + matrix[at + 1 :]:
             factor = other[at] / pivot[at]
             other[:] = [a - factor * b for a, b in zip(other, pivot, strict=True)]

@@ -16,7 +16,7 @@ import torch
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
-# objects that are looked into for generators at most, and of one list or mapping
+# the most objects searched for generators, and the most items of one list or mapping
 _MOST, _MOST_OF_ONE = 100_000, 10_000
 _LEAVES = (torch.Tensor, np.ndarray, str, bytes, int, float, complex, ModuleType, type(None))
 # packages whose functions and classes draw from the generators that capture() covers
@@ -76,17 +76,17 @@ def generators_in(*roots: Any) -> list[Generator]:
     """
     # those that the modules' own functions draw from
     everywhere = (random.random.__self__, np.random.rand.__self__, torch.default_generator)  # type: ignore[attr-defined]
-    reached = {id(each) for each in everywhere}
+    found_ids = {id(each) for each in everywhere}
     generators: list[Generator] = []
     waiting = deque(roots)
     # what was looked into is kept, for the id of an object that is gone may be another's
-    visited: list[Any] = []
-    while waiting and len(visited) < _MOST:
+    alive: list[Any] = []
+    while waiting and len(alive) < _MOST:
         each = waiting.popleft()
-        if isinstance(each, _LEAVES) or id(each) in reached:
+        if isinstance(each, _LEAVES) or id(each) in found_ids:
             continue
-        reached.add(id(each))
-        visited.append(each)
+        found_ids.add(id(each))
+        alive.append(each)
         if isinstance(each, Generator):
             generators.append(each)
         else:
@@ -192,7 +192,7 @@ _PARTS: Sequence[tuple[Any, Callable[[Any], Iterable[Any]]]] = (
 
 @contextmanager
 def deterministic(*, enabled: bool) -> Iterator[None]:
-    """Refuse operations whose result varies from run to run, where that is asked for."""
+    """Refuse operations whose result varies from run to run, if enabled."""
     if not enabled:
         yield
         return

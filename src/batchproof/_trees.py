@@ -57,7 +57,7 @@ def tree_map(change: Callable[[Tensor], Any], tree: Any) -> Any:
 
 
 def in_own_containers(tree: Any) -> Any:
-    """Return the same tensors in containers of their own, for a loss to take apart."""
+    """Return the tree with the same tensors in new containers, which a loss may change."""
     return tree_map(lambda tensor: tensor, tree)
 
 
@@ -97,9 +97,9 @@ def between(tree: Any, start: int, stop: int) -> Any:
 
 
 def rowless(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of a batch that are not a row a sample, each with its path.
+    """Yield the parts of a batch that are not a row per sample, each with its path.
 
-    Tensors are a row a sample if they share their first length; a list of that length without
+    Tensors are a row per sample if they share their first length; a list of that length without
     tensors is, too. Texts, flags and None belong to the batch as a whole.
     """
     yield from _rowless(tree, length(tree), "")

@@ -175,7 +175,7 @@ def test_nothing_is_made_of_nothing():
     ("window", "words"),
     [
         ([torch.rand(2, 3)], "nothing in the batch says where its padding is"),
-        ([(torch.rand(2, 3), torch.rand(4))], r"lengths \[2, 4\]; expected one row a sample"),
+        ([(torch.rand(2, 3), torch.rand(4))], r"lengths \[2, 4\]; expected one row per sample"),
         ([{"x": torch.rand(3), "cu_seqlens": torch.tensor([0, 1, 3])}], "packed already"),
         (
             [{"lengths": torch.tensor([1]), "x": torch.rand(1, 2)}, {"y": torch.rand(1, 2)}],
@@ -316,7 +316,7 @@ def preferences(*prompts, answers=2):
 
 
 @pytest.mark.parametrize("prompts", [([1, 2],), ([1, 2], [3, 4, 5]), ([1], [1])])
-def test_pairs_that_are_laid_one_half_after_the_other_are_refused(prompts):
+def test_pairs_in_two_halves_are_refused(prompts):
     batch = preferences(*prompts)
     with pytest.raises(DataError, match=f"rows 0 and {len(prompts)} of the batch answer one"):
         recut([batch], tokens=20)

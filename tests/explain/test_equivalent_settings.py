@@ -94,7 +94,7 @@ def test_a_factor_of_one_changes_nothing():
         ({"factor": 2.0, "lr": 0.1, "max_grad_norm": 0.0}, "max_grad_norm is 0.0"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(options, message):
+def test_settings_that_are_invalid_are_refused(options, message):
     with pytest.raises(bp.SettingError, match=message):
         bp.equivalent_settings("sgd", **options)
 

@@ -113,7 +113,7 @@ def test_an_unknown_option_is_refused_with_those_there_are():
         ("best-checkpoint", {"val_losses": "1,2"}, "val_losses has 2 and last_batch_losses has 6"),
     ],
 )
-def test_values_that_cannot_be_meant_are_refused_in_one_line(name, options, message):
+def test_values_that_are_invalid_are_refused_in_one_line(name, options, message):
     with pytest.raises(bp.SettingError, match=message) as refused:
         TOPICS[name].explain(**options)
     assert "\n" not in str(refused.value)

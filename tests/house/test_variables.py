@@ -17,12 +17,14 @@ ROOMS = sorted(
 )
 
 PARTICIPLES = """
-    added asked assembled averaged begun built called carried caught changed chosen clipped compared
-    completed copied counted divided done drawn dropped ended expected failed followed found given
-    gone held joined judged kept known left listed located logged lost made marked meant measured
-    merged met moved named needed noted observed opened ordered placed pooled predicted proved
-    recovered reported returned said saved scaled seen sent shown sized skipped stepped stopped
-    swapped taken told tried unknown validated waited wanted wrapped written yielded
+    added answered asked assembled averaged begun built called carried caught changed chosen
+    clipped compared completed copied counted described divided done drawn dropped ended
+    expected failed fetched flipped followed found given gone held joined judged kept known
+    landed left listed located logged looked lost made marked meant measured merged met moved
+    named needed noted observed opened ordered parsed picked placed pooled predicted probed
+    proved reached received recovered released repeated reported returned said saved
+    scaled scheduled seen sent shown sized skipped stacked stepped stopped swapped taken
+    told tried turned unknown unpacked validated visited waited wanted wrapped written yielded
 """
 
 # each is a name that others rely on, or says its value in the words of the field

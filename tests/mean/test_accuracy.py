@@ -69,7 +69,9 @@ def test_each_label_of_a_sample_is_a_question_of_its_own():
 
 @pytest.mark.parametrize(("logits", "target"), [((4, 1), (4,)), ((4,), (4,)), ((4, 3), (4, 3))])
 def test_one_logit_a_question_is_not_taken_for_one_class(logits, target):
-    with pytest.raises(bp.ShapeError, match="of one logit a yes or no, give binary=True"):
+    with pytest.raises(
+        bp.ShapeError, match="for yes-or-no questions of one logit each, give binary=True"
+    ):
         bp.accuracy(torch.zeros(logits), torch.zeros(target, dtype=torch.long))
 
 

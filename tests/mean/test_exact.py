@@ -366,7 +366,7 @@ def test_targets_of_bytes_are_labels_and_not_a_mask():
 @pytest.mark.parametrize("function", [F.cross_entropy, F.nll_loss, F.multi_margin_loss])
 def test_a_weight_that_may_be_one_a_class_is_refused(function):
     x, y, weight = torch.randn(3, 3), torch.tensor([0, 1, 1]), torch.tensor([1.0, 5.0, 2.0])
-    with pytest.raises(bp.CriterionError, match=r"may be one a class or one a sample.*partial"):
+    with pytest.raises(bp.CriterionError, match=r"may be one per class or one per sample.*partial"):
         bp.exact(function)(x, y, weight=weight)
     bound = bp.exact(partial(function, weight=weight))
     torch.testing.assert_close(bound(x, y).value(), function(x, y, weight=weight))
@@ -384,7 +384,7 @@ def test_the_module_takes_a_weight_of_samples_where_there_are_as_many_classes():
 @pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="of a newer torch")
 def test_a_weight_that_may_be_one_a_class_of_the_layer_is_refused():
     hidden, layer, target = torch.randn(3, 4), torch.randn(3, 4), torch.tensor([0, 1, 2])
-    with pytest.raises(bp.CriterionError, match="may be one a class or one a sample"):
+    with pytest.raises(bp.CriterionError, match="may be one per class or one per sample"):
         bp.exact(F.linear_cross_entropy)(hidden, layer, target, weight=torch.ones(3))
 
 

@@ -153,7 +153,7 @@ def test_a_subclass_with_a_forward_of_its_own_is_not_taken_for_its_parent():
         (lambda: partial(F.ctc_loss, blank=0, input_lengths=(3,)), "bound with input_lengths"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(criterion, message):
+def test_settings_that_are_invalid_are_refused(criterion, message):
     with pytest.raises(bp.CriterionError, match=message):
         bp.exact(criterion())
 
@@ -240,7 +240,7 @@ PACKS = {
     "dict": (lambda q: {"p": q}, lambda a: a["p"]),
     "dataclass": (Holder, lambda a: a.p),
     "deep": (lambda q: {"p": [(q,), Holder(q)]}, lambda a: a["p"][1].p),
-    "one a sample": (list, torch.stack),
+    "one per sample": (list, torch.stack),
 }
 
 

@@ -16,7 +16,7 @@ UNITS = ("element", "sample", "sample-sum")
 
 @st.composite
 def means(draw, unit="element"):
-    """A mean of integers, scalar or one pair a sample."""
+    """A mean of integers, scalar or one pair per sample."""
     if draw(st.booleans()):
         return Mean(number(draw(integers)), number(draw(weights)), unit)
     samples = draw(st.lists(st.tuples(integers, weights), max_size=5))

@@ -18,7 +18,7 @@ def double(values, *shape):
 
 @st.composite
 def tables(draw, samples=5, elements=4):
-    """Integer losses, a mask, and integer weights a sample and an element."""
+    """Integer losses, a mask, and integer weights per sample and an element."""
     rows, columns = draw(st.integers(1, samples)), draw(st.integers(1, elements))
 
     def table(of):
@@ -205,7 +205,7 @@ def test_a_mask_or_segments_that_broadcast_are_refused(name, shape, unchecked):
 
 @pytest.mark.parametrize("shape", [(8, 1), (64,), (1, 64), ()])
 def test_a_weight_that_broadcasts_is_refused(shape, unchecked):
-    with pytest.raises(bp.ShapeError, match=r"one weight a sample, \(8,\), or one an element"):
+    with pytest.raises(bp.ShapeError, match=r"one weight per sample, \(8,\), or one per element"):
         bp.reduce(torch.ones(8, 64), weight=torch.ones(shape))
 
 

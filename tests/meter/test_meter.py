@@ -423,7 +423,7 @@ def test_groups_must_be_given_where_they_are_expected_and_only_there(unchecked):
 
 
 @pytest.mark.parametrize("by", [0, [], "ab", ["a", "a"]])
-def test_groups_that_cannot_be_meant_are_refused(by):
+def test_groups_that_are_invalid_are_refused(by):
     with pytest.raises(bp.SettingError, match="expected the number of groups"):
         bp.Meter(by=by)
 

@@ -32,7 +32,7 @@ def classified(draw, classes=3, least=1):
 
 @st.composite
 def answered(draw):
-    """One logit a sample, with ties, and answers of which some are ignored."""
+    """One logit per sample, with ties, and answers of which some are ignored."""
     size = draw(st.integers(1, 14))
     logits = draw(st.lists(st.integers(-3, 3), min_size=size, max_size=size))
     targets = draw(st.lists(st.sampled_from([-100, 0, 1]), min_size=size, max_size=size))

@@ -96,7 +96,7 @@ def test_a_validation_split_that_leaves_nothing(refused, held_out):
         ("tabular_weighted", "--width", 0, "Invalid value for"),
     ],
 )
-def test_a_number_of_a_recipe_s_own_that_cannot_be_meant(refused, recipe, option, value, sentence):
+def test_a_number_of_a_recipe_s_own_that_is_invalid(refused, recipe, option, value, sentence):
     assert sentence in refused("train", recipe, option, value)
 
 
@@ -113,12 +113,16 @@ def idx(*shape: int, value: int = 0) -> bytes:
     return header + bytes([value]) * size
 
 
-def test_a_file_that_is_truncated_or_of_another_digest(refused, tmp_path):
-    folder = tmp_path / "mnist"
+def write_images(folder, *, samples=2, label=0):
     folder.mkdir()
     for kind in ("train", "t10k"):
-        (folder / f"{kind}-images-idx3-ubyte").write_bytes(idx(2, 28, 28))
-        (folder / f"{kind}-labels-idx1-ubyte").write_bytes(idx(2))
+        (folder / f"{kind}-images-idx3-ubyte").write_bytes(idx(samples, 28, 28))
+        (folder / f"{kind}-labels-idx1-ubyte").write_bytes(idx(samples, value=label))
+
+
+def test_a_file_that_is_truncated_or_of_another_digest(refused, tmp_path):
+    folder = tmp_path / "mnist"
+    write_images(folder)
     assert "has md5" in refused("train", "lenet5", "--data", folder)
     images = folder / "train-images-idx3-ubyte"
     images.write_bytes(idx(2, 28, 28)[:-5])
@@ -131,20 +135,14 @@ def test_a_file_that_is_truncated_or_of_another_digest(refused, tmp_path):
 
 def test_labels_out_of_range_are_named_with_the_sample(refused, tmp_path):
     folder = tmp_path / "fashion"
-    folder.mkdir()
-    for kind in ("train", "t10k"):
-        (folder / f"{kind}-images-idx3-ubyte").write_bytes(idx(2, 28, 28))
-        (folder / f"{kind}-labels-idx1-ubyte").write_bytes(idx(2, value=11))
+    write_images(folder, label=11)
     line = refused("train", "softmax_regression", "--data", folder)
     assert "sample 0 has label 11; expected 0 to 9" in line
 
 
 def test_an_empty_data_set(refused, tmp_path):
     folder = tmp_path / "fashion"
-    folder.mkdir()
-    for kind in ("train", "t10k"):
-        (folder / f"{kind}-images-idx3-ubyte").write_bytes(idx(0, 28, 28))
-        (folder / f"{kind}-labels-idx1-ubyte").write_bytes(idx(0))
+    write_images(folder, samples=0)
     assert "has no images" in refused("train", "softmax_regression", "--data", folder)
 
 

@@ -28,7 +28,7 @@ def settings(**given) -> Settings:
         ({"download": True}, "download was requested without a data folder"),
     ],
 )
-def test_a_number_that_cannot_be_meant_is_refused(given, sentence):
+def test_a_number_that_is_invalid_is_refused(given, sentence):
     with pytest.raises(SettingError, match=sentence):
         settings(**given)
 

@@ -208,7 +208,7 @@ def test_without_samples_throughput_is_in_the_unit_of_the_loss(tmp_path):
     run = make_run(tmp_path / "a", epochs=1)
     rewrite(run, [record(100, 1, "train_loss", 1.0, 175.0)])
     page = report(tmp_path, run)
-    assert "elements a second" in page
+    assert "elements per second" in page
     assert "training: 100 at 1" in page
 
 

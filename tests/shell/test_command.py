@@ -65,7 +65,7 @@ def test_the_help_shows_defaults_and_units(capsys):
     assert guarded(parsed(), ["--help"], "mine") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "--width INTEGER features in the middle [default: 8]" in shown
-    assert "--batch-size N samples a micro-batch [default: 64]" in shown
+    assert "--batch-size N samples per micro-batch [default: 64]" in shown
     assert "--lr RATE learning rate: step size over gradient of the mean [default: 0.5]" in shown
 
 

@@ -77,7 +77,7 @@ def wrapped(model: nn.Module, wrapper: str) -> nn.Module:
 
 
 def sizes_of(case: Case, world: int) -> list[list[list[int]]]:
-    """The sizes of micro-batches: one list a window, in it one list a rank."""
+    """The sizes of micro-batches: one list per window, in it one list per rank."""
     if case.sizes:
         return case.sizes
     windows = []

@@ -25,7 +25,7 @@ LENGTHS = (3, 9, 5, 7, 2, 8, 4, 6)
 
 
 def sequences(lengths: tuple[int, ...] = LENGTHS, labels: str = "tokens") -> list[dict[str, Any]]:
-    """Return sequences of unequal length with labels: one a token, one a sequence, or its own."""
+    """Return sequences of unequal length with labels: per token, per sequence, or its own."""
     draw = torch.Generator().manual_seed(1)
     samples = []
     for length in lengths:

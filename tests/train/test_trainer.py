@@ -438,7 +438,7 @@ def test_a_device_that_is_not_there_is_refused():
         ({"checkpoint_every_steps": 0}, "checkpoint_every_steps is 0"),
     ],
 )
-def test_a_setting_that_cannot_be_meant_is_refused(option, text, unchecked):
+def test_a_setting_that_is_invalid_is_refused(option, text, unchecked):
     with pytest.raises(bp.SettingError, match=text):
         trainer(**option).fit(batches(), batches(), max_epochs=1)
 

@@ -64,7 +64,7 @@ def test_the_report_shows_padding_and_positions_a_second(tmp_path):
     shares = [history.epochs(f"train_padding{when}")[-1].value for when in ("_before", "")]
     told = "run: {:.0%} of the positions were padding in the order given, and {:.0%} as they were"
     assert told.format(*shares) in page
-    assert "positions a second" in page
+    assert "positions per second" in page
 
 
 def test_the_line_before_training_says_how_much_is_padding():

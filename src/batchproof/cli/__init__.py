@@ -1,4 +1,4 @@
-"""The command line, one file a command; each imports what it needs when it is called.
+"""The command line, one file per command; each imports what it needs when it is called.
 
 main    the entry point: `batchproof`, `python -m batchproof`
 app     the same as a typer application

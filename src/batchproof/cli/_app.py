@@ -26,7 +26,7 @@ ORDER = ("demo", "train", "evaluate", "check", "watch", "audit", "explain", "rep
 
 
 class _Ordered(TyperGroup):
-    """The commands in the order in which users meet them."""
+    """The commands in the order in which a user needs them."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(ORDER)
@@ -64,7 +64,7 @@ app.command("evaluate", short_help="Evaluate a run's best weights again.", cls=C
 app.command("check", cls=Command)(_check.check)
 app.command(
     "watch",
-    short_help="Run a script, and say what its losses count.",
+    short_help="Run a script, and say what each of its losses counts.",
     cls=Command,
     context_settings=_watch.SETTINGS,
 )(_watch.watch)

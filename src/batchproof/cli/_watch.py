@@ -62,8 +62,8 @@ def _say(sentence: str) -> None:
 def _show(report: Any, *, json: Path | None, html: Path | None) -> None:
     from rich.console import Console
 
-    closed = getattr(sys.stdout, "closed", True)
-    console = Console(file=sys.__stderr__ if closed else sys.stdout)
+    is_closed = getattr(sys.stdout, "closed", True)
+    console = Console(file=sys.__stderr__ if is_closed else sys.stdout)
     console.print()
     console.print(report)
     if json is not None:

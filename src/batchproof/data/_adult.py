@@ -1,4 +1,4 @@
-"""UCI Adult: a census sample in which each row speaks for `fnlwgt` people.
+"""UCI Adult: a census sample in which each row represents `fnlwgt` people.
 
 References:
     Becker, Kohavi (1996): Adult, UCI 2.
@@ -52,7 +52,7 @@ class Rows:
         numbers: shape (samples, 5), float32, as in the file.
         codes: categories, coded from 0, shape (samples, 8), int64.
         labels: 1 for an income above 50K, shape (samples,), int64.
-        weight: how many people a row speaks for, shape (samples,), float64.
+        weight: the number of people that a row represents, shape (samples,), float64.
     """
 
     numbers: Float[Tensor, "samples numbers"]
@@ -84,7 +84,7 @@ class TableData:
     categories: dict[str, tuple[str, ...]]
 
     def features(self, rows: Rows) -> Float[Tensor, "samples features"]:
-        """Return numbers standardised as the training rows are, and categories one-hot.
+        """Return the numbers standardised like the training rows, and the categories one-hot.
 
         Standardising takes the weighted mean and spread of the training rows.
         """

@@ -21,13 +21,13 @@ Column = Tensor | Ragged
 class Batches:
     """Batches of samples held in memory, in an order given by seed and epoch.
 
-    Iterating yields tuples of one tensor a column, or their transforms. Batches in the
+    Iterating yields tuples of one tensor per column, or their transforms. Batches in the
     order of the data are views of it, shuffled ones are gathered by index; integers stay as they
     are, so that uint8 images are normalised a batch at a time, on the device.
 
     Args:
         columns: tensors of one first dimension, (samples, ...), or Ragged of as many sequences.
-        batch_size: samples a batch; the last one is smaller where they do not divide.
+        batch_size: samples per batch; the last one is smaller where they do not divide.
         shuffle: draw in the order given by seed and epoch, not in that of the data.
         seed: with the epoch, it fixes the order.
         transform: called with the batch, a tuple of columns; its result is yielded.
@@ -38,7 +38,7 @@ class Batches:
 
     Attributes:
         samples: the number of samples over all ranks.
-        batch_size: samples a batch.
+        batch_size: samples per batch.
 
     Raises:
         SettingError: if the batch size or the rank is invalid.

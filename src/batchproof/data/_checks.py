@@ -16,7 +16,7 @@ def check_labels(
     """Refuse labels that are not classes.
 
     Args:
-        labels: one or more a sample.
+        labels: one or more per sample.
         classes: their number; labels are from 0 to classes - 1.
         ignore_index: a further label that is allowed.
         where: a name for them, for the error.
@@ -47,7 +47,7 @@ def check_finite(values: Float[Tensor, "samples *elements"], *, where: str = "va
     """Refuse values that are NaN or infinite.
 
     Args:
-        values: one or more a sample.
+        values: one or more per sample.
         where: a name for them, for the error.
 
     Raises:

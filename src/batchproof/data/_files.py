@@ -37,12 +37,12 @@ def find_folder(
             f"the data folder {root} does not exist; expected the folder that holds {what}. "
             f"Give its path, or get the files from {published}."
         )
-    looked = [root / folder for folder in folders]
-    for folder in looked:
+    candidates = [root / folder for folder in folders]
+    for folder in candidates:
         if all(find_file(folder, name) for name in names):
             return folder
-    places = ", ".join(str(folder) for folder in looked)
-    lacking = [name for name in names if not any(find_file(folder, name) for folder in looked)]
+    places = ", ".join(str(folder) for folder in candidates)
+    lacking = [name for name in names if not any(find_file(folder, name) for folder in candidates)]
     raise DataError(
         f"{what} is not in {root}: missing {', '.join(lacking or names)}; looked in {places}. "
         f"Give the folder that holds the files, or get them from {published}."

@@ -149,7 +149,7 @@ def load_fashion_mnist(root: Path | str, *, download: bool = False) -> ImageData
 
 
 def load_images(root: Path | str, *, download: bool = False) -> ImageData:
-    """Read Fashion-MNIST, or MNIST where that is what the folder has.
+    """Read Fashion-MNIST, or MNIST if the folder holds that.
 
     Args:
         root: a folder as load_fashion_mnist or load_mnist takes it.
@@ -205,7 +205,7 @@ def load_digits() -> ImageData:
 def normalise(
     mean: Number = 0.0, std: Number = 1.0, *, levels: int = 255
 ) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Return a transform for Batches: uint8 images to float32, on the device they are on.
+    """Return a transform for Batches: uint8 images to float32, on their own device.
 
     Args:
         mean: subtracted, after division by levels.
@@ -230,8 +230,8 @@ def normalise(
 
 
 def _folder(root: Path, published: _Published) -> Path:
-    fetched = f"{published.mirror} with --download (download=True)"
-    return find_folder(root, published.folders, FILES, published.name, fetched)
+    mirror = f"{published.mirror} with --download (download=True)"
+    return find_folder(root, published.folders, FILES, published.name, mirror)
 
 
 def _load(root: Path, published: _Published, *, download: bool) -> ImageData:

@@ -18,7 +18,7 @@ from batchproof._errors import DataError
 from batchproof._trees import WHOLE, is_branch, items, leaves, rebuild
 
 IGNORED = -100
-HINT = "Give the lengths: lengths=lambda batch: ..., one number a sample."
+HINT = "Give the lengths: lengths=lambda batch: ..., one number per sample."
 MASK, SEGMENTS, DECODER = "attention_mask", "segments", "decoder_"
 # columns of transformers' collators that are not constant under the mask
 _POSITIONAL = ("position_ids", "token_type_ids", "special_tokens_mask")
@@ -49,7 +49,7 @@ class Table:
         """Return a batch as columns.
 
         Raises:
-            DataError: if its tensors do not have one row a sample.
+            DataError: if its tensors do not have one row per sample.
         """
         if isinstance(batch, list) and batch and all(isinstance(b, Mapping) for b in batch):
             raise DataError(
@@ -70,8 +70,8 @@ class Table:
         counts = {len(leaf) for leaf in tensors.values()}
         if len(counts) != 1:
             raise DataError(
-                f"the tensors of a batch have lengths {sorted(counts)}; expected one row a sample "
-                "in each. Leave out the others, or cut the samples before they are collated."
+                f"the tensors of a batch have lengths {sorted(counts)}; expected one row per "
+                "sample in each. Leave out the others, or cut the samples before they are collated."
             )
         refuse_pairs(tensors)
         lists: dict[str, Sequence[Any]] = {}
@@ -109,8 +109,8 @@ def refuse_pairs(columns: Mapping[str, Tensor]) -> None:
     prompts = [row[mask].tolist() for row, mask in zip(ids, in_prompt, strict=True)]
     if half and len(ids) % 2 == 0 and all(prompts) and prompts[:half] == prompts[half:]:
         raise DataError(
-            f"rows 0 and {half} of the batch answer one prompt, as pairs laid one after the other "
-            "do, and cutting by rows would part them. Collate a pair as one row, with columns "
+            f"rows 0 and {half} of the batch answer one prompt, as preference pairs in two halves "
+            "do, and cutting by rows would separate them. Collate a pair as one row, with columns "
             "chosen_input_ids, chosen_attention_mask, rejected_input_ids and so on, or cut before "
             "it is collated: batchproof.data.windows_of."
         )
@@ -240,10 +240,10 @@ def _common_proof(tables: Sequence[Table]) -> str | None:
     first = tables[0].tensors
     integers = [p for p, c in first.items() if c.ndim == 2 and c.dtype == torch.int64]
     labels = [p for p in integers if is_label(p) or "target" in name_of(p)]
-    unnamed = [p for p in integers if p.endswith("]")]
+    columns = [p for p in integers if p.endswith("]")]
     # targets of a window without padding: the last of several columns of one shape
-    alike = len({first[p].shape for p in unnamed}) == 1 and len(unnamed) > 1
-    return labels[-1] if labels else unnamed[-1] if alike else None
+    alike = len({first[p].shape for p in columns}) == 1 and len(columns) > 1
+    return labels[-1] if labels else columns[-1] if alike else None
 
 
 def _proved(columns: Mapping[str, Tensor], labels: str | None) -> Layout:
@@ -367,20 +367,20 @@ def _from_labels(columns: Mapping[str, Tensor], path: str) -> Layout:
     wide = [c.cpu() for c in columns.values() if c.ndim > 1 and c.shape[1] == width]
     sides: tuple[Side, ...] = ("right", "left")
     for side in sides:
-        flipped = wide if side == "right" else [column.flip(1) for column in wide]
-        ignored = labels == IGNORED if side == "right" else labels.flip(1) == IGNORED
-        labelled = _last(~ignored)
-        if bool((labelled == width).all()):
+        on_right = wide if side == "right" else [column.flip(1) for column in wide]
+        is_ignored = labels == IGNORED if side == "right" else labels.flip(1) == IGNORED
+        ends = _last(~is_ignored)
+        if bool((ends == width).all()):
             continue
         if len(wide) == 1:
-            return Layout(count, width, _whole(labelled), side, path)
-        behind = torch.arange(width)[None] > labelled[:, None]
+            return Layout(count, width, _whole(ends), side, path)
+        behind = torch.arange(width)[None] > ends[:, None]
         if not bool(behind.any()):
             break
-        if not all(constant([column[behind]]) for column in flipped):
+        if not all(constant([column[behind]]) for column in on_right):
             raise _unproved(path)
-        fills = [column[behind][0] for column in flipped]
-        differs = [column != fill for column, fill in zip(flipped, fills, strict=True)]
+        fills = [column[behind][0] for column in on_right]
+        differs = [column != fill for column, fill in zip(on_right, fills, strict=True)]
         counts = torch.stack([d.flatten(2).any(2) if d.ndim > 2 else d for d in differs]).any(0)
         lengths = _last(counts)
         if not bool((lengths == width).any()):
@@ -426,8 +426,8 @@ def _own_positions(path: str, table: Table, layout: Layout) -> bool:
 
 
 def _expect_ignored(path: str, labels: Tensor, layout: Layout) -> None:
-    masked = name_of(layout.proof).endswith(MASK) and labels.dtype == torch.int64
-    if not masked or labels.shape[1] != layout.width:
+    is_attention_mask = name_of(layout.proof).endswith(MASK) and labels.dtype == torch.int64
+    if not is_attention_mask or labels.shape[1] != layout.width:
         return
     number = int((layout.values(labels) != IGNORED).sum())
     if number:

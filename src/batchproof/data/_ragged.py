@@ -1,6 +1,6 @@
 """Sequences of unequal length held end to end, and their two layouts: padded and packed.
 
-    padded   one row a sequence, filled up on the right; a mask says what counts
+    padded   one row per sequence, filled up on the right; a mask says what counts
     packed   sequences end to end in rows; segments name each element's sequence, -1 for none
 
 A loss reduced with the mask of the one or the segments of the other is the same Mean.
@@ -141,7 +141,7 @@ class Ragged:
         return torch.arange(length, device=self.device) < self.lengths[:, None]
 
     def pad(self, value: Number = 0, *, length: int | None = None) -> Tensor:
-        """Return one row a sequence, filled up on the right.
+        """Return one row per sequence, filled up on the right.
 
         Args:
             value: the padding value.
@@ -209,15 +209,18 @@ class Ragged:
 
 def _first_fit(lengths: list[int], width: int) -> tuple[list[int], int]:
     """Place each length in the first row with room; return their starts and the number of rows."""
-    used: list[int] = []
+    lengths_of_rows: list[int] = []
     starts = []
     for size in lengths:
-        row = next((r for r, filled in enumerate(used) if filled + size <= width), len(used))
-        if row == len(used):
-            used.append(0)
-        starts.append(row * width + used[row])
-        used[row] += size
-    return starts, max(len(used), 1)
+        row = next(
+            (r for r, length in enumerate(lengths_of_rows) if length + size <= width),
+            len(lengths_of_rows),
+        )
+        if row == len(lengths_of_rows):
+            lengths_of_rows.append(0)
+        starts.append(row * width + lengths_of_rows[row])
+        lengths_of_rows[row] += size
+    return starts, max(len(lengths_of_rows), 1)
 
 
 def pad(

@@ -49,7 +49,7 @@ def recut(
         tokens: the most positions of a micro-batch, its rows times its longest sample. Where a
             batch has positions of several kinds, such as a decoder's, of each kind.
         rows: the most samples of a micro-batch.
-        lengths: lengths(batch) -> one number a sample. Without it they are read from a mask (a
+        lengths: lengths(batch) -> one number per sample. Without it they are read from a mask (a
             boolean tensor, or attention_mask), from a column named length, from segments, or from
             labels of -100.
         cost: as plan takes it.
@@ -86,7 +86,7 @@ def recut(
     rows_of = _Rows.of(batches, lengths)
     sizes = [rows_of.size(place) for place in rows_of.places]
     (cut,) = plan(sizes, tokens=tokens, rows=rows, cost=cost, alone=alone, packed=bool(pack))
-    window = Window(rows_of.laid([rows_of.places[i] for i in part], pack) for part in cut)
+    window = Window(rows_of.micro_batch([rows_of.places[i] for i in part], pack) for part in cut)
     after = sum(sizes) if pack else sum(len(part) * max(sizes[i] for i in part) for part in cut)
     window.padding = Padding(sum(sizes), rows_of.positions(), after)
     return window
@@ -116,7 +116,7 @@ class _Rows:
         if lengths is not None and not callable(lengths):
             raise SettingError(
                 f"lengths is a {type(lengths).__name__}; expected a function: lambda batch: "
-                "..., one number a sample."
+                "..., one number per sample."
             )
         tables = [Table.of(batch) for batch in batches]
         _expect_alike(tables)
@@ -137,8 +137,8 @@ class _Rows:
         widths = (max(layout.width for layout in own.values()) for own in self.layouts)
         return sum(t.count() * width for t, width in zip(self.tables, widths, strict=True))
 
-    def laid(self, places: Sequence[Place], pack: Pack) -> Any:
-        """Return the micro-batch of some samples: a row each, or all in one."""
+    def micro_batch(self, places: Sequence[Place], pack: Pack) -> Any:
+        """Return the micro-batch of some samples: one row for each, or one for all."""
         if pack:
             axes = {path: column.axis for path, column in self.columns.items()}
             return packed(self.tables, self.layouts, axes, places, pack)

@@ -67,7 +67,7 @@ def permutation(samples: int, seed: int, epoch: int) -> Tensor:
 
 
 def mix(seed: int, epoch: int) -> int:
-    """Return a seed in which two numbers have an equal part."""
+    """Return a seed that depends on both numbers alike."""
     # splitmix64's finaliser, so that (0, 1) and (1, 0) share nothing
     state = (seed * 0x9E3779B97F4A7C15 + epoch + 1) & 0xFFFFFFFFFFFFFFFF
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
@@ -76,7 +76,7 @@ def mix(seed: int, epoch: int) -> int:
 
 
 def refuse_repeated(loader: Any, *, evaluated: bool) -> None:
-    """Refuse a loader that repeats samples so that every rank has as many: they count twice.
+    """Refuse a loader that repeats samples to give every rank as many: they count twice.
 
     accelerate's completes the last batches with the first samples. torch's DistributedSampler
     repeats some, too, which is refused where a number is measured; in training they are others in

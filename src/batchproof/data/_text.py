@@ -1,4 +1,4 @@
-"""Text for character language models: names, one a line, and Shakespeare, one long text.
+"""Text for character language models: names, one per line, and Shakespeare, one long text.
 
 References:
     Karpathy: makemore (names from ssa.gov); char-rnn (tiny Shakespeare).
@@ -112,7 +112,7 @@ def load_names(root: Path | str) -> Words:
 
 
 def load_text(root: Path | str) -> Words | Text:
-    """Read names.txt, or tiny Shakespeare where that is what the folder has.
+    """Read names.txt, or tiny Shakespeare if the folder holds that.
 
     Args:
         root: a folder as load_names or load_tiny_shakespeare takes it.
@@ -197,7 +197,7 @@ def cut_windows(codes: Int[Tensor, " characters"], length: int) -> Int[Tensor, "
 
     Args:
         codes: the text.
-        length: targets a sample.
+        length: targets per sample.
 
     Returns:
         A view of codes, shape (samples, length + 1).

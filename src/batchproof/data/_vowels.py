@@ -1,6 +1,6 @@
 """Japanese Vowels: sequences of unequal length, each spoken by one of nine people.
 
-A `.ts` file has header lines that begin with # or @, then one sequence a line: channels are
+A `.ts` file has header lines that begin with # or @, then one sequence per line: channels are
 divided by colons, values by commas, and the last field is the class.
 
 References:
@@ -139,9 +139,9 @@ def _read(folder: Path, name: str) -> Sequences:
     lines = read_text(folder, "", name, DIGESTS[name], PUBLISHED).splitlines()
     samples = [line for line in lines if line.strip() and line[0] not in "#@"]
     try:
-        parsed = [_parse(line) for line in samples]
-        labels = torch.tensor([label for _, label in parsed]) - 1
-        sequences = Ragged.of([sequence for sequence, _ in parsed])
+        sequences_and_labels = [_parse(line) for line in samples]
+        labels = torch.tensor([label for _, label in sequences_and_labels]) - 1
+        sequences = Ragged.of([sequence for sequence, _ in sequences_and_labels])
     except (DataError, ValueError) as error:
         raise damaged(path, f"has a line that is not a sequence ({error})") from error
     check_labels(labels, SPEAKERS, where=f"{path}'s speakers")

@@ -52,7 +52,7 @@ class _Budget:
         )
 
     def measured(self, length: Any, sample: int) -> int:
-        """Return a sample's length; refuse what is none, or too long."""
+        """Return a sample's length; refuse one that is invalid or too long."""
         if not isinstance(length, SupportsIndex) or int(length) < 1:
             raise DataError(
                 f"length is {length!r} for sample {sample}; expected a whole number, 1 or more."
@@ -81,7 +81,7 @@ class _Source:
     shuffle: bool
 
     def checked(self) -> "_Source":
-        """Return the same with its lengths measured; refuse what cannot be drawn from."""
+        """Return the source with its lengths measured; refuse an invalid or empty data set."""
         expect_whole(samples=self.size, tokens=self.budget.tokens, rows=self.budget.rows)
         if not len(self.dataset):
             raise DataError("the data set is empty; expected one sample or more.")
@@ -102,7 +102,7 @@ class _Source:
 
 
 class DatasetWindows:
-    """The windows of a data set, an epoch a pass; windows_of makes them, and says what each is.
+    """The windows of a data set, one epoch per pass; made by windows_of.
 
     Attributes:
         samples: the number of samples over all ranks.
@@ -160,7 +160,7 @@ class DatasetWindows:
         return {"epoch": self._epoch, "window": position, "of": self._source.identity()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume: the next pass begins behind the windows that were drawn.
+        """Resume: the next pass begins after the windows that were drawn.
 
         Raises:
             CheckpointError: if the state is of other windows.

@@ -5,11 +5,11 @@ cross_entropy      logits, softmax, loss, gradient
 sgd                zero, backward, step
 momentum           the learning rate inside the velocity, or outside
 sum_or_mean        which settings keep a run when its loss is multiplied by a constant
-padding            a mean of what, and whether padding counts
+padding            the unit of a mean, and whether padding counts
 accumulation       a window of micro-batches is one batch
 cut                the same samples in cheaper micro-batches
 ranks              samples spread over ranks
-class_weights      whose denominator
+class_weights      the denominator of a weighted mean
 best_checkpoint    a copy or a reference, and by which number
 
 topics             all of them, with their options, as the command line shows them

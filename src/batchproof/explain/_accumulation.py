@@ -42,24 +42,22 @@ def accumulation(
             "Such a window takes no step."
         )
     exact = [math.fsum(n * g for n, g in w) / sum(n for n, _ in w) for w in windows]
-    fixed = [math.fsum(g for _, g in w) / accumulate for w in windows]
+    by_k = [math.fsum(g for _, g in w) / accumulate for w in windows]
     means = [average([g for _, g in w]) for w in windows]
     numbers = {f"exact_{i}": v for i, v in enumerate(exact)}
-    numbers |= {f"fixed_{i}": v for i, v in enumerate(fixed)}
+    numbers |= {f"fixed_{i}": v for i, v in enumerate(by_k)}
     numbers |= {f"mean_of_means_{i}": v for i, v in enumerate(means)}
     off = [
-        i
-        for i, v in enumerate(exact)
-        if not math.isclose(v, fixed[i], rel_tol=1e-12, abs_tol=1e-15)
+        i for i, v in enumerate(exact) if not math.isclose(v, by_k[i], rel_tol=1e-12, abs_tol=1e-15)
     ]
     return Explanation(
         "accumulation",
         "Gradient accumulation: divide by what was summed over",
-        _verdict(exact, fixed, off, accumulate),
+        _verdict(exact, by_k, off, accumulate),
         (
             _blocks(windows, accumulate),
-            _bars(exact, fixed),
-            _table(windows, exact, fixed, means),
+            _bars(exact, by_k),
+            _table(windows, exact, by_k, means),
             Formula(
                 "wanted    Σ_m n_m g_m / Σ_m n_m\n"
                 f"usual     Σ_m g_m / k              k = {accumulate}, also in a short window"
@@ -74,13 +72,13 @@ def accumulation(
     )
 
 
-def _verdict(exact: list[float], fixed: list[float], off: list[int], k: int) -> str:
+def _verdict(exact: list[float], by_k: list[float], off: list[int], k: int) -> str:
     if not off:
         return "Here dividing by k is right: every window is full and its micro-batches are equal."
-    worst = max(off, key=lambda i: abs(fixed[i] - exact[i]))
+    worst = max(off, key=lambda i: abs(by_k[i] - exact[i]))
     return (
         f"In {len(off)} of {len(exact)} windows the gradient is not the mean over the samples; "
-        f"window {worst + 1} gets {number(fixed[worst], 3)} in place of {number(exact[worst], 3)} "
+        f"window {worst + 1} gets {number(by_k[worst], 3)} in place of {number(exact[worst], 3)} "
         f"when divided by k = {k}."
     )
 
@@ -103,9 +101,9 @@ def _blocks(windows: list[list[Micro]], accumulate: int) -> Blocks:
     return Blocks("micro-batches in their windows", tuple(lines), legend)
 
 
-def _bars(exact: list[float], fixed: list[float]) -> Bars:
+def _bars(exact: list[float], by_k: list[float]) -> Bars:
     bars = []
-    both = list(enumerate(zip(exact, fixed, strict=True)))
+    both = list(enumerate(zip(exact, by_k, strict=True)))
     for index, (right, usual) in [*both[:3], *both[3:][-1:]]:
         bars.append(Bar(f"window {index + 1}, exact", right, "exact"))
         tone: Tone = "exact" if math.isclose(right, usual, rel_tol=1e-12) else "wrong"
@@ -114,14 +112,14 @@ def _bars(exact: list[float], fixed: list[float]) -> Bars:
 
 
 def _table(
-    windows: list[list[Micro]], exact: list[float], fixed: list[float], means: list[float]
+    windows: list[list[Micro]], exact: list[float], by_k: list[float], means: list[float]
 ) -> Table:
     rows = [
         (
             f"{index + 1}",
             "+".join(str(n) for n, _ in window),
             number(exact[index]),
-            number(fixed[index]),
+            number(by_k[index]),
             number(means[index]),
         )
         for index, window in enumerate(windows)

@@ -2,8 +2,8 @@
 
     torch's weighted mean    sum_i w[y_i] l_i / sum_i w[y_i]
 
-Each batch divides by its own sum of weights, so averaging batches gives back a part of what the
-weights were to change: with one sample a batch they cancel altogether.
+Each batch divides by its own sum of weights, so averaging batches undoes a part of the weighting:
+with one sample per batch the weights cancel altogether.
 """
 
 import math
@@ -115,7 +115,7 @@ def _advice() -> tuple[Part, ...]:
     return (
         Formula("meant  Σ_i w[y_i] l_i / Σ_i w[y_i]   over all samples, not a batch"),
         Text(
-            "A rare class has its say only in the batches that hold it, and there it is divided by "
+            "A rare class counts only in the batches that hold it, and there it is divided by "
             "its own weight. Dividing by the number of samples does not depend on the cut either, "
             "but it is another loss: its size changes with the weights."
         ),

@@ -4,7 +4,7 @@
     outside    v ← μ v + g           w ← w - lr v       (torch.optim.SGD)
 
 Under a constant rate the inside velocity is lr times the outside one, and w is the same. When the
-rate falls, the inside form still carries what the old rate put into v.
+rate falls, the inside form still holds the steps of the old rate in v.
 """
 
 import itertools
@@ -39,8 +39,8 @@ def momentum(
         for name, rates in (("constant", constant), ("schedule", schedule))
         for place in ("inside", "outside")
     }
-    bounded = lr * curvature <= 2 * (1 + momentum)
-    if not bounded or not all(map(math.isfinite, itertools.chain(*paths.values()))):
+    is_bounded = lr * curvature <= 2 * (1 + momentum)
+    if not is_bounded or not all(map(math.isfinite, itertools.chain(*paths.values()))):
         raise SettingError(
             f"with lr {lr:g} and curvature {curvature:g} w grows without bound; expected lr times "
             f"curvature below 2 (1 + momentum) = {2 * (1 + momentum):g}. Choose a smaller lr."
@@ -93,7 +93,7 @@ def _parts(
         ),
         Table(("step", "rate", "w, inside", "w, outside"), rows),
         Text(
-            "Inside, the velocity remembers the old rate: the next steps are still long, by a "
+            "Inside, the velocity still holds the old rate: the next steps are too long, by a "
             "factor that fades as μ, μ², μ³ ... Outside, a new rate acts at once on the whole "
             "velocity. A schedule tuned with one form is another schedule under the other."
         ),

@@ -1,7 +1,8 @@
 """Topic ranks: how a sampler that gives every rank as many samples changes the mean.
 
-A sampler that pads repeats the first samples until the number divides by the ranks, and deals them
-out in turn, as torch.utils.data.DistributedSampler does; one that drops leaves the last ones out.
+A sampler that pads repeats the first samples until their number is a multiple of the ranks, and
+gives them to the ranks in turn, as torch.utils.data.DistributedSampler does; one that drops leaves
+the last ones out.
 """
 
 import math
@@ -29,29 +30,29 @@ def ranks(
     count("world_size", world_size, most=1024)
     values = tuple(map(float, range(samples))) if losses is None else finite("losses", losses)
     rounds = -(-len(values) // world_size)
-    repeated = [index % len(values) for index in range(rounds * world_size)]
-    dealt = [repeated[rank::world_size] for rank in range(world_size)]
+    order = [index % len(values) for index in range(rounds * world_size)]
+    by_rank = [order[rank::world_size] for rank in range(world_size)]
     full_rounds = list(range(len(values) // world_size * world_size))
     uneven = [list(range(rank, len(values), world_size)) for rank in range(world_size)]
 
     numbers = {
         "mean": average(values),
-        "rank_0_alone": _of(dealt[0], values),
-        "last_rank_alone": _of(dealt[-1], values),
-        "duplicated": average([_of(rank, values) for rank in dealt]),
+        "rank_0_alone": _of(by_rank[0], values),
+        "last_rank_alone": _of(by_rank[-1], values),
+        "duplicated": average([_of(rank, values) for rank in by_rank]),
         "dropped": _of(full_rounds, values) if full_rounds else math.nan,
         "mean_of_rank_means": average([_of(rank, values) for rank in uneven if rank]),
-        "duplicates": float(len(repeated) - len(values)),
+        "duplicates": float(len(order) - len(values)),
         "dropped_samples": float(len(values) - len(full_rounds)),
     }
     return Explanation(
         "ranks",
         "Ranks: every sample once, every rank by its weight",
         f"The mean over {len(values)} samples is {number(numbers['mean'])}; spread over "
-        f"{world_size} ranks with {len(repeated) - len(values)} repeated it becomes "
+        f"{world_size} ranks with {len(order) - len(values)} repeated it becomes "
         f"{number(numbers['duplicated'])}.",
         (
-            _blocks(dealt, len(values)),
+            _blocks(by_rank, len(values)),
             *_ways(numbers),
             Text(
                 "A gradient averaged over ranks, as DistributedDataParallel does, is a mean of "
@@ -92,25 +93,25 @@ def _of(indices: list[int], losses: tuple[float, ...]) -> float:
     return average([losses[index] for index in indices])
 
 
-def _blocks(dealt: list[list[int]], samples: int) -> Blocks:
+def _blocks(by_rank: list[list[int]], samples: int) -> Blocks:
     rows = []
     indices_so_far: set[int] = set()
-    turns = [[rank[turn] for rank in dealt] for turn in range(len(dealt[0]))]
-    repeated = set()
+    turns = [[rank[turn] for rank in by_rank] for turn in range(len(by_rank[0]))]
+    repeats = set()
     for turn, indices in enumerate(turns):
         for rank, index in enumerate(indices):
-            repeated |= {(rank, turn)} if index in indices_so_far else set()
+            repeats |= {(rank, turn)} if index in indices_so_far else set()
             indices_so_far.add(index)
-    for rank, indices in enumerate(dealt[:_SHOWN]):
+    for rank, indices in enumerate(by_rank[:_SHOWN]):
         cells = tuple(
-            Cell("wrong" if (rank, turn) in repeated else "plain", str(index))
+            Cell("wrong" if (rank, turn) in repeats else "plain", str(index))
             for turn, index in list(enumerate(indices))[-_SHOWN:]
         )
-        many = sum(1 for where, _ in repeated if where == rank)
+        many = sum(1 for where, _ in repeats if where == rank)
         note = f"{len(indices)} samples" + (f", {many} of them repeated" if many else "")
         note += f"; the last {_SHOWN} are drawn" if len(indices) > _SHOWN else ""
         rows.append(Row(f"rank {rank}", cells, note))
-    if len(dealt) > _SHOWN:
-        rows.append(Row(f"... {len(dealt) - _SHOWN} more ranks", ()))
+    if len(by_rank) > _SHOWN:
+        rows.append(Row(f"... {len(by_rank) - _SHOWN} more ranks", ()))
     legend: tuple[tuple[Tone, str], ...] = (("plain", "sample"), ("wrong", "sample counted twice"))
     return Blocks(f"{samples} samples as a padding sampler deals them", tuple(rows), legend)

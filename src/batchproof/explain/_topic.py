@@ -17,7 +17,7 @@ from batchproof.shell import Option, options_of
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One subject that can be worked out live.
+    """One subject that can be worked out from the user's values.
 
     Attributes:
         name: as the command line writes it.
@@ -50,8 +50,8 @@ class Topic:
                 raise SettingError(
                     f"topic {self.name} has no option {name!r}; it takes {', '.join(options)}."
                 )
-        parsed = {
+        parsed_values = {
             name: options[name].parse(value) if isinstance(value, str) else value
             for name, value in values.items()
         }
-        return self.function(**parsed)
+        return self.function(**parsed_values)

@@ -1,4 +1,4 @@
-"""Values that a topic cannot work with, refused in one line."""
+"""Checks of a topic's values, which refuse an invalid one in one line."""
 
 import math
 from collections.abc import Callable, Sequence, Sized
@@ -32,7 +32,7 @@ def finite(name: str, values: Sequence[float], least: int = 1) -> tuple[float, .
 
 
 def counts(name: str, values: Sequence[int], least: int = 1) -> tuple[int, ...]:
-    """Return the values, whole numbers of things.
+    """Return the values, which are whole numbers.
 
     Raises:
         SettingError: if there is none, or one is below `least`.
@@ -48,7 +48,7 @@ def counts(name: str, values: Sequence[int], least: int = 1) -> tuple[int, ...]:
 
 
 def count(name: str, value: int, least: int = 1, most: int = 1_000_000) -> int:
-    """Return a whole number of things.
+    """Return the value, which is a whole number.
 
     Raises:
         SettingError: if it is below `least` or above `most`.
@@ -99,11 +99,11 @@ def cut(values: Sequence[float], size: int) -> list[tuple[float, ...]]:
     return [tuple(values[start : start + size]) for start in range(0, len(values), size)]
 
 
-def few(rows: Sequence[Item], hidden: Callable[[int], Item], most: int = 12) -> list[Item]:
+def few(rows: Sequence[Item], row_for_rest: Callable[[int], Item], most: int = 12) -> list[Item]:
     """Return at most so many rows: the first ones, one for those left out, and the last."""
     if len(rows) <= most:
         return list(rows)
-    return [*rows[: most - 2], hidden(len(rows) - most + 1), rows[-1]]
+    return [*rows[: most - 2], row_for_rest(len(rows) - most + 1), rows[-1]]
 
 
 def mean(values: Sequence[float]) -> float:

@@ -2,7 +2,7 @@
 
 Mean                    the pair (total, weight) and its one division
 pool                    parts of one mean  ->  their common pair, with its graph
-reduce                  losses, one an element  ->  pairs, one a sample
+reduce                  losses, one per element  ->  pairs, one per sample
 exact                   a torch criterion       ->  the same, as it means it
 linear_cross_entropy    cross-entropy of a product, without holding all logits
 accuracy                correct predictions over predictions

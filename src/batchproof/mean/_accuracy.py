@@ -17,17 +17,17 @@ def accuracy(
     weight: Num[Tensor, "..."] | None = None,
     unit: Unit = "element",
 ) -> Mean:
-    """Return the share of predictions that are those of the target.
+    """Return the share of predictions that equal the target.
 
     Args:
         logits: scores of each class, shape (samples, classes, *elements), of which the largest is
-            predicted. With binary, one logit a question, shape (samples, *elements), above 0 for
-            yes; a last dimension of 1 may be there besides.
+            predicted. With binary, one logit per question, shape (samples, *elements), above 0 for
+            yes; a trailing dimension of 1 is allowed.
         target: class indices, shape (samples, *elements); with binary 0 or 1, of that shape.
-        binary: whether each logit answers a question of its own: one a sample, or one a label
+        binary: whether each logit answers a question of its own: one per sample, or one per label
             where a sample has several.
         mask: True where an element counts.
-        weight: one a sample or one an element.
+        weight: one per sample or one per element.
         unit: what the mean is a mean of.
 
     Returns:
@@ -56,7 +56,7 @@ def _is_largest(logits: Tensor, target: Tensor) -> Tensor:
         raise ShapeError(
             f"logits have shape {tuple(logits.shape)} and target {tuple(target.shape)}; expected "
             "(samples, classes, ...) and (samples, ...), of two classes or more. Move the classes "
-            "to dimension 1; of one logit a yes or no, give binary=True."
+            "to dimension 1; for yes-or-no questions of one logit each, give binary=True."
         )
     return logits.detach().argmax(1) == target
 

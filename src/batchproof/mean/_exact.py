@@ -47,14 +47,14 @@ class Criterion:
         weight: Tensor | None = None,
         **keywords: Any,
     ) -> Mean:
-        """Return one pair a sample.
+        """Return one pair per sample.
 
         Args:
             *inputs: what the criterion takes, in its order: input and target, for most.
             mask: True where a loss counts, of the shape of the losses. What is under it reaches
-                neither value nor gradient, whatever it is; of a function that is not torch's, that
-                holds for the gradient where a sample is masked whole.
-            weight: one a sample, or one a loss.
+                neither value nor gradient, whatever it is; for a function that is not torch's, the
+                gradient is protected only where a whole sample is masked.
+            weight: one per sample, or one per loss.
             **keywords: inputs given by the criterion's own names.
 
         Returns:
@@ -110,13 +110,13 @@ class Criterion:
         shape: tuple[int, ...] | None,
     ) -> Sequence[Any]:
         """Return the inputs with what does not count replaced by harmless values."""
-        hidden = _counting(mask, weight, shape)
+        counts = _counting(mask, weight, shape)
         if weight is not None and self.module is None:
             self._refuse_class_weights(weight, inputs)
-        return inputs if hidden is None else self.spec.layout.hide(hidden, inputs)
+        return inputs if counts is None else self.spec.layout.hide(counts, inputs)
 
     def _refuse_class_weights(self, weight: Tensor, inputs: Sequence[Any]) -> None:
-        """Refuse a weight that could be one a class as well as one a sample."""
+        """Refuse a weight that could be one per class as well as one per sample."""
         if "weight" not in self.bound or self.bound["weight"] is not None:
             return
         samples, classes = len(inputs[0]), self.spec.classes(inputs)
@@ -124,7 +124,7 @@ class Criterion:
             name = _name_of(self.function)
             raise CriterionError(
                 f"weight has shape {tuple(weight.shape)}, and {name} was given as many classes as "
-                "samples, so it may be one a class or one a sample. Weights of classes are "
+                "samples, so it may be one per class or one per sample. Weights of classes are "
                 f"settings: exact(functools.partial({name}, weight=...)); for those of samples "
                 f"take the module: exact({self.spec.module.__name__}())."
             )
@@ -132,11 +132,11 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class PlainLoss:
-    """A function that returns losses, as one that returns pairs; made by `exact`.
+    """A function of losses that is made to return pairs; made by `exact`.
 
     Attributes:
-        function: returns one loss an element, shape (samples, *elements).
-        unit: what the mean is a mean of; None where the function gives one loss a sample.
+        function: returns one loss per element, shape (samples, *elements).
+        unit: what the mean is a mean of; None where the function gives one loss per sample.
     """
 
     function: Callable[..., Any]
@@ -149,26 +149,26 @@ class PlainLoss:
         weight: Tensor | None = None,
         **keywords: Any,
     ) -> Mean:
-        """Return one pair a sample.
+        """Return one pair per sample.
 
         Args:
             *inputs: what the function takes.
             mask: True where a loss counts, of the shape of the losses. What is under it never
                 reaches the value; a sample that is masked whole takes no gradient either, and the
                 function sees 0 for its integers.
-            weight: one a sample, or one a loss.
+            weight: one per sample, or one per loss.
             **keywords: further inputs, by name.
 
         Returns:
             Pairs of shape (samples,).
 
         Raises:
-            CriterionError: if the function returns no losses, or several a sample without a unit.
+            CriterionError: if the function returns no losses, or several per sample without a unit.
             SettingError: if the mask is not of booleans.
         """
         values = [*inputs, *keywords.values()]
-        hidden = _counting(mask, weight, None)
-        visible = values if hidden is None else BySample().hide(hidden, values)
+        counts = _counting(mask, weight, None)
+        visible = values if counts is None else BySample().hide(counts, values)
         by_name = dict(zip(keywords, visible[len(inputs) :], strict=True))
         losses = self.function(*visible[: len(inputs)], **by_name)
         _expect_losses(losses, values, _name_of(self.function))
@@ -189,13 +189,13 @@ class PlainLoss:
 def exact(criterion: Callable[..., Any], *, unit: Unit | None = None) -> Criterion | PlainLoss:
     """Return the criterion as a function that returns pairs, which add over any cut.
 
-    It is called as the criterion is, and takes `mask` and `weight` besides:
+    It is called like the criterion, and also takes `mask` and `weight`:
 
         exact(criterion)(input, target, *, mask=None, weight=None) -> Mean
 
     Its value is what the criterion itself gives under reduction="mean", on the whole batch, and
     however the batch is cut: class weights, ignore_index and label smoothing included. Inputs
-    narrower than float32 are widened to float32 first, but for a criterion that has a layer of its
+    narrower than float32 are widened to float32 first, except for criteria with a layer of their
     own, whose dtype decides: AdaptiveLogSoftmaxWithLoss, LinearCrossEntropyLoss.
 
     Args:
@@ -205,7 +205,7 @@ def exact(criterion: Callable[..., Any], *, unit: Unit | None = None) -> Criteri
             reduction="mean", whatever its reduction is set to ("none", "sum"); for KLDiv with
             reduction="batchmean", what that means: "sample-sum". CTC divides each sequence's loss
             by its target's length first: "sample". All others: "element". A function that is not
-            torch's needs a unit as soon as it returns several losses a sample, and all that it
+            torch's needs a unit as soon as it returns several losses per sample, and all that it
             returns counts: give a mask where some are ignored.
 
     Returns:
@@ -257,7 +257,7 @@ def _of_module(module: nn.Module, unit: Unit | None) -> Criterion | PlainLoss:
         if reduction not in {"none", None}:
             raise CriterionError(
                 f'{name} reduces its losses itself (reduction="{reduction}"), and how is not '
-                'known. Build it with reduction="none", so that it returns one loss an element, '
+                'known. Build it with reduction="none", so that it returns one loss per element, '
                 "and give exact the unit."
             )
         return PlainLoss(module, unit)
@@ -275,8 +275,8 @@ def _options_of(module: nn.Module, spec: Spec) -> Options:
     if module._forward_hooks or module._forward_pre_hooks:  # noqa: SLF001
         raise CriterionError(
             f"{type(module).__name__} has forward hooks, which change what it returns and would "
-            "not be run here; expected a criterion without. Take them away, or wrap it in a "
-            "function that returns one loss an element."
+            "not be run here; expected a criterion without. Remove them, or wrap it in a "
+            "function that returns one loss per element."
         )
     return {name: getattr(module, name) for name in spec.options}
 
@@ -358,7 +358,7 @@ def _counting(
 ) -> Tensor | None:
     """Return the mask of the losses that count: unmasked, of a weight other than 0.
 
-    Of the shape of the losses, or one a sample where that shape is not known; None if all count.
+    Of the shape of the losses, or one per sample where that shape is not known; None if all count.
     """
     if mask is not None:
         expect_bool(mask)
@@ -402,7 +402,7 @@ def _expect_losses(losses: Any, inputs: Sequence[Any], name: str) -> None:
     if losses.ndim == 0:
         raise CriterionError(
             f"{name} returns one number for the whole batch, which hides what it was divided by "
-            "and cannot be split by samples. Return one loss an element, without mean() or sum()."
+            "and cannot be split by samples. Return one loss per element, without mean() or sum()."
         )
     tensors = [value for value in inputs if isinstance(value, Tensor) and value.ndim]
     if tensors and losses.shape[0] != tensors[0].shape[0]:

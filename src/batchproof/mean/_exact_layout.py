@@ -47,7 +47,7 @@ class Aligned:
     fills: tuple[int, ...] = (0, 0)
 
     def losses_shape(self, inputs: Sequence[Any]) -> tuple[int, ...]:
-        """Return the first input's shape without the axis, and hold all inputs to it.
+        """Return the first input's shape without the axis, and check all inputs against it.
 
         Raises:
             ShapeError: if the inputs' shapes disagree.
@@ -80,7 +80,7 @@ class Aligned:
 
 @dataclass(frozen=True, slots=True)
 class Temporal:
-    """The layout of CTC: (time, samples, classes), targets, and two lengths a sample."""
+    """The layout of CTC: (time, samples, classes), targets, and two lengths per sample."""
 
     def losses_shape(self, inputs: Sequence[Any]) -> tuple[int, ...]:
         """Return (samples,), or () for one sequence without a batch dimension."""
@@ -121,7 +121,7 @@ class BySample:
         return
 
     def hide(self, mask: Tensor, inputs: Sequence[Any]) -> list[Any]:
-        """Return the inputs with the samples hidden that the mask, one a sample, leaves out."""
+        """Return the inputs with the samples hidden that the mask, one per sample, leaves out."""
         return [
             value if number in self.shared else _hide_samples(mask, value)
             for number, value in enumerate(inputs)

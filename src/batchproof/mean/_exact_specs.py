@@ -2,7 +2,7 @@
 
 torch's "mean" is sum(losses) / sum(counts), where `losses` are what reduction="none" gives and
 
-    counts      1 a loss
+    counts      1 per loss
                 weight[target], and 0 at ignore_index       CrossEntropy and NLL with class indices
                 target length, then a mean over samples     CTC; an empty target counts as 1
 
@@ -148,9 +148,9 @@ def _adaptive_losses(
     inputs: Sequence[Any],
     options: Options,  # noqa: ARG001
 ) -> Tensor:
-    hidden: Tensor = inputs[0]
+    features: Tensor = inputs[0]
     # torch refuses no samples
-    losses: Tensor = -module(*inputs).output if len(hidden) else hidden.sum(-1)
+    losses: Tensor = -module(*inputs).output if len(features) else features.sum(-1)
     return losses
 
 
@@ -159,9 +159,9 @@ def _linear_losses(
     inputs: Sequence[Any],
     options: Options,  # noqa: ARG001
 ) -> Tensor:
-    unreduced: Any = copy(module)
-    unreduced.reduction = "none"
-    losses: Tensor = unreduced(*inputs)
+    twin: Any = copy(module)
+    twin.reduction = "none"
+    losses: Tensor = twin(*inputs)
     return losses
 
 
@@ -169,8 +169,8 @@ def _linear_counts(inputs: Sequence[Any], options: Options) -> Tensor | None:
     target = inputs[-1]
     if target.is_floating_point():
         return None
-    ignored = -100 if options["ignore_index"] is None else options["ignore_index"]
-    return _counts_of_targets(target, {**options, "ignore_index": ignored})
+    index = -100 if options["ignore_index"] is None else options["ignore_index"]
+    return _counts_of_targets(target, {**options, "ignore_index": index})
 
 
 def _specs_of_new_releases() -> Sequence[Spec]:

@@ -72,7 +72,7 @@ def linear_cross_entropy(
     Args:
         hidden: the last linear layer's input, (samples, *elements, width), or (width,) of a token.
         weight: the linear layer's weight, shape (classes, width).
-        target: class indices, one a token.
+        target: class indices, one per token.
         bias: the linear layer's bias.
         ignore_index: a target that does not count.
         mask: True where a token counts, of the shape of target.
@@ -81,8 +81,8 @@ def linear_cross_entropy(
         label_smoothing: the share of each target that is spread over all classes, from 0 to 1.
         softcap: logits are bent to softcap * tanh(logits / softcap) first; None leaves them.
         z_loss: adds z_loss * logsumexp(logits)**2 to each token's cross-entropy.
-        sample_weight: one a sample or one a token, as `weight` of `reduce`.
-        segments: as in `reduce`, of the shape of target; pairs are then one a segment.
+        sample_weight: one per sample or one per token, as `weight` of `reduce`.
+        segments: as in `reduce`, of the shape of target; pairs are then one per segment.
         num_segments: the number of segments; without it the largest is read on the host.
 
     Returns:
@@ -141,7 +141,7 @@ class _Tokens:
         return sum_each(values, self.segments, self.samples)
 
     def spread(self, of_samples: Tensor) -> Tensor:
-        """Return each token's own of the numbers, one a sample."""
+        """Return each token's own of the numbers, one per sample."""
         owners = self.owners()
         if owners is not None:
             return _of_owners(of_samples, owners)
@@ -231,7 +231,7 @@ class _Form:
     """The parts of a token's loss besides the log-probability of its target.
 
     Attributes:
-        class_weight: one a class; None for 1 each.
+        class_weight: one per class; None for 1 each.
         smoothing: what is spread over all classes.
         softcap: what logits are bent to; 0 leaves them.
         z_loss: what the squared logsumexp is multiplied by.
@@ -294,7 +294,7 @@ def _form(
 
 
 def _of_owners(of_samples: Tensor, owners: Tensor) -> Tensor:
-    """Return each token's own of the numbers, one a sample; 0 where the owner is 0."""
+    """Return each token's own of the numbers, one per sample; 0 where the owner is 0."""
     return torch.cat([of_samples.new_zeros(1), of_samples])[owners]
 
 
@@ -395,16 +395,16 @@ def _losses(
     logits: Tensor, target: Tensor, scale: Tensor, form: _Form, *, with_slopes: bool
 ) -> tuple[Tensor, Tensor]:
     """Return losses and, with_slopes set, the slopes of scale * loss in place of the logits."""
-    bent = form.bend(logits)
+    slope_of_cap = form.bend(logits)
     peak = logits.amax(1, keepdim=True)
-    picked = logits.gather(1, target) - peak
+    logit = logits.gather(1, target) - peak
     over_classes = form.over_classes(logits.sub_(peak))
     exps = logits.exp_()
     sums = exps.sum(1, keepdim=True)
     lse = sums.log()
     own = form.of_targets(target, lse.dtype)
     hard = (1 - form.smoothing) * own
-    losses, pull = hard * (lse - picked), hard
+    losses, pull = hard * (lse - logit), hard
     if form.smoothing:
         share, whole = form.smoothing / logits.shape[1], form.whole(logits.shape[1])
         losses, pull = losses + share * (whole * lse - over_classes), pull + share * whole
@@ -416,7 +416,7 @@ def _losses(
         return losses, exps
     slopes = exps.mul_(scale * pull / sums).scatter_add_(1, target, -scale * hard)
     form.smooth(slopes, scale)
-    return losses, slopes if bent is None else slopes.mul_(bent)
+    return losses, slopes if slope_of_cap is None else slopes.mul_(slope_of_cap)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

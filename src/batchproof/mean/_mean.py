@@ -84,7 +84,7 @@ _CURVED = (
 _JOINED = (
     'Parts of one mean: pool([a, b]). Terms of an objective: return {"a": a, "b": b} from the loss.'
 )
-# functions of torch that are not called as their operator is
+# functions of torch whose names differ from their operator's
 _OPERATORS = {
     "__div__": "__truediv__",
     "__divide__": "__truediv__",
@@ -116,7 +116,7 @@ def _refuse_to_add(other: object) -> NoReturn:
 class Mean:
     """A mean that has not been divided yet: the sum of what is averaged, and of its weights.
 
-    One pair a sample, shape (samples,), or one pair for all of them, shape (). Pairs add, pooling
+    One pair per sample, shape (samples,), or one pair for all of them, shape (). Pairs add, pooling
     first, so the value of a sum of pairs is the mean over everything, however it was cut. Those
     that carry a graph are joined by `pool` alone.
 
@@ -156,7 +156,7 @@ class Mean:
         if self.total.is_complex() or self.weight.is_complex():
             raise SettingError(
                 f"total has dtype {self.total.dtype} and weight {self.weight.dtype}; expected real "
-                "numbers, since complex ones have no least. Take the modulus, or the real part."
+                "numbers, since complex ones have no minimum. Take the modulus, or the real part."
             )
         if self.total.shape != self.weight.shape or self.total.ndim > 1:
             raise ShapeError(
@@ -226,7 +226,7 @@ class Mean:
         __array__ = _refused("numpy array", _READ)
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Refuse an attribute that it does not have; of a tensor's, say where it is."""
+            """Refuse an attribute that a pair does not have; say where a tensor's is."""
             message = f"a Mean has no attribute {name!r}"
             if not name.startswith("_") and hasattr(Tensor, name):
                 message += ": it is a pair (total, weight). mean.value() is a tensor."

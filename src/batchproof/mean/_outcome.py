@@ -21,13 +21,13 @@ LOSS = "loss"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """The terms of the objective on one batch, and metrics that are only watched.
+    """The terms of the objective on one batch, and metrics that nothing optimises.
 
     Attributes:
-        terms: the Mean to optimise, or a dict of them, one a term, each over its own weight.
+        terms: the Mean to optimise, or a dict of them, one per term, each over its own weight.
         metrics: further Means, such as accuracy; they take no gradient.
-        outputs: what the model gave for the batch, for metrics that are not means; or None.
-        targets: what these hold it against; or None.
+        outputs: the model's outputs for the batch, for metrics that are not means; or None.
+        targets: the targets that those metrics compare them with; or None.
 
     Examples:
         >>> import torch

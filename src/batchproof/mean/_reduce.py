@@ -33,20 +33,20 @@ def reduce(
     segments: Int[Tensor, "samples *elements"] | None = None,
     num_segments: int | None = None,
 ) -> Mean:
-    """Reduce losses, one an element, to one pair a sample.
+    """Reduce losses, one per element, to one pair per sample.
 
     Args:
-        losses: one loss an element, shape (samples, *elements). Integers and booleans count as
+        losses: one loss per element, shape (samples, *elements). Integers and booleans count as
             float32; a float narrower than float32 is summed in float32.
         unit: what the mean is a mean of.
-        mask: True where an element counts; of the very shape of losses. An element of weight 0
+        mask: True where an element counts; of exactly the shape of losses. An element of weight 0
             counts as masked.
-        weight: one a sample, shape (samples,), or one an element, of the shape of losses. A
+        weight: one per sample, shape (samples,), or one per element, of the shape of losses. A
             sample's weight multiplies its total and its weight alike; weights of elements do
             so within the sample. A weight is data, without a graph; that of something masked may
             be anything.
         segments: for packed sequences: the sample that each element belongs to, -1 for padding,
-            of the shape of losses. Pairs are then one a segment.
+            of the shape of losses. Pairs are then one per segment.
         num_segments: the number of segments; without it the largest is read on the host.
 
     Returns:
@@ -90,7 +90,7 @@ def reduce_counted(
     """Reduce losses that hold their weights already, such as those under class weights.
 
     Args:
-        losses: one loss an element, times the weight that `counts` gives it.
+        losses: one loss per element, times the weight that `counts` gives it.
         counts: what each element adds to the weight; without it each adds 1.
         unit: as in `reduce`.
         mask: as in `reduce`.
@@ -108,7 +108,7 @@ def reduce_counted(
     expect_tensor("losses", losses)
     if losses.ndim == 0:
         raise ShapeError(
-            "losses have shape (); expected one loss a sample or more, shape (samples, ...). "
+            "losses have shape (); expected one loss per sample or more, shape (samples, ...). "
             'Build the criterion with reduction="none".'
         )
     if losses.dtype in NARROW or not losses.is_floating_point():
@@ -179,7 +179,7 @@ def sum_each(values: Tensor, segments: Tensor | None, samples: int) -> Tensor:
 
 
 def number_of_samples(losses: Tensor, segments: Tensor | None, number: int | None) -> int:
-    """Return the number of samples, or of segments; where reading is free, hold those to it.
+    """Return the number of samples, or of segments; where reading is free, check the segments.
 
     Raises:
         SettingError: if a number is given without segments.
@@ -216,7 +216,7 @@ def _count_each(
 def split_weight(
     weight: Tensor, losses: Tensor, samples: int
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return the weight as (one a sample, one an element), one of which is None.
+    """Return the weight as (one per sample, one per element), one of which is None.
 
     Raises:
         ShapeError: if it is neither.
@@ -232,7 +232,7 @@ def split_weight(
         return None, weight
     raise ShapeError(
         f"weight has shape {tuple(weight.shape)} but losses have shape {tuple(losses.shape)}; "
-        f"expected one weight a sample, ({samples},), or one an element, {tuple(losses.shape)}. "
+        f"expected one weight per sample, ({samples},), or one per element, {tuple(losses.shape)}. "
         "Expand it yourself: weight.expand_as(losses)."
     )
 
@@ -312,7 +312,7 @@ def expect_tensor(name: str, value: object) -> None:
     """
     if not isinstance(value, Tensor):
         raise SettingError(
-            f"{name} is {type(value).__name__}; expected a tensor, one number a sample or an "
+            f"{name} is {type(value).__name__}; expected a tensor, one number per sample or an "
             f"element. Convert it yourself: torch.as_tensor({name})."
         )
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from batchproof._errors import DataError, NonFiniteError, ShapeError
-from batchproof.meter._confusion import answers
+from batchproof._errors import DataError, NonFiniteError
+from batchproof.meter._confusion import answers, expect_classes
 from batchproof.meter._score import Score
 
 
@@ -29,9 +29,9 @@ from batchproof.meter._score import Score
 class AUROC:
     """The area under the ROC curve, exact: every score is kept until it is computed.
 
-    Of two classes it is that of the second. Of more it is the mean over classes of each against
-    the rest, by the probabilities of softmax; of several labels the mean over labels. Classes and
-    labels without a positive or without a negative are left out, and NaN is the area of nothing.
+    With two classes it is the area of the second. With more it is the mean over classes, each
+    against the rest, by the probabilities of softmax; with several labels, the mean over labels.
+    Classes and labels without a positive or without a negative are left out; of none it is NaN.
 
     Attributes:
         binary: whether each output is one logit, or any other score that grows with yes.
@@ -58,7 +58,7 @@ class AUROC:
 
         Args:
             outputs: scores of each class, shape (samples, classes, *elements); with binary one
-                logit a question, shape (samples, *labels).
+                logit per question, shape (samples, *labels).
             targets: class indices, shape (samples, *elements); with binary 0 or 1.
 
         Raises:
@@ -120,13 +120,8 @@ class AUROC:
 
 
 def _by_class(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a row of scores and its target for each element: of two classes one score."""
-    if outputs.ndim < 2 or outputs.shape[:1] + outputs.shape[2:] != targets.shape:
-        raise ShapeError(
-            f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}; "
-            "expected (samples, classes, ...) and (samples, ...). Of one logit a yes or no, give "
-            "binary=True."
-        )
+    """Return a row of scores and the target of each element; two classes have one score."""
+    expect_classes(outputs, targets)
     logits = outputs.movedim(1, -1).reshape(-1, outputs.shape[1]).double()
     if logits.shape[1] == 2:
         # the order of the probabilities, without rounding that would make ties
@@ -152,5 +147,5 @@ def _area(scores: Tensor, positive: Tensor) -> tuple[float, float | None] | None
 def _doubled_ranks(scores: Tensor) -> Tensor:
     """Return twice the rank of each score, from 1, which of tied scores is their mean rank."""
     _, inverse, counts = torch.unique(scores, return_inverse=True, return_counts=True)
-    doubled: Tensor = 2 * counts.cumsum(0) - counts + 1
-    return doubled[inverse]
+    ranks: Tensor = 2 * counts.cumsum(0) - counts + 1
+    return ranks[inverse]

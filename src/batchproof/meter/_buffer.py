@@ -10,7 +10,7 @@ from operator import attrgetter
 from torch import Tensor
 
 from batchproof._errors import SettingError
-from batchproof.meter._sums import Pairs
+from batchproof.meter._sums import Entries
 
 # total, weight, how often both had been written to, and the group of each sample where there are
 Entry = tuple[Tensor, Tensor, int, Tensor | None]
@@ -28,7 +28,7 @@ class Buffer:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
 
-    def read(self) -> Pairs:
+    def read(self) -> Entries:
         """Return the pairs, which stay.
 
         Raises:
@@ -36,7 +36,7 @@ class Buffer:
         """
         return _pairs(self.entries[:])
 
-    def take(self) -> Pairs:
+    def take(self) -> Entries:
         """Return the pairs there are now, which are removed.
 
         Raises:
@@ -63,16 +63,16 @@ class Buffer:
             self.entries.append((total, weight, _writes([total, weight]), group))
 
 
-def _pairs(entries: Sequence[Entry]) -> Pairs:
+def _pairs(entries: Sequence[Entry]) -> Entries:
     if not entries:
-        return Pairs((), (), ())
+        return Entries((), (), ())
     totals, weights, writes, groups = zip(*entries, strict=True)
     if _writes((*totals, *weights)) != sum(writes):
         raise SettingError(
             "a pair was written to in place after it was added to a meter, before it was "
             "folded in. Add a copy: Mean(total.clone(), weight.clone(), unit)."
         )
-    return Pairs(totals, weights, () if groups[0] is None else groups)
+    return Entries(totals, weights, () if groups[0] is None else groups)
 
 
 def _writes(tensors: Sequence[Tensor]) -> int:

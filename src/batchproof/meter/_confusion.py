@@ -30,12 +30,12 @@ class ConfusionMatrix:
     """The number of samples of each class, in rows, that are predicted as each, in columns.
 
     Attributes:
-        binary: whether each output is one logit, above 0 for yes; of several labels a sample there
-            is a matrix of 2 x 2 for each.
+        binary: whether each output is one logit, above 0 for yes; several labels per sample have
+            a matrix of 2 x 2 each.
         ignore_index: targets of this value are left out.
-        counts: those of every label, row and column, and last that of targets which are not
+        counts: the count of every label, row and column, then the number of targets that are not
             classes, int64; None before the first batch.
-        shape: (labels, classes, classes); 1 label of classes.
+        shape: (labels, classes, classes); classes are one label.
         independent: whether each sample had one target.
 
     Examples:
@@ -56,7 +56,7 @@ class ConfusionMatrix:
 
         Args:
             outputs: scores of each class, shape (samples, classes, *elements); with binary one
-                logit a question, shape (samples, *labels).
+                logit per question, shape (samples, *labels).
             targets: class indices, shape (samples, *elements); with binary 0 or 1.
 
         Raises:
@@ -64,7 +64,7 @@ class ConfusionMatrix:
         """
         prediction, targets, classes = predictions(outputs, targets, binary=self.binary)
         self.independent &= targets.ndim == 1
-        # one row a sample, one column a label
+        # one row per sample, one column per label
         labels = targets.shape[1] if self.binary and targets.ndim > 1 else 1
         prediction, targets = (
             prediction.reshape(-1, labels),
@@ -87,7 +87,7 @@ class ConfusionMatrix:
         return self.by_label().squeeze(0)
 
     def by_label(self) -> Tensor:
-        """Return the counts on the host, shape (labels, classes, classes); 1 label of classes.
+        """Return the counts on the host, shape (labels, classes, classes); classes are one label.
 
         Raises:
             DataError: if nothing was added, or a target is not a class.
@@ -139,13 +139,22 @@ def predictions(outputs: Tensor, targets: Tensor, *, binary: bool) -> tuple[Tens
     if binary:
         outputs, targets = answers(outputs, targets)
         return (outputs > 0).long(), targets, 2
+    expect_classes(outputs, targets)
+    return outputs.argmax(1), targets, outputs.shape[1]
+
+
+def expect_classes(outputs: Tensor, targets: Tensor) -> None:
+    """Refuse outputs that are not a score of each class for each target.
+
+    Raises:
+        ShapeError: if they are not.
+    """
     if outputs.ndim < 2 or outputs.shape[:1] + outputs.shape[2:] != targets.shape:
         raise ShapeError(
             f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}; "
-            "expected (samples, classes, ...) and (samples, ...). Of one logit a yes or no, give "
-            "binary=True."
+            "expected (samples, classes, ...) and (samples, ...). For yes-or-no questions of one "
+            "logit each, give binary=True."
         )
-    return outputs.argmax(1), targets, outputs.shape[1]
 
 
 def answers(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,8 +185,8 @@ class F1:
     Attributes:
         average: "macro" over classes, "micro" over samples, "weighted" by the targets of each
             class, or "none" for each class.
-        binary: whether each output is one logit, above 0 for yes: F1 of yes, and of several labels
-            a sample the average over labels.
+        binary: whether each output is one logit, above 0 for yes: F1 of yes; with several labels
+            per sample, the average over labels.
         ignore_index: targets of this value are left out.
         matrix: the counts.
 
@@ -234,7 +243,7 @@ class F1:
     def _scores(self, counts: Tensor) -> Tensor:
         """Return the average as a vector of one, or F1 of each class."""
         if self.binary:
-            # of each label the answer yes alone
+            # for each label, the answer yes alone
             right, support, predictions = (
                 counts[:, 1, 1],
                 counts[:, 1].sum(-1),

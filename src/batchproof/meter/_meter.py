@@ -28,7 +28,7 @@ ROOM = 1 << 15
 class Meter:
     """The mean over a pass over data, exact however the data is cut.
 
-    Pairs are kept as they come and folded every so many into sums on their device, in float64 or,
+    Pairs are buffered, and many at a time are folded into sums on their device, in float64 or,
     where there is none, in compensated float32. Adding reads nothing on the host and sends nothing
     to other ranks; estimate reads once, sync communicates once.
 
@@ -61,7 +61,7 @@ class Meter:
         """Add the pairs of a batch.
 
         Args:
-            mean: one pair a sample, or one pooled pair, which leaves no standard error.
+            mean: one pair per sample, or one pooled pair, which leaves no standard error.
             by: the group of each pair, of the shape of mean.total; an index that is not a group is
                 refused by estimate.
 
@@ -244,7 +244,7 @@ def _groups(names: tuple[str, ...] | None, mean: Mean, by: Tensor | None) -> Ten
 
     Raises:
         SettingError: if groups are missing, not expected, or not integers.
-        ShapeError: if they are not one a pair.
+        ShapeError: if they are not one per pair.
     """
     if names is None:
         if by is not None:
@@ -261,7 +261,7 @@ def _groups(names: tuple[str, ...] | None, mean: Mean, by: Tensor | None) -> Ten
     if by.shape != mean.total.shape:
         raise ShapeError(
             f"by has shape {tuple(by.shape)} but the pairs have shape "
-            f"{tuple(mean.total.shape)}; expected one group index a pair."
+            f"{tuple(mean.total.shape)}; expected one group index per pair."
         )
     return by.detach().clone()
 

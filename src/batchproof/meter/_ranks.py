@@ -75,9 +75,9 @@ def _all_gather(
 ) -> list[Tensor]:
     part = mine[start:stop]
     message = torch.cat([part, part.new_zeros(stop - start - len(part))])
-    received = [torch.empty_like(message) for _ in range(world_size(group))]
-    distributed.all_gather(received, message, group=group)
-    return received
+    messages = [torch.empty_like(message) for _ in range(world_size(group))]
+    distributed.all_gather(messages, message, group=group)
+    return messages
 
 
 def _encoded(parts: Mapping[str, Part], device: torch.device) -> UInt8[Tensor, " bytes"]:
@@ -97,10 +97,10 @@ def _encoded(parts: Mapping[str, Part], device: torch.device) -> UInt8[Tensor, "
 def _decoded(message: UInt8[Tensor, " bytes"]) -> dict[str, Part]:
     start = _LENGTHS.size
     length, header = _LENGTHS.unpack(bytes(message[:start].tolist()))
-    described = json.loads(bytes(message[start : start + header].tolist()))
+    descriptions = json.loads(bytes(message[start : start + header].tolist()))
     numbers = message[start + header : length].view(torch.float64)
     parts = {}
-    for name, unit, is_pooled, groups in described:
+    for name, unit, is_pooled, groups in descriptions:
         size = Sums.size(groups)
         parts[name] = Part(Sums.unpack(numbers[:size]), unit, is_pooled)
         numbers = numbers[size:]

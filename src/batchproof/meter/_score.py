@@ -115,7 +115,7 @@ def expect_metrics(metrics: Mapping[str, Any] | None) -> None:
 
 
 class Scores:
-    """Metrics over one pass over data: copies of those handed in, which stay as they were.
+    """Metrics over one pass over data: copies of the given ones, which stay unchanged.
 
     Args:
         metrics: by name.
@@ -237,7 +237,7 @@ def _merge(metric: Any, of_ranks: list[Any]) -> None:
 def _reduced(values: list[Any], reduction: Any) -> Any:
     """Return the state of all ranks as torchmetrics' sync makes it of theirs."""
     if isinstance(values[0], Tensor):
-        stacked = torch.stack(values)
-        return stacked if reduction is None else reduction(stacked)
+        of_ranks = torch.stack(values)
+        return of_ranks if reduction is None else reduction(of_ranks)
     whole = list(chain.from_iterable(values))
     return reduction(whole) if whole and callable(reduction) else whole

@@ -36,15 +36,15 @@ PLAIN = RR
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
+class Entries:
     """Pairs not folded in yet, as they were added: total, weight, and the group of each sample."""
 
     totals: Sequence[Tensor]
     weights: Sequence[Tensor]
     groups: Sequence[Tensor]
 
-    def alike(self) -> Iterator["Pairs"]:
-        """Return those that are pooled, then those that are one a sample, where there are any."""
+    def alike(self) -> Iterator["Entries"]:
+        """Return those that are pooled, then those that are one per sample, where there are any."""
         dimensions = [total.ndim for total in self.totals]
         distinct = sorted(set(dimensions))
         if len(distinct) == 1:
@@ -52,7 +52,7 @@ class Pairs:
             return
         for ndim in distinct:
             indices = [i for i, here in enumerate(dimensions) if here == ndim]
-            yield Pairs(
+            yield Entries(
                 [self.totals[i] for i in indices],
                 [self.weights[i] for i in indices],
                 [self.groups[i] for i in indices] if self.groups else [],
@@ -117,7 +117,7 @@ class Sums:
         high = torch.maximum(self.extremes[1], other.extremes[1])
         return _joined(plain, moments, ratio, torch.stack([low, high]))
 
-    def fold(self, pairs: Pairs) -> "Sums":
+    def fold(self, pairs: Entries) -> "Sums":
         """Return the sums with these pairs in them."""
         sums = self
         with torch.no_grad():
@@ -125,7 +125,7 @@ class Sums:
                 sums = sums._fold_alike(alike, is_pooled=alike.totals[0].ndim == 0)
         return sums
 
-    def _fold_alike(self, pairs: Pairs, *, is_pooled: bool) -> "Sums":
+    def _fold_alike(self, pairs: Entries, *, is_pooled: bool) -> "Sums":
         chunk = _Chunk.of(pairs, self)
         change = chunk.plain()
         plain = _add(self.hi[:PLAIN], self.lo[:PLAIN], *change)
@@ -163,7 +163,7 @@ class _Chunk:
     groups: int
 
     @classmethod
-    def of(cls, pairs: Pairs, sums: Sums) -> "_Chunk":
+    def of(cls, pairs: Entries, sums: Sums) -> "_Chunk":
         like = sums.hi
         index = _flat(pairs.groups, like.device) if pairs.groups else None
         return cls(
@@ -300,8 +300,8 @@ def _add(hi: Tensor, lo: Tensor, more: Tensor, rest: Tensor) -> tuple[Tensor, Te
     error = (hi - (total - back)) + (more - back) + lo + rest
     # an infinite sum has no error term: inf - inf is nan
     error = torch.where(total.isfinite(), error, 0)
-    rounded = total + error
-    return rounded, torch.where(total.isfinite(), error - (rounded - total), 0)
+    sum_ = total + error
+    return sum_, torch.where(total.isfinite(), error - (sum_ - total), 0)
 
 
 def _joined(

@@ -111,8 +111,8 @@ class Table:
 
     Attributes:
         columns: their names, with units.
-        rows: one tuple a row, as long as columns.
-        tones: one a row; all "plain" where empty.
+        rows: one tuple per row, as long as columns.
+        tones: one per row; all "plain" where empty.
     """
 
     columns: tuple[str, ...]

@@ -42,7 +42,7 @@ def share_bars(title: str, shares: Sequence[Share]) -> list[Part]:
 
     Args:
         title: what is drawn.
-        shares: one a micro-batch.
+        shares: one per micro-batch.
     """
     parts: list[Part] = [Bars(title, tuple(map(_bar, shares[:MOST_ROWS])))]
     if len(shares) > MOST_ROWS:
@@ -88,7 +88,7 @@ def shares_in_words(shares: Sequence[float], most: int = 3) -> str:
     """Return the shares of a window on one line, equal ones in a row counted.
 
     Args:
-        shares: one a micro-batch.
+        shares: one per micro-batch.
         most: of different shares that are written out.
 
     Examples:

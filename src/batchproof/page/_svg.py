@@ -93,9 +93,9 @@ def _axes(
     lines.append(f'<path class="axis" d="M{margin:.1f} {TOP}V{floor}H{end}"/>')
     lines.append(_words(part.x_label, (margin + end) / 2, PLOT_HEIGHT - 6.0, "middle"))
     centre = (TOP + floor) / 2
-    turned = f'transform="translate(12 {centre:.1f}) rotate(-90)"'
+    rotation = f'transform="translate(12 {centre:.1f}) rotate(-90)"'
     lines.append(
-        f'<text class="words" text-anchor="middle" {turned}>{escaped(part.y_label)}</text>'
+        f'<text class="words" text-anchor="middle" {rotation}>{escaped(part.y_label)}</text>'
     )
     return "".join(lines)
 

@@ -12,7 +12,7 @@ on_first, of_all    rank 0's result, on every rank; every rank's value
 left_for_first      texts that ranks leave with rank 0, without a collective
 from_rank, largest  one rank's value; the largest that any rank has
 Group               the collectives that a step uses
-Watch, watch_of     the signs of life by which a rank that died, hung or raised is found
+Watch, watch_of     the heartbeats by which a rank that died, hung or raised is found
 unwrapped           the module inside DistributedDataParallel and torch.compile
 is_sharded          whether fully_shard was called on a module
 full, local         the whole of a tensor that is spread over ranks; this rank's part of it

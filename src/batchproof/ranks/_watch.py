@@ -1,9 +1,9 @@
 """The rank to blame when a collective fails: the one that raised, died or hung.
 
-A failed collective names a socket, not a rank. So each rank writes a sign of life to the store of
+A failed collective names a socket, not a rank. So each rank writes a heartbeat to the store of
 its process group about once a second, with its current place, and before it ends it writes down
-why, which the others read with their next sign of life. The lowest rank that is left searches the
-store: for a cause, then for a rank whose signs of life have stopped, then for one that is alive but
+why, which the others read with their next heartbeat. The lowest rank that is left searches the
+store: for a cause, then for a rank whose heartbeats have stopped, then for one that is alive but
 late; the others wait for its answer. Late is the rank with the smallest place, and of those at one
 place, as within a backward pass that exchanges gradients, the one that has begun fewer collectives.
 """
@@ -41,13 +41,13 @@ def is_broken_collective(error: BaseException) -> bool:
 
 @dataclass(eq=False)
 class Watch:
-    """One rank's signs of life, and its check of those of the other ranks.
+    """One rank's heartbeats, and its check of those of the other ranks.
 
     Attributes:
         store: what the ranks share.
         rank: this rank.
         size: the number of ranks.
-        interval: seconds between two signs of life.
+        interval: seconds between two heartbeats.
         place: the progress of this rank; it only grows, and is comparable between ranks.
     """
 
@@ -56,7 +56,7 @@ class Watch:
     size: int
     interval: float = 0.0
     place: int = 0
-    _heard: str = field(default="", repr=False)
+    _cause_so_far: str = field(default="", repr=False)
     _silent: bool = field(default=False, repr=False)
     _end: threading.Event = field(default_factory=threading.Event, repr=False)
     _thread: threading.Thread | None = field(default=None, repr=False)
@@ -78,14 +78,14 @@ class Watch:
         self.place = (self.place // WINDOW + 1) * WINDOW - 1
 
     def begin(self) -> None:
-        """Begin to write signs of life."""
+        """Begin to write heartbeats."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._live, name="batchproof-life", daemon=True)
             self._thread.start()
             atexit.register(self.end)
 
     def end(self) -> None:
-        """Stop writing signs of life."""
+        """Stop writing heartbeats."""
         self._end.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             # a thread that outlives the interpreter would be aborted, and the process with it; one
@@ -105,9 +105,9 @@ class Watch:
             try:
                 return self._cause() or self._told() or self._look(error)
             except RuntimeError:
-                return self._heard or f"{KEEPER} is gone"
+                return self._cause_so_far or f"{KEEPER} is gone"
 
-        cause = self._asked(find) or self._heard or f"{KEEPER} does not answer"
+        cause = self._asked(find) or self._cause_so_far or f"{KEEPER} does not answer"
         return RankError(f"{cause}; rank {self.rank} ends with it. Fix the cause and start again.")
 
     def stay(self) -> None:
@@ -131,7 +131,7 @@ class Watch:
     def _told(self) -> str:
         """Return the finding of the rank that searches; "" if that is this one, or none answers.
 
-        One rank reads the signs of life of all: if each did, the store would be asked for as
+        One rank reads the heartbeats of all: if each did, the store would be asked for as
         many as the square of their number.
         """
         me = str(self.rank)
@@ -181,7 +181,7 @@ class Watch:
             try:
                 self.store.set(key, f"{count} {self.place} {_collectives_begun()}")
                 # the store may be gone when the cause is asked for
-                self._heard = self._heard or self._cause()
+                self._cause_so_far = self._cause_so_far or self._cause()
             except RuntimeError:
                 return
             count += 1
@@ -189,13 +189,13 @@ class Watch:
 
 
 def _beats(store: Any, size: int) -> dict[int, str]:
-    """Return each rank's last sign of life; "" where it has left none."""
+    """Return each rank's last heartbeat; "" where there is none."""
     keys = {rank: BEAT.format(rank=rank) for rank in range(size)}
     return {rank: store.get(k).decode() if store.check([k]) else "" for rank, k in keys.items()}
 
 
 def _progress(beat: str) -> tuple[int, int]:
-    """Return the place and the number of collectives begun that a sign of life holds."""
+    """Return the place and the number of collectives begun that a heartbeat holds."""
     _, place, collectives = beat.split()
     return int(place), int(collectives)
 

@@ -1,4 +1,4 @@
-"""The record that a recipe leaves of itself in the configuration of its run."""
+"""The record of a recipe in the configuration of its run."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A recipe's main from the shell: as `batchproof train NAME`, and as the user's own script."""
+"""A recipe's main, run from the shell: as `batchproof train NAME`, and as the user's own script."""
 
 import inspect
 import re

@@ -55,7 +55,7 @@ def train(
 
 @contextmanager
 def _unwinding() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does, so that nothing half-written is left."""
+    """End a run at SIGTERM as at Ctrl-C, so that nothing half-written is left."""
 
     def end(number: int, frame: object) -> None:
         del frame
@@ -169,16 +169,16 @@ def _as_begun(
             "with that, or start a new run with another --out."
         )
     options = options_by_name(main)
-    recorded = _recorded(main, record, folder)
-    limits = {name: value for name, value in recorded.items() if role(options[name]) is Role.LIMIT}
+    former = _recorded(main, record, folder)
+    limits = {name: value for name, value in former.items() if role(options[name]) is Role.LIMIT}
     overrides = from_user | (limits.keys() if from_user & limits.keys() else set())
-    previous = {name: value for name, value in recorded.items() if name not in overrides}
-    for name in sorted(from_user & recorded.keys()):
-        if role(options[name]) is Role.NUMBERS and values[name] != recorded[name]:
+    previous = {name: value for name, value in former.items() if name not in overrides}
+    for name in sorted(from_user & former.keys()):
+        if role(options[name]) is Role.NUMBERS and values[name] != former[name]:
             flag = options[name].flag
             raise CheckpointError(
                 f"{flag} is {values[name]} but the run in {folder} was begun with "
-                f"{recorded[name]}; leave {flag} out, or start a new run with --out."
+                f"{former[name]}; leave {flag} out, or start a new run with --out."
             )
     if record["loggers"] and not values["logger"]:
         loggers = " ".join(f"--logger {name}" for name in record["loggers"])
@@ -251,15 +251,15 @@ def _split(
     if shared["data"] is not None:
         shared["data"] = shared["data"].expanduser().resolve()
     mine = {name: value for name, value in values.items() if name in own}
-    recorded = {
+    record_of = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in (shared | mine).items()
         if name in options and role(options[name]) is not Role.COMMAND
     }
     record = {
         "recipe": recipe,
-        "settings": {name: value for name, value in recorded.items() if name not in own},
-        "options": {name: value for name, value in recorded.items() if name in own},
+        "settings": {name: value for name, value in record_of.items() if name not in own},
+        "options": {name: value for name, value in record_of.items() if name in own},
         "loggers": list(shared["logger"]),
     }
     return Settings(**shared | {"record": record}), mine

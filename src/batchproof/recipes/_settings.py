@@ -47,7 +47,7 @@ class Settings:
         out: run folder; None keeps nothing on disk.
         epochs: passes over the training data; None for no limit.
         max_steps: optimiser steps; None for no limit.
-        batch_size: samples a micro-batch.
+        batch_size: samples per micro-batch.
         accumulate: micro-batches an optimiser step.
         lr: learning rate.
         seed: of the weights, the order of the data and every draw.
@@ -57,7 +57,7 @@ class Settings:
         resume: whether to resume the run in `out`.
         dry_run: whether to try one batch of everything and keep nothing.
         overfit_batches: train on this many batches only, again and again; 0 for all.
-        limit_train_batches: batches an epoch; 0 for all.
+        limit_train_batches: batches per epoch; 0 for all.
         plot: whether to draw curves while training.
         summary: whether to show the model's layers with their shapes.
         logger: further loggers, by name.
@@ -87,7 +87,7 @@ class Settings:
     max_steps: Annotated[
         int | None, Metavar("N"), Role.LIMIT, "optimiser steps, in place of epochs"
     ] = None
-    batch_size: Annotated[int, Metavar("N"), "samples a micro-batch"] = 64
+    batch_size: Annotated[int, Metavar("N"), "samples per micro-batch"] = 64
     accumulate: Annotated[int, Metavar("N"), "micro-batches an optimiser step"] = 1
     lr: Annotated[float, Metavar("RATE"), "learning rate: step size over gradient of the mean"] = (
         0.01
@@ -103,7 +103,7 @@ class Settings:
     resume: Annotated[bool, Role.COMMAND, "resume RUN, or the recipe's latest run"] = False
     dry_run: Annotated[bool, Role.COMMAND, "one batch of everything; keep nothing"] = False
     overfit_batches: Annotated[int, Metavar("N"), "train on the first N batches only; 0: all"] = 0
-    limit_train_batches: Annotated[int, Metavar("N"), "batches an epoch; 0: all"] = 0
+    limit_train_batches: Annotated[int, Metavar("N"), "batches per epoch; 0: all"] = 0
     plot: Annotated[bool, Role.COMMAND, "draw the curves while training"] = False
     summary: Annotated[bool, Role.COMMAND, "show the model's layers with their shapes"] = False
     logger: Annotated[
@@ -193,14 +193,14 @@ class Settings:
         total = _ends(windows, self.epochs, self.max_steps)
         if self.begun_with is None:
             return total
-        scheduled = _ends(windows, **self.begun_with)
-        if total > scheduled:
+        end = _ends(windows, **self.begun_with)
+        if total > end:
             raise CheckpointError(
                 f"the run in {self.out} was begun with a learning rate whose schedule ends at step "
-                f"{scheduled}, before step {total}; leave --epochs and --max-steps out, or start "
+                f"{end}, before step {total}; leave --epochs and --max-steps out, or start "
                 "a new run with another --out."
             )
-        return scheduled
+        return end
 
     def trainer(
         self,

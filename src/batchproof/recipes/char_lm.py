@@ -7,7 +7,7 @@ The loss is the mean over characters, however long the names are, in nats and in
 of a batch are never held at once. With --tokens N the texts of a step are cut again, into the
 cheapest micro-batches of at most N characters; no number changes.
 
-Expect of the test part, in bits a character, after two epochs: 3.06 on names, 2.95 on
+Expect of the test part, in bits per character, after two epochs: 3.06 on names, 2.95 on
 tiny-shakespeare, 2.82 on the generated words, whose entropy is 2.79.
 """
 
@@ -83,8 +83,8 @@ class Transformer(nn.Module):
         future = torch.ones(length, length, dtype=torch.bool, device=symbols.device).triu(1)
         for layer in self.layers:
             hidden = layer(hidden, src_mask=future, is_causal=True)
-        normed: Tensor = self.norm(hidden)
-        return normed
+        outputs: Tensor = self.norm(hidden)
+        return outputs
 
 
 def loss(model: Transformer, batch: tuple[Tensor, Tensor]) -> bp.Outcome:

@@ -72,7 +72,7 @@ class Policy(nn.Module):
 
 
 class Rollouts:
-    """Micro-batches of answers, several a prompt; one, in an evaluation, is the learner's own."""
+    """Micro-batches of answers, several per prompt; one, in an evaluation, is the learner's own."""
 
     def __init__(self, prompts: data.Batches, policy: Policy, group: int, seed: int) -> None:
         self.prompts, self.policy, self.group, self.seed = prompts, policy, group, seed
@@ -126,11 +126,11 @@ def main(
         raise bp.SettingError(f"data is {settings.data}; expected none: the prompts are generated.")
 
     def loss(policy: nn.Module, batch: Batch) -> bp.Outcome:
-        prompts, answered, old, rewards, advantage = batch
-        ratio, advantage = (policy(prompts, answered) - old).exp(), advantage[:, None]
+        prompts, symbols, old, rewards, advantage = batch
+        ratio, advantage = (policy(prompts, symbols) - old).exp(), advantage[:, None]
         losses = -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
         metrics = {"reward": bp.reduce(rewards), "solved": bp.reduce(rewards == 1)}
-        return bp.Outcome(bp.reduce(losses, unit=unit, mask=answered != BLANK), metrics)
+        return bp.Outcome(bp.reduce(losses, unit=unit, mask=symbols != BLANK), metrics)
 
     torch.manual_seed(settings.seed)
     policy = Policy(width)

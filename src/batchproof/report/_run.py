@@ -1,4 +1,4 @@
-"""A run as a report shows it."""
+"""The content of a run folder, in the form that a report shows."""
 
 import json
 from collections.abc import Mapping, Sequence

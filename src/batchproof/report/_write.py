@@ -96,10 +96,10 @@ def _lede(runs: Sequence[Run]) -> str:
     reason = _not_ranked(runs)
     if reason:
         return f"{many}{reason}"
-    ranked = _ranked(runs)
-    if not ranked:
+    in_order = _ranked(runs)
+    if not in_order:
         return f"{many}No finite {runs[0].monitor} in any epoch."
-    run, best = ranked[0]
+    run, best = in_order[0]
     of = f"{run.name}, " if len(runs) > 1 else ""
     return f"{many}Best: {of}epoch {best.epoch}, {best.name} {value_with_error(best)}."
 
@@ -137,10 +137,10 @@ def _result(runs: Sequence[Run]) -> list[Part]:
     parts: list[Part] = [Table(columns, tuple(map(_row, runs)))]
     parts += [Text(sentence) for run in runs if (sentence := _within(run))]
     parts += [Text(sentence) for run in runs if (sentence := _padding(run))]
-    ranked = _ranked(runs)
-    if len(ranked) < 2:
+    in_order = _ranked(runs)
+    if len(in_order) < 2:
         return parts
-    (first, best), (second, runner_up) = ranked[:2]
+    (first, best), (second, runner_up) = in_order[:2]
     parts.append(
         Text(
             f"Of these runs {first.name} is the best, {best.name} {value_with_error(best)}, and "
@@ -247,7 +247,7 @@ def _bars(run: Run) -> list[Bar]:
 
 
 def _throughput(runs: Sequence[Run]) -> list[Part]:
-    """Return the throughput of training: samples a second where all runs know them, else weight."""
+    """Return the throughput of training, per second: samples if all runs know them, else weight."""
     records = [record for run in runs for record in run.epochs("train_loss")]
     in_samples = all(record.samples is not None for record in records)
     series = []
@@ -261,11 +261,11 @@ def _throughput(runs: Sequence[Run]) -> list[Part]:
         return []
     units = dict.fromkeys(record.unit for record in records)
     what = "samples" if in_samples else " / ".join(f"{unit}s" for unit in units)
-    return [Curves("throughput of training", "epoch", f"{what} a second", tuple(series))]
+    return [Curves("throughput of training", "epoch", f"{what} per second", tuple(series))]
 
 
 def _positions(runs: Sequence[Run]) -> list[Part]:
-    """Return the positions a second of runs whose windows were cut by plan."""
+    """Return the positions per second of runs whose windows were cut by plan."""
     series = []
     for place, run in enumerate(runs):
         lines = [line for line in run.times if "epoch" in line and "positions_per_second" in line]
@@ -274,7 +274,7 @@ def _positions(runs: Sequence[Run]) -> list[Part]:
         series.append(Series("training" if len(runs) == 1 else run.name, x, y, (), tone(place)))
     if not any(one.x for one in series):
         return []
-    return [Curves("positions of training", "epoch", "positions a second", tuple(series))]
+    return [Curves("positions of training", "epoch", "positions per second", tuple(series))]
 
 
 def _timed(run: Run) -> list[tuple[Record, float]]:
@@ -300,16 +300,16 @@ def _training_seconds(line: Mapping[str, float]) -> float:
 
 def _config(runs: Sequence[Run], *, environment: bool) -> list[Part]:
     """Return a table of values, one column a run; those that differ come first."""
-    flattened = [
+    values_of_runs = [
         flat(part if isinstance(part := run.config.get(ENVIRONMENT, {}), Mapping) else {})
         if environment
         else flat({k: v for k, v in run.config.items() if k != ENVIRONMENT})
         for run in runs
     ]
-    names = list(dict.fromkeys(name for values in flattened for name in values))
+    names = list(dict.fromkeys(name for values in values_of_runs for name in values))
     if not names:
         return []
-    rows = [(name, *(values.get(name, "") for values in flattened)) for name in names]
+    rows = [(name, *(values.get(name, "") for values in values_of_runs)) for name in names]
     rows = [row for row in rows if set(row[1:]) != {"null"}]
     rows.sort(key=lambda row: len(set(row[1:])) == 1)
     tones: tuple[Tone, ...] = tuple("plain" if len(set(row[1:])) == 1 else "amber" for row in rows)

@@ -75,10 +75,10 @@ def choice(records: Sequence[Record], mode: Literal["min", "max"]) -> Choice | N
     """
     sign = 1.0 if mode == "min" else -1.0
     finite = [record for record in records if math.isfinite(record.value)]
-    ranked = sorted(finite, key=lambda record: sign * record.value)
-    if not ranked:
+    in_order = sorted(finite, key=lambda record: sign * record.value)
+    if not in_order:
         return None
-    return Choice(ranked[0], ranked[1] if len(ranked) > 1 else None, over(records))
+    return Choice(in_order[0], in_order[1] if len(in_order) > 1 else None, over(records))
 
 
 def over(records: Sequence[Record]) -> Over:

@@ -139,9 +139,9 @@ def _expect_stored(path: Path) -> None:
         BadZipFile: if it is not an archive.
     """
     with zipfile.ZipFile(path) as archive:
-        unpacked = sum(entry.file_size for entry in archive.infolist())
-    if unpacked > path.stat().st_size:
-        raise ValueError(f"it unpacks to {unpacked} bytes, more than the file holds")
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > path.stat().st_size:
+        raise ValueError(f"it unpacks to {size} bytes, more than the file holds")
 
 
 def local_weights(folder: Path) -> dict[str, Any]:

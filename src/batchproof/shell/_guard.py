@@ -100,7 +100,7 @@ def _not_installed(program: str, words: list[str], error: ModuleNotFoundError) -
 
 
 def _lack_of_memory(error: Exception) -> str:
-    """Return in words that memory ran out, or the sign of it; "" for another error."""
+    """Return a sentence that memory ran out, or may have; "" for another error."""
     # torch has an error of its own for devices, and a RuntimeError for the host
     text, kind = str(error), type(error).__name__
     no_memory = isinstance(error, MemoryError) or kind == "OutOfMemoryError"
@@ -111,7 +111,7 @@ def _lack_of_memory(error: Exception) -> str:
 
 
 class _Output(io.FileIO):
-    """The standard output, which an error in writing to it names."""
+    """The standard output; an error in writing to it names it."""
 
     def write(self, content: Any) -> int:
         """Write to it."""
@@ -123,7 +123,7 @@ class _Output(io.FileIO):
 
 
 class _Messages(io.FileIO):
-    """The standard error; a run continues when it cannot be written, its terminal being closed."""
+    """The standard error; a failure to write to it, as to a closed terminal, ends no run."""
 
     def write(self, content: Any) -> int:
         """Write to it."""
@@ -135,7 +135,7 @@ class _Messages(io.FileIO):
 
 @contextmanager
 def _careful_streams() -> Iterator[None]:
-    """Let no failure of a stream end a command, except a failure to write its output.
+    """Ignore failures of the standard streams, except a failure to write the output.
 
     A character that a stream cannot encode, as in ASCII, becomes a question mark.
     """
@@ -188,8 +188,8 @@ def _ended(program: str, error: BaseException) -> int:
         # the rest of the buffer cannot be written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         # a reader that closed the pipe, such as `| head`, has all it needs
-        closed = isinstance(error, BrokenPipeError)
-        return 1 if closed else _say(program, _of_system(error), 1)
+        is_pipe_closed = isinstance(error, BrokenPipeError)
+        return 1 if is_pipe_closed else _say(program, _of_system(error), 1)
     if isinstance(error, OSError):
         return _say(program, _of_system(error), 2)
     return _say(program, "interrupted; nothing was kept.", INTERRUPTED)

@@ -9,7 +9,7 @@ keeps_trajectory    the settings to change once a constant factor before a loss 
 settings_of         an optimiser's settings that such a factor affects
 batches_drawn       the number of the loader's batches that a window took
 
-The names of batchproof.ranks that were first public here are here, too.
+It also exports names of batchproof.ranks that were first public here.
 """
 
 from batchproof._extras import naming_extra

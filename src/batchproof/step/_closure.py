@@ -1,4 +1,4 @@
-"""Optimisers that evaluate the objective as often as they like within one step, such as LBFGS.
+"""Optimisers that evaluate the objective several times within one step, such as LBFGS.
 
 An evaluation does all of a step but the update: forward and backward over the whole window, one
 division, one clipping. The step takes all its evaluations or none: where one is not finite, or
@@ -28,12 +28,12 @@ class NotFiniteError(Exception):
 
 
 def search(optimizer: Optimizer, evaluate: Evaluate) -> StepResult:
-    """Let the optimiser take one step of as many evaluations as it asks for.
+    """Take one step of the optimiser, with as many evaluations as it asks for.
 
     Args:
         optimizer: its step() takes a closure.
-        evaluate: gives the window's numbers at the parameters as they are, and leaves the
-            gradient of the mean behind.
+        evaluate: returns the window's numbers at the current parameters, whose gradients it sets
+            to the gradient of the mean.
 
     Returns:
         The first evaluation, where the step began; or the one that was not finite.
@@ -45,7 +45,7 @@ def search(optimizer: Optimizer, evaluate: Evaluate) -> StepResult:
     waiting = [first]
 
     def closure() -> Tensor:
-        # the first is still good if nothing was moved since
+        # the first evaluation is still valid if no parameter changed since
         result = waiting.pop() if waiting and state.unmoved() else evaluate()
         if result.skipped:
             raise NotFiniteError(result)

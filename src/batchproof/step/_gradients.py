@@ -57,7 +57,7 @@ def scale(grads: Sequence[Tensor], factor: Number) -> None:
 def clip_factor(norm: Number, max_norm: float) -> Number:
     """Return the factor that brings a norm down to max_norm, and at most 1.
 
-    The 1e-6 is that of torch.nn.utils.clip_grad_norm_, so that both clip alike.
+    The 1e-6 is the one of torch.nn.utils.clip_grad_norm_, so that both clip alike.
     """
     return at_most_one(max_norm / (norm + 1e-6))
 

@@ -240,7 +240,7 @@ def _planned(batch: Any, share: float) -> list[Any] | None:
     """Return a micro-batch of a plan cut by plan again, padding trimmed; None where it is unclear.
 
     Args:
-        batch: of one row a sample.
+        batch: of one row per sample.
         share: of its positions, the most that a part may have.
     """
     positions = max((t.shape[0] * t.shape[1] for t in tensors(batch) if t.ndim > 1), default=0)
@@ -260,7 +260,7 @@ def _expect_samples(batch: Any) -> int:
     path, part = other or ("the batch", batch)
     kind = f"a tensor {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
     raise DataError(
-        f"out_of_memory is 'split', but {path} is {kind}, which is not a row a sample; expected "
+        f"out_of_memory is 'split', but {path} is {kind}, which is not a row per sample; expected "
         "tensors, or lists, of one length. Leave it out of the batch, or compute it in the loss."
     )
 

@@ -58,7 +58,7 @@ def known_weight(counts: Mapping[str, Number], name: str) -> Number:
     if name not in counts:
         raise SettingError(
             f"count gives weights of {sorted(counts)} but the loss has the term {name!r}; "
-            "give one weight a term."
+            "give one weight per term."
         )
     return counts[name]
 

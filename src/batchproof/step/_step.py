@@ -70,7 +70,7 @@ class Step:
             both the parameters stay unchanged.
         out_of_memory: "raise", or "split" to halve a micro-batch that does not fit in memory, begin
             the window again with nothing of the failed pass left, and cut later micro-batches to
-            the size that fits. Batches hold one row a sample in every tensor, in the first
+            the size that fits. Batches hold one row per sample in every tensor, in the first
             dimension; those that cannot be split so are refused.
 
     Attributes:
@@ -169,11 +169,11 @@ class Step:
             if self._count == "forward" or isinstance(self._update, ClosureUpdate) or not whole:
                 # the loss meets a batch more than once
                 loss = _on_copies(loss)
-            summed = self._summed if whole else self._fitted
+            passes = self._summed if whole else self._fitted
             if isinstance(self._update, ClosureUpdate):
-                result = _search(self._update, lambda: self._close(summed(batches, loss)))
+                result = _search(self._update, lambda: self._close(passes(batches, loss)))
             else:
-                result, factor, weight = self._close(summed(batches, loss))
+                result, factor, weight = self._close(passes(batches, loss))
                 self._update.apply(factor, weight, result.verdict)
             return self._remembered(result)
         except BaseException as error:

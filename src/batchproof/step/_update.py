@@ -112,13 +112,13 @@ def _acts_as_optimizer(optimizer: object) -> TypeGuard[Optimizer]:
 
 def _refuse_release(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
-        released = group.get("gradient_release") or any(
+        has_release = group.get("gradient_release") or any(
             hasattr(parameter, "_in_backward_optimizers") for parameter in group["params"]
         )
-        if released:
+        if has_release:
             raise SettingError(
                 f"{type(optimizer).__name__} updates parameters within each backward pass, on "
-                "gradients that are not divided yet; expected one update a window. Build it "
+                "gradients that are not divided yet; expected one update per window. Build it "
                 "without gradient release, and do not put it in the backward pass."
             )
 

@@ -1,7 +1,7 @@
 """The verdict on a window: no step over no weight, none with a loss or gradient that is NaN.
 
 The flags stay on the device until somebody reads them. On the CPU they are known at once; on a
-CUDA device they travel to pinned memory behind the step, and are looked at when they have
+CUDA device they are copied to pinned memory after the step, and are read when they have
 arrived, so that nothing ever waits for them.
 """
 
@@ -76,9 +76,9 @@ class Verdict:
     def arrived(self) -> bool:
         """Return whether the flags are on the host by now."""
         if not self.on_host and self._arriving is not None:
-            landed, event = self._arriving
+            flags, event = self._arriving
             if event.query():  # type: ignore[no-untyped-call]
-                self._read = dict(zip(self.flags, landed.tolist(), strict=True))
+                self._read = dict(zip(self.flags, flags.tolist(), strict=True))
         return self.on_host
 
     def check(self, *, tolerate_nonfinite: bool = False) -> None:

@@ -109,7 +109,7 @@ def windows(
             into the cheapest micro-batches under that budget and their padding is trimmed, as
             batchproof.data.recut does it. Which samples make a window does not change, and neither
             does its gradient.
-        lengths: lengths(batch) -> one number a sample, where recut cannot read them.
+        lengths: lengths(batch) -> one number per sample, where recut cannot read them.
         alone: whether a sample longer than tokens gets a micro-batch of its own, or is refused.
         pack: as recut takes it: the samples of a micro-batch end to end in one row.
         cost: cost(rows, longest) of a micro-batch, as plan takes it.
@@ -152,7 +152,7 @@ def _expect_batches(loader: Any) -> None:
 
 
 def batches_drawn(window: list[Batch]) -> int:
-    """Return the number of the loader's batches that a window took, on the rank that took most."""
+    """Return the number of the loader's batches in a window, on the rank that drew the most."""
     return getattr(window, "drawn", None) or getattr(window, "longest", None) or len(window)
 
 

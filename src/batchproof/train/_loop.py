@@ -309,7 +309,7 @@ def _is_last(batch: int, length: int | None, group: Any) -> bool:
 
 
 def _throughput(records: Sequence[Record], seconds: float) -> dict[str, float]:
-    """Return the positions a second of an epoch whose windows were cut by plan."""
+    """Return the positions per second of an epoch whose windows were cut by plan."""
     positions = [record.weight for record in records if record.name == f"train_{PADDING}"]
     return {"positions_per_second": sum(positions) / seconds} if positions and seconds else {}
 

@@ -1,4 +1,4 @@
-"""The tables of cases: one row a step or an evaluation, with the mistakes that it makes."""
+"""The tables of cases: one row per step or an evaluation, with the mistakes that it makes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -80,8 +80,8 @@ def expect_reduced(wrapper: Wrapper, parameters: Iterable[Tensor]) -> None:
     Raises:
         SettingError: if it has any.
     """
-    reduced = set(wrapper.reduced())
-    apart = [p for p in parameters if p.requires_grad and p not in reduced]
+    in_wrapper = set(wrapper.reduced())
+    apart = [p for p in parameters if p.requires_grad and p not in in_wrapper]
     if apart:
         raise SettingError(
             f"the optimiser has {len(apart)} parameters (the first of shape "

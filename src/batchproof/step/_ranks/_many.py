@@ -242,10 +242,10 @@ class Many:
         self._leave()
         if self._wrapper.sharded:
             self._exchange.send(tally, norm * norm / self._wrapper.shares())
-        received = self._exchange.receive()
-        if received is None:
+        sums = self._exchange.receive()
+        if sums is None:
             return {}, {}, norm
-        terms, metrics, last = received
+        terms, metrics, last = sums
         share_statistics(self._group, self._model, self._passes.filled, self._exchange.filled)
         return terms, metrics, number(last.sqrt()) if self._wrapper.sharded else norm
 

@@ -15,8 +15,8 @@ from batchproof.step._ranks._zero_forward import (
     dense,
     probing,
     sparse_weights,
-    standing_in,
     touching,
+    with_forwards,
 )
 
 # states of hooks that keep a part of one window's gradients for the next, or stop to reduce
@@ -66,7 +66,7 @@ class Replicated:
 
     def share_buffers(self) -> None:
         """Broadcast the buffers by a pass with nothing inside, so that later passes do not."""
-        with standing_in([self.model.module], [list]), torch.no_grad():
+        with with_forwards([self.model.module], [list]), torch.no_grad():
             self.model()
 
     def end(self) -> None:
@@ -128,7 +128,7 @@ class Replicated:
                     "of unequal weight would be mixed. Use bf16_compress_hook, or none."
                 )
 
-    def _zero_forward(self, probed: Sequence[Tensor] = ()) -> list[Tensor]:
+    def _zero_forward(self, probes: Sequence[Tensor] = ()) -> list[Tensor]:
         if self.model.require_forward_param_sync is not _FRESH:
             # a pass of this window has broadcast the buffers
             self.model.require_forward_param_sync = False
@@ -141,8 +141,8 @@ class Replicated:
 
         def forward() -> list[Tensor]:
             zeros = touching(inner, parameters)
-            return [*zeros, probing(probed)] if probed else zeros
+            return [*zeros, probing(probes)] if probes else zeros
 
-        with standing_in([inner], [forward]), torch.enable_grad():
+        with with_forwards([inner], [forward]), torch.enable_grad():
             roots: list[Tensor] = self.model()
         return roots

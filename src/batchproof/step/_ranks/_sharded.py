@@ -12,7 +12,7 @@ from batchproof.data import Window
 from batchproof.mean import Pairs
 from batchproof.ranks import Group, is_sharded, reshard
 from batchproof.step._ranks._wrappers import Rerun
-from batchproof.step._ranks._zero_forward import probing, standing_in
+from batchproof.step._ranks._zero_forward import probing, with_forwards
 from batchproof.step._snapshot import leaving_no_trace
 
 
@@ -108,7 +108,7 @@ class Sharded:
         seeds = [seed]
         modules = [m for m in self.model.modules() if is_sharded(m)]
         forwards = [_tree_of_zeros(module, seeds) for module in modules]
-        with standing_in(modules, forwards), torch.enable_grad():
+        with with_forwards(modules, forwards), torch.enable_grad():
             (total,) = self.model(torch.zeros((), dtype=torch.float64))
             total.backward()
         value = torch.zeros((), dtype=torch.float64)

@@ -1,6 +1,6 @@
 """Running statistics after a window in which some rank had no data: those of one that had.
 
-A rank without data passes nothing through its layers, so its running means stay behind. Where it
+A rank without data passes nothing through its layers, so its running means do not move. Where it
 is the one whose buffers DistributedDataParallel broadcasts, or that is saved, those of the others
 would be lost. So it copies the buffers of the lowest rank that had data, as torch's join does.
 """
@@ -34,21 +34,21 @@ def share_statistics(
         return
     if filled is None or group.device.type == "cpu":
         filled = ranks_in(marks)
-    take_over(group, buffers, filled)
+    copy_buffers(group, buffers, filled)
 
 
 def statistics_of(model: Any) -> list[Tensor]:
     """Return the buffers that ranks share: all that DDP broadcasts, else running statistics."""
     if isinstance(model, DistributedDataParallel) and model.broadcast_buffers:
-        ignored = model.parameters_to_ignore
-        return [b for name, b in model.module.named_buffers() if name not in ignored]
+        exceptions = model.parameters_to_ignore
+        return [b for name, b in model.module.named_buffers() if name not in exceptions]
     if not isinstance(model, nn.Module):
         return []
     norms = [module for module in model.modules() if isinstance(module, _NormBase)]
     return [buffer for norm in norms for buffer in norm.buffers(recurse=False)]
 
 
-def take_over(group: Group, buffers: Sequence[Tensor], filled: Sequence[int]) -> None:
+def copy_buffers(group: Group, buffers: Sequence[Tensor], filled: Sequence[int]) -> None:
     """Give ranks without data the buffers of the lowest rank with data; every rank calls it.
 
     Args:

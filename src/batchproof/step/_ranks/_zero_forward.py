@@ -41,7 +41,7 @@ def dense(parameters: Sequence[Tensor], sparse: set[Tensor]) -> list[Tensor]:
 
 
 @contextmanager
-def standing_in(modules: Sequence[nn.Module], forwards: Sequence[Forward]) -> Iterator[None]:
+def with_forwards(modules: Sequence[nn.Module], forwards: Sequence[Forward]) -> Iterator[None]:
     """Have each module run another forward; hooks and wrappers around it stay."""
     originals = [vars(module).get("forward") for module in modules]
     for module, forward in zip(modules, forwards, strict=True):
