@@ -146,6 +146,23 @@ def test_every_package_has_a_level() -> None:
     assert packages | files == LEVEL.keys()
 
 
+def test_the_house_is_described_as_it_is() -> None:
+    text = (SOURCE / "README.md").read_text(encoding="utf-8")
+    rooms: dict[str, int] = {}
+    floor = ""
+    for line in text.split("\n## ")[0].splitlines():
+        if cells := re.fullmatch(r"\| (\d?) ?\| (.*) \| .* \|", line):
+            floor = cells[1] or floor
+            rooms |= dict.fromkeys(re.findall(r"`(\w+)`", cells[2]), int(floor))
+    assert rooms == {name: level for name, level in LEVEL.items() if name != "__main__"}
+    missing = [
+        place
+        for place in re.findall(r"`([\w/]+(?:\.py|/))`", text)
+        if not place.startswith("__") and not (SOURCE / place).exists()
+    ]
+    assert not missing
+
+
 def module_of(path: Path) -> str:
     parts = path.relative_to(SOURCE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
