@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import batchproof
+
 ROOT = Path(__file__).resolve().parents[2]
 TOP = """
     .ci .github .gitignore .pre-commit-config.yaml .pre-commit-hooks.yaml CHANGELOG.md
@@ -47,3 +49,12 @@ def test_the_source_distribution_holds_what_its_tests_read() -> None:
     included = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     unread = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "SECURITY.md"}
     assert set(TOP.split()) - unread <= {*included, "pyproject.toml"}
+
+
+def test_versions_that_are_written_twice_agree() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == batchproof.__version__
+    pins = (ROOT / "requirements" / "constraints.txt").read_text()
+    (ruff,) = re.findall(r"^ruff==.*$", pins, re.MULTILINE)
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert set(re.findall(r"ruff==[\d.]+", hooks)) == {ruff}
