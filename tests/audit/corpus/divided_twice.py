@@ -200,3 +200,41 @@ def finds_one_of_two_criteria(model, train_loader, optimizer, args):
         loss = criterion(model(x), y) / x.size(0)  # BP106 likely
         loss.backward()
         optimizer.step()
+
+
+@torch.no_grad()
+def _mean_of_all(model, loader):
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)
+
+
+def finds_the_mean_of_all_by_the_batches(model, test_loader):
+    loss = _mean_of_all(model, test_loader)
+    return loss / len(test_loader)  # BP106
+
+
+@torch.no_grad()
+def finds_a_mean_that_was_divided_in_place(model, data):
+    loader, total, count = DataLoader(data, batch_size=64), 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        count += len(x)
+    total /= count
+    print(total / len(loader))  # BP106
+
+
+def passes_the_mean_of_several_loaders(model, loaders):
+    return sum(_mean_of_all(model, loader) for loader in loaders) / len(loaders)
+
+
+def passes_the_mean_of_epochs(model, test_loader, epochs):
+    total = 0.0
+    for _ in range(epochs):
+        total += _mean_of_all(model, test_loader)
+    return total / epochs
+
+
+def passes_another_loader(model, first_loader, second_loader):
+    return _mean_of_all(model, first_loader) / len(second_loader)

@@ -1,5 +1,6 @@
 """Evaluations of a model that was put in training mode before."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -276,3 +277,75 @@ def passes_the_mode_in_which_a_detector_gives_its_losses(model, val_loader):
         model.eval()
         print(model(x))
     return losses
+
+
+def finds_one_of_two_modules(encoder, decoder, train_loader, val_loader, optimizer):
+    encoder.train()
+    decoder.train()
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.cross_entropy(decoder(encoder(x)), y).backward()
+        optimizer.step()
+    decoder.eval()
+    right = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            right += (decoder(encoder(x)).argmax(1) == y).sum().item()  # BP404
+    return right / len(val_loader.dataset)
+
+
+def passes_a_part_of_the_module(encoder, make, train_loader, val_loader, optimizer):
+    model = make(encoder)
+    encoder.train()
+    model.train()
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    model.eval()
+    right = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            right += (model.head(encoder(x)).argmax(1) == y).sum().item()
+    return right / len(val_loader.dataset)
+
+
+def passes_both_modules(encoder, decoder, train_loader, val_loader, optimizer):
+    encoder.train()
+    decoder.train()
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.cross_entropy(decoder(encoder(x)), y).backward()
+        optimizer.step()
+    encoder.eval()
+    decoder.eval()
+    right = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            right += (decoder(encoder(x)).argmax(1) == y).sum().item()
+    return right / len(val_loader.dataset)
+
+
+def finds_numbers_of_held_out_data(model, train_loader, val_loader, optimizer):
+    model.train()
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    right = 0
+    for x, y in val_loader:
+        scores = model(x).cpu().data.numpy()  # BP404, BP405
+        right += np.count_nonzero(np.argmax(scores, axis=1) == y.numpy())
+    return right / len(val_loader.dataset)
+
+
+def passes_held_out_data_that_is_trained_on(model, val_loader, optimizer):
+    model.train()
+    total = 0.0
+    for x, y in val_loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y, reduction="sum")
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total / len(val_loader.dataset)

@@ -817,3 +817,122 @@ def passes_a_sum_for_each_phase(model, data):
             sums[phase] += F.cross_entropy(model(x), y).item()
         sums[phase] /= len(loader)
     return sums
+
+
+@torch.no_grad()
+def finds_losses_that_are_added_as_lists(model, data):
+    loader, losses, more = DataLoader(data, batch_size=64), [], []
+    for x, y in loader:
+        losses += [F.cross_entropy(model(x), y).item()]
+        more.extend([F.mse_loss(model(x), y).item()])
+    return np.mean(losses), np.mean(more)  # BP201
+
+
+@torch.no_grad()
+def passes_losses_of_samples_that_are_added_as_lists(model, data):
+    loader, losses = DataLoader(data, batch_size=64), []
+    for x, y in loader:
+        losses += F.cross_entropy(model(x), y, reduction="none").tolist()
+    return np.mean(losses)
+
+
+@torch.no_grad()
+def finds_the_mean_over_what_is_called_valid(model, valid):
+    total = 0.0
+    for x, y in valid:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(valid)  # BP201 likely
+
+
+def passes_a_list_that_is_called_valid(valid):
+    total = 0.0
+    for loss in valid:
+        total += loss
+    return total / len(valid)
+
+
+def finds_a_sum_of_the_function_around(model, data):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+
+    def add(x, y):
+        nonlocal total
+        total += F.cross_entropy(model(x), y).item()
+
+    with torch.no_grad():
+        for x, y in loader:
+            add(x, y)
+    return total / len(loader)  # BP201
+
+
+def passes_a_sum_of_the_function_around(model, data):
+    loader, total, count = DataLoader(data, batch_size=64), 0.0, 0
+
+    def add(x, y):
+        nonlocal total, count
+        total += F.cross_entropy(model(x), y).item() * len(x)
+        count += len(x)
+
+    with torch.no_grad():
+        for x, y in loader:
+            add(x, y)
+    return total / count
+
+
+total_of_the_file = 0.0
+
+
+def _add_to_the_file(model, x, y):
+    global total_of_the_file  # noqa: PLW0603
+    total_of_the_file += F.cross_entropy(model(x), y).item()
+
+
+@torch.no_grad()
+def finds_a_sum_of_the_file(model, data):
+    global total_of_the_file  # noqa: PLW0603
+    total_of_the_file = 0.0
+    loader = DataLoader(data, batch_size=64)
+    for x, y in loader:
+        _add_to_the_file(model, x, y)
+    return total_of_the_file / len(loader)  # BP201
+
+
+class StepsOfLightning(LightningModule):
+    def __init__(self, net, data, batch_size):
+        super().__init__()
+        self.net, self.data, self.batch_size = net, data, batch_size
+
+    def val_dataloader(self):
+        return DataLoader(self.data, batch_size=self.batch_size)
+
+    def test_dataloader(self):
+        return DataLoader(self.data, batch_size=self.batch_size, drop_last=True)
+
+    def validation_step(self, batch, index):
+        x, y = batch
+        loss = F.cross_entropy(self.net(x), y)
+        self.log("by the batch size", loss, batch_size=self.batch_size)  # BP201
+        self.log("as one sample", loss, batch_size=1)  # BP201
+        self.log("by its size", loss)
+        self.log("by its size, given", loss, batch_size=len(x))
+        self.log("of each batch", loss, on_epoch=False, batch_size=1)
+
+    def test_step(self, batch, index):
+        x, y = batch
+        self.log("equal", F.cross_entropy(self.net(x), y), batch_size=self.batch_size)
+
+
+def passes_states_that_the_loop_draws(model, loader, first, second, pair):
+    total = 0.0
+    for x, first, second, y in loader:
+        x, first, second = pair(x, first, second)  # noqa: PLW2901
+        total += F.mse_loss(model(x, first, second), y, reduction="sum").item()
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def finds_tensors_that_the_loop_draws(model, data, pair):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, first, second, y in loader:
+        x, first, second = pair(x, first, second)  # noqa: PLW2901
+        total += F.mse_loss(model(x, first, second), y).item()
+    return total / len(loader)  # BP201

@@ -180,10 +180,18 @@ def passes_a_largest_root(model, loader):
 
 
 @torch.no_grad()
-def misses_a_score_out_of_sight(model, loader, f1_score):
+def finds_a_score_out_of_sight(model, loader, f1_score):
     total = 0.0
     for x, y in loader:
         total += f1_score(model(x), y)
+    return total / len(loader)  # BP208 likely
+
+
+@torch.no_grad()
+def misses_a_score_whose_name_says_little(model, loader, quality):
+    total = 0.0
+    for x, y in loader:
+        total += quality(model(x), y)
     return total / len(loader)  # missed BP208
 
 
@@ -194,3 +202,21 @@ def misses_a_score_of_counts(model, loader, counts):
         hits, false = counts(model(x), y)
         total += 2 * hits / (2 * hits + false)
     return total / len(loader)  # missed BP208
+
+
+@torch.no_grad()
+def finds_a_ratio_by_its_name(model, val_loader, dice_coefficient):
+    total = 0.0
+    for x, y in val_loader:
+        total += dice_coefficient(model(x), y).item()
+    return total / len(val_loader)  # BP208 likely
+
+
+@torch.no_grad()
+def passes_counts_of_a_function(model, val_loader, counts):
+    both = either = 0
+    for x, y in val_loader:
+        first, second = counts(model(x), y)
+        both += first
+        either += second
+    return both / either

@@ -20,6 +20,7 @@ from batchproof.audit._dimensions._lattice import (
 )
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._machine import Frame, Machine
+from batchproof.audit._dimensions._methods import keep
 from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._trace import Loop
 
@@ -261,6 +262,9 @@ def accumulate(
     current, value = machine.evaluate(target, frame), machine.evaluate(term, frame)
     name = frame.path(target)
     if not name:
+        return
+    if isinstance(term, ast.List) and isinstance(value, Several) and len(value.items) == 1:
+        keep(machine, node, current, value.items[0], name, frame)
         return
     loop = _summing(machine, name, value, frame)
     if loop is None:

@@ -10,6 +10,7 @@ from batchproof.audit._dimensions._functions import create, follow, forward, is_
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
     UNKNOWN,
+    Base,
     Class,
     Constant,
     Criterion,
@@ -28,7 +29,7 @@ from batchproof.audit._dimensions._lattice import (
 )
 from batchproof.audit._dimensions._library import flat, transfer_of, use_criterion
 from batchproof.audit._dimensions._machine import Frame, Machine
-from batchproof.audit._dimensions._methods import PASSES, Call, call_method
+from batchproof.audit._dimensions._methods import PASSES, QUIET, Call, call_method
 from batchproof.audit._dimensions._names import FunctionNode, dotted, methods_of, words_of
 from batchproof.audit._dimensions._trace import Condition
 
@@ -51,6 +52,8 @@ _REPORTS = {
     "log_metric",
     "log_dict",
 }
+_RATIOS = {"iou", "miou", "dice", "psnr", "f1", "auc", "auroc", "rmse", "kappa", "jaccard"}
+_MEANS = {"accuracy", "acc"}
 _POOLS = re.compile(r"reduce\(|gather\(")
 _METERS = {"averager", "runningaverage", "metriclogger"}
 _CLIPS = {"clip_grad_norm_", "clip_grad_value_", "clip_grad_norm", "clip_grads_with_norm_"}
@@ -217,7 +220,21 @@ def _unless_known(machine: Machine, value: Value, call: Call) -> Value:
         return Quantity(
             "mean", machine.batch_loop, sure=False, line=call.node.lineno, name=call.name
         )
-    return value
+    return _metric(machine, call) or value if value == UNKNOWN else value
+
+
+def _metric(machine: Machine, call: Call) -> Quantity | None:
+    """Return the metric of a batch that a function out of sight is named after."""
+    words = set(words_of(call.name).split())
+    tensors = [a for a in (*call.args, *call.keywords.values()) if isinstance(a, Tensor)]
+    base: Base = "coupled" if words & _RATIOS else "mean"
+    if not (words & (_RATIOS | _MEANS) and any(t.output for t in tensors)) or _is_loss(call):
+        return None
+    graph = False if all(t.graph is False for t in tensors) else None
+    return Quantity(
+        base, machine.batch_loop, graph=graph, sure=False, metric=True, line=call.node.lineno,
+        name=call.name, text=call.name,
+    )  # fmt: skip
 
 
 def _build(machine: Machine, kind: Class, call: Call) -> Value:
@@ -302,6 +319,9 @@ def _by_name(machine: Machine, call: Call) -> Value:
     if batches and call.name in PASSES and _MODELS.fullmatch(owner):
         machine.emit("forward", call.node, call.frame, text=f"{call.text}.{call.name}")
         return Tensor(machine.batch_loop, "", machine.grad, output=True)
+    metric = _metric(machine, call)
+    if metric is not None:
+        return metric
     if batches:
         output = any(t.output for t in batches)
         graph = False if all(t.graph is False for t in batches) and output else None
@@ -323,7 +343,7 @@ def _note_opaque(machine: Machine, call: Call) -> None:
         text = dotted(argument)
         if text:
             machine.trace.opaque.append((order, text))
-    if call.text:
+    if call.text and call.name not in QUIET:
         machine.trace.opaque.append((order, call.text))
 
 

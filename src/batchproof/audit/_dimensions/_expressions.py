@@ -19,6 +19,7 @@ from batchproof.audit._dimensions._lattice import (
     Option,
     Quantity,
     Reference,
+    Scope,
     Several,
     Shape,
     Tensor,
@@ -488,7 +489,7 @@ def _text(machine: Machine, node: ast.expr, frame: Frame) -> Value:
 
 def _lambda(_machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.Lambda)
-    return Function(node, frame.module, around=frame.names)
+    return Function(node, frame.module, around=Scope(frame.names, frame.depths))
 
 
 def _assigned_here(machine: Machine, node: ast.expr, frame: Frame) -> Value:

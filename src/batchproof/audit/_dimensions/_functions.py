@@ -55,12 +55,17 @@ def follow(
     names = bind(machine, function, args, keywords)
     frame = Frame(module, getattr(body, "name", ""), names, owner=function.owner)
     frame.depths = dict.fromkeys(names, len(machine.loops))
+    frame.around = function.around
     if isinstance(body, ast.Lambda):
         return machine.evaluate(body.body, frame)
     machine.entered_bodies.add(body)
     if _yields(body):
         return _batches(machine, body, frame, node)
+    caller = machine.frames[-1] if machine.frames else Frame(module)
+    caller.give_back()
     _run(machine, body, frame, node)
+    frame.give_back()
+    caller.take()
     results = frame.results
     value = results[0] if results else UNKNOWN
     for other in results[1:]:
@@ -81,9 +86,11 @@ def _run(machine: Machine, body: FunctionNode, frame: Frame, node: ast.AST) -> N
         machine.grad = False
     machine.running.append(body)
     machine.calls.append(node)
+    machine.frames.append(frame)
     try:
         machine.execute(body.body, frame)
     finally:
+        machine.frames.pop()
         machine.running.pop()
         machine.calls.pop()
         machine.grad = grad
@@ -145,7 +152,7 @@ def bind(
     machine: Machine, function: Function, args: list[Value], keywords: Mapping[str, Value]
 ) -> dict[str, Value]:
     """Return the parameters of a function with the values they are given."""
-    names = dict(function.around or {})
+    names = dict(function.around.names) if function.around is not None else {}
     parameters = function.node.args
     plain = [*parameters.posonlyargs, *parameters.args]
     decorators = getattr(function.node, "decorator_list", [])

@@ -47,7 +47,12 @@ def interpret(
     """
     module = read_module(path, tree, text)
     run = _Run(module, project)
-    run.start("", lambda machine: execute(machine, tree.body, Frame(module, "", module.variables)))
+    run.start(
+        "",
+        lambda machine: execute(
+            machine, tree.body, Frame(module, "", module.variables, module.depths)
+        ),
+    )
     callees = _callees(text)
     bodies = _entries(module)
     for later in (False, True):
@@ -87,10 +92,7 @@ def _run_steps(machine: Machine, owner: Instance, frame: Frame) -> None:
     step = method(machine, owner.kind, f"{'training' if phase == 'train' else phase}_step", owner)
     if step is None or not is_module(machine, owner.kind):
         return
-    build = method(machine, owner.kind, f"{phase.removesuffix('idation')}_dataloader", owner)
-    loader = follow(machine, build, build.node, [], {}) if build is not None else None
-    if not isinstance(loader, Loader):
-        loader = Loader(phase, f"the {phase} loader")
+    loader = _loader_of(machine, owner, phase)
     loop, grad = Loop(machine.loop_key(step.node), step.node, loader), machine.grad
     with machine.in_loop(loop):
         machine.grad = None if phase == "train" else False
@@ -98,6 +100,25 @@ def _run_steps(machine: Machine, owner: Instance, frame: Frame) -> None:
         machine.grad = grad
     if not ending or not ending[1]:
         frame.names |= {"outputs": Listing(result, loop.key)}
+
+
+def _loader_of(machine: Machine, owner: Instance, phase: str) -> Loader:
+    """Return the loader that a module of Lightning names for a phase: train, validation, test."""
+    build = method(machine, owner.kind, f"{phase.removesuffix('idation')}_dataloader", owner)
+    loader = follow(machine, build, build.node, [], {}) if build is not None else None
+    return loader if isinstance(loader, Loader) else Loader(phase, f"the {phase} loader")
+
+
+def _run_step(
+    machine: Machine, owner: Instance, phase: str, body: FunctionNode, frame: Frame
+) -> None:
+    """Run a step of Lightning's evaluation over the loader that the module names for it."""
+    loop = Loop(machine.loop_key(body), body, _loader_of(machine, owner, phase))
+    machine.grad = False
+    with machine.in_loop(loop):
+        for parameter in body.args.args[1:2]:
+            frame.names[parameter.arg] = Tensor(loop.key, text=parameter.arg)
+        machine.execute(body.body, frame)
 
 
 class _Run:
@@ -145,11 +166,16 @@ class _Run:
             del machine.trace.events[:]
             frame = enter(machine, Function(body, self._module, owner))
             machine.running.append(body)
+            machine.frames.append(frame)
             if no_grad_decorator(body, self._module):
                 machine.grad = False
             if owner is not None:
                 _run_steps(machine, owner, frame)
-            machine.execute(body.body, frame)
+            step = re.fullmatch(r"(validation|test)_step", frame.name) if owner else None
+            if owner is None or step is None or not is_module(machine, owner.kind):
+                machine.execute(body.body, frame)
+            else:
+                _run_step(machine, owner, step[1], body, frame)
 
         self.start(body.name, run)
 

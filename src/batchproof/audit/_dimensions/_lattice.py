@@ -333,13 +333,33 @@ class StateDict:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Scope:
+    """The names of a file, or of the function around another.
+
+    Attributes:
+        names: their values.
+        depths: how many loops were around the last plain assignment of each.
+    """
+
+    names: dict[str, "Value"] = field(default_factory=dict)
+    depths: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Function:
-    """A function of this file, or of a file of the same package."""
+    """A function of this file, or of a file of the same package.
+
+    Attributes:
+        node: its statements.
+        module: the file.
+        owner: the object whose method it is.
+        around: the names of the function that it is defined in.
+    """
 
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
     module: object
     owner: "Instance | None" = None
-    around: "dict[str, Value] | None" = None
+    around: "Scope | None" = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

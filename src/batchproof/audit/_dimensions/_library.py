@@ -250,7 +250,7 @@ def _tensor(_machine: Machine, call: Call, _name: str) -> Value:
     return value.items[0] if isinstance(value, Several) and len(value.items) == 1 else value
 
 
-def _length(_machine: Machine, call: Call, _name: str) -> Value:
+def _length(machine: Machine, call: Call, _name: str) -> Value:
     value = as_loader(_first(call))
     text = f"len({dotted(call.node.args[0])})" if call.node.args else ""
     match value:
@@ -275,6 +275,9 @@ def _length(_machine: Machine, call: Call, _name: str) -> Value:
         case Several():
             return Constant(len(value.items))
     name = value.text if isinstance(value, Unknown) else ""
+    loaders = [loop.loader for loop in machine.trace.loops.values() if loop.loader is not None]
+    if name and any(loader.key == name for loader in loaders):
+        return Count("batches", name, text=text)
     if name.lower().endswith(("data", "set", "ds")) or "dataset" in name.lower():
         return Count("data set", name, text=text)
     return Unknown(text)

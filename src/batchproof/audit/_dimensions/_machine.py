@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from batchproof.audit._dimensions._lattice import UNKNOWN, Constant, Instance, Several, Value
+from batchproof.audit._dimensions._lattice import UNKNOWN, Constant, Instance, Scope, Several, Value
 from batchproof.audit._dimensions._names import Module, dotted, read_module
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 from batchproof.audit._project import Project
@@ -32,6 +32,8 @@ class Frame:
         results: what it returns.
         parts: its names that are attributes or items of others.
         tests: the tests that its names hold.
+        around: the names of the function around.
+        outer: where the names are that a `global` or `nonlocal` statement declares.
     """
 
     module: Module
@@ -42,6 +44,27 @@ class Frame:
     results: list[Value] = field(default_factory=list)
     parts: set[str] = field(default_factory=set)
     tests: dict[str, ast.expr] = field(default_factory=dict)
+    around: Scope | None = None
+    outer: dict[str, Scope] = field(default_factory=dict)
+
+    def declare(self, name: str, scope: Scope) -> None:
+        """Declare a name as one of an outer scope."""
+        self.outer[name] = scope
+        self.take()
+
+    def take(self) -> None:
+        """Take the values of names from the outer scopes that they are declared as names of."""
+        for name, scope in self.outer.items():
+            if name in scope.names:
+                self.names[name] = scope.names[name]
+                self.depths[name] = scope.depths.get(name, 0)
+
+    def give_back(self) -> None:
+        """Give the names that are declared as those of outer scopes their new values there."""
+        for name, scope in self.outer.items():
+            if name in self.names:
+                scope.names[name] = self.names[name]
+                scope.depths[name] = self.depths.get(name, 0)
 
     def depth(self, name: str) -> int:
         """Return how many loops were around the last plain assignment of a name or attribute."""
@@ -124,6 +147,7 @@ class Machine:
         self.conditions: list[Condition] = []
         self.calls: list[ast.AST] = []
         self.running: list[ast.AST] = []
+        self.frames: list[Frame] = []
         self.entered_bodies: set[ast.AST] = set()
         self.grad: bool | None = True
         self.depth = 0

@@ -32,7 +32,7 @@ from batchproof.audit._dimensions._lattice import (
 )
 from batchproof.audit._dimensions._loaders import number, wrap
 from batchproof.audit._dimensions._machine import Frame, Machine
-from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 
 PASSING = {
     "to",
@@ -138,6 +138,8 @@ def _of_tensor(machine: Machine, value: Value, call: Call) -> Value:
     name = call.name
     if name in {"mean", "sum"}:
         return reduce_tensor(value, name, call, machine)
+    if name == "count_nonzero" and value.form == "hits":
+        return reduce_tensor(value, "sum", call, machine)
     if value.form == "difference" and name in {"abs", "pow", "square"}:
         return replace(distance(value), line=call.node.lineno)
     if name in _COMPARISONS:
@@ -346,7 +348,7 @@ def _of_model(machine: Machine, value: Value, call: Call) -> Value | None:
         machine.emit("forward", call.node, call.frame, value, text=f"{call.text}.{call.name}")
     return (
         Tensor(machine.batch_loop, "", machine.grad, output=True, text=call.text)
-        if call.name not in _QUIET
+        if call.name not in QUIET
         else UNKNOWN
     )
 
@@ -384,7 +386,7 @@ _MOVES = {
     "requires_grad_",
     "compile",
 }
-_QUIET = {
+QUIET = {
     "parameters",
     "named_parameters",
     "children",
@@ -585,22 +587,55 @@ def _append(machine: Machine, value: Value, call: Call) -> Value | None:
     item = call.args[0] if call.args else UNKNOWN
     function = call.node.func
     name = call.frame.path(function.value) if isinstance(function, ast.Attribute) else ""
+    return NOTHING if keep(machine, call.node, value, item, name, call.frame) else None
+
+
+def _log(machine: Machine, value: Value, call: Call) -> Value | None:
+    """Follow self.log(name, loss) of Lightning, which weighs a batch by its size, or by another."""
+    step = next((lp.node for lp in machine.loops if lp.loader is not None), None)
+    loss = call.argument(1, "value")
+    if not isinstance(value, Instance) or not isinstance(step, FunctionNode) or loss is None:
+        return None
+    if call.keywords.get("on_epoch") == Constant(value=False):
+        return None
+    size = call.keywords.get("batch_size", NOTHING)
+    weight = Count("batch", machine.batch_loop, text="batch") if size == NOTHING else size
+    machine.emit("update", call.node, call.frame, loss, weight, call.text)
+    return NOTHING
+
+
+def _extend(machine: Machine, value: Value, call: Call) -> Value | None:
+    """Follow `losses.extend([loss])`, which appends."""
+    match call.node.args, call.args:
+        case [ast.List([_])], [Several((item,))]:
+            return _append(machine, value, replace(call, args=[item]))
+    return None
+
+
+def keep(
+    machine: Machine, node: ast.AST, value: Value, item: Value, name: str, frame: Frame
+) -> bool:
+    """Return whether an item is added to a list inside a loop, and note it.
+
+    Args:
+        machine: the interpretation.
+        node: what adds it.
+        value: the list, as far as it is known.
+        item: what is added.
+        name: how the code calls the list.
+        frame: the names around it.
+    """
     if not name or not isinstance(value, Listing | Constant | Unknown | Several):
-        return None
-    loop = next(
-        (lp for lp in reversed(machine.loops[call.frame.depth(name) :]) if lp.loader is not None),
-        None,
-    )
-    if loop is None and machine.loops[call.frame.depth(name) :]:
-        loop = machine.loops[-1]
-    if loop is None:
-        return None
+        return False
+    around = machine.loops[frame.depth(name) :]
+    if not around:
+        return False
+    loop = next((lp for lp in reversed(around) if lp.loader is not None), machine.loops[-1])
     dropping = isinstance(value, Listing) and value.conditional
     conditional = dropping or len(machine.conditions) > loop.outer
-    machine.emit("append", call.node, call.frame, item, value, name)
-    listing = Listing(item, loop.key, conditional)
-    call.frame.write(name, listing)
-    return NOTHING
+    machine.emit("append", node, frame, item, value, name)
+    frame.write(name, Listing(item, loop.key, conditional))
+    return True
 
 
 ANY: dict[str, Callable[[Machine, Value, Call], Value | None]] = {
@@ -618,4 +653,6 @@ ANY: dict[str, Callable[[Machine, Value, Call], Value | None]] = {
     "clip_gradients": _clip,
     "state_dict": _state_dict,
     "append": _append,
+    "extend": _extend,
+    "log": _log,
 }

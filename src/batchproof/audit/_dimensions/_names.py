@@ -34,6 +34,7 @@ class Module:
         classes: its own classes, by name.
         options: options of its command-line parsers, by attribute name.
         variables: the values of its global names.
+        depths: how many loops were around the last plain assignment of each.
         lines: its text.
         forms: what calling its modules gives, by class.
         telling: for each function asked for, whether it holds a word that a rule looks for.
@@ -47,6 +48,7 @@ class Module:
     classes: dict[str, ast.ClassDef] = field(default_factory=dict)
     options: dict[str, Option] = field(default_factory=dict)
     variables: dict[str, Value] = field(default_factory=dict)
+    depths: dict[str, int] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     forms: dict[ast.AST, Value] = field(default_factory=dict)
     telling: dict[ast.AST, bool] = field(default_factory=dict)

@@ -233,6 +233,7 @@ def carries_state(loop: Loop) -> bool:
         for target in node.targets[0].elts[1:]
         if dotted(target) in {dotted(argument) for argument in node.value.args[1:]} - {""}
     }
+    states -= _names(getattr(loop.node, "target", ast.Pass()))
     for node in assigns:
         if isinstance(node.targets[0], ast.Name) and dotted(node.targets[0]) in states:
             states -= {dotted(node.targets[0])} - _names(node.value)
@@ -298,6 +299,27 @@ def role(text: str) -> str:
     if words & _TRAINING or compact.startswith("train"):
         return "training"
     return ""
+
+
+def keeps_numbers(trace: Trace, event: Event, loop: Loop) -> str:
+    """Return that a loop over held-out data keeps numbers of it alone, "" where it may not.
+
+    Args:
+        trace: the events.
+        event: a forward pass in the loop.
+        loop: the loop.
+    """
+    values = [
+        e.value
+        for e in trace.within(loop, "accumulate", "append", "update")
+        if isinstance(e.value, Quantity) and e.value.loop == loop.key
+    ]
+    numbers = bool(values) and all(value.graph is False for value in values)
+    text = loop.loader.text if loop.loader is not None else ""
+    held_out = role(text) == "held out" and role(event.function) != "training"
+    return (
+        f"{text} is held-out data, of which only numbers are kept" if numbers and held_out else ""
+    )
 
 
 def against_best(event: Event) -> bool:

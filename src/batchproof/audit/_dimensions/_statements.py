@@ -19,6 +19,7 @@ from batchproof.audit._dimensions._lattice import (
     Loader,
     Option,
     Quantity,
+    Scope,
     Several,
     Tensor,
     Unknown,
@@ -27,9 +28,10 @@ from batchproof.audit._dimensions._lattice import (
 from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._loaders import as_loader, number
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
-from batchproof.audit._dimensions._names import FunctionNode, dotted
+from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 from batchproof.audit._dimensions._trace import Condition, Loop
 
+_HELD_OUT = {"valid", "val", "validation", "dev", "test"}
 _WRAPPERS = {
     "tqdm",
     "track",
@@ -323,7 +325,7 @@ def _once(
     opaque = isinstance(value, Unknown) and not source.text.startswith("range:")
     name = value.text or source.text if isinstance(value, Unknown) else ""
     epochs = "epoch" in ast.unparse(node.target)
-    if opaque and name and not epochs and _trains(node.body):
+    if opaque and name and not epochs and (_trains(node.body) or _evaluates(name, node.body)):
         loader = value = Loader(name, name)
     micro = source.text.removeprefix("range:") if source.text.startswith("range:") else ""
     loop = Loop(
@@ -357,6 +359,15 @@ def _once(
         machine.execute(node.body, frame)
     if node.orelse:
         machine.execute(node.orelse, frame)
+
+
+def _evaluates(name: str, body: list[ast.stmt]) -> bool:
+    """Return whether a loop goes over what is called `valid`, `dev` or `test`, and takes a loss."""
+    if name.rpartition(".")[2].lower() not in _HELD_OUT:
+        return False
+    nodes = [n for statement in body for n in ast.walk(statement) if isinstance(n, ast.Call)]
+    words = [words_of(dotted(n.func)).split() for n in nodes]
+    return any({"criterion", "loss", "entropy"} & set(names) for names in words)
 
 
 def _trains(body: list[ast.stmt]) -> bool:
@@ -478,7 +489,8 @@ def _raise(machine: Machine, node: ast.stmt, frame: Frame) -> str:
 
 def _function(_machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, FunctionNode)
-    around = None if frame.names is frame.module.variables else frame.names
+    own = frame.names is frame.module.variables
+    around = None if own else Scope(frame.names, frame.depths)
     frame.names[node.name] = Function(node, frame.module, around=around)
     return ""
 
@@ -510,6 +522,15 @@ def _match(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     return ""
 
 
+def _declare(_machine: Machine, node: ast.stmt, frame: Frame) -> str:
+    module = frame.module
+    scope = Scope(module.variables, module.depths) if isinstance(node, ast.Global) else frame.around
+    if scope is not None and scope.names is not frame.names:
+        for name in getattr(node, "names", []):
+            frame.declare(name, scope)
+    return ""
+
+
 def _nothing(_machine: Machine, _node: ast.stmt, _frame: Frame) -> str:
     return ""
 
@@ -538,7 +559,7 @@ _RULES: dict[type, Callable[[Machine, ast.stmt, Frame], str]] = {
     ast.Match: _match,
     ast.Import: _nothing,
     ast.ImportFrom: _nothing,
-    ast.Global: _nothing,
-    ast.Nonlocal: _nothing,
+    ast.Global: _declare,
+    ast.Nonlocal: _declare,
     ast.Pass: _nothing,
 }

@@ -7,14 +7,17 @@ from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._questions import accumulation_scale
 from batchproof.audit._dimensions._sizes import is_nominal
-from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
+
+_ALL = {"batches", "seen", "data set"}
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield the places where the mean of one batch is divided by the size of that batch."""
+    """Yield the places where the mean of one batch, or of all, is divided by its count again."""
     for event in trace.of("divide"):
         value, by = event.value, event.other
+        yield from _mean_of_all(trace, event)
         if not isinstance(value, Quantity) or value.over or value.base != "mean" or value.masked:
             continue
         every = name_of(by)
@@ -32,3 +35,18 @@ def find(trace: Trace) -> Iterator[Report]:
         evidence = (f"{value.name or 'the loss'} (line {value.line}) is a mean already",)
         sure = value.sure and " or " not in value.name
         yield Report(event, f"(Σ_i loss_i / n) / {size}", "Σ_i loss_i / n", evidence, sure)
+
+
+def _mean_of_all(trace: Trace, event: Event) -> Iterator[Report]:
+    """Yield the mean of a loop over batches that is divided by a count of that loop again."""
+    total, by = event.value, event.other
+    if not (isinstance(total, Quantity) and isinstance(by, Count)):
+        return
+    first, loop = total.divisor, trace.loops.get(total.over)
+    if first is None or loop is None or loop.loader is None or loop in event.loops:
+        return
+    keys = {loop.key, loop.loader.key, loop.loader.source}
+    if first.unit in _ALL and by.unit in _ALL and {first.key, by.key} <= keys:
+        once, again = first.text or f"number of {first.unit}", by.text or f"number of {by.unit}"
+        evidence = (f"{total.text or 'the sum'} was divided by {once} before",)
+        yield Report(event, f"Σ_b loss_b / {once} / {again}", f"Σ_b loss_b / {once}", evidence)

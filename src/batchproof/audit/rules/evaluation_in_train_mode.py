@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Instance, Model
-from batchproof.audit._dimensions._questions import compatible, evaluates
+from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._questions import compatible, evaluates, keeps_numbers
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
@@ -15,7 +16,11 @@ def find(trace: Trace) -> Iterator[Report]:
     keys = set[str]()
     for event in trace.of("forward"):
         loop = event.batches
-        if loop is None or loop.key in keys or event.grad is not False:
+        if loop is None or loop.key in keys:
+            continue
+        records = event.grad is not False
+        scores = keeps_numbers(trace, event, loop) if records else "it records no gradient"
+        if not scores:
             continue
         plain = isinstance(event.value, Model) and event.value.moody is False
         if plain or not evaluates(trace, loop) or _wants_targets(event):
@@ -27,7 +32,7 @@ def find(trace: Trace) -> Iterator[Report]:
                 event,
                 "f(x; dropout on, batch statistics)",
                 "f(x; dropout off, running statistics)",
-                (why, "no eval() before this evaluation, which records no gradient"),
+                (why, f"{event.text or 'the model'} is not switched by an eval(): {scores}"),
             )
 
 
@@ -35,8 +40,12 @@ def _left_training(trace: Trace, event: Event) -> str:
     """Return why the model of an evaluation is in training mode, "" where that is not known."""
     before = [e for e in trace.events if e.order < event.order and compatible(e, event)]
     modes = [e for e in before if e.kind in {"eval", "train", "mode"}]
-    if any(_switches(text) for order, text in trace.opaque if order < event.order):
+    last = modes[-1].order if modes else -1
+    if any(_switches(text) for order, text in trace.opaque if last < order < event.order):
         return ""
+    apart = _apart(modes, event)
+    if apart:
+        return apart
     if modes:
         inside = event.batches in modes[-1].loops  # put in that mode for its losses, on purpose
         trains = modes[-1].kind == "train" and _same(modes[-1], event) and not inside
@@ -48,6 +57,35 @@ def _left_training(trace: Trace, event: Event) -> str:
     if not (trained and steps and _has_modes(event)):
         return ""
     return f"a model begins in training mode, and is trained at line {trained[0].line}"
+
+
+def _apart(modes: list[Event], event: Event) -> str:
+    """Return why a model is in training mode where another, trained beside it, is evaluated."""
+    trains = [e for e in modes if e.kind == "train" and e.text == event.text]
+    later = [e for e in modes if trains and e.order > trains[-1].order]
+    evals = [e for e in later if e.kind == "eval"]
+    if not evals or event.text in {e.text for e in later} or event.batches in trains[-1].loops:
+        return ""
+    beside = {e.text for e in modes if e.kind == "train" and e.function == trains[-1].function}
+    alone = all(e.text in beside and not _holds(e, event.text) for e in evals)
+    plain = all(e.kind == "eval" or e.text in beside for e in later)
+    if not (alone and plain):
+        return ""
+    return f"{event.text}.train() at line {trains[-1].line}, {evals[-1].text}.eval() alone after it"
+
+
+def _holds(mode: Event, part: str) -> bool:
+    """Return whether a model may hold another: built from it, or it is a part."""
+    whole, inner = mode.text, part.rpartition(".")[2]
+    if part.startswith(f"{whole}.") or whole.startswith(f"{part}.") or whole in {"self", ""}:
+        return True
+    return any(
+        dotted(target) == whole
+        and inner in {dotted(n).rpartition(".")[2] for n in ast.walk(node.value)}
+        for node in ast.walk(mode.module.tree)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+    )
 
 
 def _has_modes(event: Event) -> bool:

@@ -3,9 +3,8 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Quantity
 from batchproof.audit._dimensions._methods import PASSES
-from batchproof.audit._dimensions._questions import compatible, evaluates, role, within
+from batchproof.audit._dimensions._questions import compatible, evaluates, keeps_numbers, within
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -56,17 +55,7 @@ def _evaluates(trace: Trace, event: Event, loop: Loop) -> str:
     ]
     if modes and modes[-1].kind == "eval":
         return f"eval() at line {modes[-1].line}"
-    values = [
-        e.value
-        for e in trace.within(loop, "accumulate", "append", "update")
-        if isinstance(e.value, Quantity) and e.value.loop == loop.key
-    ]
-    numbers = bool(values) and all(value.graph is False for value in values)
-    text = loop.loader.text if loop.loader is not None else ""
-    held_out = role(text) == "held out" and role(event.function) != "training"
-    return (
-        f"{text} is held-out data, of which only numbers are kept" if numbers and held_out else ""
-    )
+    return keeps_numbers(trace, event, loop)
 
 
 def _needs_grad(event: Event, loop: Loop, place: ast.AST) -> bool:

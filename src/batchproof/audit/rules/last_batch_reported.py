@@ -47,9 +47,8 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
         "after the loop it holds what the last batch gave",
     )
     is_average = event.kind in {"divide", "average"}
-    sure = is_average or (
-        not trains(trace, loop) and event.kind != "compare" and _alone(event, loop)
-    )
+    alone = not trains(trace, loop) and event.kind != "compare" and _alone(event, loop)
+    sure = is_average or (alone and (value.sure or not value.metric))
     name = value.text or "loss"
     sets = [e for e in trace.of("assign") if e.text == value.text and loop in e.loops]
     mine = sets[-1] if sets and sets[-1].module is event.module else None
