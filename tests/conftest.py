@@ -11,9 +11,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 from hypothesis import HealthCheck, settings
-from jaxtyping import config, install_import_hook
+from jaxtyping import config
 
-install_import_hook("batchproof", "beartype.beartype").__enter__()
+from checked_shapes import check_shapes
+
+check_shapes()
 
 # a shell's background job ignores SIGINT, which tests send
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

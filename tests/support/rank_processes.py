@@ -121,10 +121,10 @@ def main() -> None:
 
 
 def import_all() -> None:
-    """Import what ranks use, with annotations checked, and start no thread."""
-    from jaxtyping import install_import_hook
+    """Import what ranks use, with shapes checked, and start no thread."""
+    from checked_shapes import check_shapes
 
-    install_import_hook("batchproof", "beartype.beartype").__enter__()
+    check_shapes()
     for name in (
         "torch._dynamo",  # DistributedDataParallel and optimisers import it when they are made
         "torch.distributed.checkpoint",
