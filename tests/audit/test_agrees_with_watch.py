@@ -1,9 +1,6 @@
 """Audit reads the scripts that watch runs, and names what watch names, or nothing."""
 
 import ast
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +8,8 @@ import pytest
 from batchproof.audit._analyse import all_rules, analyse
 from batchproof.audit._finding import Finding
 from batchproof.audit._project import Source
-from command_line import environment
+from watched_scripts import SCRIPTS, watched
 
-RUNNER = Path(__file__).parents[1] / "support" / "watched_scripts.py"
-SCRIPTS = sorted((Path(__file__).parents[1] / "watch" / "scripts").glob("*.py"))
 # what only a run shows (sizes, values, orders, which parameters an optimizer holds, whether weights
 # are on the CPU already, which samples a sampler draws), or what audit does not follow yet:
 # batches of a generator, loops that draw what they evaluate
@@ -80,30 +75,17 @@ def test_what_watch_sees_and_the_text_shows_audit_finds(path):
     assert (names <= found(path).keys()) is (path.stem not in UNSEEN)
 
 
-@pytest.fixture(scope="module")
-def watched():
-    wrong = [path for path in SCRIPTS if expected(path.read_text())]
-    done = subprocess.run(
-        [sys.executable, RUNNER, *wrong],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=True,
-    )
-    return json.loads(done.stdout)
-
-
 @pytest.mark.slow
+@pytest.mark.xdist_group("watched scripts")
 @pytest.mark.parametrize(
     "path", [path for path in SCRIPTS if expected(path.read_text())], ids=lambda path: path.stem
 )
-def test_both_point_to_lines_of_one_passage(path, watched):
+def test_both_point_to_lines_of_one_passage(path):
     audited = {}
     for finding in reported(path):
         audited.setdefault(finding.name, []).append(finding.line)
     seen = {}
-    for name, place in watched[str(path)]["places"]:
+    for name, place in watched()[str(path)]["places"]:
         seen.setdefault(name, []).append(int(place.rpartition(":")[2]))
     for name in audited.keys() & seen.keys():
         apart = min(abs(mine - other) for mine in audited[name] for other in seen[name])

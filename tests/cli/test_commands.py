@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from batchproof import __version__
+from batchproof import __version__, recipes
 from batchproof.recipes import names
 from command_line import shell
 from run_folders import make_run
@@ -168,8 +168,26 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_check(batchproof,
     assert not list(tmp_path.iterdir())
 
 
-def test_the_demo_ends_with_its_tables_and_what_to_do_next(batchproof):
-    ended = batchproof("demo")
+_RESULTS = {}
+
+
+@pytest.fixture
+def demo(batchproof, monkeypatch):
+    """Run the demo; its training is done once, and shown again by later tests."""
+    train_recipe = recipes.train_recipe
+
+    def train_once(name, folder, **options):
+        if name not in _RESULTS:
+            _RESULTS[name] = train_recipe(name, folder, **options)
+        return _RESULTS[name]
+
+    monkeypatch.setattr(recipes, "train_recipe", train_once)
+    return lambda: batchproof("demo")
+
+
+@pytest.mark.xdist_group("demo")
+def test_the_demo_ends_with_its_tables_and_what_to_do_next(demo):
+    ended = demo()
     assert ended.status == 0
     assert ended.out.startswith("LeNet-5 on the 1,797 handwritten digits")
     shown = " ".join(ended.out.split())
@@ -180,10 +198,11 @@ def test_the_demo_ends_with_its_tables_and_what_to_do_next(batchproof):
     assert "\x1b" not in ended.out + ended.err
 
 
-def test_the_demo_breaks_its_lines_between_words_on_a_narrow_terminal(batchproof, monkeypatch):
+@pytest.mark.xdist_group("demo")
+def test_the_demo_breaks_its_lines_between_words_on_a_narrow_terminal(demo, monkeypatch):
     for name, value in {"TTY_COMPATIBLE": "1", "TERM": "dumb"}.items():
         monkeypatch.setenv(name, value)
-    ended = batchproof("demo")
+    ended = demo()
     assert ended.status == 0
     words = ended.out[ended.out.index("The usual loop divides") :].splitlines()
     assert max(map(len, words)) <= 80

@@ -4,8 +4,15 @@ import pytest
 
 import batchproof as bp
 import rank_mistakes as code
+from batchproof.check._measure._ranks import kept_ranks
 
 pytestmark = pytest.mark.ranks
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_pair_of_processes():
+    with kept_ranks():
+        yield
 
 
 def test_a_gradient_divided_by_the_world_size_is_named():

@@ -1,6 +1,7 @@
 """Imports point down only, and importing the library loads no torch."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -42,6 +43,11 @@ LEVEL = {
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def package_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
@@ -49,7 +55,7 @@ def package_of(path: Path) -> str:
 def imports_of(path: Path) -> set[str]:
     """The packages of batchproof that a file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
@@ -174,7 +180,7 @@ def imported_files() -> dict[Path, set[Path]]:
     graph: dict[Path, set[Path]] = {}
     for path in FILES:
         graph[path] = set()
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ImportFrom) and node.module:
                 inner = [f"{node.module}.{alias.name}" for alias in node.names]
                 names = [name for name in inner if name in by_module] or [node.module]
@@ -221,7 +227,7 @@ def test_a_small_file_has_more_than_one_importer() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_functions_and_classes_stay_small(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             assert node.end_lineno - node.lineno <= 60, f"{path.name}: {node.name}"

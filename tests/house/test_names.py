@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 import batchproof
@@ -50,8 +51,12 @@ def test_a_name_of_a_package_says_where_it_is(name: str, home: str) -> None:
         getattr(batchproof, name)
 
 
-@pytest.mark.slow
 def test_a_type_checker_finds_typos(tmp_path: Path) -> None:
+    # the names are batchproof's own; reading torch as well would take five times as long
+    settings = (
+        "[mypy]\nfollow_imports = skip\n[mypy-batchproof,batchproof.*]\nfollow_imports = silent\n"
+    )
+    (tmp_path / "mypy.ini").write_text(settings)
     typos = ("bp.Meterr()", "bp.check_setp()", "bp.train.Trainr()")
     right = ("bp.Meter()", "bp.data.plan", "bp.train.Trainer")
     file = tmp_path / "typos.py"
@@ -62,6 +67,20 @@ def test_a_type_checker_finds_typos(tmp_path: Path) -> None:
     )
     assert done.stdout.count("error: Module has no attribute") == len(typos), done.stdout
     assert "Found 3 errors" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: batchproof.reduce("no tensor"),
+        lambda: batchproof.accuracy("no", "tensor"),
+        lambda: batchproof.Meter().add(batchproof.Mean.zero(), by="no tensor"),
+        lambda: batchproof.data.check_labels("no tensor", 3),
+    ],
+)
+def test_shapes_are_checked_wherever_they_are_annotated(call) -> None:
+    with pytest.raises(jaxtyping.TypeCheckError):
+        call()
 
 
 def test_a_package_is_there_without_an_import_of_its_own() -> None:

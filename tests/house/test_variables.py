@@ -1,6 +1,7 @@
 """A variable is named after the value it holds, not after what was done to make it."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,9 +42,15 @@ def files(room: Path) -> list[Path]:
     return sorted(room.rglob("*.py")) if room.is_dir() else [room]
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield the functions and methods of a file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -106,7 +113,7 @@ def test_no_attribute_is_a_bare_participle(room: str) -> None:
     wrong = {
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}.{name}"
         for path in files(ROOT / room)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ClassDef)
         for name in attributes_of(node)
         if name.strip("_") in PARTICIPLES.split()

@@ -3,17 +3,12 @@
 All run in one process, which nothing of the tests slows down.
 """
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from command_line import environment
+from watched_scripts import SCRIPTS, watched
 
-SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.py"))
-RUNNER = Path(__file__).parents[1] / "support" / "watched_scripts.py"
+# once for these and for audit's tests
+pytestmark = pytest.mark.xdist_group("watched scripts")
 
 
 def header(script):
@@ -26,23 +21,9 @@ def header(script):
     return sorted(names.split(", "))
 
 
-@pytest.fixture(scope="module")
-def found():
-    done = subprocess.run(
-        [sys.executable, RUNNER, *SCRIPTS],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_a_script_is_found_to_make_the_mistakes_that_it_makes(script, found):
-    seen = found[str(script)]
+def test_a_script_is_found_to_make_the_mistakes_that_it_makes(script):
+    seen = watched()[str(script)]
     assert seen["names"] == header(script), seen["report"]
     assert seen["status"] == int(bool(seen["names"])), seen["report"]
