@@ -35,7 +35,7 @@ class Ranks:
 
     def note(self, ledger: Ledger) -> None:
         """Record the number of ranks over which the gradient of an optimiser is averaged."""
-        if ledger.steps == 1 and ranks.in_a_group():
+        if ranks.in_a_group():
             self._find_wrappers()
             over_ranks = any(
                 id(parameter) in self.parallel or ranks.in_shards(parameter)

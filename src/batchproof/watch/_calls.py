@@ -1,6 +1,7 @@
 """The losses of a run: every call, its value, and the gradient that arrived at it."""
 
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from types import FunctionType
 from typing import Any
@@ -15,6 +16,7 @@ from batchproof.mean._exact_specs import Spec
 from batchproof.mean._linear_cross_entropy import linear_cross_entropy
 from batchproof.watch._bodies import Body
 from batchproof.watch._events import LossEvent
+from batchproof.watch._hits import Hits
 from batchproof.watch._ledger import Loss
 from batchproof.watch._losses import (
     Arrival,
@@ -83,6 +85,8 @@ class Calls:
         self._lives: list[ref[Life]] = []
         self._alive: list[int] = []
         self._stepped = 0
+        self._hits = Hits()
+        reads.before = self._hits.settle
 
     def bodies(self) -> list[tuple[Any, Callable[..., Any]]]:
         """Return the functions that are watched, and the listener to the results of each."""
@@ -118,8 +122,8 @@ class Calls:
             out.requires_grad,
             call.samples,
         )
-        loss.eps = torch.finfo(out.dtype).eps
-        loss.size = out.numel()
+        loss.eps = epsilon(out.dtype)
+        loss.size = out.numel() if out.ndim else 1
         loss.batch = self.batch()
         loss.noisy, self.noise = self.noise, 0
         self._read(loss, call, out)
@@ -130,25 +134,33 @@ class Calls:
         return loss
 
     def _read(self, loss: Loss, call: Call, out: Tensor) -> None:
-        value = out.detach()
-        if value.ndim:
-            value = value.sum(dtype=torch.float64 if value.device.type == "cpu" else None)
-        elif value.device.type != "cpu":
-            # the script may divide it in place
-            value = value.clone()
-        self.reads.into(value, loss, "value")
-        elements = elements_of(call)
-        self.reads.into(call.weight, loss, "weight")
-        if elements is call.weight and call.first.is_cpu:
-            loss.elements = loss.weight
+        if out.is_cpu:
+            value = out.detach().sum(dtype=torch.float64) if out.ndim else out
+            loss.value = value.item()
         else:
-            self.reads.into(elements, loss, "elements")
-        if not loss.training or is_small(call):
+            # the script may divide it in place
+            value = out.detach()
+            self.reads.into(value.sum() if value.ndim else value.clone(), loss, "value")
+        if call.counts is None and not isinstance(call.weight, Tensor):
+            loss.weight, loss.elements = call.weight, float(call.elements)
+        else:
+            self._read_weight(loss, call)
+        if loss.training and (not is_small(call) or self._hits.later(loss, call)):
+            return
+        if call.classes is not None:
             hits = hits_of(call)
             if hits is not None:
                 self.reads.into(hits, loss, "hits")
         if not loss.training:
             loss.counts = counts_of(call)
+
+    def _read_weight(self, loss: Loss, call: Call) -> None:
+        self.reads.into(call.weight, loss, "weight")
+        elements = elements_of(call)
+        if elements is call.weight and call.first.is_cpu:
+            loss.elements = loss.weight
+        else:
+            self.reads.into(elements, loss, "elements")
 
     def _listen(self, loss: Loss, call: Call, out: Tensor) -> None:
         counts = call.counts if out.ndim else None
@@ -156,7 +168,8 @@ class Calls:
         def hook(gradient: Tensor) -> None:
             loss.arrived = True
             if not gradient.ndim:
-                self.arrived(loss, Arrival(gradient.detach()))
+                mass = gradient.item() if gradient.is_cpu else gradient.detach()
+                self.arrived(loss, Arrival(mass))
                 return
             with torch.no_grad():
                 self.arrived(loss, arrival_of(gradient, counts))
@@ -176,13 +189,17 @@ class Calls:
 
     def stepped(self) -> None:
         """Count the losses of earlier steps that are alive with their graphs."""
-        self._lives = [life for life in self._lives if life() is not None]
-        earlier = (life() for life in self._lives)
-        self._alive.append(sum(x is not None and x.loss.index < self._stepped for x in earlier))
+        count, lives = 0, []
+        for reference in self._lives:
+            life = reference()
+            if life is not None:
+                lives.append(reference)
+                count += life.loss.index < self._stepped
+        self._lives = lives
+        self._alive.append(count)
         self._stepped = self.clock()
         del self._alive[:-GROWING]
-        grows = all(a < b for a, b in pairwise(self._alive))
-        if len(self._alive) == GROWING and grows:
+        if count >= GROWING - 1 and all(a < b for a, b in pairwise(self._alive)):
             life = self._lives[0]()
             if life is not None and life.loss.arrived:
                 self.growth[life.loss.site] = self._alive[-1]
@@ -208,7 +225,7 @@ class Calls:
         place = site_of(frame)
         loss = Loss(self.clock(), place, term, kind, "none", training=True, samples=samples)
         loss.weight = loss.elements = loss.size = rows
-        loss.eps = torch.finfo(out.dtype).eps
+        loss.eps = epsilon(out.dtype)
         loss.batch = self.batch()
         shares = kind == "logsumexp"
 
@@ -276,6 +293,12 @@ class Calls:
     def events(self) -> list[LossEvent]:
         """Return every call as a record; read the numbers first."""
         return [_event(loss) for loss in self.losses]
+
+
+@cache
+def epsilon(dtype: torch.dtype) -> float:
+    """Return the relative precision of a type of numbers."""
+    return torch.finfo(dtype).eps
 
 
 def is_transformed(places: set[str]) -> bool:

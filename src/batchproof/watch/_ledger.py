@@ -71,7 +71,10 @@ class Gift:
 
     def read(self, arrival: Arrival, reads: Reads) -> None:
         """Ask for the numbers of an arrival."""
-        reads.into(arrival.mass, self, "mass")
+        if isinstance(arrival.mass, float):
+            self.mass = arrival.mass
+        else:
+            reads.into(arrival.mass, self, "mass")
         if arrival.counted is None:
             return
         for name in ("counted", "low", "high", "rows_low", "rows_high", "padded"):
@@ -164,7 +167,7 @@ class Ledger:
 
     def parameters(self) -> list[Tensor]:
         """Return the optimiser's parameters, also those of groups added later."""
-        optimizer = self.optimizer
+        optimizer = self._optimizer()
         if optimizer is None:
             return []
         groups = optimizer.param_groups

@@ -94,7 +94,7 @@ def _of_classes(spec: Spec, arguments: Mapping[str, Any]) -> Call | None:
     if not target.is_cpu or logits.ndim != target.ndim + 1 or logits.ndim < 2 or ignore_index >= 0:
         return None
     elements = target.numel()
-    if not elements or arguments["weight"] is not None or target.amin() < 0:
+    if not elements or arguments["weight"] is not None or target.amin().item() < 0:
         return None
     kind, reduction = _kind(spec), _reduction(arguments)
     size, samples = float(elements), logits.shape[0]
@@ -223,7 +223,7 @@ class Arrival:
         padded: whether what received none is the end (or the beginning) of rows of an array.
     """
 
-    mass: Tensor
+    mass: Tensor | float
     counted: Tensor | None = None
     low: Tensor | None = None
     high: Tensor | None = None

@@ -133,7 +133,10 @@ class Patches:
         """Return a hook whose errors do not reach the script."""
 
         def run(*arguments: Any) -> None:
-            self.safely(hook, *arguments)
+            try:
+                hook(*arguments)
+            except Exception as error:
+                self._note(hook, error)
 
         return run
 
@@ -142,9 +145,12 @@ class Patches:
         try:
             do(*arguments)
         except Exception as error:
-            line = f"{getattr(do, '__name__', do)}: {type(error).__name__}: {error}"
-            if line not in self.troubles and len(self.troubles) < LINES:
-                self.troubles.append(line)
+            self._note(do, error)
+
+    def _note(self, do: Callable[..., Any], error: Exception) -> None:
+        line = f"{getattr(do, '__name__', do)}: {type(error).__name__}: {error}"
+        if line not in self.troubles and len(self.troubles) < LINES:
+            self.troubles.append(line)
 
     def remove(self) -> None:
         """Remove every patch."""

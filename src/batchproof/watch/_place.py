@@ -35,7 +35,12 @@ def is_users(code: CodeType) -> bool:
 
 def users_frame(frame: FrameType | None) -> FrameType | None:
     """Return the innermost frame of the user's code, or None where there is none."""
-    while frame is not None and not is_users(frame.f_code):
+    entries = _USERS
+    while frame is not None:
+        code = frame.f_code
+        entry = entries.get(id(code))
+        if entry[1] if entry is not None else is_users(code):
+            break
         frame = frame.f_back
     return frame
 
@@ -83,13 +88,15 @@ def occasion() -> tuple[FrameType | None, tuple[int, ...]]:
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
     users = None
     parts: list[int] = []
-    entries = _USERS
+    entries, expressions = _USERS, _EXPRESSIONS
     while frame is not None:
         code = frame.f_code
         there = entries.get(id(code))
         if there[1] if there is not None else is_users(code):
             users = users or frame
-            parts += (id(code), _expressions(code)[frame.f_lasti >> 1])
+            entry = expressions.get(id(code))
+            first = entry[1] if entry is not None else _expressions(code)
+            parts += (id(code), first[frame.f_lasti >> 1])
         elif users is None:
             parts.append(id(code))
         frame = frame.f_back

@@ -15,9 +15,14 @@ WAITING = 512
 
 
 class Reads:
-    """Numbers that wait to be read, and the callback of each."""
+    """Numbers that wait to be read, and the callback of each.
+
+    Attributes:
+        before: called before what waits is read.
+    """
 
     def __init__(self) -> None:
+        self.before: Callable[[], None] = _nobody
         self._waiting: list[tuple[Tensor, Callable[[float], None]]] = []
 
     def later(self, number: Tensor, then: Callable[[float], None]) -> None:
@@ -49,6 +54,7 @@ class Reads:
 
     def settle(self) -> None:
         """Read every number that waits."""
+        self.before()
         waiting, self._waiting = self._waiting, []
         by_device: dict[torch.device, list[tuple[Tensor, Callable[[float], None]]]] = {}
         for number, then in waiting:
@@ -58,3 +64,7 @@ class Reads:
             values = torch.stack([number.to(dtype) for number, _ in group]).tolist()
             for (_, then), value in zip(group, values, strict=True):
                 then(value)
+
+
+def _nobody() -> None:
+    return None

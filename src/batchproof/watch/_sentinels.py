@@ -20,6 +20,7 @@ from batchproof.watch._reads import Reads
 
 MOST = 2
 LENGTH = 1024
+NUMPYS = (torch.float32, torch.float64, torch.float16)
 
 
 @dataclass(slots=True)
@@ -33,13 +34,15 @@ class Factor:
 
 @dataclass(slots=True)
 class Sentinel:
-    """A small gradient at one moment: its tensor, version, first elements, and their copy."""
+    """A gradient at one moment: its tensor, version, and a copy of its first elements.
+
+    The copy is bytes on the CPU, which compare in no time.
+    """
 
     parameter: Tensor
     gradient: Tensor
     version: int
-    head: Tensor
-    copy: Tensor
+    copy: Tensor | bytes
 
     def is_as_it_was(self, *, thorough: bool) -> bool:
         """Return whether nothing wrote to the gradient.
@@ -56,8 +59,17 @@ class Sentinel:
             return False
         if not gradient.is_cpu:
             return not thorough
-        # an assignment to .data leaves the old numbers in the head
-        return gradient.data_ptr() == self.head.data_ptr() and torch.equal(self.head, self.copy)
+        now = _copy(gradient)
+        if isinstance(now, bytes):
+            return now == self.copy
+        return isinstance(self.copy, Tensor) and torch.equal(now, self.copy)
+
+    def numbers(self) -> Tensor:
+        """Return the first elements as they were, in float64, shape (elements,)."""
+        copy = self.copy
+        if isinstance(copy, bytes):
+            copy = torch.frombuffer(bytearray(copy), dtype=self.gradient.dtype)
+        return copy.double()
 
 
 class Sentinels:
@@ -83,11 +95,8 @@ class Sentinels:
                 gradient = local(gradient)
             if type(gradient) is not Tensor or not gradient.is_contiguous():
                 continue
-            head = gradient
-            if gradient.requires_grad or gradient.numel() > LENGTH:
-                head = gradient.detach().view(-1)[:LENGTH]
             version = gradient._version  # noqa: SLF001
-            sentinels.append(Sentinel(parameter, gradient, version, head, head.clone()))
+            sentinels.append(Sentinel(parameter, gradient, version, _copy(gradient)))
             if len(sentinels) == MOST:
                 break
         self._sentinels = sentinels
@@ -98,7 +107,10 @@ class Sentinels:
 
     def are_gone(self) -> bool:
         """Return whether every gradient is None."""
-        return all(sentinel.parameter.grad is None for sentinel in self._sentinels)
+        for sentinel in self._sentinels:  # noqa: SIM110  a generator is slower
+            if sentinel.parameter.grad is not None:
+                return False
+        return True
 
     def are_as_they_were(self, *, thorough: bool) -> bool:
         """Return whether nothing wrote to any of them.
@@ -106,16 +118,19 @@ class Sentinels:
         Args:
             thorough: also look for what was written through `.data`.
         """
-        return all(sentinel.is_as_it_was(thorough=thorough) for sentinel in self._sentinels)
+        for sentinel in self._sentinels:  # noqa: SIM110  a generator is slower
+            if not sentinel.is_as_it_was(thorough=thorough):
+                return False
+        return True
 
     def factor(self) -> Factor:
         """Return the factor on the gradients since they were remembered."""
         factor = Factor()
-        factor.eps = max((torch.finfo(s.copy.dtype).eps for s in self._sentinels), default=0.0)
+        factor.eps = max((torch.finfo(s.gradient.dtype).eps for s in self._sentinels), default=0.0)
         sums: tuple[Tensor, Tensor, Tensor] | None = None
         for sentinel in self._sentinels:
             gradient = sentinel.parameter.grad
-            v = sentinel.copy.reshape(-1).double()
+            v = sentinel.numbers()
             u = torch.zeros_like(v) if gradient is None else _head(gradient, v)
             parts = v.dot(v), v.dot(u), u.dot(u)
             if sums is not None:
@@ -130,6 +145,14 @@ class Sentinels:
         self.reads.into(ratio, factor, "value")
         self.reads.into(rest, factor, "rest")
         return factor
+
+
+def _copy(gradient: Tensor) -> Tensor | bytes:
+    """Return the first elements of a contiguous gradient, as bytes where numpy has its type."""
+    if gradient.dtype in NUMPYS and gradient.is_cpu and not gradient.requires_grad:
+        numbers = gradient.numpy()
+        return (numbers if numbers.size <= LENGTH else numbers.ravel()[:LENGTH]).tobytes()
+    return gradient.detach().view(-1)[:LENGTH].clone()
 
 
 def _head(gradient: Tensor, like: Tensor) -> Tensor:

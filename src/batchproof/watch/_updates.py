@@ -1,7 +1,7 @@
 """Backward passes and optimiser steps: which losses are in which gradient when it is followed."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from gc import get_objects
 from typing import Any
 
@@ -32,7 +32,7 @@ class Updates:
         unfollowed: "file:line" of backward passes in which no known loss took part, with counts.
         backwards: number of backward passes so far.
         stepped: called after every step with the number of steps of its optimiser.
-        closed: called with every step; first: with its ledger.
+        closed: called with every step; first: with its ledger, at the first step.
     """
 
     def __init__(self, clock: Callable[[], int], reads: Reads) -> None:
@@ -47,6 +47,7 @@ class Updates:
         self._depth = 0
         self._arrivals: list[tuple[Loss, Arrival]] = []
         self._scaler: Scaler | None = None
+        self._by_optimizer: dict[int, Ledger] = {}
         self._closure: dict[int, bool] = {}
 
     def find_optimizers(self) -> None:
@@ -66,14 +67,13 @@ class Updates:
             ledger = Ledger(optimizer, name, self.reads, whole=whole or not self.backwards)
             self.ledgers.append(ledger)
             self.living.append(ledger)
+            self._by_optimizer[id(optimizer)] = ledger
         return ledger
 
     def ledger_of(self, optimizer: Optimizer | None) -> Ledger | None:
         """Return the ledger of an optimiser that is known, or None."""
-        for ledger in self.living:
-            if ledger.optimizer is optimizer:
-                return ledger
-        return None
+        ledger = self._by_optimizer.get(id(optimizer))
+        return ledger if ledger is not None and ledger.optimizer is optimizer else None
 
     def in_backward(self) -> bool:
         """Return whether a backward pass is running."""
@@ -109,7 +109,7 @@ class Updates:
             do(ledger)
 
     def _close(self) -> None:
-        arrivals = list(numbered(self._arrivals))
+        arrivals = numbered(self._arrivals)
         if not arrivals:
             site = user_site()
             self.unfollowed[site] = self.unfollowed.get(site, 0) + 1
@@ -141,13 +141,14 @@ class Updates:
         ledger = self.know(optimizer, whole=False)
         if self._depth:
             # a step inside the backward pass, parameter by parameter
-            ledger.end(list(numbered(self._arrivals)), self.backwards, self._scaler)
+            ledger.end(numbered(self._arrivals), self.backwards, self._scaler)
         scale = getattr(optimizer, "grad_scale", None)
         record = ledger.step(self.clock(), user_site(), closure=closure, scale=None)
         if isinstance(scale, Tensor):
             self.reads.into(scale.detach().clone(), record, "scale")
         self.closed(record)
-        self.first(ledger)
+        if ledger.steps == 1:
+            self.first(ledger)
 
     def made(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
         """Add an optimiser as soon as it is made."""
@@ -159,28 +160,28 @@ class Updates:
         self._each(Ledger.settle_changes)
 
 
-def numbered(arrivals: Iterable[tuple[Loss, Arrival]]) -> Iterable[tuple[Loss, int, Arrival]]:
+def numbered(arrivals: Sequence[tuple[Loss, Arrival]]) -> list[tuple[Loss, int, Arrival]]:
     """Return each loss of one backward pass with its number among those of its term.
 
     Losses of one line are several terms, unless each is of a batch of its own that one pass over a
     loader read: then they are micro-batches of one term.
     """
-    arrivals = list(arrivals)
     if len(arrivals) == 1:
-        yield arrivals[0][0], 0, arrivals[0][1]
-        return
+        return [(arrivals[0][0], 0, arrivals[0][1])]
     in_order = sorted(arrivals, key=lambda pair: pair[0].index)
     passes: dict[int, set[int]] = {}
     for loss, _ in in_order:
         passes.setdefault(loss.term, set()).add(loss.batch[0])
     counts: Counter[tuple[int, int]] = Counter()
+    numbers: list[tuple[Loss, int, Arrival]] = []
     for loss, arrival in in_order:
         one_pass = len(passes[loss.term]) == 1
         key = (loss.term, loss.batch[1] if one_pass else -1)
         ordinal = counts[key]
         counts[key] += 1
         if ordinal < TERMS:
-            yield loss, ordinal, arrival
+            numbers.append((loss, ordinal, arrival))
+    return numbers
 
 
 def _nobody(*_: Any) -> None:

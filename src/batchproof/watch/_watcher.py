@@ -62,6 +62,7 @@ class Watcher:
         steps: stop after so many steps of an optimiser; None to watch to the end.
 
     Attributes:
+        clock: returns the next number of the order of events.
         ended_early: whether watching stopped before the run did.
         failed: whether the run was ended by an error.
         elsewhere: what the other ranks saw of their losses and loops, on rank 0.
@@ -69,7 +70,7 @@ class Watcher:
 
     def __init__(self, *, steps: int | None = None) -> None:
         self.reads = Reads()
-        self._count = count()
+        self.clock = count().__next__
         self.loaders = Loaders(self.clock)
         self.calls = Calls(self.clock, self.reads, self.loaders.latest)
         self.updates = Updates(self.clock, self.reads)
@@ -88,10 +89,6 @@ class Watcher:
         self.updates.stepped = self._stepped
         self.updates.closed = self.between.closed
         self.updates.first = self.ranks.note
-
-    def clock(self) -> int:
-        """Return the next number of the order of events."""
-        return next(self._count)
 
     def attach(self, observer: Observer) -> None:
         """Start an observer with the run, and stop it with the run."""

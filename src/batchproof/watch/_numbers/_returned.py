@@ -36,7 +36,8 @@ class Returned:
     def heard(self, training: bool) -> None:  # noqa: FBT001
         """Count the losses since the last that records a graph."""
         self._losses = 0 if training else self._losses + 1
-        self._give_up()
+        if self._from is not None:
+            self._give_up()
 
     def ended(self) -> None:
         """Follow the function that read a pass, which has ended, to its return."""
@@ -62,7 +63,7 @@ class Returned:
     def _give_up(self) -> None:
         if self._from is not None:
             self._vain.add(self._from)
-            self._leave()
+        self._leave()
 
     def _leave(self) -> None:
         if self._from is not None:
