@@ -84,7 +84,7 @@ class Numbers:
         facts = _facts(self._watcher.steps, self._watcher.loaders.passes)
         facts = replace(facts, others=tuple(self._others))
         every = (reading_of(slot, series, facts) for slot in self._recorder.slots)
-        certain = [reading for reading in every if reading is not None]
+        certain = _beside_means([reading for reading in every if reading is not None])
         texts = {_said(reading) for reading in certain if reading.slot.is_shown}
         return [
             reading
@@ -110,6 +110,28 @@ class Numbers:
             for slot in self._recorder.slots
             if slot.is_shown or id(slot) in readings
         ]
+
+
+def _beside_means(readings: Sequence[Reading]) -> list[Reading]:
+    """Return the readings; a last batch whose lines also show the mean of its pass is a note."""
+    means = {
+        (*_of(reading), line.stamp)
+        for reading in readings
+        if reading.grade == "right"
+        for line in reading.slot.lines
+    }
+    return [
+        replace(reading, grade="note")
+        if reading.candidate.name == "last-batch-reported"
+        and all((*_of(reading), line.stamp) in means for line in reading.slot.lines)
+        else reading
+        for reading in readings
+    ]
+
+
+def _of(reading: Reading) -> tuple[str, ...]:
+    series = reading.candidate.series
+    return reading.slot.place, series.site, series.quantity
 
 
 def _said(reading: Reading) -> tuple[str, ...]:
