@@ -37,7 +37,7 @@ class Probe:
         dtype: floating-point type.
         pad: widens a batch on the right.
         mask: makes a sample with nothing that counts.
-        window: micro-batches a window, for loops that take a loader.
+        window: micro-batches per window, for loops that take a loader.
         shards: for an evaluation over ranks: "given", "own", or a function, as for check_evaluate.
         wrap: how the model is wrapped over ranks; "ddp" for a step unless said otherwise.
         watch: for a step, what it moves beside the model, as for check_step.

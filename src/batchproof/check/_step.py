@@ -234,6 +234,8 @@ def _refuse(subject: Subject, worlds: Sequence[int], timeout: float) -> None:
             "ranks than samples."
         )
     if subject.window is not None and subject.window < 1:
-        raise ProbeError(f"window is {subject.window}; expected micro-batches a window, 1 or more.")
+        raise ProbeError(
+            f"window is {subject.window}; expected micro-batches per window, 1 or more."
+        )
     if timeout <= 0:
         raise ProbeError(f"timeout is {timeout}; expected seconds, more than 0.")

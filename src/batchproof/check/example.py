@@ -27,7 +27,7 @@ class Tagger(nn.Module):
         self.head = nn.Linear(8, 5)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the logits, one row a token."""
+        """Return the logits, one row per token."""
         logits: torch.Tensor = self.head(self.embed(tokens))
         return logits
 

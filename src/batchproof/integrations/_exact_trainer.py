@@ -179,7 +179,7 @@ class Evaluation:
     def add(
         self, calls: Sequence[LossCall], routed: Sequence[Tensor], rows: int, width: int
     ) -> None:
-        """Add a batch of so many rows, whose labels have so many positions a row."""
+        """Add a batch of so many rows, whose labels have so many positions per row."""
         if len(calls) != len(self.coefficients):
             raise CriterionError(
                 f"a batch called {len(calls)} losses of torch and the first one "

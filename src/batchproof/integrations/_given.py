@@ -189,7 +189,7 @@ def _length(batch: Any) -> int:
     if size is None:
         lengths = sorted({len(leaf) for leaf in tensors(batch) if leaf.ndim > 0})
         raise ProbeError(
-            f"the tensors of a batch have lengths {lengths}; expected one row a sample in each, "
+            f"the tensors of a batch have lengths {lengths}; expected one row per sample in each, "
             "so that a loader can batch them again."
         )
     return size

@@ -41,7 +41,7 @@ class LossCall:
     Attributes:
         name: of the function.
         value: what the call returned, with its graph: the mean over the micro-batch.
-        mean: its pairs, one a row of the loss's input, without graph.
+        mean: its pairs, one per row of the loss's input, without graph.
         outputs: the one tensor that the caller got, which has the same value.
     """
 
@@ -51,7 +51,7 @@ class LossCall:
     outputs: list[Tensor] = field(default_factory=list)
 
     def by_sample(self, rows: int, width: int = 0) -> Mean:
-        """Return pairs, one a sample, of those of a loss over all positions of all samples.
+        """Return pairs, one per sample, of those of a loss over all positions of all samples.
 
         Where a loss was called over positions that were picked out, they are pooled.
 
@@ -176,8 +176,8 @@ def _first_samples(name: str, mean: Mean, counting: int, samples: int) -> Mean:
     if rows % samples:
         raise CriterionError(
             f"{name} was called on {rows} rows for {samples} samples, {samples - counting} of "
-            "which repeat others, so theirs cannot be told apart; expected as many rows a sample. "
-            "Choose a batch size that divides the samples over the ranks."
+            "which repeat others, so theirs cannot be told apart; expected as many rows per "
+            "sample. Choose a batch size that divides the samples over the ranks."
         )
     place = torch.arange(rows, device=mean.total.device) < counting * (rows // samples)
     total = torch.where(place, mean.total, 0)
@@ -201,7 +201,7 @@ def _bound(function: Callable[..., Any], values: Any, options: Any) -> dict[str,
 
 
 def _pairs(function: Callable[..., Any], spec: Spec, arguments: Mapping[str, Any]) -> Mean | None:
-    """Return the pairs of a call, one a row; None where it returns no mean that is known."""
+    """Return the pairs of a call, one per row; None where it returns no mean that is known."""
     weighted = "weight" not in spec.options and arguments.get("weight") is not None
     legacy = arguments.get("size_average") is not None or arguments.get("reduce") is not None
     unit = spec.units.get(arguments["reduction"])
@@ -366,8 +366,8 @@ def expect_one_ratio(weights: Tensor) -> None:
     if bool((apart.abs() > 1e-6 * weights.amax() ** 2).any()):
         raise MissingCountError(
             f"the loss has {weights.shape[1]} terms, whose weights are {weights.long().tolist()}, "
-            "one row a micro-batch, so no one number divides their gradients; expected weights in "
-            "one ratio. Take one micro-batch a step, or batchproof.Step(count=...)."
+            "one row per micro-batch, so no one number divides their gradients; expected weights "
+            "in one ratio. Take one micro-batch per step, or batchproof.Step(count=...)."
         )
 
 

@@ -26,7 +26,7 @@ class Budget:
 
     Attributes:
         tokens: the most positions of a micro-batch, its rows times its longest sample.
-        lengths: lengths(batch) -> one number a sample, where recut cannot read them.
+        lengths: lengths(batch) -> one number per sample, where recut cannot read them.
         padding: how much of all windows so far was padding, and is.
     """
 

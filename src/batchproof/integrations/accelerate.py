@@ -90,7 +90,7 @@ class ExactAccumulation:
             loader: prepared, for training.
             tokens: the most positions of a micro-batch, its rows times its longest sample; padding
                 is trimmed.
-            lengths: lengths(batch) -> one number a sample, where they cannot be read.
+            lengths: lengths(batch) -> one number per sample, where they cannot be read.
 
         Raises:
             SettingError: if tokens is not a whole number from 1, the loader was not prepared,

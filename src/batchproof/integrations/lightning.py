@@ -191,7 +191,7 @@ class _Build:
 
 @dataclass(frozen=True)
 class _Step:
-    """One call of Trainer.fit, one optimizer step long, or one a window."""
+    """One call of Trainer.fit, one optimizer step long, or one per window."""
 
     trainers: Callable[..., Any]
     log_name: str

@@ -74,7 +74,7 @@ def exactly(trainer: Any, *, tokens: int | None = None, lengths: Any = None) -> 
         trainer: a transformers.Trainer, or of a class derived from it.
         tokens: the most positions of a micro-batch, its rows times its longest sample: every window
             is cut again within it, and its padding trimmed. Without it batches stay as they are.
-        lengths: lengths(batch) -> one number a sample, where recut cannot read them.
+        lengths: lengths(batch) -> one number per sample, where recut cannot read them.
 
     Returns:
         The trainer itself.
@@ -210,7 +210,7 @@ class _Build:
 
 @dataclass(frozen=True)
 class _Step:
-    """One call of Trainer.train, one optimizer step long, or one a window."""
+    """One call of Trainer.train, one optimizer step long, or one per window."""
 
     factory: Factory
     window: int | None

@@ -32,7 +32,7 @@ class Epochs:
 
     Args:
         loader: any iterable of batches.
-        limit: batches an epoch at most, or None for all.
+        limit: batches per epoch at most, or None for all.
     """
 
     def __init__(self, loader: Iterable[Any], *, limit: int | None = None) -> None:
@@ -264,7 +264,7 @@ def windows_from(
         batches: the rest of the epoch: its windows, where the loader gives windows.
         accumulate: batches of a window.
         tokens: the budget that windows are recut under, or None.
-        pack: whether a micro-batch is laid in one row.
+        pack: whether a micro-batch is put in one row.
         group: the ranks that take steps together.
         start: how many of the epoch's batches are done.
     """

@@ -42,7 +42,7 @@ class Steps:
         tokens: the most positions of a micro-batch, its rows times its longest sample; the samples
             of each step are then recut into the cheapest micro-batches, as batchproof.data.recut
             does it, with the same gradient. None takes the batches as they come.
-        pack: whether a micro-batch is then laid in one row, as recut does it.
+        pack: whether a micro-batch is then put in one row, as recut does it.
         max_grad_norm: the norm that gradients are clipped to, or None.
         max_grad_value: the largest magnitude of an element of the mean's gradient, which is clipped
             to it, after max_grad_norm; or None.
@@ -161,7 +161,7 @@ class Limits:
     """The limits of the data that are used.
 
     Attributes:
-        limit_train_batches: batches an epoch at most, or None.
+        limit_train_batches: batches per epoch at most, or None.
         limit_val_batches: batches of a validation at most, or None.
         overfit_batches: train and validate on the first few batches, or None.
     """

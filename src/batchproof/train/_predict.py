@@ -1,4 +1,4 @@
-"""The outputs of a model over a data set, one row a sample, in the order of the data.
+"""The outputs of a model over a data set, one row per sample, in the order of the data.
 
 Ranks draw the samples of a data set in turn, as batchproof.data deals them out:
 
@@ -104,7 +104,7 @@ def _joined(outputs: list[Any]) -> Any:
             pair = " and ".join(map(str, [tuple(o.shape) for o in outputs if o.ndim][:2] or [()]))
             raise ShapeError(
                 f"outputs of batches have shapes {pair}; expected (samples, ...), alike but for "
-                "the first dimension. Have forward pad them, or return one row a sample."
+                "the first dimension. Have forward pad them, or return one row per sample."
             )
         return torch.cat(outputs)
     if is_branch(first):

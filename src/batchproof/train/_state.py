@@ -114,7 +114,7 @@ class Best:
     """The best validation so far by one monitored mean, and how many came since.
 
     One is better when it beats the best by more than min_delta. Training stops once `patience`
-    in a row were not better. There is one an epoch, or one every validate_every_steps.
+    in a row were not better. There is one per epoch, or one every validate_every_steps.
 
     Args:
         stopping: which is better, and by how much; how long to wait.

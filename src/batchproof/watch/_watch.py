@@ -93,7 +93,7 @@ def watch_loss(losses: Tensor, *, mask: Tensor | None = None) -> Tensor:
     It returns the losses as they are, and does nothing where no run is watched.
 
     Args:
-        losses: one an element, before they are summed or averaged, shape (samples, *elements).
+        losses: one per element, before they are summed or averaged, shape (samples, *elements).
         mask: True where a loss counts, of the shape of losses.
 
     Returns:

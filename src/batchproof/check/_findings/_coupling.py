@@ -129,7 +129,7 @@ class _Shift:
 def _tables(runner: Runner) -> list[tuple[str, bool]]:
     """Return the tensors of a batch whose rows can be moved, and whether they trade.
 
-    One number a sample that is never negative may be a weight beside other weights, and zeros and
+    One number per sample that is never negative may be a weight beside other weights, and zeros and
     ones a mask: those are left alone.
     """
     if runner.count < 4:

@@ -86,7 +86,7 @@ def words(evidence: Evidence) -> tuple[str, str]:
 
 
 def window_of(evidence: Evidence) -> int | None:
-    """Return the loop's micro-batches a window, as given or measured."""
+    """Return the loop's micro-batches per window, as given or measured."""
     window = evidence.runner.subject.window
     return window_size(evidence.runner) if window is None and not evidence.evaluation else window
 

@@ -52,7 +52,7 @@ class Micro:
 
 
 def ratio(weights: Tensor, label: str = "") -> Micro:
-    """Return the law of a mean with these weights, one a sample; atoms are the samples."""
+    """Return the law of a mean with these weights, one per sample; atoms are the samples."""
     values = weights.tolist()
 
     def weigh(piece: MicroBatch) -> float:
@@ -69,7 +69,7 @@ def clamped(counts: Tensor, label: str = "") -> Micro:
     """Return the law of a sum over a count that is taken for 1 where it is 0.
 
     Args:
-        counts: one a sample, as counted.
+        counts: one per sample, as counted.
         label: what was counted.
     """
     return _summed_over("clamped", lambda count: max(1.0, count), counts, label)
@@ -79,7 +79,7 @@ def raised(counts: Tensor, constant: float, label: str = "") -> Micro:
     """Return the law of a sum over a count to which a constant is added.
 
     Args:
-        counts: one a sample, as counted.
+        counts: one per sample, as counted.
         constant: what is added.
         label: what was counted.
     """
@@ -109,7 +109,7 @@ def scaled(weights: Tensor, label: str = "", power: int = -1) -> Micro:
     """Return the law of a mean with these weights, divided by, or times, its number of samples.
 
     Args:
-        weights: of the mean, one a sample.
+        weights: of the mean, one per sample.
         label: what they are.
         power: -1 where the mean is divided, 1 where it is multiplied.
     """
@@ -136,7 +136,7 @@ def parts_of(micro: Micro, rule: Rule, cut: Cut) -> list[float]:
 
 
 def design(micro: Micro, rule: Rule, cuts: Sequence[Cut], atoms: int) -> Tensor:
-    """Return the matrix C of a law: one row a cut, one column an atom."""
+    """Return the matrix C of a law: one row per cut, one column per atom."""
     matrix = [[0.0] * atoms for _ in cuts]
     for row, cut in zip(matrix, cuts, strict=True):
         for piece, scale in zip(cut.pieces, parts_of(micro, rule, cut), strict=True):
@@ -163,7 +163,7 @@ def recover_weights(
     equations in w, whose one solution, up to scale, is the last right singular vector.
 
     Args:
-        singles: gradients of single samples, one a row.
+        singles: gradients of single samples, one per row.
         subsets: samples and the gradient of the micro-batch of them.
 
     Returns:
@@ -197,8 +197,8 @@ def recover_constant(
         c (m(S) - sum_i m_i) = sum_i w_i (m_i - m(S))
 
     Args:
-        counts: w, one a sample.
-        singles: gradients of single samples, one a row.
+        counts: w, one per sample.
+        singles: gradients of single samples, one per row.
         subsets: samples and the gradient of the micro-batch of them.
 
     Returns:

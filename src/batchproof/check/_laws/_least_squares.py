@@ -32,9 +32,9 @@ def free_weights(
     """Find the weights of the second of two means, or of both, from micro-batches of samples.
 
     Args:
-        singles: what single samples give, one a row.
+        singles: what single samples give, one per row.
         subsets: samples of the micro-batches.
-        rows: what the micro-batches give, one a row.
+        rows: what the micro-batches give, one per row.
         first_shares: of each subset's samples in the first mean; None to find both means.
         tolerance: of the residual, relative.
         starts: the number of points from which the search begins.

@@ -44,7 +44,7 @@ class Quantity:
         return vector if self.undo is None else self.undo(vector)
 
     def rows(self, cuts: Sequence[Cut]) -> Tensor:
-        """Return the quantity under many cuts, one a row."""
+        """Return the quantity under many cuts, one per row."""
         return torch.stack([self.of(cut) for cut in cuts])
 
     def finite(self, cuts: Sequence[Cut]) -> list[Cut]:
@@ -82,7 +82,7 @@ class Quantity:
 
     @cached_property
     def counted(self) -> dict[str, Tensor]:
-        """The counts in the samples' batches, one number a sample, by what is counted."""
+        """The counts in the samples' batches, one number per sample, by what is counted."""
         total = self.facts.count + self.facts.masked
         batches = [make_batch(self.runner.subject, MicroBatch((i,))) for i in range(total)]
         ignored = outermost(batches)

@@ -215,7 +215,7 @@ class Search:
         return max(relative(self.atoms[key], singles[key[0]]) for key in rows)
 
     def design(self, micro: Micro, rule: Rule, cuts: Sequence[Cut]) -> Tensor:
-        """Return the matrix of a law: one row a cut, one column an atom of its table.
+        """Return the matrix of a law: one row per cut, one column per atom of its table.
 
         Args:
             micro: the law of a micro-batch.
@@ -230,7 +230,7 @@ class Search:
         return design(micro, rule, cuts, len(self.atoms))
 
     def table(self, micro: Micro) -> Tensor:
-        """Return the atoms of a law, one a row."""
+        """Return the atoms of a law, one per row."""
         if micro.of_samples:
             return self.quantity.singles
         return torch.stack(list(self.atoms.values()))
@@ -244,7 +244,7 @@ class Search:
         Args:
             micro: the law of a micro-batch.
             cuts: cuts whose quantity is finite.
-            rows: what they gave, one a row; None to take the quantity under them.
+            rows: what they gave, one per row; None to take the quantity under them.
         """
         rows = self.quantity.rows(cuts) if rows is None else rows
         every = []

@@ -4,7 +4,7 @@ With b_i the unknown gradient of the second term for sample i, and m_i what samp
 
     G = C1 (M - B) + C2 B        so        (C2 - C1) B = G - C1 M
 
-for matrices C of one row a cut: known weights and a known rule each. A third term adds a block:
+for matrices C of one row per cut: known weights and a known rule each. A third term adds a block:
 
     (C2 - C1) B2 + (C3 - C1) B3 = G - C1 M
 
@@ -13,7 +13,7 @@ Where padding counts in the first term, its rows R are measured with the padding
     G = D1 R + (C2 - C1) B       C1: D1 with the rows of one sample added up
 
 and where samples are coupled in the first term, whole micro-batches are measured in place of R.
-B has one row a sample, and there are more equations than samples: the residual is a proof.
+B has one row per sample, and there are more equations than samples: the residual is a proof.
 
 Micro-batches alone come first and say what the weights are (a count in the batches, or, where none
 fits, weights recovered by _least_squares.py). Whole windows then say the rule of each term.
@@ -50,7 +50,7 @@ class Split:
 
     Attributes:
         terms: rule and micro-batch law of each term.
-        parts: for each term its gradients for each sample, one a row.
+        parts: for each term its gradients for each sample, one per row.
         residual: of the prediction.
         right: for each term, whether its rule is right for these weights.
     """

@@ -28,7 +28,7 @@ class CutShares:
     """The shares of one cut.
 
     Attributes:
-        values: one a micro-batch; nan for one that has no gradient of its own.
+        values: one per micro-batch; nan for one that has no gradient of its own.
         wanted: the share of each in the mean, or sum; empty where that is not known.
         residual: how far the gradient is from that sum, relative.
     """

@@ -130,7 +130,7 @@ class Facts:
         masked: whether a fully masked sample can be made.
         beside: the index of the sample that is padded widest, where widths differ.
         padding: whether a `pad` callable was given.
-        window: micro-batches a window, for loops that take a loader.
+        window: micro-batches per window, for loops that take a loader.
         mask: the part of a sample that says which of its elements count; None if there is none.
         unmasked: whether samples look as if some elements could count and others not, but no
             fully masked sample could be made.

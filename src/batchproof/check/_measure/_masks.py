@@ -237,7 +237,7 @@ def gather_facts(
 
     Args:
         subject: the user's parts.
-        window: micro-batches a window.
+        window: micro-batches per window.
         mask: the user's own way to mask a sample.
     """
     count = len(subject.samples)

@@ -34,7 +34,7 @@ class Subject:
         dtype: the floating-point type of model and samples.
         pad: widens a batch on the right.
         kind: what run does.
-        window: micro-batches a window, for loops that take a loader.
+        window: micro-batches per window, for loops that take a loader.
         wrap: how the model is wrapped over ranks: "ddp", "fsdp2", None, or a callable.
         watch: returns state beside the model's that a step moves.
     """

@@ -63,7 +63,7 @@ def tone_of(*, wrong: bool) -> Tone:
 
 
 def table_of(cuts: Sequence[CutResult], *, step: bool) -> Table:
-    """Return the results of every cut, one row a cut.
+    """Return the results of every cut, one row per cut.
 
     Args:
         cuts: their results.

@@ -1,4 +1,4 @@
-"""The progress of a run in a notebook: one table that grows by a row an epoch, and a bar below it.
+"""The progress of a run in a notebook: one table that grows by a row per epoch, and a bar below it.
 
 It is one display of HTML that is redrawn, at most four times a second, so it needs no widget and is
 there in a saved or converted notebook as well.

@@ -61,7 +61,7 @@ class NoProgress(Progress):
 
 
 class PlainProgress(Progress):
-    """Writes whole lines: one every so many steps, and one an epoch."""
+    """Writes whole lines: one every so many steps, and one per epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

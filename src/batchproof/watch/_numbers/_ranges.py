@@ -43,7 +43,7 @@ class Ranges:
         return counts
 
     def sums(self, values: Numbers) -> Numbers:
-        """Return the sum of one value a batch over each range.
+        """Return the sum of one value per batch over each range.
 
         Args:
             values: one for each batch of the series.
