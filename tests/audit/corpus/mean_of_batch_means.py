@@ -936,3 +936,64 @@ def finds_tensors_that_the_loop_draws(model, data, pair):
         x, first, second = pair(x, first, second)  # noqa: PLW2901
         total += F.mse_loss(model(x, first, second), y).item()
     return total / len(loader)  # BP201
+
+
+class _Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.layer(x).relu()
+
+
+def finds_the_second_pass_of_a_model_in_sight(data, held_out, optimizer):
+    net = _Net()
+    train_loader = DataLoader(data, batch_size=64, drop_last=True)
+    val_loader = DataLoader(held_out, batch_size=64)
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(net(x), y).backward()
+        optimizer.step()
+    net.eval()
+    total = 0.0
+    with torch.no_grad():
+        for x, y in val_loader:
+            total += ((net(x) - y) ** 2).mean().item()
+    return total / len(val_loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_meter_of_several_names(model, data, MetricTracker):
+    loader, tracker = DataLoader(data, batch_size=64), MetricTracker("loss", "other")
+    for x, y in loader:
+        tracker.update("loss", F.cross_entropy(model(x), y).item())  # BP201
+        tracker.update("other", F.mse_loss(model(x), y).item(), n=len(x))
+    return tracker.result()
+
+
+class _Focal(nn.Module):
+    def __init__(self, gamma=2.0, reduction="mean"):
+        super().__init__()
+        self.gamma, self.reduction = gamma, reduction
+
+    def forward(self, scores, target):
+        losses = F.cross_entropy(scores, target, reduction="none")
+        losses = (1 - torch.exp(-losses)) ** self.gamma * losses
+        return losses.mean() if self.reduction == "mean" else losses.sum()
+
+
+@torch.no_grad()
+def finds_a_product_of_elements(model, data):
+    loader, criterion, total = DataLoader(data, batch_size=64), _Focal(), 0.0
+    for x, y in loader:
+        total += criterion(model(x), y).item()
+    return total / loader.__len__()  # BP201
+
+
+@torch.no_grad()
+def passes_a_sum_of_products_of_elements(model, data):
+    loader, criterion, total = DataLoader(data, batch_size=64), _Focal(reduction="sum"), 0.0
+    for x, y in loader:
+        total += criterion(model(x), y).item()
+    return total / data.__len__()

@@ -149,3 +149,13 @@ def misses_a_helper_of_another_file(model, loader, optimizer):
         F.mse_loss(model(x), y).backward()
         reset_gradients(optimizer)  # missed BP116
         optimizer.step()
+
+
+def passes_gradients_that_are_copied(model, copies, train_loader, optimizer):
+    for x, y in train_loader:
+        model.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.zero_grad()
+        for copy, parameter in zip(copies, model.parameters(), strict=True):
+            copy.grad.copy_(parameter.grad)
+        optimizer.step()

@@ -54,6 +54,9 @@ def multiply(first: Value, second: Value) -> Value:
     if isinstance(second, Quantity) and not isinstance(first, Quantity):
         first, second = second, first
     if isinstance(first, Quantity):
+        if isinstance(second, Quantity) and first.base == second.base == "elements":
+            sure, masked = first.sure and second.sure, first.masked or second.masked
+            return replace(first, sure=sure, graph=first.graph or second.graph, masked=masked)
         return _scale(first, second)
     if isinstance(first, Tensor) or isinstance(second, Tensor):
         return blend(first, second)

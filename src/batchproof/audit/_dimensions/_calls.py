@@ -55,7 +55,7 @@ _REPORTS = {
 _RATIOS = {"iou", "miou", "dice", "psnr", "f1", "auc", "auroc", "rmse", "kappa", "jaccard"}
 _MEANS = {"accuracy", "acc"}
 _POOLS = re.compile(r"reduce\(|gather\(")
-_METERS = {"averager", "runningaverage", "metriclogger"}
+_METERS = {"averager", "runningaverage", "metriclogger", "metrictracker", "metricmonitor"}
 _CLIPS = {"clip_grad_norm_", "clip_grad_value_", "clip_grad_norm", "clip_grads_with_norm_"}
 
 
@@ -70,6 +70,9 @@ def call(machine: Machine, node: ast.Call, frame: Frame, target: str = "") -> Va
     """
     function = node.func
     receiver: Value | None = None
+    if isinstance(function, ast.Attribute) and function.attr == "__len__" and not node.args:
+        length = ast.Call(ast.Name("len", ast.Load()), [function.value], [])
+        return call(machine, ast.copy_location(length, node), frame)
     if isinstance(function, ast.Attribute):
         receiver = machine.evaluate(function.value, frame)
     text = dotted(function.value) if isinstance(function, ast.Attribute) else ""
@@ -171,7 +174,7 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
         case Function():
             value = follow(machine, callee, call.node, call.args, call.keywords)
             if isinstance(value, Quantity) and not _POOLS.search(ast.unparse(callee.node)):
-                return value
+                return _as_ratio(value, call)
             return _unless_known(machine, value, call)
         case Class():
             return _build(machine, callee, call)
@@ -221,6 +224,13 @@ def _unless_known(machine: Machine, value: Value, call: Call) -> Value:
             "mean", machine.batch_loop, sure=False, line=call.node.lineno, name=call.name
         )
     return _metric(machine, call) or value if value == UNKNOWN else value
+
+
+def _as_ratio(value: Quantity, call: Call) -> Quantity:
+    """Return what a function that is named after a ratio, and takes a mean last, computes."""
+    ratio = bool(_RATIOS & set(words_of(call.name).split())) and not _is_loss(call)
+    plain = value.base == "mean" and not value.over
+    return replace(value, base="coupled", sure=False) if ratio and plain else value
 
 
 def _metric(machine: Machine, call: Call) -> Quantity | None:

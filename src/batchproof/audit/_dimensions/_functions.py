@@ -279,8 +279,9 @@ def forward(
     if name == "__call__":
         return value
     if isinstance(value, Tensor):
+        active = {loop.key for loop in machine.loops}
         return Tensor(
-            value.loop or machine.batch_loop,
+            value.loop if value.loop in active else machine.batch_loop,
             value.form,
             _graph(machine),
             output=True,

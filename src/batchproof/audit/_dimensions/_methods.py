@@ -424,6 +424,8 @@ def _of_tool(machine: Machine, value: Value, call: Call) -> Value | None:
 
 def _of_meter(machine: Machine, _value: Value, call: Call) -> Value:
     if call.name == "update":
+        if call.args[:1] and isinstance(call.args[0], Constant) and call.args[1:]:
+            call = replace(call, args=call.args[1:])  # update(name, value, n)
         weight = call.argument(1, "n") or call.keywords.get("weight") or call.keywords.get("num")
         count = NOTHING if weight is None else weight
         for what in call.args[:1] or [v for v in call.keywords.values() if v is not weight]:
