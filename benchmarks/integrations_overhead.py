@@ -3,12 +3,14 @@
     python benchmarks/integrations_overhead.py [--rounds N] [--steps N] [--quick] [--out FILE]
 
 A BERT of 4 layers and width 256 over 8 sequences of 64 is trained by AdamW in transformers,
-Lightning, accelerate and ignite; a perceptron, 256 wide over 256 rows, in skorch, fastai and Keras,
-whose users train such. One micro-batch is a window, and 4 are. A round trains both sides from
-scratch, each in a fresh instance, and turns their order; what is timed is the training loop, in
-seconds of the processor. Ratios of the two sides of a round, with median, quartiles and range.
+Lightning, accelerate and ignite. In skorch, fastai and Keras two are: a perceptron, 256 wide over
+256 rows, whose step takes about 2 ms, so that the fixed cost shows; and a network of two
+convolutions over 64 pictures of 28 by 28. One micro-batch is a window, and 4 are. A round trains
+both sides from scratch, each in a fresh instance, and turns their order; what is timed is the
+training loop, in seconds of the processor. Ratios of the two sides of a round, and what a
+micro-batch takes longer in microseconds, with median, quartiles and range.
 
-As it comes, skorch has no accumulation: its rows compare the callback without accumulate. About 9
+As it comes, skorch has no accumulation: its rows compare the callback without accumulate. About 7
 minutes on a quiet machine. The goal is a median of 1.02.
 """
 
@@ -30,6 +32,7 @@ from _measure import heading, keep, parser, summary
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 ROWS, LENGTH, WIDE, MANY = 8, 64, 256, 256
+PICTURES, SIDE = 64, 28
 PACKAGES = (
     *("torch", "transformers", "lightning", "accelerate", "pytorch-ignite"),
     *("skorch", "fastai", "keras"),
@@ -50,13 +53,22 @@ def sequences(steps):
     ]
 
 
-def rows(steps):
-    """Return inputs and targets of so many batches of the perceptron."""
+def perceptron_rows(steps):
+    """Return the batch size of the perceptron, with inputs and targets of so many batches."""
     import torch
 
     draw = torch.Generator().manual_seed(0)
     inputs = torch.randn(steps * MANY, 64, generator=draw)
-    return inputs, torch.randint(10, (steps * MANY,), generator=draw)
+    return MANY, inputs, torch.randint(10, (steps * MANY,), generator=draw)
+
+
+def pictures(steps):
+    """Return the batch size of the convolutions, with inputs and targets of so many batches."""
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(steps * PICTURES, 1, SIDE, SIDE, generator=draw)
+    return PICTURES, inputs, torch.randint(10, (steps * PICTURES,), generator=draw)
 
 
 def perceptron():
@@ -66,6 +78,27 @@ def perceptron():
     torch.manual_seed(0)
     layers = [nn.Linear(64, WIDE), nn.ReLU(), nn.Linear(WIDE, WIDE), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(WIDE, 10))
+
+
+def convolutions():
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 12 * 12, 10))
+
+
+def perceptron_of_keras(keras):
+    layers = [keras.layers.Dense(WIDE, activation="relu") for _ in range(2)]
+    return [keras.layers.Input((64,)), *layers]
+
+
+def convolutions_of_keras(keras):
+    first, pool = {"data_format": "channels_first"}, keras.layers.MaxPooling2D
+    layers = [keras.layers.Conv2D(n, 3, activation="relu", **first) for n in (32, 64)]
+    end = [pool(2, **first), keras.layers.Flatten()]
+    return [keras.layers.Input((1, SIDE, SIDE)), *layers, *end]
 
 
 def loader_of(steps):
@@ -113,26 +146,27 @@ def by_ignite(steps, accumulate, *, exact):
     return lambda: trainer.run(batchproof.windows(loader, accumulate=accumulate))
 
 
-def by_skorch(steps, accumulate, *, exact):
+def by_skorch(steps, accumulate, *, exact, network=perceptron, data=perceptron_rows):
     import skorch
     import torch
 
     from batchproof.integrations.skorch import ExactLosses
 
+    size, inputs, targets = data(steps)
     callback = ExactLosses() if accumulate == 1 else ExactLosses(accumulate=accumulate)
     net = skorch.NeuralNet(
-        perceptron(),
+        network(),
         torch.nn.CrossEntropyLoss,
         optimizer=torch.optim.AdamW,
-        batch_size=MANY,
+        batch_size=size,
         train_split=None,
         callbacks=[callback] if exact else [],
         verbose=0,
     ).initialize()
-    return functools.partial(net.partial_fit, *rows(steps), epochs=1)
+    return functools.partial(net.partial_fit, inputs, targets, epochs=1)
 
 
-def by_fastai(steps, accumulate, *, exact):
+def by_fastai(steps, accumulate, *, exact, network=perceptron, data=perceptron_rows):
     import torch
     from fastai.callback.training import GradientAccumulation
     from fastai.data.core import DataLoaders
@@ -141,13 +175,14 @@ def by_fastai(steps, accumulate, *, exact):
 
     from batchproof.integrations.fastai import ExactAccumulation
 
-    samples = list(zip(*rows(steps), strict=True))
+    size, *columns = data(steps)
+    samples = list(zip(*columns, strict=True))
     kind = ExactAccumulation if exact else GradientAccumulation
     learner = Learner(
-        DataLoaders(DataLoader(samples, bs=MANY), DataLoader(samples[:1], bs=1)),
-        perceptron(),
+        DataLoaders(DataLoader(samples, bs=size), DataLoader(samples[:1], bs=1)),
+        network(),
         loss_func=torch.nn.CrossEntropyLoss(),
-        cbs=[kind(accumulate * MANY)],
+        cbs=[kind(accumulate * size)],
     )
 
     def train():
@@ -157,25 +192,29 @@ def by_fastai(steps, accumulate, *, exact):
     return train
 
 
-def by_keras(steps, accumulate, *, exact):
+def by_keras(steps, accumulate, *, exact, network=perceptron_of_keras, data=perceptron_rows):
     import keras
 
     from batchproof.integrations.keras import ExactAccumulation
 
     keras.utils.set_random_seed(0)
-    layers = [keras.layers.Dense(WIDE, activation="relu") for _ in range(2)]
-    model = keras.Sequential([keras.layers.Input((64,)), *layers, keras.layers.Dense(10)])
+    size, *columns = data(steps)
+    model = keras.Sequential([*network(keras), keras.layers.Dense(10)])
     own = accumulate if accumulate > 1 and not exact else None
     model.compile(
         keras.optimizers.AdamW(1e-4, gradient_accumulation_steps=own),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
-    inputs, targets = (each.numpy() for each in rows(steps))
+    inputs, targets = (each.numpy() for each in columns)
     callbacks = [ExactAccumulation(accumulate)] if exact else []
     return functools.partial(
-        model.fit, inputs, targets, batch_size=MANY, callbacks=callbacks, verbose=0
+        model.fit, inputs, targets, batch_size=size, callbacks=callbacks, verbose=0
     )
+
+
+def of_pictures(make, network):
+    return functools.partial(make, network=network, data=pictures)
 
 
 SMALL = ("skorch", "fastai", "keras")
@@ -187,20 +226,24 @@ TRAINERS = {
     "skorch": by_skorch,
     "fastai": by_fastai,
     "keras": by_keras,
+    "skorch, convolutions": of_pictures(by_skorch, convolutions),
+    "fastai, convolutions": of_pictures(by_fastai, convolutions),
+    "keras, convolutions": of_pictures(by_keras, convolutions_of_keras),
 }
-WINDOWS = {name: (1,) if name == "skorch" else (1, 4) for name in TRAINERS}
+WINDOWS = {name: (1,) if name.startswith("skorch") else (1, 4) for name in TRAINERS}
 
 
-def ratios(make, steps, accumulate, rounds):
-    """Return exact over own of each round; every second round in the other order."""
+def row(make, steps, accumulate, rounds):
+    """Return exact over own of each round, and their difference; every second one turned round."""
     side = functools.partial(seconds, make, steps, accumulate)
     side(exact=True), side(exact=False)
-    found = []
+    ratios, microseconds = [], []
     for number in range(rounds):
         order = (False, True) if number % 2 else (True, False)
         times = {exact: side(exact=exact) for exact in order}
-        found.append(times[True] / times[False])
-    return found
+        ratios.append(times[True] / times[False])
+        microseconds.append((times[True] - times[False]) / steps * 1e6)
+    return {**summary(ratios), "microseconds": summary(microseconds)}
 
 
 def main():
@@ -223,9 +266,9 @@ def main():
             continue
         for accumulate in WINDOWS[name]:
             count = steps * (8 if name in SMALL else 1)
-            row = summary(ratios(make, count, accumulate, rounds))
-            result["ratios"][f"{name}, accumulate {accumulate}"] = row
-            print(f"{name}, accumulate {accumulate}: {row}", flush=True)
+            found = row(make, count, accumulate, rounds)
+            result["ratios"][f"{name}, accumulate {accumulate}"] = found
+            print(f"{name}, accumulate {accumulate}: {found}", flush=True)
     if chosen.out or not (chosen.quick or chosen.only):
         keep("integrations-overhead", result, out=chosen.out)
 

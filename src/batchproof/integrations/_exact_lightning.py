@@ -253,7 +253,7 @@ class Exactly:
         if self._coefficients is None:
             who = f"{type(pl_module).__name__}.training_step"
             self._coefficients = coefficients_of(loss, calls, who)
-            self._provisional = provisional_for(call.mean for call in calls)
+            self._provisional = provisional_for(call.weight for call in calls)
         if self._window is None:
             accumulate = trainer.accumulate_grad_batches
             alone = accumulate == 1 and world_size() == 1 and self._recut is None
@@ -303,7 +303,7 @@ class Exactly:
         means, log = self._means[trainer.training], module.log
 
         def keep(name: str, value: Any, *args: Any, **options: Any) -> None:
-            mean = None if args else _mean_of(value, calls, rows)
+            mean = None if args else _mean_of(value, calls)
             if mean is None:
                 # else that of the batch of the loop
                 log(name, value, *args, **({"batch_size": rows} | options if rows else options))
@@ -321,18 +321,11 @@ class Exactly:
         return calls.calls
 
 
-def _mean_of(value: Any, calls: LossCalls, rows: int) -> Mean | None:
+def _mean_of(value: Any, calls: LossCalls) -> Mean | None:
     """Return the pairs of a value that is logged, where it is the mean of a recorded loss."""
     if isinstance(value, Mean):
         return value.detach()
-    return next((call.by_sample(rows) for call in calls.calls if _is(value, call)), None)
-
-
-def _is(value: Any, call: LossCall) -> bool:
-    (result,) = call.outputs
-    if isinstance(value, Tensor):
-        return value.data_ptr() == result.data_ptr()
-    return isinstance(value, float) and value == result.item()
+    return next((call.pooled() for call in calls.calls if call.is_value(value)), None)
 
 
 def _loader(loaders: Any, index: int) -> Any:

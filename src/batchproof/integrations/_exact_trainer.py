@@ -11,8 +11,9 @@ Five of its methods are wrapped, each calling the one below it:
     prediction_step         the pairs of a batch go to a meter
     evaluation_loop         the meter's mean becomes eval_loss
 
-What a head computes is found out once, on the first micro-batch and on its first row: a sum of
-means that torch's losses return, with coefficients that do not change, or it is refused.
+What a head computes is found out once, on the first row of the first micro-batch and on the first
+two: a sum of means that torch's losses return, with coefficients that do not change, or it is
+refused.
 
 The router's term, E sum_e f_e p_e, is a product of two means over tokens: the share f_e of those
 sent to expert e, which has no gradient, and the mean probability p_e. With f_e of the whole window,
@@ -45,6 +46,7 @@ from batchproof.mean import Mean, reduce
 from batchproof.meter import Meter
 from batchproof.meter._meter import sync_all
 from batchproof.ranks import device_of, in_a_group, world_size
+from batchproof.step._number import power_of_two_above
 from batchproof.step._snapshot import leaving_no_trace
 
 _ROUTER = "load_balancing_loss_func"
@@ -329,13 +331,13 @@ class ExactTraining:
             return step(model, inputs, prediction_loss_only, ignore_keys=ignore_keys)
         if not evaluation.coefficients and _labelled(self, inputs):
             evaluation.coefficients = self._coefficients(_first_rows(inputs, 1), training=False)
-        with self._recording() as recorded:
+        with self._recording(by_row=True) as recorded:
             result = step(model, inputs, prediction_loss_only, ignore_keys=ignore_keys)
         real = self._real_rows()
         if real is not None and recorded[0].calls:
             inputs = _first_rows(inputs, max(real, 1))
             # the predictions are those of all rows, whose repeated ones gather_for_metrics drops
-            with self._recording(counts=real > 0) as recorded:
+            with self._recording(counts=real > 0, by_row=True) as recorded:
                 step(model, inputs, True, ignore_keys=ignore_keys)  # noqa: FBT003
         calls, router = recorded
         if calls.calls:
@@ -362,10 +364,12 @@ class ExactTraining:
         saw: Callable[[LossCall], None] | None = None,
         *,
         counts: Any = True,
-        leaves: Any = False,
+        leaves: bool = False,
+        by_row: bool = False,
     ) -> Iterator[tuple[LossCalls, Router | None]]:
         """Record the losses that the model, the smoother or a function of the user's calls."""
-        with LossCalls(saw, counting=None if counts else (0, 1), leaves=leaves) as calls:
+        counting = None if counts else (0, 1)
+        with LossCalls(saw, counting=counting, leaves=leaves, by_row=by_row) as calls:
             if (smoother := self.label_smoother) is not None:
                 calls.replace(self, "label_smoother", _Smoother(smoother))
             if (function := self.compute_loss_func) is not None:
@@ -383,17 +387,18 @@ class ExactTraining:
 
     def _look(self, batch: Any) -> None:
         """Find out what the loss is made of, and refuse one that cannot be split."""
-        exact = self.exactness
-        whole = self._coefficients(batch, training=True)
-        row = self._coefficients(_first_rows(batch, 1), training=True)
-        if len(whole) != len(row) or any(
-            abs(a - b) > 1e-4 * abs(a) for a, b in zip(whole, row, strict=True)
+        one = self._coefficients(_first_rows(batch, 1), training=True)
+        two = self._coefficients(_first_rows(batch, 2), training=True)
+        if len(two) != len(one) or any(
+            abs(a - b) > 1e-4 * abs(a) for a, b in zip(two, one, strict=True)
         ):
             raise CriterionError(
-                f"{_head(self.model).__name__} multiplies what torch's losses return by {whole} on "
-                f"one batch and by {row} on its first row; expected the same on every batch."
+                f"{_head(self.model).__name__} multiplies what torch's losses return by {two} on "
+                f"two rows and by {one} on the first of them; expected the same on every batch."
             )
-        exact.coefficients = whole
+        self.exactness.coefficients = two
+        # that of two rows, until here
+        self.exactness.provisional *= float(power_of_two_above(self.args.train_batch_size / 2))
 
     def _coefficients(self, batch: Any, *, training: bool) -> list[float]:
         model = self.model
@@ -408,7 +413,7 @@ class ExactTraining:
         finally:
             model.train(was)
         if training:
-            lead = next(call.mean for call, c in zip(calls, coefficients, strict=True) if c)
+            lead = next(call.weight for call, c in zip(calls, coefficients, strict=True) if c)
             self.exactness.provisional = provisional_for([lead])
         return coefficients
 
@@ -441,9 +446,9 @@ class ExactTraining:
             for part, counts in parts:
                 with self._recording(counts=counts) as (recorded, router):
                     self._loss(part)
-                weights = [call.sums()[1:] for call in recorded.calls]
-                loads = [sums * counts for sums in router.sums] if router else []
-                totals.append(torch.cat([*weights, *loads]))
+                weights = [float(call.weight) for call in recorded.calls]
+                loads = [(sums * counts).cpu() for sums in router.sums] if router else []
+                totals.append(torch.cat([torch.tensor(weights, dtype=torch.float64), *loads]))
         window = torch.stack(totals).sum(0)
         if in_a_group():
             window = window.to(device_of())

@@ -16,6 +16,7 @@ P keeps float16 in range. r_k = W_k / W_1 must then be one number for the whole 
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache, wraps
 from inspect import signature
@@ -23,32 +24,49 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F  # noqa: N812
 
-from batchproof._errors import CriterionError, MissingCountError, NonFiniteError
-from batchproof.mean import Mean, exact_dtype
+from batchproof._errors import CriterionError, MissingCountError, NonFiniteError, ShapeError
+from batchproof.mean import Mean, Unit, exact_dtype
+from batchproof.mean._exact_layout import Aligned
 from batchproof.mean._exact_specs import BY_FUNCTION, Spec
-from batchproof.mean._reduce import reduce_counted
+from batchproof.mean._reduce import NARROW, reduce_counted
 from batchproof.ranks import device_of, in_a_group, largest, world_size
 from batchproof.step._gradients import gradients, scale
-from batchproof.step._number import power_of_two_above
+from batchproof.step._number import Number, nonzero, number, power_of_two_above
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LossCall:
     """One call of a loss.
 
     Attributes:
         name: of the function.
-        value: what the call returned, with its graph: the mean over the micro-batch.
-        mean: its pairs, one per row of the loss's input, without graph.
-        outputs: the one tensor that the caller got, which has the same value.
+        output: what the caller got, with its graph: the mean over the micro-batch.
+        value: the same, without.
+        weight: what the mean was divided by; of no weight the mean is 0.
+        rows: its pairs, one per row of the loss's input, where they were asked for.
+        edge: where the gradient arrives at the mean, whatever becomes of the output in place;
+            None without a graph.
     """
 
     name: str
-    value: Tensor
-    mean: Mean
-    outputs: list[Tensor] = field(default_factory=list)
+    output: Tensor
+    value: Number
+    weight: Number
+    rows: Mean | None
+    edge: Any
+
+    @property
+    def total(self) -> Number:
+        """The sum of the losses."""
+        return self.value * self.weight
+
+    def pooled(self) -> Mean:
+        """Return the pair of the whole call."""
+        pair = [torch.as_tensor(each, dtype=self._dtype) for each in (self.total, self.weight)]
+        return Mean(pair[0], pair[1])
 
     def by_sample(self, rows: int, width: int = 0) -> Mean:
         """Return pairs, one per sample, of those of a loss over all positions of all samples.
@@ -59,7 +77,8 @@ class LossCall:
             rows: number of samples.
             width: positions of a sample; 0 for any number.
         """
-        mean, count = self.mean, len(self.mean.total)
+        mean = self.pooled() if self.rows is None else self.rows
+        count = mean.total.numel()
         if count == rows or not rows:
             return mean
         if count % rows or (width and count not in {rows * width, rows * (width - 1)}):
@@ -67,18 +86,31 @@ class LossCall:
         total, weight = mean.total.view(rows, -1).sum(1), mean.weight.view(rows, -1).sum(1)
         return Mean(total, weight, mean.unit)
 
-    def sums(self) -> Tensor:
-        """Return total and weight of the whole call, shape (2,)."""
-        mean = self.mean.pool()
-        return torch.stack([mean.total, mean.weight]).to(exact_dtype(self.value.device))
+    def is_value(self, value: Any) -> bool:
+        """Return whether this is the mean that the call returned, and not changed since."""
+        if isinstance(value, Tensor):
+            output = self.output
+            # tensors of inference mode count no changes
+            unchanged = output.is_inference() or output._version == 0  # noqa: SLF001
+            return unchanged and value.data_ptr() == output.data_ptr()
+        return isinstance(value, float) and value == self.output.item()
 
-    def divide_gradient(self, divisor: Tensor | float) -> None:
+    def divide_gradient(self, divisor: Number) -> None:
         """Let the gradient that arrives at the mean be divided by this, not by the weight."""
-        if self.value.requires_grad:
-            factor = self.mean.weight.sum() / divisor
-            self.value.register_hook(  # type: ignore[no-untyped-call]
-                lambda gradient: gradient * factor.to(gradient.dtype)
-            )
+        if self.edge is None:
+            return
+        factor, (node, index, *_) = self.weight / divisor, self.edge
+
+        def scaled(gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+            arrived = gradients[index]
+            by = factor.to(arrived.dtype) if isinstance(factor, Tensor) else factor
+            return (*gradients[:index], arrived * by, *gradients[index + 1 :])
+
+        node.register_prehook(scaled)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return exact_dtype(self.output.device)
 
 
 class LossCalls:
@@ -89,6 +121,7 @@ class LossCalls:
         counting: (k, n) where only the first k of the n samples of the micro-batch count, as the
             others repeat samples; None where all do.
         leaves: return means that start a graph of their own, for coefficients_of.
+        by_row: keep pairs, one per row; else the mean of a call and its weight, which cost less.
 
     Attributes:
         calls: those recorded, in their order.
@@ -100,22 +133,25 @@ class LossCalls:
         *,
         counting: tuple[int, int] | None = None,
         leaves: bool = False,
+        by_row: bool = False,
     ) -> None:
         self.calls: list[LossCall] = []
         self._saw = saw
-        self._counting, self._leaves = counting, leaves
+        self._counting, self._leaves, self._by_row = counting, leaves, by_row
         self._undo: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> "LossCalls":  # noqa: PYI034
         _ACTIVE.append(self)
-        for name, stand_in in _stand_ins().items():
-            self.replace(F, name, stand_in)
+        stand_ins, functions = _stand_ins(), vars(F)
+        self._functions = {name: functions[name] for name in stand_ins}
+        functions.update(stand_ins)
         return self
 
     def __exit__(self, *error: object) -> None:
         for owner, name, original in reversed(self._undo):
             setattr(owner, name, original)
         self._undo = []
+        vars(F).update(self._functions)
         _ACTIVE.remove(self)
 
     def replace(self, owner: Any, name: str, stand_in: Any) -> None:
@@ -127,17 +163,11 @@ class LossCalls:
         """Record pairs that carry their graph, and return their mean; 0 of no weight."""
         if self._counting is not None:
             mean = _first_samples(name, mean, *self._counting)
-        weight = mean.weight.sum()
-        value = mean.total.sum() / torch.where(weight == 0, 1, weight)
-        if self._leaves:
-            value = value.detach().requires_grad_()
-        call = LossCall(name, value, mean.detach())
-        self.calls.append(call)
-        if self._saw is not None:
-            self._saw(call)
-        # a head that adds a term in place leaves the call's own value as it is
-        call.outputs.append(value.clone())
-        return call.outputs[0]
+        total = mean.total.sum()
+        weight = number(mean.weight.sum())
+        # a weight in float64 does not widen the loss
+        value = (total / nonzero(weight)).to(total.dtype)
+        return self._keep(name, value, weight, mean.detach() if self._by_row else None)
 
     def record(self, function: Callable[..., Any], values: Any, options: Any) -> Any:
         """Call a loss of torch, and record its mean where it returns one that is known."""
@@ -145,9 +175,32 @@ class LossCalls:
         # a checkpointed layer runs its forward again within a backward pass
         if arguments is None or torch._C._current_graph_task_id() != -1:  # noqa: SLF001
             return function(*values, **options)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._leaves):
-            mean = _pairs(function, BY_FUNCTION[function], arguments)
-        return function(*values, **options) if mean is None else self.take(function.__name__, mean)
+        name, spec = function.__name__, BY_FUNCTION[function]
+        unit = _unit(spec, arguments)
+        if unit is None:
+            return function(*values, **options)
+        by_row = self._by_row or self._counting is not None or unit != "element"
+        weight = None if by_row else _weight(spec, arguments)
+        with torch.no_grad() if self._leaves else nullcontext():
+            if weight:
+                value: Tensor = function(*values, **options)
+            if not weight or value.dtype in NARROW:
+                mean, weight = _pairs(function, spec, arguments, unit), None
+        return self._keep(name, value, weight) if weight else self.take(name, mean)
+
+    def _keep(self, name: str, value: Tensor, weight: Number, rows: Mean | None = None) -> Tensor:
+        output, edge = value, None
+        if self._leaves:
+            value = value.detach().requires_grad_()
+        if value.requires_grad:
+            # so that who looks at the loss itself, as watch does, sees the gradient that it gets
+            output = value.clone()
+            edge = get_gradient_edge(output)
+        call = LossCall(name, output, number(value.detach()), weight, rows, edge)
+        self.calls.append(call)
+        if self._saw is not None:
+            self._saw(call)
+        return output
 
 
 # the innermost recording is the last
@@ -200,16 +253,44 @@ def _bound(function: Callable[..., Any], values: Any, options: Any) -> dict[str,
     return None if twice or len(values) > len(names) or arguments.keys() != {*names} else arguments
 
 
-def _pairs(function: Callable[..., Any], spec: Spec, arguments: Mapping[str, Any]) -> Mean | None:
-    """Return the pairs of a call, one per row; None where it returns no mean that is known."""
+def _unit(spec: Spec, arguments: Mapping[str, Any]) -> Unit | None:
+    """Return what the mean of a call is a mean of; None where it returns no mean that is known."""
     weighted = "weight" not in spec.options and arguments.get("weight") is not None
     legacy = arguments.get("size_average") is not None or arguments.get("reduce") is not None
-    unit = spec.units.get(arguments["reduction"])
-    if unit is None or weighted or legacy or spec.prepare is not None:
+    if weighted or legacy or spec.prepare is not None:
         return None
+    return spec.units.get(arguments["reduction"])
+
+
+def _inputs(spec: Spec, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the inputs of a call, and its options."""
     settings = {"size_average", "reduce", "reduction", "weight", *spec.options}
     inputs = [value for name, value in arguments.items() if name not in settings]
-    options = {name: arguments[name] for name in spec.options}
+    return inputs, {name: arguments[name] for name in spec.options}
+
+
+def _weight(spec: Spec, arguments: Mapping[str, Any]) -> float | None:
+    """Return what a loss divides the sum of its losses by; None where only its losses show it."""
+    inputs, options = _inputs(spec, arguments)
+    counts = spec.counts(inputs, options)
+    if counts is not None:
+        # elsewhere than on the CPU a read waits for the device
+        if not counts.is_cpu:
+            return None
+        is_mask = counts.dtype == torch.bool
+        return float(counts.count_nonzero() if is_mask else counts.sum(dtype=torch.float64))
+    if not isinstance(spec.layout, Aligned):
+        return None
+    with suppress(ShapeError):
+        return float(math.prod(spec.layout.losses_shape(inputs)))
+    return None
+
+
+def _pairs(
+    function: Callable[..., Any], spec: Spec, arguments: Mapping[str, Any], unit: Unit
+) -> Mean:
+    """Return the pairs of a call, one per row."""
+    inputs, options = _inputs(spec, arguments)
     losses = spec.losses(function, inputs, options)
     counts = spec.counts(inputs, options)
     if losses.ndim == 0:
@@ -228,17 +309,17 @@ def coefficients_of(loss: Tensor, calls: Sequence[LossCall], who: str) -> list[f
     Raises:
         CriterionError: if the loss is something else than such a sum.
     """
-    graded = [call for call in calls if call.value.requires_grad]
+    graded = [call for call in calls if call.edge is not None]
     arrived = (
         torch.autograd.grad(
-            loss, [call.value for call in graded], retain_graph=True, allow_unused=True
+            loss, [call.edge for call in graded], retain_graph=True, allow_unused=True
         )
         if graded and loss.requires_grad
         else ()
     )
     by_call = {id(c): float(g) for c, g in zip(graded, arrived, strict=False) if g is not None}
     coefficients = [by_call.get(id(call), 0.0) for call in calls]
-    parts = [c * call.value.item() for c, call in zip(coefficients, calls, strict=True) if c]
+    parts = [c * float(call.value) for c, call in zip(coefficients, calls, strict=True) if c]
     rounding = 16 * torch.finfo(loss.dtype).eps * max(map(abs, [loss.item(), *parts]))
     if not parts or abs(loss.item() - math.fsum(parts)) > rounding:
         sum_of = [f"{c:g} * {call.name}" for c, call in zip(coefficients, calls, strict=True) if c]
@@ -251,13 +332,13 @@ def coefficients_of(loss: Tensor, calls: Sequence[LossCall], who: str) -> list[f
     return coefficients
 
 
-def provisional_for(means: Iterable[Mean]) -> float:
+def provisional_for(weights: Iterable[Number]) -> float:
     """Return P of windows whose micro-batches weigh about as much; every rank calls it at once.
 
     Args:
-        means: of the losses of one micro-batch.
+        weights: of the losses of one micro-batch.
     """
-    (most,) = largest([max((float(mean.weight.sum()) for mean in means), default=1.0)])
+    (most,) = largest([max(map(float, weights), default=1.0)])
     return float(power_of_two_above(most))
 
 
@@ -276,12 +357,11 @@ class OpenWindow:
 
     coefficients: Sequence[float]
     provisional: float = 1.0
-    weights: Sequence[Tensor | float] | None = None
+    weights: Sequence[Number] | None = None
     alone: bool = False
     further: float = 1.0
-    _sums: list[Tensor] = field(default_factory=list)
+    _sums: list[list[tuple[Number, Number]]] = field(default_factory=list)
     _open: list[LossCall] = field(default_factory=list)
-    _ratios: list[Tensor] = field(default_factory=list)
 
     def add(self, call: LossCall) -> None:
         """Add the next call of the micro-batch, before its backward pass."""
@@ -292,21 +372,18 @@ class OpenWindow:
         if not self.alone and self.coefficients[index]:
             call.divide_gradient(self._divisor(index, call))
         if len(self._open) == len(self.coefficients):
-            self._sums.append(torch.stack([call.sums() for call in self._open]))
+            self._sums.append([(each.total, each.weight) for each in self._open])
             self._open.clear()
 
-    def _divisor(self, index: int, call: LossCall) -> Tensor | float:
+    def _divisor(self, index: int, call: LossCall) -> Number:
         if self.weights is not None:
-            return _nonzero(torch.as_tensor(self.weights[index]))
-        lead = self._lead()
+            return nonzero(self.weights[index])
+        lead = next(k for k, c in enumerate(self.coefficients) if c)
         if index == lead:
             return self.provisional
-        leading = self._sums[0][lead, 1] if self._sums else self._open[lead].mean.weight.sum()
-        weight = self._sums[0][index, 1] if self._sums else call.mean.weight.sum()
-        return self.provisional * _nonzero(weight) / _nonzero(leading)
-
-    def _lead(self) -> int:
-        return next(k for k, c in enumerate(self.coefficients) if c)
+        leading = self._sums[0][lead][1] if self._sums else self._open[lead].weight
+        weight = self._sums[0][index][1] if self._sums else call.weight
+        return self.provisional * nonzero(weight) / nonzero(leading)
 
     def close(self, parameters: Iterable[Tensor]) -> float:
         """Make the gradients those of the mean over the window, and return that mean.
@@ -320,7 +397,7 @@ class OpenWindow:
         """
         if self._open or not self._sums:
             raise CriterionError(_other_calls(len(self._open), len(self.coefficients)))
-        sums = torch.stack(self._sums)
+        sums = _read(self._sums)
         entering = [k for k, c in enumerate(self.coefficients) if c]
         if self.weights is None and not self.alone and len(entering) > 1:
             expect_one_ratio(sums[:, entering, 1])
@@ -351,8 +428,15 @@ class OpenWindow:
             scale(gradients([p for p in parameters if p.requires_grad]), factor)
 
 
-def _nonzero(weight: Tensor) -> Tensor:
-    return torch.where(weight == 0, 1, weight)
+def _read(sums: Sequence[Sequence[tuple[Number, Number]]]) -> Tensor:
+    """Return totals and weights, shape (micro-batches, calls, 2), on the device that has them."""
+    numbers = [each for call in sums for pair in call for each in pair]
+    device = next((each.device for each in numbers if isinstance(each, Tensor)), None)
+    if device is None:
+        return torch.tensor(sums, dtype=torch.float64)
+    dtype = exact_dtype(device)
+    flat = torch.stack([torch.as_tensor(each, dtype=dtype, device=device) for each in numbers])
+    return flat.view(len(sums), -1, 2)
 
 
 def expect_one_ratio(weights: Tensor) -> None:

@@ -149,7 +149,7 @@ class ExactAccumulation:
 
     def _begun(self, loss: Tensor, calls: LossCalls) -> OpenWindow:
         if self._coefficients is None:
-            self._provisional = provisional_for(call.mean for call in calls.calls)
+            self._provisional = provisional_for(call.weight for call in calls.calls)
             self._coefficients = coefficients_of(loss, calls.calls, "the loop")
         steps = self.gradient_accumulation_steps
         alone = self.sync_gradients and world_size() == 1

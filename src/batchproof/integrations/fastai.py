@@ -108,6 +108,7 @@ class Accumulated:
                 f"ExactAccumulation was given in one of {world_size()} processes, whose windows "
                 "may end apart; expected one process. Use batchproof.Step."
             )
+        self._core = framework("fastai.callback.core", "fastai")
         # of a training that broke off within a window
         self.learn.opt.zero_grad()
 
@@ -123,21 +124,24 @@ class Accumulated:
         loss = self.learn.loss_grad.as_subclass(Tensor)
         if self._coefficients is None:
             self._coefficients = coefficients_of(loss, calls, type(self.learn.loss_func).__name__)
+        rows = len(self.learn.yb[0])
         if self._window is None:
-            provisional = provisional_for(call.mean for call in calls)
-            self._window = OpenWindow(self._coefficients, provisional)
+            provisional = provisional_for(call.weight for call in calls)
+            alone = rows >= self.n_acc
+            self._window = OpenWindow(self._coefficients, provisional, alone=alone)
         for call in calls:
             self._window.add(call)
-        self._samples += len(self.learn.yb[0])
+        self._samples += rows
         # the Recorder averages losses in the default type, and takes no other
-        self.learn.loss = self.learn.loss.to(torch.get_default_dtype())
+        if loss.dtype != torch.get_default_dtype():
+            self.learn.loss = self.learn.loss.to(torch.get_default_dtype())
 
     def before_step(self) -> None:
         """Divide the gradients of a window that is over; else leave the step out."""
         if self._window is None:
             return
         if self._samples < self.n_acc:
-            raise framework("fastai.callback.core", "fastai").CancelBatchException
+            raise self._core.CancelBatchException
         self._close()
 
     def after_train(self) -> None:
@@ -145,8 +149,8 @@ class Accumulated:
         if self._window is None:
             return
         self._close()
-        learn, cancel = self.learn, framework("fastai.callback.core", "fastai").CancelStepException
-        learn._with_events(learn._step, "step", cancel)  # noqa: SLF001
+        learn = self.learn
+        learn._with_events(learn._step, "step", self._core.CancelStepException)  # noqa: SLF001
         learn.opt.zero_grad()
 
     def _close(self) -> None:

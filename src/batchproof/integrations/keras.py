@@ -11,8 +11,8 @@ what its loss was divided by, and divides once:
     g = sum_m W_m g_m / sum_m W_m        g_m = grad X_m / W_m
 """
 
+import math
 import os
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from batchproof._plan import expect_whole
 from batchproof.integrations._given import framework
 from batchproof.integrations._loss_calls import expect_one_ratio
 from batchproof.mean import exact_dtype, reduce
+from batchproof.step._gradients import scale
 
 
 class LossSums:
@@ -97,7 +98,7 @@ class Accumulated:
     def _begin(self) -> None:
         """Begin a window without batches."""
         self._sums: list[Tensor | None] = []
-        self._weights: list[Tensor] = []
+        self._weights: list[list[float]] = []
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         """Begin a window.
@@ -106,6 +107,7 @@ class Accumulated:
             SettingError: if an exact step cannot be taken by the model.
         """
         _on_torch()
+        self._losses: Any = framework("keras.src.losses.loss", "keras")
         steps = self.model.optimizer.gradient_accumulation_steps
         if steps:
             raise SettingError(
@@ -135,8 +137,8 @@ class Accumulated:
         """Run the model's own step, and add its gradients to the window."""
         model, optimizer = self.model, self.model.optimizer
         del vars(model)["train_step"]
-        losses: Any = framework("keras.src.losses.loss", "keras")
-        weights: list[Tensor] = []
+        losses = self._losses
+        weights: list[float] = []
         original = losses.reduce_weighted_values
 
         def reduce_weighted_values(values: Any, *args: Any, **options: Any) -> Any:
@@ -151,7 +153,7 @@ class Accumulated:
             losses.reduce_weighted_values = original
             vars(optimizer).pop("apply", None)
 
-    def _add(self, weights: Sequence[Tensor], gradients: Any, variables: Any = None) -> None:
+    def _add(self, weights: list[float], gradients: Any, variables: Any = None) -> None:
         """Add the gradients of a batch, in place of the optimizer's step.
 
         Raises:
@@ -163,14 +165,14 @@ class Accumulated:
                 "gradient cannot be weighed; expected model.compile(loss=...). Leave "
                 "ExactAccumulation out."
             )
-        self._weights.append(torch.stack([weight.double() for weight in weights]))
+        self._weights.append(weights)
         self._variables = variables
-        parts = [None if g is None else g * weights[0].to(g.dtype) for g in gradients]
-        before = self._sums or [None] * len(parts)
-        self._sums = [
-            a if b is None else b if a is None else a.add_(b)
-            for a, b in zip(before, parts, strict=True)
-        ]
+        if self.accumulate == 1:
+            # the mean of a batch is right as it is
+            self._sums = gradients
+        else:
+            before = self._sums or [None] * len(gradients)
+            self._sums = [_sum(a, b, weights[0]) for a, b in zip(before, gradients, strict=True)]
         if len(self._weights) == self.accumulate:
             self._close()
 
@@ -178,17 +180,26 @@ class Accumulated:
         """Step by the mean over the window; not where its weight is 0."""
         if not self._weights:
             return
-        weights, sums = torch.stack(self._weights), self._sums
+        weights, sums = self._weights, self._sums
         self._begin()
-        if weights.shape[1] > 1:
-            expect_one_ratio(weights)
-        weight = weights[:, 0].sum().item()
+        if len(weights) > 1 and len(weights[0]) > 1:
+            expect_one_ratio(torch.tensor(weights, dtype=torch.float64))
+        weight = math.fsum(first for first, *_ in weights)
         if not weight:
             return
         optimizer = self.model.optimizer
         vars(optimizer).pop("apply", None)
         with torch.no_grad():
-            optimizer.apply([None if s is None else s / weight for s in sums], self._variables)
+            if self.accumulate > 1:
+                scale([s for s in sums if s is not None], 1 / weight)
+            optimizer.apply(sums, self._variables)
+
+
+def _sum(total: Tensor | None, gradient: Tensor | None, weight: float) -> Tensor | None:
+    """Return the sum of gradients with that of a batch, times its weight."""
+    if gradient is None:
+        return total
+    return gradient * weight if total is None else total.add_(gradient, alpha=weight)
 
 
 def _divisor(
@@ -198,7 +209,7 @@ def _divisor(
     mask: Any = None,
     reduction: str = "sum_over_batch_size",
     dtype: Any = None,
-) -> Tensor:
+) -> float:
     """Return what a loss of Keras divides the sum of its values by.
 
     Raises:
@@ -212,10 +223,10 @@ def _divisor(
     values = _tensor(values)
     if reduction == "mean_with_sample_weight" and (sample_weight is not None or mask is not None):
         weights = losses.apply_mask(sample_weight, mask, dtype=dtype, reduction=reduction)
-        return _tensor(weights).detach().sum()
+        return float(_tensor(weights).detach().sum())
     if mask is not None:
-        return _tensor(mask).bool().sum()
-    return torch.tensor(values.numel(), device=values.device)
+        return float(_tensor(mask).bool().sum())
+    return float(values.numel())
 
 
 def _on_torch() -> Any:

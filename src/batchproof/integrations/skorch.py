@@ -19,6 +19,7 @@ from typing import Any
 from batchproof._extras import naming_extra
 
 with naming_extra(__name__):
+    import torch
     from torch import Tensor, nn, optim
 
 
@@ -26,7 +27,7 @@ from batchproof._errors import CriterionError, NonFiniteError, SettingError
 from batchproof._plan import expect_whole
 from batchproof.integrations._given import framework
 from batchproof.integrations._loss_calls import LossCall, LossCalls, OpenWindow, provisional_for
-from batchproof.meter import Meter
+from batchproof.mean import Mean
 from batchproof.ranks import world_size
 
 _CLIPS = "GradientNormClipping"
@@ -49,7 +50,7 @@ class Batches:
     def add(self, call: LossCall) -> None:
         """Add a batch, between setting gradients to zero and its backward pass."""
         if self.window is None:
-            self.window = OpenWindow([1.0], provisional_for([call.mean]))
+            self.window = OpenWindow([1.0], provisional_for([call.weight]))
         self.put_back()
         self.window.add(call)
         self.count += 1
@@ -81,7 +82,7 @@ class Recorded:
         """Return the callback itself, with nothing recorded."""
         self._calls: LossCalls | None = None
         self._call: LossCall | None = None
-        self._meters: dict[str, Meter] = {}
+        self._sums: dict[str, list[tuple[float, float]]] = {}
         self._hooks: list[Any] = []
         self._batches, self._stepping = Batches(), False
         return self
@@ -105,7 +106,7 @@ class Recorded:
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
         """Begin with no pairs."""
-        self._meters = {}
+        self._sums = {}
 
     def on_batch_begin(self, net: Any, *, training: bool, **_: Any) -> None:
         """Take over the step of a batch, and the last one of an epoch before a validation."""
@@ -145,19 +146,20 @@ class Recorded:
                 f"{name} of a batch is {value}; a mean that leaves it out would be that of "
                 "other data. Fix the data or the model."
             )
-        if call is None or call.outputs[0].item() != value:
+        if call is None or float(call.value) != value:
             raise CriterionError(
                 f"the loss of {type(net).__name__} is {value:.6g}, which none of torch's "
                 "losses returned to its criterion; expected a criterion of torch with "
                 'reduction="mean". Leave ExactLosses out.'
             )
-        self._meters.setdefault(name, Meter()).add(call.mean)
+        self._sums.setdefault(name, []).append((value * float(call.weight), float(call.weight)))
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
         """Replace the epoch's losses, and whether they are the best so far, in the history."""
         self._step_over_rest(net)
-        for name, meter in self._meters.items():
-            value = meter.estimate().value
+        for name, sums in self._sums.items():
+            total, weight = torch.tensor(sums, dtype=torch.float64).sum(0)
+            value = Mean(total, weight).item()
             before = net.history[:-1, name] if len(net.history) > 1 else []
             net.history.record(name, value)
             net.history.record(f"{name}_best", value < min(before, default=float("inf")))
@@ -260,11 +262,11 @@ def _expect_module(criterion: Any) -> None:
 def _call_of(loss: Any, calls: Sequence[LossCall]) -> LossCall | None:
     """Return the call whose mean a loss is; None where there is none."""
     for call in calls:
-        if call.outputs[0] is loss:
+        if call.is_value(loss):
             return call
     if not isinstance(loss, Tensor):
         return None
-    return next((call for call in calls if call.outputs[0].item() == loss.item()), None)
+    return next((call for call in calls if call.value == loss.item()), None)
 
 
 def __getattr__(name: str) -> Any:
