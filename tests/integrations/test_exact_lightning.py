@@ -158,6 +158,30 @@ def test_a_mean_of_ones_own_can_be_logged(tmp_path):
     assert trainer.callback_metrics["accuracy"].item() == pytest.approx(right)
 
 
+def test_a_window_without_labels_moves_nothing_and_logs_nothing(tmp_path):
+    samples = classified(8)
+    for _, target in samples[:4]:
+        target.fill_(-100)
+    module = Classifier()
+    trainer = lightning.Trainer(
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        accelerator="cpu",
+        max_epochs=1,
+        accumulate_grad_batches=2,
+        callbacks=[Exact()],
+    )
+    trainer.fit(module, DataLoader(samples, batch_size=2), DataLoader(classified(4)))
+    inputs, targets = map(torch.stack, zip(*samples[4:], strict=True))
+    # at the first weights, since the first window moved nothing
+    second = nn.functional.cross_entropy(Classifier().net(inputs), targets)
+    assert float(trainer.callback_metrics["train_loss"]) == pytest.approx(second.item(), rel=1e-6)
+    assert trainer.global_step == 2
+
+
 def test_watch_finds_nothing_wrong(tmp_path):
     with bp.watch() as seen:
         trained(tmp_path, epochs=1, enable_checkpointing=False)

@@ -117,6 +117,18 @@ def pairs():
     return [(inputs.double(), target) for inputs, target in samples()]
 
 
+def test_a_default_type_of_float64_is_no_trouble_to_the_recorder():
+    torch.set_default_dtype(torch.float64)
+    try:
+        run(*build(), pairs_of_one())
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def pairs_of_one():
+    return [(inputs[None], target[None]) for inputs, target in pairs()]
+
+
 def ragged():
     inputs, targets = (torch.stack(each) for each in zip(*pairs(), strict=True))
     sizes = [3, 1, 4, 2, 1]

@@ -73,6 +73,9 @@ class LoggedMeans:
         due = {name: meter for name, meter in meters.items() if self._by(name)[not on_step]}
         sync_all(due)
         for name, meter in due.items():
+            if on_step and not meter.mean().weight:
+                # a window without labels has no mean
+                continue
             unused = ("on_step", "on_epoch", "sync_dist", "batch_size", "reduce_fx")
             options = {key: v for key, v in self._options[name].items() if key not in unused}
             value = torch.tensor(meter.estimate().value, dtype=torch.float32)

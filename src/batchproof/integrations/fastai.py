@@ -132,9 +132,9 @@ class Accumulated:
         for call in calls:
             self._window.add(call)
         self._samples += rows
-        # the Recorder averages losses in the default type, and takes no other
-        if loss.dtype != torch.get_default_dtype():
-            self.learn.loss = self.learn.loss.to(torch.get_default_dtype())
+        # the Recorder averages losses in float32, and takes no other
+        if loss.dtype != torch.float32:
+            self.learn.loss = self.learn.loss.float()
 
     def before_step(self) -> None:
         """Divide the gradients of a window that is over; else leave the step out."""
