@@ -1,5 +1,9 @@
 """Trainings of an exact Trainer under the settings of its users: any cut, the same weights."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,6 +12,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 import transformers
 
+import rank_settings
 import tiny_transformers
 from batchproof import CriterionError
 from batchproof.integrations.transformers import exactly
@@ -129,3 +134,57 @@ def test_a_training_that_is_resumed_ends_at_the_same_weights(tmp_path):
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
     assert resumed.state.global_step == 6
     assert gap([p.detach().double() for p in resumed.model.parameters()], whole) == 0
+
+
+def by_hand(case, order):
+    """Return the losses and the weights of windows that are one mean over all ranks, in float64."""
+    samples, net = rank_settings.samples(), rank_settings.build(case).double()
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    each = -(-len(samples) // len(order))
+    losses = []
+    for epoch in range(rank_settings.EPOCHS):
+        # what comes before is the reading of lengths
+        ranks = [rank[len(rank) - (rank_settings.EPOCHS - epoch) * each :] for rank in order]
+        once = set()
+        for first in range(0, each, rank_settings.ACCUMULATE):
+            window = range(first, min(each, first + rank_settings.ACCUMULATE))
+            # samples that make ranks even count once
+            fresh = {rank[i] for i in window for rank in ranks} - once
+            once |= fresh
+            total, weight = torch.zeros(()), 0
+            for index in fresh:
+                batch = tiny_transformers.collate([samples[index]])
+                labels = batch.pop("labels")[:, 1:].flatten()
+                logits = net(**batch).logits[:, :-1].flatten(0, 1)
+                total = total + F.cross_entropy(logits.double(), labels, reduction="sum")
+                weight += int((labels != -100).sum())
+            gradients = torch.autograd.grad(total / weight, parameters)
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.sub_(gradient, alpha=rank_settings.RATE)
+            losses.append(float(total.detach()) / weight)
+        assert once == set(range(len(samples)))
+    return losses, [parameter.detach() for parameter in parameters]
+
+
+@pytest.mark.ranks
+@pytest.mark.slow
+@pytest.mark.parametrize("case", rank_settings.SETTINGS)
+def test_two_ranks_end_at_the_weights_of_whole_windows(case, tmp_path):
+    if case == "LoRA":
+        pytest.importorskip("peft", reason="peft is not installed")
+    program = Path(rank_settings.__file__)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(program), case, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = torch.load(tmp_path / "result.pt", weights_only=True)
+    losses, whole = by_hand(case, result["order"])
+    tolerance = 1e-2 if case == "bf16" else 1e-6
+    assert gap([each.double() for each in result["weights"]], whole) < tolerance
+    assert [float(loss) for loss in result["losses"]] == pytest.approx(losses, rel=tolerance)
