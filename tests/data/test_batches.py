@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset
 
 import batchproof as bp
 from batchproof.data import Batches, Ragged, ShardSampler, normalise, shard
@@ -257,3 +257,73 @@ def test_a_sampler_that_repeats_samples_is_refused_where_a_number_is_measured():
     refuse_repeated(loader(10), evaluated=True)
     refuse_repeated(loader(9, drop_last=True), evaluated=True)
     refuse_repeated([1, 2], evaluated=True)
+
+
+@pytest.mark.parametrize("wrapped", ["batch sampler", "sampler of batches", "progress bar"])
+def test_a_sampler_that_repeats_samples_is_refused_wherever_a_loader_draws_from_it(wrapped):
+    def loader(samples):
+        inner = DistributedSampler(range(samples), 2, 0)
+        batches = BatchSampler(inner, 2, drop_last=False)
+        return {
+            "batch sampler": DataLoader(range(samples), batch_sampler=batches),
+            "sampler of batches": DataLoader(range(samples), sampler=batches, batch_size=None),
+            "progress bar": SimpleNamespace(iterable=DataLoader(range(samples), sampler=inner)),
+        }[wrapped]
+
+    with pytest.raises(bp.SettingError, match="draws 10 samples of 9"):
+        refuse_repeated(loader(9), evaluated=True)
+    refuse_repeated(loader(10), evaluated=True)
+
+
+class Stream(IterableDataset):
+    """Samples in order; a stream of a rank, with the attributes of accelerate's, where given."""
+
+    def __init__(self, **settings):
+        vars(self).update(settings)
+
+    def __iter__(self):
+        return iter(range(9))
+
+
+class SizedStream(Stream):
+    def __len__(self):
+        return self.samples
+
+
+def dealt(data, **settings):
+    """Return a loader like accelerate's whose batches rank 0 deals out to two ranks."""
+    return SimpleNamespace(
+        base_dataloader=DataLoader(data, batch_size=4, **settings),
+        slice_fn=None,
+        state=SimpleNamespace(num_processes=2),
+    )
+
+
+def shared(data, **settings):
+    """Return a loader of one of two ranks' share of a stream, as accelerate's."""
+    own = {"dataset": data, "num_processes": 2, "batch_size": 2, "drop_last": False}
+    return DataLoader(Stream(**own | settings), batch_size=2)
+
+
+def test_streams_and_batches_of_rank_0_that_repeat_samples_are_refused():
+    for loader in (
+        dealt(range(9)),
+        dealt(Stream()),
+        dealt(SizedStream(samples=9)),
+        shared(Stream()),
+        shared(SizedStream(samples=10)),
+        shared(SizedStream(samples=9), split_batches=True),
+    ):
+        with pytest.raises(bp.SettingError, match=r"would count twice.*data\.ShardSampler"):
+            refuse_repeated(loader, evaluated=False)
+    for loader in (
+        dealt(range(10)),
+        dealt(range(9), drop_last=True),
+        dealt(SizedStream(samples=10)),
+        dealt(Stream(), drop_last=True),
+        shared(SizedStream(samples=8)),
+        shared(SizedStream(samples=10), split_batches=True),
+        shared(Stream(), drop_last=True),
+        shared(Stream(), num_processes=1),
+    ):
+        refuse_repeated(loader, evaluated=True)

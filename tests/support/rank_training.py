@@ -1,9 +1,11 @@
 """Training, evaluation and sharded checkpoints as ranks do them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import batchproof as bp
 import rank_cases
@@ -168,6 +170,32 @@ def stopped(folder: Path) -> dict:
             history = fitted(options, max_steps=steps, resume=True)
         found["validated"] = [record.step for record in history.epochs("val_loss")]
         found["kept"] = RunFolder(folder / "run").kept()
+    return found
+
+
+def repeating(folder: Path) -> dict:
+    """Return what a fit is refused with whose loaders repeat samples to make ranks even."""
+    found: dict = {}
+    data = TensorDataset(*samples())
+    with distributed_group("cpu"):
+        repeats = DataLoader(data, batch_size=4, sampler=DistributedSampler(data))
+        even = SimpleNamespace(even_batches=True, num_processes=2, batch_size=4)
+        prepared = DataLoader(data, batch_size=4)
+        vars(prepared)["batch_sampler"] = even
+        for name, train, val in (
+            ("validation", batches(), {"b": repeats}),
+            ("one of several", batches(), {"a": batches(), "b": repeats}),
+            ("training", prepared, {"b": batches()}),
+        ):
+            model = model_of("bare")
+            optimizer = torch.optim.SGD(model.parameters(), 0.01)
+            trainer = bp.Trainer(
+                model, LOSS, optimizer, device="cpu", progress=False, monitor="val_b_loss"
+            )
+            try:
+                trainer.fit(train, val, max_epochs=1)
+            except bp.SettingError as error:
+                found[name] = str(error)
     return found
 
 

@@ -62,6 +62,13 @@ def test_a_trainer_over_ranks_ends_where_one_process_does(tmp_path):
         assert logs[0].read_bytes() == logs[1].read_bytes()
 
 
+def test_loaders_of_a_fit_that_repeat_samples_are_refused(tmp_path):
+    for refused in rank_processes.run("rank_training:repeating", 2, tmp_path):
+        assert list(refused) == ["validation", "one of several", "training"]
+        for name, said in refused.items():
+            assert "they would count twice" in said, name
+
+
 def test_ranks_stop_after_the_same_step_where_one_of_them_or_the_clock_asks_to(tmp_path):
     by_rank = rank_processes.run("rank_training:stopped", 2, tmp_path)
     assert by_rank[0] == by_rank[1]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DistributedSampler, Sampler
+from torch.utils.data import DistributedSampler, IterableDataset, Sampler
 
 from batchproof import ranks
 from batchproof._errors import SettingError
@@ -78,48 +78,94 @@ def mix(seed: int, epoch: int) -> int:
 def refuse_repeated(loader: Any, *, evaluated: bool) -> None:
     """Refuse a loader that repeats samples to give every rank as many: they count twice.
 
-    accelerate's completes the last batches with the first samples. torch's DistributedSampler
-    repeats some, too, which is refused where a number is measured; in training they are others in
-    each epoch.
+    accelerate completes the last batches with the first samples: those of its sampler of batches,
+    of a stream, and those that rank 0 deals out. torch's DistributedSampler repeats some, too,
+    which is refused where a number is measured; in training they are others in each epoch.
 
     Args:
-        loader: any iterable of batches.
+        loader: any iterable of batches; what it wraps and draws from is looked at, too.
         evaluated: whether the loader's samples are measured, and not trained on.
 
     Raises:
         SettingError: if it repeats samples.
     """
-    batches = getattr(loader, "batch_sampler", None)
-    if getattr(batches, "even_batches", False) and _completes(batches):
-        raise SettingError(
-            "accelerate repeats samples in this loader until every rank has as many, and they "
-            "would count twice. Ranks need not have as many here: Accelerator(dataloader_config="
-            "DataLoaderConfiguration(even_batches=False))."
-        )
-    sampler = getattr(loader, "sampler", None)
-    if evaluated and isinstance(sampler, DistributedSampler):
-        samples = len(sampler.dataset)  # type: ignore[arg-type]
-        if sampler.total_size > samples:
+    for part in _parts_of(loader):
+        if getattr(part, "even_batches", False) and _completes(part):
             raise SettingError(
-                f"DistributedSampler draws {sampler.total_size} samples of {samples}, repeating "
-                "some so that every rank has as many, and they would count twice. Use "
-                "batchproof.data.ShardSampler."
+                f"{_REPEATS} Accelerator(dataloader_config="
+                "DataLoaderConfiguration(even_batches=False))."
             )
+        if _deals_out(part) or _completes_a_stream(part):
+            raise SettingError(
+                f"{_REPEATS} give each rank a loader of its own samples, which is not prepared, "
+                "as by batchproof.data.ShardSampler. drop_last=True leaves the last samples out."
+            )
+        if evaluated and isinstance(part, DistributedSampler):
+            samples = len(part.dataset)  # type: ignore[arg-type]
+            if part.total_size > samples:
+                raise SettingError(
+                    f"DistributedSampler draws {part.total_size} samples of {samples}, repeating "
+                    "some so that every rank has as many, and they would count twice. Use "
+                    "batchproof.data.ShardSampler."
+                )
+
+
+_REPEATS = (
+    "accelerate repeats samples in this loader until every rank has as many, and they would count "
+    "twice. Ranks need not have as many here:"
+)
+# attributes of loaders, samplers and progress bars that hold what they draw from
+_SOURCES = ("base_dataloader", "iterable", "loader", "batch_sampler", "sampler", "dataset")
+
+
+def _parts_of(loader: Any) -> list[Any]:
+    """Return a loader, what it wraps, and their samplers and data sets, each once."""
+    parts = [loader]
+    for part in parts:  # which grows meanwhile
+        attributes = getattr(part, "__dict__", {})
+        sources = [attributes[name] for name in _SOURCES if name in attributes]
+        parts += [each for each in sources if not any(each is other for other in parts)]
+    return parts
 
 
 def _completes(batches: Any) -> bool:
     """Return whether accelerate's sampler of batches completes some with further samples."""
-    inner = getattr(batches, "batch_sampler", None)
     size = getattr(batches, "batch_size", None)
     if getattr(batches, "drop_last", False) or getattr(batches, "num_processes", 1) < 2:
         return False
-    try:
-        samples = len(inner.sampler)  # type: ignore[union-attr]
-    except (AttributeError, TypeError):
-        # batches of one's own, of which even their number may be uneven
-        return True
+    # of batches of one's own even their number may be uneven
+    samples = _length(getattr(getattr(batches, "batch_sampler", None), "sampler", None))
     whole = 1 if getattr(batches, "split_batches", False) else batches.num_processes
-    return not size or bool(samples % (size * whole))
+    return samples is None or not size or bool(samples % (size * whole))
+
+
+def _completes_a_stream(data: Any) -> bool:
+    """Return whether a data set is one rank's share of a stream, completed with first samples."""
+    ranks_of = getattr(data, "num_processes", 1)
+    if not isinstance(data, IterableDataset) or ranks_of < 2 or getattr(data, "drop_last", False):
+        return False
+    samples = _length(getattr(data, "dataset", None))
+    size = getattr(data, "batch_size", 1) * (
+        1 if getattr(data, "split_batches", False) else ranks_of
+    )
+    return samples is None or bool(samples % size)
+
+
+def _deals_out(loader: Any) -> bool:
+    """Return whether rank 0 draws accelerate's batches, and completes the last for all ranks."""
+    base = getattr(loader, "__dict__", {}).get("base_dataloader")
+    if base is None or not hasattr(loader, "slice_fn") or base.drop_last:
+        return False
+    stream = isinstance(base.dataset, IterableDataset)
+    samples = _length(base.dataset if stream else getattr(base.batch_sampler, "sampler", None))
+    return samples is None or bool(samples % loader.state.num_processes)
+
+
+def _length(data: Any) -> int | None:
+    try:
+        return len(data)
+    except TypeError:
+        return None
 
 
 class ShardSampler(Sampler[int]):

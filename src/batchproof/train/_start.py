@@ -26,6 +26,7 @@ from batchproof._errors import (
 from batchproof._random import deterministic, seed_everything
 from batchproof._trees import digest
 from batchproof.data import DatasetWindows
+from batchproof.data._shards import refuse_repeated
 from batchproof.ranks import blaming, in_a_group, is_first, is_sharded, on_first, rank, world_size
 from batchproof.runs import History, Record, expect_free
 from batchproof.runs import State as Weights
@@ -104,7 +105,7 @@ def running(
     if options.compute.seed is not None:
         # ranks draw apart, so that no two drop the same units
         seed_everything(options.compute.seed + rank(options.group))
-    _expect_one_cut(train, options)
+    _expect_data(train, vals, options)
     state = State(parts, *_epochs(train, vals, options.limits), options)
     checkpoints = Checkpoints(run_dir, options.group, sharded=is_sharded(parts.model))
     history = History(
@@ -207,8 +208,8 @@ def _expect_monitored(options: Options, parts: Parts, vals: Mapping[str, Any]) -
         )
 
 
-def _expect_one_cut(train: Iterable[Any], options: Options) -> None:
-    """Refuse to cut what gives windows already."""
+def _expect_data(train: Iterable[Any], vals: Mapping[str, Any], options: Options) -> None:
+    """Refuse to cut what gives windows already, and samples that count twice over ranks."""
     steps = options.steps
     if isinstance(train, LoaderWindows):
         raise SettingError(
@@ -219,6 +220,10 @@ def _expect_one_cut(train: Iterable[Any], options: Options) -> None:
         raise SettingError(
             "the training data give windows already; leave accumulate and tokens out of Trainer."
         )
+    if in_a_group(options.group) and options.limits.overfit_batches is None:
+        refuse_repeated(train, evaluated=False)
+        for val in vals.values():
+            refuse_repeated(val, evaluated=True)
 
 
 def _run_dir(setting: str | PathLike[str] | None, resume: Resume) -> Path | None:
