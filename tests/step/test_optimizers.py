@@ -217,6 +217,20 @@ def test_an_optimiser_that_wants_more_says_what_to_do(error, match):
         bp.Step(model, Wanting(model.parameters(), error))(WINDOW, mse)
 
 
+class Curved(SGD):
+    """Takes second derivatives of the loss, as AdaHessian does."""
+
+    def step(self):
+        for group in self.param_groups:
+            torch.autograd.grad([p.grad.sum() for p in group["params"]], group["params"])
+
+
+def test_an_optimiser_of_second_derivatives_is_refused_by_name():
+    model = model_of()
+    with pytest.raises(bp.SettingError, match="Curved wants gradients with a graph"):
+        bp.Step(model, Curved(model.parameters(), 0.1))(WINDOW, mse)
+
+
 class Twice(SGD):
     """Takes its gradient from the closure."""
 

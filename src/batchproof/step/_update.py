@@ -225,7 +225,8 @@ def _explain(optimizer: Optimizer, error: Exception) -> None:
             f"{name} wants a closure, which its step() does not ask for by its signature. Derive a "
             "class whose step(self, closure) hands the closure on: Step then gives it one."
         ) from error
-    if "create_graph" in str(error):
+    # autograd's words for a gradient without a graph, or the optimiser's own
+    if "create_graph" in str(error) or "does not require grad" in str(error):
         raise SettingError(
             f"{name} wants gradients with a graph of their own (create_graph=True), which Step "
             "does not make; expected an optimiser of first derivatives."
