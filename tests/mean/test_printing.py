@@ -8,6 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import batchproof as bp
+from batchproof.data import Batches, ShardSampler
+from batchproof.meter import Perplexity
+from batchproof.runs import RunFolder
 
 
 def mean_of(*totals, **options):
@@ -96,6 +99,21 @@ def test_a_step_and_its_result_have_short_reprs():
 def test_an_exact_criterion_is_shown_as_it_was_made(made, shown):
     assert repr(made) == shown
     assert len(repr(made)) < 100
+
+
+def test_an_outcome_shows_its_pairs_and_no_tensor():
+    outcome = bp.Outcome(mean_of(2.0), {"n": mean_of(1.0)}, torch.ones(900), torch.ones(900))
+    shown = "Mean({}, weight=1, unit='element', samples=1)"
+    assert repr(outcome) == f"Outcome(terms={shown.format(2)}, metrics={{'n': {shown.format(1)}}})"
+
+
+def test_data_metrics_and_run_folders_have_short_reprs(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    batches = Batches(torch.ones(5), batch_size=2, shuffle=True)
+    assert repr(batches) == "Batches(samples=5, batch_size=2, shuffle=True)"
+    assert repr(ShardSampler("abc", rank=0, world_size=2)) == "ShardSampler(2 of 3 samples)"
+    assert repr(Perplexity()) == "Perplexity(Meter(empty))"
+    assert repr(RunFolder(tmp_path)) == f"RunFolder({str(tmp_path)!r})"
 
 
 @pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="of a newer torch")

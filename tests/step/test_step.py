@@ -441,7 +441,11 @@ def test_a_batch_in_place_of_a_window_is_refused(batch):
     [
         (torch.nn.MSELoss(), "loss is the criterion MSELoss, but is called as loss"),
         (torch.nn.functional.mse_loss, "loss is the criterion mse_loss, but is called as loss"),
-        (bp.exact(torch.nn.MSELoss()), "loss is the criterion Criterion, but is called as loss"),
+        (
+            bp.exact(torch.nn.MSELoss()),
+            r"loss is the criterion exact\(MSELoss\(\), .*is called as loss",
+        ),
+        (partial(torch.nn.functional.mse_loss), "loss is the criterion mse_loss, but"),
         ("mse", "loss is 'mse'; expected a function loss"),
     ],
 )
@@ -456,10 +460,18 @@ def test_a_step_result_or_an_outcome_in_a_meter_names_what_is_meant(unchecked):
     mean = bp.reduce(torch.ones(2))
     model = torch.nn.Linear(1, 1)
     step = bp.Step(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    result = step([torch.ones(2, 1)], lambda model, x: bp.reduce(model(x)[:, 0]))
+
+    def loss(model, x):
+        return bp.reduce(model(x)[:, 0])
+
+    result = step([torch.ones(2, 1)], loss)
     for added, match in (
         (result, r"given a StepResult; .*add\(result.loss\)"),
         (bp.Outcome(mean), r"given an Outcome; .*add\(outcome.terms\)"),
+        (
+            bp.evaluate(model, [torch.ones(2, 1)], loss),
+            r"given an Estimate; .*merge the meters: meter.merge\(other\)",
+        ),
         ({"a": mean}, r"given a dict; .*add\(terms\[\"name\"\]\)"),
     ):
         with pytest.raises(bp.SettingError, match=match):

@@ -73,6 +73,10 @@ class Batches:
         self._transform = transform
         self._drop_last = drop_last
 
+    def __repr__(self) -> str:
+        shuffled = ", shuffle=True" if self._shuffle else ""
+        return f"Batches(samples={self.samples}, batch_size={self.batch_size}{shuffled})"
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order is drawn next."""
         self._epoch = epoch

@@ -201,6 +201,9 @@ class ShardSampler(Sampler[int]):
         self._positions = shard(self.samples, *place(rank, world_size))
         self._shuffle, self._seed, self._epoch = shuffle, seed, 0
 
+    def __repr__(self) -> str:
+        return f"ShardSampler({len(self)} of {self.samples} samples)"
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order is drawn next."""
         self._epoch = epoch

@@ -41,8 +41,8 @@ class Outcome:
 
     terms: Mean | Mapping[str, Mean]
     metrics: Mapping[str, Mean] = field(default_factory=dict)
-    outputs: Any = None
-    targets: Any = None
+    outputs: Any = field(default=None, repr=False)
+    targets: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,8 +99,10 @@ def refuse_criterion(loss: Any) -> None:
             f"loss is {loss!r}; expected a function loss(model, batch) that returns a Mean, such "
             "as batchproof.supervised(torch.nn.CrossEntropyLoss())."
         )
-    if of_torch(loss) or (getattr(loss, "__module__", None) or "").startswith("batchproof.mean"):
-        name = getattr(loss, "__name__", type(loss).__name__)
+    ours = (getattr(loss, "__module__", None) or "").startswith("batchproof.mean")
+    if ours or of_torch(loss):
+        function = loss.func if isinstance(loss, partial) else loss
+        name = getattr(function, "__name__", repr(loss) if ours else type(loss).__name__)
         raise SettingError(
             f"loss is the criterion {name}, but is called as loss(model, batch); "
             "pass batchproof.supervised(criterion)."

@@ -225,6 +225,8 @@ def _what_to_add(argument: object) -> str:
     name = type(argument).__name__
     if hasattr(argument, "loss") and isinstance(argument.loss, Mean):
         remedy = "Add its loss, and its terms and metrics to meters of their own: add(result.loss)."
+    elif isinstance(argument, Estimate):
+        remedy = "It is no pair that adds; merge the meters: meter.merge(other)."
     elif hasattr(argument, "terms"):
         remedy = "Add its terms, and its metrics to meters of their own: add(outcome.terms)."
     elif isinstance(argument, Mapping):

@@ -34,6 +34,9 @@ class Perplexity:
         self._loss = exact(nn.CrossEntropyLoss(ignore_index=ignore_index))
         self.meter = Meter()
 
+    def __repr__(self) -> str:
+        return f"Perplexity({self.meter!r})"
+
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch.
 

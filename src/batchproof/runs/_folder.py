@@ -63,6 +63,9 @@ class RunFolder:
                 "folder that training made."
             )
 
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
     @property
     def config(self) -> dict[str, Any]:
         """The run's configuration; empty if the folder has none.
