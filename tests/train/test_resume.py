@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, StackDataset, Subset, TensorDataset
 
 import batchproof as bp
 import killed_with_worker
+from batchproof.data import Batches
 from batchproof.train import Callback, RunFolder
 from batchproof.train._outputs import _log
 from small_runs import batches, classifier, samples, trainer
@@ -164,8 +165,21 @@ def test_resume_begins_a_run_that_is_not_there_yet(tmp_path):
     assert RunFolder(tmp_path / "run").records()
 
 
-def begun(run_dir, **options):
-    trainer(run_dir=run_dir, **options).fit(batches(16), batches(9), max_epochs=2)
+class Drawn:
+    """Batches of an iterable of one's own."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __iter__(self):
+        return iter(self.inner)
+
+    def __len__(self):
+        return len(self.inner)
+
+
+def begun(run_dir, train=None, **options):
+    trainer(run_dir=run_dir, **options).fit(train or batches(16), batches(9), max_epochs=2)
 
 
 def goes_on(run_dir, train=None, val=None, **options):
@@ -180,7 +194,7 @@ def goes_on(run_dir, train=None, val=None, **options):
         ({"accumulate": 2}, "settings.accumulate was 1 and is 2"),
         ({"lr": 0.2}, r"optimizer.groups was .*"),
         ({"model": nn.Linear(4, 3)}, "model.class was 'Sequential' and is 'Linear'"),
-        ({"train": batches(16, seed=5)}, "first batch was '.*' and is '.*'"),
+        ({"train": list(batches(16, seed=5))}, "training data.content was '.*' and is '.*'"),
         ({"train": batches(16, batch_size=4)}, "training data.batches was 2 and is 4"),
         ({"val": batches(10)}, "validation data.samples was 9 and is 10"),
         ({"config": {"dropout": 0.1}}, "config.dropout was absent and is 0.1"),
@@ -192,6 +206,77 @@ def test_what_differs_from_the_run_is_named(tmp_path, options, text):
     with pytest.raises(bp.CheckpointError, match=rf"holds another run: .*{text}"):
         goes_on(tmp_path / "run", **options)
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+def ending_otherwise(values):
+    values = values.clone()
+    values[-1] += 1
+    return values
+
+
+def held_in_memory(kind, inputs, targets):
+    """Return a loader over samples in memory, in some form that torch has for them."""
+    data = TensorDataset(inputs, targets)
+    whole = {
+        "tensors": data,
+        "list": list(data),
+        "subset": Subset(TensorDataset(inputs.flip(0), targets.flip(0)), range(15, -1, -1)),
+        "concatenated": ConcatDataset([Subset(data, range(9)), Subset(data, range(9, 16))]),
+        "stacked": StackDataset(inputs, targets),
+    }
+    if kind == "batches":
+        return [(inputs[i : i + 2], targets[i : i + 2]) for i in range(0, 16, 2)]
+    if kind == "in memory":
+        return Batches(inputs, targets, batch_size=2)
+    return DataLoader(whole[kind], batch_size=2)
+
+
+@pytest.mark.parametrize("where", ["train", "val"])
+@pytest.mark.parametrize(
+    "kind", ["tensors", "list", "subset", "concatenated", "stacked", "batches", "in memory"]
+)
+def test_data_that_differ_after_the_first_batch_are_another_run(tmp_path, kind, where):
+    inputs, targets = samples(16)
+    same, other = (
+        held_in_memory(kind, each, targets) for each in (inputs, ending_otherwise(inputs))
+    )
+    run = {"run_dir": tmp_path / "run"}
+    trainer(**run).fit(same, same, max_epochs=1)
+    data = {"train": same, "val": same} | {where: other}
+    with pytest.raises(bp.CheckpointError, match=r"(training|validation) data.content was '.*'"):
+        trainer(**run).fit(data["train"], data["val"], max_epochs=2, resume=True)
+    trainer(**run).fit(held_in_memory(kind, inputs, targets), same, max_epochs=2, resume=True)
+
+
+def test_of_an_iterable_of_ones_own_the_first_batch_is_compared(tmp_path):
+    begun(tmp_path / "run", train=Drawn(batches(16)))
+    with pytest.raises(bp.CheckpointError, match=r"first batch was '.*' and is '.*'"):
+        goes_on(tmp_path / "run", Drawn(batches(16, seed=5)))
+    goes_on(tmp_path / "run", Drawn(batches(16)))
+
+
+class Read(Dataset):
+    """Samples that are read when they are asked for, and their count."""
+
+    def __init__(self):
+        self.inputs, self.targets = samples(16)
+        self.draws = 0
+
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, index):
+        self.draws += 1
+        return self.inputs[index], self.targets[index]
+
+
+def test_comparing_data_sets_draws_no_sample_of_one_with_code_of_its_own(tmp_path):
+    data = Read()
+    trainer(run_dir=tmp_path / "run").fit(DataLoader(data, batch_size=8), max_epochs=1)
+    drawn = data.draws
+    trainer(run_dir=tmp_path / "run").fit(DataLoader(data, batch_size=8), max_epochs=1, resume=True)
+    # the first batch is compared, and no other
+    assert data.draws - drawn == 8
 
 
 def cut_short(path):
@@ -487,6 +572,8 @@ def test_a_checkpoint_of_an_older_version_has_no_digest_of_the_log_and_is_resume
     path = run / "last" / "state.pt"
     state = torch.load(path, weights_only=True)
     del state["log digest"]
+    for purpose in ("training data", "validation data"):
+        del state["identity"][purpose]["content"]
     for rank in state["ranks"]:
         del rank["own of validations"], rank["own of loss"]
     torch.save(state, path)

@@ -67,7 +67,7 @@ class Batches:
         expect_count("batch size", batch_size)
         self.samples = _samples(columns)
         self.batch_size = batch_size
-        self._columns = columns if device is None else tuple(c.to(device) for c in columns)
+        self.columns = columns if device is None else tuple(c.to(device) for c in columns)
         self._positions = shard(self.samples, *place(rank, world_size))
         self._shuffle, self._seed, self._epoch = shuffle, seed, 0
         self._transform = transform
@@ -106,15 +106,15 @@ class Batches:
 
     def _sliced(self, first: int, stop: int) -> tuple[Column, ...]:
         places = self._positions[first:stop]
-        return tuple(column[places.start : places.stop : places.step] for column in self._columns)
+        return tuple(column[places.start : places.stop : places.step] for column in self.columns)
 
     def _gathered(self) -> Callable[[int, int], tuple[Column, ...]]:
         order = permutation(self.samples, self._seed, self._epoch)
         order = order[self._positions.start :: self._positions.step]
-        orders = {device: order.to(device) for device in {c.device for c in self._columns}}
+        orders = {device: order.to(device) for device in {c.device for c in self.columns}}
 
         def draw(first: int, stop: int) -> tuple[Column, ...]:
-            return tuple(c.index_select(0, orders[c.device][first:stop]) for c in self._columns)
+            return tuple(c.index_select(0, orders[c.device][first:stop]) for c in self.columns)
 
         return draw
 

@@ -1,10 +1,15 @@
 """The fingerprint of a run: settings, model, optimiser, schedule and data, the same on resume."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
+from torch.utils.data import ConcatDataset, StackDataset, Subset, TensorDataset
 
+from batchproof._trees import digest
+from batchproof.data import Batches, Ragged
 from batchproof.ranks import is_sharded, unwrapped
 from batchproof.train._batches import Epochs
 from batchproof.train._options import Options
@@ -27,6 +32,11 @@ _MOVING = {
 # entries of a parameter group that it was not made with
 _MODE = {"params", "initial_lr", "train_mode"}
 _ABSENT = object()
+# entries that checkpoints of older versions lack, which are then not compared
+_ADDED = {"content"}
+# samples whose content is compared, of data sets that are looked into
+_COMPARED = 16
+_IN_MEMORY = (TensorDataset, Subset, ConcatDataset, StackDataset, list, tuple, Tensor, np.ndarray)
 
 
 def fingerprint_of(parts: Parts, options: Options) -> dict[str, Any]:
@@ -65,7 +75,7 @@ def _dealt(data: Mapping[str, Any]) -> dict[str, Any]:
 def differences(then: Any, now: Any, name: str = "") -> list[str]:
     """Return the differences of two fingerprints, one line each: what it was, and what it is."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
-        keys = [*then, *(key for key in now if key not in then)]
+        keys = [*then, *(key for key in now if key not in then and key not in _ADDED)]
         return [
             line
             for key in keys
@@ -143,7 +153,54 @@ def _data(epochs: Epochs) -> dict[str, Any]:
         "samples": samples,
         "batch size": getattr(loader, "batch_size", None),
         "digest": plain(getattr(loader, "digest", None)),
+        "content": _content(loader if dataset is None else dataset),
     }
+
+
+def _content(data: Any) -> str | None:
+    """Return a digest of samples from the first to the last, None where memory holds none.
+
+    Nothing is drawn and no code of a data set is run, so what one reads or computes is left out.
+    """
+    if isinstance(data, Batches):
+        size = data.samples
+    else:
+        size = len(data) if isinstance(data, _IN_MEMORY) else 0
+    step = max(size - 1, 1) / (_COMPARED - 1)
+    indices = sorted({min(round(k * step), size - 1) for k in range(_COMPARED)}) if size else []
+    samples = [_stored(data, index) for index in indices]
+    if not samples or not all(map(_is_plain, samples)):
+        return None
+    try:
+        return digest(samples)
+    except RuntimeError:  # sparse, or on no device: without bytes to compare
+        return None
+
+
+def _stored(data: Any, index: int) -> Any:
+    """Return what a data set holds of a sample, without calling its own __getitem__."""
+    match data:
+        case Batches(columns=parts) | TensorDataset(tensors=parts) | StackDataset(datasets=parts):
+            columns = parts.values() if isinstance(parts, Mapping) else parts
+            return [_stored(column, index) for column in columns]
+        case Subset():
+            return _stored(data.dataset, int(data.indices[index]))
+        case ConcatDataset():
+            number = bisect_right(data.cumulative_sizes, index)
+            before = data.cumulative_sizes[number - 1] if number else 0
+            return _stored(data.datasets[number], index - before)
+        case list() | tuple() | Tensor() | np.ndarray() | Ragged():
+            return data[index]
+    return _ABSENT
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a sample is made of numbers, texts and tensors alone."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, Tensor | np.ndarray | np.generic | str | int | float)
 
 
 def _shown(value: Any) -> str:
