@@ -63,6 +63,9 @@ def _of_ledger(ledger: Ledger, windows: list[Window], *, complete: bool) -> Iter
         verdicts = [_zeroing.left_over(ledger, windows, complete=complete)]
     for name, sentence, evidence in filter(None, verdicts):
         yield finding(name, place, sentence, evidence)
+    verdict = _timing.moved_by_hand(ledger, windows)
+    if verdict is not None:
+        yield finding(verdict[0], place, *verdict[1:])
     for judge in (_timing.clipped_early, _timing.clipped_scaled):
         verdict = judge(ledger, windows)
         if verdict is not None:

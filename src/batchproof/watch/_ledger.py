@@ -15,6 +15,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from batchproof.step import settings_of
+from batchproof.watch._copies import Copies
 from batchproof.watch._losses import Arrival
 from batchproof.watch._reads import Reads
 from batchproof.watch._sentinels import Factor, Sentinels
@@ -129,6 +130,7 @@ class Ledger:
 
     Attributes:
         world: the number of ranks that its gradient is averaged over, once they are known.
+        copies: tensors that may be an average of its parameters.
         settings: those that a factor before the loss changes, as they were at the first step.
     """
 
@@ -147,6 +149,7 @@ class Ledger:
         self._rest: list[Factor] = []
         self._moves: dict[str, list[str]] = {}
         self._sentinels = Sentinels(reads)
+        self.copies = Copies()
         self._before: list[tuple[int, int]] = []
         self._parameters: list[Tensor] = []
 
@@ -182,6 +185,14 @@ class Ledger:
         """Remember the gradients before a backward pass."""
         self.settle_changes()
         self._before = self._prints()
+        # the first window may have moved nothing that an average could follow
+        if self.steps and self.copies.is_wanted and (self._gifts or self.copies.looks):
+            self._look()
+
+    def _look(self) -> None:
+        optimizer, parameters = self.optimizer, self.parameters()
+        if optimizer is not None and parameters:
+            self.copies.look(parameters, optimizer.state.values(), self.steps)
 
     def _prints(self) -> list[tuple[int, int]]:
         return [

@@ -58,6 +58,24 @@ def moved_per_micro_batch(windows: Sequence[Window]) -> Verdict:
     return None
 
 
+def moved_by_hand(ledger: Ledger, windows: Sequence[Window]) -> Verdict:
+    """An average that is written by hand moves between the backward passes of a window."""
+    sizes = {w.record.number: len({part.backward for part in w.parts}) for w in windows}
+    for moves in ledger.copies.moves():
+        # the window of a step is that of the steps before it
+        several = {n: each for n, each in moves.items() if sizes.get(n + 1, 0) > 1}
+        if len(several) < TWICE or not all(all(each) for each in several.values()):
+            continue
+        most = max(sizes[n + 1] for n in several)
+        sentence = (
+            f"An average of the weights moves with each of the {most} micro-batches of a window, "
+            "not once for every optimiser step."
+        )
+        counts = [sum(each) for each in several.values()]
+        return "state-moved-per-micro-batch", sentence, {"moves": counts[:12]}
+    return None
+
+
 def schedule_first(schedules: Mapping[int, list[tuple[str, str]]]) -> tuple[str, int] | None:
     """Return the site of a schedule that steps before its optimiser, and how often it did.
 

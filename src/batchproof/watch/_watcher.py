@@ -203,7 +203,12 @@ class Watcher:
     def not_followed(self) -> list[str]:
         """Return a sentence for all that could not be followed."""
         self.reads.settle()
-        return missed_by(self.calls, self.updates, self.ranks, self.patches.troubles)
+        missed = missed_by(self.calls, self.updates, self.ranks, self.patches.troubles)
+        if self.ended_early:
+            missed.insert(
+                0, f"Watching stopped after step {self.limit}; what came later was not seen."
+            )
+        return missed
 
     @property
     def steps(self) -> list[StepEvent]:
