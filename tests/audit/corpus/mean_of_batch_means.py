@@ -997,3 +997,15 @@ def passes_a_sum_of_products_of_elements(model, data):
     for x, y in loader:
         total += criterion(model(x), y).item()
     return total / data.__len__()
+
+
+def finds_the_sum_of_a_dict_of_losses(model, data, optimizer):
+    loader, total = DataLoader(data, batch_size=4), 0.0
+    for images, targets in loader:
+        loss_dict = model(images, targets)
+        loss = sum(loss for loss in loss_dict.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total / len(loader)  # BP201 likely

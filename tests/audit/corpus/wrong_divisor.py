@@ -316,3 +316,31 @@ def passes_a_mean_that_is_carried_along(model, loader, optimizer):
         optimizer.step()
         mean = mean * i / (i + 1) + loss.item() / (i + 1)
         print(_LINE.format(i, mean))
+
+
+def finds_parts_of_a_dict_of_losses(model, data, optimizer):
+    loader, count = DataLoader(data, batch_size=4), 0
+    parts = {"box": 0.0, "mask": 0.0}
+    for images, targets in loader:
+        loss_dict = model(images, targets)
+        optimizer.zero_grad()
+        sum(loss_dict.values()).backward()
+        optimizer.step()
+        for name, value in loss_dict.items():
+            parts[name] += value.item()
+        count += len(images)
+    return {name: value / count for name, value in parts.items()}  # BP202 likely
+
+
+def passes_weighted_parts_of_a_dict_of_losses(model, data, optimizer):
+    loader, count = DataLoader(data, batch_size=4), 0
+    parts = {"box": 0.0, "mask": 0.0}
+    for images, targets in loader:
+        loss_dict = model(images, targets)
+        optimizer.zero_grad()
+        sum(loss for loss in loss_dict.values()).backward()
+        optimizer.step()
+        for name, value in loss_dict.items():
+            parts[name] += value.item() * len(images)
+        count += len(images)
+    return {name: value / count for name, value in parts.items()}

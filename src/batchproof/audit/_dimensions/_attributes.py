@@ -27,18 +27,9 @@ from batchproof.audit._dimensions._names import Module, dotted, methods_of
 _SIZES = {"num_graphs", "batch_size", "num_nodes", "num_events"}
 _COLUMNS = {"data", "targets", "labels", "train_data", "train_labels", "test_data", "test_labels"}
 _NAMESPACES = {
-    "args",
-    "opt",
-    "opts",
-    "hparams",
-    "flags",
-    "config",
-    "cfg",
-    "options",
-    "parsed",
-    "params",
+    "args", "opt", "opts", "hparams", "flags", "config", "cfg", "options", "parsed", "params",
     "argv",
-}
+}  # fmt: skip
 
 
 def attribute(machine: Machine, value: Value, node: ast.Attribute, frame: Frame) -> Value:

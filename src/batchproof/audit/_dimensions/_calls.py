@@ -37,21 +37,9 @@ _MODELS = re.compile(
     r".*(model|net|encoder|decoder|classifier|backbone|generator|discriminator|network|unet|bert|gpt|forward|module)\d?"
 )
 _REPORTS = {
-    "info",
-    "debug",
-    "warning",
-    "log",
-    "add_scalar",
-    "add_scalars",
-    "set_postfix",
-    "set_description",
-    "write",
-    "log_metrics",
-    "print",
-    "set_postfix_str",
-    "log_metric",
-    "log_dict",
-}
+    "info", "debug", "warning", "log", "add_scalar", "add_scalars", "set_postfix",
+    "set_description", "write", "log_metrics", "print", "set_postfix_str", "log_metric", "log_dict",
+}  # fmt: skip
 _RATIOS = {"iou", "miou", "dice", "psnr", "f1", "auc", "auroc", "rmse", "kappa", "jaccard"}
 _MEANS = {"accuracy", "acc"}
 _POOLS = re.compile(r"reduce\(|gather\(")

@@ -17,54 +17,23 @@ from batchproof.audit._dimensions._lattice import (
 CLASSES = {
     f"torch.nn.{name}": name
     for name in [
-        "CrossEntropyLoss",
-        "NLLLoss",
-        "MSELoss",
-        "L1Loss",
-        "SmoothL1Loss",
-        "HuberLoss",
-        "BCELoss",
-        "BCEWithLogitsLoss",
-        "KLDivLoss",
-        "PoissonNLLLoss",
-        "GaussianNLLLoss",
-        "SoftMarginLoss",
-        "MultiMarginLoss",
-        "MultiLabelMarginLoss",
-        "MultiLabelSoftMarginLoss",
-        "MarginRankingLoss",
-        "HingeEmbeddingLoss",
-        "CosineEmbeddingLoss",
-        "TripletMarginLoss",
-        "TripletMarginWithDistanceLoss",
-        "CTCLoss",
+        "CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss",
+        "BCEWithLogitsLoss", "KLDivLoss", "PoissonNLLLoss", "GaussianNLLLoss", "SoftMarginLoss",
+        "MultiMarginLoss", "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "MarginRankingLoss",
+        "HingeEmbeddingLoss", "CosineEmbeddingLoss", "TripletMarginLoss",
+        "TripletMarginWithDistanceLoss", "CTCLoss",
     ]
-}
+}  # fmt: skip
 FUNCTIONS = {
     f"torch.nn.functional.{name}": name
     for name in [
-        "cross_entropy",
-        "nll_loss",
-        "mse_loss",
-        "l1_loss",
-        "smooth_l1_loss",
-        "huber_loss",
-        "binary_cross_entropy",
-        "binary_cross_entropy_with_logits",
-        "kl_div",
-        "poisson_nll_loss",
-        "gaussian_nll_loss",
-        "soft_margin_loss",
-        "multi_margin_loss",
-        "multilabel_margin_loss",
-        "multilabel_soft_margin_loss",
-        "margin_ranking_loss",
-        "hinge_embedding_loss",
-        "cosine_embedding_loss",
-        "triplet_margin_loss",
-        "ctc_loss",
+        "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss",
+        "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div", "poisson_nll_loss",
+        "gaussian_nll_loss", "soft_margin_loss", "multi_margin_loss", "multilabel_margin_loss",
+        "multilabel_soft_margin_loss", "margin_ranking_loss", "hinge_embedding_loss",
+        "cosine_embedding_loss", "triplet_margin_loss", "ctc_loss",
     ]
-}
+}  # fmt: skip
 CROSS_ENTROPY = {"CrossEntropyLoss", "cross_entropy"}
 NLL = {"NLLLoss", "nll_loss"}
 _WEIGHTED = CROSS_ENTROPY | NLL

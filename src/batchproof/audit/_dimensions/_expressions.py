@@ -35,25 +35,9 @@ from batchproof.audit._dimensions._sizes import is_size
 from batchproof.audit._dimensions._trace import Condition, Loop
 
 _BUILTINS = {
-    "len",
-    "float",
-    "int",
-    "round",
-    "sum",
-    "max",
-    "min",
-    "abs",
-    "list",
-    "tuple",
-    "dict",
-    "iter",
-    "next",
-    "print",
-    "range",
-    "enumerate",
-    "zip",
-    "reversed",
-}
+    "len", "float", "int", "round", "sum", "max", "min", "abs", "list", "tuple", "dict", "iter",
+    "next", "print", "range", "enumerate", "zip", "reversed",
+}  # fmt: skip
 
 
 _FEW = 6  # items of a tuple or dict that are followed one by one

@@ -34,51 +34,13 @@ from batchproof.audit._dimensions._loaders import number, wrap
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 
-PASSING = {
-    "to",
-    "cuda",
-    "cpu",
-    "float",
-    "double",
-    "half",
-    "bfloat16",
-    "long",
-    "int",
-    "bool",
-    "view",
-    "reshape",
-    "squeeze",
-    "unsqueeze",
-    "permute",
-    "transpose",
-    "contiguous",
-    "clone",
-    "flatten",
-    "expand",
-    "repeat",
-    "type",
-    "view_as",
-    "type_as",
-    "t",
-    "requires_grad_",
-    "pin_memory",
-    "expand_as",
-    "unsqueeze_",
-    "squeeze_",
-    "astype",
-    "ravel",
-    "copy",
-    "mul_",
-    "div_",
-    "add_",
-    "sub_",
-    "clamp",
-    "clip",
-    "abs",
-    "clamp_min",
-    "chunk",
-    "split",
-}
+_CASTS = {"to", "cuda", "cpu", "float", "double", "half", "bfloat16"}
+PASSING = _CASTS | {
+    "long", "int", "bool", "view", "reshape", "squeeze", "unsqueeze", "permute", "transpose",
+    "contiguous", "clone", "flatten", "expand", "repeat", "type", "view_as", "type_as", "t",
+    "requires_grad_", "pin_memory", "expand_as", "unsqueeze_", "squeeze_", "astype", "ravel",
+    "copy", "mul_", "div_", "add_", "sub_", "clamp", "clip", "abs", "clamp_min", "chunk", "split",
+}  # fmt: skip
 _ELEMENTWISE = {"cos", "sin", "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "sign"}
 _OUT = {"item", "detach", "numpy", "tolist", "detach_"}
 _TARGETS = {"gold", "target", "targets", "label", "labels", "tgt"}
@@ -266,6 +228,8 @@ def _of_quantity(machine: Machine, value: Value, call: Call) -> Value:
         return value if value.base == "elements" else replace(value, base="coupled")
     if name == "masked_select":
         return replace(value, base="elements", ignores="")
+    if name in {"items", "values"} and not call.args:  # a dict of losses
+        return Listing(value if name == "values" else Several((UNKNOWN, value)))
     return value if name in PASSING else UNKNOWN
 
 
@@ -321,6 +285,9 @@ def gather(machine: Machine, value: Listing, call: Call, *, mean: bool) -> Value
     item = value.item
     if not isinstance(item, Quantity):
         return UNKNOWN
+    source, active = machine.trace.loops.get(value.over), {loop.key for loop in machine.loops}
+    if not mean and source is not None and source.loader is None and item.loop in active:
+        return item  # the terms of one batch
     item = replace(
         item, over=value.over or item.over, conditional=value.conditional or item.conditional
     )
@@ -360,32 +327,10 @@ def _itself(_machine: Machine, value: Value, call: Call) -> Value | None:
 
 # methods of a module that compute what its forward pass does, or a part of it
 PASSES = {
-    "forward",
-    "forward_features",
-    "forward_head",
-    "encode",
-    "encode_image",
-    "encode_text",
-    "embed",
-    "extract_features",
-    "loss",
-    "get_loss",
-    "compute_loss",
-    "calc_loss",
-    "calculate_loss",
-}
-_MOVES = {
-    "to",
-    "cuda",
-    "cpu",
-    "float",
-    "double",
-    "half",
-    "bfloat16",
-    "apply",
-    "requires_grad_",
-    "compile",
-}
+    "forward", "forward_features", "forward_head", "encode", "encode_image", "encode_text", "embed",
+    "extract_features", "loss", "get_loss", "compute_loss", "calc_loss", "calculate_loss",
+}  # fmt: skip
+_MOVES = _CASTS | {"apply", "requires_grad_", "compile"}
 QUIET = {
     "parameters",
     "named_parameters",

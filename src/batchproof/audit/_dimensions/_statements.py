@@ -391,6 +391,11 @@ def _set(frame: Frame, target: ast.expr, value: Value, machine: Machine) -> None
 
 
 def _bind_batch(machine: Machine, target: ast.expr, value: Value, loop: Loop, frame: Frame) -> None:
+    if isinstance(value, Listing) and isinstance(value.item, Several):
+        for name, part in parts_of(target, value.item).items():
+            frame.names[name] = Unknown(name) if part == UNKNOWN else part
+            frame.depths[name] = len(machine.loops)
+        return
     for name in [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]:
         item: Value = Unknown(name)
         if isinstance(value, Loader) and value.index:
