@@ -77,6 +77,15 @@ def test_a_window_is_one_mean_though_the_loss_is_changed_in_place(first):
     torch.testing.assert_close(inputs.grad, whole.grad, rtol=1e-12, atol=1e-15)
 
 
+def test_a_loss_without_gradient_does_not_enter():
+    inputs = logits()
+    with LossCalls(leaves=True) as calls:
+        loss = F.cross_entropy(inputs, TARGETS)
+        with torch.no_grad():
+            F.cross_entropy(inputs, TARGETS, label_smoothing=0.1)
+    assert coefficients_of(2 * loss, calls.calls, "the test") == [2.0, 0.0]
+
+
 def test_a_changed_loss_is_not_taken_for_the_mean():
     with LossCalls() as calls:
         loss = F.cross_entropy(logits(), TARGETS)

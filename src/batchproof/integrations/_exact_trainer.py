@@ -11,8 +11,8 @@ Five of its methods are wrapped, each calling the one below it:
     prediction_step         the pairs of a batch go to a meter
     evaluation_loop         the meter's mean becomes eval_loss
 
-What a head computes is found out once, on the first row of the first micro-batch and on the first
-two: a sum of means that torch's losses return, with coefficients that do not change, or it is
+What a head computes is found out once, on the first two rows of the first micro-batch and on the
+first: a sum of means that torch's losses return, with coefficients that do not change, or it is
 refused.
 
 The router's term, E sum_e f_e p_e, is a product of two means over tokens: the share f_e of those
@@ -387,8 +387,8 @@ class ExactTraining:
 
     def _look(self, batch: Any) -> None:
         """Find out what the loss is made of, and refuse one that cannot be split."""
-        one = self._coefficients(_first_rows(batch, 1), training=True)
         two = self._coefficients(_first_rows(batch, 2), training=True)
+        one = self._coefficients(_first_rows(batch, 1), training=True)
         if len(two) != len(one) or any(
             abs(a - b) > 1e-4 * abs(a) for a, b in zip(two, one, strict=True)
         ):
@@ -397,8 +397,8 @@ class ExactTraining:
                 f"two rows and by {one} on the first of them; expected the same on every batch."
             )
         self.exactness.coefficients = two
-        # that of two rows, until here
-        self.exactness.provisional *= float(power_of_two_above(self.args.train_batch_size / 2))
+        # that of one row, until here
+        self.exactness.provisional *= float(power_of_two_above(self.args.train_batch_size))
 
     def _coefficients(self, batch: Any, *, training: bool) -> list[float]:
         model = self.model

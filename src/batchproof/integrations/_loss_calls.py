@@ -189,13 +189,12 @@ class LossCalls:
         return self._keep(name, value, weight) if weight else self.take(name, mean)
 
     def _keep(self, name: str, value: Tensor, weight: Number, rows: Mean | None = None) -> Tensor:
-        output, edge = value, None
         if self._leaves:
             value = value.detach().requires_grad_()
-        if value.requires_grad:
-            # so that who looks at the loss itself, as watch does, sees the gradient that it gets
-            output = value.clone()
-            edge = get_gradient_edge(output)
+        # so that who looks at the loss itself, as watch does, sees the gradient that it gets
+        output = value.clone() if value.requires_grad else value
+        # a metric may be computed without gradient
+        edge = get_gradient_edge(output) if output.requires_grad else None
         call = LossCall(name, output, number(value.detach()), weight, rows, edge)
         self.calls.append(call)
         if self._saw is not None:
