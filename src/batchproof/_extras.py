@@ -5,9 +5,11 @@ without the extra reads what to install, whichever package was imported first.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.util import find_spec
 from typing import Any
 
 EXTRAS = {
@@ -39,6 +41,35 @@ def naming_extra(name: str) -> Iterator[None]:
             f'pip install "batchproof[{EXTRAS[missing]}]"'
         )
         raise ModuleNotFoundError(message, name=error.name, path=error.path) from None
+
+
+class _NamesExtra(MetaPathFinder):
+    """Refuses to find modules whose first line of code imports torch."""
+
+    def __init__(self, modules: Iterable[str]) -> None:
+        self.modules = frozenset(modules)
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+        del path, target
+        if fullname in self.modules:
+            with naming_extra(fullname):
+                import_module("torch")
+
+
+def refuse_without_torch(modules: Iterable[str]) -> None:
+    """Let scripts of the package name the extra where torch is not installed.
+
+    They import torch themselves, as the copies of a user do, so that none needs `naming_extra`.
+
+    Args:
+        modules: their full names.
+    """
+    try:
+        is_there = "torch" in sys.modules or find_spec("torch") is not None
+    except ModuleNotFoundError:
+        is_there = False
+    if not is_there:
+        sys.meta_path.insert(0, _NamesExtra(modules))
 
 
 def first_use(package: str, homes: Mapping[str, str], name: str) -> Any:

@@ -136,3 +136,24 @@ def test_every_file_for_a_framework_and_every_recipe_says_which_extra_it_needs(t
             f"batchproof.{name} needs torch, which is not installed: "
             'pip install "batchproof[torch]"'
         )
+
+
+SCRIPTS = """
+import runpy
+from importlib import import_module
+for name in ("batchproof.check.example", "batchproof.recipes.lenet5", "batchproof.recipes.char_lm"):
+    for start in (import_module, lambda name: runpy.run_module(name, run_name="__main__")):
+        try:
+            start(name)
+        except ImportError as error:
+            print(error)
+"""
+
+
+def test_scripts_of_the_package_name_the_extra(tmp_path):
+    ended = shell("-c", HIDING.partition("from batchproof")[0] + SCRIPTS, cwd=tmp_path)
+    assert ended.err == ""
+    said = ended.out.splitlines()
+    assert len(said) == 6
+    for line in said:
+        assert 'needs torch, which is not installed: pip install "batchproof[torch]"' in line

@@ -26,7 +26,7 @@ The names are bound when first used, so that writing an example loads no torch.
 
 from typing import TYPE_CHECKING, Any
 
-from batchproof._extras import first_use
+from batchproof._extras import first_use, refuse_without_torch
 
 if TYPE_CHECKING:
     from batchproof.check._draft import write_draft
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from batchproof.check._report._report import Report
     from batchproof.check._report._results import CutResult, Diagnosis
     from batchproof.check._step import check_evaluate, check_step
+
+refuse_without_torch(["batchproof.check.example"])
 
 _HOME = {
     "write_draft": "_draft",

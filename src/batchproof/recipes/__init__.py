@@ -13,7 +13,7 @@ Importing this loads no torch; the recipes and Settings do when first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from batchproof._extras import first_use, naming_extra
+from batchproof._extras import first_use, naming_extra, refuse_without_torch
 from batchproof.recipes._catalogue import copy, names, source, summary
 from batchproof.recipes._record import read_record
 from batchproof.shell import AtLeast, Between
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from batchproof.recipes._script import recipe_command, run, terminal
     from batchproof.recipes._session import evaluate_run, train_recipe
     from batchproof.recipes._settings import Settings
+
+refuse_without_torch(f"batchproof.recipes.{name}" for name in names())
 
 _HOME = {
     "Settings": "_settings",
