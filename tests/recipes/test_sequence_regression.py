@@ -40,7 +40,7 @@ def test_a_budget_of_steps_changes_nothing(whole, batch_size, layout):
 
 def test_hard_sequences_count_more_and_still_the_cut_changes_nothing(whole):
     focused = found(204, "padded", focus=1.0, unit="sample")
-    assert focused["loss"] > 1.01 * focused["error_a_sequence"]
+    assert focused["loss"] > 1.01 * focused["error_per_sequence"]
     assert found(7, "packed", focus=1.0, unit="sample") == pytest.approx(focused, rel=2e-5)
 
 
@@ -52,7 +52,7 @@ def test_the_breakdown_by_kind_recombines_to_the_total(unit):
     total = sum(kind.value * kind.weight for kind in kinds)
     assert total / test.weight == pytest.approx(test.value, rel=1e-12)
     steps = unit == "element"
-    assert test.value == test.metrics["error_a_step" if steps else "error_a_sequence"].value
+    assert test.value == test.metrics["error_per_step" if steps else "error_per_sequence"].value
 
 
 def batch():
@@ -92,4 +92,4 @@ def test_japanese_vowels_are_predicted(data):
     settings = Settings(data=data, epochs=10, batch_size=16, lr=0.003, progress=False)
     test = main(settings).estimates["test"]
     assert test.samples == 370
-    assert test.metrics["error_a_step"].value < 0.12
+    assert test.metrics["error_per_step"].value < 0.12

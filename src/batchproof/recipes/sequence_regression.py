@@ -115,7 +115,7 @@ def main(
         # hard sequences count more: in the numerator and in the denominator alike
         hardness = each.total.detach() ** focus
         objective = bp.reduce(errors, unit=unit, weight=hardness, **whose)
-        return bp.Outcome(objective, {"error_a_step": steps, "error_a_sequence": each})
+        return bp.Outcome(objective, {"error_per_step": steps, "error_per_sequence": each})
 
     torch.manual_seed(settings.seed)
     longest = max(part.inputs.shape[1] for part in (sequences.train, sequences.test))
