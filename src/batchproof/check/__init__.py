@@ -72,5 +72,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    return first_use(__name__, _HOME, "MicroBatch" if name == "Piece" else name)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return first_use(__name__, _HOME, "MicroBatch" if name == "Piece" else name)

@@ -71,9 +71,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "to_rich":
-        from batchproof.page._terminal import to_rich  # noqa: PLC0415  # rich takes 50 ms
+if TYPE_CHECKING:
+    from batchproof.page._terminal import to_rich
+else:
 
-        return to_rich
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name == "to_rich":
+            from batchproof.page._terminal import to_rich  # noqa: PLC0415  # rich takes 50 ms
+
+            return to_rich
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
