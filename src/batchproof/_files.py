@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -262,15 +263,47 @@ def _irregular(folder: Path) -> str | None:
 
 
 def _oversized(folder: Path) -> str | None:
-    """Return a line on a file that memory could not hold, so that it is not read at all.
+    """Return a line on a file that is larger than its content or than memory, so it is not read.
 
     The files of shards, which are in a folder of their own, are read in parts.
     """
     for path in folder.iterdir():
+        if not path.is_file():
+            continue
         size = path.stat().st_size
-        if path.is_file() and size > memory_size():
+        if size > memory_size():
             return f"{path} holds {size / 2**30:.0f} GiB, which is more than this machine's memory"
+        if size > _content_size(path):
+            return f"{path} was cut short or altered"
     return None
+
+
+def _content_size(path: Path) -> float:
+    """Return how large a file may be by what its first or last bytes say is in it.
+
+    An archive says so at its end, and tensors in their header; where neither can be read, the
+    file is as good as empty. Of other files nothing is known.
+    """
+    try:
+        if path.suffix == ".pt":
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+            return sum(entry.compress_size + _ROOM for entry in entries) + _ROOM
+        if path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = parse_json(file.read(min(length, _HEADER)))
+            ends = [about["data_offsets"][1] for name, about in header.items() if name != _META]
+            return 8 + length + max(ends, default=0)
+    except (ValueError, zipfile.BadZipFile, KeyError, TypeError, IndexError, AttributeError):
+        return 0
+    return math.inf
+
+
+# bytes of an entry of an archive beside its content: names, sizes, and what aligns it
+_ROOM = 4096
+# the largest header of tensors that safetensors reads, and the entry in it that is no tensor
+_HEADER, _META = 100_000_000, "__metadata__"
 
 
 def memory_size() -> float:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import batchproof as bp
+from batchproof import _files
 from batchproof._files import DIGESTS, broken, seal
 from batchproof.runs import RunFolder
 from small_runs import batches, trainer
@@ -113,6 +114,34 @@ def test_a_file_larger_than_memory_is_refused_before_it_is_read(run, name):
     with pytest.raises(bp.CheckpointError, match=rf"{name} holds 8192 GiB, which is more than"):
         resume(run)
     assert time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize("sealed_again", [True, False])
+@pytest.mark.parametrize("name", ["state.pt", "weights.safetensors"])
+def test_a_file_larger_than_its_content_is_refused_before_it_is_read(
+    run, name, sealed_again, monkeypatch
+):
+    for folder in (run / "last", run / "previous"):
+        if folder.exists():
+            with (folder / name).open("ab") as file:
+                file.truncate(2**22)
+            if sealed_again:
+                reseal(folder)
+    reads = []
+    monkeypatch.setattr(_files, "digest_of", reads.append)
+    with pytest.raises(bp.CheckpointError, match=rf"{name} was cut short or altered"):
+        resume(run)
+    assert not reads
+
+
+@pytest.mark.parametrize("header", [b"", b"[]", b"[" * 999, b'{"a": {"data_offsets": [0, 1e999]}}'])
+def test_a_header_of_tensors_that_says_no_size_is_refused(run, header):
+    path = run / "best" / "weights.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
+    reseal(run / "best")
+    with pytest.raises(bp.CheckpointError) as refused:
+        RunFolder(run).weights()
+    assert "\n" not in str(refused.value)
 
 
 def compressed(path, value):
