@@ -53,7 +53,7 @@ class Run:
             self.loaders.stamps.append(next(self._clock))
             self.loaders.numbers.append(number)
             yield self.batch(mean, size, **kwargs)
-        self.loaders.passes[number].yielded = len(sizes)
+        self.loaders.passes[number].batches_read = len(sizes)
         self.loaders.passes[number].whole = True
 
     def show(self, text, place="train.py:20"):

@@ -26,7 +26,7 @@ def noted(recorder):
     recorder.end_lines()
     found = {}
     for slot in recorder.slots:
-        texts = [line.shown.text for line in slot.lines]
+        texts = [line.number.text for line in slot.lines]
         found.setdefault((slot.source, slot.label), []).extend(texts)
     return found
 

@@ -83,7 +83,7 @@ def test_lines_of_one_format_share_a_slot_and_others_do_not():
     slots = Slots()
     for stamp, line in enumerate(["loss 0.5", "loss 0.25", "val 0.5", "loss 0.5 acc 0.75"]):
         slots.add_line(line, stamp, "a.py:1", "stdout")
-    assert [slot.shown for slot in slots] == [2, 1, 1, 1]
+    assert [slot.count for slot in slots] == [2, 1, 1, 1]
 
 
 def test_memory_is_bounded_whatever_is_printed():
@@ -91,7 +91,7 @@ def test_memory_is_bounded_whatever_is_printed():
     for stamp in range(MOST_LINES + 50):
         slots.add_line(f"loss {stamp}.5", stamp, "a.py:1", "stdout")
     (slot,) = slots
-    assert (len(slot.lines), slot.shown) == (MOST_LINES, MOST_LINES + 50)
+    assert (len(slot.lines), slot.count) == (MOST_LINES, MOST_LINES + 50)
     assert [slot.lines[0].stamp, slot.lines[-1].stamp] == [0, MOST_LINES + 49]
     for place in range(MOST_SLOTS + 5):
         slots.add_line("loss 0.5", 1, f"b.py:{place}", "stdout")

@@ -48,7 +48,7 @@ def run_cell(shell: Any, line: str, cell: str) -> None:
     steps, name = options_of(line)
     with watch(steps=steps) as recording:
         result = shell.run_cell(cell)
-    recording.watcher.failed = not result.success
+    recording.watcher.has_failed = not result.success
     report = with_cells(recording.report(name="this cell"), shell)
     if name:
         shell.user_ns[name] = report

@@ -26,7 +26,7 @@ class Ranks:
     def __init__(self) -> None:
         self.parallel: set[int] = set()
         self.missing = 0
-        self._done = False
+        self._is_done = False
 
     def _find_wrappers(self) -> None:
         for thing in get_objects():
@@ -53,9 +53,9 @@ class Ranks:
             own: returns what else is sent, as plain values.
         """
         over_ranks = [ledger for ledger in ledgers if ledger.world > 1]
-        if self._done or not ranks.in_a_group():
+        if self._is_done or not ranks.in_a_group():
             return []
-        self._done = True
+        self._is_done = True
         steps = [[_texts(record) for record in ledger.records] for ledger in over_ranks]
         text = json.dumps({"steps": steps, **own()})
         texts = ranks.left_for_first("watch", text, seconds=SECONDS)

@@ -81,10 +81,10 @@ class Calls:
         self.in_backward: Callable[[], bool] = bool
         self.heard: Callable[[bool], None] = _nobody
         self._terms: dict[object, int] = {}
-        self._probed: dict[int, int] = {}
+        self._probes: dict[int, int] = {}
         self._lives: list[ref[Life]] = []
         self._alive: list[int] = []
-        self._stepped = 0
+        self._last_step = 0
         self._hits = Hits()
         reads.before = self._hits.settle
 
@@ -194,10 +194,10 @@ class Calls:
             life = reference()
             if life is not None:
                 lives.append(reference)
-                count += life.loss.index < self._stepped
+                count += life.loss.index < self._last_step
         self._lives = lives
         self._alive.append(count)
-        self._stepped = self.clock()
+        self._last_step = self.clock()
         del self._alive[:-GROWING]
         if count >= GROWING - 1 and all(a < b for a, b in pairwise(self._alive)):
             life = self._lives[0]()
@@ -266,8 +266,8 @@ class Calls:
         if call.kind != "cross_entropy" and call.kind not in TAKES_LOG_PROBABILITIES:
             return
         tensor = call.first
-        count = self._probed.get(loss.term, 0)
-        self._probed[loss.term] = count + 1
+        count = self._probes.get(loss.term, 0)
+        self._probes[loss.term] = count + 1
         if call.kind == "cross_entropy" and count > PROBED and count % PROBED:
             return
         if loss.training:

@@ -58,10 +58,10 @@ class Gift:
     loss: Loss
     backward: int
     ordinal: int
-    reached: int
+    reach: int
     scaler: Scaler | None = None
     mass: float = float("nan")
-    counted: float | None = None
+    weight: float | None = None
     low: float | None = None
     high: float | None = None
     rows_low: float | None = None
@@ -76,9 +76,9 @@ class Gift:
             self.mass = arrival.mass
         else:
             reads.into(arrival.mass, self, "mass")
-        if arrival.counted is None:
+        if arrival.weight is None:
             return
-        for name in ("counted", "low", "high", "rows_low", "rows_high", "padded"):
+        for name in ("weight", "low", "high", "rows_low", "rows_high", "padded"):
             number = getattr(arrival, name)
             if number is not None:
                 reads.into(number, self, name)
@@ -97,7 +97,7 @@ class Clip:
 
     site: str
     factor: Factor
-    held: int
+    parts: int
     before_unscale: bool
     max_norm: float | None = None
 
@@ -110,7 +110,7 @@ class StepRecord:
     site: str
     number: int
     gifts: list[tuple[Gift, int, bool]]
-    dropped: list[tuple[Gift, int]]
+    discards: list[tuple[Gift, int]]
     clips: list[Clip]
     closure: bool
     moves: dict[str, list[str]]
@@ -143,8 +143,8 @@ class Ledger:
         self.settings: list[dict[str, Any]] = []
         self.forgotten = 0
         self._gifts: list[Gift] = []
-        self._held: list[Gift] = []
-        self._dropped: list[tuple[Gift, int]] = []
+        self._waiting: list[Gift] = []
+        self._discards: list[tuple[Gift, int]] = []
         self._clips: list[Clip] = []
         self._rest: list[Factor] = []
         self._moves: dict[str, list[str]] = {}
@@ -222,10 +222,10 @@ class Ledger:
         same_number = len(self._before) == len(after)
         reach = hash(tuple(map(ne, after, self._before))) if same_number else 0
         self.hold(arrivals, backward, scaler)
-        for gift in self._held:
-            gift.reached = reach
-        self._gifts += self._held
-        self._held = []
+        for gift in self._waiting:
+            gift.reach = reach
+        self._gifts += self._waiting
+        self._waiting = []
         if len(self._gifts) > MOST:
             del self._gifts[: MOST // 2]
             self.forgotten += 1
@@ -249,9 +249,9 @@ class Ledger:
             scaler: the one that multiplied the losses, or None.
         """
         for loss, ordinal, arrival in arrivals:
-            gift = Gift(loss, backward, ordinal, reached=0, scaler=scaler)
+            gift = Gift(loss, backward, ordinal, reach=0, scaler=scaler)
             gift.read(arrival, self.reads)
-            self._held.append(gift)
+            self._waiting.append(gift)
 
     def settle_changes(self) -> None:
         """Find the factor on the gradient since the last look."""
@@ -270,10 +270,10 @@ class Ledger:
             self._drop()
 
     def _drop(self) -> None:
-        self._dropped += [(g, len(g.factors)) for g in self._gifts if not g.steps]
+        self._discards += [(g, len(g.factors)) for g in self._gifts if not g.steps]
         self._gifts = []
         self._sentinels.forget()
-        del self._dropped[:-MOST]
+        del self._discards[:-MOST]
 
     def clipped(self, site: str, max_norm: float | None, *, before_unscale: bool) -> None:
         """Record the factor of a clipping call, apart from the masses.
@@ -308,7 +308,7 @@ class Ledger:
             site,
             self.steps,
             gifts,
-            self._dropped,
+            self._discards,
             self._clips,
             closure,
             self._moves,
@@ -317,7 +317,7 @@ class Ledger:
         )
         for gift in self._gifts:
             gift.steps += 1
-        self._dropped, self._clips, self._moves, self._rest = [], [], {}, []
+        self._discards, self._clips, self._moves, self._rest = [], [], {}, []
         self.records.append(record)
         if len(self.records) > 4 * MOST:
             # the first windows and the latest are kept

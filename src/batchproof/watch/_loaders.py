@@ -28,7 +28,7 @@ class LoaderPass:
         copies: number of samples that a sampler repeats to fill its ranks, over all ranks, or
             to fill its last batch.
         ranks: number of processes that share the samples out; 1 where this one reads all.
-        yielded: number of batches read.
+        batches_read: number of batches read.
         whole: whether it was read to its end.
         end: the time of that, on the clock of the events; 0 where it was left before.
     """
@@ -40,7 +40,7 @@ class LoaderPass:
     drop_last: bool
     copies: int
     ranks: int = 1
-    yielded: int = 0
+    batches_read: int = 0
     whole: bool = False
     end: int = 0
 
@@ -52,7 +52,7 @@ class Loaders:
         clock: the clock of the events.
 
     Attributes:
-        ended: called when a pass has ended.
+        at_end: called when a pass has ended.
     """
 
     def __init__(self, clock: Callable[[], int]) -> None:
@@ -60,7 +60,7 @@ class Loaders:
         self.stamps = array("q")  # of every batch yielded
         self.numbers = array("q")  # the pass that it belongs to
         self._clock = clock
-        self.ended: Callable[[], object] = bool
+        self.at_end: Callable[[], object] = bool
         self._open: dict[int, int] = {}
         self._indices: dict[int, list[Any]] = {}
 
@@ -105,7 +105,7 @@ class Loaders:
     def _yield(self, iterator: Any) -> None:
         number = self._open.get(id(iterator))
         if number is not None:
-            self.passes[number].yielded += 1
+            self.passes[number].batches_read += 1
             self.stamps.append(self._clock())
             self.numbers.append(number)
 
@@ -118,7 +118,7 @@ class Loaders:
             loader_pass.end = self._clock()
             if indices:
                 loader_pass.copies = _refilled(indices, loader_pass)
-            self.ended()
+            self.at_end()
 
 
 def _described(loader: Any) -> LoaderPass:
@@ -163,7 +163,7 @@ def _refilled(indices: list[Any], loader: LoaderPass) -> int:
     """
     dataset = loader.dataset or 0
     copies = len(indices) - dataset
-    if not 0 < copies < len(indices) / max(loader.yielded, 1):
+    if not 0 < copies < len(indices) / max(loader.batches_read, 1):
         return loader.copies
     return copies if set(indices[:dataset]) == set(range(dataset)) else loader.copies
 

@@ -49,7 +49,7 @@ class Moved:
         taken_at: optimiser steps before they were taken.
         used_at: optimiser steps before they were used.
         how: "saved" or "loaded".
-        chosen: whether the line that took them took others before, as it does for the best.
+        is_choice: whether the line that took them took others before, as it does for the best.
         back: whether they were loaded into the model that they came from.
     """
 
@@ -58,7 +58,7 @@ class Moved:
     taken_at: int
     used_at: int
     how: str
-    chosen: bool
+    is_choice: bool
     back: bool
 
 
@@ -69,15 +69,15 @@ class Loop:
     Attributes:
         calls: the losses of the run.
         steps: returns the number of steps so far of the optimiser that owns a parameter.
-        moved: weights kept by reference.
+        uses: weights kept by reference.
         random_by_wish: whether the script put only dropout into training mode.
     """
 
     calls: Calls
     steps: Callable[[Tensor], int]
-    moved: list[Moved] = field(default_factory=list)
+    uses: list[Moved] = field(default_factory=list)
     random_by_wish: bool = False
-    _kept: dict[int, Kept] = field(default_factory=dict)
+    _states: dict[int, Kept] = field(default_factory=dict)
     _takes: dict[int, dict[str, Kept]] = field(default_factory=dict)
     _depth: int = 0
 
@@ -121,13 +121,13 @@ class Loop:
         sites = self._takes.setdefault(tensor.data_ptr(), {})
         before = sites.get(site)
         original = Kept(
-            ref(tensor, lambda _: self._kept.pop(key, None)),
+            ref(tensor, lambda _: self._states.pop(key, None)),
             version,
             site,
             self.steps(tensor),
             again=before is not None and (before.again or before.version < version),
         )
-        self._kept[key] = sites[site] = original
+        self._states[key] = sites[site] = original
 
     def saved(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
         """Check whether saved weights were taken before the weights moved."""
@@ -142,7 +142,7 @@ class Loop:
         own = {tensor.data_ptr() for tensor in targets}
         for tensor in _tensors(thing, DEPTH):
             back = tensor.data_ptr() in own
-            original = self._kept.get(id(tensor))
+            original = self._states.get(id(tensor))
             if original is None or original.tensor() is not tensor:
                 original = self._origin(tensor) if back else None
             if original is None:
@@ -157,10 +157,10 @@ class Loop:
                     original.steps,
                     steps,
                     how,
-                    chosen=original.again,
+                    is_choice=original.again,
                     back=back,
                 )
-                self.moved.append(use)
+                self.uses.append(use)
                 return
 
     def _origin(self, tensor: Tensor) -> Kept | None:
@@ -182,11 +182,11 @@ class Loop:
         follow the training, into each checkpoint or into a second model: they were to be kept
         only if the line chose among several, or took them within the training for one use.
         """
-        uses = Counter((use.site, use.taken_at) for use in self.moved)
+        uses = Counter((use.site, use.taken_at) for use in self.uses)
         return [
             use
-            for use in self.moved
-            if use.back or use.chosen or (use.taken_at and uses[use.site, use.taken_at] == 1)
+            for use in self.uses
+            if use.back or use.is_choice or (use.taken_at and uses[use.site, use.taken_at] == 1)
         ]
 
 

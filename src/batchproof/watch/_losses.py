@@ -217,14 +217,14 @@ class Arrival:
 
     Attributes:
         mass: sum over what counts of gradient times weight; shape ().
-        counted: the weight of what counts and received a gradient; None for a mean or a sum.
+        weight: the weight of what counts and received a gradient; None for a mean or a sum.
         low: the smallest gradient of those, high: the largest; None for a mean or a sum.
         rows_low: the smallest sum of gradients of a sample, rows_high: the largest.
         padded: whether what received none is the end (or the beginning) of rows of an array.
     """
 
     mass: Tensor | float
-    counted: Tensor | None = None
+    weight: Tensor | None = None
     low: Tensor | None = None
     high: Tensor | None = None
     rows_low: Tensor | None = None

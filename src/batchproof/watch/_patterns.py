@@ -89,7 +89,7 @@ def patterns_of(ledger: Ledger, windows: Sequence[Window]) -> list[Pattern]:
     by_term: dict[tuple[int, int, int], list[tuple[Part, ...]]] = {}
     passes: dict[tuple[int, int, int], list[int]] = {}
     for window in windows:
-        if window.changed or any(part.mass and not part.weight for part in window.parts):
+        if window.is_changed or any(part.mass and not part.weight for part in window.parts):
             # changed by hand, or 0 divided by 0: its gradient is not that of a mean
             continue
         number = len({part.backward for part in window.parts})

@@ -77,13 +77,13 @@ def missed_by(calls: Calls, updates: Updates, ranks: Ranks, troubles: Iterable[s
             "vmap or another of its transforms."
         )
     for ledger in updates.ledgers:
-        empty = sum(not (w.parts or w.stale or w.dropped) for w in windows_of(ledger))
+        empty = sum(not (w.parts or w.stale or w.discards) for w in windows_of(ledger))
         if empty and not updates.unfollowed:
             sentences.append(
                 f"In {empty} of {ledger.steps} steps of {ledger.name} no loss was followed: the "
                 "gradients came from elsewhere than a backward pass."
             )
-        changes = sum(window.changed for window in windows_of(ledger))
+        changes = sum(window.is_changed for window in windows_of(ledger))
         if changes:
             sentences.append(
                 f"In {changes} of {ledger.steps} steps of {ledger.name} the gradients were changed "

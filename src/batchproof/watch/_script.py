@@ -211,7 +211,7 @@ def run_watched(
     try:
         with before_sudden_ends(finish):
             status = program.run()
-            watcher.failed = status != 0
+            watcher.has_failed = status != 0
             finish()
     finally:
         watcher.stop()
@@ -234,7 +234,7 @@ class Live:
     def __init__(self, say: Callable[[str], None]) -> None:
         self.watches: Callable[[], Iterable[Finding]] = tuple
         self._say = say
-        self._said: set[tuple[str, str]] = set()
+        self._findings: set[tuple[str, str]] = set()
         self._next = 0.0
 
     def look(self) -> None:
@@ -244,8 +244,8 @@ class Live:
             return
         for finding in self.watches():
             key = (finding.name, finding.place)
-            if finding.grade == "wrong" and key not in self._said:
-                self._said.add(key)
+            if finding.grade == "wrong" and key not in self._findings:
+                self._findings.add(key)
                 self._say(f"{finding.place}: {finding.name}: {finding.sentence}")
         now = time.monotonic()
         self._next = now + (now - start) / self.SHARE

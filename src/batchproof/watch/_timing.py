@@ -12,9 +12,9 @@ TWICE = 2
 def clipped_early(ledger: Ledger, windows: Sequence[Window]) -> Verdict:
     """The gradient is clipped before all micro-batches are in it."""
     several = [w for w in windows if len({part.backward for part in w.parts}) > 1]
-    early = [clip for w in several for clip in w.record.clips if clip.held < len(w.parts)]
+    early = [clip for w in several for clip in w.record.clips if clip.parts < len(w.parts)]
     active = [clip for clip in early if clip.factor.value < 1 - 1e-6]
-    each = all(any(clip.held < len(w.parts) for clip in w.record.clips) for w in several)
+    each = all(any(clip.parts < len(w.parts) for clip in w.record.clips) for w in several)
     if not several or not each or not active:
         return None
     least = min(clip.factor.value for clip in active)

@@ -31,7 +31,7 @@ class Updates:
         living: those of optimisers that still exist.
         unfollowed: "file:line" of backward passes in which no known loss took part, with counts.
         backwards: number of backward passes so far.
-        stepped: called after every step with the number of steps of its optimiser.
+        at_step: called after every step with the number of steps of its optimiser.
         closed: called with every step; first: with its ledger, at the first step.
     """
 
@@ -41,7 +41,7 @@ class Updates:
         self.living: list[Ledger] = []
         self.unfollowed: dict[str, int] = {}
         self.backwards = 0
-        self.stepped: Callable[[int], None] = _nobody
+        self.at_step: Callable[[int], None] = _nobody
         self.closed: Callable[[StepRecord], None] = _nobody
         self.first: Callable[[Ledger], None] = _nobody
         self._depth = 0
@@ -135,7 +135,7 @@ class Updates:
             self._step(optimizer, closure=True)
         ledger = self.ledger_of(optimizer)
         if ledger is not None:
-            self.stepped(ledger.steps)
+            self.at_step(ledger.steps)
 
     def _step(self, optimizer: Optimizer, *, closure: bool) -> None:
         ledger = self.know(optimizer, whole=False)

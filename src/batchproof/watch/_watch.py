@@ -40,7 +40,7 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.watcher.failed = kind is not None and not issubclass(kind, SystemExit)
+        self.watcher.has_failed = kind is not None and not issubclass(kind, SystemExit)
         self.watcher.stop()
 
     def report(self, *, name: str = "this run") -> WatchReport:

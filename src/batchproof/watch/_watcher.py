@@ -64,7 +64,7 @@ class Watcher:
     Attributes:
         clock: returns the next number of the order of events.
         ended_early: whether watching stopped before the run did.
-        failed: whether the run was ended by an error.
+        has_failed: whether the run was ended by an error.
         elsewhere: what the other ranks saw of their losses and loops, on rank 0.
     """
 
@@ -80,13 +80,13 @@ class Watcher:
         self.limit = steps
         self._watched = ExitStack()
         self.ended_early = False
-        self.failed = False
+        self.has_failed = False
         self.elsewhere: list[Finding] = []
         self._observers: list[Observer] = []
         self.patches = Patches()
         self.calls.arrived = self.updates.arrived
         self.calls.in_backward = self.updates.in_backward
-        self.updates.stepped = self._stepped
+        self.updates.at_step = self._stepped
         self.updates.closed = self.between.closed
         self.updates.first = self.ranks.note
 
@@ -127,7 +127,7 @@ class Watcher:
         self._watched.close()
         self.patches.remove()
         self.patches.safely(self.updates.settle)
-        if not self.failed:
+        if not self.has_failed:
             self._exchange()
 
     def _exchange(self) -> None:
@@ -187,7 +187,7 @@ class Watcher:
     def findings(self) -> list[Finding]:
         """Return the mistakes and notes, each mistake of each place once."""
         self.reads.settle()
-        complete = self not in _ACTIVE and not self.ended_early and not self.failed
+        complete = self not in _ACTIVE and not self.ended_early and not self.has_failed
         every = [
             *of_updates(self.updates, self.between, complete=complete),
             *of_losses(self.calls),

@@ -60,27 +60,27 @@ class Window:
         record: the step.
         parts: micro-batches since the step before, in order.
         stale: micro-batches of earlier steps that are still in it.
-        dropped: micro-batches whose gradient was zeroed before the step.
-        changed: whether the gradient was changed otherwise than by a factor.
+        discards: micro-batches whose gradient was zeroed before the step.
+        is_changed: whether the gradient was changed otherwise than by a factor.
     """
 
     record: StepRecord
     parts: tuple[Part, ...]
     stale: tuple[Part, ...]
-    dropped: tuple[Part, ...]
-    changed: bool
+    discards: tuple[Part, ...]
+    is_changed: bool
 
 
 def part_of(gift: Gift, factor: float) -> Part:
     """Return a micro-batch as it is in a gradient."""
-    weight = gift.loss.weight if gift.counted is None else gift.counted
-    if gift.counted is None and gift.loss.reduction == "sum":
+    weight = gift.loss.weight if gift.weight is None else gift.weight
+    if gift.weight is None and gift.loss.reduction == "sum":
         # what arrives at a sum arrives at each of its elements
         factor *= weight
     return Part(
         gift.loss,
         gift.backward,
-        (gift.loss.term, gift.ordinal, gift.reached),
+        (gift.loss.term, gift.ordinal, gift.reach),
         gift.mass * factor,
         weight,
         _near(gift.low, gift.high),
@@ -101,7 +101,7 @@ def window_of(record: StepRecord) -> Window:
     scale = 1.0 / record.scale if record.scale else 1.0
     fresh: list[Part] = []
     stale: list[Part] = []
-    zeroed_parts = [part_of(gift, gift.factor(count)) for gift, count in record.dropped]
+    zeroed_parts = [part_of(gift, gift.factor(count)) for gift, count in record.discards]
     for gift, count, old in record.gifts:
         part = part_of(gift, gift.factor(count) * scale)
         if part.mass == 0 and any(factor.value == 0 for factor in gift.factors[:count]):
@@ -150,7 +150,7 @@ def steps_of(ledgers: Iterable[Ledger]) -> list[StepEvent]:
                     ledger.name,
                     record.number,
                     parts,
-                    len(window.dropped),
+                    len(window.discards),
                     clips,
                 )
             )

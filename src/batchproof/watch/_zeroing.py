@@ -30,13 +30,13 @@ def zeroed_before(ledger: Ledger, windows: Sequence[Window]) -> Verdict:
     """Every micro-batch is gone when the optimiser steps."""
     if not windows or any(window.parts or window.stale for window in windows):
         return None
-    if not all(window.dropped for window in windows):
+    if not all(window.discards for window in windows):
         return None
     sentence = (
         f"The gradients are zeroed between the backward pass and the step, in all {len(windows)} "
         f"steps of {ledger.name}: nothing is learned."
     )
-    return "zeroed-before-step", sentence, {"dropped": [len(w.dropped) for w in windows][:12]}
+    return "zeroed-before-step", sentence, {"dropped": [len(w.discards) for w in windows][:12]}
 
 
 def one_only(ledger: Ledger, windows: Sequence[Window]) -> Verdict:
@@ -45,17 +45,17 @@ def one_only(ledger: Ledger, windows: Sequence[Window]) -> Verdict:
         return None
     for window in windows:
         terms = {part.loss.term for part in window.parts}
-        if len({part.backward for part in window.parts}) != 1 or not window.dropped:
+        if len({part.backward for part in window.parts}) != 1 or not window.discards:
             return None
-        if not all(part.loss.term in terms for part in window.dropped):
+        if not all(part.loss.term in terms for part in window.discards):
             return None
-    counts = Counter(len({part.backward for part in window.dropped}) for window in windows)
+    counts = Counter(len({part.backward for part in window.discards}) for window in windows)
     most = counts.most_common(1)[0][0]
     sentence = (
         f"Of {most + 1} micro-batches between two steps of {ledger.name} only the last counts; "
         "the gradients of the others are zeroed."
     )
-    return "one-micro-batch-only", sentence, {"dropped": [len(w.dropped) for w in windows][:12]}
+    return "one-micro-batch-only", sentence, {"dropped": [len(w.discards) for w in windows][:12]}
 
 
 def left_over(ledger: Ledger, windows: Sequence[Window], *, complete: bool) -> Verdict:
@@ -73,7 +73,7 @@ def left_over(ledger: Ledger, windows: Sequence[Window], *, complete: bool) -> V
     terms = {part.loss.term for window in windows for part in window.parts}
     if full < TWICE:
         return None
-    counts = [_passes(window.dropped, terms) for window in windows]
+    counts = [_passes(window.discards, terms) for window in windows]
     short = [count for count in counts if 0 < count < full]
     last = [part_of(gift, gift.factor(len(gift.factors))) for gift in ledger.open]
     rest = _passes([part for part in last if part.mass], terms) if complete else 0

@@ -32,8 +32,8 @@ def another_loss(
     Yields:
         The reading, the objective alone, and how many readings were tried.
     """
-    objectives = [one for one in series if one.followed and one.quantity == "loss"]
-    cut = [one for one in series if not one.followed and one.quantity == "loss"]
+    objectives = [one for one in series if one.is_in_steps and one.quantity == "loss"]
+    cut = [one for one in series if not one.is_in_steps and one.quantity == "loss"]
     pairs = [(one, term) for one in objectives for term in cut if _take_turns(one, term)]
     count = CHOICES * len(pairs) * READINGS * len(facts.coefficients)
     for one, term in pairs:
@@ -67,8 +67,8 @@ def _readings(series: Series, lines: Sequence[Line]) -> Iterator[tuple[Ranges, N
 
 def _coefficient(lines: Sequence[Line], own: Numbers, beside: Numbers) -> float | None:
     """Return the c of at most two digits with shown = own + c beside in every line, if any."""
-    numbers = np.array([line.shown.value for line in lines])
-    tolerance = np.array([line.shown.tolerance for line in lines])
+    numbers = np.array([line.number.value for line in lines])
+    tolerance = np.array([line.number.tolerance for line in lines])
     if not np.isfinite(own).all() or not (beside > 0).all():
         return None
     low = float(((numbers - tolerance - own) / beside).max())

@@ -27,8 +27,8 @@ def running_average(
     if len(lines) < 2 or not places.all() or not 1 < len(series) <= MOST_BATCHES:
         return None
     own = set(besides.batches.tolist()) if besides is not None else set[float]()
-    numbers = np.array([line.shown.value for line in lines])
-    tolerance = np.array([line.shown.tolerance for line in lines])
+    numbers = np.array([line.number.value for line in lines])
+    tolerance = np.array([line.number.tolerance for line in lines])
     for phrase, values in (
         *_decaying(series.mean, places),
         *_last(series.mean, places, own),

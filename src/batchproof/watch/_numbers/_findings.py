@@ -54,9 +54,9 @@ def _finding(reading: Reading) -> Finding:
 def _sentence(reading: Reading) -> str:
     slot, candidate = reading.slot, reading.candidate
     example = _telling(reading)
-    text = slot.lines[example].shown.text
-    lines = "line" if slot.shown == 1 else "lines"
-    what = f"{_quoted(slot.label)}{text} ({slot.shown} {lines}) is {candidate.phrase}"
+    text = slot.lines[example].number.text
+    lines = "line" if slot.count == 1 else "lines"
+    what = f"{_quoted(slot.label)}{text} ({slot.count} {lines}) is {candidate.phrase}"
     of = f"{_of(candidate.series)} of"
     if candidate.name == "one-batch":
         return f"{what}, {of} {candidate.series.site}: one batch's value, not that of a pass."
@@ -86,7 +86,7 @@ def _digits(text: str) -> int:
 def _telling(reading: Reading) -> int:
     """Return the line whose number is furthest from the mean."""
     away = [
-        abs(line.shown.value - mean) / line.shown.tolerance
+        abs(line.number.value - mean) / line.number.tolerance
         for line, mean in zip(reading.slot.lines, reading.mean.tolist(), strict=False)
     ]
     return max(range(len(away)), key=away.__getitem__)
@@ -105,7 +105,7 @@ def evidence_of(reading: Reading) -> dict[str, Any]:
         "place": slot.place,
         "source": slot.source,
         "label": slot.label,
-        "lines": slot.shown,
+        "lines": slot.count,
         "is": candidate.phrase,
         "grade": reading.grade,
         "of": "objective" if candidate.name == ANOTHER else _of(candidate.series),
@@ -113,7 +113,7 @@ def evidence_of(reading: Reading) -> dict[str, Any]:
         "examples": [
             {
                 "text": line.text,
-                "shown": line.shown.text,
+                "shown": line.number.text,
                 "is": value,
                 "mean": mean if has_mean else None,
             }
@@ -146,7 +146,7 @@ def findings_of_loaders(series: Sequence[Series], readings: Iterable[Reading]) -
 
 def _of_loader(site: str, loader: LoaderPass, sites: Container[str]) -> Finding | None:
     size, samples = loader.batch_size or 0, loader.samples or 0
-    rest = samples - loader.yielded * size
+    rest = samples - loader.batches_read * size
     if loader.whole and loader.drop_last and size and rest > 0:
         return _loader_finding(
             "samples-left-out",

@@ -57,7 +57,7 @@ def reading_of(slot: Slot, series: Sequence[Series], facts: Facts) -> Reading | 
         series: the batches that they may be over.
         facts: what is known of the run besides.
     """
-    lines = [line for line in slot.lines if math.isfinite(line.shown.value)]
+    lines = [line for line in slot.lines if math.isfinite(line.number.value)]
     if not lines:
         return None
     trials = [c for one in series for c in _all_of(one, slot, lines, facts)]
@@ -125,8 +125,8 @@ def _that_meet_all(trials: Sequence[Candidate], lines: Sequence[Line]) -> list[C
     """Return the readings that meet every digit of every line."""
     if not trials:
         return []
-    numbers = np.array([line.shown.value for line in lines])
-    tolerance = np.array([line.shown.tolerance for line in lines])
+    numbers = np.array([line.number.value for line in lines])
+    tolerance = np.array([line.number.tolerance for line in lines])
     values = np.stack([candidate.values for candidate in trials])
     with np.errstate(invalid="ignore"):
         matches = (np.abs(values - numbers) <= tolerance).all(axis=1)
@@ -170,7 +170,7 @@ def _distinct(lines: Sequence[Line]) -> list[tuple[int, Shown]]:
     """Return the first line of each value: one that is shown again proves nothing more."""
     first: dict[float, tuple[int, Shown]] = {}
     for place, line in enumerate(lines):
-        first.setdefault(line.shown.value, (place, line.shown))
+        first.setdefault(line.number.value, (place, line.number))
     return list(first.values())
 
 
@@ -200,7 +200,7 @@ def _mean_for(candidate: Candidate, trials: Sequence[Candidate], lines: Sequence
 
 def _nearest(right: Sequence[Candidate], lines: Sequence[Line]) -> Numbers:
     values = np.stack([candidate.values for candidate in right])
-    numbers = np.array([line.shown.value for line in lines])
+    numbers = np.array([line.number.value for line in lines])
     away = np.where(np.isfinite(values), np.abs(values - numbers), np.inf)
     nearest: Numbers = np.take_along_axis(values, away.argmin(axis=0)[None], axis=0)[0]
     return nearest

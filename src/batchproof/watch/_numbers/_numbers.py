@@ -53,7 +53,7 @@ class Numbers:
 
     def _follow_evaluations(self, watcher: Any, returns: Returned) -> None:
         watcher.calls.heard = returns.heard
-        watcher.loaders.ended = returns.ended
+        watcher.loaders.at_end = returns.ended
         for block in (torch.no_grad, torch.inference_mode):
             watcher.patches.call_before(block.__exit__, returns.ended)
         self._stack.callback(returns.stop)
@@ -144,12 +144,12 @@ def _unknown(slot: Slot) -> dict[str, Any]:
         "place": slot.place,
         "source": slot.source,
         "label": slot.label,
-        "lines": slot.shown,
+        "lines": slot.count,
         "is": None,
         "grade": "unknown",
         "of": None,
         "loss": None,
-        "examples": [{"text": line.text, "shown": line.shown.text} for line in slot.lines[:2]],
+        "examples": [{"text": line.text, "shown": line.number.text} for line in slot.lines[:2]],
     }
 
 

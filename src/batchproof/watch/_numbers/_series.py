@@ -33,7 +33,7 @@ class Series:
         of_pass: the pass over a loader that each batch came from; -1 where there was none.
         passes: the passes over loaders that of_pass names.
         starts: places of the first batches of passes, increasing, the first of them 0.
-        followed: whether an optimiser step holds any of the batches.
+        is_in_steps: whether an optimiser step holds any of the batches.
         counts: of a ratio: hits, predictions and targets, shape (batches, classes, 3).
     """
 
@@ -51,7 +51,7 @@ class Series:
     passes: Sequence[LoaderPass]
     starts: Places
     counts: NDArray[np.float64] | None = None
-    followed: bool = False
+    is_in_steps: bool = False
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -114,7 +114,7 @@ def series_of(
     result = []
     for events in groups.values():
         in_steps = any(event.index in terms for event in events)
-        result.append(replace(_series("loss", events, loaders, stamps), followed=in_steps))
+        result.append(replace(_series("loss", events, loaders, stamps), is_in_steps=in_steps))
         if all(event.hits is not None for event in events):
             hits = _series("accuracy", events, loaders, stamps)
             result.append(hits)

@@ -40,12 +40,12 @@ class Line:
 
     Attributes:
         stamp: when, on the clock of the events.
-        shown: the number.
+        number: the number.
         text: the line that it was in.
     """
 
     stamp: int
-    shown: Shown
+    number: Shown
     text: str
 
 
@@ -58,18 +58,18 @@ class Slot:
         source: how it reached a person: "stdout", "logging", "add_scalar" ...
         label: its name, or the words before it.
         lines: the numbers, at most MOST_LINES of them.
-        shown: how many there were.
+        count: how many there were.
     """
 
     place: str
     source: str
     label: str
     lines: list[Line] = field(default_factory=list)
-    shown: int = 0
+    count: int = 0
 
     def add(self, line: Line) -> None:
         """Add a number; of many, those in the middle are forgotten."""
-        self.shown += 1
+        self.count += 1
         self.lines.append(line)
         if len(self.lines) > MOST_LINES:
             del self.lines[MOST_LINES // 2]
