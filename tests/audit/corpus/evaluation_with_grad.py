@@ -286,3 +286,24 @@ def passes_the_gradients_of_an_evaluation(model, loader, grad):
         loss = F.cross_entropy(model(x), y)
         sizes.append(grad(loss, list(model.parameters()))[0].norm().item())
     return sizes
+
+
+def _run(model, loader, optimizer, *, train):
+    context = torch.enable_grad() if train else torch.no_grad()
+    total = 0.0
+    with context:
+        for x, y in loader:
+            loss = F.cross_entropy(model(x), y, reduction="sum")
+            if train:
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            total += loss.item()
+    return total / len(loader.dataset)
+
+
+def passes_a_context_that_a_name_holds(model, train_loader, val_loader, optimizer):
+    model.train()
+    _run(model, train_loader, optimizer, train=True)
+    model.eval()
+    return _run(model, val_loader, optimizer, train=False)

@@ -233,3 +233,14 @@ def finds_a_mean_over_classes_that_is_called_dice(model, val_loader):
     for x, y in val_loader:
         total += _dice(model(x), y).item()
     return total / len(val_loader)  # BP208 likely
+
+
+@torch.no_grad()
+def passes_a_root_of_each_sample(model, data):
+    loader, total = DataLoader(data, batch_size=4), 0.0
+    for x, y in loader:
+        scores = model(x)
+        for i in range(len(x)):
+            difference = np.log(scores[i].numpy()) - np.log(y[i].numpy())
+            total += np.sqrt(np.mean((difference - np.mean(difference)) ** 2))
+    return total / len(data)

@@ -344,3 +344,13 @@ def passes_weighted_parts_of_a_dict_of_losses(model, data, optimizer):
             parts[name] += value.item() * len(images)
         count += len(images)
     return {name: value / count for name, value in parts.items()}
+
+
+@torch.no_grad()
+def passes_the_losses_of_samples_one_by_one(model, data):
+    loader, total = DataLoader(data, batch_size=4), 0.0
+    for x, y in loader:
+        out = model(x)
+        for i in range(len(x)):
+            total += F.mse_loss(out[i], y[i]).item()
+    return total / len(data)

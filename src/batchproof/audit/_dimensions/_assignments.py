@@ -311,6 +311,9 @@ def _total(
     if isinstance(value, Quantity):
         if value.over:
             return _total_of_totals(current, value, loop)
+        inner = machine.loops[-1]
+        if inner is not loop and not inner.single and "[" not in name:
+            value = replace(value, base="unknown", sure=False)  # of a part of the batch
         offset = isinstance(current, Constant) and current.value not in (0, 0.0)
         total = replace(
             value,

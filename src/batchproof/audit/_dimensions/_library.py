@@ -28,6 +28,7 @@ from batchproof.audit._dimensions._lattice import (
     Model,
     Option,
     Quantity,
+    Reference,
     Several,
     StateDict,
     Tensor,
@@ -523,6 +524,10 @@ EXACT: dict[str, Transfer] = {
     "torch.nn.functional.linear": _linear,
     **dict.fromkeys(("torch.distributed.all_reduce", "torch.distributed.reduce"), _all_reduce),
     "torch.distributed.get_world_size": _ranks,
+    **dict.fromkeys(
+        ("torch.no_grad", "torch.inference_mode", "torch.enable_grad"),
+        lambda _m, _c, name: Reference(name),
+    ),
     **dict.fromkeys(
         ("math.sqrt", "numpy.sqrt", "torch.sqrt", "math.exp", "numpy.exp", "torch.exp"), _root
     ),

@@ -12,6 +12,7 @@ from batchproof.audit._dimensions._lattice import (
     Dataset,
     Loader,
     Option,
+    Reference,
     Sampler,
     Several,
     Tensor,
@@ -177,6 +178,8 @@ def build_split(node: ast.Call, args: list[Value]) -> Value:
 
 def as_loader(value: Value) -> Value:
     """Return a loader that is built out of sight, where a name says that a value is one."""
+    if isinstance(value, Reference):  # a name of another file
+        value = Unknown(value.name.rpartition(".")[2])
     if isinstance(value, Unknown) and value.text:
         words = words_of(value.text.split("[")[0]).split()
         batches = bool(words) and words[-1] in _BATCHES

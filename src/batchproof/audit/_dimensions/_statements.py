@@ -19,6 +19,7 @@ from batchproof.audit._dimensions._lattice import (
     Loader,
     Option,
     Quantity,
+    Reference,
     Scope,
     Several,
     Tensor,
@@ -431,6 +432,8 @@ def _with(machine: Machine, node: ast.stmt, frame: Frame) -> str:
         name = resolve(
             dotted(context.func if isinstance(context, ast.Call) else context), frame.module
         )
+        if isinstance(value, Reference):  # of a name that holds a context
+            name = value.name
         if is_no_grad(name):
             machine.grad = False
         elif name == "torch.enable_grad":

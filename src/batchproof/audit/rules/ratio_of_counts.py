@@ -15,8 +15,10 @@ def find(trace: Trace) -> Iterator[Report]:
         value = event.value
         if not isinstance(value, Quantity) or value.base != "coupled":
             continue
-        if event.kind == "divide" and not (isinstance(event.other, Count) and value.over):
+        if event.kind == "divide" and not isinstance(event.other, Count):
             continue
+        if event.kind != "update" and not value.over:
+            continue  # the mean of one batch, or of one sample
         loop = trace.loops.get(value.over) or event.batches
         plain = value.sure and event.kind != "update"
         sure = plain and loop is not None and _evaluates_batches(trace, loop)
