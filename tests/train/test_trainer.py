@@ -138,7 +138,7 @@ def test_a_reference_in_place_of_a_copy_would_be_noticed(monkeypatch):
 
 
 def test_a_minimum_that_is_never_updated_would_be_noticed(monkeypatch):
-    def forgetful(self, record):
+    def forgetful(self, record, *, counts):
         return record.value < (1e9 if self.value is None else self.value)
 
     monkeypatch.setattr(_state.Best, "update", forgetful)

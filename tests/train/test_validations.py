@@ -106,6 +106,8 @@ def test_names_of_validation_data_are_looked_at_before_training():
         trainer().fit(batches(), val, max_epochs=1)
     with pytest.raises(bp.SettingError, match="val has the name 'a b'; expected words"):
         trainer().fit(batches(), {"a b": batches(9)}, max_epochs=1)
+    with pytest.raises(bp.SettingError, match="val is an empty mapping, so nothing would be val"):
+        trainer().fit(batches(), {}, max_epochs=1)
 
 
 def test_max_time_ends_a_run_between_two_steps_with_its_reason(tmp_path):
@@ -356,9 +358,12 @@ def test_callbacks_of_one_class_keep_their_states_apart(tmp_path):
     trainer(run_dir=tmp_path / "run", callbacks=[first, second]).fit(batches(), max_epochs=1)
     one, between, other = Keeps({"no": 1}), Counts(), Keeps({})
     resumed = trainer(run_dir=tmp_path / "run", callbacks=[one, between, other])
-    resumed.fit(batches(), max_epochs=1, resume=True)
+    assert not resumed.fit(batches(), max_epochs=1, resume=True).notices
     assert (one.value, other.value) == (first.value, second.value)
     assert between.events == {}
+    fewer = trainer(run_dir=tmp_path / "run", callbacks=[Keeps({})])
+    (notice,) = fewer.fit(batches(), max_epochs=1, resume=True).notices
+    assert notice.startswith("the checkpoint has a state of Keeps, but no callback of that class")
 
 
 @pytest.mark.parametrize("state", [{"value": object()}, {"value": len}, {"path": Path()}])

@@ -190,15 +190,38 @@ class Epochs:
         self.restore(generators["own"])
 
 
-def own_states_of(several: Mapping[str, Epochs]) -> dict[str, list[Any]]:
-    """Return the states of the generators that each of several data hold, by name."""
-    return {name: epochs.own_states() for name, epochs in several.items()}
+class Generators:
+    """The random generators of a rank: global ones, and those that data sets and other parts hold.
 
+    Args:
+        train: the training data.
+        vals: the validation data by name.
+        *parts: what else may hold generators, in the same order when the run is resumed.
+    """
 
-def restore_own(several: Mapping[str, Epochs], states: Mapping[str, Sequence[Any]]) -> None:
-    """Restore the generators that each of several data hold."""
-    for name, epochs in several.items():
-        epochs.restore(states.get(name, []))
+    def __init__(self, train: Epochs, vals: Mapping[str, Epochs], *parts: Any) -> None:
+        self._train, self._vals = train, vals
+        self._own = generators_in(*parts)
+
+    def states(self) -> dict[str, Any]:
+        """Return copies of the states of all, for a checkpoint."""
+        return {
+            "random": capture(),
+            "own": self._train.own_states(),
+            "own of validations": {name: val.own_states() for name, val in self._vals.items()},
+            "own of loss": states_of(self._own),
+        }
+
+    def restore(self, states: Mapping[str, Any]) -> None:
+        """Restore all to their states."""
+        restore(states["random"])
+        self._train.restore(states["own"])
+        # an older checkpoint has those of one validation, or none
+        older = {"": states.get("own of validation", [])}
+        own = states.get("own of validations", older)
+        for name, val in self._vals.items():
+            val.restore(own.get(name, []))
+        restore_states(self._own, states.get("own of loss", []))
 
 
 def _indices(loader: Any) -> Iterator[Any]:

@@ -25,7 +25,7 @@ from batchproof.train._outputs._callback import Outputs
 from batchproof.train._pass_means import PADDING, setting
 from batchproof.train._signals import Signals
 from batchproof.train._state import State
-from batchproof.train._validation import LeftError, Validator, monitored_of
+from batchproof.train._validation import LeftError, Validator
 
 Windows = Iterator[list[Any]]
 
@@ -172,6 +172,9 @@ class Loop:
             "validation_seconds": validation_seconds,
         }
         complete = not over or _is_last(position.batch, state.train.batches, self.options.group)
+        if complete and state.closed == position.step:
+            self._complete_epoch()
+            return
         # of an epoch that was resumed, only the seconds since then are known
         self._end_epoch(began, times, complete=complete, with_rates=not resumes)
 
@@ -194,7 +197,7 @@ class Loop:
         began = time.perf_counter()
         self.state.parts.step.check()
         records = self.validator.measure()
-        best = self._judge(records)
+        best = self.validator.judge(records)
         self._record(records)
         self._save(best, after_validation=True)
         return time.perf_counter() - began
@@ -219,6 +222,19 @@ class Loop:
                 if log is not None:
                     log.on_times({"split in step": split.step, **split.to_json()})
 
+    def _complete_epoch(self) -> None:
+        """Count an epoch that was ended early, and recorded, at what turns out to be its end."""
+        state, at = self.state, self.state.position
+        records = [r for r in self.history.records if r.step == at.step and r.span == "epoch"]
+        if self.options.validation.validate_every_steps is None:
+            if state.after_validation is not None:
+                state.generators.restore(state.after_validation)
+        else:
+            records = [record for record in records if record.name.startswith("train_")]
+        self.validator.judge(records, complete=True)
+        state.close_epoch(complete=True)
+        self._save()
+
     def _end_epoch(
         self, began: float, times: dict[str, float], *, complete: bool, with_rates: bool
     ) -> None:
@@ -229,10 +245,9 @@ class Loop:
         over = not complete or bool(self.signals.stop)
         over = over or self.ends.reached(state.position.epoch + 1, state.position.step)
         if self.validator.is_due(epoch_ends=True, training_ends=over):
-            records += self.validator.measure()
+            records += self.validator.measure(is_extra=self.validator.is_extra(complete=complete))
         saving = clock()
-        state.parts.schedule.after_epoch()
-        best = self._judge(records)
+        best = self.validator.judge(records, complete=complete)
         state.close_epoch(complete=complete)
         self._record(records)
         self.outputs.on_epoch(state.position, self.history)
@@ -246,14 +261,6 @@ class Loop:
             "checkpoint_seconds": clock() - saving,
         }
         self.outputs.on_times({**at, "seconds": clock() - began, **parts})
-
-    def _judge(self, records: Sequence[Record]) -> Record | None:
-        """Return the monitored mean if it is the best so far."""
-        record = monitored_of(records, self.options.stopping.monitor)
-        if record is None:
-            return None
-        self.state.parts.schedule.after_validation(record.value)
-        return record if self.state.best.update(record) else None
 
     def _record(self, records: Sequence[Record]) -> None:
         self.history.records += records
@@ -297,7 +304,7 @@ def _is_open(state: State, max_epochs: int | None) -> bool:
     """Return whether an epoch within the end is under way, and was not closed at its last step."""
     at = state.position
     within = max_epochs is None or at.epoch < max_epochs
-    return within and at.batch > 0 and state.closed != at.step
+    return within and at.batch > 0 and state.closed not in (None, at.step)
 
 
 def _is_last(batch: int, length: int | None, group: Any) -> bool:

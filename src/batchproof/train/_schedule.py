@@ -51,6 +51,9 @@ class Schedule:
         """Load the state of a checkpoint."""
         if self.scheduler is not None:
             self.scheduler.load_state_dict(dict(state))
+            # the optimiser's steps were taken before the checkpoint, so that torch is not to warn
+            # of a schedule that moves before them
+            self.scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def schedule_of(scheduler: Any, per: str, optimizer: Any) -> Schedule:

@@ -173,10 +173,15 @@ def _by_name(val: ValidationData) -> dict[str, Iterable[Any]]:
     """Return the validation data by name, "" where they have none; empty without any.
 
     Raises:
-        SettingError: if names are not such as a record may have.
+        SettingError: if there are no names, or not such as a record may have.
     """
     if not isinstance(val, Mapping):
         return {} if val is None else {"": val}
+    if not val:
+        raise SettingError(
+            "val is an empty mapping, so nothing would be validated; pass data by name, or None to "
+            "train without."
+        )
     for name in val:
         if not (isinstance(name, str) and name.isidentifier()):
             raise SettingError(
@@ -397,8 +402,8 @@ def _config(setup: Setup) -> dict[str, Any]:
 def _resume(loop: Loop, checkpoint: Checkpoint) -> Windows | None:
     state = loop.state
     with _as_written(loop.checkpoints.run_dir):
-        walk, notice = state.load(checkpoint)
-    if notice:
+        walk, notices = state.load(checkpoint)
+    for notice in notices:
         _notice(loop, notice)
     at = state.position
     if not at.batch:

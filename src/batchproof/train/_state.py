@@ -13,21 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from batchproof._random import (
-    capture,
-    generators_in,
-    restore,
-    restore_states,
-    seed_everything,
-    states_of,
-)
+from batchproof._random import seed_everything
 from batchproof.data import Padding
 from batchproof.mean import Mean
 from batchproof.ranks import of_all, rank, unwrapped, world_size
 from batchproof.runs import Record, Span
 from batchproof.step import Step, batches_drawn
 from batchproof.train._average import Average
-from batchproof.train._batches import Epochs, own_states_of, restore_own
+from batchproof.train._batches import Epochs, Generators
 from batchproof.train._checkpoints._checkpoint import (
     Checkpoint,
     has_state,
@@ -114,7 +107,8 @@ class Best:
     """The best validation so far by one monitored mean, and how many came since.
 
     One is better when it beats the best by more than min_delta. Training stops once `patience`
-    in a row were not better. There is one per epoch, or one every validate_every_steps.
+    in a row were not better. There is one per epoch, or one every validate_every_steps; one that
+    comes only because training ends is not waited through.
 
     Args:
         stopping: which is better, and by how much; how long to wait.
@@ -132,14 +126,20 @@ class Best:
         self.value: float | None = None
         self.epoch = self.step = self.waited = 0
 
-    def update(self, record: Record) -> bool:
-        """Take a monitored mean; return whether it is the best so far."""
+    def update(self, record: Record, *, counts: bool = True) -> bool:
+        """Take a monitored mean; return whether it is the best so far.
+
+        Args:
+            record: the mean.
+            counts: whether one that is not the best is waited through.
+        """
         best = math.inf if self.value is None else self._sign * self.value
-        if self._sign * record.value < best - self._stopping.min_delta:
+        again = self.value is not None and record.step == self.step
+        if again or self._sign * record.value < best - self._stopping.min_delta:
             self.value, self.epoch, self.step = record.value, record.epoch, record.step
             self.waited = 0
             return True
-        self.waited += 1
+        self.waited += counts
         return False
 
     @property
@@ -171,8 +171,10 @@ class State:
     Attributes:
         position: epochs, steps and batches done.
         validated: the step after which the last validation was.
-        closed: the step after which an epoch was last closed.
+        closed: the step after which an epoch was last closed; None of an older checkpoint.
+        after_validation: the generators after the last validation, where it restored those before.
         best: the best validation so far.
+        generators: the random generators of this rank.
         fingerprint: what must be the same when the run is resumed, as plain values.
         first_generators: the generators that the first epoch was begun with.
         callbacks: those of the user, whose own states are saved as well.
@@ -183,16 +185,19 @@ class State:
     ) -> None:
         self.parts, self.train, self.vals, self.group = parts, train, vals, options.group
         self.position = Position()
-        self.validated = self.closed = 0
+        self.validated = 0
+        self.closed: int | None = 0
+        self.after_validation: Mapping[str, Any] | None = None
         self.callbacks = options.reporting.callbacks
         self.best = Best(options.stopping)
         self.fingerprint: dict[str, Any] = {}
         self.first_generators: Mapping[str, Any] = {}
         # of the epoch up to the last record of steps, and since
-        self._logged = PassMeans(coefficients=options.steps.coefficients)
-        self._recent = PassMeans(coefficients=options.steps.coefficients)
+        self._coefficients = options.steps.coefficients
+        self._logged = PassMeans(coefficients=self._coefficients)
+        self._recent = PassMeans(coefficients=self._coefficients)
         # new parts come last: older checkpoints hold the states of the first two alone
-        self._own = generators_in(parts.loss, parts.model, parts.optimizer)
+        self.generators = Generators(train, vals, parts.loss, parts.model, parts.optimizer)
         # the same of the padding, where windows are cut by plan
         self._cut = options.steps.tokens is not None or train.gives_windows
         self._padding = {"logged": Padding(), "recent": Padding()}
@@ -206,26 +211,25 @@ class State:
     def recent_records(self) -> list[Record]:
         """Return the records of the steps since the last, which are then counted as logged."""
         records = self.records(self._recent, "train", "steps")
-        records += self._padding_records("recent", "steps")
-        self._merge_recent()
-        return records
-
-    def epoch_records(self) -> list[Record]:
-        """Return the records of the epoch so far, all of its steps then counted as logged."""
-        self._merge_recent()
-        records = self.records(self._logged, "train", "epoch")
-        return records + self._padding_records("logged", "epoch")
-
-    def _merge_recent(self) -> None:
+        records += self._padding_records(self._padding["recent"], "steps")
         self._logged.merge(self._recent)
         self._recent.reset()
         self._padding["logged"] += self._padding["recent"]
         self._padding["recent"] = Padding()
+        return records
 
-    def _padding_records(self, sums: str, span: Span) -> list[Record]:
+    def epoch_records(self) -> list[Record]:
+        """Return the records of the epoch so far."""
+        sums = PassMeans(coefficients=self._coefficients)
+        sums.merge(self._logged)
+        sums.merge(self._recent)
+        padding = sum(self._padding.values(), Padding())
+        return self.records(sums, "train", "epoch") + self._padding_records(padding, "epoch")
+
+    def _padding_records(self, padding: Padding, span: Span) -> list[Record]:
         if not self._cut:
             return []
-        of_ranks = of_all(self._padding[sums], self.group)
+        of_ranks = of_all(padding, self.group)
         return padding_records(sum(of_ranks, Padding()), self.position, span)
 
     def so_far(self) -> list[Record]:
@@ -233,12 +237,17 @@ class State:
         return self.records(self._logged, "train", "epoch")
 
     def close_epoch(self, *, complete: bool) -> None:
-        """Close an epoch; count one that is complete, and begin the sums of the next."""
+        """Close an epoch; count one that is complete, and begin the next."""
         self.closed = self.position.step
         if complete:
+            self.parts.schedule.after_epoch()
             self.position.next_epoch()
-            self._logged.reset()
-            self._padding["logged"] = Padding()
+            self._reset_sums()
+
+    def _reset_sums(self) -> None:
+        self._logged.reset()
+        self._recent.reset()
+        self._padding = dict.fromkeys(self._padding, Padding())
 
     def running_means(self) -> dict[str, float]:
         """Return the means of the epoch so far, which waits for the device."""
@@ -257,13 +266,7 @@ class State:
 
     def changed_by_validation(self) -> dict[str, Any]:
         """Return copies of the states of every random generator and callback of this rank."""
-        return {
-            "random": capture(),
-            "own": self.train.own_states(),
-            "own of validations": own_states_of(self.vals),
-            "own of loss": states_of(self._own),
-            "callbacks": states_of_callbacks(self.callbacks),
-        }
+        return {**self.generators.states(), "callbacks": states_of_callbacks(self.callbacks)}
 
     def checkpoint(self, states: Mapping[str, Any] | None = None) -> Checkpoint:
         """Return all that the run needs to be resumed, sharing tensors; every rank calls it.
@@ -290,12 +293,13 @@ class State:
         return {
             "statistics": {name: value.cpu() for name, value in statistics.items()},
             **(self.changed_by_validation() if states is None else states),
+            "after validation": self.after_validation,
             "fits": self.parts.step.memory.fits,
             "walk": self.train.state_dict(),
             "padding": {name: each.state_dict() for name, each in self._padding.items()},
         }
 
-    def load(self, checkpoint: Checkpoint) -> tuple[Mapping[str, Any], str]:
+    def load(self, checkpoint: Checkpoint) -> tuple[Mapping[str, Any], list[str]]:
         """Load a checkpoint.
 
         Where another number of ranks made it, samples are dealt out again: each rank seeds its
@@ -303,7 +307,7 @@ class State:
 
         Returns:
             The generators that the epoch under way was begun with, and a sentence for the user
-            where the run is not resumed exactly.
+            about each part of the run that is not resumed exactly.
         """
         state = checkpoint.rest
         self.parts.load(checkpoint)
@@ -313,36 +317,34 @@ class State:
         self._recent.load_state_dict(state["recent"])
         self.best.load_state_dict(state["best"])
         self.validated = state.get("validated", 0)
-        # an older checkpoint does not say so
-        self.closed = state.get("closed", self.position.step)
+        self.closed = state.get("closed")
         self.first_generators = state["generators"]
         ranks: Sequence[Mapping[str, Any]] = state["ranks"]
         own, size = rank(self.group), world_size(self.group)
         mine = ranks[own if size == len(ranks) else 0]
-        restore(mine["random"])
-        self.train.restore(mine["own"])
-        # an older checkpoint has those of one validation, or none
-        older = {"": mine.get("own of validation", [])}
-        restore_own(self.vals, mine.get("own of validations", older))
-        restore_states(self._own, mine.get("own of loss", []))
-        load_callbacks(self.callbacks, mine.get("callbacks", []))
+        self.generators.restore(mine)
+        self.after_validation = mine.get("after validation")
+        names = load_callbacks(self.callbacks, mine.get("callbacks", []))
+        notices = [
+            f"the checkpoint has a state of {name}, but no callback of that class takes it; pass "
+            "one in callbacks to resume it."
+            for name in names
+        ]
         self.parts.step.memory.fits = mine.get("fits")
         self._padding |= {name: Padding.of(sums) for name, sums in mine.get("padding", {}).items()}
         if size == len(ranks):
             statistics = self.parts.statistics()
             for name, value in mine["statistics"].items():
                 statistics[name].copy_(value)
-            return mine["walk"], ""
-        return mine["walk"], self._deal_again(len(ranks), size)
+            return mine["walk"], notices
+        return mine["walk"], [*notices, self._deal_again(len(ranks), size)]
 
     def _deal_again(self, before: int, now: int) -> str:
         seed_everything(int(torch.randint(2**31, ())) + rank(self.group))
         again = f", and epoch {self.position.epoch + 1} from its beginning"
         again = again if self.position.batch else ""
         self.position.batch = 0
-        self._logged.reset()
-        self._recent.reset()
-        self._padding = dict.fromkeys(self._padding, Padding())
+        self._reset_sums()
         return (
             f"{before} ranks made the checkpoint and {now} resume it: with generators seeded again"
             f"{again}."

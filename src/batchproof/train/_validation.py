@@ -59,8 +59,23 @@ class Validator:
             return bool(self.state.vals) and epoch_ends
         return self.state.validated != step and (step % every == 0 or training_ends)
 
-    def measure(self) -> list[Record]:
+    def is_extra(self, *, complete: bool) -> bool:
+        """Return whether the present validation comes only because training ends.
+
+        A run that does not end here goes without it, so it leaves generators as they were, and
+        neither patience nor a schedule that waits for a plateau counts it.
+
+        Args:
+            complete: whether the epoch is, as far as its length is known.
+        """
+        every = self.options.validation.validate_every_steps
+        return not complete if every is None else self.state.position.step % every != 0
+
+    def measure(self, *, is_extra: bool = False) -> list[Record]:
         """Return the records of a validation, all ranks the same.
+
+        Args:
+            is_extra: whether it leaves the random generators as they were.
 
         Raises:
             LeftError: if a signal came; it has the states as they were before.
@@ -88,8 +103,29 @@ class Validator:
             sums.estimate()
             records += state.records(sums, f"val_{name}" if name else "val", "epoch")
         state.validated = state.position.step
+        state.after_validation = None
+        if is_extra:
+            state.after_validation = state.generators.states()
+            state.generators.restore(states)
         self.outputs.on_validation(state.position, records)
         return records
+
+    def judge(self, records: Sequence[Record], *, complete: bool = False) -> Record | None:
+        """Return the monitored mean if it is the best so far.
+
+        Args:
+            records: of a validation, or of an epoch that is complete or ended early.
+            complete: which of the two.
+        """
+        record = monitored_of(records, self.options.stopping.monitor)
+        if record is None:
+            return None
+        counts = complete
+        if record.name.startswith("val_"):
+            counts = not self.is_extra(complete=complete)
+        if counts:
+            self.state.parts.schedule.after_validation(record.value)
+        return record if self.state.best.update(record, counts=counts) else None
 
     def _is_left(self, counts: bool, *, together: bool) -> bool:  # noqa: FBT001
         if counts:

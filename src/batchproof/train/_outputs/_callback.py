@@ -172,8 +172,11 @@ def _copied(name: str, state: Any) -> Any:
         ) from error
 
 
-def load_callbacks(callbacks: Iterable[Callback], states: Iterable[tuple[str, Any]]) -> None:
+def load_callbacks(callbacks: Iterable[Callback], states: Iterable[tuple[str, Any]]) -> list[str]:
     """Load states into the callbacks of the same class, in order; one without any stays as it is.
+
+    Returns:
+        The class of each state that no callback took.
 
     Raises:
         SettingError: if a callback raises.
@@ -188,6 +191,7 @@ def load_callbacks(callbacks: Iterable[Callback], states: Iterable[tuple[str, An
                 callback.load_state_dict(by_name[name].pop(0))  # type: ignore[attr-defined]
             except Exception as error:
                 raise _raised(name, "load_state_dict", error) from error
+    return [name for name, rest in by_name.items() for _ in rest]
 
 
 class Deadline(Callback):
