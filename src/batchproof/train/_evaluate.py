@@ -84,8 +84,8 @@ def evaluate(
         >>> import batchproof as bp
         >>> batches = [(torch.tensor([1.0, 2.0, 3.0]), torch.zeros(3)),
         ...            (torch.tensor([10.0]), torch.zeros(1))]
-        >>> found = bp.evaluate(torch.nn.Identity(), batches, bp.supervised(torch.nn.L1Loss()))
-        >>> found.value, found.mean_of_batch_means
+        >>> mean = bp.evaluate(torch.nn.Identity(), batches, bp.supervised(torch.nn.L1Loss()))
+        >>> mean.value, mean.mean_of_batch_means
         (4.0, 6.0)
     """
     refuse_criterion(loss)

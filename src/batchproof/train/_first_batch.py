@@ -126,6 +126,12 @@ def first_batch(
     Raises:
         DataError: if a label is not a class, or the loss is not finite as the input is not; the
             sample is named.
+
+    Examples:
+        >>> import batchproof as bp
+        >>> batch = (torch.zeros(8, 4), torch.ones(8, 4))
+        >>> first_batch(nn.Identity(), bp.supervised(nn.MSELoss()), batch)
+        'first batch (8, 4) float32, (8, 4) float32; loss at the start 1'
     """
     inner = criterion if isinstance(criterion, Supervised) else loss
     parts = [f"first batch {_shapes(batch)}"]

@@ -27,6 +27,18 @@ def load_model(run: str | PathLike[str], model: Model, which: Which = "best") ->
     Raises:
         RunFolderError: if there is no run in the folder.
         CheckpointError: if the weights are damaged or missing, or those of another model.
+
+    Examples:
+        >>> import torch
+        >>> import batchproof as bp
+        >>> model = nn.Linear(1, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> loss = bp.supervised(nn.MSELoss())
+        >>> trainer = bp.Trainer(model, loss, optimizer, run_dir="run", progress=False)
+        >>> batches = [(torch.ones(4, 1), torch.ones(4, 1))]
+        >>> _ = trainer.fit(batches, batches, max_epochs=2)
+        >>> torch.equal(load_model("run", nn.Linear(1, 1)).weight, model.weight)
+        True
     """
     load_weights(model, RunFolder(Path(run)).weights(which), f"{run}")
     return model.eval()

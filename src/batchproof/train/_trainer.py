@@ -189,13 +189,17 @@ class Trainer:
             What was measured, and the best epoch.
 
         Raises:
-            SettingError: if neither end is given, an option is invalid, or the data could not be
-                drawn again for a run in run_dir.
-            DataError: if the first batch has labels out of range or values that are not finite.
+            SettingError: if no end is given, an option is invalid, a callback or metric raises, or
+                the data could not be drawn again for a run in run_dir.
+            DataError: if there is no batch, or one has labels out of range or values that are not
+                finite.
             NonFiniteError: if a loss or gradient is NaN or infinite.
             RunFolderError: if the run folder exists already, or cannot be written.
             CheckpointError: if the run to resume is damaged, or is another run's.
-            RunInterruptedError: if SIGINT or SIGTERM ended the run between two steps.
+            RunStoppedError: if the disk is full, or the folder is altered, within the run.
+            RunInterruptedError: if SIGINT or SIGTERM ended the run between two steps or within a
+                validation.
+            RankError: if another rank failed, or did not join.
         """
         ends = Ends(max_epochs, max_steps, duration(max_time))
         with running(self._setup, train, val, ends, resume) as loop:
@@ -212,6 +216,9 @@ class Trainer:
 
         Returns:
             What was done, as one line.
+
+        Raises:
+            BatchproofError: what fit would raise.
         """
         return try_everything(self._setup, train, val)
 
@@ -230,6 +237,24 @@ class Trainer:
 
         Returns:
             Losses by learning rate, and a suggestion.
+
+        Raises:
+            SettingError: if the rates do not rise, or the loss blows up at once.
+            DataError: if there is no batch.
+
+        Examples:
+            >>> import torch
+            >>> import batchproof as bp
+            >>> model = torch.nn.Linear(1, 1)
+            >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            >>> loss = bp.supervised(torch.nn.MSELoss())
+            >>> trainer = Trainer(model, loss, optimizer, progress=False)
+            >>> x = torch.linspace(-1, 1, 8)[:, None]
+            >>> sweep = trainer.find_lr([(x, 2 * x + 1)], low=1e-4)
+            >>> 1e-4 < sweep.suggestion < 10
+            True
+            >>> optimizer.param_groups[0]["lr"]
+            0.1
         """
         return sweep(self._setup, Epochs(train), low=low, high=high, steps=steps)
 
@@ -246,6 +271,11 @@ class Trainer:
             loader: any iterable of batches.
             by: called as by(batch): the group of each sample; without it, the Trainer's own.
             groups: the number of groups, or their names.
+
+        Raises:
+            DataError: if there is no batch.
+            NonFiniteError: if the loss is NaN or infinite; it names the batch.
+            SettingError: if a metric raises.
         """
         with self._parts.average.in_place():
             return evaluate(
@@ -269,6 +299,12 @@ class Trainer:
 
         Returns:
             What forward returns, each tensor over all samples: shape (samples, ...).
+
+        Raises:
+            SettingError: if the loader shuffles, or forward is needed.
+            ShapeError: if outputs of batches cannot be joined, or ranks do not share the data in
+                turn.
+            DataError: if there is no batch.
         """
         precision = self.options.compute.precision
         call = under_precision(forward or call_on_first, precision, self.device)

@@ -122,6 +122,10 @@ class LrSweep:
         rates: learning rates, rising.
         losses: the window's mean loss at each.
         smoothed: their exponential moving average, corrected for its start.
+
+    Examples:
+        >>> LrSweep((0.1, 0.2, 0.4), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
+        3 rates from 0.1 to 0.4; no fall beyond the noise is seen
     """
 
     rates: tuple[float, ...]

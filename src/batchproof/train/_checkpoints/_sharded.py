@@ -25,6 +25,14 @@ def save_sharded(folder: str | PathLike[str], model: nn.Module, optimizer: Optim
         folder: where to, on a file system that all ranks share.
         model: sharded, in DistributedDataParallel, or bare.
         optimizer: a torch optimiser over the model's parameters.
+
+    Examples:
+        >>> import torch
+        >>> model, other = nn.Linear(2, 1), nn.Linear(2, 1)
+        >>> save_sharded("checkpoint", model, torch.optim.Adam(model.parameters()))
+        >>> load_sharded("checkpoint", other, torch.optim.Adam(other.parameters()))
+        >>> torch.equal(model.weight, other.weight)
+        True
     """
     place = Path(folder)
     weights: Any = unwrapped(model).state_dict()

@@ -1,8 +1,8 @@
 """Loggers of other makers, used as they are, or made by their names where they are installed.
 
 One that raises is reported once, and training continues. A run of a service that was named is begun
-when something is logged first, with the run's settings as its configuration; where it goes is said
-by the service's own environment variables, such as WANDB_MODE, MLFLOW_TRACKING_URI or AIM_REPO.
+when something is logged first, with the run's settings as its configuration; the service's own
+environment variables, such as WANDB_MODE, MLFLOW_TRACKING_URI or AIM_REPO, say where it is written.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A trace of some optimiser steps by torch.profiler, as Chrome and Perfetto open it."""
+"""A trace of some optimiser steps by torch.profiler, which Chrome and Perfetto open."""
 
 from pathlib import Path
 from typing import Any

@@ -26,7 +26,23 @@ Read = Callable[[], Mapping[str, float]]
 
 
 class Progress:
-    """The display of a run's progress, which shows nothing; override what you need."""
+    """The display of a run's progress, which shows nothing; override what you need.
+
+    Examples:
+        >>> import torch
+        >>> import batchproof as bp
+        >>> class Epochs(Progress):
+        ...     def end_epoch(self, records, seconds):
+        ...         print(f"{records[0].name} {records[0].value:.3f}")
+        >>> model = torch.nn.Linear(1, 1)
+        >>> _ = torch.nn.init.zeros_(model.weight), torch.nn.init.zeros_(model.bias)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> loss = bp.supervised(torch.nn.MSELoss())
+        >>> trainer = bp.Trainer(model, loss, optimizer, progress=Epochs())
+        >>> _ = trainer.fit([(torch.ones(4, 1), torch.ones(4, 1))], max_epochs=2)
+        train_loss 1.000
+        train_loss 0.360
+    """
 
     def notice(self, text: str) -> None:
         """Show a line."""
@@ -41,7 +57,7 @@ class Progress:
         """Show the epoch's means so far, every few steps."""
 
     def begin_validation(self, batches: int | None) -> None:
-        """Begin the validation at an epoch's end."""
+        """Begin a validation; its length is in batches, None where it is not known."""
 
     def tick_validation(self) -> None:
         """Show a batch of the validation."""
