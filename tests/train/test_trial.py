@@ -8,7 +8,16 @@ from torch import nn
 from torch.optim.lr_scheduler import CyclicLR, ReduceLROnPlateau, StepLR
 
 import batchproof as bp
-from batchproof.train import LrSweep, _trials, first_batch, model_summary
+from batchproof.train import (
+    LrSweep,
+    _first_batch,
+    _trials,
+    first_batch,
+    layer_summary,
+    model_summary,
+)
+from batchproof.train._batches import Epochs
+from batchproof.train._first_batch import data_summary
 from small_runs import batches, classifier, criterion, samples, trainer
 
 
@@ -171,6 +180,24 @@ def test_the_summary_counts_parameters_and_layers():
     assert model_summary(model) == (
         "Sequential: 51 parameters (27 trained, float32) in 2 Linear, 1 Tanh"
     )
+
+
+def test_the_summaries_name_a_model_in_a_wrapper_and_one_of_a_single_layer():
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        model = nn.parallel.DistributedDataParallel(nn.Linear(4, 3))
+        assert model_summary(model) == "Linear: 15 parameters (all trained, float32) in 1 Linear"
+        table = layer_summary(model, criterion(), samples(8))
+    finally:
+        torch.distributed.destroy_process_group()
+    assert table.splitlines()[1] == "model  Linear  (8, 3)          15"
+
+
+def test_batches_of_a_data_set_that_ranks_share_are_those_of_the_rank(monkeypatch):
+    assert data_summary("train", Epochs(batches(9))) == "train: 9 samples in 2 batches"
+    monkeypatch.setattr(_first_batch, "in_a_group", lambda group: True)
+    assert data_summary("train", Epochs(batches(9))) == "train: 9 samples in 2 batches on rank 0"
 
 
 def test_a_schedule_moves_per_epoch_or_per_step():

@@ -12,7 +12,7 @@ from batchproof._random import undisturbed
 from batchproof._trees import first_nonfinite, tensors, tree_map
 from batchproof.data import Padding
 from batchproof.mean import Pairs
-from batchproof.ranks import unwrapped
+from batchproof.ranks import in_a_group, rank, unwrapped
 from batchproof.train._batches import Epochs
 from batchproof.train._evaluate import evaluating
 from batchproof.train._loss import Loss, Supervised
@@ -22,13 +22,15 @@ def model_summary(model: nn.Module) -> str:
     """Return a model's layers, parameters and their types as one line.
 
     Args:
-        model: whose submodules without submodules count as layers.
+        model: whose submodules without submodules count as layers; in a wrapper of ranks, the inner
+            model.
 
     Examples:
         >>> import torch
         >>> model_summary(torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU()))
         'Sequential: 10 parameters (all trained, float32) in 1 Linear, 1 ReLU'
     """
+    model = unwrapped(model)
     parameters = list(model.parameters())
     total = sum(p.numel() for p in parameters)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
@@ -66,7 +68,8 @@ def layer_summary(model: nn.Module, loss: Loss, batch: Any) -> str:
     def note(name: str, module: nn.Module, output: Any) -> None:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors(output))
         count = sum(p.numel() for p in module.parameters())
-        rows.setdefault(name, (name, type(module).__name__, shapes, f"{count:,}"))
+        # a model that is one layer has no name of its own
+        rows.setdefault(name, (name or "model", type(module).__name__, shapes, f"{count:,}"))
 
     handles = [
         module.register_forward_hook(
@@ -88,17 +91,19 @@ def layer_summary(model: nn.Module, loss: Loss, batch: Any) -> str:
     )
 
 
-def data_summary(name: str, epochs: Epochs) -> str:
+def data_summary(name: str, epochs: Epochs, group: Any = None) -> str:
     """Return the size of a data set, as far as its loader says it.
 
     Args:
         name: what the data are for.
         epochs: of its loader.
+        group: the ranks that share it, of which each has batches of its own.
     """
     loader = epochs.loader
     dataset: Any = getattr(loader, "dataset", None)
     samples = getattr(loader, "samples", len(dataset) if hasattr(dataset, "__len__") else None)
-    sizes = {"samples": samples, "batches": epochs.batches}
+    of_rank = f"batches on rank {rank(group)}" if in_a_group(group) else "batches"
+    sizes = {"samples": samples, of_rank: epochs.batches}
     texts = [f"{size:,} {what}" for what, size in sizes.items() if size is not None]
     return f"{name}: {' in '.join(texts) or 'of unknown length'}"
 

@@ -319,7 +319,8 @@ def _notify_of_data(loop: Loop) -> None:
     """Notify the user of the data, and of what is used otherwise than one may expect."""
     state = loop.state
     data = {"train": state.train, **{f"val {n}".strip(): val for n, val in state.vals.items()}}
-    sizes = "; ".join(data_summary(name, epochs) for name, epochs in data.items())
+    group = loop.options.group
+    sizes = "; ".join(data_summary(name, epochs, group) for name, epochs in data.items())
     source = (loop.options.saving.info or {}).get("data")
     loop.outputs.on_notice(f"data: {source}; {sizes}" if source else f"data: {sizes}")
     if state.train.renews_workers:
