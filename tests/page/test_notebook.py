@@ -35,6 +35,7 @@ def results() -> dict[str, Any]:
 
     samples = [(torch.randn(8).double(), torch.tensor(i % 3)) for i in range(4)]
     return {
+        "mean": loss(model, batches[0]).terms,
         "history": trainer.fit(batches, batches, max_epochs=2),
         "estimate": bp.evaluate(model, batches, loss, by=lambda batch: batch[1], groups=3),
         "explanation": explain.mean(),
@@ -48,6 +49,7 @@ def test_results_are_shown_as_tables_and_pictures_that_leave_the_notebook_as_it_
     assert "val_loss" in cells["history"]
     assert "<svg" in cells["history"]
     assert "group 2" in cells["estimate"]
+    assert "5 element" in cells["mean"]
     assert all("http-equiv" not in cell for cell in cells.values())
     page = (
         "<!doctype html><title></title><body style='font-family: serif; margin: 7px'>"
@@ -59,3 +61,10 @@ def test_results_are_shown_as_tables_and_pictures_that_leave_the_notebook_as_it_
     title = re.search(r"<title>(.*?)</title>", browser.rendered(page, tmp_path))
     assert title
     assert json.loads(html.unescape(title[1])) == ["7px", "serif", "solid"]
+
+
+def test_a_mean_is_shown_with_its_weight_and_samples_also_where_it_has_no_numbers():
+    mean = bp.reduce(torch.tensor([[1.0, 2.0], [3.0, 5.0]]), mask=torch.eye(2).bool())
+    cells = re.findall(r"<t[hd]\b[^>]*>(.*?)</t[hd]>", mean._repr_html_())
+    assert cells == ["", "value", "weight", "samples", "mean", "3", "2 element", "2"]
+    assert "of no numbers" in bp.Mean.zero(device="meta")._repr_html_()

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from batchproof._errors import EmptyMeanError, PairError, SettingError, ShapeError, UnitError
+from batchproof.page import Table, fragment
 
 Unit = Literal["element", "sample", "sample-sum"]
 UNITS: tuple[str, ...] = get_args(Unit)
@@ -49,6 +50,16 @@ def check_unit(unit: str) -> None:
     if unit not in UNITS:
         same = f"; {unit} is {_AGGREGATIONS[unit]}" if unit in _AGGREGATIONS else ""
         raise UnitError(f"unit is {unit!r}; it is one of {', '.join(map(repr, UNITS))}{same}.")
+
+
+def _in_a_notebook(mean: "Mean") -> str:
+    """Return a pair as the table that a notebook shows."""
+    has_numbers = not mean.total.is_meta
+    value = f"{mean}" if has_numbers else "of no numbers"
+    weight = f"{mean.weight.sum().item():g} {mean.unit}" if has_numbers else mean.unit
+    samples = str(len(mean.total)) if mean.total.ndim else ""
+    columns = ("", "value", "weight", "samples")
+    return fragment([("", (Table(columns, (("mean", value, weight, samples),)),))])
 
 
 def _refused(operation: str, remedy: str) -> Callable[..., NoReturn]:
@@ -307,6 +318,8 @@ class Mean:
         if self.total.is_meta:
             return f"Mean(of no numbers, unit={self.unit!r}{samples})"
         return f"Mean({self}, weight={self.weight.sum().item():g}, unit={self.unit!r}{samples})"
+
+    _repr_html_ = _in_a_notebook
 
     def detach(self) -> "Mean":
         """Return the same pair without its graph."""
