@@ -1,5 +1,6 @@
 """A training in a notebook shows one table that grows and one bar, executed by a real kernel."""
 
+import re
 import sys
 
 import pytest
@@ -15,7 +16,7 @@ CODE = """
 import sys
 sys.path[:0] = {path!r}
 from small_runs import batches, trainer
-history = trainer(progress=True, validate_every_steps=3).fit(
+history = trainer(progress=True, validate_every_steps=3, summary=True).fit(
     batches(40), batches(9), max_epochs=2
 )
 """
@@ -30,6 +31,9 @@ def test_one_display_holds_a_row_a_pass_and_no_bar_when_training_is_over():
     assert page.count("</tr>") == 1 + 5
     for shown in ("1, step 3", "val_loss", "train_accuracy", "data: train: 40 samples"):
         assert shown in page
+    assert re.search(
+        r'<pre class="code">layer +kind +output +parameters\n0 +Linear +\(8, 6\) +30\n', page
+    )
     assert "<progress" not in page
 
 

@@ -358,9 +358,8 @@ def _begin(loop: Loop, setup: Setup) -> Windows:
         loop.outputs.on_notice(f"{model_summary(setup.parts.model)}; on {setup.device}")
         loop.outputs.on_notice(line)
         if setup.options.reporting.summary:
-            summary = layer_summary(setup.parts.model, setup.parts.loss, first[0])
-            for row in summary.splitlines():
-                loop.outputs.on_notice(row)
+            layers = layer_summary(setup.parts.model, setup.parts.loss, first[0])
+            loop.outputs.on_notice(layers)
     loop.checkpoints.begin(checkpoint, _config(setup) if loop.checkpoints.log else {})
     return chain([first], windows)
 

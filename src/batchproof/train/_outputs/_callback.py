@@ -51,7 +51,7 @@ class Callback:
         """Handle the start of training, new or resumed."""
 
     def on_notice(self, text: str) -> Reason:
-        """Handle a sentence that the user should read."""
+        """Handle what the user should read: a sentence, or the table of layers."""
 
     def on_epoch_begin(self, epoch: int, epochs: int | None, batches: int | None) -> Reason:
         """Handle the start of an epoch, counted from 1; its length is in micro-batches."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from batchproof.page import Table, Text, fragment
+from batchproof.page import Code, Part, Table, Text, fragment
 from batchproof.runs import Record
 from batchproof.train._outputs._progress import Progress, Read, epoch_label, mean_with_error
 from batchproof.train._position import Position
@@ -30,7 +30,7 @@ class NotebookProgress(Progress):
         self._handle: Any = None
 
     def notice(self, text: str) -> None:
-        """Show a line above the table."""
+        """Show a line, or a table of text, above the table."""
         self._notices.append(text)
         self._draw()
 
@@ -86,7 +86,9 @@ class NotebookProgress(Progress):
         names = dict.fromkeys(name for row in self._rows for name in row if name != "time")
         columns = (*names, "time")
         rows = tuple(tuple(row.get(name, "") for name in columns) for row in self._rows)
-        parts = [Text(text) for text in self._notices] + ([Table(columns, rows)] if rows else [])
+        # a table of text keeps its columns
+        parts: list[Part] = [Code(text) if "\n" in text else Text(text) for text in self._notices]
+        parts += [Table(columns, rows)] if rows else []
         page = HTML(fragment([("", tuple(parts))]) + self._bar())
         if self._handle is None:
             self._handle = display(page, display_id=True)

@@ -45,7 +45,7 @@ class Progress:
     """
 
     def notice(self, text: str) -> None:
-        """Show a line."""
+        """Show a sentence, or a table of text of several lines."""
 
     def begin_epoch(self, epoch: int, epochs: int | None, batches: int | None) -> None:
         """Begin an epoch, counted from 1; its length is in micro-batches."""
