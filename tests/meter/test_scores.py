@@ -247,6 +247,18 @@ def test_shapes_and_targets_that_disagree_are_refused():
         missing.compute()
 
 
+@pytest.mark.parametrize("average", AVERAGES)
+def test_a_label_that_is_in_no_sample_counts_as_scikit_learn_counts_it(average):
+    logits = torch.tensor([[2.0, -1.0, -1.0], [1.0, 3.0, -2.0], [-1.0, 2.0, -3.0]])
+    targets = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 1, 0]])
+    f1 = F1(average=average, binary=True)
+    f1.update(logits, targets)
+    named = None if average == "none" else average
+    wanted = sklearn.f1_score(targets, (logits > 0).long(), average=named, zero_division=0)
+    ours = torch.as_tensor(f1.compute().value, dtype=torch.float64)
+    assert torch.allclose(ours, torch.as_tensor(wanted, dtype=torch.float64), rtol=1e-12)
+
+
 @pytest.mark.parametrize("metric", [F1(), AUROC(), ConfusionMatrix()])
 def test_nothing_added_is_refused(metric):
     with pytest.raises(bp.DataError, match="was given no batch"):

@@ -180,7 +180,8 @@ class F1:
     """The harmonic mean of precision and recall, from counts over all samples.
 
     A class that is neither a target nor predicted is left out of the average, and one that is
-    never predicted rightly counts 0, as in scikit-learn.
+    never predicted rightly counts 0; of several labels each counts, also one that is in no sample.
+    Both are as in scikit-learn.
 
     Attributes:
         average: "macro" over classes, "micro" over samples, "weighted" by the targets of each
@@ -256,7 +257,8 @@ class F1:
         if self.average == "none":
             return each
         # the ratio of sums is the mean of ratios with their denominators as weights
-        weights = {"macro": (both > 0).double(), "micro": both, "weighted": support}[self.average]
+        there = torch.ones_like(both) if self.binary else (both > 0).double()
+        weights = {"macro": there, "micro": both, "weighted": support}[self.average]
         return ((weights * each).sum() / weights.sum().clamp(min=1))[None]
 
     def _standard_error(self, score: Tensor, counts: Tensor) -> float | None:
