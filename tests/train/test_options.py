@@ -70,6 +70,9 @@ def test_a_value_cannot_be_changed():
     [
         ({"loggers": "tensorboard"}, r"loggers is 'tensorboard'; expected a list, such as \['tens"),
         ({"callbacks": bp.train.Callback()}, r"callbacks is <.*>; expected a list"),
+        ({"callbacks": None}, r"callbacks is None; expected a list, such as \[\]"),
+        ({"progress": "yes"}, "progress is 'yes'; expected True, False, a rich Console"),
+        ({"plot": 3}, "plot is 3; expected True, False, or the path of a PNG"),
         ({"patience": "3"}, "patience is '3'; expected 1 epoch or more"),
         ({"patience": True}, "patience is True; expected 1 epoch or more"),
         ({"min_delta": "small"}, "min_delta is 'small'; expected 0 or more"),

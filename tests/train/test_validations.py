@@ -110,6 +110,16 @@ def test_names_of_validation_data_are_looked_at_before_training():
         trainer().fit(batches(), {}, max_epochs=1)
 
 
+def test_what_is_wrong_with_validation_data_names_them():
+    x, y = samples(9)
+    with pytest.raises(bp.NonFiniteError, match=r"^in the validation data noisy, the loss is not"):
+        trainer(monitor="val_clean_loss").fit(
+            batches(), {"clean": batches(9), "noisy": [(x * math.nan, y)]}, max_epochs=1
+        )
+    with pytest.raises(bp.DataError, match=r"^in the validation data, the loader gave no b"):
+        trainer().fit(batches(), [], max_epochs=1)
+
+
 def test_max_time_ends_a_run_between_two_steps_with_its_reason(tmp_path):
     run = tmp_path / "run"
     history = trainer(run_dir=run).fit(batches(40), batches(9), max_time=1e-6)

@@ -235,7 +235,18 @@ class Reporting:
         for name in ("loggers", "callbacks"):
             value = getattr(self, name)
             if not isinstance(value, list | tuple):
-                raise SettingError(f"{name} is {value!r}; expected a list, such as [{value!r}].")
+                example = "[]" if value is None else f"[{value!r}]"
+                raise SettingError(f"{name} is {value!r}; expected a list, such as {example}.")
+        # an object with the methods of Progress shows it as well
+        if not isinstance(self.progress, bool | Console) and not hasattr(self.progress, "tick"):
+            raise SettingError(
+                f"progress is {self.progress!r}; expected True, False, a rich Console, or an "
+                "object of batchproof.train.Progress."
+            )
+        if not isinstance(self.plot, bool | str | PathLike):
+            raise SettingError(
+                f"plot is {self.plot!r}; expected True, False, or the path of a PNG."
+            )
         for logger in self.loggers:
             expect_logger(logger)
         for callback in self.callbacks:

@@ -3,12 +3,13 @@
 There is one after every epoch, or after every so many steps, and then one at the end of training.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from batchproof._errors import SettingError
+from batchproof._errors import DataError, NonFiniteError, SettingError
 from batchproof.ranks import is_sharded
 from batchproof.runs import Record
 from batchproof.train._evaluate import measure
@@ -87,7 +88,7 @@ class Validator:
         for name, epochs in state.vals.items():
             self.outputs.on_validation_begin(None if epochs.gives_windows else epochs.batches)
             self.signals.ask_next()
-            with parts.average.in_place():
+            with _naming(name), parts.average.in_place():
                 sums = measure(
                     parts.model,
                     epochs.begin(state.position.epoch),
@@ -100,7 +101,7 @@ class Validator:
                     stop_after=is_left,
                     over=over,
                 )
-            sums.estimate()
+                sums.estimate()
             records += state.records(sums, f"val_{name}" if name else "val", "epoch")
         state.validated = state.position.step
         state.after_validation = None
@@ -136,6 +137,16 @@ class Validator:
     def _expect_no_signal(self, states: Mapping[str, Any]) -> None:
         if (number := self.signals.agreed()) is not None:
             raise LeftError(number, states)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name the validation data in what is wrong with them."""
+    try:
+        yield
+    except (DataError, NonFiniteError) as error:
+        data = f"validation data {name}" if name else "validation data"
+        raise type(error)(f"in the {data}, {error}") from None
 
 
 def monitored_of(records: Sequence[Record], name: str) -> Record | None:
