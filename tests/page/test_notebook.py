@@ -53,14 +53,16 @@ def test_results_are_shown_as_tables_and_pictures_that_leave_the_notebook_as_it_
     assert all("http-equiv" not in cell for cell in cells.values())
     page = (
         "<!doctype html><title></title><body style='font-family: serif; margin: 7px'>"
-        f"{''.join(cells.values())}<p id='own'>text</p><script>"
+        "<style>.cell pre { font-family: var(--absent); padding: 0 }</style>"
+        f"<div class='cell'>{''.join(cells.values())}</div><p id='own'>text</p><script>"
         "document.title = JSON.stringify([getComputedStyle(document.body).marginLeft, "
         "getComputedStyle(document.getElementById('own')).fontFamily, "
-        "getComputedStyle(document.querySelector('h2')).borderBottomStyle])</script>"
+        "getComputedStyle(document.querySelector('h2')).borderBottomStyle, "
+        "getComputedStyle(document.querySelector('pre')).fontFamily.split(', ').pop()])</script>"
     )
     title = re.search(r"<title>(.*?)</title>", browser.rendered(page, tmp_path))
     assert title
-    assert json.loads(html.unescape(title[1])) == ["7px", "serif", "solid"]
+    assert json.loads(html.unescape(title[1])) == ["7px", "serif", "solid", "monospace"]
 
 
 def test_a_mean_is_shown_with_its_weight_and_samples_also_where_it_has_no_numbers():

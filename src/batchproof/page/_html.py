@@ -66,6 +66,8 @@ def fragment(sections: Sequence[tuple[str, Sequence[Part]]]) -> str:
     body = "\n".join(_section(heading, parts) for heading, parts in sections)
     # a scope without a name is the element that holds the style
     style = _style().replace(":root", ":scope").replace("body {", ":scope {")
+    # notebooks have rules of their own for code, by a class
+    style = style.replace("\npre {", "\n:scope pre {")
     return f'<div style="padding: 12px">\n<style>\n@scope {{\n{style}}}\n</style>\n{body}\n</div>'
 
 
