@@ -50,6 +50,7 @@ def test_nothing_to_do_shows_the_help(batchproof, arguments):
         (["evaluate"], "Missing argument 'RUN'. Try: batchproof evaluate --help"),
         (["recipe", "copy", "lenet5"], "Missing argument 'FILE'. Try: batchproof recipe copy"),
         (["explain", "love"], "there is no topic 'love'; the topics are mean, cross-entropy"),
+        (["explain", "not-divided"], "not a topic; run batchproof audit --explain not-divided."),
         (["explain", "sgd", "--lr", "fast"], "Invalid value for '--lr'"),
         (["check"], "no probe was given; give MODULE:NAME, or --example"),
         (["check", "nowhere:probe"], "nowhere"),

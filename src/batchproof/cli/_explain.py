@@ -26,9 +26,14 @@ class _Topics(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         from batchproof._errors import SettingError
+        from batchproof.mistakes import CATALOGUE
 
         name, *rest = args
         topic = self.get_command(ctx, name)
+        if topic is None and name in CATALOGUE:
+            raise SettingError(
+                f"{name} is a mistake, not a topic; run batchproof audit --explain {name}."
+            )
         if topic is None:
             topics = ", ".join(self.list_commands(ctx))
             raise SettingError(f"there is no topic {name!r}; the topics are {topics}.")
