@@ -84,7 +84,7 @@ class Numbers:
         facts = _facts(self._watcher.steps, self._watcher.loaders.passes)
         facts = replace(facts, others=tuple(self._others))
         every = (reading_of(slot, series, facts) for slot in self._recorder.slots)
-        certain = _beside_means([reading for reading in every if reading is not None])
+        certain = _beside_passes([reading for reading in every if reading is not None])
         texts = {_said(reading) for reading in certain if reading.slot.is_shown}
         return [
             reading
@@ -112,18 +112,21 @@ class Numbers:
         ]
 
 
-def _beside_means(readings: Sequence[Reading]) -> list[Reading]:
-    """Return the readings; a last batch whose lines also show the mean of its pass is a note."""
-    means = {
+def _beside_passes(readings: Sequence[Reading]) -> list[Reading]:
+    """Return the readings; a last batch is a note where its lines also show its whole pass.
+
+    A mistake of the number beside it is a finding of its own.
+    """
+    passes = {
         (*_of(reading), line.stamp)
         for reading in readings
-        if reading.grade == "right"
+        if reading.candidate.name not in {"last-batch-reported", "one-batch"}
         for line in reading.slot.lines
     }
     return [
         replace(reading, grade="note")
         if reading.candidate.name == "last-batch-reported"
-        and all((*_of(reading), line.stamp) in means for line in reading.slot.lines)
+        and all((*_of(reading), line.stamp) in passes for line in reading.slot.lines)
         else reading
         for reading in readings
     ]
