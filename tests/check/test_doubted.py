@@ -67,3 +67,18 @@ def test_an_unknown_gradient_comes_before_a_reported_loss_that_does_not_explain_
     assert report.names == ("unknown", "reported-loss"), str(report)
     assert "this does not say why the gradient depends" in report.diagnoses[1].sentence
     assert "2 x sqrt(1/2)" in str(report)
+
+
+def test_what_a_micro_batch_leaves_behind_is_named_with_how_far_apart_it_is():
+    run, samples, _, build = doubted.PLANTED["spectral norm in training"]
+    (diagnosis,) = check_step(run, samples, build=build).diagnoses
+    assert "(0.parametrizations.weight.0._u, 0.parametrizations.weight.0._v)" in diagnosis.sentence
+    assert "0.0%" not in diagnosis.sentence
+    assert "Let every micro-batch of a window see the same state" in diagnosis.remedy
+
+
+def test_an_evaluation_that_is_the_same_for_every_sample_proves_nothing():
+    report = check_evaluate(lambda *_: 0.0, doubted.TABLE, build=lambda: doubted.linear()[0])
+    assert report.ok
+    assert not report.proof
+    assert any("every sample alone gives 0" in note for note in report.notes)

@@ -81,7 +81,7 @@ def test_statistics_of_batch_norm_are_not_said_to_move():
     assert "state-moved-per-micro-batch" not in report.names, str(report)
 
 
-def test_state_that_depends_on_the_samples_is_not_said_to_move():
+def test_an_average_of_the_samples_is_said_to_move_where_it_is_watched_alone():
     class Remembering(cases.MLP):
         """Keeps an average of its inputs, as a codebook does."""
 
@@ -97,6 +97,14 @@ def test_state_that_depends_on_the_samples_is_not_said_to_move():
         cases.exact(cases.of_classes), cases.vectors(), build=cases.Build(Remembering)
     )
     assert report.ok, str(report)
+    report = check_step(
+        cases.exact(cases.of_classes),
+        cases.vectors(),
+        build=cases.Build(Remembering),
+        watch=lambda model: {"code": model.code},
+    )
+    assert report.names == ("state-moved-per-micro-batch",), str(report)
+    assert "on how many there are, and on what each of them holds" in report.diagnoses[0].sentence
 
 
 def test_state_beside_the_model_is_watched_where_it_is_handed_in():

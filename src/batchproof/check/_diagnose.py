@@ -13,7 +13,7 @@ from batchproof.check._findings._divisor import divisor, fixed_count, notes_on_t
 from batchproof.check._findings._entering import entering
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._not_finite import empty, nan_dropped, notes_on_nan
-from batchproof.check._findings._proof import proof_of
+from batchproof.check._findings._proof import notes_on_proof, proof_of
 from batchproof.check._findings._ratios import ratios
 from batchproof.check._findings._repeats import repeats
 from batchproof.check._findings._reported import notes_on_reported, reported, reported_unit
@@ -86,7 +86,7 @@ def _with_shares(evidence: Evidence) -> tuple[CutResult, ...]:
         if shares is None:
             results.append(result)
             continue
-        fields = {"shares": shares.values, "wanted": shares.wanted}
+        fields = {"shares": shares.values, "wanted": shares.targets}
         results.append(replace(result, **fields, share_residual=shares.residual))  # type: ignore[arg-type]
     return tuple(results)
 
@@ -152,7 +152,7 @@ def _nothing_predicts(evidence: Evidence, off: Sequence[CutResult]) -> str:
     if law is None:
         return f"{text} predicts it."
     part = words(evidence)[1]
-    how = str(law.rule).replace("micro-batch", part)
+    how = law.how.replace("micro-batch", part)
     return f"{text} predicts it: what each {part} gives alone is {how}."
 
 
@@ -181,4 +181,5 @@ NOTES: tuple[Callable[[Evidence], list[str]], ...] = (
     notes_on_slope,
     notes_on_twice,
     notes_on_nan,
+    notes_on_proof,
 )

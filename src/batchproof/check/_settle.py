@@ -67,7 +67,7 @@ def settle(runner: Runner, facts: Facts, cuts: Sequence[Cut]) -> Evidence:
     Raises:
         ProbeError: if the user's code cannot be run.
     """
-    runner.record.compared = {cut.name: cut.reference for cut in cuts}
+    runner.record.references = {cut.name: cut.reference for cut in cuts}
     steadiness = measure_steadiness(runner)
     plain = steady = _try(_Run(runner.holding(steadiness.controls), facts, {}), cuts)
     steadiness = _with_rounding(plain, cuts, steadiness)
@@ -187,7 +187,7 @@ def _result(runner: Runner, cut: Cut) -> CutResult:
         error=error,
         scale=scale,
         cosine=cosine,
-        change=result.moved,
+        change=result.change_error,
         loss=result.loss,
         loss_error=loss_error,
         worst=worst,

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 G = torch.Generator().manual_seed(5)
 TABLE = [(torch.randn(4, generator=G), torch.tensor(i % 3)) for i in range(8)]
@@ -293,6 +294,71 @@ def averaging():
     return model, torch.optim.SGD(model.fast.parameters(), lr=0.1)
 
 
+def by_class_counts_of_all(m, b, all_):
+    counts = torch.bincount(torch.cat([c[1] for c in all_]), minlength=3).clamp(min=1).to(b[0])
+    return (F.cross_entropy(m(b[0]), b[1], reduction="none") / counts[b[1]]).sum()
+
+
+def sharpness_aware(model, optimizer, batches):
+    """Takes the gradient at the worst point nearby, whose direction is the gradient of all."""
+    optimizer.zero_grad()
+    for batch in batches:
+        samples_mean(model, batch, batches).backward()
+    params = list(model.parameters())
+    norm = torch.stack([p.grad.norm() for p in params]).norm()
+    away = [0.05 / norm * p.grad for p in params]
+    with torch.no_grad():
+        for param, step in zip(params, away, strict=True):
+            param.add_(step)
+    loss = 0.0
+    optimizer.zero_grad()
+    for batch in batches:
+        part = samples_mean(model, batch, batches)
+        part.backward()
+        loss += part.item()
+    with torch.no_grad():
+        for param, step in zip(params, away, strict=True):
+            param.sub_(step)
+    optimizer.step()
+
+
+def with_gradient_penalty(m, b, all_):
+    x = b[0].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(m(x)[:, 0].sum(), x, create_graph=True)
+    penalty = (slope.norm(dim=1) - 1).square().sum() / size(all_)
+    return samples_mean(m, b, all_) + 0.1 * penalty
+
+
+def advantages_over_window(model, optimizer, batches):
+    """Rewards standardised over all micro-batches, as they are meant to be."""
+    optimizer.zero_grad()
+    rewards = torch.cat([y[:, 0] for _, y in batches])
+    mean, spread = rewards.mean(), rewards.std(unbiased=False) + 1e-6
+    for x, y in batches:
+        log = model(x).log_softmax(-1)[:, 0]
+        (-((y[:, 0] - mean) / spread * log).sum() / size(batches)).backward()
+    optimizer.step()
+
+
+class Intricate(nn.Module):
+    """Weight norm, weights used twice, dropout, and activations computed again."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))
+        self.drop = nn.Dropout(0.2)
+
+    def forward(self, x):
+        hidden = checkpoint(lambda z: self.drop(self.first(z)), x, use_reentrant=False)
+        return hidden.tanh() @ self.first.weight @ self.first.weight.T
+
+
+def intricate():
+    torch.manual_seed(1)
+    model = Intricate()
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+
 RIGHT = {
     "a sum over samples": (stepping(samples_mean), TABLE),
     "means times their size": (stepping(mean_times_n), TABLE),
@@ -329,6 +395,12 @@ RIGHT = {
     "an average moved once": (averaged_once, TABLE, torch.float64, averaging),
     "lbfgs": (by_closure, TABLE, torch.float64, partial(linear, optimizer=torch.optim.LBFGS)),
     "momentum": (stepping(samples_mean), TABLE, torch.float64, partial(linear, momentum=0.9)),
+    "classes weighed by counts of all": (stepping(by_class_counts_of_all), TABLE),
+    "sharpness-aware": (sharpness_aware, TABLE),
+    "a gradient penalty by sample": (stepping(with_gradient_penalty), TABLE),
+    "advantages over the window": (advantages_over_window, PAIRS),
+    "sums without division in bfloat16": (stepping(undivided_sum), PAIRS, torch.bfloat16),
+    "weight norm, tied, checkpointed": (stepping(samples_mean), TABLE, torch.float64, intricate),
 }
 
 
@@ -456,6 +528,114 @@ def decaying(decay, start):
     return run
 
 
+def repeated(order, share):
+    """Lays micro-batches of a window in another order, each with its share of the loss."""
+
+    def run(model, optimizer, batches):
+        optimizer.zero_grad()
+        for batch in order(batches):
+            share(model, batch, batches).backward()
+        optimizer.step()
+
+    return run
+
+
+def last_again(batches):
+    return [*batches, batches[-1]]
+
+
+def first_again(batches):
+    return [batches[0], *batches]
+
+
+def over_longest(m, b, all_):
+    longest = int(b[2].sum(1).max())
+    return tokens(m, b)[:, :longest].mean() * len(b[0]) / size(all_)
+
+
+def over_longest_of_all(m, b, all_):
+    return tokens(m, b).sum() / sum(len(c[0]) * c[2].sum(1).max() for c in all_)
+
+
+def by_class_counts(m, b, all_):
+    counts = torch.bincount(b[1], minlength=3).clamp(min=1).to(b[0])
+    return (F.cross_entropy(m(b[0]), b[1], reduction="none") / counts[b[1]]).sum() / len(all_)
+
+
+def rare_ones_more(m, b, all_):
+    y = (b[1] == 1).to(b[0])
+    weight = (len(y) - y.sum() + 1) / y.sum().clamp(min=1)
+    return F.binary_cross_entropy_with_logits(m(b[0])[:, 0], y, pos_weight=weight) / len(all_)
+
+
+# above what some batches give, and below what others do
+HINGE = 0.13
+
+
+def hinge_of_mean(m, b, all_):
+    return F.relu(m(b[0]).square().mean() - HINGE) / len(all_)
+
+
+def times_k(m, b, all_):
+    return samples_mean(m, b, all_) * len(all_)
+
+
+def over_root_k(m, b, all_):
+    return samples_mean(m, b, all_) / len(all_) ** 0.5
+
+
+def three_terms(m, b, all_):
+    """Tokens by means, a penalty over all tokens, and one over samples."""
+    out = m(b[0])
+    losses = F.cross_entropy(out[..., :3].transpose(1, 2), b[1], reduction="none") * b[2]
+    penalty = (out[..., 3].square() * b[2]).sum() / sum(c[2].sum() for c in all_)
+    by_sample = out[..., 4].square().mean(1).sum() / size(all_)
+    return losses.sum() / b[2].sum() / len(all_) + 0.3 * penalty + 0.1 * by_sample
+
+
+def moving_baseline(model, optimizer, batches):
+    """A baseline that is an average of the rewards so far."""
+    optimizer.zero_grad()
+    baseline = 0.0
+    for x, y in batches:
+        rewards = y[:, 0]
+        log = model(x).log_softmax(-1)[:, 0]
+        (-(log * (rewards - baseline)).sum() / size(batches)).backward()
+        baseline = 0.9 * baseline + 0.1 * rewards.mean().item()
+    optimizer.step()
+
+
+def over_largest_so_far(model, optimizer, batches):
+    optimizer.zero_grad()
+    largest = 0.0
+    for batch in batches:
+        largest = max(largest, F.cross_entropy(model(batch[0]), batch[1]).item())
+        (samples_mean(model, batch, batches) / largest).backward()
+    optimizer.step()
+
+
+def clipped_before_by_hand(model, optimizer, batches):
+    optimizer.zero_grad()
+    for batch in batches:
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        if grads:
+            norm = torch.stack([grad.norm() for grad in grads]).norm()
+            for grad in grads:
+                grad.mul_(min(1.0, 0.03 / norm))
+        samples_mean(model, batch, batches).backward()
+    optimizer.step()
+
+
+def spectral():
+    torch.manual_seed(1)
+    layer = nn.Linear(4, 4)
+    # of singular values that are near to each other, which a power iteration tells apart slowly
+    nn.init.orthogonal_(layer.weight).data.add_(0.1 * torch.randn(4, 4))
+    layer = nn.utils.parametrizations.spectral_norm(layer)
+    model = nn.Sequential(layer, nn.Tanh(), nn.Linear(4, 3))
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+
 WIDE = partial(linear, 4)
 PLANTED = {
     "the last over all": (last_over_all, TABLE, "one-micro-batch-only"),
@@ -489,6 +669,21 @@ PLANTED = {
     "the actor's gradient in the critic": (actor_leaves_gradient, TABLE,
                                            "gradient-of-another-loss", critic),
     "an average moved each": (averaged_each, TABLE, "state-moved-per-micro-batch", averaging),
+    "the last twice, over all": (repeated(last_again, samples_mean), TABLE, "duplicated-samples"),
+    "the first twice, over all tokens": (repeated(first_again, token_mean), RAGGED,
+                                         "duplicated-samples"),
+    "over the batch's longest": (stepping(over_longest), RAGGED, "padding-counted"),
+    "over the longest of all batches": (stepping(over_longest_of_all), RAGGED, "padding-counted"),
+    "class weights from the batch": (stepping(by_class_counts), TABLE, "weight-per-micro-batch"),
+    "pos_weight from the batch": (stepping(rare_ones_more), TABLE, "weight-per-micro-batch"),
+    "a hinge on the batch's mean": (stepping(hinge_of_mean), TABLE, "coupled-samples"),
+    "times their number": (stepping(times_k), TABLE, "wrong-divisor"),
+    "over the root of their number": (stepping(over_root_k), TABLE, "wrong-divisor"),
+    "three terms": (stepping(three_terms), RAGGED, "term-scaled-apart", partial(linear, 5)),
+    "a baseline of the rewards so far": (moving_baseline, PAIRS, "leaking-state"),
+    "over the largest loss so far": (over_largest_so_far, TABLE, "leaking-state"),
+    "spectral norm in training": (stepping(samples_mean), TABLE, "leaking-state", spectral),
+    "clipped before each pass by hand": (clipped_before_by_hand, TABLE, "clipped-per-micro-batch"),
 }  # fmt: skip
 
 
@@ -553,7 +748,31 @@ def root_of_all(model, batches):
     return math.sqrt(total / (3 * size(batches)))
 
 
+@torch.no_grad()
+def recall_by_class(model, batch):
+    says, y = model(batch[0]).argmax(1), batch[1]
+    hits = [(says[y == c] == c).sum() / (y == c).sum().clamp(min=1) for c in range(3)]
+    return (sum(hits) / 3).item()
+
+
+@torch.no_grad()
+def precision(model, batch):
+    """Of class 1 by elements: 0 where it is never said."""
+    x, y, _ = batch
+    says = model(x)[..., 1] > model(x)[..., 0] + 0.4
+    return ((says & (y == 1)).sum() / says.sum().clamp(min=1)).item()
+
+
+@torch.no_grad()
+def last_hits_again(model, batches):
+    hits = [(model(x).argmax(1) == y).sum().item() for x, y in batches]
+    return (sum(hits) + hits[-1]) / size(batches)
+
+
 EVALUATED = {
+    "recall by class of batches": (averaged(recall_by_class), TABLE, "ratio-of-counts"),
+    "precision of batches": (averaged(precision), RAGGED, "ratio-of-counts"),
+    "the last batch's hits twice": (last_hits_again, TABLE, "duplicated-samples"),
     "roots of batches": (averaged(root_of_squares), PAIRS, "ratio-of-counts"),
     "decibels of batches": (averaged(decibels), PAIRS, "ratio-of-counts"),
     "f1 of batches": (averaged(soft_f1), TABLE, "ratio-of-counts"),

@@ -27,21 +27,21 @@ def with_settings(diagnoses: list[Diagnosis], evidence: Evidence) -> list[Diagno
         diagnoses: what was found.
         evidence: what it was found from.
     """
-    if evidence.evaluation or {d.name for d in diagnoses} - {"reported-loss"} - set(_CONSTANT):
+    factor_of_halves = next((r.scale for r in evidence.still if r.name == "halves"), 1.0)
+    factors = _CONSTANT | {"wrong-divisor": factor_of_halves}
+    if evidence.evaluation or {d.name for d in diagnoses} - {"reported-loss"} - set(factors):
         return diagnoses
     return [
-        replace(one, remedy=f"{one.remedy} {_settings(evidence, _CONSTANT[one.name])}".rstrip())
-        if one.name in _CONSTANT
+        replace(one, remedy=f"{one.remedy} {_settings(evidence, factors[one.name])}")
+        # the factor is as the mistake says
+        if one.name in factors and abs(factor_of_halves / factors[one.name] - 1) <= _NEAR
         else one
         for one in diagnoses
     ]
 
 
 def _settings(evidence: Evidence, factor: float) -> str:
-    """Return the settings that keep the path, where the measured factor is as the mistake says."""
-    factor_of_halves = next((r.scale for r in evidence.held if r.name == "halves"), 1.0)
-    if abs(factor_of_halves / factor - 1) > _NEAR:
-        return ""
+    """Return the settings that keep the path once a factor on the gradient is gone."""
     result = f"Two equal micro-batches gave {fraction(factor)} times the right gradient"
     optimizer = build_model(evidence.runner.subject)[1]
     is_torch = isinstance(optimizer, torch.optim.Optimizer)

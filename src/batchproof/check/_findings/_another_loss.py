@@ -38,11 +38,11 @@ class Passes:
 
     Attributes:
         values: what each started from.
-        added: what each added to gradients, by name.
+        contributions: what each added to gradients, by name.
     """
 
     values: list[float] = field(default_factory=list)
-    added: list[Gradients] = field(default_factory=list)
+    contributions: list[Gradients] = field(default_factory=list)
 
     @contextmanager
     def __call__(self, model: nn.Module) -> Iterator[None]:
@@ -54,7 +54,9 @@ class Passes:
             roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
             self.values.append(float(sum(root.detach().double().sum() for root in roots)))
             after = _gradients(model)
-            self.added.append({n: g - before[n] if n in before else g for n, g in after.items()})
+            self.contributions.append(
+                {n: g - before[n] if n in before else g for n, g in after.items()}
+            )
 
         torch.autograd.backward = watched
         try:
@@ -81,11 +83,11 @@ def another_loss(evidence: Evidence) -> list[Diagnosis]:
     if own is None:
         return []
     names = set(result.gradients)
-    at_home = names.union(*(_reached(passes.added[i]) for i in own))
-    rest = [gradients for i, gradients in enumerate(passes.added) if i not in own]
+    at_home = names.union(*(_reached(passes.contributions[i]) for i in own))
+    rest = [gradients for i, gradients in enumerate(passes.contributions) if i not in own]
     others = [gradients for gradients in rest if _reached(gradients) - at_home]
     theirs = _sum(others, names)
-    mine = _sum([passes.added[i] for i in own], names)
+    mine = _sum([passes.contributions[i] for i in own], names)
     size = _dot(theirs, theirs) ** 0.5
     if size <= runner.fit * result.norm or not _are(result.gradients, [mine, theirs], runner.fit):
         return []

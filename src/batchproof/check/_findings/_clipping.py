@@ -61,7 +61,7 @@ def notes_on_clipping(evidence: Evidence) -> list[str]:
         return []
     who = " by code of its own" if evidence.clipping.own else ""
     how = "as clipped: before clipping they are the same under every cut"
-    if evidence.shows_held:
+    if evidence.shows_still:
         how = "and compared before clipping, which would hide their scale"
     return [f"the step clips gradients{who}; they are shown {how}"]
 
@@ -154,17 +154,25 @@ def predict_clipped(
         apply: what one of the rounds, by number, does to a gradient.
         order: what is clipped: "sum" so far, each "part" alone, or the sum "before" a part.
     """
-    total = torch.zeros_like(search.table(law.micro)[0])
-    scales = parts_of(law.micro, law.rule, cut)
-    for call, (piece, scale) in enumerate(zip(cut.pieces, scales, strict=True)):
-        shares = law.micro.shares(piece)
-        table = search.table(law.micro)
-        part = sum((scale * share * table[atom] for atom, share in shares), torch.zeros_like(total))
+    parts = _parts(search, law, cut)
+    total = torch.zeros_like(parts[0])
+    for call, part in enumerate(parts):
         if order == "sum":
             total = apply(call, total + part)
         else:
             total = total + apply(call, part) if order == "part" else apply(call, total) + part
     return total
+
+
+def _parts(search: Search, law: Law, cut: Cut) -> list[Tensor]:
+    """Return what each micro-batch adds to a window's gradient."""
+    scales = parts_of(law.micro, law.rule, cut)
+    shares = [law.micro.shares(piece) for piece in cut.pieces]
+    table = search.table(law.micro)
+    return [
+        sum((scale * share * table[atom] for atom, share in one), torch.zeros_like(table[0]))
+        for scale, one in zip(scales, shares, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -174,14 +182,14 @@ class _Both:
     cut: Cut
     free: Tensor
     size: float
-    clipped: Tensor
-    left: float
+    after: Tensor
+    size_after: float
 
     def once(self, limit: float, fit: float) -> bool:
         """Return whether one clipping at the end makes the one of the other."""
-        along = self.free * (self.left / self.size if self.size else 0.0)
-        same = abs(self.left - self.size) <= fit * self.size
-        return relative(self.clipped, along) <= fit and (same or self.left >= 0.999 * limit)
+        along = self.free * (self.size_after / self.size if self.size else 0.0)
+        same = abs(self.size_after - self.size) <= fit * self.size
+        return relative(self.after, along) <= fit and (same or self.size_after >= 0.999 * limit)
 
 
 def _own(evidence: Evidence, clipping_runner: Runner) -> list[Diagnosis]:
@@ -189,8 +197,8 @@ def _own(evidence: Evidence, clipping_runner: Runner) -> list[Diagnosis]:
     runner, law = evidence.runner, evidence.laws.law
     cuts = [cut for cut in evidence.cuts if len(cut.ranks) == 1]
     pairs = [_both(runner, clipping_runner, cut) for cut in cuts]
-    both = [b for b in pairs if math.isfinite(b.size) and math.isfinite(b.left)]
-    limit, whole = max(b.left for b in both), both[0]
+    both = [b for b in pairs if math.isfinite(b.size) and math.isfinite(b.size_after)]
+    limit, whole = max(b.size_after for b in both), both[0]
     if all(b.once(limit, runner.fit) for b in both):
         return []
     if law is not None and bool(runner.record.sketch.exact.all()):
@@ -199,7 +207,7 @@ def _own(evidence: Evidence, clipping_runner: Runner) -> list[Diagnosis]:
             if residual <= runner.fit:
                 return [diagnosis("clipped-per-micro-batch", text, residual)]
     alike = [b for b in both if relative(b.free, whole.free) <= runner.fit]
-    if all(relative(b.clipped, whole.clipped) <= runner.fit for b in alike):
+    if all(relative(b.after, whole.after) <= runner.fit for b in alike):
         return []
     text = "Gradients are limited by code of the step's own, in a way that is not understood."
     return [diagnosis("unknown", text)]
@@ -211,14 +219,27 @@ def _each(runner: Runner, search: Search, law: Law, both: Sequence[_Both], order
     What is clipped is the whole gradient, or each tensor apart.
     """
     windows = [b for b in both if not b.cut.before]
-    gradients = torch.stack([b.clipped for b in windows])
+    gradients = torch.stack([b.after for b in windows])
     residuals = []
+    sums = _firsts(search, law, windows) if order == "before" else both
     for spans, epsilon in product(([slice(None)], [*runner.record.sketch.spans.values()]), _ADDED):
-        limits = [(span, _limit(both, span, epsilon)) for span in spans]
+        limits = [(span, _limit(sums, span, epsilon)) for span in spans]
         apply = partial(_limited, limits, epsilon)
         rows = [predict_clipped(search, law, b.cut, apply, order) for b in windows]
         residuals.append(misfit(torch.stack(rows), gradients))
     return min(residuals)
+
+
+def _firsts(search: Search, law: Law, windows: Sequence[_Both]) -> list[_Both]:
+    """Return the first of two micro-batches, and what is left of it beside the second."""
+    firsts = []
+    for window in windows:
+        if len(window.cut.pieces) == 2:
+            first, second = _parts(search, law, window.cut)
+            rest = window.after - second
+            cut = Cut("first", ((window.cut.pieces[0],),))
+            firsts.append(_Both(cut, first, float(first.norm()), rest, float(rest.norm())))
+    return firsts
 
 
 def _both(runner: Runner, clipping_runner: Runner, cut: Cut) -> _Both:
@@ -233,7 +254,7 @@ def _both(runner: Runner, clipping_runner: Runner, cut: Cut) -> _Both:
 
 def _limit(both: Sequence[_Both], span: slice, epsilon: float) -> float:
     """Return the limit that a cut of one micro-batch was clipped to, or the largest norm."""
-    sizes = [(b, float(b.free[span].norm()), float(b.clipped[span].norm())) for b in both]
+    sizes = [(b, float(b.free[span].norm()), float(b.after[span].norm())) for b in both]
     for one, size, after in sizes:
         if len(one.cut.pieces) == 1 and after < (1 - _SAME) * size:
             return after * (size + epsilon) / size

@@ -15,9 +15,10 @@ A tensor that holds negative numbers holds no weights: there nothing is taken fr
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from batchproof._trees import leaves
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._findings._windows import words
 from batchproof.check._measure._compare import relative
-from batchproof.check._measure._cuts import MicroBatch
+from batchproof.check._measure._cuts import Cut, MicroBatch
 from batchproof.check._measure._run import make_batch
 from batchproof.check._measure._runner import Runner
 from batchproof.check._measure._samples import edited, shape_of
@@ -50,15 +51,25 @@ def coupling(evidence: Evidence) -> list[Diagnosis]:
         return []
     law = laws.over(search.as_measured(), laws.finite, laws.single)
     runner = evidence.runner
-    if law is None or not evidence.clipping.scales or interaction(runner) <= runner.fit:
+    if law is None or not evidence.clipping.scales:
         return []
     what, part = words(evidence)
-    text = (
-        f"The {what} of a {part} is not one mean over its samples: each sample's share depends on "
-        f"the others in the {part}, and the whole is "
-        f"{str(law.rule).replace('micro-batch', part)}."
-    )
-    return [diagnosis("coupled-samples", text, law.residual, evaluation=evidence.evaluation)]
+    whole = f"the whole is {law.how.replace('micro-batch', part)}"
+    if interaction(runner) > runner.fit or _wakes(runner, evidence.laws.single):
+        name = "coupled-samples"
+        text = (
+            f"The {what} of a {part} is not one mean over its samples: each sample's share depends "
+            f"on the others in the {part}, and {whole}."
+        )
+    elif weighed_by_others(runner):
+        name = "weight-per-micro-batch"
+        text = (
+            f"The data of a {part} make the weights of its samples, each by a factor of its own (a "
+            f"pos_weight or class weights from its labels, for one), and {whole}."
+        )
+    else:
+        return []
+    return [diagnosis(name, text, law.residual, evaluation=evidence.evaluation)]
 
 
 def _comparable(evidence: Evidence) -> bool:
@@ -86,15 +97,9 @@ def interaction(runner: Runner) -> float:
         The largest share over some pairs of samples; 0 where no module's output has one part a
         sample.
     """
-    last = runner.count - 1
-    pairs = [
-        p for p in dict.fromkeys([(0, 1), (0, last), (runner.count // 2, last)]) if len({*p}) > 1
-    ]
     worst = 0.0
     for place in _places(runner):
-        for far in _FAR:
-            for pair in pairs:
-                worst = max(worst, _mixed(runner, place, far, pair))
+        worst = max(worst, _mixed(runner, place, range(runner.count)))
         if worst > runner.fit:
             return worst
     worst = max([worst, *(_traded(runner, *table) for table in _tables(runner))])
@@ -183,6 +188,45 @@ def _crossed(runner: Runner, place: Place, path: str) -> float:
     return max(relative(after, factor * before) for before, after in pairs)
 
 
+def weighed_by_others(runner: Runner) -> bool:
+    """Return whether another sample in the batch changes the weights of others, unlike each other.
+
+    Another one takes the place of sample 0. What is said of sample i, moved by a little, then gives
+    f_i times what it gave. A mean has one factor f for all; several means that reach the same
+    sample have none.
+
+    Args:
+        runner: runs the step.
+    """
+    places = _places(runner)
+    if runner.count < 4 or not places:
+        return False
+    rest = range(1, runner.count)
+    windows = [runner.whole(), *(runner.piece(j, *rest) for j in rest[:2])]
+
+    def parts(window: Cut) -> list[Tensor]:
+        # what is moved is named by its place, which is the same in every window
+        touches = [_Move(places[-1], (place,), 1.0) for place in rest]
+        here = runner.vector(window)
+        return [runner.vector(window, touch=touch) - here for touch in touches]
+
+    try:
+        first, *others = [parts(window) for window in windows]
+    except ProbeError:
+        return False
+    return any(_factors_differ(first, other, runner.fit) for other in others)
+
+
+def _factors_differ(before: Sequence[Tensor], after: Sequence[Tensor], fit: float) -> bool:
+    """Return whether vectors are positive multiples of those before, by unlike factors."""
+    pairs = [(b, a) for b, a in zip(before, after, strict=True) if bool(b.any())]
+    factors = [float(a @ b) / float(b @ b) for b, a in pairs]
+    multiples = all(
+        relative(a, factor * b) <= fit for factor, (b, a) in zip(factors, pairs, strict=True)
+    )
+    return multiples and min(factors, default=0.0) > 0 and max(factors) > (1 + fit) * min(factors)
+
+
 def _traded(runner: Runner, path: str, trades: bool) -> float:  # noqa: FBT001
     whole, first, second = replace(runner.whole(), name="shifted"), (0, 1), (2, 3)
 
@@ -202,16 +246,34 @@ def _left(none: Tensor, one: Tensor, other: Tensor, both: Tensor) -> float:
     return interaction / size if size > 0 and math.isfinite(interaction / size) else 0.0
 
 
-def _mixed(runner: Runner, place: Place, far: float, pair: tuple[int, int]) -> float:
-    whole = replace(runner.whole(), name="touched")
+def _wakes(runner: Runner, cuts: Sequence[Cut]) -> bool:
+    """Return whether one sample moves the others of a micro-batch that gives nothing as it is.
 
-    def moved(*samples: int) -> Tensor:
-        return runner.vector(whole, touch=_Move(place, samples, far))
+    A mean that is clamped, or below the threshold of a hinge, gives nothing. A sample that is moved
+    then brings in all of them.
+    """
+    several = dict.fromkeys(p for cut in cuts for p in cut.pieces if len(p.samples) > 1)
+    silent = [p for p in several if not runner.vector(Cut("piece", ((p,),))).any()]
+    places = _places(runner) if silent else []
+    return any(_mixed(runner, place, p.samples) > runner.fit for place in places for p in silent)
 
-    try:
-        return _left(moved(), moved(pair[0]), moved(pair[1]), moved(*pair))
-    except ProbeError:
-        return 0.0
+
+def _mixed(runner: Runner, place: Place, samples: Sequence[int]) -> float:
+    """Return how far the parts of two samples are from adding up, over some pairs of a window's."""
+    window, last = replace(runner.piece(*samples), name="touched"), len(samples) - 1
+
+    def moved(far: float, *at: int) -> Tensor:
+        return runner.vector(window, touch=_Move(place, at, far))
+
+    worst = 0.0
+    pairs = dict.fromkeys([(0, 1), (0, last), (len(samples) // 2, last)])
+    for far, (one, other) in product(_FAR, [pair for pair in pairs if len({*pair}) > 1]):
+        try:
+            each = moved(far), moved(far, one), moved(far, other), moved(far, one, other)
+        except ProbeError:
+            continue
+        worst = max(worst, _left(*each))
+    return worst
 
 
 @dataclass(frozen=True)

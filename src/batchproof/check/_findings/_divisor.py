@@ -10,8 +10,10 @@ with a model that says the same of every element, a mean is the same for every s
 grows with the count that it is then weighed by.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,7 @@ from batchproof.check._findings._windows import words
 from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import Cut, MicroBatch
 from batchproof.check._report._results import Diagnosis, diagnosis
+from batchproof.mistakes import mistake
 
 # different numbers of micro-batches by which a line through their factors is proved
 _FEWEST = 4
@@ -37,9 +40,9 @@ def divisor(evidence: Evidence) -> list[Diagnosis]:
     numbers = sorted({len(cut.pieces) for cut in factors})
     if len(numbers) < _FEWEST or not all(factors.values()):
         return []
-    by_size = _of_one_size(evidence, factors)
-    if by_size:
-        return by_size
+    by_number = _of_one_size(evidence, factors) or _of_a_power(evidence, factors)
+    if by_number:
+        return by_number
     k = torch.tensor([[1.0, len(cut.pieces) - 1.0] for cut in factors], dtype=torch.float64)
     inverse = torch.tensor([[1 / f] for f in factors.values()], dtype=torch.float64)
     fit = torch.linalg.lstsq(k, inverse).solution
@@ -53,7 +56,16 @@ def divisor(evidence: Evidence) -> list[Diagnosis]:
         f"The {what} is right but for its divisor, which {grows} by one with every {part}: if it "
         f"is {uncut} uncut, k {part}es make it {uncut} {'+' if slope > 0 else '-'} (k - 1)."
     )
-    return [diagnosis("wrong-divisor", text, residual, evaluation=evidence.evaluation)]
+    return _wrong(evidence, text, residual)
+
+
+def _wrong(evidence: Evidence, text: str, residual: float) -> list[Diagnosis]:
+    """Return the diagnosis, with the remedy for a window where it is of a gradient."""
+    one = diagnosis("wrong-divisor", text, residual, evaluation=evidence.evaluation)
+    if evidence.evaluation:
+        return [one]
+    remedy = mistake("not-divided").remedy
+    return [replace(one, remedy=remedy.sentence, code=remedy.code)]
 
 
 # which micro-batch a loop takes its batch size from
@@ -77,8 +89,21 @@ def _of_one_size(evidence: Evidence, factors: dict[Cut, float]) -> list[Diagnosi
                 f"The {what} is divided by the number of {part}es times the size of {which}, "
                 f"as if every {part} were as large."
             )
-            return [diagnosis("wrong-divisor", text, residual, evaluation=evidence.evaluation)]
+            return _wrong(evidence, text, residual)
     return []
+
+
+def _of_a_power(evidence: Evidence, factors: dict[Cut, float]) -> list[Diagnosis]:
+    """Return a diagnosis if the factor is a power of the number of micro-batches."""
+    most = max(factors, key=lambda cut: len(cut.pieces))
+    power = math.log(abs(factors[most])) / math.log(len(most.pieces))
+    residual = max(abs(f / len(cut.pieces) ** power - 1) for cut, f in factors.items())
+    if abs(power) < _LEAST or residual > evidence.laws.search.limit:
+        return []
+    what, part = words(evidence)
+    times = f"k to the power of {power:.3g}" if abs(power - 1) > _LEAST else "k"
+    text = f"The {what} is right but for a factor: k {part}es make it {times} times what it is."
+    return _wrong(evidence, text, residual)
 
 
 def fixed_count(evidence: Evidence) -> list[Diagnosis]:

@@ -29,7 +29,7 @@ def entering(evidence: Evidence) -> list[Diagnosis]:
         texts = _left_out(evidence, many, real.over)
         diagnoses.append(diagnosis(*texts, law.residual, evaluation=evidence.evaluation))
     if any(_again(now) for now in many.values()):
-        texts = _repeated(evidence, many)
+        texts = _repeated(evidence, many, real.over)
         twice = diagnosis(*texts, law.residual, evaluation=evidence.evaluation)
         diagnoses.append(replace(twice, remedy=_ONCE, code=""))
     return [*diagnoses, *([] if law.exact else mistakes_of(law, evidence))]
@@ -76,8 +76,11 @@ def over_all(over: Count, part: str) -> str:
         over: what is counted.
         part: what a window is made of.
     """
-    of = {"1": f"number of {part}es", "weight": "weight"}.get(over.label, "number of samples")
-    return f"it is divided by the {of} of all, and not of those that enter"
+    return f"it is divided by the {_counted(over, part)} of all, and not of those that enter"
+
+
+def _counted(over: Count, part: str) -> str:
+    return {"1": f"number of {part}es", "weight": "weight"}.get(over.label, "number of samples")
 
 
 def _which(many: dict[Cut, Cut], part: str) -> str:
@@ -106,12 +109,16 @@ def _unlike_the_first(cut: Cut, now: Cut) -> bool:
     return now.pieces == tuple(p for p in cut.pieces if len(p.samples) == size)
 
 
-def _repeated(evidence: Evidence, many: dict[Cut, Cut]) -> tuple[str, str]:
+def _repeated(evidence: Evidence, many: dict[Cut, Cut], over: Count | None) -> tuple[str, str]:
     _, part = words(evidence)
     again = [(cut, now) for cut, now in many.items() if _again(now)]
     text = "Some samples count more than once"
     if all(now.pieces == (*cut.pieces, cut.pieces[-1]) for cut, now in again):
         text = f"The last {part} counts twice"
+    elif all(now.pieces == (cut.pieces[0], *cut.pieces) for cut, now in again):
+        text = f"The first {part} counts twice"
+    if over is not None:
+        text += f", and the {_counted(over, part)} below counts it once"
     return "duplicated-samples", f"{text}. {_example(dict(again), missing=False)}"
 
 

@@ -38,7 +38,7 @@ class Evidence:
         norms: batch normalisation, where it looked at its batch and that mattered.
         clipping: what the step does to gradients besides adding them.
         plain: what every cut gave as the step is.
-        held: the same with batch statistics and clipping held still.
+        still: the same with batch statistics and clipping held still.
         laws: the laws that predict the cuts.
         poisoned: what became of a batch of NaN in an evaluation.
         cause: why the gradient (the number, for an evaluation) depends on the cut.
@@ -51,7 +51,7 @@ class Evidence:
     norms: Norms | None
     clipping: Clipping
     plain: tuple[CutResult, ...]
-    held: tuple[CutResult, ...]
+    still: tuple[CutResult, ...]
     laws: Laws = field(repr=False)
     poisoned: Poisoned | str | None = None
     cause: tuple[Diagnosis, ...] = ()
@@ -69,14 +69,14 @@ class Evidence:
     @cached_property
     def off(self) -> tuple[Cut, ...]:
         """The cuts under which it depends, nothing being in the way, and is finite."""
-        errors = {r.name: r.largest if self.evaluation else r.error for r in self.held}
+        errors = {r.name: r.largest if self.evaluation else r.error for r in self.still}
         wrong = {name for name, error in errors.items() if error > self.runner.tolerance}
         return tuple(cut for cut in self.laws.finite if cut.name in wrong)
 
     @property
     def wrong(self) -> bool:
         """Return whether gradient or evaluated number are wrong in any way."""
-        errors = (r.error for r in (*self.plain, *self.held) if not r.failure)
+        errors = (r.error for r in (*self.plain, *self.still) if not r.failure)
         return self.unsteady or any(error > self.runner.tolerance for error in errors)
 
     @property
@@ -86,12 +86,12 @@ class Evidence:
         What is held still would hide errors of scale, so it is left out wherever errors are left
         without it.
         """
-        return self.held if self.shows_held else self.plain
+        return self.still if self.shows_still else self.plain
 
     @property
-    def shows_held(self) -> bool:
+    def shows_still(self) -> bool:
         """Return whether the shown results are those with clipping and statistics held still."""
-        errors = [r.error for r in self.held if not r.failure]
+        errors = [r.error for r in self.still if not r.failure]
         finite = [error for error in errors if math.isfinite(error)]
         return max(finite, default=0.0) > self.runner.tolerance or not any(
             r.error > self.runner.tolerance for r in self.plain if not r.failure

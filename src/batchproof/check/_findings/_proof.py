@@ -28,7 +28,7 @@ def proof_of(evidence: Evidence) -> str:
     law = evidence.laws.law
     if law is None:
         return _of_terms(evidence)
-    if not law.exact:
+    if not law.exact or _says_nothing(evidence):
         return ""
     unit, text = unit_of_gradient(evidence)
     what = "number" if evidence.evaluation else "gradient"
@@ -52,6 +52,28 @@ def proof_of(evidence: Evidence) -> str:
     return " ".join(sentences)
 
 
+def notes_on_proof(evidence: Evidence) -> list[str]:
+    """Return whether every sample gives the same number, or no gradient, so that nothing shows."""
+    if evidence.off or not _says_nothing(evidence):
+        return []
+    value = "no gradient"
+    if evidence.evaluation:
+        value = number(float(evidence.laws.search.quantity.singles[0]))
+    note = (
+        f"every sample alone gives {value}, so a wrong mean of them would not show: give samples, "
+        "or a build, of which they give different ones"
+    )
+    return [note]
+
+
+def _says_nothing(evidence: Evidence) -> bool:
+    rows = evidence.laws.search.quantity.singles[: evidence.facts.count]
+    if not evidence.evaluation:
+        return not bool(rows.any())
+    spread = float((rows - rows[0]).abs().max())
+    return spread <= evidence.runner.tolerance * float(rows.abs().max())
+
+
 def _of_terms(evidence: Evidence) -> str:
     """Return which means the terms of a right objective are; "" where that is not proved."""
     if evidence.evaluation or unit_of_gradient(evidence)[0] != "several terms":
@@ -67,4 +89,6 @@ def _of_terms(evidence: Evidence) -> str:
 
 
 def _words(shares: tuple[float, ...]) -> str:
-    return shares_in_words(shares).replace(" + ", " and ")
+    words = shares_in_words(shares)
+    _, times, share = words.partition(" x ") if "+" not in words else ("", "", "")
+    return f"{share} each" if times else words.replace(" + ", " and ")

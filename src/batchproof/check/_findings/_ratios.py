@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from batchproof._errors import ProbeError
 from batchproof._trees import tree_map
 from batchproof.check._findings._evidence import Evidence
-from batchproof.check._laws._laws import ratio, recover_weights
+from batchproof.check._laws._laws import misfit, ratio, recover_weights
 from batchproof.check._laws._quantity import Quantity
-from batchproof.check._laws._rules import WEIGHT
-from batchproof.check._laws._search import Law, search_for
+from batchproof.check._laws._rules import EXACT, WEIGHT
+from batchproof.check._laws._search import Law, Search, search_for
 from batchproof.check._laws._several_terms import more_subsets
 from batchproof.check._laws._units import unit_of
 from batchproof.check._measure._cuts import MicroBatch
@@ -62,20 +62,37 @@ def ratios(evidence: Evidence) -> list[Diagnosis]:
         return []
     for undo, words in _UNDONE:
         quantity = Quantity(evidence.runner, evidence.facts, undo=undo)
-        if search_for(quantity, evidence.cuts).plain is None:
+        if not _is_mean(search_for(quantity, evidence.cuts)):
             continue
         law = laws.over(laws.search.as_measured(), laws.finite, laws.single)
         if law is None:
             return []
         text = (
             f"The number of a batch is {words} of a mean, and the whole is "
-            f"{str(law.rule).replace('micro-batch', 'batch')}: that is not {words} of the mean "
+            f"{law.how.replace('micro-batch', 'batch')}: that is not {words} of the mean "
             "over all, however batches are weighed."
         )
         return [diagnosis("ratio-of-counts", text, law.residual, evaluation=True)]
-    weights = None if evidence.facts.masked else _weights(evidence, None)
-    law = None if weights is None else laws.over(ratio(weights, "recovered"), laws.single)
+    weights, law = _weights(evidence, None), None
+    if weights is not None:
+        weights = torch.cat([weights, torch.zeros(int(evidence.facts.masked)).double()])
+        cuts = [cut for cut in laws.single if cut.reference == "whole"]
+        law = laws.over(ratio(weights, "recovered"), cuts)
     return _smoothed(evidence) if law is None else _of_answers(evidence, law)
+
+
+def _is_mean(search: Search) -> bool:
+    """Return whether groups of two, three and four samples are as the law of a mean predicts."""
+    quantity, micro = search.quantity, search.plain
+    groups = more_subsets(search)
+    try:
+        rows = quantity.rows([*groups, *map(quantity.runner.piece, range(quantity.facts.count))])
+    except ProbeError:
+        return False
+    if micro is None or not bool(rows.isfinite().all()):
+        return False
+    prediction = search.design(micro, EXACT, groups) @ search.table(micro)
+    return misfit(prediction, rows[: len(groups)]) <= search.limit
 
 
 def _smoothed(evidence: Evidence) -> list[Diagnosis]:
@@ -132,7 +149,7 @@ def _of_answers(evidence: Evidence, law: Law) -> list[Diagnosis]:
 def _of_counts(law: Law) -> Diagnosis:
     text = (
         "The number of a batch is a ratio of counts, whose denominator depends on what the model "
-        f"answers, and the whole is {str(law.rule).replace('micro-batch', 'batch')}: add the "
+        f"answers, and the whole is {law.how.replace('micro-batch', 'batch')}: add the "
         "counts of all batches first."
     )
     return diagnosis("ratio-of-counts", text, law.residual, evaluation=True)

@@ -122,7 +122,7 @@ def _cause(law: Law, *, right: bool, unexplained: bool) -> Diagnosis:
         unexplained: whether the gradient depends on the cut, and nothing says why.
     """
     micro = law.micro
-    text = f"The reported loss is {law.rule}"
+    text = f"The reported loss is {law.how}"
     if micro.kind == "divided":
         text = "The reported loss is the sum of the micro-batches' means over the number of samples"
     if micro.kind == "times":
@@ -133,7 +133,7 @@ def _cause(law: Law, *, right: bool, unexplained: bool) -> Diagnosis:
         text += ", and each rank reports its own"
     elif law.rule.across in {"mean", "sum"} and law.rule.pools:
         text = f"The reported loss is the {law.rule.across} of the ranks' losses"
-    if micro.kind == "rows" and law.rule.part.label != PADDED:
+    if micro.kind in {"rows", "longest"} and law.rule.part.label != PADDED:
         text += ", padding counted"
     text += ", not the mean over all"
     if right:

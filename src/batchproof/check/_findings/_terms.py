@@ -13,6 +13,8 @@ from batchproof.check._laws._several_terms import Split, counted_terms, find_cou
 from batchproof.check._laws._units import phrase_of, unit_of
 from batchproof.check._report._results import Diagnosis, diagnosis
 
+# what explains the cuts without a second term
+_SIMPLER = {"duplicated-samples", "wrong-divisor"}
 _NUMBERS = {2: "two", 3: "three"}
 
 
@@ -95,8 +97,8 @@ def coupled_terms(evidence: Evidence) -> list[Diagnosis]:
 
 def follows_terms(evidence: Evidence) -> bool:
     """Return whether two terms, and nothing simpler, are why the cuts differ."""
-    repeats = any(one.name == "duplicated-samples" for one in evidence.cause)
-    return bool(evidence.off) and not repeats and evidence.laws.split is not None
+    simpler = any(one.name in _SIMPLER for one in evidence.cause)
+    return bool(evidence.off) and not simpler and evidence.laws.split is not None
 
 
 def words_of(search: Search, micros: Sequence[Micro]) -> str:

@@ -3,7 +3,7 @@
 from batchproof._errors import ProbeError
 from batchproof.check._findings._evidence import Evidence
 from batchproof.check._laws._laws import misfit
-from batchproof.check._laws._rules import BY_SAMPLES, ONE, PADDED, SUM, WEIGHT, Rule
+from batchproof.check._laws._rules import BY_SAMPLES, EXACT, ONE, PADDED, SUM, WEIGHT, Rule
 from batchproof.check._laws._search import Law
 from batchproof.check._measure._cuts import Cut
 from batchproof.check._measure._runner import Runner
@@ -57,8 +57,21 @@ def mistakes_of(law: Law, evidence: Evidence) -> list[Diagnosis]:
             f"The {what} of a sample changes with the padding beside it: padding enters the "
             "denominator, the loss or the model."
         )
+        if law.micro.kind == "longest":
+            text = (
+                f"Each {part} is divided by its number of samples times the longest of them "
+                f"({law.micro.label}): padding enters the denominator."
+            )
         mistakes.append(("padding-counted", text))
-    if law.micro.kind == "divided":
+    if law.micro.kind == "classes":
+        text = (
+            f"What each sample gives is divided by how many of its class ({law.micro.label}) its "
+            f"{part} holds, and the whole is {law.how.replace('micro-batch', part)}: count "
+            "the classes of all first."
+        )
+        name = "ratio-of-counts" if evidence.evaluation else "weight-per-micro-batch"
+        mistakes.append((name, text))
+    elif law.micro.kind == "divided":
         text = (
             f"Means of {part}es are added and divided by the number of samples: the {what} "
             f"shrinks as {part}es grow."
@@ -104,7 +117,7 @@ def _of_window(
     law: Law, unit: str, what: str, part: str, window: int | None
 ) -> list[tuple[str, str]]:
     rule, mistakes = law.rule.within, []
-    if rule.part.label == PADDED or (rule == BY_SAMPLES and law.micro.kind == "rows"):
+    if rule.part.label == PADDED or (rule in (EXACT, BY_SAMPLES) and law.of_padding):
         return []
     if rule == SUM:
         return [_undivided(what, part, window)]

@@ -14,6 +14,7 @@ What entered is a cut as well, without some samples and with others more than on
 then of that cut.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from batchproof._errors import ProbeError
 from batchproof.check._laws._laws import Micro
-from batchproof.check._laws._rules import ONE, SAMPLES, WEIGHT, Count
+from batchproof.check._laws._rules import ONE, SAMPLES, WEIGHT, Count, Rule
 from batchproof.check._laws._search import Law, Search
 from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import Cut, MicroBatch
@@ -38,7 +39,7 @@ class Entered:
     Attributes:
         law: of what entered.
         cuts: what entered, by cut.
-        over: what the whole is divided by although not all of it entered; None if by what did.
+        over: what the whole is divided by although other than that entered; None if by what did.
     """
 
     law: Law
@@ -67,31 +68,45 @@ def find_entered(search: Search, cuts: Sequence[Cut], off: Sequence[Cut]) -> Ent
     for often in zip(*readings.values(), strict=True):
         pairs = zip(readings, often, strict=True)
         real = {cut: _counted(cut, times) for cut, times in pairs if times}
-        if len(real) == len(off) and all(cut.pieces for cut in real.values()):
+        if len(real) == len(off) and all(_possible(micro, *pair) for pair in real.items()):
             entry = _law(search, micro, {cut: real.get(cut, cut) for cut in cuts})
             if entry is not None:
                 return entry
     return None
 
 
+def _possible(micro: Micro, cut: Cut, real: Cut) -> bool:
+    """Return whether something entered; of coupled samples, whole micro-batches alone can."""
+    whole = micro.kind != "measured" or set(real.pieces) <= set(cut.pieces)
+    return bool(real.pieces) and whole
+
+
 def _law(search: Search, micro: Micro, entries: dict[Cut, Cut]) -> Entered | None:
-    """Return the law of what entered, which may be divided by what did not enter, too."""
+    """Return the law of what entered, which may be divided by what was to enter instead.
+
+    A micro-batch that enters c times does so as a window of its own, too: there c cancels.
+    """
     values, within = search.quantity.rows(list(entries)), list(entries.values())
     if within == list(entries):
         return None
-    again = any(
-        len(set(piece.samples)) < len(piece.samples) for cut in within for piece in cut.pieces
-    )
-    for over in (None, WEIGHT, SAMPLES, ONE)[: 1 if again else None]:
+    c = max(number for real in within for number in Counter(_samples(real)).values())
+    for over in (None, WEIGHT, SAMPLES, ONE):
         rows = values
         if over is not None:
             of = over.of or micro.weigh
-            pairs = [(_sum(of, cut), _sum(of, real)) for cut, real in entries.items()]
-            rows = values * torch.tensor([[e / s] for e, s in pairs], dtype=torch.float64)
+            factors = [
+                c * _sum(of, cut) / _sum(of, real) if len(cut.pieces) > 1 else 1.0
+                for cut, real in entries.items()
+            ]
+            rows = values * torch.tensor(factors, dtype=torch.float64)[:, None]
         law = search.law(micro, within, rows)
-        if law is not None and (over is None or law.exact):
+        if law is not None and (over is None or law.exact or law.rule == Rule(over)):
             return Entered(law, entries, over)
     return None
+
+
+def _samples(cut: Cut) -> list[int]:
+    return [i for piece in cut.pieces for i in piece.samples]
 
 
 def _sum(of: Callable[[MicroBatch], float], cut: Cut) -> float:

@@ -8,6 +8,8 @@ A law has two parts. What one micro-batch B gives, from the gradients m_i of its
     sum        m(B) = sum_i m_i                       not a mean
     divided    m(B) = that mean / |B|                 means summed, over the number of samples
     times      m(B) = that mean * |B|                 means times the number of samples
+    longest    m(B) = sum_i w_i m_i / (|B| max_i w_i) sums over the longest sample's length
+    classes    m(B) = sum_c sum_(i of c) m_i / n_c(B) classes weighed by their counts in B
     rows       m(B) = sum_i w_i r_i(B) / sum_i w_i    r_i(B): sample i alone, padded as in B
     measured   m(B) as it was measured                where samples are coupled
 
@@ -16,6 +18,7 @@ law says G = C A for a matrix C of cuts by atoms and atoms A (gradients that wer
 nothing left free. README.md in this folder derives it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -34,7 +37,8 @@ class Micro:
     """The gradient of one micro-batch, as shares of atoms, and its weight.
 
     Attributes:
-        kind: "ratio", "clamped", "raised", "sum", "divided", "times", "rows" or "measured".
+        kind: "ratio", "clamped", "raised", "sum", "divided", "times", "longest", "classes", "rows"
+            or "measured".
         shares: the atoms of a micro-batch with their coefficients.
         weigh: the weight of a micro-batch.
         label: what the weights are, in words.
@@ -120,6 +124,42 @@ def scaled(weights: Tensor, label: str = "", power: int = -1) -> Micro:
 
     kind = "divided" if power < 0 else "times"
     return Micro(kind, shares, lambda piece: float(len(piece.samples)), label)
+
+
+def over_longest(counts: Tensor, label: str) -> Micro:
+    """Return the law of a sum over samples times the largest count, as of padded positions.
+
+    Args:
+        counts: one per sample, as counted.
+        label: what was counted.
+    """
+    values = counts.tolist()
+
+    def weigh(piece: MicroBatch) -> float:
+        return len(piece.samples) * float(max(values[i] for i in piece.samples))
+
+    def shares(piece: MicroBatch) -> list[tuple[int, float]]:
+        return [(i, over(values[i], weigh(piece))) for i in piece.samples]
+
+    return Micro("longest", shares, weigh, label)
+
+
+def by_class(classes: Tensor, label: str, *, mean: bool) -> Micro:
+    """Return the law of losses that are divided by how often their class is in the micro-batch.
+
+    Args:
+        classes: one per sample.
+        label: the tensor that holds them.
+        mean: whether classes that are there are averaged, and not added.
+    """
+    values = classes.tolist()
+
+    def shares(piece: MicroBatch) -> list[tuple[int, float]]:
+        counts = Counter(values[i] for i in piece.samples)
+        whole = len(counts) if mean else 1
+        return [(i, 1 / counts[values[i]] / whole) for i in piece.samples]
+
+    return Micro("classes", shares, lambda piece: float(len(piece.samples)), label)
 
 
 def rule_for(rule: Rule, micro: Micro) -> Rule:

@@ -7,11 +7,14 @@ batches, one of which the weights of a mean may be.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from batchproof._errors import ProbeError
+from batchproof._trees import leaves
 from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import Cut, Facts, MicroBatch
 from batchproof.check._measure._run import make_batch
@@ -83,13 +86,30 @@ class Quantity:
     @cached_property
     def counted(self) -> dict[str, Tensor]:
         """The counts in the samples' batches, one number per sample, by what is counted."""
-        total = self.facts.count + self.facts.masked
-        batches = [make_batch(self.runner.subject, MicroBatch((i,))) for i in range(total)]
+        batches = self._batches
         ignored = outermost(batches)
         tables = [counts(batch, ignored) for batch in batches]
         return {
             phrase: torch.tensor([t.get(phrase, 0.0) for t in tables], dtype=torch.float64)
             for phrase in tables[0]
+        }
+
+    @cached_property
+    def _batches(self) -> list[Any]:
+        total = self.facts.count + self.facts.masked
+        return [make_batch(self.runner.subject, MicroBatch((i,))) for i in range(total)]
+
+    @cached_property
+    def classes(self) -> dict[str, Tensor]:
+        """The tensors of one whole number per sample, some of which are the same, by path."""
+        values: dict[str, list[float]] = {}
+        for path, leaf in chain.from_iterable(map(leaves, self._batches)):
+            values.setdefault(path, []).extend(leaf.flatten().tolist() if leaf.numel() == 1 else ())
+        n = len(self._batches)
+        return {
+            path: torch.tensor(numbers, dtype=torch.float64)
+            for path, numbers in values.items()
+            if len(numbers) == n and 1 < len({*numbers}) < n and all(v == v // 1 for v in numbers)
         }
 
     @cached_property

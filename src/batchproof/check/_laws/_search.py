@@ -12,9 +12,11 @@ from batchproof._errors import ProbeError
 from batchproof._trees import leaves
 from batchproof.check._laws._laws import (
     Micro,
+    by_class,
     clamped,
     design,
     misfit,
+    over_longest,
     raised,
     ratio,
     recover_constant,
@@ -23,7 +25,7 @@ from batchproof.check._laws._laws import (
     summed,
 )
 from batchproof.check._laws._quantity import Quantity
-from batchproof.check._laws._rules import ACROSS, EXACT, PADDED, Count, Rule, rules
+from batchproof.check._laws._rules import ACROSS, BY_SAMPLES, EXACT, PADDED, Count, Rule, rules
 from batchproof.check._measure._compare import relative
 from batchproof.check._measure._cuts import Cut, MicroBatch
 from batchproof.check._measure._run import make_batch
@@ -61,9 +63,15 @@ class Law:
         return self.micro.kind in {"ratio", "sum"} and self.rule == EXACT
 
     @property
+    def how(self) -> str:
+        """Return in words how the whole comes from its micro-batches."""
+        of_size = self.micro.kind in {"measured", "classes"} and self.rule.within == EXACT
+        return str(BY_SAMPLES if of_size else self.rule)
+
+    @property
     def of_padding(self) -> bool:
         """Return whether padding counts."""
-        return self.micro.kind == "rows" or self.rule.part.label == PADDED
+        return self.micro.kind in {"rows", "longest"} or self.rule.part.label == PADDED
 
 
 @dataclass
@@ -96,7 +104,13 @@ class Search:
         rows = self.quantity.rows(subsets)
         means = (ratio(weights, label) for label, weights in self._weights(rows))
         some = (clamped(n, label) for label, n in counts.items() if bool((n == 0).any()))
-        micros = chain([summed()], means, some, _raised_laws(self.quantity, rows))
+        micros = chain(
+            [summed()],
+            means,
+            some,
+            _raised_laws(self.quantity, rows),
+            _laws_of_a_batch(self.quantity),
+        )
         micro = next((m for m in micros if _meets(self, m, subsets, rows)), None)
         return self._as_counted(micro, rows) if micro and micro.label == "recovered" else micro
 
@@ -288,6 +302,16 @@ def _raised_laws(quantity: Quantity, means: Tensor) -> Iterator[Micro]:
             constant = recover_constant(counts, quantity.singles, pairs)
             if constant is not None:
                 yield raised(counts, constant, label)
+
+
+def _laws_of_a_batch(quantity: Quantity) -> Iterator[Micro]:
+    """Yield laws whose divisors are of one batch: its longest sample, its number of each class."""
+    for label, counts in quantity.counted.items():
+        if bool((counts >= 0).all()) and float(counts.max()) > float(counts.min()):
+            yield over_longest(counts, label)
+    for label, classes in quantity.classes.items():
+        yield by_class(classes, label, mean=False)
+        yield by_class(classes, label, mean=True)
 
 
 def _meets(search: Search, micro: Micro, cuts: Sequence[Cut], rows: Tensor) -> bool:

@@ -67,7 +67,7 @@ class Equations:
 
     search: Search
     cuts: tuple[Cut, ...]
-    measured: Tensor
+    rows: Tensor
 
     @property
     def single(self) -> Tensor:
@@ -98,7 +98,7 @@ def find_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
     n = search.quantity.facts.count
     micro = _equations(search, _alone(search)) if n > 2 else None
     whole = _equations(search, _windows(search, cuts)) if n > 2 else None
-    if micro is None or whole is None or _counts_only(micro.measured):
+    if micro is None or whole is None or _counts_only(micro.rows):
         return None
     split = next(_splits(whole, chain(_pairs(micro), _triples(micro)), search.limit), None)
     facts = search.quantity.facts
@@ -221,17 +221,24 @@ def _pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
 
 
 def _triples(equations: Equations) -> Iterator[tuple[Micro, ...]]:
-    """Yield weights of three terms, all of them counts, where those of two are not enough."""
+    """Yield weights of three terms, counts or none, where those of two are not enough.
+
+    Two of the terms may have the weights of one, and differ in what windows make of them.
+    """
     if equations.search.plain is None:
-        every = combinations(_counted(equations.search), 3)
-        yield from (t for t in every if _solved(equations, *t) <= equations.search.limit)
+        fit, terms = equations.search.limit, [*_counted(equations.search), summed()]
+        pairs = [pair for pair in combinations(terms, 2) if _solved(equations, *pair) <= fit]
+        for one, other in pairs:
+            yield from ((one, one, other), (one, other, other))
+        every = combinations(terms, 3) if not pairs else ()
+        yield from (t for t in every if _solved(equations, *t) <= fit)
 
 
 def _recovered_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
     """Yield pairs in which the weights of one term, or of both, are not counts in the batches."""
     terms = [*_counted(equations.search), summed()]
     subsets = [cut.pieces[0].samples for cut in equations.cuts]
-    narrow = compress(torch.cat([equations.measured, equations.single]))
+    narrow = compress(torch.cat([equations.rows, equations.single]))
     rows, single = narrow[: len(subsets)], narrow[len(subsets) :]
     for term in [terms[0], terms[-1], *terms[1:4], None]:
         if term is None and rows.shape[1] < 4:
@@ -269,7 +276,7 @@ def _solve(equations: Equations, *terms: Term) -> tuple[float, tuple[Tensor, ...
     """Return the residual of several terms, and the gradients of all but the first."""
     prediction, shares = equations.shares(terms[0][1], terms[0][0])
     matrices = [equations.shares(micro, rule)[1] - shares for rule, micro in terms[1:]]
-    return _fit(equations.measured - prediction, matrices, prediction)
+    return _fit(equations.rows - prediction, matrices, prediction)
 
 
 def _fit(
@@ -294,7 +301,7 @@ def _splits(
         apart = permutations(RULES, 2) if len(micros) == 2 else product(RULES[:4], repeat=3)
         for rules in (*alike, *apart):
             terms = tuple(zip(rules, micros, strict=True))
-            if len(set(rules)) == 1 and micros[0] is micros[-1]:
+            if len(set(zip(rules, micros, strict=True))) < len(micros):
                 continue
             residual, parts = _solve(equations, *terms)
             if residual <= fit:
@@ -323,7 +330,7 @@ def find_coupled_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
             # the mean's own part of what each micro-batch gives, which is scaled by its own rule
             beside = replace(micro, weigh=joint.weigh)
             matrix = _matrix(equations, micro, mean) - _matrix(equations, beside, rule)
-            residual, parts = _fit(equations.measured - prediction, [matrix], prediction)
+            residual, parts = _fit(equations.rows - prediction, [matrix], prediction)
             if residual <= search.limit:
                 first = equations.single - parts[0]
                 terms = ((rule, joint), (mean, micro))

@@ -29,12 +29,12 @@ class CutShares:
 
     Attributes:
         values: one per micro-batch; nan for one that has no gradient of its own.
-        wanted: the share of each in the mean, or sum; empty where that is not known.
+        targets: the share of each in the mean, or sum; empty where that is not known.
         residual: how far the gradient is from that sum, relative.
     """
 
     values: tuple[float, ...]
-    wanted: tuple[float, ...]
+    targets: tuple[float, ...]
     residual: float
 
 

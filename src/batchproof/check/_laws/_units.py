@@ -22,6 +22,8 @@ from batchproof.check._measure._runner import Runner
 _BY_KIND = {
     "sum": ("sum", "a sum over samples"),
     "measured": ("coupled", "samples that are coupled, which is not a mean over samples"),
+    "longest": ("sample", "samples, each over the longest of its micro-batch"),
+    "classes": ("weighted", "classes, each over its samples in a micro-batch"),
     "rows": ("sample", "samples, each with the padding that it happens to have"),
 }
 

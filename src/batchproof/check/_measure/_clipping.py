@@ -64,14 +64,19 @@ def _own(runner: Runner, cuts: Sequence[Cut]) -> Clipping:
     largest = max([*cuts, *alone], key=lambda cut: _norm(runner, cut))
     if _norm(runner, largest) <= 0 or runner.subject.dtype == torch.float16:
         return as_it_is
-    gradient, free = runner.vector(largest), []
-    for power in _POWERS:
-        free.append(_vector(runner.holding(replace(runner.controls, shrink=power)), largest))
-        if relative(free[0], gradient) <= runner.fit:
-            return as_it_is
-    if relative(free[1], free[0]) > runner.fit or free[0].norm() <= gradient.norm():
-        return replace(as_it_is, scales=False)
-    return Clipping(replace(runner.controls, shrink=_POWERS[0]), runner.controls, own=True)
+    # what clips the sum of earlier micro-batches never clips one alone
+    many = max(cuts, key=lambda cut: len(cut.pieces))
+    for cut in dict.fromkeys((largest, many)):
+        gradient, free = runner.vector(cut), []
+        for power in _POWERS:
+            free.append(_vector(runner.holding(replace(runner.controls, shrink=power)), cut))
+            if relative(free[0], gradient) <= runner.fit:
+                break
+        else:
+            if relative(free[1], free[0]) > runner.fit or free[0].norm() <= gradient.norm():
+                return replace(as_it_is, scales=False)
+            return Clipping(replace(runner.controls, shrink=_POWERS[0]), runner.controls, own=True)
+    return as_it_is
 
 
 def _norm(runner: Runner, cut: Cut) -> float:

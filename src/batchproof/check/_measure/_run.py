@@ -91,9 +91,9 @@ class Observation:
         state: what the step leaves behind besides the parameters that it moves.
         norm: of all gradients.
         sketch: of the gradients.
-        left: sketch of the state.
+        state_sketch: sketch of the state.
         differences: from the gradients of the uncut step, where the cut is compared with it.
-        moved: relative error of the parameters' change, likewise.
+        change_error: relative error of the parameters' change, likewise.
     """
 
     gradients: dict[str, Tensor]
@@ -107,9 +107,9 @@ class Observation:
     state: dict[str, Tensor] = field(default_factory=dict)
     norm: float = 0.0
     sketch: Tensor | None = None
-    left: Tensor | None = None
+    state_sketch: Tensor | None = None
     differences: tuple[Difference, ...] = ()
-    moved: float = 0.0
+    change_error: float = 0.0
 
     def loss_error(self, reference: "Observation") -> float | None:
         """Return the largest relative distance of a rank's number from that of another run."""

@@ -37,9 +37,9 @@ class Record:
         runs: how often the user's code was run.
         trace: of the first run: what it draws and what it computes in.
         results: by cut and options.
-        compared: names of the cuts that are compared with an uncut one, and of which.
+        references: names of the cuts that are compared with an uncut one, and of which.
         sketch: makes sketches of gradients, of one layout.
-        left: makes sketches of what steps leave behind.
+        state_sketch: makes sketches of what steps leave behind.
         start: a fingerprint of the parameters as first built.
         rounding: relative error that was measured to be rounding, where the type does not say so.
     """
@@ -47,9 +47,9 @@ class Record:
     runs: int = 0
     trace: Trace = field(default_factory=Trace)
     results: dict[tuple[object, ...], Observation] = field(default_factory=dict)
-    compared: dict[str, str] = field(default_factory=dict)
+    references: dict[str, str] = field(default_factory=dict)
     sketch: Sketch = field(default_factory=Sketch)
-    left: Sketch = field(default_factory=Sketch)
+    state_sketch: Sketch = field(default_factory=Sketch)
     start: tuple[float, ...] | None = None
     rounding: float = 0.0
 
@@ -128,15 +128,15 @@ class Runner:
     def _reduce(self, cut: Cut, result: Observation, changes: dict[str, object]) -> None:
         """Compare a result and replace its gradients by a sketch; those of the whole stay."""
         result.sketch = self.record.sketch(result.gradients)
-        result.left = self.record.left(result.state) if result.state else None
+        result.state_sketch = self.record.state_sketch(result.state) if result.state else None
         result.state = {}
-        if cut.name in self.record.compared:
-            with_masked = self.record.compared[cut.name] == "whole+masked"
+        if cut.name in self.record.references:
+            with_masked = self.record.references[cut.name] == "whole+masked"
             plain = cut.ranks == self.whole(masked=with_masked).ranks
             whole = result if plain else self.observe(self.whole(masked=with_masked), **changes)
             floor = min(1.0, 1e3 * self.tolerance)
             result.differences = tuple(differences(result.gradients, whole.gradients, floor))
-            result.moved = differences(result.change, whole.change, floor)[0].error
+            result.change_error = differences(result.change, whole.change, floor)[0].error
         if not cut.name.startswith("whole"):
             result.gradients, result.change = {}, {}
 

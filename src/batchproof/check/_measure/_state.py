@@ -17,6 +17,8 @@ from batchproof._trees import leaves
 
 # entries of a buffer; larger ones hold data, such as a queue of keys
 _LARGEST = 2**22
+# before the names of what the user asks to watch
+WATCHED = "watched "
 _OF_SPECTRAL_NORM = {"_u", "_v", "weight_u", "weight_v"}
 
 
@@ -63,19 +65,23 @@ def _frozen(
 
 
 def _buffers(model: nn.Module) -> dict[str, Tensor]:
-    norms = [name for name, module in model.named_modules() if isinstance(module, _NormBase)]
     return {
         name: buffer
-        for name, buffer in model.named_buffers()
-        if name.rpartition(".")[0] not in norms
-        and name.split(".")[-1] not in _OF_SPECTRAL_NORM
-        and buffer.numel() <= _LARGEST
+        for name, buffer in buffers_of(model).items()
+        if name.split(".")[-1] not in _OF_SPECTRAL_NORM and buffer.numel() <= _LARGEST
     }
+
+
+def buffers_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers of a model by name, but for statistics of batch normalisation."""
+    norms = [name for name, module in model.named_modules() if isinstance(module, _NormBase)]
+    buffers = model.named_buffers()
+    return {name: buffer for name, buffer in buffers if name.rpartition(".")[0] not in norms}
 
 
 def _watched(state: Any) -> dict[str, Tensor]:
     tree = state.state_dict() if isinstance(state, nn.Module) else state
-    tensors = {f"watched {name}": tensor for name, tensor in leaves(tree)}
+    tensors = {f"{WATCHED}{name}": tensor for name, tensor in leaves(tree)}
     if not tensors:
         raise ProbeError(
             f"watch returned {type(state).__name__}; expected a module, or tensors in a mapping, "
