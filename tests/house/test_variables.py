@@ -83,6 +83,7 @@ def test_no_variable_is_a_bare_participle(room: str) -> None:
 ATTRIBUTES = {
     ("audit/_finding.py", "meant"),
     ("audit/_reports.py", "meant"),
+    ("check/_report/_results.py", "wanted"),
     ("data/_window.py", "drawn"),
     ("runs/_history.py", "stopped"),
     ("step/_verdict.py", "skipped"),
@@ -107,7 +108,7 @@ def attributes_of(class_: ast.ClassDef) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if room not in {"check", "train"}])
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != "train"])
 def test_no_attribute_is_a_bare_participle(room: str) -> None:
     wrong = {
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}.{name}"
