@@ -217,6 +217,15 @@ def test_an_optimiser_that_wants_more_says_what_to_do(error, match):
         bp.Step(model, Wanting(model.parameters(), error))(WINDOW, mse)
 
 
+def test_where_hooks_train_within_the_backward_pass_no_error_says_that_nothing_moved():
+    model = model_of()
+    weight = next(model.parameters())
+    weight.register_hook(lambda gradient: weight.data.sub_(gradient * float("inf")))
+    with pytest.raises(bp.NonFiniteError, match="the optimiser took no step") as error:
+        bp.Step(model, SGD(model.parameters(), 0.1))(WINDOW, mse)
+    assert "unchanged" not in str(error.value)
+
+
 class Curved(SGD):
     """Takes second derivatives of the loss, as AdaHessian does."""
 

@@ -98,7 +98,7 @@ class Verdict:
             raise self._nonfinite()
 
     def _nonfinite(self) -> BatchproofError:
-        after = "parameters are unchanged; nonfinite='skip' counts such steps instead."
+        after = "the optimiser took no step; nonfinite='skip' counts such steps instead."
         ranks = self.ranks()
         on = f" on {ranks}" if ranks else ""
         micro_batches = self.totals()
