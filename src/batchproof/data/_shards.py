@@ -95,7 +95,7 @@ def refuse_repeated(loader: Any, *, evaluated: bool) -> None:
                 f"{_REPEATS} Accelerator(dataloader_config="
                 "DataLoaderConfiguration(even_batches=False))."
             )
-        if _deals_out(part) or _completes_a_stream(part):
+        if _deals_out(part) or completes_a_stream(part):
             raise SettingError(
                 f"{_REPEATS} give each rank a loader of its own samples, which is not prepared, "
                 "as by batchproof.data.ShardSampler. drop_last=True leaves the last samples out."
@@ -139,7 +139,7 @@ def _completes(batches: Any) -> bool:
     return samples is None or not size or bool(samples % (size * whole))
 
 
-def _completes_a_stream(data: Any) -> bool:
+def completes_a_stream(data: Any) -> bool:
     """Return whether a data set is one rank's share of a stream, completed with first samples."""
     ranks_of = getattr(data, "num_processes", 1)
     if not isinstance(data, IterableDataset) or ranks_of < 2 or getattr(data, "drop_last", False):

@@ -15,6 +15,7 @@ from batchproof._errors import SettingError
 from batchproof._plan import expect_whole
 from batchproof._trees import between
 from batchproof.data import Padding, recut
+from batchproof.data._shards import completes_a_stream
 from batchproof.ranks import rank, world_size
 
 Part = tuple[Any, bool]
@@ -70,11 +71,25 @@ def counting_of(state: Any) -> tuple[int, int] | None:
 
     Args:
         state: the GradientState, while the batch is the one that a loader gave last.
+
+    Raises:
+        SettingError: if it fills up a stream, of which no rank knows the length.
     """
-    world = world_size()
+    world, loader = world_size(), state.active_dataloader
+    if world > 1 and completes_a_stream(getattr(loader, "dataset", None)):
+        raise SettingError(
+            "accelerate repeats samples of this stream until every rank has as many, and no rank "
+            "knows which; expected DataLoaderConfiguration(dispatch_batches=True), or a DataLoader "
+            "with drop_last=True."
+        )
     if world == 1 or not state.end_of_dataloader:
         return None
-    loader, remainder = state.active_dataloader, state.remainder
+    remainder = state.remainder
+    if hasattr(loader, "slice_fn"):
+        # rank 0 deals out the rows of each batch, and completes those of the last alone
+        size = -(-int(remainder) // world)
+        whole = loader.drop_last or remainder % world == 0
+        return None if whole else (max(0, min(size, int(remainder) - rank() * size)), size)
     source = loader.sampler
     sampler: Any = source if isinstance(source, BatchSampler) else loader.batch_sampler
     if hasattr(sampler, "skip_batches"):
