@@ -111,7 +111,7 @@ def test_a_run_that_stopped_within_a_rollout_resumes_with_its_answers(tmp_path):
 
 
 def test_the_policy_learns_the_task():
-    settings = dataclasses.replace(SHORT, max_steps=None, epochs=10)
+    settings = dataclasses.replace(SHORT, max_steps=None, epochs=3)
     found = main(settings).estimates["test"].metrics
     assert found["reward"].value > 0.95
     assert found["solved"].value > 0.85
