@@ -112,7 +112,7 @@ class Loop:
         if ends.max_epochs is not None and position.epoch >= ends.max_epochs:
             return f"max_epochs reached ({ends.max_epochs})"
         if best.exhausted:
-            name, waits = self.options.stopping.monitor, best.waited
+            name, waits = self.options.stopping.monitor, best.waits
             if self.options.validation.validate_every_steps is None:
                 return f"no better {name} for {waits} epochs (best in epoch {best.epoch})"
             return f"no better {name} for {waits} validations (best after step {best.step})"
@@ -172,7 +172,7 @@ class Loop:
             "validation_seconds": validation_seconds,
         }
         complete = not over or _is_last(position.batch, state.train.batches, self.options.group)
-        if complete and state.closed == position.step:
+        if complete and state.closing_step == position.step:
             self._complete_epoch()
             return
         # of an epoch that was resumed, only the seconds since then are known
@@ -304,7 +304,7 @@ def _is_open(state: State, max_epochs: int | None) -> bool:
     """Return whether an epoch within the end is under way, and was not closed at its last step."""
     at = state.position
     within = max_epochs is None or at.epoch < max_epochs
-    return within and at.batch > 0 and state.closed not in (None, at.step)
+    return within and at.batch > 0 and state.closing_step not in (None, at.step)
 
 
 def _is_last(batch: int, length: int | None, group: Any) -> bool:

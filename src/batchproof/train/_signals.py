@@ -21,19 +21,19 @@ class Signals:
         group: the ranks that train, and stop, together.
 
     Attributes:
-        caught: the number of the signal that this process caught, None while there was none.
+        number: the number of the signal that this process was sent, None while there was none.
         alone: whether there are no other ranks.
         stop: why all ranks stop, as any of them asked; "" while none did.
     """
 
     def __init__(self, group: Any = None) -> None:
-        self.caught: int | None = None
+        self.number: int | None = None
         self.stop = ""
         self.alone = not in_a_group(group)
         self._group = group
         self._before: dict[int, Any] = {}
         self._since = time.perf_counter()
-        self._steps = self._left = 1
+        self._steps = self._rest = 1
 
     @contextmanager
     def watched(self) -> Iterator["Signals"]:
@@ -61,16 +61,16 @@ class Signals:
         """
         if self.alone:
             self.stop = self.stop or reason
-            return self.caught
-        self._left -= 1
-        if self._left:
+            return self.number
+        self._rest -= 1
+        if self._rest:
             return None
         pace = _INTERVAL * self._steps / max(time.perf_counter() - self._since, 1e-9)
-        mine = [float(self.caught or 0), float(bool(reason)), -max(1.0, pace // 1)]
+        mine = [float(self.number or 0), float(bool(reason)), -max(1.0, pace // 1)]
         number, stops, fewest = largest(mine, self._group)
         if stops:
             self._agree_on(reason)
-        self._left = self._steps = int(-fewest)
+        self._rest = self._steps = int(-fewest)
         self._since = time.perf_counter()
         return int(number) or None
 
@@ -85,16 +85,16 @@ class Signals:
     def agreed(self) -> int | None:
         """Return the signal that any rank was sent so far, on all ranks the same; all call it."""
         self.ask_next()
-        return int(largest([float(self.caught or 0)], self._group)[0]) or None
+        return int(largest([float(self.number or 0)], self._group)[0]) or None
 
     def ask_next(self) -> None:
         """Have ranks ask each other at the next call of heeded, for calls come at another pace."""
         self._since = time.perf_counter()
-        self._steps = self._left = 1
+        self._steps = self._rest = 1
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self.caught = number
+        self.number = number
         self._release()
 
     def _release(self) -> None:

@@ -117,14 +117,14 @@ class Best:
         value: the best mean so far, None before the first.
         epoch: the epoch it was reached in, from 1.
         step: the optimiser step it was reached after.
-        waited: validations since.
+        waits: validations since.
     """
 
     def __init__(self, stopping: Stopping) -> None:
         self._stopping = stopping
         self._sign = 1.0 if stopping.mode == "min" else -1.0
         self.value: float | None = None
-        self.epoch = self.step = self.waited = 0
+        self.epoch = self.step = self.waits = 0
 
     def update(self, record: Record, *, counts: bool = True) -> bool:
         """Take a monitored mean; return whether it is the best so far.
@@ -137,25 +137,25 @@ class Best:
         again = self.value is not None and record.step == self.step
         if again or self._sign * record.value < best - self._stopping.min_delta:
             self.value, self.epoch, self.step = record.value, record.epoch, record.step
-            self.waited = 0
+            self.waits = 0
             return True
-        self.waited += counts
+        self.waits += counts
         return False
 
     @property
     def exhausted(self) -> bool:
         """Whether patience has run out."""
         patience = self._stopping.patience
-        return patience is not None and self.waited >= patience
+        return patience is not None and self.waits >= patience
 
     def state_dict(self) -> dict[str, Any]:
         """Return the attributes, for a checkpoint."""
-        names = ("value", "epoch", "step", "waited")
-        return {name: getattr(self, name) for name in names}
+        best = {"value": self.value, "epoch": self.epoch, "step": self.step}
+        return best | {"waited": self.waits}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the attributes of a checkpoint; an older one has no step."""
-        self.value, self.epoch, self.waited = state["value"], state["epoch"], state["waited"]
+        self.value, self.epoch, self.waits = state["value"], state["epoch"], state["waited"]
         self.step = state.get("step", 0)
 
 
@@ -170,8 +170,8 @@ class State:
 
     Attributes:
         position: epochs, steps and batches done.
-        validated: the step after which the last validation was.
-        closed: the step after which an epoch was last closed; None of an older checkpoint.
+        validation_step: the step after which the last validation was.
+        closing_step: the step after which an epoch was last closed; None of an older checkpoint.
         after_validation: the generators after the last validation, where it restored those before.
         best: the best validation so far.
         generators: the random generators of this rank.
@@ -185,8 +185,8 @@ class State:
     ) -> None:
         self.parts, self.train, self.vals, self.group = parts, train, vals, options.group
         self.position = Position()
-        self.validated = 0
-        self.closed: int | None = 0
+        self.validation_step = 0
+        self.closing_step: int | None = 0
         self.after_validation: Mapping[str, Any] | None = None
         self.callbacks = options.reporting.callbacks
         self.best = Best(options.stopping)
@@ -194,7 +194,7 @@ class State:
         self.first_generators: Mapping[str, Any] = {}
         # of the epoch up to the last record of steps, and since
         self._coefficients = options.steps.coefficients
-        self._logged = PassMeans(coefficients=self._coefficients)
+        self._earlier = PassMeans(coefficients=self._coefficients)
         self._recent = PassMeans(coefficients=self._coefficients)
         # new parts come last: older checkpoints hold the states of the first two alone
         self.generators = Generators(train, vals, parts.loss, parts.model, parts.optimizer)
@@ -212,7 +212,7 @@ class State:
         """Return the records of the steps since the last, which are then counted as logged."""
         records = self.records(self._recent, "train", "steps")
         records += self._padding_records(self._padding["recent"], "steps")
-        self._logged.merge(self._recent)
+        self._earlier.merge(self._recent)
         self._recent.reset()
         self._padding["logged"] += self._padding["recent"]
         self._padding["recent"] = Padding()
@@ -221,7 +221,7 @@ class State:
     def epoch_records(self) -> list[Record]:
         """Return the records of the epoch so far."""
         sums = PassMeans(coefficients=self._coefficients)
-        sums.merge(self._logged)
+        sums.merge(self._earlier)
         sums.merge(self._recent)
         padding = sum(self._padding.values(), Padding())
         return self.records(sums, "train", "epoch") + self._padding_records(padding, "epoch")
@@ -234,24 +234,24 @@ class State:
 
     def so_far(self) -> list[Record]:
         """Return the records of the epoch up to the last record of steps."""
-        return self.records(self._logged, "train", "epoch")
+        return self.records(self._earlier, "train", "epoch")
 
     def close_epoch(self, *, complete: bool) -> None:
         """Close an epoch; count one that is complete, and begin the next."""
-        self.closed = self.position.step
+        self.closing_step = self.position.step
         if complete:
             self.parts.schedule.after_epoch()
             self.position.next_epoch()
             self._reset_sums()
 
     def _reset_sums(self) -> None:
-        self._logged.reset()
+        self._earlier.reset()
         self._recent.reset()
         self._padding = dict.fromkeys(self._padding, Padding())
 
     def running_means(self) -> dict[str, float]:
         """Return the means of the epoch so far, which waits for the device."""
-        earlier, recent = self._logged.means(), self._recent.means()
+        earlier, recent = self._earlier.means(), self._recent.means()
         pairs: dict[str, Mean] = {**earlier, **recent}
         both = {name: earlier[name] + recent[name] for name in earlier.keys() & recent.keys()}
         return {f"train_{name}": float(pair.value()) for name, pair in {**pairs, **both}.items()}
@@ -277,11 +277,11 @@ class State:
         rest = {
             "position": asdict(self.position),
             "parts": self.parts.state_dict(),
-            "sums": self._logged.state_dict(),
+            "sums": self._earlier.state_dict(),
             "recent": self._recent.state_dict(),
             "best": self.best.state_dict(),
-            "validated": self.validated,
-            "closed": self.closed,
+            "validated": self.validation_step,
+            "closed": self.closing_step,
             "ranks": of_all(self._of_this_rank(states), self.group),
             "generators": self.first_generators,
             "identity": self.fingerprint,
@@ -313,11 +313,11 @@ class State:
         self.parts.load(checkpoint)
         for name in ("epoch", "step", "batch"):
             setattr(self.position, name, state["position"][name])
-        self._logged.load_state_dict(state["sums"])
+        self._earlier.load_state_dict(state["sums"])
         self._recent.load_state_dict(state["recent"])
         self.best.load_state_dict(state["best"])
-        self.validated = state.get("validated", 0)
-        self.closed = state.get("closed")
+        self.validation_step = state.get("validated", 0)
+        self.closing_step = state.get("closed")
         self.first_generators = state["generators"]
         ranks: Sequence[Mapping[str, Any]] = state["ranks"]
         own, size = rank(self.group), world_size(self.group)

@@ -58,7 +58,7 @@ class Validator:
         every, step = self.options.validation.validate_every_steps, self.state.position.step
         if not self.state.vals or every is None:
             return bool(self.state.vals) and epoch_ends
-        return self.state.validated != step and (step % every == 0 or training_ends)
+        return self.state.validation_step != step and (step % every == 0 or training_ends)
 
     def is_extra(self, *, complete: bool) -> bool:
         """Return whether the present validation comes only because training ends.
@@ -103,7 +103,7 @@ class Validator:
                 )
                 sums.estimate()
             records += state.records(sums, f"val_{name}" if name else "val", "epoch")
-        state.validated = state.position.step
+        state.validation_step = state.position.step
         state.after_validation = None
         if is_extra:
             state.after_validation = state.generators.states()
@@ -132,7 +132,7 @@ class Validator:
         if counts:
             self.outputs.on_validation_batch()
         # a rank leaves by itself, unless others would wait for it in their next pass
-        return (self.signals.heeded() if together else self.signals.caught) is not None
+        return (self.signals.heeded() if together else self.signals.number) is not None
 
     def _expect_no_signal(self, states: Mapping[str, Any]) -> None:
         if (number := self.signals.agreed()) is not None:

@@ -17,22 +17,22 @@ class Checkpoint:
 
     Attributes:
         weights: the model's state.
-        averaged: the state of the averaged weights, or None.
+        average: the state of the averaged weights, or None.
         rest: all other states, in types that load with weights_only=True.
         shards: of a loaded checkpoint, the folder that holds its sharded tensors.
     """
 
     weights: Mapping[str, Any]
-    averaged: Mapping[str, Any] | None
+    average: Mapping[str, Any] | None
     rest: dict[str, Any]
     shards: Path | None = None
 
     def split(self) -> tuple["Checkpoint", dict[str, Tensor]]:
         """Return the checkpoint without its sharded tensors, and these by path."""
         shards: dict[str, Tensor] = {}
-        names = ("weights", "averaged", "rest")
-        whole = without_shards({name: getattr(self, name) for name in names}, shards)
-        return Checkpoint(**whole), shards
+        state = {"weights": self.weights, "averaged": self.average, "rest": self.rest}
+        whole = without_shards(state, shards)
+        return Checkpoint(whole["weights"], whole["averaged"], whole["rest"]), shards
 
 
 def load_into(checkpoint: Checkpoint, model: nn.Module, optimizer: Any) -> dict[str, Any] | None:
@@ -55,7 +55,7 @@ def load_into(checkpoint: Checkpoint, model: nn.Module, optimizer: Any) -> dict[
                 return parameters[index] if index < len(parameters) else None
         return None
 
-    whole = {"weights": checkpoint.weights, "averaged": checkpoint.averaged}
+    whole = {"weights": checkpoint.weights, "averaged": checkpoint.average}
     state = {name: None if part is None else dict(part) for name, part in whole.items()}
     state["rest"] = checkpoint.rest
     if checkpoint.shards is not None:

@@ -35,8 +35,8 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         CheckpointError: if a state holds objects that only code could load again.
     """
     _write_weights(checkpoint.weights, folder)
-    if checkpoint.averaged is not None:
-        save_weights(checkpoint.averaged, folder / AVERAGED)
+    if checkpoint.average is not None:
+        save_weights(checkpoint.average, folder / AVERAGED)
         follow_umask(folder / AVERAGED)
     save_state({"format": FORMAT, **checkpoint.rest}, folder / STATE)
 

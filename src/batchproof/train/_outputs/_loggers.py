@@ -37,7 +37,7 @@ class Loggers(Callback):
         self._loggers = {_name(logger): _method(logger) for logger in loggers}
         self._made_here = [logger for logger in loggers if isinstance(logger, Service)]
         self._notice = notice
-        self._failed: set[str] = set()
+        self._broken: set[str] = set()
 
     def on_records(self, records: Sequence[Record]) -> None:
         """Hand over the means."""
@@ -61,9 +61,9 @@ class Loggers(Callback):
                 self._report(_name(logger), error)
 
     def _report(self, name: str, error: Exception) -> None:
-        if name in self._failed:
+        if name in self._broken:
             return
-        self._failed.add(name)
+        self._broken.add(name)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         self._notice(f"logger {name} raised {reason}; training continues, and this is said once.")
 
@@ -189,23 +189,23 @@ class Service:
         except ImportError:
             package = "'batchproof[tensorboard]'" if name == _TENSORBOARD else module
             raise SettingError(f"{name} is not installed; pip install {package}.") from None
-        self._begun: Begun | Exception | None = None
+        self._service: Begun | Exception | None = None
 
     def log(self, values: Mapping[str, float], *, step: int) -> None:
         """Log values at a step."""
-        if self._begun is None:
+        if self._service is None:
             try:
-                self._begun = self._begin(self._module, self._place)
+                self._service = self._begin(self._module, self._place)
             except Exception as error:  # what cannot be begun is not tried again
-                self._begun = error
-        if isinstance(self._begun, Exception):
-            raise self._begun
-        self._begun[0](dict(values), step)
+                self._service = error
+        if isinstance(self._service, Exception):
+            raise self._service
+        self._service[0](dict(values), step)
 
     def close(self) -> None:
         """End the run of the service, if it was begun."""
-        if isinstance(self._begun, tuple):
-            self._begun[1]()
+        if isinstance(self._service, tuple):
+            self._service[1]()
 
 
 def named_loggers(

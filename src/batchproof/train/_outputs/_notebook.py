@@ -23,7 +23,7 @@ class NotebookProgress(Progress):
     def __init__(self) -> None:
         self._notices: list[str] = []
         self._rows: list[dict[str, str]] = []
-        self._label, self._batches, self._done, self._epoch = "", 0, 0, 0
+        self._label, self._batches, self._batch, self._epoch = "", 0, 0, 0
         self._whole: tuple[str, int | None] = ("", None)
         self._means = ""
         self._next = 0.0
@@ -41,7 +41,7 @@ class NotebookProgress(Progress):
 
     def tick(self, position: Position, read: Read) -> None:
         """Redraw, if the last time is long enough ago."""
-        self._done = position.batch
+        self._batch = position.batch
         if time.monotonic() >= self._next:
             self._means = "  ".join(f"{name} {value:.4g}" for name, value in read().items())
             self._draw()
@@ -52,7 +52,7 @@ class NotebookProgress(Progress):
 
     def tick_validation(self) -> None:
         """Redraw, if the last time is long enough ago."""
-        self._done += 1
+        self._batch += 1
         if time.monotonic() >= self._next:
             self._draw()
 
@@ -71,7 +71,7 @@ class NotebookProgress(Progress):
         self._draw()
 
     def _begin(self, label: str, batches: int | None) -> None:
-        self._label, self._batches, self._done, self._means = label, batches or 0, 0, ""
+        self._label, self._batches, self._batch, self._means = label, batches or 0, 0, ""
         self._draw()
 
     def _add(self, epoch: str, records: Sequence[Record], took: str) -> None:
@@ -99,7 +99,7 @@ class NotebookProgress(Progress):
     def _bar(self) -> str:
         if not self._label:
             return ""
-        length = f' value="{self._done}" max="{self._batches}"' if self._batches else ""
-        of = f"{self._done}/{self._batches}" if self._batches else f"{self._done}"
+        length = f' value="{self._batch}" max="{self._batches}"' if self._batches else ""
+        of = f"{self._batch}/{self._batches}" if self._batches else f"{self._batch}"
         text = html.escape(f"{self._label}  {of}  {self._means}")
         return f"<p><progress{length}></progress> {text}</p>"

@@ -140,7 +140,7 @@ class LiveProgress(Progress):
         self._label = ""
         self._batches: int | None = None
         self._next = 0.0
-        self._validated = 0
+        self._validation_batch = 0
 
     def notice(self, text: str) -> None:
         """Show a line above the bar."""
@@ -162,16 +162,16 @@ class LiveProgress(Progress):
 
     def begin_validation(self, batches: int | None) -> None:
         """Draw an empty bar for the validation."""
-        self._validated = 0
+        self._validation_batch = 0
         self._renew(f"{self._label}  validation", batches)
 
     def tick_validation(self) -> None:
         """Redraw, if the last time is long enough ago."""
-        self._validated += 1
+        self._validation_batch += 1
         now = time.monotonic()
         if now < self._next or self._task is None:
             return
-        self._draw(self._task, self._validated, [])
+        self._draw(self._task, self._validation_batch, [])
         self._next = now + _INTERVAL
 
     def end_validation(self, position: Position, records: Sequence[Record]) -> None:
