@@ -101,3 +101,27 @@ def test_a_judge_that_fails_is_named_and_takes_nothing_else_away(monkeypatch):
     assert report.ok
     assert "Not judged: " in report.not_followed[-1]
     assert "ZeroDivisionError: by nothing" in report.not_followed[-1]
+
+
+def added_at_once(divisor):
+    """Train on parts of one tensor whose losses are added, and return the report."""
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 3), torch.randint(2, (64,))
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch() as seen:
+        for _ in range(3):
+            losses = [
+                F.cross_entropy(model(part), target)
+                for part, target in zip(x.split(16), y.split(16), strict=True)
+            ]
+            (sum(losses) / divisor).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return str(seen.report())
+
+
+def test_losses_added_at_once_without_a_loader_are_said_not_to_be_judged():
+    said = "are added in one backward pass"
+    assert said in " ".join(added_at_once(1).split())
+    assert said not in " ".join(added_at_once(4).split())

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from batchproof.watch._across import Ranks
 from batchproof.watch._calls import Calls
 from batchproof.watch._events import Finding
-from batchproof.watch._patterns import Pattern, patterns_of
+from batchproof.watch._patterns import FINE, Pattern, patterns_of
 from batchproof.watch._updates import Updates
-from batchproof.watch._windows import windows_of
+from batchproof.watch._windows import Part, Window, windows_of
 
 # nothing that enters such a step is right, whatever its shares
 OF_STEPS = ("gradients-not-zeroed", "zeroed-before-step", "one-micro-batch-only")
@@ -89,7 +89,29 @@ def missed_by(calls: Calls, updates: Updates, ranks: Ranks, troubles: Iterable[s
                 f"In {changes} of {ledger.steps} steps of {ledger.name} the gradients were changed "
                 "otherwise than by a factor; they are not judged."
             )
+        # micro-batches of other ranks do not say which batch they are
+        unclear = sorted(set(_added_at_once(windows_of(ledger)))) if ledger.world == 1 else []
+        if unclear:
+            sentences.append(
+                f"Several losses of {', '.join(unclear[:5])} are added in one backward pass, and "
+                "no loader says whether they are micro-batches, whose mean is meant, or terms, "
+                "whose sum is."
+            )
     if calls.forgotten:
         sentences.append(f"The first {calls.forgotten:,} losses were forgotten.")
     sentences += [f"Not watched: {line}" for line in troubles]
     return sentences
+
+
+def _added_at_once(windows: Iterable[Window]) -> Iterable[str]:
+    """Return the places of losses added in one pass whose masses do not add up to 1."""
+    for window in windows:
+        groups: dict[tuple[int, int, int], list[Part]] = {}
+        for part in window.parts:
+            if part.loss.batch[0] < 0:
+                key = part.loss.term, part.backward, part.term[2]
+                groups.setdefault(key, []).append(part)
+        for parts in groups.values():
+            total = sum(part.mass for part in parts)
+            if len(parts) > 1 and abs(total - 1) > FINE:
+                yield parts[0].loss.site
