@@ -130,9 +130,8 @@ def test_a_schedule_keeps_its_end_when_a_run_is_resumed(
 
 
 @pytest.mark.slow
-def test_mnist_is_learned_to_96_of_100_in_half_an_epoch(data):
-    half = {"epochs": 1, "limit_train_batches": 400, "progress": False}
-    settings = dataclasses.replace(DEFAULTS, data=data / "mnist", **half)
+def test_mnist_is_learned_to_97_of_100_in_one_epoch(data):
+    settings = dataclasses.replace(DEFAULTS, data=data / "mnist", epochs=1, progress=False)
     test = main(settings).estimates["test"]
     assert test.samples == 10_000
-    assert test.metrics["accuracy"].value >= 0.96
+    assert test.metrics["accuracy"].value >= 0.97
