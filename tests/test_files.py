@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from batchproof._files import json_text, refuse_file, save_text, write_file
+from batchproof._files import json_text, read_file, reason_of, refuse_file, save_text, write_file
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -60,3 +60,13 @@ def test_a_pipe_is_written_through_and_stays_a_pipe(tmp_path):
     reader.join(60)
     assert got == ["text"]
     assert pipe.is_fifo()
+
+
+def test_a_reason_keeps_its_units_in_the_middle_of_a_sentence(tmp_path):
+    (tmp_path / "large").write_bytes(bytes(2**20 + 1))
+    with pytest.raises(OSError, match="holds more than 1 MiB") as large:
+        read_file(tmp_path / "large", most=2**20)
+    assert reason_of(large.value) == "holds more than 1 MiB"
+    with pytest.raises(FileNotFoundError) as missing:
+        read_file(tmp_path / "missing")
+    assert reason_of(missing.value) == "no such file or directory"

@@ -54,6 +54,12 @@ def read_file(path: Path, *, most: int = 64 * MEBIBYTE, links: bool = False) -> 
         return file.read(about.st_size)
 
 
+def reason_of(error: OSError) -> str:
+    """Return what the system refuses, for the middle of a sentence: "no space left on device"."""
+    text = error.strerror or str(error)
+    return text[:1].lower() + text[1:]
+
+
 def json_text(value: Any) -> str:
     """Return a value as lines of JSON: tuples as lists, numbers that are not finite as words.
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from batchproof._errors import CheckpointError, RunFolderError, SettingError
 from batchproof._extras import naming_extra
-from batchproof._files import MEBIBYTE, broken, parse_json, read_file
+from batchproof._files import MEBIBYTE, broken, parse_json, read_file, reason_of
 from batchproof.runs._history import History
 from batchproof.runs._record import Record
 
@@ -252,7 +252,7 @@ def _content(path: Path, *, optional: bool = False) -> bytes | None:
             f"{path.parent} has no {path.name}; give a folder that training made."
         ) from None
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = reason_of(error)
         raise RunFolderError(f"{path} cannot be read: {why}; {_ANOTHER_COPY}") from None
 
 

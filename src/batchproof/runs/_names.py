@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from batchproof._errors import RunFolderError
+from batchproof._files import reason_of
 from batchproof.runs._folder import runs_in
 
 RUNS = Path("runs")
@@ -107,7 +108,7 @@ def _explaining(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = reason_of(error)
         raise RunFolderError(
             f"cannot make {folder}: {why}; choose a place with space that you may write to."
         ) from None

@@ -26,6 +26,7 @@ from batchproof._errors import (
     RunStoppedError,
 )
 from batchproof._extras import EXTRAS
+from batchproof._files import reason_of
 from batchproof.page import printable
 
 FAILED = (NonFiniteError, RankError, CutDependenceError, RunStoppedError)
@@ -209,7 +210,7 @@ def _misused(program: str, error: Any) -> int:
 
 def _of_system(error: OSError) -> str:
     where = "" if error.filename is None else f"{error.filename}: "
-    what = (error.strerror or str(error)).lower()
+    what = reason_of(error)
     notes = getattr(error, "__notes__", [])
     usual = (
         "check where it goes" if error.filename == OUTPUT else _REMEDIES.get(error.errno or 0, "")

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from batchproof._errors import CheckpointError, RunFolderError, RunStoppedError
-from batchproof._files import MEBIBYTE, parse_json, read_file, write_file
+from batchproof._files import MEBIBYTE, parse_json, read_file, reason_of, write_file
 from batchproof.runs import COLUMNS, METRICS, TABLE, TIMING, History, Record
 from batchproof.train._outputs._callback import Callback
 from batchproof.train._outputs._refusals import explaining
@@ -187,7 +187,7 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise
-        why = (error.strerror or str(error)).lower()
+        why = reason_of(error)
         raise CheckpointError(f"{path} cannot be read: {why}; {_RESTORE}") from None
 
 

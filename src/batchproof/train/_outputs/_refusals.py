@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batchproof._errors import RunFolderError, RunStoppedError
+from batchproof._files import reason_of
 from batchproof.runs import LAST
 
 _SPACE = "free some space"
@@ -43,7 +44,7 @@ def explaining(what: str, run_dir: Path, saved_step: int | None = None) -> Itera
     except RunFolderError:
         raise
     except OSError as error:
-        failure = f"cannot {what} {run_dir}: {(error.strerror or str(error)).lower()}"
+        failure = f"cannot {what} {run_dir}: {reason_of(error)}"
         remedy = _REMEDIES.get(error.errno or 0, "find out what the system refuses")
         if what == "make":
             raise RunFolderError(f"{failure}; {_PLACES.get(remedy, remedy)}.") from None
