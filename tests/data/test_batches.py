@@ -286,6 +286,8 @@ class Stream(IterableDataset):
 
 
 class SizedStream(Stream):
+    samples: int
+
     def __len__(self):
         return self.samples
 

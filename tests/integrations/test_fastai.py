@@ -120,7 +120,8 @@ def pairs():
 def test_a_default_type_of_float64_is_no_trouble_to_the_recorder():
     torch.set_default_dtype(torch.float64)
     try:
-        run(*build(), pairs_of_one())
+        model, optimizer = build()
+        run(model, optimizer, pairs_of_one())
     finally:
         torch.set_default_dtype(torch.float32)
 

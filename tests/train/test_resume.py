@@ -219,7 +219,7 @@ def held_in_memory(kind, inputs, targets):
     data = TensorDataset(inputs, targets)
     whole = {
         "tensors": data,
-        "list": list(data),
+        "list": [data[index] for index in range(len(data))],
         "subset": Subset(TensorDataset(inputs.flip(0), targets.flip(0)), range(15, -1, -1)),
         "concatenated": ConcatDataset([Subset(data, range(9)), Subset(data, range(9, 16))]),
         "stacked": StackDataset(inputs, targets),
