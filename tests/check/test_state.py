@@ -97,6 +97,7 @@ def test_an_average_of_the_samples_is_said_to_move_where_it_is_watched_alone():
         cases.exact(cases.of_classes), cases.vectors(), build=cases.Build(Remembering)
     )
     assert report.ok, str(report)
+    assert any(note.startswith("what a step leaves in code depends on") for note in report.notes)
     report = check_step(
         cases.exact(cases.of_classes),
         cases.vectors(),

@@ -17,7 +17,14 @@ from batchproof.check._findings._proof import notes_on_proof, proof_of
 from batchproof.check._findings._ratios import ratios
 from batchproof.check._findings._repeats import repeats
 from batchproof.check._findings._reported import notes_on_reported, reported, reported_unit
-from batchproof.check._findings._state import batch_norm, carried, moved, notes_on_norms, unsteady
+from batchproof.check._findings._state import (
+    batch_norm,
+    carried,
+    moved,
+    notes_on_norms,
+    notes_on_state,
+    unsteady,
+)
 from batchproof.check._findings._terms import coupled_terms, terms
 from batchproof.check._findings._units import notes_on_unit, unit_of_gradient
 from batchproof.check._findings._windows import windows, words
@@ -174,6 +181,7 @@ FINDINGS: tuple[Find, ...] = (
 )
 NOTES: tuple[Callable[[Evidence], list[str]], ...] = (
     notes_on_norms,
+    notes_on_state,
     notes_on_clipping,
     lambda evidence: evidence.laws.notes,
     notes_on_unit,

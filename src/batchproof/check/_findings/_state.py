@@ -78,19 +78,10 @@ def moved(evidence: Evidence) -> list[Diagnosis]:
     as many, and another one for every other number. Or it is watched, and is an average that takes
     something in from every micro-batch: two of them give its decay, which predicts every cut.
     """
-    runner = evidence.runner
-    cuts = [c for c in evidence.cuts if len(c.ranks) == 1 and c.reference == "whole"]
-    by_number: dict[int, list[Tensor]] = {}
-    for cut in cuts:
-        state = runner.observe(cut).state_sketch
-        if state is None or cut.before or runner.subject.window is not None:
-            return []
-        by_number.setdefault(len(cut.pieces), []).append(state)
+    runner, cuts = evidence.runner, _cuts_with_state(evidence)
     names, averages, worst = [], False, 0.0
-    for name, span in runner.record.state_sketch.spans.items():
-        gap = _gap(
-            {number: [v[span] for v in states] for number, states in by_number.items()}, runner
-        )
+    for name, span in runner.record.state_sketch.spans.items() if cuts else ():
+        gap = _gap(_by_number(runner, cuts, span), runner)
         # what averages data is asked about, or as it should be, as statistics of batch norm are
         if gap is None and name.startswith(WATCHED):
             gap = _gap_of_average(runner, cuts, span)
@@ -107,6 +98,44 @@ def moved(evidence: Evidence) -> list[Diagnosis]:
         f"there are, and on {rest}."
     )
     return [diagnosis("state-moved-per-micro-batch", text, worst)]
+
+
+def notes_on_state(evidence: Evidence) -> list[str]:
+    """Return what a step leaves in other states under other cuts, which may be as it should be."""
+    if evidence.steadiness.erratic or evidence.unsteady:
+        return []
+    runner, cuts = evidence.runner, _cuts_with_state(evidence)
+    names = []
+    for name, span in runner.record.state_sketch.spans.items() if cuts else ():
+        by_number = _by_number(runner, cuts, span)
+        states = torch.stack([state for states in by_number.values() for state in states])
+        size = float(states.norm(dim=1).max())
+        moves = any(relative(state, states[0], size) > runner.tolerance for state in states)
+        if moves and _gap(by_number, runner) is None:
+            names.append(name)
+    if not names:
+        return []
+    listing = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return [f"what a step leaves in {listing} depends on the cut, as statistics of batches do"]
+
+
+def _cuts_with_state(evidence: Evidence) -> list[Cut]:
+    """Return the cuts after which the state of the step can be compared, or none."""
+    runner = evidence.runner
+    cuts = [c for c in evidence.cuts if len(c.ranks) == 1 and c.reference == "whole"]
+    if runner.subject.window is not None or any(cut.before for cut in cuts):
+        return []
+    return cuts if all(runner.observe(cut).state_sketch is not None for cut in cuts) else []
+
+
+def _by_number(runner: Runner, cuts: Sequence[Cut], span: slice) -> dict[int, list[Tensor]]:
+    """Return a part of the state after each cut, by its number of micro-batches."""
+    states: dict[int, list[Tensor]] = {}
+    for cut in cuts:
+        sketch = runner.observe(cut).state_sketch
+        if sketch is not None:
+            states.setdefault(len(cut.pieces), []).append(sketch[span])
+    return states
 
 
 def _gap_of_average(runner: Runner, cuts: Sequence[Cut], span: slice) -> float | None:
