@@ -5,10 +5,11 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 import batchproof as bp
-from batchproof.watch._copies import is_toward
+from batchproof.watch._copies import is_toward, places_of
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.999, 0.9999])
@@ -89,3 +90,15 @@ def test_an_end_before_the_run_is_told():
             optimizer.step()
             optimizer.zero_grad()
     assert "Watching stopped after step 1; what came later was not seen." in str(seen.report())
+
+
+def test_tensors_without_numbers_are_no_copies():
+    parameter = torch.nn.Parameter(torch.ones(2, 3))
+    average = {"head": torch.full((2, 3), 0.5)}
+    with FakeTensorMode():
+        fake = {"head": torch.ones(2, 3)}
+    sparse = {"head": torch.ones(2, 3).to_sparse()}
+    containers = [container for container, _ in places_of(parameter, ())]
+    assert any(container is average for container in containers)
+    assert not any(container is fake or container is sparse for container in containers)
+    assert not places_of(fake["head"], ())

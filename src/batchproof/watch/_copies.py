@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # so many numbers of a parameter are compared, of so many copies, before so many backward passes
 LENGTH, COPIES, LOOKS = 1024, 4, 24
 LEAST = 4
+# other kinds, such as the fake tensors of torch.compile, have no numbers or compute otherwise
+PLAIN = {Tensor, nn.Parameter}
 ROUNDINGS = 8.0
 ALONG = 0.9
 
@@ -102,13 +104,14 @@ def places_of(parameter: Tensor, own: Iterable[int]) -> list[tuple[Any, Any]]:
     tensors = [
         thing
         for thing in gc.get_objects()
-        if issubclass(type(thing), Tensor)
+        if type(thing) in PLAIN
+        and thing.layout == parameter.layout
         and thing.shape == parameter.shape
         and thing.dtype == parameter.dtype
         and thing.device == parameter.device
         and id(thing) not in others
     ]
-    if parameter.numel() < LEAST or not tensors:
+    if parameter.numel() < LEAST or type(parameter) not in PLAIN or not tensors:
         return []
     with torch.no_grad():
         tensors.sort(key=lambda thing: float((thing - parameter).double().norm()))
