@@ -206,7 +206,9 @@ def test_one_sample_that_does_not_fit_is_named_with_its_size():
 def test_a_batch_that_cannot_be_split_by_samples_is_refused_at_once(batch, shown):
     model = models.model_of()
     step = bp.Step(model, torch.optim.SGD(model.parameters(), 0.1), out_of_memory="split")
-    with pytest.raises(bp.DataError, match=f"out_of_memory is 'split', but {shown}.*a row a sampl"):
+    with pytest.raises(
+        bp.DataError, match=f"out_of_memory is 'split', but {shown}.*a row per sampl"
+    ):
         step([batch], models.squares)
 
 
