@@ -77,6 +77,8 @@ $(FRAMEWORKS)/ready: $(FRAMEWORKS)/torch requirements/integrations.txt requireme
 	$(call pip,$(FRAMEWORKS)) --no-deps -r requirements/fastai.txt
 	$(call pip,$(FRAMEWORKS)) --force-reinstall --no-deps .
 	$(call pip,$(FRAMEWORKS)) '.[torch]'
+	@# a framework that cannot be imported would have its tests skipped
+	KERAS_BACKEND=torch $(FRAMEWORKS)/bin/python -c 'import accelerate, fastai.learner, ignite, keras, lightning.pytorch, peft, skorch, torcheval, torchmetrics, transformers, trl'
 	@touch $@
 
 $(PEERS)/ready: $(PEERS)/torch requirements/integrations.txt requirements/fastai.txt requirements/benchmarks.txt $(SOURCES)
