@@ -92,12 +92,16 @@ def test_an_end_before_the_run_is_told():
     assert "Watching stopped after step 1; what came later was not seen." in str(seen.report())
 
 
+# no other tensor of the process has it
+SHAPE = (7, 11, 3)
+
+
 def test_tensors_without_numbers_are_no_copies():
-    parameter = torch.nn.Parameter(torch.ones(2, 3))
-    average = {"head": torch.full((2, 3), 0.5)}
+    parameter = torch.nn.Parameter(torch.ones(SHAPE))
+    average = {"head": torch.full(SHAPE, 0.5)}
     with FakeTensorMode():
-        fake = {"head": torch.ones(2, 3)}
-    sparse = {"head": torch.ones(2, 3).to_sparse()}
+        fake = {"head": torch.ones(SHAPE)}
+    sparse = {"head": torch.ones(SHAPE).to_sparse()}
     containers = [container for container, _ in places_of(parameter, ())]
     assert any(container is average for container in containers)
     assert not any(container is fake or container is sparse for container in containers)
