@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 import batchproof as bp
-from batchproof.watch._losses import FEW
+from batchproof.watch._hits import WAITING
 
 
 def batches(sizes, classes):
@@ -28,12 +28,12 @@ def test_each_batch_has_its_own_hits_whatever_the_sizes_and_classes():
 
 
 def test_more_batches_than_are_kept_are_counted():
-    every = list(batches([64] * (2 * FEW // 640 + 3), 10))
+    every = list(batches([64] * (2 * WAITING // 640 + 3), 10))
     with bp.watch(numbers=False) as seen:
         for logits, target in every:
             F.cross_entropy(logits, target)
         waiting = sum(logits.numel() for _, logits, *_ in seen.watcher.calls._hits._waiting)
-    assert waiting <= FEW
+    assert waiting <= WAITING
     assert hits_of(seen) == [int(x.argmax(1).eq(y).sum()) for x, y in every]
 
 

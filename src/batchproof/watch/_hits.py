@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from batchproof.watch._ledger import Loss
-from batchproof.watch._losses import FEW, Call
+from batchproof.watch._losses import Call
 
+# elements that wait at most: small tensors that live on keep large ones from being given back
+WAITING = 1 << 14
 # the loss, its logits and target, and their versions
 Batch = tuple[Loss, Tensor, Tensor, int, int]
 
@@ -41,7 +43,7 @@ class Hits:
         versions = logits._version, target._version  # noqa: SLF001
         self._waiting.append((loss, logits.detach(), target, *versions))
         self._elements += logits.numel()
-        if self._elements > FEW:
+        if self._elements > WAITING:
             self.settle()
         return True
 
