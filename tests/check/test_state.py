@@ -106,6 +106,7 @@ def test_an_average_of_the_samples_is_said_to_move_where_it_is_watched_alone():
     )
     assert report.names == ("state-moved-per-micro-batch",), str(report)
     assert "on how many there are, and on what each of them holds" in report.diagnoses[0].sentence
+    assert not any("watched code" in note for note in report.notes)
 
 
 def test_state_beside_the_model_is_watched_where_it_is_handed_in():

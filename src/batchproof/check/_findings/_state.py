@@ -1,10 +1,11 @@
 """State: draws, statistics of a batch, and what a call or a micro-batch leaves to the next."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -78,25 +79,16 @@ def moved(evidence: Evidence) -> list[Diagnosis]:
     as many, and another one for every other number. Or it is watched, and is an average that takes
     something in from every micro-batch: two of them give its decay, which predicts every cut.
     """
-    runner, cuts = evidence.runner, _cuts_with_state(evidence)
-    names, averages, worst = [], False, 0.0
-    for name, span in runner.record.state_sketch.spans.items() if cuts else ():
-        gap = _gap(_by_number(runner, cuts, span), runner)
-        # what averages data is asked about, or as it should be, as statistics of batch norm are
-        if gap is None and name.startswith(WATCHED):
-            gap = _gap_of_average(runner, cuts, span)
-            averages |= gap is not None
-        if gap is not None:
-            names.append(name)
-            worst = max(worst, gap)
-    if not names:
+    laws = {name: law for name, law in _moves(evidence).items() if law is not None}
+    if not laws:
         return []
-    listing = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    averages = any(law.is_average for law in laws.values())
     rest = "what each of them holds" if averages else "nothing else of the cut"
     text = (
-        f"The step moves {listing} with every micro-batch: what is left behind depends on how many "
-        f"there are, and on {rest}."
+        f"The step moves {_listing(laws)} with every micro-batch: what is left behind depends on "
+        f"how many there are, and on {rest}."
     )
+    worst = max(law.residual for law in laws.values())
     return [diagnosis("state-moved-per-micro-batch", text, worst)]
 
 
@@ -104,19 +96,40 @@ def notes_on_state(evidence: Evidence) -> list[str]:
     """Return what a step leaves in other states under other cuts, which may be as it should be."""
     if evidence.steadiness.erratic or evidence.unsteady:
         return []
+    names = [name for name, law in _moves(evidence).items() if law is None]
+    if not names:
+        return []
+    listing = _listing(names)
+    return [f"what a step leaves in {listing} depends on the cut, as statistics of batches do"]
+
+
+def _listing(names: Collection[str]) -> str:
+    return ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")
+
+
+class _StateLaw(NamedTuple):
+    """What predicts a state under every cut: the number of micro-batches, or an average."""
+
+    residual: float
+    is_average: bool
+
+
+def _moves(evidence: Evidence) -> dict[str, _StateLaw | None]:
+    """Return the states that the cut changes, and what predicts each; None where nothing does."""
     runner, cuts = evidence.runner, _cuts_with_state(evidence)
-    names = []
+    laws: dict[str, _StateLaw | None] = {}
     for name, span in runner.record.state_sketch.spans.items() if cuts else ():
         by_number = _by_number(runner, cuts, span)
         states = torch.stack([state for states in by_number.values() for state in states])
         size = float(states.norm(dim=1).max())
-        moves = any(relative(state, states[0], size) > runner.tolerance for state in states)
-        if moves and _gap(by_number, runner) is None:
-            names.append(name)
-    if not names:
-        return []
-    listing = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return [f"what a step leaves in {listing} depends on the cut, as statistics of batches do"]
+        if not any(relative(state, states[0], size) > runner.tolerance for state in states):
+            continue
+        gap, is_average = _gap(by_number, runner), False
+        # what averages data is asked about, or as it should be, as statistics of batch norm are
+        if gap is None and name.startswith(WATCHED):
+            gap, is_average = _gap_of_average(runner, cuts, span), True
+        laws[name] = None if gap is None else _StateLaw(gap, is_average)
+    return laws
 
 
 def _cuts_with_state(evidence: Evidence) -> list[Cut]:
