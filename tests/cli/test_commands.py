@@ -52,6 +52,10 @@ def test_nothing_to_do_shows_the_help(batchproof, arguments):
         (["explain", "love"], "there is no topic 'love'; the topics are mean, cross-entropy"),
         (["explain", "not-divided"], "not a topic; run batchproof audit --explain not-divided."),
         (["explain", "sgd", "--lr", "fast"], "Invalid value for '--lr'"),
+        (
+            ["audit", "--output-format", "xml"],
+            "Invalid value for '--output-format': 'xml' is not one of 'text', 'concise', 'json'",
+        ),
         (["check"], "no probe was given; give MODULE:NAME, or --example"),
         (["check", "nowhere:probe"], "nowhere"),
         (["report", "nowhere"], "nowhere"),

@@ -203,7 +203,8 @@ def _misused(program: str, error: Any) -> int:
         typer.echo(context.get_help(), err=True)
         return 2
     where = program if context is None else context.command_path
-    sentence = error.format_message().rstrip(".")
+    # a choice that typer refuses comes with the prefix of the library that checks it
+    sentence = error.format_message().rstrip(".").replace(": Value error, ", ": ", 1)
     end = "" if sentence.endswith("?") else "."
     return _say(program, f"{sentence}{end} Try: {where} --help", 2)
 
