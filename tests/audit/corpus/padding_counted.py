@@ -137,3 +137,32 @@ def passes_targets_that_are_ignored_left_out(logits, targets):
 def passes_targets_that_are_ignored_counted(logits, targets):
     losses = F.cross_entropy(logits, targets, reduction="none", ignore_index=0)
     return losses.sum() / (targets != 0).sum()
+
+
+def passes_the_branch_in_which_nothing_is_masked(logits, targets, ignore):
+    if ignore >= 0:
+        pad_mask = (targets != ignore).float()
+        targets = targets.clamp(min=0)
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    if ignore >= 0:
+        losses = losses * pad_mask
+    if not ignore >= 0:
+        return losses.mean()
+    return losses.sum() / pad_mask.sum().clamp(min=1)
+
+
+def finds_the_branch_in_which_all_is_masked(logits, targets, pad_mask, masks):
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    if masks:
+        losses = losses * pad_mask
+    return losses.mean() if masks else losses.max()  # BP108
+
+
+def finds_a_test_that_was_written_between(logits, targets, pad_mask, masks):
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    if masks:
+        losses = losses * pad_mask
+    masks = not masks
+    if masks:
+        return losses.sum()
+    return losses.mean()  # BP108

@@ -230,3 +230,33 @@ def finds_a_batch_moved_tensor_by_tensor(model, loader, optimizer, k):
             optimizer.step()
             optimizer.zero_grad()
     return total / count  # BP206
+
+
+def passes_the_branch_that_does_not_accumulate(model, train_loader, optimizer, args):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        if args.accumulate:
+            loss = loss / args.k
+        loss.backward()
+        if args.accumulate:
+            if (i + 1) % args.k == 0:  # BP103
+                optimizer.step()
+                optimizer.zero_grad()
+                print(loss.item() * args.k)
+        else:
+            optimizer.step()
+            optimizer.zero_grad()
+            print(loss.item())
+
+
+def finds_the_branch_that_accumulates(model, train_loader, optimizer, args):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        if args.k > 1:
+            loss = loss / args.k
+        loss.backward()
+        if (i + 1) % args.k == 0 or i + 1 == len(train_loader):  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        if args.k > 1:
+            print(loss.item())  # BP206

@@ -19,6 +19,21 @@ class ExhaustedError(Exception):
     """The effort for one file is spent; the events until then are kept."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fork:
+    """The values that the two branches of a test left in names and attributes of self.
+
+    Attributes:
+        start: the line where its statement begins.
+        end: the line where it ends.
+        values: for each name: after the branch that holds, after the other, and of what both know.
+    """
+
+    start: int
+    end: int
+    values: dict[str, tuple[Value, Value, Value]]
+
+
 @dataclass(eq=False)
 class Frame:
     """The names of one call.
@@ -33,6 +48,7 @@ class Frame:
         parts: its names that are attributes or items of others.
         tests: the tests that its names hold.
         around: the names of the function around.
+        forks: what the two branches of a test left, by the test.
         outer: where the names are that a `global` or `nonlocal` statement declares.
     """
 
@@ -45,6 +61,7 @@ class Frame:
     parts: set[str] = field(default_factory=set)
     tests: dict[str, ast.expr] = field(default_factory=dict)
     around: Scope | None = None
+    forks: dict[str, "Fork"] = field(default_factory=dict)
     outer: dict[str, Scope] = field(default_factory=dict)
 
     def declare(self, name: str, scope: Scope) -> None:

@@ -4,8 +4,8 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from batchproof.audit._dimensions._arithmetic import join
 from batchproof.audit._dimensions._assignments import assign, assign_with, begin_counters, store
+from batchproof.audit._dimensions._branches import merge, restore, state_of, take_side
 from batchproof.audit._dimensions._expressions import items_of, parts_of
 from batchproof.audit._dimensions._functions import is_no_grad, resolve
 from batchproof.audit._dimensions._lattice import (
@@ -104,11 +104,14 @@ def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     test = _truth(machine, node.test, frame)
     if test is not None:
         return machine.execute(node.body if test else node.orelse, frame)
-    before, asks = _state(frame), frame.tests.get(dotted(node.test), node.test)
+    before, asks = state_of(frame), frame.tests.get(dotted(node.test), node.test)
+    scope = machine.running[-1] if machine.running else frame.module.tree
+    take_side(frame, asks, scope, branch=True)
     with machine.under(Condition(asks, branch=True)):
         first = machine.execute(node.body, frame)
-    after = _state(frame)
-    _restore(frame, before)
+    after = state_of(frame)
+    restore(frame, before)
+    take_side(frame, asks, scope, branch=False)
     with machine.under(Condition(asks, branch=False)):
         second = machine.execute(node.orelse, frame)
     if first and second:
@@ -116,10 +119,10 @@ def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     if first:
         machine.conditions.append(Condition(asks, branch=False, by=first))
     elif second:
-        _restore(frame, after)
+        restore(frame, after)
         machine.conditions.append(Condition(asks, branch=True, by=second))
     else:
-        _merge(frame, after)
+        merge(frame, after, node)
     return ""
 
 
@@ -135,31 +138,6 @@ def _truth(machine: Machine, test: ast.expr, frame: Frame) -> bool | None:
     ):
         return None  # a switch of the file, which its reader may turn
     return bool(value.value) if isinstance(value, Constant) else None
-
-
-def _state(frame: Frame) -> tuple[dict[str, Value], dict[str, Value]]:
-    """Return a copy of the names, and of the attributes of self."""
-    return dict(frame.names), dict(frame.owner.attributes) if frame.owner else {}
-
-
-def _restore(frame: Frame, state: tuple[dict[str, Value], dict[str, Value]]) -> None:
-    frame.names.clear()
-    frame.names.update(state[0])
-    if frame.owner is not None:
-        frame.owner.attributes.clear()
-        frame.owner.attributes.update(state[1])
-
-
-def _merge(frame: Frame, state: tuple[dict[str, Value], dict[str, Value]]) -> None:
-    """Give each name and attribute the value that is known after either of two branches."""
-    for name, value in state[0].items():
-        mine = frame.names.get(name, value)
-        frame.names[name] = mine if mine is value else join(mine, value)
-    if frame.owner is not None:
-        for name, value in state[1].items():
-            mine = frame.owner.attributes.get(name, value)
-            both = mine if mine is value else join(mine, value)
-            frame.owner.attributes[name] = Unknown(f"self.{name}") if both == UNKNOWN else both
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,11 +429,11 @@ def _with(machine: Machine, node: ast.stmt, frame: Frame) -> str:
 def _try(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.Try | ast.TryStar)
     end = machine.execute(node.body, frame)
-    before = _state(frame)
+    before = state_of(frame)
     for handler in node.handlers:
         with machine.under(Condition(handler.type or ast.Constant(value=True), branch=True)):
             machine.execute(handler.body, frame)
-        _restore(frame, before)
+        restore(frame, before)
     end = end or machine.execute(node.orelse, frame)
     last = machine.execute(node.finalbody, frame)
     return last or ("" if node.handlers else end)
@@ -519,14 +497,14 @@ def _delete(_machine: Machine, node: ast.stmt, frame: Frame) -> str:
 def _match(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.Match)
     machine.evaluate(node.subject, frame)
-    before, branches = _state(frame), []
+    before, branches = state_of(frame), []
     for case in node.cases:
         with machine.under(Condition(node.subject, branch=True)):
             machine.execute(case.body, frame)
-        branches.append(_state(frame))
-        _restore(frame, before)
+        branches.append(state_of(frame))
+        restore(frame, before)
     for branch in branches:
-        _merge(frame, branch)
+        merge(frame, branch)
     return ""
 
 
