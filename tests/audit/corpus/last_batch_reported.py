@@ -201,3 +201,13 @@ def passes_a_metric_of_all(model, val_loader, dice_coefficient):
         scores.append(model(x))
         targets.append(y)
     print("dice", dice_coefficient(torch.cat(scores), torch.cat(targets)))
+
+
+def passes_sums_in_a_dict_of_unknown_keys(model, val_loader, objective, names):
+    sums = {f"{name}_loss": 0.0 for name in names}
+    for x, y in val_loader:
+        loss, parts = objective(model(x), y)
+        print(loss.item())
+        for k, v in parts.items():
+            sums[k] += v
+    return {k: v / len(val_loader) for k, v in sums.items()}

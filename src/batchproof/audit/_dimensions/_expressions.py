@@ -415,7 +415,16 @@ def _dict_comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value
     if isinstance(source, Tensor) and source.loop:
         return _moved(machine, node.generators[0], node.value, source, frame)
     items = items_of(source) if isinstance(source, Several) else ()
-    return _of_each(machine, node, items, frame) if items else _parts(machine, node, frame)
+    if items:
+        return _of_each(machine, node, items, frame)
+    inner = Frame(frame.module, frame.name, dict(frame.names), dict(frame.depths), frame.owner)
+    for part in node.generators:
+        inner.names |= parts_of(part.target, UNKNOWN)
+        for test in part.ifs:
+            machine.evaluate(test, inner)
+    machine.evaluate(node.key, inner)
+    machine.evaluate(node.value, inner)
+    return UNKNOWN
 
 
 def _moved(
