@@ -23,6 +23,7 @@ _HELD_OUT = {
     "dev",
     "holdout",
 }
+_HELD_OUT_BEGINNING = re.compile(r"val|test|eval|dev(?!ice)")
 _TRAINING = {"train", "training", "tr"}
 
 
@@ -291,12 +292,12 @@ def varies(test: ast.expr, loop: Loop) -> bool:
 def role(text: str) -> str:
     """Return whether a name speaks of training data or of held-out data, or ""."""
     words = set(re.split(r"[^a-z]+", words_of(text)))
-    compact = "".join(words_of(text).split())
-    if compact.startswith("trainval"):
+    ends = tuple("".join(words_of(part).split()) for part in (text, text.rpartition(".")[2]))
+    if any(end.startswith("trainval") for end in ends):
         return ""
-    if words & _HELD_OUT or compact.startswith(("val", "test", "eval", "dev")):
+    if words & _HELD_OUT or any(_HELD_OUT_BEGINNING.match(end) for end in ends):
         return "held out"
-    if words & _TRAINING or compact.startswith("train"):
+    if words & _TRAINING or any(end.startswith("train") for end in ends):
         return "training"
     return ""
 
