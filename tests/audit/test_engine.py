@@ -189,3 +189,42 @@ def train(model, loader):
 )
 def test_a_schedule_first_was_right_in_an_older_torch(sign, grade):
     assert [f.grade for f in findings(OLD.replace("SIGN", sign))] == [grade]
+
+
+_EXERCISE = """
+{imports}
+
+def run(net, trainx, trainy, valx, valy, step):
+    net.train()
+    for x, y in train_loader:
+        loss = criterion(net(x), y)
+        loss.backward()
+        {steps}
+    net.eval()
+    errors = 0
+    for x, y in val_loader:
+        errors += criterion(net(x), y).item()
+    print(errors)
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "grades"),
+    [
+        ("import numpy as np\nimport torch", {"sure"}),
+        ("import numpy as np", {"likely"}),
+        ("import numpy as np\nimport paddle", set()),
+        ("import numpy as np\nimport jax\nimport torch", {"sure"}),
+    ],
+)
+def test_an_evaluation_with_grad_needs_the_autograd_of_torch(imports, grades):
+    text = _EXERCISE.format(imports=imports, steps="pass")
+    assert {f.grade for f in findings(text) if f.name == "evaluation-with-grad"} == grades
+
+
+def test_gradients_that_another_framework_clears_are_not_missed():
+    text = _EXERCISE.format(
+        imports="import paddle", steps="optimizer.step()\n        optimizer.clear_grad()"
+    )
+    assert not findings(text)
+    assert findings(text.replace("paddle", "torch").replace("clear_grad", "clear"))

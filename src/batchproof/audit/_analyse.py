@@ -25,6 +25,13 @@ _WORTH = re.compile(
 _TORCH = re.compile(
     r"\b(torch|lightning|accelerate|transformers|fastai|ignite|optimizer|backward|criterion)\b|loader|_loss|losses"
 )
+# a file of another framework, whose words are alike and mean other things
+_OTHERS = re.compile(
+    r"^\s*(?:import|from)\s+(?:paddle|mxnet|jax|flax|tensorflow|keras|mindspore|jittor|tinygrad"
+    r"|mlx|chainer|cntk|theano)\b",
+    re.MULTILINE,
+)
+_IMPORTS_TORCH = re.compile(r"^\s*(?:import|from)\s+(?:torch|lightning|pytorch_)", re.MULTILINE)
 
 
 @cache
@@ -64,6 +71,8 @@ def analyse(source: Source, path: str, project: Project | None = None) -> list[F
     """
     text = source.text
     if not (_WORTH.search(text) and _TORCH.search(text)):
+        return []
+    if _OTHERS.search(text) and not _IMPORTS_TORCH.search(text):
         return []
     traces = interpret(source.path, source.tree, project, text)
     findings: dict[tuple[str, int, int], Finding] = {}
