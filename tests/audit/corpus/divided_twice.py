@@ -238,3 +238,33 @@ def passes_the_mean_of_epochs(model, test_loader, epochs):
 
 def passes_another_loader(model, first_loader, second_loader):
     return _mean_of_all(model, first_loader) / len(second_loader)
+
+
+def finds_a_size_taken_apart(logits, target):
+    n, _, _, _ = logits.size()
+    loss = F.cross_entropy(logits, target)
+    loss /= n  # BP106
+    return loss
+
+
+def finds_the_size_of_a_parameter(logits, target):
+    return F.cross_entropy(logits, target) / logits.shape[0]  # BP106
+
+
+def finds_the_size_of_what_the_criterion_is_not_given(logits, target, x):
+    return F.cross_entropy(logits, target) / x.size(0)  # BP106 likely
+
+
+def finds_an_average_out_of_sight(logits, target, averages):
+    loss = nn.CrossEntropyLoss(size_average=averages)(logits, target)
+    return loss / target.size(0)  # BP106 likely
+
+
+def passes_a_sum_over_a_parameter(logits, target):
+    n, _ = logits.shape
+    return F.cross_entropy(logits, target, reduction="sum") / n
+
+
+def passes_the_other_sizes(logits, target):
+    _, c, h, w = logits.size()
+    return F.cross_entropy(logits, target) / (c * h * w)

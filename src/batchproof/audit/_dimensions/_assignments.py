@@ -14,13 +14,14 @@ from batchproof.audit._dimensions._lattice import (
     Loader,
     Quantity,
     Several,
+    Shape,
     Tensor,
     Unknown,
     Value,
 )
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._machine import Frame, Machine
-from batchproof.audit._dimensions._methods import keep
+from batchproof.audit._dimensions._methods import keep, size_of
 from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._trace import Loop
 
@@ -191,6 +192,8 @@ def _unpack(
     parts: list[Value] = []
     if isinstance(value, Several) and len(value.items) == len(target.elts) and not value.names:
         parts = list(value.items)
+    if isinstance(value, Shape):
+        parts = [size_of(value.tensor, Constant(place)) for place in range(len(target.elts))]
     for place, inner in enumerate(target.elts):
         part: Value = parts[place] if parts else UNKNOWN
         if not parts and isinstance(value, Tensor):

@@ -45,13 +45,13 @@ def reduction_of(keywords: Mapping[str, Value]) -> tuple[Base, bool]:
     Args:
         keywords: the keywords of a criterion; size_average and reduce are the old names.
     """
-    reduction = keywords.get("reduction")
+    reduction, average = keywords.get("reduction"), keywords.get("size_average")
     if keywords.get("reduce") == Constant(value=False):
         return "elements", True
-    if keywords.get("size_average") == Constant(value=False):
+    if average == Constant(value=False):
         return "sum", True
     if reduction is None:
-        return "mean", True
+        return "mean", average is None or isinstance(average, Constant)
     if isinstance(reduction, Constant):
         bases: dict[object, Base] = {
             "mean": "mean",

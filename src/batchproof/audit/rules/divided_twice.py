@@ -1,10 +1,12 @@
 """A mean is divided once more by a count that it was already divided by."""
 
+import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
-from batchproof.audit._dimensions._lattice import Count, Quantity
+from batchproof.audit._dimensions._lattice import Count, Quantity, Value
 from batchproof.audit._dimensions._loaders import number
+from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import accumulation_scale
 from batchproof.audit._dimensions._sizes import is_nominal
 from batchproof.audit._dimensions._trace import Event, Trace
@@ -33,8 +35,17 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         size = "n" if is_count else getattr(by, "text", "B")
         evidence = (f"{value.name or 'the loss'} (line {value.line}) is a mean already",)
-        sure = value.sure and " or " not in value.name
+        sure = value.sure and " or " not in value.name and _of_input(trace, value, by)
         yield Report(event, f"(Σ_i loss_i / n) / {size}", "Σ_i loss_i / n", evidence, sure)
+
+
+def _of_input(trace: Trace, loss: Quantity, by: Value) -> bool:
+    """Return whether a count is of a batch in sight, or of what the criterion is given."""
+    if not isinstance(by, Count) or by.key or not by.text.endswith(".size(0)"):
+        return True
+    name = by.text.removesuffix(".size(0)")
+    calls = [e.node for e in trace.of("criterion") if e.line == loss.line]
+    return any(dotted(inner) == name for call in calls for inner in ast.walk(call))
 
 
 def _mean_of_all(trace: Trace, event: Event) -> Iterator[Report]:
