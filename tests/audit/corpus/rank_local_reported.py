@@ -117,7 +117,7 @@ def passes_a_reduction_of_each(model, val_data):
         seen += len(x)
     dist.all_reduce(total)
     dist.all_reduce(seen)
-    print(total / seen)
+    print(total / seen)  # BP211 likely
 
 
 @torch.no_grad()
@@ -211,3 +211,86 @@ def passes_a_number_that_names_its_rank(model, data, rank):
             right += (model(x).argmax(1) == y).sum().item()
             count += len(y)
     print(f"[rank {rank}] accuracy", right / count)
+
+
+class AverageMeter:
+    def __init__(self):
+        self.total, self.count, self.avg = 0.0, 0, 0.0
+
+    def update(self, value, n=1):
+        self.total += value * n
+        self.count += n
+        self.avg = self.total / self.count
+
+
+class PooledAverageMeter(AverageMeter):
+    def update(self, value, n=1):
+        pair = torch.tensor([value * n, float(n)])
+        dist.all_reduce(pair)
+        super().update(pair[0].item() / pair[1].item(), int(pair[1]))
+
+
+@torch.no_grad()
+def finds_a_meter(model, val_data):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    losses = AverageMeter()
+    for x, y in loader:
+        losses.update(F.mse_loss(model(x), y).item(), x.size(0))
+    print(losses.avg)  # BP212
+
+
+@torch.no_grad()
+def _mean_of_a_meter(model, val_data):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    losses = AverageMeter()
+    for x, y in loader:
+        losses.update(F.mse_loss(model(x), y).item(), x.size(0))
+    return losses.avg
+
+
+def finds_a_meter_by_which_the_best_is_chosen(model, val_data, save):
+    best = float("inf")
+    for _ in range(3):
+        loss = _mean_of_a_meter(model, val_data)
+        if loss < best:  # BP212
+            best = loss
+            save(model)
+
+
+@torch.no_grad()
+def passes_a_meter_of_reduced_losses(model, val_data):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    losses = AverageMeter()
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        dist.all_reduce(loss)
+        losses.update(loss.item() / dist.get_world_size(), x.size(0))
+    print(losses.avg)
+
+
+@torch.no_grad()
+def passes_a_meter_that_is_reduced(model, val_data, rank_meter):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    losses = AverageMeter()
+    for x, y in loader:
+        losses.update(F.mse_loss(model(x), y).item(), x.size(0))
+    losses.synchronize_between_processes()
+    print(losses.avg)
+
+
+@torch.no_grad()
+def passes_a_meter_that_reduces_itself(model, val_data):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    losses = PooledAverageMeter()
+    for x, y in loader:
+        losses.update(F.mse_loss(model(x), y).item(), x.size(0))
+    print(losses.avg)
+
+
+@torch.no_grad()
+def passes_a_meter_shown_in_its_loop(model, val_data):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    losses = AverageMeter()
+    for x, y in loader:
+        losses.update(F.mse_loss(model(x), y).item(), x.size(0))
+        print(losses.avg)

@@ -12,6 +12,7 @@ from batchproof.audit._dimensions._lattice import (
     Function,
     Instance,
     Loader,
+    Meter,
     Model,
     Option,
     Quantity,
@@ -24,6 +25,7 @@ from batchproof.audit._dimensions._lattice import (
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._names import Module, dotted, methods_of
 
+_AVERAGES = {"avg", "average", "global_avg"}
 _SIZES = {"num_graphs", "batch_size", "num_nodes", "num_events"}
 _COLUMNS = {"data", "targets", "labels", "train_data", "train_labels", "test_data", "test_labels"}
 _NAMESPACES = {
@@ -51,10 +53,10 @@ def attribute(machine: Machine, value: Value, node: ast.Attribute, frame: Frame)
             return _of_loader(value, name, node)
         case Tensor():
             return _of_tensor(machine, value, name)
-        case Quantity() if name == "shape":
-            return Shape(Tensor(value.loop))
         case Quantity():
-            return replace(value, graph=False) if name == "data" else value
+            return _of_quantity(value, name)
+        case Meter() if name in _AVERAGES:
+            return _average(machine, value, name)
         case Model() if name == "module":
             return value
         case Dataset():
@@ -63,6 +65,27 @@ def attribute(machine: Machine, value: Value, node: ast.Attribute, frame: Frame)
         case Unknown():
             return _of_unknown(machine, value, node, frame)
     return Unknown(dotted(node))
+
+
+def _of_quantity(value: Quantity, name: str) -> Value:
+    if name == "shape":
+        return Shape(Tensor(value.loop))
+    return replace(value, graph=False) if name == "data" else value
+
+
+def _average(machine: Machine, meter: Meter, name: str) -> Value:
+    """Return the mean that a meter holds after the loop that updates it."""
+    text = f"{meter.text}.{name}"
+    for event in reversed(machine.trace.events):
+        if event.kind == "update" and event.text == meter.text:
+            loss, loop = event.value, event.batches
+            if not isinstance(loss, Quantity) or loop is None or loop in machine.loops:
+                break
+            if meter.pools or loss.base != "mean" or loss.scales:
+                break
+            count = Count("seen", loop.key)
+            return replace(loss, over=loop.key, divisor=count, graph=False, text=text)
+    return Unknown(text)
 
 
 def _of_reference(machine: Machine, value: Reference, name: str, frame: Frame) -> Value:
@@ -115,6 +138,8 @@ def _of_unknown(machine: Machine, value: Unknown, node: ast.Attribute, frame: Fr
     options = frame.module.options
     if node.attr in options and value.text.rsplit(".", 1)[-1].lower() in _NAMESPACES:
         return Option(text, options[node.attr].default)
+    if node.attr == "shape" and value.text and not value.text.startswith("self."):
+        return Shape(Tensor(text=value.text, graph=None))
     if node.attr == "loss" and "out" in value.text.lower():
         return Quantity("mean", machine.batch_loop, sure=False, name="outputs.loss", text="loss")
     if node.attr == "dataset" and _is_loader_name(value.text):

@@ -237,7 +237,8 @@ def _metric(machine: Machine, call: Call) -> Quantity | None:
 
 def _build(machine: Machine, kind: Class, call: Call) -> Value:
     if _is_meter(kind):
-        return Meter(call.target, machine.loop_key(call.node))
+        pools = bool(_POOLS.search(ast.unparse(kind.node)))
+        return Meter(call.target, machine.loop_key(call.node), pools)
     words = words_of(kind.node.name)
     if words.strip().endswith("data loader") or words.strip().endswith("loader"):
         return Loader(machine.loop_key(call.node), call.target or call.name)

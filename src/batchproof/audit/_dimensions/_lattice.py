@@ -313,10 +313,17 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A running average with update(value, n=1)."""
+    """A running average with update(value, n=1).
+
+    Attributes:
+        text: how the code calls it.
+        key: which one.
+        pools: whether its class, which is in sight, reduces over ranks itself.
+    """
 
     text: str
     key: str
+    pools: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,10 +182,11 @@ def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Val
 def size_of(value: Tensor, place: Value) -> Value:
     """Return the count in size(place), or shape[place], of a tensor."""
     if place == Constant(0):
+        by_name = not value.loop and value.text and not value.output
         return (
             Constant(value.rows)
             if value.rows and not value.loop
-            else Count("batch", value.loop, text="batch")
+            else Count("batch", value.loop, text=f"{value.text}.size(0)" if by_name else "batch")
         )
     return Unknown(f"{value.text}.size({getattr(place, 'value', '')})")
 
@@ -367,7 +368,9 @@ def _of_tool(machine: Machine, value: Value, call: Call) -> Value | None:
     return UNKNOWN
 
 
-def _of_meter(machine: Machine, _value: Value, call: Call) -> Value:
+def _of_meter(machine: Machine, value: Value, call: Call) -> Value:
+    if any(word in call.name for word in ("reduce", "gather", "sync")):
+        machine.emit("reduce", call.node, call.frame, value, text="sum")
     if call.name == "update":
         if call.args[:1] and isinstance(call.args[0], Constant) and call.args[1:]:
             call = replace(call, args=call.args[1:])  # update(name, value, n)
@@ -415,6 +418,9 @@ def _of_unknown(machine: Machine, value: Value, call: Call) -> Value | None:
     assert isinstance(value, Unknown)
     if call.name in {"sum", "mean"} and not call.args and is_mask(value):
         return Count("mask", machine.batch_loop, text=value.text)
+    if call.name == "size" and value.text and not value.text.startswith("self."):
+        shape = Shape(Tensor(text=value.text, graph=None))
+        return size_of(shape.tensor, call.args[0]) if call.args else shape
     return value if call.name in PASSING | _OUT and value.text else None
 
 
