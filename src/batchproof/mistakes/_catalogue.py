@@ -67,8 +67,8 @@ _GRADIENT = (
         "leftover-window",
         "BP103",
         "gradient",
-        "The micro-batches after the last full window are never stepped, or leak into the "
-        "next epoch.",
+        "The micro-batches after the last full window are never stepped, leak into the next "
+        "epoch, or are divided as if the window were full.",
         Remedy(
             "Step once more after the last micro-batch, divided by what the short window holds.",
             "for window in batchproof.windows(loader, accumulate=k):\n    step(window, loss)",
