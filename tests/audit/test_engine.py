@@ -222,6 +222,15 @@ def test_an_evaluation_with_grad_needs_the_autograd_of_torch(imports, grades):
     assert {f.grade for f in findings(text) if f.name == "evaluation-with-grad"} == grades
 
 
+@pytest.mark.parametrize(
+    ("imports", "grade"),
+    [("import numpy as np", "likely"), ("import numpy as np\nimport torch", "sure")],
+)
+def test_gradients_that_a_module_of_numpy_writes_may_need_no_zeroing(imports, grade):
+    text = _EXERCISE.format(imports=imports, steps="optimizer.step()")
+    assert [f.grade for f in findings(text) if f.name == "gradients-not-zeroed"] == [grade]
+
+
 def test_gradients_that_another_framework_clears_are_not_missed():
     text = _EXERCISE.format(
         imports="import paddle", steps="optimizer.step()\n        optimizer.clear_grad()"

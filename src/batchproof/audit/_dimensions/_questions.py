@@ -323,6 +323,15 @@ def keeps_numbers(trace: Trace, event: Event, loop: Loop) -> str:
     )
 
 
+def of_numpy(event: Event) -> bool:
+    """Return whether a file imports numpy and nothing of torch, as exercises do that teach both.
+
+    What their modules and optimisers do with gradients is their own, not that of torch.
+    """
+    names = {name.partition(".")[0] for name in event.module.imports.values()}
+    return "numpy" in names and not any(name.startswith("torch") for name in names)
+
+
 def against_best(event: Event) -> bool:
     """Return whether a comparison is with the best value so far, by its name."""
     sides = (

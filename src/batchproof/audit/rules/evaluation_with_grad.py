@@ -4,7 +4,13 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._methods import PASSES
-from batchproof.audit._dimensions._questions import compatible, evaluates, keeps_numbers, within
+from batchproof.audit._dimensions._questions import (
+    compatible,
+    evaluates,
+    keeps_numbers,
+    of_numpy,
+    within,
+)
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -36,7 +42,7 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         keys.add(loop.key)
         hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - {"forward"}
-        sure = (event.grad is True or enabled) and not hidden and not _of_numpy(event)
+        sure = (event.grad is True or enabled) and not hidden and not of_numpy(event)
         evidence = (
             f"{why}, and no backward pass in the loop",
             ("eval() does not switch autograd off" if "eval()" in why else "autograd is on here")
@@ -56,12 +62,6 @@ def _evaluates(trace: Trace, event: Event, loop: Loop) -> str:
     if modes and modes[-1].kind == "eval":
         return f"eval() at line {modes[-1].line}"
     return keeps_numbers(trace, event, loop)
-
-
-def _of_numpy(event: Event) -> bool:
-    """Return whether a file imports numpy and nothing of torch, as exercises do."""
-    names = {name.partition(".")[0] for name in event.module.imports.values()}
-    return "numpy" in names and not any(name.startswith("torch") for name in names)
 
 
 def _needs_grad(event: Event, loop: Loop, place: ast.AST) -> bool:

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Tool, Value
-from batchproof.audit._dimensions._questions import compatible
+from batchproof.audit._dimensions._questions import compatible, of_numpy
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -34,7 +34,11 @@ def find(trace: Trace) -> Iterator[Report]:
             f"{step.text}.step() follows at line {step.line}, and nothing in sight zeroes them",
         )
         yield Report(
-            passes[-1], "Σ of the gradients of all steps so far", "gradient of this step", evidence
+            passes[-1],
+            "Σ of the gradients of all steps so far",
+            "gradient of this step",
+            evidence,
+            sure=not of_numpy(step),
         )
 
 
