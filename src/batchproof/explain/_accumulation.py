@@ -30,7 +30,12 @@ def accumulation(
     ] = None,
     accumulate: Annotated[int, "micro-batches in a window"] = 4,
 ) -> Explanation:
-    """Divide a window of micro-batches by what it holds."""
+    """Divide a window of micro-batches by what it holds.
+
+    Examples:
+        >>> accumulation().numbers["fixed_2"]  # in place of 1
+        0.5
+    """
     values = (1.0,) * len(sizes) if gradients is None else finite("gradients", gradients)
     same_length(sizes=sizes, gradients=values)
     pairs = list(zip(counts("sizes", sizes, least=0), values, strict=True))

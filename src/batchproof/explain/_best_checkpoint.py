@@ -29,7 +29,12 @@ def best_checkpoint(
         Sequence[float], "training loss of the last batch of each epoch"
     ] = (0.80, 0.74, 0.41, 0.55, 0.52, 0.33),
 ) -> Explanation:
-    """Keep the best weights: a copy, and by which number."""
+    """Keep the best weights: a copy, and by which number.
+
+    Examples:
+        >>> best_checkpoint().numbers["epoch_reference"]
+        6.0
+    """
     same_length(val_losses=val_losses, last_batch_losses=last_batch_losses)
     validation = finite("val_losses", val_losses)
     last_batch = finite("last_batch_losses", last_batch_losses)

@@ -27,7 +27,12 @@ def class_weights(
     ),
     batch_size: Annotated[int, "samples in a batch"] = 3,
 ) -> Explanation:
-    """Weight classes: why weights fade in small batches."""
+    """Weight classes: why weights fade in small batches.
+
+    Examples:
+        >>> class_weights().numbers["batch_size_1"]
+        0.85
+    """
     same_length(targets=targets, losses=losses)
     of_class = finite("weights", weights)
     if min(of_class) < 0 or max(of_class) == 0:

@@ -20,7 +20,12 @@ def cross_entropy(
     target: Annotated[int, "index of the right class, from 0"] = 0,
     label_smoothing: Annotated[float, "share of the target spread over all classes, 0 to 1"] = 0.0,
 ) -> Explanation:
-    """Follow logits to softmax, loss and gradient."""
+    """Follow logits to softmax, loss and gradient.
+
+    Examples:
+        >>> cross_entropy().verdict
+        'Class 0 gets probability 0.659, so the loss is 0.417; a guess among 3 classes has 1.099.'
+    """
     scores = finite("logits", logits, least=2)
     classes = len(scores)
     count("target", target, least=0, most=classes - 1)

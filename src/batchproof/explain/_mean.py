@@ -30,7 +30,12 @@ def mean(
     loss: Annotated[float, "loss of each sample in a full batch"] = 1.0,
     last_loss: Annotated[float, "loss of each sample in the last batch, if it is short"] = 3.0,
 ) -> Explanation:
-    """Compare the mean of batch means with that of samples."""
+    """Compare the mean of batch means with that of samples.
+
+    Examples:
+        >>> mean(losses=[1.0, 1.0, 4.0], batch_size=2).verdict
+        'The mean over 3 samples is 2; the mean of the 2 batch means is 2.5, off by 0.5.'
+    """
     count("batch_size", batch_size)
     if losses is None:
         count("samples", samples, most=100_000)

@@ -26,7 +26,12 @@ def momentum(
     start: Annotated[float, "w at the start"] = 1.0,
     steps: Annotated[int, "optimiser steps"] = 24,
 ) -> Explanation:
-    """Set the learning rate inside the velocity, or outside."""
+    """Set the learning rate inside the velocity, or outside.
+
+    Examples:
+        >>> round(momentum().numbers["apart_schedule"], 4)
+        0.528
+    """
     positive("lr", lr), positive("gamma", gamma), positive("curvature", curvature)
     share("momentum", momentum)
     finite("start", (start,))
@@ -56,7 +61,7 @@ def momentum(
         "momentum",
         "Momentum: is the learning rate inside the velocity?",
         f"Under a constant rate the two forms differ by {number(apart['constant'], 2)}; when the "
-        f"rate is multiplied by {number(gamma)} at step {change_at} they part by "
+        f"rate is multiplied by {number(gamma)} at step {change_at} they differ by "
         f"{number(apart['schedule'], 3)}. torch has it outside.",
         _parts(inside, outside, schedule, change_at),
         {
@@ -98,7 +103,7 @@ def _parts(
             "velocity. A schedule tuned with one form is another schedule under the other."
         ),
         Text(
-            "torch multiplies the first velocity by nothing: v = g, also where dampening is "
+            "torch takes the first gradient as it is, v = g, also where dampening is "
             "set. Nesterov's form uses g + μ v in place of v, in both."
         ),
     )

@@ -28,7 +28,12 @@ def sum_or_mean(
     momentum: Annotated[float, "momentum of SGD, for optimizer momentum"] = 0.9,
     steps: Annotated[int, "optimiser steps"] = 30,
 ) -> Explanation:
-    """Find the settings that undo a factor on the loss."""
+    """Find the settings that undo a factor on the loss.
+
+    Examples:
+        >>> round(sum_or_mean().numbers["lr"], 6)
+        0.003125
+    """
     share("momentum", momentum)
     count("steps", steps, most=500)
     new = equivalent_settings(
@@ -51,7 +56,7 @@ def sum_or_mean(
         "sum-or-mean",
         "From mean to sum: which settings keep the run",
         f"{factor:g} times the loss under {optimizer} takes the same path with "
-        f"{_changes(old, new)}; left as it is, w parts by {number(unchanged, 3)}.",
+        f"{_changes(old, new)}; with the old settings w differs by {number(unchanged, 3)}.",
         (
             _settings_table(old, new, factor),
             _picture(paths, factor, steps),
