@@ -27,6 +27,11 @@ class Packed:
         segments: the sequence that each element belongs to, -1 for padding; (rows, elements).
         positions: the place of each element in its sequence, 0 for padding; (rows, elements).
         num_segments: the number of sequences.
+
+    Examples:
+        >>> rows = Ragged.of([torch.tensor([1, 2, 3]), torch.tensor([4, 5])]).pack(8)
+        >>> rows.segments.tolist()
+        [[0, 0, 0, 1, 1, -1, -1, -1]]
     """
 
     values: Tensor

@@ -59,6 +59,12 @@ class Window(list[Batch], Generic[Batch]):
         filled: the ranks that have any, where known.
         drawn: the number of the loader's batches that it has, or had before it was recut.
         padding: how much of it is padding, where it was cut by plan.
+
+    Examples:
+        >>> window = Window([[1, 2], [3]])
+        >>> window.longest = 2
+        >>> window.like([["a", "b"], ["c"]]).longest
+        2
     """
 
     longest: int | None = None

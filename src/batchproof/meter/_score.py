@@ -20,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from batchproof._errors import BatchproofError, SettingError
+from batchproof._errors import BatchproofError, SettingError, shown
 from batchproof.ranks import in_a_group, of_all
 
 # numbers of one metric that a log is to hold: a confusion matrix of 100 classes
@@ -29,7 +29,19 @@ MOST = 10_000
 
 @runtime_checkable
 class Metric(Protocol):
-    """The interface of a metric that is not a mean."""
+    """The interface of a metric that is not a mean.
+
+    Examples:
+        >>> class Largest:
+        ...     def __init__(self):
+        ...         self.value = 0.0
+        ...     def update(self, outputs, targets):
+        ...         self.value = max(self.value, (outputs - targets).abs().max().item())
+        ...     def compute(self):
+        ...         return self.value
+        >>> isinstance(Largest(), Metric)
+        True
+    """
 
     def update(self, outputs: Any, targets: Any, /) -> Any:
         """Add the model's outputs and the targets of a batch."""
@@ -102,7 +114,9 @@ def expect_metrics(metrics: Mapping[str, Any] | None) -> None:
         SettingError: if they are not.
     """
     if not isinstance(metrics, Mapping | None):
-        raise SettingError(f'metrics is {metrics!r}; expected metrics by name: {{"f1": F1()}}.')
+        raise SettingError(
+            f'metrics is {shown(metrics)}; expected metrics by name: {{"f1": F1()}}.'
+        )
     for name, metric in (metrics or {}).items():
         if isinstance(metric, type) or not isinstance(metric, Metric):
             cls = metric if isinstance(metric, type) else type(metric)

@@ -25,6 +25,13 @@ class Choice:
         best: the record of the best.
         runner_up: the record of the next best, or None if there is only one.
         over: what tells them apart: their epochs, or their steps where an epoch has several.
+
+    Examples:
+        >>> record = Record(
+        ...     2, 1, "val_loss", 3.0, 4.0, "sample", "epoch", standard_error=0.1
+        ... )
+        >>> print(Choice(record, None))
+        best: epoch 1, val_loss 0.75 ± 0.1
     """
 
     best: Record
@@ -120,6 +127,15 @@ class History:
         notices: problems that did not stop the run, one line each.
         stopped: why training ended.
         run_dir: the run folder, or None where nothing was written.
+
+    Examples:
+        >>> history = History("val_loss")
+        >>> history.records += [
+        ...     Record(5 * epoch, epoch, "val_loss", total, 10.0, "sample", "epoch")
+        ...     for epoch, total in ((1, 8.0), (2, 6.0), (3, 7.0))
+        ... ]
+        >>> history.values("val_loss"), history.best.epoch
+        ([0.8, 0.6, 0.7], 2)
     """
 
     monitor: str = "val_loss"

@@ -53,6 +53,10 @@ class Split:
         fits: the number of samples of its half, which is tried next.
         reason: the first line of the error.
         layers: those whose result depends on the cut by nature; named at the first split only.
+
+    Examples:
+        >>> print(Split(step=3, samples=64, fits=32, reason="out of memory"))
+        step 3: a micro-batch of 64 samples did not fit in memory, so ...
     """
 
     step: int

@@ -21,6 +21,16 @@ class StepResult:
         terms: the Mean of each term, by name.
         metrics: the Mean of each metric, by name.
         verdict: whether the step was taken, and why not.
+
+    Examples:
+        >>> import torch
+        >>> import batchproof as bp
+        >>> model, loss = torch.nn.Linear(2, 1), bp.supervised(torch.nn.MSELoss())
+        >>> _ = torch.nn.init.zeros_(model.weight), torch.nn.init.zeros_(model.bias)
+        >>> step = bp.Step(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> result = step([(torch.ones(3, 2), torch.ones(3, 1))], loss)
+        >>> result.loss.item(), round(result.grad_norm.item(), 4), result.skipped
+        (1.0, 3.4641, False)
     """
 
     loss: Mean

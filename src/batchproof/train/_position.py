@@ -11,6 +11,12 @@ class Position:
         epoch: epochs completed.
         step: windows done in all.
         batch: micro-batches of the present epoch that are done.
+
+    Examples:
+        >>> position = Position()
+        >>> position.advance(micro_batches=4)
+        >>> position
+        Position(epoch=0, step=1, batch=4)
     """
 
     epoch: int = 0
