@@ -24,6 +24,28 @@ Each is also the builtin it resembles, so either can be caught. Every message is
 given, what was expected, and what to do.
 """
 
+from types import FunctionType
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: in one line; a class or function by its name.
+
+    Examples:
+        >>> shown("mse"), shown(int), shown(shown), shown(object())
+        ("'mse'", 'the class int', 'the function shown', 'object')
+    """
+    if isinstance(value, type | FunctionType):
+        kind = "class" if isinstance(value, type) else "function"
+        return f"the {kind} {value.__name__}"
+    text = repr(value)
+    if "\n" in text or text.startswith("<"):
+        return type(value).__name__
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+# characters of a value in an error
+_LONGEST = 60
+
 
 class BatchproofError(Exception):
     """An error raised by batchproof."""

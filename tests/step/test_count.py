@@ -55,9 +55,8 @@ def test_a_count_without_a_term_is_refused():
 
 
 def test_a_count_that_is_neither_callable_nor_forward_is_refused(unchecked):
-    step = step_of(models.model_of(), count="backward")
     with pytest.raises(bp.SettingError, match="count is 'backward'"):
-        step(models.cut(models.samples_of(0), PARTS), models.two_terms)
+        step_of(models.model_of(), count="backward")
 
 
 class Noisy(nn.Module):

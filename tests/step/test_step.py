@@ -316,7 +316,7 @@ def test_counters_survive_a_checkpoint():
 
 
 def test_an_updater_without_a_module_is_refused():
-    with pytest.raises(bp.SettingError, match="an updater needs a torch"):
+    with pytest.raises(bp.SettingError, match=r"expected a torch\.nn\.Module, whose parameters"):
         bp.Step(lambda x: x, lambda weight: None)
 
 

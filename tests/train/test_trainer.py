@@ -471,7 +471,9 @@ def test_an_optimizer_that_would_not_train_the_model_is_refused(unchecked):
     other = torch.optim.SGD(classifier().parameters(), lr=0.1)
     with pytest.raises(bp.SettingError, match="SGD holds no parameter of the model"):
         trainer(optimizer=other)
-    with pytest.raises(bp.SettingError, match=r"optimizer is SGD; expected a torch\.optim"):
+    with pytest.raises(
+        bp.SettingError, match=r"optimizer is the class SGD; expected a torch\.optim"
+    ):
         trainer(optimizer=torch.optim.SGD)
 
 

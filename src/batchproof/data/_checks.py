@@ -1,9 +1,26 @@
 """Checks of a data set before training on it, whose errors name the sample."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from batchproof._errors import DataError
+from batchproof._errors import DataError, SettingError, shown
+
+
+def expect_iterable(name: str, value: Any, of: str = "batches") -> None:
+    """Refuse what cannot be iterated, such as None, and text.
+
+    Raises:
+        SettingError: if it is that.
+    """
+    sequence = hasattr(value, "__getitem__") and not isinstance(value, type)
+    if isinstance(value, str) or not (isinstance(value, Iterable) or sequence):
+        raise SettingError(
+            f"{name} is {shown(value)}; expected an iterable of {of}, such as a list"
+            f"{' or a DataLoader' if of == 'batches' else ''}."
+        )
 
 
 def check_labels(

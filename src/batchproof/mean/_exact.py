@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from batchproof._errors import CriterionError, ShapeError
+from batchproof._errors import CriterionError, ShapeError, shown
 from batchproof.mean._exact_layout import BySample
 from batchproof.mean._exact_specs import BY_FORWARD, BY_FUNCTION, Options, Spec
 from batchproof.mean._mean import Mean, Unit, check_unit
@@ -232,7 +232,7 @@ def exact(criterion: Callable[..., Any], *, unit: Unit | None = None) -> Criteri
         check_unit(unit)
     if isinstance(criterion, type) or not callable(criterion):
         raise CriterionError(
-            f"the criterion is {criterion!r}; expected a loss that can be called, such as "
+            f"the criterion is {shown(criterion)}; expected a loss that can be called, such as "
             "torch.nn.CrossEntropyLoss()."
         )
     if isinstance(criterion, nn.Module):
@@ -390,7 +390,8 @@ def _over(rows: Tensor, dimensions: int) -> Tensor:
 def _refuse_a_single_loss() -> NoReturn:
     raise ShapeError(
         "the criterion gives a single loss, without a dimension of samples; expected a batch. "
-        "Add the dimension: input.unsqueeze(0), target.unsqueeze(0)."
+        "Let a torch.utils.data.DataLoader batch the samples, or add the dimension: "
+        "input.unsqueeze(0), target.unsqueeze(0)."
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from batchproof._errors import SettingError
+from batchproof._errors import SettingError, shown
 from batchproof.mean._mean import Mean
 
 LOSS = "loss"
@@ -96,8 +96,8 @@ def refuse_criterion(loss: Any) -> None:
     """
     if not callable(loss):
         raise SettingError(
-            f"loss is {loss!r}; expected a function loss(model, batch) that returns a Mean, such "
-            "as batchproof.supervised(torch.nn.CrossEntropyLoss())."
+            f"loss is {shown(loss)}; expected a function loss(model, batch) that returns a Mean, "
+            "such as batchproof.supervised(torch.nn.CrossEntropyLoss())."
         )
     ours = (getattr(loss, "__module__", None) or "").startswith("batchproof.mean")
     if ours or of_torch(loss):
@@ -125,7 +125,7 @@ def expect_coefficients(coefficients: Mapping[str, float] | None) -> None:
     """
     if not isinstance(coefficients, Mapping | None):
         raise SettingError(
-            f'coefficients is {coefficients!r}; expected numbers by name: {{"name": 0.1}}.'
+            f'coefficients is {shown(coefficients)}; expected numbers by name: {{"name": 0.1}}.'
         )
     for name, coefficient in (coefficients or {}).items():
         if not (_is_real(coefficient) and math.isfinite(coefficient)):

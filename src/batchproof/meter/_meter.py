@@ -13,6 +13,7 @@ from batchproof._errors import (
     EmptyMeanError,
     SettingError,
     ShapeError,
+    shown,
 )
 from batchproof.mean import Mean, expect_integers
 from batchproof.meter._accumulator import ROOM_OF_A_PAIR, Accumulator
@@ -295,6 +296,12 @@ def sync_all(
     Raises:
         UnitError: if ranks hold means of different units under one name.
         RankError: if ranks have different numbers of groups under one name.
+
+    Examples:
+        >>> meters = {"loss": Meter()}
+        >>> sync_all(meters)  # without ranks, each is that of all ranks already
+        >>> list(meters)
+        ['loss']
     """
     if not is_initialised():
         return
@@ -315,6 +322,7 @@ def _names(by: int | Sequence[str] | None) -> tuple[str, ...] | None:
     names = tuple(map(str, range(by))) if isinstance(by, int) else tuple(by)
     if not names or isinstance(by, str) or len(set(names)) < len(names):
         raise SettingError(
-            f"by is {by!r}; expected the number of groups, 1 or more, or their names, each once."
+            f"by is {shown(by)}; expected the number of groups, 1 or more, or their names, each "
+            "once."
         )
     return names

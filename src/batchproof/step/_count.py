@@ -11,13 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from batchproof._errors import SettingError
+from batchproof._errors import SettingError, shown
 from batchproof.mean import LOSS, Pairs
 from batchproof.step._number import Number
 from batchproof.step._snapshot import leaving_no_trace
 
 Weights = Mapping[str, Number | int] | Number | int
 Count = Callable[[Any], Weights]
+
+
+def refuse_count(count: Any) -> None:
+    """Refuse what gives no weights of a batch.
+
+    Raises:
+        SettingError: if it is neither a function, "forward" nor None.
+    """
+    if not (callable(count) or count in ("forward", None)):
+        raise SettingError(
+            f'count is {shown(count)}; expected a function count(batch), "forward", or None.'
+        )
 
 
 def count_window(
@@ -38,13 +50,10 @@ def count_window(
             generators, where count is "forward".
         further: micro-batches that the model runs over uncounted, so that it runs as often on
             every rank.
-
-    Raises:
-        SettingError: if count is neither.
     """
     if callable(count):
         parts = [_by_term(count(batch)) for batch in window]
-    elif count == "forward":
+    else:
         with torch.no_grad(), leaving_no_trace(model):
             parts = [
                 {name: mean.weight for name, mean in Pairs.of(loss(model, b)).terms.items()}
@@ -52,10 +61,6 @@ def count_window(
             ]
             for batch in further:
                 loss(model, batch)
-    else:
-        raise SettingError(
-            f'count is {count!r}; expected a callable that gives a batch\'s weights, or "forward".'
-        )
     sums: dict[str, Number] = {}
     for part in parts:
         for name, weight in part.items():

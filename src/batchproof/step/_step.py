@@ -11,17 +11,17 @@ Over several ranks r the sums run over them too, and the law is the same: see st
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import torch
 from torch import Tensor, distributed
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from batchproof._errors import SettingError
+from batchproof._errors import SettingError, shown
 from batchproof._trees import in_own_containers
 from batchproof.mean import Mean, Outcome, Pairs, refuse_criterion
-from batchproof.step._count import Count, count_window
+from batchproof.step._count import Count, count_window, refuse_count
 from batchproof.step._gradients import clip_factor, gradients, scale, total_norm
 from batchproof.step._memory import Halving, Memory, Whole
 from batchproof.step._number import (
@@ -106,10 +106,11 @@ class Step:
         nonfinite: Literal["raise", "skip"] = "raise",
         out_of_memory: Literal["raise", "split"] = "raise",
     ) -> None:
-        if max_grad_norm is not None and not max_grad_norm > 0:
+        if max_grad_norm is not None and not _is_positive(max_grad_norm):
             raise SettingError(
-                f"max_grad_norm is {max_grad_norm}; expected a positive norm, or None."
+                f"max_grad_norm is {shown(max_grad_norm)}; expected a positive norm, or None."
             )
+        refuse_count(count)
         if nonfinite not in ("raise", "skip"):
             raise SettingError(f"nonfinite is {nonfinite!r}; expected 'raise' or 'skip'.")
         if out_of_memory not in ("raise", "split"):
@@ -431,6 +432,10 @@ def _blame(step: Step, update: Update, number_of_step: int) -> str | None:
         if parameter.grad is not None and not parameter.grad.isfinite().all():
             return name
     return None
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, SupportsFloat) and not isinstance(value, bool) and float(value) > 0
 
 
 def _device(update: Update) -> torch.device:

@@ -25,7 +25,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 from torch.optim import optimizer as torch_optimizer
 
-from batchproof._errors import SettingError
+from batchproof._errors import SettingError, shown
 from batchproof.ranks import is_broken_collective
 from batchproof.step._closure import Evaluate, refuse_scaler, search
 from batchproof.step._gradients import gradients, scale
@@ -79,15 +79,14 @@ def updating(
             return ScaledUpdate(optimizer, scaler)
         return OptimizerUpdate(optimizer)
     if isinstance(optimizer, type) or not callable(optimizer):
-        cls = optimizer if isinstance(optimizer, type) else type(optimizer)
         raise SettingError(
-            f"optimizer is {cls.__name__}; expected a torch.optim.Optimizer, or a "
+            f"optimizer is {shown(optimizer)}; expected a torch.optim.Optimizer, or a "
             "callable updater(batch_weight) that updates parameters from summed gradients."
         )
     if not isinstance(model, torch.nn.Module):
         raise SettingError(
-            f"an updater needs a torch.nn.Module to take parameters from, not "
-            f"{type(model).__name__}; hold the parameters in a Module."
+            f"model is {shown(model)}; expected a torch.nn.Module, whose parameters the updater "
+            "updates."
         )
     return OwnUpdate(optimizer, model)
 

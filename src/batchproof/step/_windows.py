@@ -15,6 +15,7 @@ from torch import Tensor, distributed
 from batchproof._errors import RankError, SettingError
 from batchproof._plan import CostOf, expect_count, expect_whole
 from batchproof.data import DatasetWindows, Lengths, Pack, Window, recut
+from batchproof.data._checks import expect_iterable
 from batchproof.data._shards import refuse_repeated
 from batchproof.ranks import device_of, in_a_group, of_all, rank, world_size
 
@@ -31,6 +32,11 @@ class Windows(Generic[Batch]):
         accumulate: micro-batches in a full window.
         cut: the function that recuts each window, or None.
         group: the ranks that take steps together.
+
+    Examples:
+        >>> of_two = windows([1, 2, 3], accumulate=2)
+        >>> list(of_two), list(of_two), len(of_two)
+        ([[1, 2], [3]], [[1, 2], [3]], 2)
     """
 
     def __init__(
@@ -149,6 +155,7 @@ def windows(
 def _expect_batches(loader: Any) -> None:
     if isinstance(loader, Windows | DatasetWindows):
         raise SettingError("the loader gives windows already; hand each to step as it comes.")
+    expect_iterable("the loader", loader)
 
 
 def batches_drawn(window: list[Batch]) -> int:
@@ -167,6 +174,7 @@ def micro_batches_of(window: Iterable[Batch]) -> list[Batch]:
             f"the window is a {type(window).__name__}; expected a list of micro-batches. One batch "
             "is a window too: step([batch], loss)."
         )
+    expect_iterable("the window", window, of="micro-batches")
     return list(window)
 
 

@@ -9,6 +9,7 @@ that the loader, its samplers and its data set hold.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from batchproof._errors import CheckpointError, DataError, SettingError
 from batchproof._random import capture, generators_in, restore, restore_states, states_of
 from batchproof._trees import digest, in_own_containers, to_device
 from batchproof.data import DatasetWindows, Pack, Window
+from batchproof.data._checks import expect_iterable
 from batchproof.ranks import in_a_group
 from batchproof.step import windows
 
@@ -33,9 +35,13 @@ class Epochs:
     Args:
         loader: any iterable of batches.
         limit: batches per epoch at most, or None for all.
+
+    Raises:
+        SettingError: if the loader cannot be iterated.
     """
 
     def __init__(self, loader: Iterable[Any], *, limit: int | None = None) -> None:
+        expect_iterable("the loader", loader)
         self.loader = loader
         self._limit = limit
         self._began: Mapping[str, Any] = {}
@@ -256,10 +262,11 @@ def find_device(device: str | torch.device) -> torch.device:
     try:
         result = torch.device(device)
         torch.empty(0, device=result)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = shorten(str(error).splitlines()[0], width=80, placeholder=" ...")
         raise SettingError(
-            f"device is {str(device)!r}, which this machine does not offer "
-            f'({str(error).splitlines()[0]}); choose "auto" or "cpu".'
+            f"device is {device if device is None else str(device)!r}, which this machine does not "
+            f'offer ({reason}); choose "auto" or "cpu".'
         ) from None
     return result
 

@@ -13,9 +13,10 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
-from batchproof._errors import NonFiniteError
+from batchproof._errors import NonFiniteError, SettingError, shown
 from batchproof._trees import first_nonfinite, to_device
 from batchproof.data import DatasetWindows, Window
+from batchproof.data._checks import expect_iterable
 from batchproof.data._shards import refuse_repeated
 from batchproof.mean import refuse_criterion
 from batchproof.meter import Estimate, Metric
@@ -77,7 +78,8 @@ def evaluate(
     Raises:
         NonFiniteError: if the loss is NaN or infinite; it names the batch.
         RankError: if another rank failed, or did not join.
-        SettingError: if the loader repeats samples to give every rank as many, or a metric raises.
+        SettingError: if the loader cannot be iterated, or repeats samples to give every rank as
+            many, by comes without groups, or a metric raises.
 
     Examples:
         >>> import torch
@@ -89,6 +91,8 @@ def evaluate(
         (4.0, 6.0)
     """
     refuse_criterion(loss)
+    expect_grouped(by, groups)
+    expect_iterable("the loader", loader)
     with blaming(group):
         sums = measure(
             model,
@@ -102,6 +106,25 @@ def evaluate(
             group=group,
         )
     return sums.estimate()
+
+
+def expect_grouped(by: By | None, groups: Groups | None) -> None:
+    """Refuse a breakdown that is no function, or comes without the groups.
+
+    Raises:
+        SettingError: if it is one of these.
+    """
+    if by is None:
+        return
+    if not callable(by):
+        raise SettingError(
+            f"by is {shown(by)}; expected a function by(batch) that returns the group of each "
+            "sample, such as lambda batch: batch[1]."
+        )
+    if groups is None:
+        raise SettingError(
+            "by was given without groups; give their number, or their names: groups=3."
+        )
 
 
 def measure(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp.autocast_mode import autocast
 
-from batchproof._errors import SettingError
+from batchproof._errors import SettingError, shown
 from batchproof.data import check_labels
 from batchproof.mean import Mean, Outcome, exact, of_torch
 
@@ -154,10 +154,16 @@ def supervised(
         >>> loss(torch.nn.Identity(), batch).terms.item()
         2.5
     """
+    if not isinstance(metrics, Mapping | None):
+        raise SettingError(
+            f"metrics is {shown(metrics)}; expected functions by name: "
+            '{"accuracy": batchproof.accuracy}.'
+        )
     for name, of in {"the criterion": criterion, **(metrics or {})}.items():
         if not callable(of):
             raise SettingError(
-                f"{name} is {type(of).__name__}; expected a callable(output, target), such as "
-                "torch.nn.CrossEntropyLoss() or batchproof.accuracy."
+                f"{name} is {shown(of)}; expected a callable(output, target) that returns a Mean, "
+                "such as torch.nn.CrossEntropyLoss() or batchproof.accuracy; metrics that are not "
+                "means, such as F1, go to Trainer(metrics=...) or evaluate(metrics=...)."
             )
     return Supervised(exact(criterion) if of_torch(criterion) else criterion, metrics or {})

@@ -17,12 +17,13 @@ from typing import Any, Literal, TypedDict, get_args
 import torch
 from rich.console import Console
 
-from batchproof._errors import SettingError
+from batchproof._errors import SettingError, shown
 from batchproof.data import Pack
 from batchproof.mean import expect_coefficients
 from batchproof.meter import Metric
 from batchproof.meter._score import expect_metrics
-from batchproof.train._evaluate import By
+from batchproof.step._count import refuse_count
+from batchproof.train._evaluate import By, expect_grouped
 from batchproof.train._loss import Precision
 from batchproof.train._outputs._callback import Callback
 from batchproof.train._outputs._loggers import expect_logger
@@ -57,6 +58,13 @@ class Steps:
             monitored mean.
         ema: decay of a moving average of the weights, which is then what is evaluated and kept as
             the best; or None.
+
+    Examples:
+        >>> Steps(accumulate=4, max_grad_norm=1.0).accumulate
+        4
+        >>> Steps(accumulate=0)
+        Traceback (most recent call last):
+        batchproof._errors.SettingError: accumulate is 0; expected a whole number, 1 or more.
     """
 
     accumulate: int = field(default=1, metadata=_COMPARED)
@@ -94,10 +102,7 @@ class Steps:
             raise SettingError(
                 f"ema is {self.ema!r}; expected a decay between 0 and 1, such as 0.999."
             )
-        if self.count is not None and self.count != "forward" and not callable(self.count):
-            raise SettingError(
-                f'count is {self.count!r}; expected a function count(batch), "forward", or None.'
-            )
+        refuse_count(self.count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +115,10 @@ class Compute:
         compile: whether the model's forward is compiled.
         seed: of every random generator when training begins, or None to leave them.
         deterministic: whether operations that vary from run to run are refused.
+
+    Examples:
+        >>> Compute(precision="bf16", seed=0).device
+        'auto'
     """
 
     precision: Precision = field(default="fp32", metadata=_COMPARED)
@@ -164,6 +173,10 @@ class Limits:
         limit_train_batches: batches per epoch at most, or None.
         limit_val_batches: batches of a validation at most, or None.
         overfit_batches: train and validate on the first few batches, or None.
+
+    Examples:
+        >>> Limits(overfit_batches=1).limit_val_batches is None
+        True
     """
 
     limit_train_batches: int | None = field(default=None, metadata=_COMPARED)
@@ -189,6 +202,10 @@ class Saving:
         keep_every_steps: steps between weights that stay in RUN/kept, or None.
         config: further settings, recorded in config.json and compared on resume.
         info: recorded in config.json only.
+
+    Examples:
+        >>> Saving(run_dir="runs/first", checkpoint_every_steps=100).keep_best
+        0
     """
 
     run_dir: str | PathLike[str] | None = None
@@ -221,6 +238,10 @@ class Reporting:
             for none.
         plot: True to draw curves in a notebook, a window or RUN/curves.png; or the PNG's path.
         summary: whether the layers are shown with their shapes before training.
+
+    Examples:
+        >>> Reporting(progress=False).log_every
+        100
     """
 
     log_every: int = field(default=100, metadata=_COMPARED)
@@ -235,25 +256,25 @@ class Reporting:
         for name in ("loggers", "callbacks"):
             value = getattr(self, name)
             if not isinstance(value, list | tuple):
-                example = "[]" if value is None else f"[{value!r}]"
-                raise SettingError(f"{name} is {value!r}; expected a list, such as {example}.")
+                example = "[]" if value is None else f"[{shown(value)}]"
+                raise SettingError(f"{name} is {shown(value)}; expected a list, such as {example}.")
         # an object with the methods of Progress shows it as well
         if not isinstance(self.progress, bool | Console) and not hasattr(self.progress, "tick"):
             raise SettingError(
-                f"progress is {self.progress!r}; expected True, False, a rich Console, or an "
+                f"progress is {shown(self.progress)}; expected True, False, a rich Console, or an "
                 "object of batchproof.train.Progress."
             )
         if not isinstance(self.plot, bool | str | PathLike):
             raise SettingError(
-                f"plot is {self.plot!r}; expected True, False, or the path of a PNG."
+                f"plot is {shown(self.plot)}; expected True, False, or the path of a PNG."
             )
         for logger in self.loggers:
             expect_logger(logger)
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise SettingError(
-                    f"callbacks holds {callback!r}; expected objects of batchproof.train.Callback. "
-                    "Derive a class from it and override what you need."
+                    f"callbacks holds {shown(callback)}; expected objects of "
+                    "batchproof.train.Callback. Derive a class from it and override what you need."
                 )
 
 
@@ -264,17 +285,18 @@ class Breakdown:
     Attributes:
         by: called as by(batch): the group of each sample, shape (samples,).
         groups: the number of groups, or their names.
+
+    Examples:
+        >>> breakdown = Breakdown(by=lambda batch: batch[1], groups=["cat", "dog"])
+        >>> breakdown.groups
+        ['cat', 'dog']
     """
 
     by: By | None = None
     groups: Groups | None = None
 
     def __post_init__(self) -> None:
-        if self.by is not None and not callable(self.by):
-            raise SettingError(
-                f"by is {self.by!r}; expected a function by(batch) that returns the group of each "
-                "sample, such as lambda batch: batch[1]."
-            )
+        expect_grouped(self.by, self.groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +310,11 @@ class Validation:
         metrics: by name, such as {"f1": batchproof.meter.F1()}, or those of torchmetrics and
             torcheval; each validation starts with a copy. They get the outputs and targets of the
             Outcome that the loss function returns, as supervised's does.
+
+    Examples:
+        >>> from batchproof.meter import F1
+        >>> list(Validation(validate_every_steps=500, metrics={"f1": F1()}).metrics)
+        ['f1']
     """
 
     validate_every_steps: int | None = None
@@ -422,7 +449,9 @@ def _value(name: str, value: Any, single: Mapping[str, Any]) -> Any:
     if value is None:
         return kind(**single)
     if not isinstance(value, kind):
-        raise SettingError(f"{name} is {value!r}; expected a batchproof.train.{kind.__name__}.")
+        raise SettingError(
+            f"{name} is {shown(value)}; expected a batchproof.train.{kind.__name__}."
+        )
     if single:
         raise SettingError(
             f"{next(iter(single))} is given beside {name}={kind.__name__}(...); give it in there."
@@ -444,7 +473,7 @@ def expect_positive(name: str, value: Any) -> None:
         SettingError: if it is not.
     """
     if not _is_integer(value) or value < 1:
-        raise SettingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
+        raise SettingError(f"{name} is {shown(value)}; expected a whole number, 1 or more.")
 
 
 def _is_integer(value: Any) -> bool:

@@ -154,11 +154,12 @@ def unpooled(result: Any) -> tuple[Mapping[str, Mean], Outcome]:
     """Return the terms that a loss function returned by name, not pooled over samples, and all.
 
     Raises:
-        SettingError: if it is not a Mean, dict of Means or Outcome.
+        SettingError: if it is not a Mean, dict of Means or Outcome, or a metric is not a Mean.
     """
     outcome = result if isinstance(result, Outcome) else Outcome(result)
     terms = {LOSS: outcome.terms} if isinstance(outcome.terms, Mean) else outcome.terms
-    if not isinstance(terms, Mapping) or not all(isinstance(m, Mean) for m in terms.values()):
+    means = (*terms.values(), *outcome.metrics.values()) if isinstance(terms, Mapping) else (terms,)
+    if not all(isinstance(mean, Mean) for mean in means):
         Pairs.of(result)
     return terms, outcome
 

@@ -16,6 +16,7 @@ from torch.utils.data import RandomSampler
 
 from batchproof._errors import DataError, SettingError, ShapeError
 from batchproof._trees import is_branch, items, rebuild, tensors, tree_map
+from batchproof.data._checks import expect_iterable
 from batchproof.data._shards import refuse_repeated, shard
 from batchproof.ranks import blaming, in_a_group, of_all, unwrapped
 from batchproof.train._batches import device_of
@@ -43,7 +44,7 @@ def predict(
         What forward returns, each tensor over all samples: shape (samples, ...).
 
     Raises:
-        SettingError: if the loader shuffles, or forward is needed.
+        SettingError: if the loader cannot be iterated or shuffles, or forward is needed.
         ShapeError: if outputs of batches cannot be joined, or ranks do not share the data in turn.
         DataError: if there is no batch.
 
@@ -52,6 +53,7 @@ def predict(
         >>> predict(torch.nn.Identity(), batches).flatten().tolist()
         [1.0, 2.0, 3.0]
     """
+    expect_iterable("the loader", loader)
     _refuse_shuffled(loader)
     model, call = unwrapped(model), forward or call_on_first
     with blaming(group):

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from batchproof._errors import SettingError
+from batchproof._errors import SettingError, shown
 from batchproof.runs import Record
 from batchproof.train._outputs._callback import Callback
 
@@ -236,7 +236,8 @@ def expect_logger(logger: Any) -> None:
     elif logger not in _SERVICES:
         names = ", ".join(map(repr, _SERVICES))
         raise SettingError(
-            f"logger is {logger!r}; expected one of {names}, or an object with .log(dict, step=)."
+            f"logger is {shown(logger)}; expected one of {names}, or an object with "
+            ".log(dict, step=)."
         )
 
 
