@@ -149,7 +149,11 @@ def first_nonfinite(tree: Any) -> tuple[int, Tensor] | None:
     """Return the index of the first sample that holds NaN or infinity, and its tensor; or None."""
     first: tuple[int, Tensor] | None = None
     for tensor in tensors(tree):
-        if tensor.ndim == 0 or not (tensor.is_floating_point() or tensor.is_complex()):
+        if (
+            tensor.ndim == 0
+            or not tensor.numel()
+            or not (tensor.is_floating_point() or tensor.is_complex())
+        ):
             continue
         bad = ~tensor.isfinite().reshape(len(tensor), -1).all(1)
         if bool(bad.any()):

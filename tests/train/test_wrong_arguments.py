@@ -41,11 +41,13 @@ TAKES_BATCHES = {
         ("train", "'train'"),
         (list, "the class list"),
         (batches, "the function batches"),
+        ({"train": [1]}, "({|a dict)"),
+        (torch.ones(4, 2, 3), "(a )?Tensor"),
     ],
 )
 @pytest.mark.parametrize("call", TAKES_BATCHES.values(), ids=TAKES_BATCHES)
 def test_what_gives_no_batches_is_named(call, data, shown, unchecked):
-    with pytest.raises(bp.SettingError, match=f"is {shown}.*; expected an iterable of"):
+    with pytest.raises(bp.SettingError, match=rf"is {shown}.*; expected an? (iterable|list) of"):
         call(data)
 
 
@@ -57,6 +59,24 @@ def test_what_is_iterated_by_index_gives_batches(unchecked):
     # Python iterates it as well, until an IndexError
     assert len(list(bp.windows(Indexed()))) == len(batches())
     assert bp.evaluate(classifier(), Indexed(), criterion()).samples > 0
+
+
+def test_a_first_batch_without_samples_is_trained_past():
+    inputs, targets = next(iter(batches()))
+    data = [(inputs[:0], targets[:0]), (inputs, targets)]
+    history = _trainer(limit_val_batches=2).fit(data, data, max_epochs=1)
+    assert (
+        history.values("val_loss")[0]
+        == _trainer().fit(data, data[1:], max_epochs=1).values("val_loss")[0]
+    )
+    assert history.last("train_loss").weight == len(targets)
+
+
+def test_an_estimate_has_no_order_and_says_what_has(unchecked):
+    estimate = bp.evaluate(classifier(), batches(), criterion())
+    for compare in (lambda: estimate < 1, lambda: min(1.0, estimate), lambda: estimate >= estimate):
+        with pytest.raises(bp.PairError, match=r"Compare numbers: estimate\.value"):
+            compare()
 
 
 def test_a_data_set_in_place_of_a_loader_is_told_of_loaders():

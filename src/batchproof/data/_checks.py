@@ -1,6 +1,6 @@
 """Checks of a data set before training on it, whose errors name the sample."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxtyping import Float, Int, UInt8
@@ -10,13 +10,15 @@ from batchproof._errors import DataError, SettingError, shown
 
 
 def expect_iterable(name: str, value: Any, of: str = "batches") -> None:
-    """Refuse what cannot be iterated, such as None, and text.
+    """Refuse what cannot be iterated, such as None, and what has other parts than batches.
+
+    A text has letters, a mapping keys, and a tensor rows, each of which would be a batch.
 
     Raises:
         SettingError: if it is that.
     """
     sequence = hasattr(value, "__getitem__") and not isinstance(value, type)
-    if isinstance(value, str) or not (isinstance(value, Iterable) or sequence):
+    if isinstance(value, str | Mapping | Tensor) or not (isinstance(value, Iterable) or sequence):
         raise SettingError(
             f"{name} is {shown(value)}; expected an iterable of {of}, such as a list"
             f"{' or a DataLoader' if of == 'batches' else ''}."

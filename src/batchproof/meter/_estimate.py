@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
 
+from batchproof._errors import PairError
 from batchproof.mean import Unit
 from batchproof.meter._score import Score
 from batchproof.meter._sums import (
@@ -61,6 +63,17 @@ class Estimate:
 
     def __float__(self) -> float:
         return self.value
+
+    def _refuse_order(self, other: object) -> NoReturn:
+        del other
+        raise PairError(
+            "an Estimate has no order: it is a mean and its standard error. Compare numbers: "
+            "estimate.value."
+        )
+
+    # a type checker refuses these by itself
+    if not TYPE_CHECKING:
+        __lt__ = __le__ = __gt__ = __ge__ = _refuse_order
 
     def __str__(self) -> str:
         error = self.standard_error
