@@ -72,6 +72,31 @@ def test_a_first_batch_without_samples_is_trained_past():
     assert history.last("train_loss").weight == len(targets)
 
 
+@pytest.mark.parametrize("terms", [1, 2])
+def test_an_epoch_in_which_nothing_counts_is_told(terms, capsys):
+    inputs, targets = next(iter(batches()))
+    ignored = [(inputs, torch.full_like(targets, -100))] * 2
+    one = criterion()
+
+    def loss(model, batch):
+        outcome = one(model, batch).terms
+        return outcome if terms == 1 else {"first": outcome, "second": outcome}
+
+    def trainer():
+        model = classifier()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        return bp.Trainer(model, loss, optimizer, count="forward")
+
+    history = trainer().fit(ignored, max_epochs=2)
+    assert [notice.partition(",")[0] for notice in history.notices] == [
+        "epoch 1: no step was taken",
+        "epoch 2: no step was taken",
+    ]
+    assert "nothing in it counts" in capsys.readouterr().err
+    # one window that counts is enough
+    assert trainer().fit([*ignored, (inputs, targets)], max_epochs=1).notices == []
+
+
 def test_an_estimate_has_no_order_and_says_what_has(unchecked):
     estimate = bp.evaluate(classifier(), batches(), criterion())
     for compare in (lambda: estimate < 1, lambda: min(1.0, estimate), lambda: estimate >= estimate):

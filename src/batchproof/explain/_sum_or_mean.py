@@ -44,8 +44,7 @@ def sum_or_mean(
         eps=eps,
         max_grad_norm=max_grad_norm,
     )
-    plain = optimizer in ("sgd", "momentum")
-    old = Settings(lr, weight_decay, None if plain else eps, max_grad_norm)
+    old = Settings(lr, weight_decay, eps if "adam" in optimizer else None, max_grad_norm)
     mu = momentum if optimizer == "momentum" else 0.0
     paths = [
         _run(optimizer, settings, scale, mu, steps)

@@ -78,8 +78,7 @@ def evaluate(
     Raises:
         NonFiniteError: if the loss is NaN or infinite; it names the batch.
         RankError: if another rank failed, or did not join.
-        SettingError: if the loader cannot be iterated, or repeats samples to give every rank as
-            many, by comes without groups, or a metric raises.
+        SettingError: if an argument is invalid, the loader repeats samples, or a metric raises.
 
     Examples:
         >>> import torch
@@ -91,8 +90,6 @@ def evaluate(
         (4.0, 6.0)
     """
     refuse_criterion(loss)
-    expect_grouped(by, groups)
-    expect_iterable("the loader", loader)
     with blaming(group):
         sums = measure(
             model,
@@ -149,7 +146,9 @@ def measure(
 
     Raises:
         NonFiniteError: if the loss is NaN or infinite and nonfinite is "raise".
+        SettingError: if by comes without groups.
     """
+    expect_grouped(by, groups)
     # ranks draw unequal numbers of batches, so none may wait for another in a forward pass
     model = unwrapped(model)
     members = Group(group, device_of_group(group)) if in_a_group(group) else None
@@ -197,6 +196,7 @@ def drawn_on(
     loader: Iterable[Any], device: torch.device, count: Callable[[], None]
 ) -> Iterable[Any]:
     """Return a loader's batches on a device, each counted when it is drawn."""
+    expect_iterable("the loader", loader)
 
     def batches() -> Iterator[Any]:
         for item in placed(loader, device):

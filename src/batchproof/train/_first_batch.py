@@ -143,11 +143,13 @@ def first_batch(
     with undisturbed(), evaluating(model):
         classes = _classes(model, inner, _copied(batch))
         terms = Pairs.of(loss(model, _copied(batch))).terms
-    starts = {name: float(mean.value()) for name, mean in terms.items()}
+    nothing = [name for name, mean in terms.items() if not mean.weight.item()]
+    starts = {name: mean.item() for name, mean in terms.items() if name not in nothing}
     if not all(map(math.isfinite, starts.values())):
         # what is under a mask may be anything, so the loss is asked before the batch
         expect_finite(batch)
     parts += [f"{name} at the start {value:.4g}" for name, value in starts.items()]
+    parts += [f"{name}: nothing in it counts" for name in nothing]
     if classes is not None and len(terms) == 1:
         parts.append(f"log({classes} classes) is {math.log(classes):.4g}")
     share = padding_share(batch)

@@ -138,6 +138,7 @@ class Loop:
         position, step, loss = state.position, state.parts.step, state.parts.loss
         self.outputs.on_epoch_begin(position.epoch + 1, self.ends.max_epochs, state.train.batches)
         began, resumes = clock(), position.batch > 0
+        first, skipped = position.step, step.skipped
         data_seconds = step_seconds = 0.0
         # a run that was left within a validation makes it again
         validation_seconds = self._validate_within() if resumes else 0.0
@@ -166,6 +167,8 @@ class Loop:
                 f"the training loader gave no batch in epoch {position.epoch + 1}; expected an "
                 "iterable that restarts each epoch, such as a list or a DataLoader."
             )
+        if 0 < position.step - first == step.skipped - skipped:
+            notify(self, _without_a_step(position.epoch + 1, self.options.steps.nonfinite))
         times = {
             "data_seconds": data_seconds,
             "step_seconds": step_seconds,
@@ -217,8 +220,7 @@ class Loop:
         step, log = self.state.parts.step, self.checkpoints.log
         for split in step.memory.splits:
             if split.step == step.steps:
-                self.history.notices.append(str(split))
-                self.outputs.on_notice(str(split))
+                notify(self, str(split))
                 if log is not None:
                     log.on_times({"split in step": split.step, **split.to_json()})
 
@@ -298,6 +300,20 @@ class Loop:
         if run_dir is None:
             raise RunInterruptedError(f"{at}; nothing was saved, for no run_dir was given.", number)
         raise RunInterruptedError(f"{at}; saved in {run_dir}; resume with resume=True.", number)
+
+
+def notify(loop: Loop, text: str) -> None:
+    """Notify the user of something that the history keeps as well."""
+    loop.history.notices.append(text)
+    loop.outputs.on_notice(text)
+
+
+def _without_a_step(epoch: int, nonfinite: str) -> str:
+    finite = " and was finite" if nonfinite == "skip" else ""
+    return (
+        f"epoch {epoch}: no step was taken, for nothing in any window counted{finite}. Look for "
+        "labels that are all ignored, or a mask that keeps nothing."
+    )
 
 
 def _is_open(state: State, max_epochs: int | None) -> bool:

@@ -16,7 +16,6 @@ from torch.utils.data import RandomSampler
 
 from batchproof._errors import DataError, SettingError, ShapeError
 from batchproof._trees import is_branch, items, rebuild, tensors, tree_map
-from batchproof.data._checks import expect_iterable
 from batchproof.data._shards import refuse_repeated, shard
 from batchproof.ranks import blaming, in_a_group, of_all, unwrapped
 from batchproof.train._batches import device_of
@@ -53,7 +52,6 @@ def predict(
         >>> predict(torch.nn.Identity(), batches).flatten().tolist()
         [1.0, 2.0, 3.0]
     """
-    expect_iterable("the loader", loader)
     _refuse_shuffled(loader)
     model, call = unwrapped(model), forward or call_on_first
     with blaming(group):

@@ -43,7 +43,7 @@ from batchproof.train._first_batch import (
     layer_summary,
     model_summary,
 )
-from batchproof.train._loop import Ends, Loop, Windows
+from batchproof.train._loop import Ends, Loop, Windows, notify
 from batchproof.train._options import Limits, Options, expect_positive
 from batchproof.train._outputs._callback import Callback, Deadline, Outputs
 from batchproof.train._outputs._loggers import Loggers, named_loggers
@@ -310,11 +310,6 @@ def shown(progress: bool | Console | Progress) -> Progress:  # noqa: FBT001
     return progress_on(progress) if isinstance(progress, Console) else progress
 
 
-def _notice(loop: Loop, text: str) -> None:
-    loop.history.notices.append(text)
-    loop.outputs.on_notice(text)
-
-
 def _notify_of_data(loop: Loop) -> None:
     """Notify the user of the data, and of what is used otherwise than one may expect."""
     state = loop.state
@@ -330,7 +325,7 @@ def _notify_of_data(loop: Loop) -> None:
         )
     endless = state.train.batches is None and loop.ends.max_epochs is None
     if state.vals and endless and loop.options.validation.validate_every_steps is None:
-        _notice(
+        notify(
             loop,
             "the training loader does not say where an epoch ends: validation comes when it ends, "
             "or when training does, and patience counts nothing before. validate_every_steps=N "
@@ -404,7 +399,7 @@ def _resume(loop: Loop, checkpoint: Checkpoint) -> Windows | None:
     with _as_written(loop.checkpoints.run_dir):
         walk, notices = state.load(checkpoint)
     for notice in notices:
-        _notice(loop, notice)
+        notify(loop, notice)
     at = state.position
     if not at.batch:
         return None
@@ -456,7 +451,7 @@ def _checkpoint(loop: Loop, setup: Setup, resume: Resume) -> Checkpoint | None:
         return None
     checkpoint, records = checkpoints.reopen()
     for text in checkpoints.notices:
-        _notice(loop, text)
+        notify(loop, text)
     with _as_written(log.run_dir):
         _expect_same(loop, checkpoint, log.run_dir)
     loop.history.records += records
