@@ -138,7 +138,7 @@ class Loop:
         position, step, loss = state.position, state.parts.step, state.parts.loss
         self.outputs.on_epoch_begin(position.epoch + 1, self.ends.max_epochs, state.train.batches)
         began, resumes = clock(), position.batch > 0
-        first, skipped = position.step, step.skipped
+        first_step, skips_before = position.step, step.skipped
         data_seconds = step_seconds = 0.0
         # a run that was left within a validation makes it again
         validation_seconds = self._validate_within() if resumes else 0.0
@@ -167,7 +167,7 @@ class Loop:
                 f"the training loader gave no batch in epoch {position.epoch + 1}; expected an "
                 "iterable that restarts each epoch, such as a list or a DataLoader."
             )
-        if 0 < position.step - first == step.skipped - skipped:
+        if 0 < position.step - first_step == step.skipped - skips_before:
             notify(self, _without_a_step(position.epoch + 1, self.options.steps.nonfinite))
         times = {
             "data_seconds": data_seconds,
