@@ -1016,3 +1016,93 @@ def finds_the_sum_of_a_dict_of_losses(model, data, optimizer):
 def finds_a_loader_of_another_file(model):
     losses = [F.cross_entropy(model(x), y).item() for x, y in imported_loader]
     return np.mean(losses)  # BP201 likely
+
+
+@torch.no_grad()
+def finds_a_sum_of_both_branches(model, data, is_hard):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, y in loader:
+        if is_hard(x):
+            total += F.cross_entropy(model(x), y).item()
+        else:
+            logits = model(x)
+            total += F.cross_entropy(logits, y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_list_of_both_branches(model, data, is_hard):
+    loader, losses = DataLoader(data, batch_size=64), []
+    for x, y in loader:
+        if is_hard(x):
+            losses.append(F.cross_entropy(model(x), y).item())
+        else:
+            losses.append(F.cross_entropy(model(x).float(), y).item())
+    return sum(losses) / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_sum_under_a_test_that_no_batch_changes(model, data, stage, args):
+    loader, first, second = DataLoader(data, batch_size=64), 0.0, 0.0
+    for x, y in loader:
+        loss = F.cross_entropy(model(x), y)
+        if stage == 1 and not args.skip:
+            first += loss.item()
+        else:
+            second += loss.item()
+    return first / len(loader), second / len(loader)  # BP201
+
+
+@torch.no_grad()
+def passes_sums_of_some_batches(model, data, is_hard):
+    loader, hard, other, number = DataLoader(data, batch_size=64), 0.0, 0.0, 0
+    for x, y in loader:
+        if is_hard(x):
+            hard += F.cross_entropy(model(x), y).item()
+            number += 1
+        elif y.sum() > 0:
+            other += F.cross_entropy(model(x), y).item()
+    return hard / number, other
+
+
+@torch.no_grad()
+def passes_a_branch_that_may_add_nothing(model, data, is_hard):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for i, (x, y) in enumerate(loader):
+        if is_hard(x):
+            if i % 2:
+                total += F.cross_entropy(model(x), y).item()
+        else:
+            total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)
+
+
+class _Switch:
+    def passes_a_sum_under_a_switch_that_may_change(self, model, data):
+        loader, total = DataLoader(data, batch_size=64), 0.0
+        for x, y in loader:
+            self.look(x)
+            if self.active:
+                total += F.cross_entropy(model(x), y).item()
+        return total / len(loader)
+
+
+@torch.no_grad()
+def passes_sizes_of_both_branches(model, data, is_hard):
+    loader, total, seen = DataLoader(data, batch_size=64), 0.0, 0
+    for x, y in loader:
+        if is_hard(x):
+            total += F.cross_entropy(model(x), y).item() * x.size(0)
+            seen += x.size(0)
+        else:
+            total += F.cross_entropy(model(x), y).item() * x.size(0)
+            seen += x.size(0)
+    return total / seen
+
+
+@torch.no_grad()
+def passes_a_sum_that_an_argument_asks_for(model, data, loss_func):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, y in loader:
+        total += loss_func(model(x), y, reduction="sum").item()
+    return total / len(data)

@@ -4,6 +4,7 @@ import ast
 from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import add, operate
+from batchproof.audit._dimensions._branch_sums import is_conditional
 from batchproof.audit._dimensions._calls import call
 from batchproof.audit._dimensions._expressions import combine, factor
 from batchproof.audit._dimensions._lattice import (
@@ -310,7 +311,7 @@ def _total(
     if "[" in name:  # the item of a key has a sum of its own in each pass
         around = [other for other in around if not other.single]
     spans = len(around) > 1 and around[0] is not loop
-    conditional = any(not c.by for c in machine.conditions[loop.outer :])
+    conditional = is_conditional(machine.conditions[loop.outer :], around[0] if spans else loop)
     if isinstance(value, Quantity):
         if value.over:
             return _total_of_totals(current, value, loop)

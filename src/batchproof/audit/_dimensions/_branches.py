@@ -13,6 +13,7 @@ what it asks for. The second time each branch begins with what the first time it
 """
 
 import ast
+from collections.abc import Callable
 
 from batchproof.audit._dimensions._arithmetic import join
 from batchproof.audit._dimensions._lattice import UNKNOWN, Unknown, Value
@@ -38,24 +39,33 @@ def restore(frame: Frame, state: State) -> None:
         frame.owner.attributes.update(state[1])
 
 
-def merge(frame: Frame, state: State, node: ast.If | None = None) -> None:
+def merge(
+    frame: Frame,
+    state: State,
+    node: ast.If | None = None,
+    settle: Callable[[str, list[Value]], Value] = lambda _name, parts: parts[0],
+) -> None:
     """Give each name and attribute the value that is known after either of two branches.
 
     Args:
         frame: the names after the branch in which the test does not hold.
         state: those after the other.
         node: the statement; None where it has no test that can be asked again.
+        settle: what else is known of a name, by its join and its value after each branch.
     """
     values = dict[str, tuple[Value, Value, Value]]()
     for name, value in state[0].items():
         mine = frame.names.get(name, value)
-        frame.names[name] = mine if mine is value else join(mine, value)
+        frame.names[name] = mine
         if mine is not value:
+            frame.names[name] = settle(name, [join(mine, value), mine, value])
             values[name] = value, mine, frame.names[name]
     if frame.owner is not None:
         for name, value in state[1].items():
             mine = frame.owner.attributes.get(name, value)
-            both = mine if mine is value else join(mine, value)
+            both = mine
+            if mine is not value:
+                both = settle(f"self.{name}", [join(mine, value), mine, value])
             both = Unknown(f"self.{name}") if both == UNKNOWN else both
             frame.owner.attributes[name] = both
             if mine is not value:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from batchproof.audit._dimensions._arithmetic import distance, is_mask
+from batchproof.audit._dimensions._branch_sums import is_conditional
 from batchproof.audit._dimensions._functions import is_module, method
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
@@ -585,7 +586,8 @@ def keep(
         return False
     loop = next((lp for lp in reversed(around) if lp.loader is not None), machine.loops[-1])
     dropping = isinstance(value, Listing) and value.conditional
-    conditional = dropping or len(machine.conditions) > loop.outer
+    inside = machine.conditions[loop.outer :]
+    conditional = dropping or any(c.by for c in inside) or is_conditional(inside, around[0])
     machine.emit("append", node, frame, item, value, name)
     frame.write(name, Listing(item, loop.key, conditional))
     return True

@@ -3,8 +3,10 @@
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from batchproof.audit._dimensions._assignments import assign, assign_with, begin_counters, store
+from batchproof.audit._dimensions._branch_sums import merge_branches
 from batchproof.audit._dimensions._branches import merge, restore, state_of, take_side
 from batchproof.audit._dimensions._expressions import items_of, parts_of
 from batchproof.audit._dimensions._functions import is_no_grad, resolve
@@ -122,8 +124,13 @@ def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
         restore(frame, after)
         machine.conditions.append(Condition(asks, branch=True, by=second))
     else:
-        merge(frame, after, node)
+        merge(frame, after, node, partial(_settle, machine, node, frame))
     return ""
+
+
+def _settle(machine: Machine, node: ast.If, frame: Frame, name: str, parts: list[Value]) -> Value:
+    loops = machine.loops[frame.depth(name) :]
+    return merge_branches(node, loops, machine.conditions, name, parts)
 
 
 def _truth(machine: Machine, test: ast.expr, frame: Frame) -> bool | None:
