@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 from batchproof.audit._dimensions._attributes import attribute, member
-from batchproof.audit._dimensions._criteria import FUNCTIONS
+from batchproof.audit._dimensions._criteria import FUNCTIONS, reduction_of
 from batchproof.audit._dimensions._functions import create, follow, forward, is_module, method
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
@@ -189,11 +189,14 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
 
 def _as_loss(machine: Machine, value: Value, call: Call) -> Value:
     """Give a loss module that hides its reduction the name of a loss."""
-    if isinstance(value, Tensor) and _is_loss(call):
-        return Quantity(
-            "mean", machine.batch_loop, sure=False, line=call.node.lineno, name=call.name
-        )
-    return value
+    return _usual_loss(machine, call) if isinstance(value, Tensor) and _is_loss(call) else value
+
+
+def _usual_loss(machine: Machine, call: Call) -> Quantity:
+    """Return the loss of a function out of sight: a mean, unless the call names a reduction."""
+    base, _ = reduction_of(call.keywords)
+    line = call.node.lineno
+    return Quantity(base, machine.batch_loop, sure=False, line=line, name=call.name)
 
 
 def _unless_known(machine: Machine, value: Value, call: Call) -> Value:
@@ -208,9 +211,7 @@ def _unless_known(machine: Machine, value: Value, call: Call) -> Value:
     if value == UNKNOWN:
         machine.trace.opaque.append((len(machine.trace.events), call.name))
     if value == UNKNOWN and _is_loss(call):
-        return Quantity(
-            "mean", machine.batch_loop, sure=False, line=call.node.lineno, name=call.name
-        )
+        return _usual_loss(machine, call)
     return _metric(machine, call) or value if value == UNKNOWN else value
 
 
@@ -306,7 +307,7 @@ def _out_of_sight(machine: Machine, call: Call) -> Value:
 def _by_name(machine: Machine, call: Call) -> Value:
     low = call.name.lower()
     if _is_loss(call) and (call.args or call.keywords):
-        criterion = Criterion(call.name, "mean", sure=False)
+        criterion = Criterion(call.name, reduction_of(call.keywords)[0], sure=False)
         return use_criterion(machine, call, criterion)
     if low.endswith(("get_batch", "next_batch")):
         return Tensor(machine.batch_loop, text="batch")
