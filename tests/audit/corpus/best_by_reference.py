@@ -258,3 +258,38 @@ class EarlyStopping:
     def restore(self, model):
         model.load_state_dict(self.best_weights)
         model.load_state_dict(self.best_copy)
+
+
+def finds_a_dict_by_its_test_and_its_use(model, loader, optimizer, validate):
+    best = float("inf")
+    for epoch in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            checkpoint = {"epoch": epoch, "model": model.state_dict()}  # BP301
+    torch.save(checkpoint, "best.pt")
+
+
+def passes_a_dict_that_is_written_in_the_loop(model, loader, optimizer, validate):
+    best = float("inf")
+    for epoch in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            checkpoint = {"epoch": epoch, "model": model.state_dict()}
+            write(checkpoint, "best.pt")
+    return checkpoint["epoch"]
+
+
+def write(state, path):
+    torch.save(state, path)
+
+
+def passes_the_last_dict(model, loader, optimizer, validate):
+    for epoch in range(10):
+        _epoch(model, loader, optimizer)
+        if validate(model) < 1:
+            checkpoint = {"epoch": epoch, "model": model.state_dict()}
+    torch.save(checkpoint, "last.pt")

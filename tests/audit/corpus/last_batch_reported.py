@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.utils.data import DataLoader
 
 
 @torch.no_grad()
@@ -211,3 +212,38 @@ def passes_sums_in_a_dict_of_unknown_keys(model, val_loader, objective, names):
         for k, v in parts.items():
             sums[k] += v
     return {k: v / len(val_loader) for k, v in sums.items()}
+
+
+def finds_a_history_of_last_batches(model, loader, optimizer):
+    history = []
+    for _ in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)  # BP205 likely
+            loss.backward()
+            optimizer.step()
+        history.append(loss.item())
+    return history
+
+
+def passes_a_history_of_all_batches(model, loader, optimizer):
+    history = []
+    for _ in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            history.append(loss.item())
+    return history
+
+
+def passes_the_one_batch_of_a_loader(model, data, optimizer):
+    loader = DataLoader(data, batch_size=len(data))
+    for epoch in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+        print(epoch, loss.item())

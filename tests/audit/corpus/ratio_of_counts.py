@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
 from torch.utils.data import DataLoader
 from torchmetrics import F1Score
 
@@ -244,3 +245,15 @@ def passes_a_root_of_each_sample(model, data):
             difference = np.log(scores[i].numpy()) - np.log(y[i].numpy())
             total += np.sqrt(np.mean((difference - np.mean(difference)) ** 2))
     return total / len(data)
+
+
+def passes_a_mean_over_folds(model, folds):
+    scores = []
+    for data in folds:
+        labels, guesses = [], []
+        with torch.no_grad():
+            for x, y in DataLoader(data, batch_size=64):
+                guesses.extend(model(x)[:, 1].tolist())
+                labels.extend(y.tolist())
+        scores.append({"auc": roc_auc_score(labels, guesses)})
+    return np.mean([score["auc"] for score in scores])

@@ -16,9 +16,9 @@ _MODEL = re.compile(r"(.*[._])?(model|net|network|module|unet|encoder|decoder|cl
 def find(trace: Trace) -> Iterator[Report]:
     """Yield assignments that keep live weights under a condition, in a loop that trains on."""
     for event in trace.of("assign"):
-        if "best" not in event.text.lower():
-            continue
         live = next((live for value in flat(event.value) if (live := _live(value))), "")
+        if not _keeps_best(event, live):
+            continue
         if live and event.loop is None:
             yield from _in_an_object(event, live)
         if event.loop is None or not event.conditions:
@@ -46,6 +46,26 @@ def find(trace: Trace) -> Iterator[Report]:
             trains_on and used,
             remedy=remedy,
         )
+
+
+def _keeps_best(event: Event, live: str) -> bool:
+    """Return whether an assignment keeps the best weights, by its name or by its test and use.
+
+    A dict of weights that is made where a value is the best so far is kept for later where the
+    code reads it after the loop, and not before.
+    """
+    if "best" in event.text.lower() or not live or not event.loops or not event.conditions:
+        return "best" in event.text.lower()
+    if not ("state_dict" in live and "best" in ast.unparse(event.conditions[-1].test).lower()):
+        return False
+    first, last = event.line, int(getattr(event.loops[0].node, "end_lineno", 0))
+    reads = [
+        node.lineno
+        for node in ast.walk(event.module.tree)
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load)
+        if dotted(node) == event.text and node.lineno >= first
+    ]
+    return bool(reads) and min(reads) > last
 
 
 def _in_an_object(event: Event, live: str) -> Iterator[Report]:

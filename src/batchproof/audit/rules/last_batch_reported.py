@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Quantity
+from batchproof.audit._dimensions._loaders import of_all_samples
 from batchproof.audit._dimensions._names import words_of
 from batchproof.audit._dimensions._questions import against_best, trains
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
@@ -11,14 +12,14 @@ from batchproof.audit._reports import Report
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a value of one batch is used after the loop over batches."""
-    for event in trace.of("divide", "average", "report", "return", "compare"):
+    for event in trace.of("divide", "average", "report", "return", "compare", "append"):
         value = event.value
         if not isinstance(value, Quantity) or value.over or not value.loop:
             continue
         loop = trace.loops.get(value.loop)
         if loop is None or loop in event.loops or loop.loader is None or loop.leaves:
             continue
-        if not set(loop_path(trace, loop)) <= set(event.loops):
+        if of_all_samples(loop.loader) or not set(loop_path(trace, loop)) <= set(event.loops):
             continue
         yield from _judged(trace, event, value, loop)
 
@@ -37,7 +38,7 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
     }
     if event.kind == "divide" and not by_batches:
         return
-    if event.kind in {"report", "return"} and value.scales:
+    if event.kind in {"report", "return", "append"} and value.scales:
         return
     if event.kind == "compare" and not against_best(event):
         return

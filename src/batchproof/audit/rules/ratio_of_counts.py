@@ -20,8 +20,9 @@ def find(trace: Trace) -> Iterator[Report]:
         if event.kind != "update" and not value.over:
             continue  # the mean of one batch, or of one sample
         loop = trace.loops.get(value.over) or event.batches
-        plain = value.sure and event.kind != "update"
-        sure = plain and loop is not None and _evaluates_batches(trace, loop)
+        if loop is None or loop.loader is None:
+            continue  # a mean over folds, classes or seeds, each of which has a ratio of its own
+        sure = value.sure and event.kind != "update" and _evaluates_batches(trace, loop)
         name = value.text or value.name or "it"
         evidence = (f"{name} of a batch is a ratio or root, not a mean of samples",)
         yield Report(event, "mean_b f(sums of batch b)", "f(sums of all batches)", evidence, sure)
