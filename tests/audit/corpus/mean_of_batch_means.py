@@ -9,6 +9,7 @@ from another_file import imported_loader
 from lightning import LightningModule
 from torch import nn
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     Dataset,
     DistributedSampler,
@@ -1106,3 +1107,38 @@ def passes_a_sum_that_an_argument_asks_for(model, data, loss_func):
     for x, y in loader:
         total += loss_func(model(x), y, reduction="sum").item()
     return total / len(data)
+
+
+@torch.no_grad()
+def finds_a_sampler_of_batches_that_keeps_the_last(model, data):
+    batches = BatchSampler(SequentialSampler(data), 64, drop_last=False)
+    loader, total = DataLoader(data, batch_sampler=batches), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_sampler_of_batches_out_of_sight(model, data, batches):
+    loader, total = DataLoader(data, batch_sampler=batches), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201 likely
+
+
+@torch.no_grad()
+def passes_a_sampler_of_full_batches(model, data):
+    batches = BatchSampler(SequentialSampler(data), batch_size=64, drop_last=True)
+    loader, total = DataLoader(data, batch_sampler=batches), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def passes_a_sampler_of_batches_of_one(model, data):
+    batches = BatchSampler(SequentialSampler(data), 1, drop_last=False)
+    loader, total = DataLoader(data, batch_sampler=batches), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)

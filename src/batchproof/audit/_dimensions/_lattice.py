@@ -84,11 +84,21 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """A sampler: which samples a loader draws."""
+    """A sampler: which samples a loader draws.
+
+    Attributes:
+        kind: which samples; batches where it draws whole batches.
+        line: where it is built.
+        drop_last: whether one of batches drops a last one that is not full; None if not known.
+        batch_size: of one of batches, where that is in sight.
+        of: the sampler that one of batches cuts into batches.
+    """
 
     kind: Literal["all", "part", "ranks", "either", "batches", "unknown"]
     line: int = 0
-    drop_last: bool = False
+    drop_last: bool | None = False
+    batch_size: "Value" = field(default_factory=Unknown)
+    of: "Sampler | None" = None
 
 
 @dataclass(frozen=True, slots=True)

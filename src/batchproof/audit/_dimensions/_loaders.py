@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from batchproof.audit._dimensions._lattice import (
+    NOTHING,
     UNKNOWN,
     Constant,
     Count,
@@ -90,18 +91,15 @@ def build_loader(
     options |= keywords
     dataset = options.get("dataset", args[0] if args else UNKNOWN)
     drop = options.get("drop_last", UNKNOWN if open_ else Constant(value=False))
-    sampler = options.get("sampler")
-    batches = options.get("batch_sampler")
-    if isinstance(batches, Sampler):
-        sampler, drop = batches, Constant(value=True) if batches.drop_last else drop
-    elif batches not in (None, Constant(None)):
-        sampler, drop = Sampler("batches"), UNKNOWN
-    kind = sampler if isinstance(sampler, Sampler) else None
-    if kind is None and sampler not in (None, Constant(None)):
-        kind = Sampler("unknown")
-    if kind is not None and kind.kind == "batches" and not kind.drop_last:
-        drop = UNKNOWN
     size = options.get("batch_size", UNKNOWN if open_ else Constant(1))
+    batches = options.get("batch_sampler", NOTHING)
+    if isinstance(batches, Sampler) and batches.of is not None:
+        kind, size = _sampler(batches.of), batches.batch_size
+        drop = UNKNOWN if batches.drop_last is None else Constant(batches.drop_last)
+    elif batches != NOTHING:
+        kind, size, drop = Sampler("batches"), UNKNOWN, UNKNOWN
+    else:
+        kind = _sampler(options.get("sampler", NOTHING))
     return Loader(
         f"{node.lineno}:{node.col_offset}",
         text,
@@ -114,13 +112,25 @@ def build_loader(
     )
 
 
+def _sampler(value: Value) -> Sampler | None:
+    """Return the sampler that a loader is given, None where it is given none."""
+    if value == NOTHING:
+        return None
+    return value if isinstance(value, Sampler) else Sampler("unknown")
+
+
 def build_sampler(
     name: str, node: ast.Call, keywords: Mapping[str, Value], args: list[Value]
 ) -> Sampler:
     """Return the sampler that a call builds."""
-    drop = keywords.get("drop_last", args[2] if len(args) > 2 else UNKNOWN)
     kind = SAMPLERS[name]
-    return Sampler(kind, node.lineno, isinstance(drop, Constant) and drop.value is True)
+    if kind != "batches":
+        return Sampler(kind, node.lineno)
+    names = ("sampler", "batch_size", "drop_last")
+    options = dict(zip(names, args, strict=False)) | dict(keywords)
+    drop, size = options.get("drop_last"), options.get("batch_size", UNKNOWN)
+    drops = bool(drop.value) if isinstance(drop, Constant) else None
+    return Sampler(kind, node.lineno, drops, size, _sampler(options.get("sampler", UNKNOWN)))
 
 
 def build_dataset(
