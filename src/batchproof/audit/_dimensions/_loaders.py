@@ -125,12 +125,13 @@ def build_sampler(
     """Return the sampler that a call builds."""
     kind = SAMPLERS[name]
     if kind != "batches":
-        return Sampler(kind, node.lineno)
+        drops = keywords.get("drop_last") == Constant(value=True)
+        return Sampler(kind, node.lineno, drops)
     names = ("sampler", "batch_size", "drop_last")
     options = dict(zip(names, args, strict=False)) | dict(keywords)
     drop, size = options.get("drop_last"), options.get("batch_size", UNKNOWN)
-    drops = bool(drop.value) if isinstance(drop, Constant) else None
-    return Sampler(kind, node.lineno, drops, size, _sampler(options.get("sampler", UNKNOWN)))
+    last = bool(drop.value) if isinstance(drop, Constant) else None
+    return Sampler(kind, node.lineno, last, size, _sampler(options.get("sampler", UNKNOWN)))
 
 
 def build_dataset(
