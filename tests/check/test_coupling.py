@@ -65,7 +65,7 @@ def test_weights_that_no_count_is_are_found_beside_a_plain_mean(classes):
     weights = torch.tensor([classes[i % len(classes)] for i in range(n)], dtype=torch.float64)
     subsets, plain = groups(n), shares(torch.ones(n, dtype=torch.float64), groups(n))
     seen = plain @ one + shares(weights, subsets) @ two
-    (found,) = free_weights(one + two, subsets, seen, plain, tolerance=1e-9, starts=24)
+    (found,) = free_weights(one + two, subsets, seen, [plain], tolerance=1e-9, starts=24)
     assert torch.allclose(found, weights / weights.mean(), rtol=1e-6)
 
 
@@ -77,4 +77,4 @@ def test_no_weights_are_found_where_there_are_none():
     seen = plain @ single + 1e-3 * torch.randn(
         len(subsets), 20, generator=draw, dtype=torch.float64
     )
-    assert free_weights(single, subsets, seen, plain, tolerance=1e-7, starts=6) is None
+    assert free_weights(single, subsets, seen, [plain], tolerance=1e-7, starts=6) is None

@@ -10,11 +10,13 @@ from batchproof.check._laws._laws import Micro
 from batchproof.check._laws._rules import SUM, Rule
 from batchproof.check._laws._search import Search
 from batchproof.check._laws._several_terms import Split, counted_terms, find_coupled_split
-from batchproof.check._laws._units import phrase_of, unit_of
+from batchproof.check._laws._units import phrase_of, unit_of, weights_of
 from batchproof.check._report._results import Diagnosis, diagnosis
 
 # what explains the cuts without a second term
 _SIMPLER = {"duplicated-samples", "wrong-divisor"}
+# weights shown
+_SHOWN = 6
 _NUMBERS = {2: "two", 3: "three"}
 
 
@@ -131,7 +133,12 @@ def _over(search: Search, micro: Micro) -> str:
     label: str | None = micro.label
     if label == "recovered":
         label = phrase_of(search, micro)
-    return f"a mean over {label or 'weights that match no count in the batches'}"
+    if label is not None:
+        return f"a mean over {label}"
+    weights = weights_of(search, micro).tolist()
+    few = ", ".join(f"{value:.3g}" for value in weights[:_SHOWN])
+    more = ", ..." if len(weights) > _SHOWN else ""
+    return f"a mean over weights that match no count in the batches ({few}{more})"
 
 
 def _named(search: Search, rule: Rule, micro: Micro, window: int | None) -> str:
@@ -147,9 +154,12 @@ def _named(search: Search, rule: Rule, micro: Micro, window: int | None) -> str:
 
 
 def _where(search: Search, parts: Sequence[Tensor], place: int) -> str:
-    """Name the parameters that only this term reaches."""
-    share, names = parts[place], []
-    others = [part for at, part in enumerate(parts) if at != place]
+    """Name the parameters that only this term reaches.
+
+    What is the same for every sample may be of any term, so it is of none.
+    """
+    share, *others = [part - part.mean(0) for part in (parts[place], *_but(parts, place))]
+    names = []
     for name, span in search.quantity.runner.record.sketch.spans.items():
         here = float(share[:, span].norm())
         there = max(float(other[:, span].norm()) for other in others)
@@ -158,7 +168,11 @@ def _where(search: Search, parts: Sequence[Tensor], place: int) -> str:
     if not names:
         if len(others) > 1:
             return ""
-        smaller = float(share.norm()) < float(others[0].norm())
+        smaller = float(parts[place].norm()) < float(_but(parts, place)[0].norm())
         return " of the smaller gradient" if smaller else " of the larger gradient"
     listing = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f" that alone reaches {listing}"
+
+
+def _but(parts: Sequence[Tensor], place: int) -> list[Tensor]:
+    return [part for at, part in enumerate(parts) if at != place]

@@ -1,14 +1,15 @@
-"""Weights of two means at once, where no count in the batches is the weight of one of them.
+"""Weights of several means at once, where no count in the batches is the weight of one of them.
 
 With a_i and b_i the weights of two terms, and X_i the unknown gradient of the second for sample i,
 a micro-batch S gives
 
     m(S) = sum_i a_i/a(S) (m_i - X_i) + sum_i b_i/b(S) X_i,        a(S) = sum_{i in S} a_i
 
-For given weights this is linear in X, so X is projected out, and what is left over is a function of
-the weights alone: brought to zero by Levenberg's and Marquardt's method from a few starts (variable
-projection, Golub and Pereyra 1973). More subsets are measured than unknowns, so that a residual of
-zero is a proof and not a fit.
+A third mean, whose weights are known, adds a term of the same form. For given weights this is
+linear in X, so X is projected out, and what is left over is a function of the weights alone:
+brought to zero by Levenberg's and Marquardt's method from a few starts (variable projection, Golub
+and Pereyra 1973). More subsets are measured than unknowns, so that a residual of zero is a proof
+and not a fit.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,18 +25,19 @@ def free_weights(
     singles: Tensor,
     subsets: Sequence[tuple[int, ...]],
     rows: Tensor,
-    first_shares: Tensor | None,
+    known: Sequence[Tensor],
     *,
     tolerance: float,
     starts: int,
 ) -> tuple[Tensor, ...] | None:
-    """Find the weights of the second of two means, or of both, from micro-batches of samples.
+    """Find the weights of the last of several means, or of two, from micro-batches of samples.
 
     Args:
         singles: what single samples give, one per row.
         subsets: samples of the micro-batches.
         rows: what the micro-batches give, one per row.
-        first_shares: of each subset's samples in the first mean; None to find both means.
+        known: for each mean whose weights are known, the shares of each subset's samples; none to
+            find two means.
         tolerance: of the residual, relative.
         starts: the number of points from which the search begins.
 
@@ -48,12 +50,16 @@ def free_weights(
         inside[row, list(samples)] = 1.0
     scale = rows.norm(dim=1, keepdim=True).clamp_min(1e-6 * float(rows.norm(dim=1).max()))
     single, many = _narrow(singles, rows)
-    vectors = 1 if first_shares is not None else 2
+    vectors = 1 if known else 2
 
     def rest(weights: Tensor) -> Tensor:
         shares = _shares(inside, weights.reshape(*weights.shape[:-1], vectors, 1, count))
-        first = shares[..., 0, :, :] if first_shares is None else first_shares
-        target, matrix = (many - first @ single) / scale, (shares[..., -1, :, :] - first) / scale
+        first = known[0] if known else shares[..., 0, :, :]
+        others = [other.expand_as(shares[..., -1, :, :]) for other in known[1:]]
+        matrix = (
+            torch.cat([other - first for other in (*others, shares[..., -1, :, :])], -1) / scale
+        )
+        target = (many - first @ single) / scale
         target = target.expand(*matrix.shape[:-1], -1)
         parts = torch.linalg.lstsq(matrix, target, driver="gelsd").solution
         residual: Tensor = target - matrix @ parts

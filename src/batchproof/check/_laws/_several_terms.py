@@ -27,7 +27,16 @@ import torch
 from torch import Tensor
 
 from batchproof._errors import ProbeError
-from batchproof.check._laws._laws import Micro, compress, design, misfit, ratio, scaled, summed
+from batchproof.check._laws._laws import (
+    Micro,
+    compress,
+    design,
+    misfit,
+    ratio,
+    recover_weights,
+    scaled,
+    summed,
+)
 from batchproof.check._laws._least_squares import free_weights
 from batchproof.check._laws._rules import BY_SAMPLES, EXACT, FIRST, LAST, MEAN, SUM, Rule
 from batchproof.check._laws._search import Search
@@ -105,7 +114,7 @@ def find_split(search: Search, cuts: Sequence[Cut]) -> Split | None:
     if split is None and (facts.beside is not None or facts.padding):
         split = _padded_split(search, _own(cuts))
     if split is None and search.plain is None and search.padding is None:
-        split = next(_splits(whole, _recovered_pairs(micro), search.limit), None)
+        split = next(_splits(whole, _recovered(micro), search.limit), None)
     return split
 
 
@@ -234,24 +243,71 @@ def _triples(equations: Equations) -> Iterator[tuple[Micro, ...]]:
         yield from (t for t in every if _solved(equations, *t) <= fit)
 
 
-def _recovered_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:
-    """Yield pairs in which the weights of one term, or of both, are not counts in the batches."""
-    terms = [*_counted(equations.search), summed()]
+def _recovered(equations: Equations) -> Iterator[tuple[Micro, ...]]:
+    """Yield terms of which one at least has weights that are no count in the batches.
+
+    Tensors that one term alone reaches show its weights. Where there is no such tensor they are
+    searched for, beside one count, beside none, and beside two.
+    """
+    terms = _unlike(equations, [*_counted(equations.search), summed()])
+    found = list(_beside_counts(equations, terms))
+    if not found:
+        known = [(terms[0],), *((term,) for term in (terms[-1], *terms[1:4])), ()]
+        known += combinations(terms[:3] if len(terms) > 3 else terms, 2)
+        tried = (_with_weights(equations, few) for few in known)
+        found = [next((micros for micros in tried if micros is not None), ())]
+    for micros in found:
+        yield micros
+        if len(micros) == 2:
+            one, other = micros
+            yield from ((one, one, other), (one, other, other))
+
+
+def _unlike(equations: Equations, terms: Sequence[Micro]) -> list[Micro]:
+    """Return the first of all terms that have the same weights."""
+    unlike: dict[tuple[float, ...], Micro] = {}
+    for term in terms:
+        matrix = rule_matrix(equations, EXACT, term)
+        unlike.setdefault(tuple(matrix.flatten().tolist()), term)
+    return list(unlike.values())
+
+
+def _beside_counts(equations: Equations, terms: Sequence[Micro]) -> Iterator[tuple[Micro, ...]]:
+    """Yield two or three terms with the weights of tensors that one term alone reaches."""
+    subsets, seen = [cut.pieces[0].samples for cut in equations.cuts], list[Micro]()
+    for span in equations.search.quantity.runner.record.sketch.spans.values():
+        single, rows = equations.single[:, span], equations.rows[:, span]
+        weights = recover_weights(single, list(zip(subsets, rows, strict=True)))
+        if weights is None or not bool(rows.any()):
+            continue
+        micro = ratio(weights.clamp(min=0), "recovered")
+        matrix = equations.shares(micro, EXACT)[1]
+        if misfit(matrix @ single, rows) <= equations.search.limit:
+            seen.append(micro)
+    pool = _unlike(equations, [*terms, *seen])
+    for size in (2, 3):
+        for micros in combinations(pool, size):
+            no_count = any(micro.label == "recovered" for micro in micros)
+            if no_count and _solved(equations, *micros) <= equations.search.limit:
+                yield micros
+
+
+def _with_weights(equations: Equations, known: Sequence[Micro]) -> tuple[Micro, ...] | None:
+    """Return these terms and one of recovered weights (two where none is given), if they fit."""
     subsets = [cut.pieces[0].samples for cut in equations.cuts]
     narrow = compress(torch.cat([equations.rows, equations.single]))
     rows, single = narrow[: len(subsets)], narrow[len(subsets) :]
-    for term in [terms[0], terms[-1], *terms[1:4], None]:
-        if term is None and rows.shape[1] < 4:
-            return
-        shares = None if term is None else equations.shares(term, EXACT)[1]
-        starts = _STARTS if term is None or term is terms[0] else _STARTS // 4
-        solutions = free_weights(
-            single, subsets, rows, shares, tolerance=equations.search.limit, starts=starts
-        )
-        if solutions is not None:
-            micros = [ratio(weights, "recovered") for weights in solutions]
-            yield (term or micros[0], micros[-1])
-            return
+    unknowns = (len(known) or 1) * (len(single) - 1)
+    if (not known and rows.shape[1] < 4) or len(rows) < unknowns + _SPARE:
+        return None
+    shares = [equations.shares(term, EXACT)[1] for term in known]
+    limit = equations.search.limit
+    likely = not known or known[0].label == "samples"
+    starts = _STARTS // 2 if known[1:] else (_STARTS if likely else _STARTS // 4)
+    solutions = free_weights(single, subsets, rows, shares, tolerance=limit, starts=starts)
+    if solutions is None:
+        return None
+    return (*known, *(ratio(weights, "recovered") for weights in solutions))
 
 
 def _padded_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:

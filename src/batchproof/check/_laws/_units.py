@@ -50,7 +50,7 @@ def unit_of(search: Search, micro: Micro | None, edit: str | None) -> tuple[str,
         return _equal_weights(search, edit)
     if phrase is not None and not phrase.startswith("sum of"):
         return "element", phrase
-    weights = phrase or ", ".join(f"{value:.3g}" for value in _weights(search, micro).tolist())
+    weights = phrase or ", ".join(f"{value:.3g}" for value in weights_of(search, micro).tolist())
     return "weighted", f"samples with weights {weights}"
 
 
@@ -61,7 +61,7 @@ def phrase_of(search: Search, micro: Micro) -> str | None:
         search: holds what could be counted.
         micro: the law.
     """
-    weights = _weights(search, micro)
+    weights = weights_of(search, micro)
     if _same(weights, torch.ones(len(weights))):
         return "samples"
     if micro.label in search.quantity.features:
@@ -72,7 +72,13 @@ def phrase_of(search: Search, micro: Micro) -> str | None:
     return next((name for name, n in counts if _same(weights, n[: len(weights)], near)), None)
 
 
-def _weights(search: Search, micro: Micro) -> Tensor:
+def weights_of(search: Search, micro: Micro) -> Tensor:
+    """Return the weight of each sample under a law.
+
+    Args:
+        search: knows the samples.
+        micro: the law.
+    """
     every = range(search.quantity.facts.count)
     return torch.tensor([micro.weigh(MicroBatch((i,))) for i in every])
 
