@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from batchproof.check._findings._after import with_settings
-from batchproof.check._findings._another_loss import another_loss, notes_on_slope
+from batchproof.check._findings._another_loss import another_loss
 from batchproof.check._findings._averages import averages
 from batchproof.check._findings._clipping import clipping, notes_on_clipping
 from batchproof.check._findings._coupling import coupling
+from batchproof.check._findings._detached import detached_term, notes_on_detached
 from batchproof.check._findings._divisor import divisor, fixed_count, notes_on_twice, weighed_twice
 from batchproof.check._findings._entering import entering
 from batchproof.check._findings._evidence import Evidence
@@ -173,6 +174,7 @@ FINDINGS: tuple[Find, ...] = (
     clipping,
     moved,
     another_loss,
+    detached_term,
     weighed_twice,
     fixed_count,
     unexplained,
@@ -186,7 +188,7 @@ NOTES: tuple[Callable[[Evidence], list[str]], ...] = (
     lambda evidence: evidence.laws.notes,
     notes_on_unit,
     notes_on_reported,
-    notes_on_slope,
+    notes_on_detached,
     notes_on_twice,
     notes_on_nan,
     notes_on_proof,

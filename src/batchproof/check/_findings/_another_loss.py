@@ -7,7 +7,6 @@ through the discriminator. What it left is proved to be of another loss by the s
 it, the reported loss changes by what its own passes say, and not by what the step's gradient says.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,19 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from batchproof._errors import ProbeError
 from batchproof.check._findings._evidence import Evidence
-from batchproof.check._measure._runner import Runner
+from batchproof.check._measure._slope import Gradients, add, dot, slope_along
 from batchproof.check._report._results import Diagnosis, diagnosis
 
-Gradients = dict[str, Tensor]
 # of a step, more are not told apart
 _MOST = 6
 _NEAR = 1e-6
-# how far parameters are moved, and the slope that this gives may be off
-_STEP, _OFF = 1e-5, 1e-3
-# the noise of arithmetic up to which a slope is known to so many digits
-_SHARP, _ALIKE = 1e-9, 1e-4
+# how far a slope may be off
+_OFF = 1e-3
 
 
 @dataclass(eq=False)
@@ -86,13 +81,13 @@ def another_loss(evidence: Evidence) -> list[Diagnosis]:
     at_home = names.union(*(_reached(passes.contributions[i]) for i in own))
     rest = [gradients for i, gradients in enumerate(passes.contributions) if i not in own]
     others = [gradients for gradients in rest if _reached(gradients) - at_home]
-    theirs = _sum(others, names)
-    mine = _sum([passes.contributions[i] for i in own], names)
-    size = _dot(theirs, theirs) ** 0.5
+    theirs = _within(add(others), names)
+    mine = _within(add(passes.contributions[i] for i in own), names)
+    size = dot(theirs, theirs) ** 0.5
     if size <= runner.fit * result.norm or not _are(result.gradients, [mine, theirs], runner.fit):
         return []
-    slope = _slope(runner, theirs, size)
-    gap = abs(slope - _dot(mine, theirs) / size) / size if slope is not None else _OFF
+    slope = slope_along(runner, theirs, size)
+    gap = abs(slope - dot(mine, theirs) / size) / size if slope is not None else _OFF
     if gap >= _OFF:
         return []
     beyond = sorted(set().union(*map(_reached, others)) - at_home)
@@ -102,45 +97,6 @@ def another_loss(evidence: Evidence) -> list[Diagnosis]:
         "whole: the gradient is not that of the reported loss, whatever the cut."
     )
     return [diagnosis("gradient-of-another-loss", text, gap)]
-
-
-def notes_on_slope(evidence: Evidence) -> list[str]:
-    """Return whether the reported loss has another slope than the gradient, but for a factor.
-
-    That alone is not a mistake: a target is held constant on purpose, or a penalty not reported.
-    """
-    runner = evidence.runner
-    result = runner.observe(runner.whole())
-    simple = result.loss is not None and runner.tolerance <= _SHARP and not evidence.unsteady
-    if evidence.evaluation or evidence.off or not simple or not 0 < result.norm < math.inf:
-        return []
-    gradients = {name: gradient.double() for name, gradient in result.gradients.items()}
-    draw = torch.Generator().manual_seed(0)
-    other = {name: gradient + _noise(gradient, draw) for name, gradient in gradients.items()}
-    factors = []
-    for way in (gradients, other):
-        size = _dot(way, way) ** 0.5
-        slope = _slope(runner, way, size)
-        if slope is None:
-            return []
-        factors.append(slope / (_dot(gradients, way) / size))
-        if abs(factors[0] - 1) <= _ALIKE:
-            return []
-    if abs(factors[1] - factors[0]) <= _ALIKE * max(map(abs, factors)):
-        return []
-    steep = " and ".join(f"{factor:.3g}" for factor in factors)
-    note = (
-        "the reported loss is not the one whose gradient this is, nor a multiple of it: in two "
-        f"directions it is {steep} times as steep. A value that is held constant (detach, no_grad) "
-        "and a term that is not reported do so, and may be meant"
-    )
-    return [note]
-
-
-def _noise(gradient: Tensor, draw: torch.Generator) -> Tensor:
-    size = float(gradient.norm()) / max(1, gradient.numel()) ** 0.5
-    noise: Tensor = torch.randn(gradient.shape, generator=draw, dtype=torch.float64) * size
-    return noise.to(gradient.device)
 
 
 def _own(values: list[float], loss: float) -> tuple[int, ...] | None:
@@ -157,35 +113,12 @@ def _reached(gradients: Gradients) -> set[str]:
     return {name for name, gradient in gradients.items() if bool(gradient.any())}
 
 
-def _sum(parts: list[Gradients], names: set[str]) -> Gradients:
-    total: Gradients = {}
-    for part in parts:
-        for name in names & set(part):
-            total[name] = total[name] + part[name] if name in total else part[name]
-    return total
+def _within(gradients: Gradients, names: set[str]) -> Gradients:
+    return {name: gradient for name, gradient in gradients.items() if name in names}
 
 
 def _are(gradients: Gradients, parts: list[Gradients], near: float) -> bool:
     """Return whether gradients are the sum of these parts, of which none was cleared in between."""
-    total = _sum(parts, set(gradients))
+    total = add(parts)
     gap = {name: gradient.double() - total.get(name, 0.0) for name, gradient in gradients.items()}
-    return _dot(gap, gap) <= near**2 * _dot(gradients, gradients)
-
-
-def _dot(left: Gradients, right: Gradients) -> float:
-    both = set(left) & set(right)
-    return sum((float((left[n].double() * right[n].double()).sum()) for n in both), 0.0)
-
-
-def _slope(runner: Runner, way: Gradients, size: float) -> float | None:
-    """Return the slope of the reported loss along a direction; None where it cannot be run."""
-    ends = []
-    for sign in (1, -1):
-        nudge = tuple((name, sign * _STEP / size * move) for name, move in way.items())
-        try:
-            ends.append(runner.observe(runner.whole(), nudge=nudge).loss)
-        except ProbeError:
-            return None
-    if ends[0] is None or ends[1] is None:
-        return None
-    return (ends[0] - ends[1]) / (2 * _STEP)
+    return dot(gap, gap) <= near**2 * dot(gradients, gradients)

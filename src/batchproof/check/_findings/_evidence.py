@@ -7,8 +7,10 @@ from functools import cached_property
 from batchproof.check._laws._fitted import Laws
 from batchproof.check._measure._clipping import Clipping
 from batchproof.check._measure._cuts import Cut, Facts
+from batchproof.check._measure._detached import DetachWatch, measure_detached
 from batchproof.check._measure._poisoned import Poisoned
 from batchproof.check._measure._runner import Runner
+from batchproof.check._measure._slope import Slope, measure_slope
 from batchproof.check._measure._steadiness import Steadiness
 from batchproof.check._report._results import CutResult, Diagnosis
 
@@ -72,6 +74,18 @@ class Evidence:
         errors = {r.name: r.largest if self.evaluation else r.error for r in self.still}
         wrong = {name for name, error in errors.items() if error > self.runner.tolerance}
         return tuple(cut for cut in self.laws.finite if cut.name in wrong)
+
+    @cached_property
+    def slope(self) -> Slope | None:
+        """The slope of the reported loss where no cut shows a mistake and it is another one."""
+        judged = not (self.evaluation or self.off or self.unsteady)
+        return measure_slope(self.runner) if judged else None
+
+    @cached_property
+    def detached(self) -> DetachWatch | None:
+        """What the step detaches, where the reported loss has another slope than the gradient."""
+        plain = self.slope is not None and self.clipping.before is None
+        return measure_detached(self.runner) if plain else None
 
     @property
     def wrong(self) -> bool:
