@@ -42,7 +42,10 @@ def test_several_means_of_unlike_weights_add_up_though_no_two_explain_them():
     runner = a_runner(run, cases.PADDED)
     assert interaction(runner) < 1e-12
     facts = Facts(runner.count, (1,) * runner.count)
-    assert find_split(search_for(Quantity(runner, facts), []), [runner.whole()]) is None
+    split = find_split(search_for(Quantity(runner, facts), []), [runner.whole()])
+    assert split is not None
+    assert len(split.terms) == 3
+    assert [micro.label for _, micro in split.terms].count("recovered") == 1
 
 
 def groups(n):
