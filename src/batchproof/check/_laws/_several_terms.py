@@ -21,7 +21,7 @@ fits, weights recovered by _least_squares.py). Whole windows then say the rule o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, combinations, permutations, product
+from itertools import chain, combinations, islice, permutations, product
 
 import torch
 from torch import Tensor
@@ -255,7 +255,7 @@ def _recovered(equations: Equations) -> Iterator[tuple[Micro, ...]]:
         known = [(terms[0],), *((term,) for term in (terms[-1], *terms[1:4])), ()]
         known += combinations(terms[:3] if len(terms) > 3 else terms, 2)
         tried = (_with_weights(equations, few) for few in known)
-        found = [next((micros for micros in tried if micros is not None), ())]
+        found = list(islice((micros for micros in tried if micros is not None), 1))
     for micros in found:
         yield micros
         if len(micros) == 2:
