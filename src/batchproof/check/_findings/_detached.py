@@ -38,12 +38,12 @@ _SHOWN = 3
 def detached_term(evidence: Evidence) -> list[Diagnosis]:
     """Return a diagnosis if a whole term of the reported loss is detached, and nothing else is."""
     slope, watch = evidence.slope, evidence.detached
-    if slope is None or watch is None or watch.moved:
+    if slope is None or watch is None or watch.moves_itself:
         return []
     places = _whole_terms(watch)
     there = [watch.kept_out[place] for place in places]
-    moved = add([slope.gradients, *there])
-    if not places or not slope.fits(moved):
+    whole = add([slope.gradients, *there])
+    if not places or not slope.fits(whole):
         return []
     share = _size(add(there)) / _size(slope.gradients)
     text = (
@@ -52,7 +52,7 @@ def detached_term(evidence: Evidence) -> list[Diagnosis]:
         "and not the parameters. With it, the gradient would be exactly that of the reported "
         f"loss; what is missing is {share:.2g} times as large as the gradient, whatever the cut."
     )
-    return [diagnosis("gradient-of-another-loss", text, slope.misfit(moved))]
+    return [diagnosis("gradient-of-another-loss", text, slope.misfit(whole))]
 
 
 def notes_on_detached(evidence: Evidence) -> list[str]:
@@ -106,14 +106,14 @@ def _terms_detached(watch: DetachWatch, one: Pass) -> list[Gate]:
     terms, sums = added(one.roots)
     live = {term for term in terms if watch.has_gradient(term)}
     with_gradient = live | {node for node in sums if watch.has_gradient(node)}
-    shown = [watch.values[node] for node in with_gradient if node in watch.values]
+    values_there = [watch.values[node] for node in with_gradient if node in watch.values]
     gates = []
     for term in terms:
         gate = gate_of(term)
         if gate is not None:
             inside, adding = added(_nodes(gate))
             values = [watch.values[node] for node in (*inside, *adding) if node in watch.values]
-            if live & ancestors(inside) or any(_alike(v, w) for v in values for w in shown):
+            if live & ancestors(inside) or any(_alike(v, w) for v in values for w in values_there):
                 return []
             gates.append(gate)
         elif term not in live:
@@ -134,9 +134,9 @@ def _may_be_meant(watch: DetachWatch, gate: Gate, others: Sequence[Node]) -> boo
     if gate.source.is_leaf:
         return watch.decays or id(gate.source) not in watch.optimised
     beyond = any(id(p) not in watch.optimised for p in parameters_of(nodes))
-    followed = gate.source.grad_fn in ancestors(others, through_gates=False)
-    decayed = watch.decays and is_penalty(nodes)
-    return gate.source.numel() > 1 or beyond or followed or decayed
+    by_a_pass = gate.source.grad_fn in ancestors(others, through_gates=False)
+    by_decay = watch.decays and is_penalty(nodes)
+    return gate.source.numel() > 1 or beyond or by_a_pass or by_decay
 
 
 def _nodes(gate: Gate) -> list[Node]:

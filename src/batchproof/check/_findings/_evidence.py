@@ -78,8 +78,8 @@ class Evidence:
     @cached_property
     def slope(self) -> Slope | None:
         """The slope of the reported loss where no cut shows a mistake and it is another one."""
-        judged = not (self.evaluation or self.off or self.unsteady)
-        return measure_slope(self.runner) if judged else None
+        plain = not (self.evaluation or self.off or self.unsteady)
+        return measure_slope(self.runner) if plain else None
 
     @cached_property
     def detached(self) -> DetachWatch | None:

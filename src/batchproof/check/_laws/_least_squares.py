@@ -25,7 +25,7 @@ def free_weights(
     singles: Tensor,
     subsets: Sequence[tuple[int, ...]],
     rows: Tensor,
-    known: Sequence[Tensor],
+    counts: Sequence[Tensor],
     *,
     tolerance: float,
     starts: int,
@@ -36,7 +36,7 @@ def free_weights(
         singles: what single samples give, one per row.
         subsets: samples of the micro-batches.
         rows: what the micro-batches give, one per row.
-        known: for each mean whose weights are known, the shares of each subset's samples; none to
+        counts: for each mean whose weights are known, the shares of each subset's samples; none to
             find two means.
         tolerance: of the residual, relative.
         starts: the number of points from which the search begins.
@@ -50,12 +50,12 @@ def free_weights(
         inside[row, list(samples)] = 1.0
     scale = rows.norm(dim=1, keepdim=True).clamp_min(1e-6 * float(rows.norm(dim=1).max()))
     single, many = _narrow(singles, rows)
-    vectors = 1 if known else 2
+    vectors = 1 if counts else 2
 
     def rest(weights: Tensor) -> Tensor:
         shares = _shares(inside, weights.reshape(*weights.shape[:-1], vectors, 1, count))
-        first = known[0] if known else shares[..., 0, :, :]
-        others = [other.expand_as(shares[..., -1, :, :]) for other in known[1:]]
+        first = counts[0] if counts else shares[..., 0, :, :]
+        others = [other.expand_as(shares[..., -1, :, :]) for other in counts[1:]]
         matrix = (
             torch.cat([other - first for other in (*others, shares[..., -1, :, :])], -1) / scale
         )

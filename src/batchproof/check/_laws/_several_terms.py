@@ -250,13 +250,13 @@ def _recovered(equations: Equations) -> Iterator[tuple[Micro, ...]]:
     searched for, beside one count, beside none, and beside two.
     """
     terms = _unlike(equations, [*_counted(equations.search), summed()])
-    found = list(_beside_counts(equations, terms))
-    if not found:
-        known = [(terms[0],), *((term,) for term in (terms[-1], *terms[1:4])), ()]
-        known += combinations(terms[:3] if len(terms) > 3 else terms, 2)
-        tried = (_with_weights(equations, few) for few in known)
-        found = list(islice((micros for micros in tried if micros is not None), 1))
-    for micros in found:
+    groups = list(_beside_counts(equations, terms))
+    if not groups:
+        sets = [(terms[0],), *((term,) for term in (terms[-1], *terms[1:4])), ()]
+        sets += combinations(terms[:3] if len(terms) > 3 else terms, 2)
+        trials = (_with_weights(equations, few) for few in sets)
+        groups = list(islice((micros for micros in trials if micros is not None), 1))
+    for micros in groups:
         yield micros
         if len(micros) == 2:
             one, other = micros
@@ -274,7 +274,7 @@ def _unlike(equations: Equations, terms: Sequence[Micro]) -> list[Micro]:
 
 def _beside_counts(equations: Equations, terms: Sequence[Micro]) -> Iterator[tuple[Micro, ...]]:
     """Yield two or three terms with the weights of tensors that one term alone reaches."""
-    subsets, seen = [cut.pieces[0].samples for cut in equations.cuts], list[Micro]()
+    subsets, own = [cut.pieces[0].samples for cut in equations.cuts], list[Micro]()
     for span in equations.search.quantity.runner.record.sketch.spans.values():
         single, rows = equations.single[:, span], equations.rows[:, span]
         weights = recover_weights(single, list(zip(subsets, rows, strict=True)))
@@ -283,8 +283,8 @@ def _beside_counts(equations: Equations, terms: Sequence[Micro]) -> Iterator[tup
         micro = ratio(weights.clamp(min=0), "recovered")
         matrix = equations.shares(micro, EXACT)[1]
         if misfit(matrix @ single, rows) <= equations.search.limit:
-            seen.append(micro)
-    pool = _unlike(equations, [*terms, *seen])
+            own.append(micro)
+    pool = _unlike(equations, [*terms, *own])
     for size in (2, 3):
         for micros in combinations(pool, size):
             no_count = any(micro.label == "recovered" for micro in micros)
@@ -292,22 +292,22 @@ def _beside_counts(equations: Equations, terms: Sequence[Micro]) -> Iterator[tup
                 yield micros
 
 
-def _with_weights(equations: Equations, known: Sequence[Micro]) -> tuple[Micro, ...] | None:
+def _with_weights(equations: Equations, counts: Sequence[Micro]) -> tuple[Micro, ...] | None:
     """Return these terms and one of recovered weights (two where none is given), if they fit."""
     subsets = [cut.pieces[0].samples for cut in equations.cuts]
     narrow = compress(torch.cat([equations.rows, equations.single]))
     rows, single = narrow[: len(subsets)], narrow[len(subsets) :]
-    unknowns = (len(known) or 1) * (len(single) - 1)
-    if (not known and rows.shape[1] < 4) or len(rows) < unknowns + _SPARE:
+    unknowns = (len(counts) or 1) * (len(single) - 1)
+    if (not counts and rows.shape[1] < 4) or len(rows) < unknowns + _SPARE:
         return None
-    shares = [equations.shares(term, EXACT)[1] for term in known]
+    shares = [equations.shares(term, EXACT)[1] for term in counts]
     limit = equations.search.limit
-    likely = not known or known[0].label == "samples"
-    starts = _STARTS // 2 if known[1:] else (_STARTS if likely else _STARTS // 4)
+    likely = not counts or counts[0].label == "samples"
+    starts = _STARTS // 2 if counts[1:] else (_STARTS if likely else _STARTS // 4)
     solutions = free_weights(single, subsets, rows, shares, tolerance=limit, starts=starts)
     if solutions is None:
         return None
-    return (*known, *(ratio(weights, "recovered") for weights in solutions))
+    return (*counts, *(ratio(weights, "recovered") for weights in solutions))
 
 
 def _padded_pairs(equations: Equations) -> Iterator[tuple[Micro, Micro]]:

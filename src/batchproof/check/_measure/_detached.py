@@ -20,7 +20,6 @@ from torch.autograd.graph import Node
 from torch.optim import optimizer as torch_optimizer
 from torch.overrides import TorchFunctionMode
 
-import batchproof
 from batchproof._errors import ProbeError
 from batchproof._trees import tensors, tree_map
 from batchproof.check._measure._graph import (
@@ -34,7 +33,8 @@ from batchproof.check._measure._graph import (
 from batchproof.check._measure._runner import Runner
 from batchproof.check._measure._slope import Gradients, add, dot, scaled
 
-_LIBRARIES = tuple(str(Path(m.__file__).parent) for m in (torch, batchproof) if m.__file__)
+# code that is not the user's: torch, and this package
+_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[2]))
 _DETACHED = {torch.Tensor.detach, torch.detach, torch.tensor, torch.as_tensor}
 _ITEM = torch.Tensor.item
 # of a step; more places, or more backward passes, are not looked at
@@ -69,7 +69,7 @@ class DetachWatch:
         values: of nodes that hold one number.
         optimised: ids of the parameters that an optimiser steps.
         decays: whether an optimiser may move parameters by more than their gradient.
-        moved: whether parameters are moved outside of an optimiser.
+        moves_itself: whether parameters are moved outside of an optimiser.
     """
 
     items: bool = True
@@ -78,7 +78,7 @@ class DetachWatch:
     values: dict[Node, float] = field(default_factory=dict)
     optimised: set[int] = field(default_factory=set)
     decays: bool = False
-    moved: bool = False
+    moves_itself: bool = False
 
     def __post_init__(self) -> None:
         self.open_places: set[Place] = set()
@@ -115,8 +115,8 @@ class DetachWatch:
 
     def has_gradient(self, node: Node) -> bool:
         """Return whether gradients reach a parameter through a node, all gates being shut."""
-        reached = parameters_of([node], through_gates=False)
-        return any(id(parameter) in self.ids for parameter in reached)
+        leaves = parameters_of([node], through_gates=False)
+        return any(id(parameter) in self.ids for parameter in leaves)
 
     def gate(self, value: Tensor, how: str) -> Tensor:
         """Return a value that is detached, kept in the graph behind a gate."""
@@ -193,7 +193,7 @@ class DetachWatch:
 
     def _look_at_parameters(self) -> None:
         now = self._copies()
-        self.moved |= any(not torch.equal(now[name], self.last[name]) for name in now)
+        self.moves_itself |= any(not torch.equal(now[name], self.last[name]) for name in now)
 
     def _copies(self) -> Gradients:
         with self._looking():

@@ -78,14 +78,14 @@ def ancestors(nodes: Iterable[Node | None], *, through_gates: bool = True) -> se
         nodes: where to begin.
         through_gates: go on behind gates, which are then left out otherwise.
     """
-    found, waiting = set[Node](), [node for node in nodes if node is not None]
+    before, waiting = set[Node](), [node for node in nodes if node is not None]
     while waiting:
         node = waiting.pop()
-        if node in found or (not through_gates and gate_of(node)):
+        if node in before or (not through_gates and gate_of(node)):
             continue
-        found.add(node)
+        before.add(node)
         waiting += [after for after, _ in node.next_functions if after is not None]
-    return found
+    return before
 
 
 def parameters_of(nodes: Iterable[Node | None], *, through_gates: bool = True) -> list[Tensor]:
@@ -95,8 +95,8 @@ def parameters_of(nodes: Iterable[Node | None], *, through_gates: bool = True) -
         nodes: where to begin.
         through_gates: go on behind gates.
     """
-    found = ancestors(nodes, through_gates=through_gates)
-    return [node.variable for node in found if hasattr(node, "variable")]
+    before = ancestors(nodes, through_gates=through_gates)
+    return [node.variable for node in before if hasattr(node, "variable")]
 
 
 def _kind(node: Node) -> str:
@@ -126,5 +126,5 @@ def added(roots: Iterable[Node]) -> tuple[list[Node], set[Node]]:
 
 def is_penalty(nodes: Iterable[Node]) -> bool:
     """Return whether nodes compute a penalty on parameters, into which no data enters."""
-    known = (n for n in nodes if gate_of(n) is None and not hasattr(n, "variable"))
-    return all(_kind(node) in _PENALTY for node in known)
+    plain = (n for n in nodes if gate_of(n) is None and not hasattr(n, "variable"))
+    return all(_kind(node) in _PENALTY for node in plain)

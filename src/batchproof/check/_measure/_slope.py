@@ -80,10 +80,10 @@ def measure_slope(runner: Runner) -> Slope | None:
         slopes.append(slope)
         if abs(slopes[0] / result.norm - 1) <= _ALIKE:
             return None
-    found = Slope(gradients, tuple(directions), tuple(slopes))
-    factors = found.factors(gradients)
+    slope_of_loss = Slope(gradients, tuple(directions), tuple(slopes))
+    factors = slope_of_loss.factors(gradients)
     alike = abs(factors[1] - factors[0]) <= _ALIKE * max(map(abs, factors))
-    return None if alike else found
+    return None if alike else slope_of_loss
 
 
 def slope_along(runner: Runner, way: Gradients, size: float) -> float | None:
