@@ -236,6 +236,19 @@ def test_masses_are_the_derivative_of_what_the_optimiser_follows():
     assert masses_of(run) == [pytest.approx([0.125, 1.0, 1.0])]
 
 
+def test_a_gradient_whose_data_is_assigned_is_scaled_by_what_was_assigned():
+    weight = nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+
+    def run():
+        for _ in range(2):
+            F.mse_loss(weight + 1, torch.zeros(3)).backward()
+        weight.grad.data = weight.grad.data / 2
+        optimizer.step()
+
+    assert masses_of(run) == [pytest.approx([0.5, 0.5])]
+
+
 def test_a_graph_that_is_kept_gives_a_second_pass():
     weight = nn.Parameter(torch.zeros(3))
     optimizer = torch.optim.SGD([weight], lr=1.0)

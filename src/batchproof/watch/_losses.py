@@ -91,10 +91,13 @@ def _of_classes(spec: Spec, arguments: Mapping[str, Any]) -> Call | None:
     """Return what a plain call says of itself: on the CPU, no weight, every target counts."""
     logits, target = arguments["input"], arguments["target"]
     ignore_index = arguments["ignore_index"]
-    if not target.is_cpu or logits.ndim != target.ndim + 1 or logits.ndim < 2 or ignore_index >= 0:
+    if type(target) is not Tensor or not target.is_cpu or ignore_index >= 0:
+        return None
+    if logits.ndim != target.ndim + 1 or logits.ndim < 2 or arguments["weight"] is not None:
         return None
     elements = target.numel()
-    if not elements or arguments["weight"] is not None or target.amin().item() < 0:
+    # numpy has less to do before it begins
+    if not elements or target.numpy().min() < 0:
         return None
     kind, reduction = _kind(spec), _reduction(arguments)
     size, samples = float(elements), logits.shape[0]

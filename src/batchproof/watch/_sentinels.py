@@ -11,8 +11,10 @@ and a rest above the level of arithmetic says that it was not a factor.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from batchproof.ranks import local
@@ -36,12 +38,20 @@ class Factor:
 class Sentinel:
     """A gradient at one moment: its tensor, version, and a copy of its first elements.
 
-    The copy is bytes on the CPU, which compare in no time.
+    Attributes:
+        parameter: has the gradient.
+        gradient: the tensor itself.
+        version: counts the writes to it.
+        address: of its memory, which assigning to `.data` changes.
+        head: its first elements as an array that sees later writes; None where numpy has none.
+        copy: the first elements as they were; bytes where there is a head, for they compare fast.
     """
 
     parameter: Tensor
     gradient: Tensor
     version: int
+    address: int
+    head: NDArray[Any] | None
     copy: Tensor | bytes
 
     def is_as_it_was(self, *, thorough: bool) -> bool:
@@ -57,12 +67,11 @@ class Sentinel:
             return False
         if there is not gradient and local(there) is not gradient:
             return False
+        if self.head is not None and gradient.data_ptr() == self.address:
+            return self.head.tobytes() == self.copy
         if not gradient.is_cpu:
             return not thorough
-        now = _copy(gradient)
-        if isinstance(now, bytes):
-            return now == self.copy
-        return isinstance(self.copy, Tensor) and torch.equal(now, self.copy)
+        return torch.equal(_first(gradient).double(), self.numbers())
 
     def numbers(self) -> Tensor:
         """Return the first elements as they were, in float64, shape (elements,)."""
@@ -96,7 +105,10 @@ class Sentinels:
             if type(gradient) is not Tensor or not gradient.is_contiguous():
                 continue
             version = gradient._version  # noqa: SLF001
-            sentinels.append(Sentinel(parameter, gradient, version, _copy(gradient)))
+            head = _head_of(gradient)
+            copy = _first(gradient).clone() if head is None else head.tobytes()
+            address = gradient.data_ptr()
+            sentinels.append(Sentinel(parameter, gradient, version, address, head, copy))
             if len(sentinels) == MOST:
                 break
         self._sentinels = sentinels
@@ -147,12 +159,16 @@ class Sentinels:
         return factor
 
 
-def _copy(gradient: Tensor) -> Tensor | bytes:
-    """Return the first elements of a contiguous gradient, as bytes where numpy has its type."""
-    if gradient.dtype in NUMPYS and gradient.is_cpu and not gradient.requires_grad:
-        numbers = gradient.numpy()
-        return (numbers if numbers.size <= LENGTH else numbers.ravel()[:LENGTH]).tobytes()
-    return gradient.detach().view(-1)[:LENGTH].clone()
+def _head_of(gradient: Tensor) -> NDArray[Any] | None:
+    """Return the first elements of a contiguous gradient as an array on its memory, if possible."""
+    if not gradient.is_cpu or gradient.requires_grad or gradient.dtype not in NUMPYS:
+        return None
+    numbers = gradient.numpy()
+    return numbers if numbers.size <= LENGTH else numbers.ravel()[:LENGTH]
+
+
+def _first(gradient: Tensor) -> Tensor:
+    return gradient.detach().reshape(-1)[:LENGTH]
 
 
 def _head(gradient: Tensor, like: Tensor) -> Tensor:
