@@ -66,11 +66,13 @@ def test_what_was_seen_is_said_however_the_script_ends(tmp_path, end, status, er
 
 
 def test_a_traceback_is_the_scripts_own(tmp_path):
-    (tmp_path / "alone.py").write_text("def f():\n    raise ValueError('x')\nf()\n")
+    (tmp_path / "alone.py").write_text("def f():\n    raise ValueError(0.25)\nf()\n")
     alone = shell("alone.py", cwd=tmp_path)
     seen = watched(tmp_path, (tmp_path / "alone.py").read_text())
     assert seen.err == alone.err.replace("alone.py", "train.py")
     assert seen.status == alone.status
+    # its number was shown by Python, not by the script
+    assert "matched nothing" not in seen.out
 
 
 PROGRAM = """\

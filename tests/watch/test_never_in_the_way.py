@@ -357,6 +357,23 @@ def test_a_name_that_was_imported_before_the_watch_is_seen_and_given_back():
     assert log_softmax is before
 
 
+def test_tensors_without_numbers_are_left_alone():
+    net = nn.Linear(3, 2, device="meta")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with watch(numbers=False) as seen:
+        for _ in range(2):
+            F.mse_loss(
+                net(torch.ones(4, 3, device="meta")), torch.ones(4, 2, device="meta")
+            ).backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+    report = seen.report()
+    assert report.ok
+    assert not report.findings
+    assert len(report.steps) == 2
+    assert not seen.watcher.patches.troubles
+
+
 def test_losses_inside_transforms_are_said_not_to_be_followed():
     net = nn.Linear(3, 2)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)

@@ -99,7 +99,8 @@ class Calls:
 
     def _loss(self, spec: Spec, names: tuple[str, ...]) -> Callable[..., None]:
         def saw(arguments: tuple[Any, ...], out: Any) -> None:
-            if type(out) is not Tensor or self.in_backward():
+            # a tensor on the meta device has a shape and no numbers
+            if type(out) is not Tensor or out.is_meta or self.in_backward():
                 return
             if is_transformed(self.transformed):
                 return

@@ -29,9 +29,12 @@ class Reads:
         """Call `then` with the number, now on the CPU, else when it is read.
 
         Args:
-            number: shape (), without a graph. Nothing may write to it later.
+            number: shape (), without a graph. Nothing may write to it later. On the meta device
+                there is none to read.
             then: called with the number as a float.
         """
+        if number.is_meta:
+            return
         if number.is_cpu:
             then(float(number))
             return

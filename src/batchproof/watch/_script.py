@@ -55,8 +55,12 @@ class Program:
         if not path.is_file():
             raise SettingError(f"there is no script {path}; expected the path of a Python file.")
 
-    def run(self) -> int:
-        """Run it, and return its exit status; its own traceback is shown where it fails."""
+    def run(self, failed: Callable[[], object] = bool) -> int:
+        """Run it, and return its exit status; its own traceback is shown where it fails.
+
+        Args:
+            failed: called before the traceback is shown.
+        """
         try:
             code = self._prepare()
             exec(code, vars(sys.modules["__main__"]))
@@ -65,6 +69,7 @@ class Program:
         except NoModuleError:
             raise
         except BaseException as error:
+            failed()
             error.__traceback__ = _of_user(error.__traceback__)
             sys.excepthook(type(error), error, error.__traceback__)
             return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
@@ -207,10 +212,16 @@ def run_watched(
             if launched_as().rank == 0:
                 show(reports[0])
 
+    def failed() -> None:
+        # the lines of code in a traceback hold numbers that nobody was shown
+        if os.getpid() == process:
+            watcher.has_failed = True
+            watcher.stop()
+
     watcher.start()
     try:
         with before_sudden_ends(finish):
-            status = program.run()
+            status = program.run(failed)
             watcher.has_failed = status != 0
             finish()
     finally:

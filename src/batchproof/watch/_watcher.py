@@ -131,7 +131,7 @@ class Watcher:
             self._exchange()
 
     def _exchange(self) -> None:
-        self.reads.settle()
+        self.patches.safely(self.reads.settle)
         self.patches.safely(_exchange, self, self._observers)
 
     def _put_in_place(self) -> None:
