@@ -178,3 +178,9 @@ def test_a_call_is_one_occasion_however_warm_the_program_is():
             optimizer.zero_grad()
     terms = {part.term for step in seen.watcher.steps for part in step.contributions}
     assert len(terms) == 1
+
+
+def test_a_right_mean_over_windows_of_several_sizes_claims_no_single_size():
+    report = windows(nn.Linear(3, 2), [(4,), (4,), (1,)], scale=lambda window, size: 1.0)
+    (said,) = report.right
+    assert "each of 2 to 8 counts alike" in said

@@ -52,6 +52,16 @@ def test_the_report_says_what_is_wrong_then_what_is_right_then_what_was_missed()
     assert "\x1b" not in text
 
 
+def test_a_note_gets_no_code_and_no_table_of_means_beside_themselves():
+    same = {"label": "loss", "examples": [{"text": "", "shown": "0.5", "is": 0.5, "mean": 0.5}]}
+    code = batchproof.mistakes.mistake("last-batch-reported").remedy.code
+    note = Finding("last-batch-reported", "note", "a.py:9", "One batch.", code, {"numbers": [same]})
+    text = str(WatchReport((note,)))
+    assert "as predicted" not in text
+    assert code.splitlines()[0] not in text
+    assert "divide once" in text
+
+
 def test_the_json_is_that_of_the_contract(tmp_path):
     content = json.loads(REPORT.to_json(tmp_path / "report.json"))
     assert list(content) == ["schema", "ok", "findings", "steps", "numbers"]

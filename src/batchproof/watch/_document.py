@@ -42,7 +42,7 @@ def _heading(finding: Finding) -> str:
 def _parts(finding: Finding) -> list[Part]:
     parts: list[Part] = [Text(finding.sentence)]
     parts += _picture(finding.evidence.get("picture"))
-    parts += [_numbers(one) for one in finding.evidence.get("numbers", ()) if len(one["examples"])]
+    parts += [_numbers(one) for one in finding.evidence.get("numbers", ()) if _differs(one)]
     mistake = CATALOGUE.get(finding.name)
     if mistake is None:
         return [*parts, Text(finding.remedy, heading="Remedy")]
@@ -50,7 +50,8 @@ def _parts(finding: Finding) -> list[Part]:
     if mistake.evaluation is not None and finding.remedy == mistake.evaluation.code:
         remedy = mistake.evaluation
     parts.append(Text(remedy.sentence, heading="Remedy"))
-    if finding.remedy and finding.remedy != remedy.sentence:
+    # a note may be what the script means, so it gets no code
+    if finding.grade == "wrong" and finding.remedy and finding.remedy != remedy.sentence:
         parts.append(Code(finding.remedy))
     settings = finding.evidence.get("settings")
     if settings:
@@ -65,6 +66,11 @@ def _picture(picture: dict[str, Any] | None) -> list[Part]:
         Share(str(row["label"]), float(row["share"]), row.get("wanted")) for row in picture["rows"]
     )
     return share_bars(picture["title"], list(rows))
+
+
+def _differs(one: dict[str, Any]) -> bool:
+    """Return whether the numbers are not the means themselves."""
+    return any(example["is"] != example["mean"] for example in one["examples"])
 
 
 def _numbers(one: dict[str, Any]) -> Table:

@@ -156,7 +156,7 @@ def _judged(judge: Callable[[], Iterable[Any]], gaps: list[str]) -> list[Any]:
 
 def _right_numbers(readings: Sequence[dict[str, Any]]) -> list[str]:
     sentences = [
-        f"{one['place']}: {_called(one)} is {one['is']}, {one['of']} of {one['loss']}."
+        f"{one['place']}: {_called(one)} is {one['is']}, of the {one['of']} at {one['loss']}."
         for one in readings
         if one["grade"] == "right"
     ]

@@ -36,9 +36,9 @@ def _said(pattern: Pattern) -> str | None:
         steps = f"in each of {count} steps of {pattern.ledger.name}"
     parts, sums = pattern.parts, pattern.sums()
     if all(part.alike for part in parts) and pattern.same_in_each(lambda part: part.share):
-        weight = sum(part.weight for part in pattern.windows[0])
         if pattern.same((*sums, 1.0)):
-            return f"the mean over elements, each of {weight:,.6g} counts 1/{weight:.6g}, {steps}."
+            weights = [sum(part.weight for part in window) for window in pattern.windows]
+            return f"the mean over elements, {_each(weights)}, {steps}."
         if pattern.same(sums):
             return f"the mean over elements times {sums[0]:.6g}, {steps}."
         if pattern.same(part.share for part in parts):
@@ -46,11 +46,19 @@ def _said(pattern: Pattern) -> str | None:
         low, high = min(sums), max(sums)
         return f"the mean over elements times a factor of {low:.4g} to {high:.4g}, {steps}."
     by_sample = [part.alike_by_sample for part in parts]
-    if all(by_sample) and pattern.same_in_each(lambda p: p.mass / max(p.loss.samples, 1)):
-        samples = sum(part.loss.samples for part in pattern.windows[0])
-        if pattern.same((*sums, 1.0)):
-            return f"the mean over samples, each of {samples:,} counts 1/{samples}, {steps}."
+    same = pattern.same_in_each(lambda part: part.mass / max(part.loss.samples, 1))
+    if all(by_sample) and same and pattern.same((*sums, 1.0)):
+        samples = [sum(part.loss.samples for part in window) for window in pattern.windows]
+        return f"the mean over samples, {_each(samples)}, {steps}."
     return None
+
+
+def _each(weights: Sequence[float]) -> str:
+    """Return what each element of a window counts, where windows have these weights."""
+    low, high = min(weights), max(weights)
+    if low == high:
+        return f"each of {low:,.6g} counts 1/{low:.6g}"
+    return f"each of {low:,.6g} to {high:,.6g} counts alike"
 
 
 def missed_by(calls: Calls, updates: Updates, ranks: Ranks, troubles: Iterable[str]) -> list[str]:

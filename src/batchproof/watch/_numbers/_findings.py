@@ -57,17 +57,17 @@ def _sentence(reading: Reading) -> str:
     text = slot.lines[example].number.text
     lines = "line" if slot.count == 1 else "lines"
     what = f"{_quoted(slot.label)}{text} ({slot.count} {lines}) is {candidate.phrase}"
-    of = f"{_of(candidate.series)} of"
+    of = f"of the {_of(candidate.series)} at {candidate.series.site}"
     if candidate.name == "one-batch":
-        return f"{what}, {of} {candidate.series.site}: one batch's value, not that of a pass."
+        return f"{what}, {of}: not the mean of a pass."
     if candidate.name == ANOTHER:
         without = f"{reading.mean[example]:.{_digits(text)}g}"
         return f"{what}, which is in no optimiser step; the objective alone is {without}."
     if candidate.name == "rank-local-reported":
-        return f"{what}, {of} {candidate.series.site}; the other ranks hold other samples."
+        return f"{what}, {of}; the other ranks hold other samples."
     mean = f"{reading.mean[example]:.{_digits(text)}g}"
     whole = "of all counts it is" if candidate.series.quantity == "ratio" else "the mean is"
-    return f"{what}, {of} {candidate.series.site}; {whole} {mean}."
+    return f"{what}, {of}; {whole} {mean}."
 
 
 def _of(series: Series) -> str:

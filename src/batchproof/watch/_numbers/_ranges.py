@@ -16,8 +16,8 @@ PASS, SINCE, WINDOW, ALL, NTH = "pass", "since", "window", "all", "nth"
 OVER = {
     PASS: "of the pass",
     NTH: "of each pass",
-    SINCE: "since the number before",
-    WINDOW: "of the pass since the number before",
+    SINCE: "since the previous number",
+    WINDOW: "of the pass since the previous number",
     ALL: "since the script began",
 }
 
