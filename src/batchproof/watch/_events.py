@@ -27,7 +27,6 @@ class LossEvent:
         elements: number of losses that count.
         samples: size of the first dimension of the input.
         hits: number of elements whose largest logit is the target; None where no class is chosen.
-        sample_means: sum over samples of the mean of each sample's own losses; None where unknown.
         counts: for each class its hits, predictions and targets, shape (classes, 3), of an
             evaluation; None where no class is chosen, or there are very many.
     """
@@ -43,7 +42,6 @@ class LossEvent:
     elements: float
     samples: int
     hits: int | None = None
-    sample_means: float | None = None
     counts: Any = None
 
 

@@ -141,7 +141,6 @@ class Ledger:
         self.records: list[StepRecord] = []
         self.world = 1
         self.settings: list[dict[str, Any]] = []
-        self.forgotten = 0
         self._gifts: list[Gift] = []
         self._waiting: list[Gift] = []
         self._discards: list[tuple[Gift, int]] = []
@@ -228,7 +227,6 @@ class Ledger:
         self._waiting = []
         if len(self._gifts) > MOST:
             del self._gifts[: MOST // 2]
-            self.forgotten += 1
         self._before = after
         self._sentinels.place(self.parameters())
         return True

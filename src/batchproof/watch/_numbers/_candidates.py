@@ -1,9 +1,8 @@
 """Candidates for the meaning of a number, over the batches that it may be over.
 
-Of batches b with totals t, weights w, means v = t / w, samples n and elements e, m of
-them, and s the sum of the means of samples:
+Of batches b with totals t, weights w, means v = t / w, samples n and elements e, m of them:
 
-    right    sum t / sum w     sum t / sum n     sum t / sum e     sum t     sum s / sum n
+    right    sum t / sum w     sum t / sum n     sum t / sum e     sum t
     wrong    sum v / m         the mean of batch means
              sum v n / sum n   batch means weighted by samples, where w is not in proportion to n
              sum v / sum n,  sum t / m,  ... / (m - 1),  ... / (m B)    sums over a wrong count
@@ -144,8 +143,6 @@ def _right(series: Series, ranges: Ranges, facts: Facts) -> Iterator[Reading]:
         for factor in facts.coefficients:
             mean = factor * total / ranges.sums(weights)
             yield "", f"the mean by {unit} over the batches {where}", mean, PLAIN
-    by_sample = ranges.sums(series.sample_means) / ranges.sums(series.samples)
-    yield "", f"the mean over samples of their own means {where}", by_sample, PLAIN
     yield "", f"the sum over the batches {where}", total, PLAIN
 
 

@@ -29,7 +29,6 @@ class Series:
         weight: what its mean divides by.
         elements: the number of losses that count.
         samples: the number of samples.
-        sample_means: sum over samples of the mean of each; nan where unknown.
         of_pass: the pass over a loader that each batch came from; -1 where there was none.
         passes: the passes over loaders that of_pass names.
         starts: places of the first batches of passes, increasing, the first of them 0.
@@ -46,7 +45,6 @@ class Series:
     weight: Numbers
     elements: Numbers
     samples: Numbers
-    sample_means: Numbers
     of_pass: Places
     passes: Sequence[LoaderPass]
     starts: Places
@@ -184,7 +182,6 @@ def _objective(
         elements=float(samples),
         samples=samples,
         hits=None,
-        sample_means=None,
     )
 
 
@@ -199,8 +196,6 @@ def _series(quantity: str, events: list[LossEvent], loaders: Loaders, all_stamps
     total = column(event.hits or 0 if hits else event.total for event in events)
     weight = elements if hits else column(event.weight for event in events)
     value = total if hits else column(event.value for event in events)
-    nothing = np.full(len(events), np.nan)
-    means = nothing if hits else column(_or_nan(event.sample_means) for event in events)
     of_pass = _passes(stamps, loaders)
     return Series(
         site=events[0].site,
@@ -212,15 +207,10 @@ def _series(quantity: str, events: list[LossEvent], loaders: Loaders, all_stamps
         weight=weight,
         elements=elements,
         samples=samples,
-        sample_means=means,
         of_pass=of_pass,
         passes=loaders.passes,
         starts=_starts(stamps, of_pass, samples, all_stamps),
     )
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def _passes(stamps: Places, loaders: Loaders) -> Places:
