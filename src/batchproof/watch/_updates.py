@@ -49,6 +49,7 @@ class Updates:
         self._scaler: Scaler | None = None
         self._by_optimizer: dict[int, Ledger] = {}
         self._closure: dict[int, bool] = {}
+        self._stepped: list[Ledger] = []
 
     def find_optimizers(self) -> None:
         """Add the optimisers that were made before the run was watched."""
@@ -93,7 +94,7 @@ class Updates:
         """Run a backward pass, and record its losses with every optimiser that they reach."""
         if self._depth:
             return original(*arguments)
-        self._arrivals, self._scaler = [], None
+        self._arrivals, self._scaler, self._stepped = [], None, []
         self.living = [ledger for ledger in self.living if ledger.optimizer is not None]
         self._each(Ledger.begin)
         self._depth += 1
@@ -113,7 +114,11 @@ class Updates:
         if not arrivals:
             site = user_site()
             self.unfollowed[site] = self.unfollowed.get(site, 0) + 1
-        took = [ledger.end(arrivals, self.backwards, self._scaler) for ledger in self.living]
+        # those that stepped inside the pass have taken its losses already
+        took = [
+            ledger in self._stepped or ledger.end(arrivals, self.backwards, self._scaler)
+            for ledger in self.living
+        ]
         if arrivals and not any(took):
             for ledger in self.living:
                 if any(map(in_shards, ledger.parameters())):
@@ -141,7 +146,8 @@ class Updates:
         ledger = self.know(optimizer, whole=False)
         if self._depth:
             # a step inside the backward pass, parameter by parameter
-            ledger.end(numbered(self._arrivals), self.backwards, self._scaler)
+            ledger.end(numbered(self._arrivals), self.backwards + 1, self._scaler)
+            self._stepped.append(ledger)
         scale = getattr(optimizer, "grad_scale", None)
         record = ledger.step(self.clock(), user_site(), closure=closure, scale=None)
         if isinstance(scale, Tensor):
