@@ -1,6 +1,7 @@
 """Copies of the weights that move toward them, and what only looks like it."""
 
 import copy
+import gc
 
 import pytest
 import torch
@@ -106,3 +107,12 @@ def test_tensors_without_numbers_are_no_copies():
     assert any(container is average for container in containers)
     assert not any(container is fake or container is sparse for container in containers)
     assert not places_of(fake["head"], ())
+
+
+def test_a_copy_is_found_however_old_its_container_is():
+    parameter = nn.Parameter(torch.randn(19, 3))
+    average = {"w": 0.9 * parameter.detach()}
+    gc.collect()
+    ((container, key),) = places_of(parameter, ())
+    assert container is average
+    assert key == "w"

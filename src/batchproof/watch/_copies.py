@@ -114,9 +114,11 @@ def places_of(parameter: Tensor, own: Iterable[int]) -> list[tuple[Any, Any]]:
     if parameter.numel() < LEAST or type(parameter) not in PLAIN or not tensors:
         return []
     with torch.no_grad():
-        tensors.sort(key=lambda thing: float((thing - parameter).double().norm()))
+        # no other list of ours may hold them, for it would be found in place of the script's
+        tensors = sorted(tensors, key=lambda thing: float((thing - parameter).double().norm()))
+        del tensors[COPIES:]
     places: list[tuple[Any, Any]] = []
-    for tensor in tensors[:COPIES]:
+    for tensor in tensors:
         for container in gc.get_referrers(tensor):
             if container is tensors or type(container) not in {dict, list}:
                 continue

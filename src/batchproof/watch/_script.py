@@ -55,11 +55,11 @@ class Program:
         if not path.is_file():
             raise SettingError(f"there is no script {path}; expected the path of a Python file.")
 
-    def run(self, failed: Callable[[], object] = bool) -> int:
+    def run(self, at_failure: Callable[[], object] = bool) -> int:
         """Run it, and return its exit status; its own traceback is shown where it fails.
 
         Args:
-            failed: called before the traceback is shown.
+            at_failure: called before the traceback is shown.
         """
         try:
             code = self._prepare()
@@ -69,7 +69,7 @@ class Program:
         except NoModuleError:
             raise
         except BaseException as error:
-            failed()
+            at_failure()
             error.__traceback__ = _of_user(error.__traceback__)
             sys.excepthook(type(error), error, error.__traceback__)
             return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
@@ -212,7 +212,7 @@ def run_watched(
             if launched_as().rank == 0:
                 show(reports[0])
 
-    def failed() -> None:
+    def stop_at_failure() -> None:
         # the lines of code in a traceback hold numbers that nobody was shown
         if os.getpid() == process:
             watcher.has_failed = True
@@ -221,7 +221,7 @@ def run_watched(
     watcher.start()
     try:
         with before_sudden_ends(finish):
-            status = program.run(failed)
+            status = program.run(stop_at_failure)
             watcher.has_failed = status != 0
             finish()
     finally:
