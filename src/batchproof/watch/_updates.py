@@ -49,7 +49,7 @@ class Updates:
         self._scaler: Scaler | None = None
         self._by_optimizer: dict[int, Ledger] = {}
         self._closure: dict[int, bool] = {}
-        self._stepped: list[Ledger] = []
+        self._inner_steps: list[Ledger] = []
 
     def find_optimizers(self) -> None:
         """Add the optimisers that were made before the run was watched."""
@@ -94,7 +94,7 @@ class Updates:
         """Run a backward pass, and record its losses with every optimiser that they reach."""
         if self._depth:
             return original(*arguments)
-        self._arrivals, self._scaler, self._stepped = [], None, []
+        self._arrivals, self._scaler, self._inner_steps = [], None, []
         self.living = [ledger for ledger in self.living if ledger.optimizer is not None]
         self._each(Ledger.begin)
         self._depth += 1
@@ -116,7 +116,7 @@ class Updates:
             self.unfollowed[site] = self.unfollowed.get(site, 0) + 1
         # those that stepped inside the pass have taken its losses already
         took = [
-            ledger in self._stepped or ledger.end(arrivals, self.backwards, self._scaler)
+            ledger in self._inner_steps or ledger.end(arrivals, self.backwards, self._scaler)
             for ledger in self.living
         ]
         if arrivals and not any(took):
@@ -147,7 +147,7 @@ class Updates:
         if self._depth:
             # a step inside the backward pass, parameter by parameter
             ledger.end(numbered(self._arrivals), self.backwards + 1, self._scaler)
-            self._stepped.append(ledger)
+            self._inner_steps.append(ledger)
         scale = getattr(optimizer, "grad_scale", None)
         record = ledger.step(self.clock(), user_site(), closure=closure, scale=None)
         if isinstance(scale, Tensor):
