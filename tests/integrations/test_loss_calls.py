@@ -77,6 +77,36 @@ def test_a_window_is_one_mean_though_the_loss_is_changed_in_place(first):
     torch.testing.assert_close(inputs.grad, whole.grad, rtol=1e-12, atol=1e-15)
 
 
+def test_nothing_is_left_to_divide_where_micro_batches_weigh_as_much_as_the_first():
+    inputs = logits()
+    window = OpenWindow([1.0], 2.0, further=3.0, micro_batches=3)
+    for rows in (slice(0, 2), slice(2, 4), slice(4, 6)):
+        with LossCalls(window.add):
+            loss = F.cross_entropy(inputs[rows], torch.ones(2, dtype=torch.long))
+        (loss / 3).backward()
+    gathered = inputs.grad.clone()
+    window.close([inputs])
+    assert torch.equal(inputs.grad, gathered)
+    whole = logits()
+    F.cross_entropy(whole, torch.ones(6, dtype=torch.long)).backward()
+    torch.testing.assert_close(inputs.grad, whole.grad)
+
+
+def test_the_divisor_on_the_way_is_not_below_half_of_what_was_given():
+    # else the gradients of a window that begins with few labels may leave float16's range
+    few, inputs = torch.tensor([0, *[-100] * 5]), logits(dtype=torch.float64)
+    window = OpenWindow([1.0], 512.0, micro_batches=2)
+    for targets in (few, TARGETS):
+        with LossCalls(window.add):
+            loss = F.cross_entropy(inputs, targets)
+        loss.backward()
+    assert window.provisional == 256
+    window.close([inputs])
+    whole = logits(dtype=torch.float64)
+    F.cross_entropy(torch.cat([whole, whole]), torch.cat([few, TARGETS])).backward()
+    torch.testing.assert_close(inputs.grad, whole.grad)
+
+
 def test_a_loss_without_gradient_does_not_enter():
     inputs = logits()
     with LossCalls(leaves=True) as calls:

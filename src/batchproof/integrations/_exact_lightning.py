@@ -261,7 +261,11 @@ class Exactly:
             accumulate = trainer.accumulate_grad_batches
             alone = accumulate == 1 and world_size() == 1 and self._recut is None
             self._window = OpenWindow(
-                self._coefficients, self._provisional, alone=alone, further=float(accumulate)
+                self._coefficients,
+                self._provisional,
+                alone=alone,
+                further=float(accumulate),
+                micro_batches=accumulate,
             )
         for call in calls:
             self._window.add(call)

@@ -435,7 +435,7 @@ class ExactTraining:
         weights = None
         if sum(map(bool, coefficients)) > 1 and not alone:
             weights = self._counted(parts)
-        return OpenWindow(coefficients, exact.provisional, weights, alone)
+        return OpenWindow(coefficients, exact.provisional, weights, alone, micro_batches=len(parts))
 
     def _counted(self, parts: Sequence[Part]) -> list[float]:
         """Return each call's weight over the window of all ranks, by a pass without gradient."""

@@ -11,10 +11,12 @@ multiplied by W / D, so that micro-batches add up whatever their sizes:
     so           D_k = W_k where the weights are known beforehand, and world is applied at the end;
                  else D_k = P r_k, and world P / W_1 is applied at the end
 
-P keeps float16 in range. r_k = W_k / W_1 must then be one number for the whole window.
+P keeps float16 in range; it is W_1 where all micro-batches weigh as much as the first, and nothing
+is left to apply. r_k = W_k / W_1 must be one number for the whole window.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -195,7 +197,8 @@ class LossCalls:
         output = value.clone() if value.requires_grad else value
         # a metric may be computed without gradient
         edge = get_gradient_edge(output) if output.requires_grad else None
-        call = LossCall(name, output, number(value.detach()), weight, rows, edge)
+        read = value.item() if value.is_cpu else value.detach()
+        call = LossCall(name, output, read, weight, rows, edge)
         self.calls.append(call)
         if self._saw is not None:
             self._saw(call)
@@ -352,6 +355,7 @@ class OpenWindow:
         alone: whether the window is one micro-batch of one rank, whose mean is right as it is.
         further: what a framework divides the gradient by besides, such as the number of
             micro-batches that it was set to accumulate.
+        micro_batches: that a whole window has, from which one process chooses P; 0 to leave it.
     """
 
     coefficients: Sequence[float]
@@ -359,6 +363,7 @@ class OpenWindow:
     weights: Sequence[Number] | None = None
     alone: bool = False
     further: float = 1.0
+    micro_batches: float = 0
     _sums: list[list[tuple[Number, Number]]] = field(default_factory=list)
     _open: list[LossCall] = field(default_factory=list)
 
@@ -379,6 +384,10 @@ class OpenWindow:
             return nonzero(self.weights[index])
         lead = next(k for k, c in enumerate(self.coefficients) if c)
         if index == lead:
+            is_first = self.micro_batches and not self._sums
+            if is_first and not isinstance(call.weight, Tensor) and not in_a_group():
+                expected = call.weight * self.micro_batches / self.further
+                self.provisional = max(self.provisional / 2, expected)
             return self.provisional
         leading = self._sums[0][lead][1] if self._sums else self._open[lead].weight
         weight = self._sums[0][index][1] if self._sums else call.weight
@@ -396,15 +405,10 @@ class OpenWindow:
         """
         if self._open or not self._sums:
             raise CriterionError(_other_calls(len(self._open), len(self.coefficients)))
-        sums = _read(self._sums)
         entering = [k for k, c in enumerate(self.coefficients) if c]
         if self.weights is None and not self.alone and len(entering) > 1:
-            expect_one_ratio(sums[:, entering, 1])
-        window = sums.sum(0)
-        if in_a_group():
-            window = window.to(device_of())
-            distributed.all_reduce(window)
-        totals, weights = window.T.tolist()
+            expect_one_ratio(_read(self._sums)[:, entering, 1])
+        totals, weights = _pooled(self._sums)
         value = math.fsum(self.coefficients[k] * totals[k] / (weights[k] or 1) for k in entering)
         if not math.isfinite(value):
             raise NonFiniteError(
@@ -423,8 +427,21 @@ class OpenWindow:
         if not self.alone:
             has_weights = self.weights is not None
             factor *= world_size() * (1.0 if has_weights else self.provisional / weight)
-        if factor != 1.0:
+        if abs(factor - 1) > 4 * sys.float_info.epsilon:
             scale(gradients([p for p in parameters if p.requires_grad]), factor)
+
+
+def _pooled(sums: Sequence[Sequence[tuple[Number, Number]]]) -> Sequence[Sequence[float]]:
+    """Return the totals and the weights over all micro-batches of all ranks, one per call."""
+    is_read = not any(isinstance(each, Tensor) for call in sums for pair in call for each in pair)
+    if is_read and not in_a_group():
+        calls = list(zip(*sums, strict=True))
+        return [[sum(pair[i] for pair in call) for call in calls] for i in (0, 1)]
+    window = _read(sums).sum(0)
+    if in_a_group():
+        window = window.to(device_of())
+        distributed.all_reduce(window)
+    return window.T.tolist()
 
 
 def _read(sums: Sequence[Sequence[tuple[Number, Number]]]) -> Tensor:

@@ -153,7 +153,13 @@ class ExactAccumulation:
             self._coefficients = coefficients_of(loss, calls.calls, "the loop")
         steps = self.gradient_accumulation_steps
         alone = self.sync_gradients and world_size() == 1
-        return OpenWindow(self._coefficients, self._provisional, alone=alone, further=float(steps))
+        return OpenWindow(
+            self._coefficients,
+            self._provisional,
+            alone=alone,
+            further=float(steps),
+            micro_batches=steps,
+        )
 
     def _counting(self) -> tuple[int, int] | None:
         recutting = self.recutting

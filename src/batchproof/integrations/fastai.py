@@ -6,6 +6,7 @@ targets, that is a mean of other weights. GradientAccumulation divides every win
 whatever it holds, and what is left at the end of an epoch waits for the next.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from batchproof._extras import naming_extra
@@ -20,6 +21,7 @@ from batchproof._plan import expect_whole
 from batchproof._trees import tree_map
 from batchproof.integrations._given import framework
 from batchproof.integrations._loss_calls import (
+    LossCall,
     LossCalls,
     OpenWindow,
     coefficients_of,
@@ -64,6 +66,36 @@ class LossSums:
         return self._name
 
 
+@dataclass(slots=True)
+class Batches:
+    """The batches of one step so far; fastai searches the Learner for what a callback assigns.
+
+    Attributes:
+        window: their pairs; None before the first.
+        samples: number of them.
+        calls: what records the losses of the batch at hand.
+        coefficients: c_k of each loss; None until the first batch.
+    """
+
+    window: OpenWindow | None = None
+    samples: int = 0
+    calls: LossCalls | None = None
+    coefficients: list[float] | None = None
+
+    def begin(self) -> OpenWindow | None:
+        """Begin a window without samples, and return the one before."""
+        window, self.window, self.samples = self.window, None, 0
+        return window
+
+    def stop(self) -> list[LossCall]:
+        """Record no more, and return what was recorded."""
+        calls, self.calls = self.calls, None
+        if calls is None:
+            return []
+        calls.__exit__()
+        return calls.calls
+
+
 class Accumulated:
     """The events; comes before fastai's Callback among the bases of `ExactAccumulation`.
 
@@ -79,14 +111,7 @@ class Accumulated:
         expect_whole(n_acc=n_acc)
         super().__init__()
         self.n_acc = n_acc
-        self._calls: LossCalls | None = None
-        self._coefficients: list[float] | None = None
-        self._begin()
-
-    def _begin(self) -> None:
-        """Begin a window without samples."""
-        self._window: OpenWindow | None = None
-        self._samples = 0
+        self._batches = Batches()
 
     def before_fit(self) -> None:
         """Begin with no samples.
@@ -94,9 +119,8 @@ class Accumulated:
         Raises:
             SettingError: if there are several processes, or two callbacks accumulate.
         """
-        self._stop()
-        self._begin()
-        self._coefficients = None
+        self._batches.stop()
+        self._batches = Batches()
         names = [type(callback).__name__ for callback in self.learn.cbs]
         if "GradientAccumulation" in names or names.count("ExactAccumulation") > 1:
             raise SettingError(
@@ -114,39 +138,42 @@ class Accumulated:
 
     def after_pred(self) -> None:
         """Record the losses that the loss function calls."""
-        self._stop()
-        self._calls = LossCalls()
-        self._calls.__enter__()
+        self._batches.stop()
+        self._batches.calls = LossCalls()
+        self._batches.calls.__enter__()
 
     def after_loss(self) -> None:
         """Add the batch to the window, before its backward pass."""
-        calls = self._stop()
-        loss = self.learn.loss_grad.as_subclass(Tensor)
-        if self._coefficients is None:
-            self._coefficients = coefficients_of(loss, calls, type(self.learn.loss_func).__name__)
-        rows = len(self.learn.yb[0])
-        if self._window is None:
-            provisional = provisional_for(call.weight for call in calls)
-            alone = rows >= self.n_acc
-            self._window = OpenWindow(self._coefficients, provisional, alone=alone)
+        learn, batches = self.learn, self._batches
+        calls, rows = batches.stop(), len(learn.yb[0])
+        if batches.coefficients is None:
+            loss = learn.loss_grad.as_subclass(Tensor)
+            batches.coefficients = coefficients_of(loss, calls, type(learn.loss_func).__name__)
+        if batches.window is None:
+            batches.window = OpenWindow(
+                batches.coefficients,
+                provisional_for(call.weight for call in calls),
+                alone=rows >= self.n_acc,
+                micro_batches=self.n_acc / rows,
+            )
         for call in calls:
-            self._window.add(call)
-        self._samples += rows
+            batches.window.add(call)
+        batches.samples += rows
         # the Recorder averages losses in float32, and takes no other
-        if loss.dtype != torch.float32:
-            self.learn.loss = self.learn.loss.float()
+        if learn.loss_grad.dtype != torch.float32:
+            learn.loss = learn.loss.float()
 
     def before_step(self) -> None:
         """Divide the gradients of a window that is over; else leave the step out."""
-        if self._window is None:
+        if self._batches.window is None:
             return
-        if self._samples < self.n_acc:
+        if self._batches.samples < self.n_acc:
             raise self._core.CancelBatchException
         self._close()
 
     def after_train(self) -> None:
         """Take a step over the samples that are left at the end of an epoch."""
-        if self._window is None:
+        if self._batches.window is None:
             return
         self._close()
         learn = self.learn
@@ -154,17 +181,9 @@ class Accumulated:
         learn.opt.zero_grad()
 
     def _close(self) -> None:
-        window = self._window
-        self._begin()
+        window = self._batches.begin()
         if window is not None:
             window.close(self.learn.model.parameters())
-
-    def _stop(self) -> list[Any]:
-        calls, self._calls = self._calls, None
-        if calls is None:
-            return []
-        calls.__exit__()
-        return calls.calls
 
 
 def _plain(tensor: Tensor) -> Tensor:

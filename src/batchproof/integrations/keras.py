@@ -108,13 +108,15 @@ class Accumulated:
         """
         _on_torch()
         self._losses: Any = framework("keras.src.losses.loss", "keras")
-        steps = self.model.optimizer.gradient_accumulation_steps
+        # Keras looks for its backend whenever a callback is asked for the model
+        self._trained = model = self.model
+        steps = model.optimizer.gradient_accumulation_steps
         if steps:
             raise SettingError(
                 f"the optimizer has gradient_accumulation_steps={steps} beside ExactAccumulation; "
                 "expected one of them. Leave the optimizer's out."
             )
-        if self.model.jit_compile:
+        if model.jit_compile:
             raise SettingError(
                 "the model has jit_compile=True, whose step is compiled; expected False. Compile "
                 "it without, or leave ExactAccumulation out."
@@ -123,7 +125,7 @@ class Accumulated:
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Take over the next step of the model."""
-        vars(self.model)["train_step"] = self._step
+        vars(self._trained)["train_step"] = self._step
 
     def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         """Take the last step of an epoch before a validation."""
@@ -135,7 +137,7 @@ class Accumulated:
 
     def _step(self, data: Any) -> Any:
         """Run the model's own step, and add its gradients to the window."""
-        model, optimizer = self.model, self.model.optimizer
+        model, optimizer = self._trained, self._trained.optimizer
         del vars(model)["train_step"]
         losses = self._losses
         weights: list[float] = []
@@ -187,7 +189,7 @@ class Accumulated:
         weight = math.fsum(first for first, *_ in weights)
         if not weight:
             return
-        optimizer = self.model.optimizer
+        optimizer = self._trained.optimizer
         vars(optimizer).pop("apply", None)
         with torch.no_grad():
             if self.accumulate > 1:

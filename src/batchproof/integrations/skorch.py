@@ -41,8 +41,10 @@ class Batches:
         window: their pairs; None before the first.
         aside: parameters with their gradients, while skorch begins a batch and ends it.
         count: number of batches.
+        whole: number of batches of a whole window.
     """
 
+    whole: int
     window: OpenWindow | None = None
     aside: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
     count: int = 0
@@ -50,7 +52,8 @@ class Batches:
     def add(self, call: LossCall) -> None:
         """Add a batch, between setting gradients to zero and its backward pass."""
         if self.window is None:
-            self.window = OpenWindow([1.0], provisional_for([call.weight]))
+            provisional = provisional_for([call.weight])
+            self.window = OpenWindow([1.0], provisional, micro_batches=self.whole)
         self.put_back()
         self.window.add(call)
         self.count += 1
@@ -84,7 +87,7 @@ class Recorded:
         self._call: LossCall | None = None
         self._sums: dict[str, list[tuple[float, float]]] = {}
         self._hooks: list[Any] = []
-        self._batches, self._stepping = Batches(), False
+        self._batches, self._stepping = Batches(self.accumulate), False
         return self
 
     def on_train_begin(self, net: Any, **_: Any) -> None:
@@ -98,7 +101,7 @@ class Recorded:
         if self.accumulate > 1:
             _refuse_unsupported(net, self)
         self.on_train_end()
-        self._batches, self._stepping = Batches(), False
+        self._batches, self._stepping = Batches(self.accumulate), False
         self._hooks = [
             net.criterion_.register_forward_pre_hook(self._before),
             net.criterion_.register_forward_hook(self._after, always_call=True),
@@ -203,7 +206,7 @@ class Recorded:
         self._batches.add(self._call)
 
     def _close(self, net: Any) -> None:
-        window, self._batches = self._batches.window, Batches()
+        window, self._batches = self._batches.window, Batches(self.accumulate)
         if window is not None:
             window.close(parameter for _, parameter in net.get_all_learnable_params())
 
