@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from batchproof import CriterionError, MissingCountError, SettingError
+from batchproof import CriterionError, MissingCountError, NonFiniteError, SettingError
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras", reason="keras is not installed")
@@ -211,6 +211,23 @@ def test_what_cannot_accumulate_is_refused_before_the_weights_move():
     # the error leaves the model as it was
     assert "train_step" not in vars(model)
     assert "apply" not in vars(model.optimizer)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_loss_of_nan_is_refused_before_the_weights_move(accumulate):
+    model, before = built(), built().get_weights()
+    inputs = INPUTS.astype("float64")
+    inputs[1] = np.nan
+    with pytest.raises(NonFiniteError, match="loss of this step is nan, so no step was taken"):
+        model.fit(
+            inputs,
+            TARGETS,
+            batch_size=2,
+            shuffle=False,
+            callbacks=[ExactAccumulation(accumulate)],
+            verbose=0,
+        )
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
 
 
 def test_losses_whose_weights_are_in_no_ratio_are_refused():

@@ -22,7 +22,7 @@ with naming_extra(__name__):
     import torch
     from torch import Tensor
 
-from batchproof._errors import CriterionError, SettingError
+from batchproof._errors import CriterionError, NonFiniteError, SettingError
 from batchproof._plan import expect_whole
 from batchproof.integrations._given import framework
 from batchproof.integrations._loss_calls import expect_one_ratio
@@ -98,7 +98,8 @@ class Accumulated:
     def _begin(self) -> None:
         """Begin a window without batches."""
         self._sums: list[Tensor | None] = []
-        self._weights: list[list[float]] = []
+        # of each loss of each batch, what it was divided by, and its mean
+        self._losses: list[list[tuple[float, Tensor]]] = []
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         """Begin a window.
@@ -107,7 +108,7 @@ class Accumulated:
             SettingError: if an exact step cannot be taken by the model.
         """
         _on_torch()
-        self._losses: Any = framework("keras.src.losses.loss", "keras")
+        self._module: Any = framework("keras.src.losses.loss", "keras")
         # Keras looks for its backend whenever a callback is asked for the model
         self._trained = model = self.model
         steps = model.optimizer.gradient_accumulation_steps
@@ -139,61 +140,77 @@ class Accumulated:
         """Run the model's own step, and add its gradients to the window."""
         model, optimizer = self._trained, self._trained.optimizer
         del vars(model)["train_step"]
-        losses = self._losses
-        weights: list[float] = []
-        original = losses.reduce_weighted_values
+        module = self._module
+        losses: list[tuple[float, Tensor]] = []
+        original = module.reduce_weighted_values
 
         def reduce_weighted_values(values: Any, *args: Any, **options: Any) -> Any:
-            weights.append(_divisor(losses, values, *args, **options))
-            return original(values, *args, **options)
+            mean = original(values, *args, **options)
+            losses.append((_divisor(module, values, *args, **options), mean.detach()))
+            return mean
 
-        losses.reduce_weighted_values = reduce_weighted_values
-        vars(optimizer)["apply"] = partial(self._add, weights)
+        module.reduce_weighted_values = reduce_weighted_values
+        vars(optimizer)["apply"] = partial(self._add, losses)
         try:
             return model.train_step(data)
         finally:
-            losses.reduce_weighted_values = original
+            module.reduce_weighted_values = original
             vars(optimizer).pop("apply", None)
 
-    def _add(self, weights: list[float], gradients: Any, variables: Any = None) -> None:
+    def _add(
+        self, losses: list[tuple[float, Tensor]], gradients: Any, variables: Any = None
+    ) -> None:
         """Add the gradients of a batch, in place of the optimizer's step.
 
         Raises:
             CriterionError: if no loss of Keras was called.
         """
-        if not weights:
+        if not losses:
             raise CriterionError(
                 f"the training step of {type(self.model).__name__} called no loss of Keras, so its "
                 "gradient cannot be weighed; expected model.compile(loss=...). Leave "
                 "ExactAccumulation out."
             )
-        self._weights.append(weights)
+        self._losses.append(losses)
         self._variables = variables
         if self.accumulate == 1:
             # the mean of a batch is right as it is
             self._sums = gradients
         else:
             before = self._sums or [None] * len(gradients)
-            self._sums = [_sum(a, b, weights[0]) for a, b in zip(before, gradients, strict=True)]
-        if len(self._weights) == self.accumulate:
+            weight = losses[0][0]
+            self._sums = [_sum(a, b, weight) for a, b in zip(before, gradients, strict=True)]
+        if len(self._losses) == self.accumulate:
             self._close()
 
     def _close(self) -> None:
-        """Step by the mean over the window; not where its weight is 0."""
-        if not self._weights:
+        """Step by the mean over the window; not where its weight is 0.
+
+        Raises:
+            MissingCountError: if several losses have weights that are not in one ratio.
+            NonFiniteError: if a loss is NaN or infinite; before the weights of the model move.
+        """
+        if not self._losses:
             return
-        weights, sums = self._weights, self._sums
+        losses, sums = self._losses, self._sums
         self._begin()
-        if len(weights) > 1 and len(weights[0]) > 1:
+        if len(losses) > 1 and len(losses[0]) > 1:
+            weights = [[weight for weight, _ in batch] for batch in losses]
             expect_one_ratio(torch.tensor(weights, dtype=torch.float64))
-        weight = math.fsum(first for first, *_ in weights)
-        if not weight:
+        total = math.fsum(batch[0][0] for batch in losses)
+        if not total:
             return
+        values = [mean for batch in losses for weight, mean in batch if weight]
+        if not math.isfinite(value := float(sum(values[1:], start=values[0]))):
+            raise NonFiniteError(
+                f"the loss of this step is {value}, so no step was taken. Look for NaN in the "
+                "data, or a learning rate that is too large."
+            )
         optimizer = self._trained.optimizer
         vars(optimizer).pop("apply", None)
         with torch.no_grad():
             if self.accumulate > 1:
-                scale([s for s in sums if s is not None], 1 / weight)
+                scale([s for s in sums if s is not None], 1 / total)
             optimizer.apply(sums, self._variables)
 
 
