@@ -80,7 +80,7 @@ class Play {
     return [
       element("text", { x: LEFT, y: 14 }, "the loss of each sample"),
       ...LOSSES.map((loss, k) => bar(k, LOSS_FLOOR, loss * LOSS_SCALE, loss > 2 ? "sample odd" : "sample")),
-      element("text", { x: LEFT, y: 178 }, "its share in the mean of batch means; the line is 1/12, its share in the mean"),
+      element("text", { x: LEFT, y: 178 }, "its share in the mean of batch means; the line is 1/12"),
       ...shares.map((share, k) =>
         bar(k, SHARE_FLOOR, share * SHARE_SCALE, Math.abs(share - even) < 1e-12 ? "share" : "share wrong")),
       element("line", { x1: LEFT, x2: WIDTH - LEFT, y1: level, y2: level, class: "edge" }),
