@@ -386,8 +386,8 @@ class OpenWindow:
         if index == lead:
             is_first = self.micro_batches and not self._sums
             if is_first and not isinstance(call.weight, Tensor) and not in_a_group():
-                expected = call.weight * self.micro_batches / self.further
-                self.provisional = max(self.provisional / 2, expected)
+                window_weight = call.weight * self.micro_batches / self.further
+                self.provisional = max(self.provisional / 2, window_weight)
             return self.provisional
         leading = self._sums[0][lead][1] if self._sums else self._open[lead].weight
         weight = self._sums[0][index][1] if self._sums else call.weight
