@@ -56,7 +56,7 @@ def test_ranks_stop_for_a_signal_to_one_of_them_after_the_same_step_and_resume_a
 
 
 @pytest.mark.parametrize("wrapper", rank_runs.SHARED)
-def test_a_signal_during_validation_is_heeded_by_all_ranks_without_its_end(together, wrapper):
+def test_a_signal_during_validation_is_obeyed_by_all_ranks_without_its_end(together, wrapper):
     folder, seen = together
     for rank, by_rank in enumerate(seen):
         to_all, to_one = by_rank["told"][wrapper]

@@ -375,7 +375,7 @@ class Drawing:
             yield x + 0.1 * torch.randn(x.shape), y
 
 
-def test_a_signal_during_validation_is_heeded_at_once(tmp_path):
+def test_a_signal_during_validation_is_obeyed_at_once(tmp_path):
     def fit(folder, val, **options):
         trainer(dropping(), run_dir=tmp_path / folder, seed=1).fit(
             batches(24, shuffle=True), val, max_epochs=2, **options

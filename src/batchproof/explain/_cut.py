@@ -42,7 +42,7 @@ def cut(
     charge: Annotated[float, "cost of a micro-batch whatever its size, in positions"] = 8.0,
     pair: Annotated[float, "cost of a pair of positions, as attention has it"] = 0.0,
 ) -> Explanation:
-    """Take the fastest cut of a window; its gradient is the same under every one.
+    """Cut a window for speed; its gradient stays the same.
 
     Examples:
         >>> round(cut().numbers["padding_in_order"], 4)

@@ -100,7 +100,7 @@ def cut(values: Sequence[float], size: int) -> list[tuple[float, ...]]:
 
 
 def few(rows: Sequence[Item], row_for_rest: Callable[[int], Item], most: int = 12) -> list[Item]:
-    """Return at most so many rows: the first ones, one for those left out, and the last."""
+    """Return at most this number of rows: the first ones, one for those left out, and the last."""
     if len(rows) <= most:
         return list(rows)
     return [*rows[: most - 2], row_for_rest(len(rows) - most + 1), rows[-1]]

@@ -177,7 +177,7 @@ class History:
         return None if self.choice is None else self.choice.best
 
     def best_of(self, most: int) -> list[Record]:
-        """Return the best records of the monitored mean, so many at most, the best first."""
+        """Return at most this number of records of the monitored mean, the best first."""
         sign = 1.0 if self.mode == "min" else -1.0
         finite = [r for r in self.epochs(self.monitor) if math.isfinite(r.value)]
         return sorted(finite, key=lambda record: sign * record.value)[:most]

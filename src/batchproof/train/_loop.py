@@ -45,7 +45,7 @@ class Ends:
     max_time: timedelta | None = None
 
     def reached(self, epoch: int, step: int) -> bool:
-        """Return whether training ends with so many epochs and steps."""
+        """Return whether training ends after these numbers of epochs and steps."""
         ends = ((self.max_epochs, epoch), (self.max_steps, step))
         return any(end is not None and count >= end for end, count in ends)
 
@@ -61,7 +61,7 @@ class Loop:
         device: where batches are moved to.
         outputs: notified of the run.
         checkpoints: where its states are kept.
-        signals: SIGINT, SIGTERM and wishes to stop, looked at between steps.
+        signals: SIGINT, SIGTERM and requests to stop, looked at between steps.
         history: what was measured so far.
         validator: measures the validation data.
         first: the windows of the epoch under way, which are drawn already; None to begin one.
@@ -120,7 +120,7 @@ class Loop:
         return self.signals.stop
 
     def windows(self, batches: Iterator[Any], start: int = 0) -> Windows:
-        """Return the windows of an epoch, of whose batches so many are done."""
+        """Return the windows of an epoch from the batch numbered start on."""
         steps = self.options.steps
         stream = windows_from(
             self.state.train,
@@ -212,7 +212,7 @@ class Loop:
         if saving.checkpoint_every_steps is not None and step % saving.checkpoint_every_steps == 0:
             self.state.parts.step.check()
             self._save()
-        if (number := self.signals.heeded(self.outputs.stop)) is not None:
+        if (number := self.signals.ask(self.outputs.stop)) is not None:
             self._interrupt(number)
 
     def _notify_of_splits(self) -> None:
@@ -324,7 +324,7 @@ def _is_open(state: State, max_epochs: int | None) -> bool:
 
 
 def _is_last(batch: int, length: int | None, group: Any) -> bool:
-    """Return whether an epoch of so many batches is complete; every rank calls it at once."""
+    """Return whether an epoch is over after these batches; every rank calls it at once."""
     # ranks may draw unequal numbers of batches; an epoch is over when the longest is
     lengths = of_all(length, group)
     numbers = [each for each in lengths if each is not None]

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and wishes to stop, heeded between two steps: by all ranks between the same."""
+"""SIGINT, SIGTERM and requests to stop, which all ranks obey between the same two steps."""
 
 import signal
 import threading
@@ -49,7 +49,7 @@ class Signals:
         finally:
             self._release()
 
-    def heeded(self, reason: str = "") -> int | None:
+    def ask(self, reason: str = "") -> int | None:
         """Return the signal to stop for after this step, on all ranks the same; all call it.
 
         A process alone acts on its own at once. Ranks ask each other about once a second, after a
@@ -88,7 +88,7 @@ class Signals:
         return int(largest([float(self.number or 0)], self._group)[0]) or None
 
     def ask_next(self) -> None:
-        """Have ranks ask each other at the next call of heeded, for calls come at another pace."""
+        """Have ranks ask each other at the next call of ask, for calls come at another pace."""
         self._since = time.perf_counter()
         self._steps = self._rest = 1
 

@@ -132,7 +132,7 @@ class Validator:
         if counts:
             self.outputs.on_validation_batch()
         # a rank leaves by itself, unless others would wait for it in their next pass
-        return (self.signals.heeded() if together else self.signals.number) is not None
+        return (self.signals.ask() if together else self.signals.number) is not None
 
     def _expect_no_signal(self, states: Mapping[str, Any]) -> None:
         if (number := self.signals.agreed()) is not None:
