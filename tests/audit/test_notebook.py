@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchproof.audit._audit import audit_paths
 from batchproof.audit._document import apply_edits, read_document
 from batchproof.audit._finding import Edit
 from batchproof.audit._notebook import read_notebook
 from batchproof.audit._reading import UnreadableError, parse
+from batchproof.audit._settings import Settings
 
 
 def notebook(*cells, indent=1, lists=True, **more):
@@ -165,3 +167,16 @@ def test_replacing_a_stretch_by_itself_changes_nothing(text, data):
     end = data.draw(st.integers(start, len(lines[line - 1]) + 1))
     same = lines[line - 1][start - 1 : end - 1]
     assert apply_edits(text, [Edit(line, start, line, end, same)]) == text
+
+
+def test_what_proves_a_finding_is_named_by_its_cell(tmp_path):
+    loader = "from torch.utils.data import DataLoader\nloader = DataLoader(data, batch_size=64)"
+    loop = "total = 0.0\nfor x, y in loader:\n    total += F.mse_loss(model(x), y).item()"
+    cells = ["import torch.nn.functional as F", loader, loop, "print(total / len(loader))"]
+    path = tmp_path / "train.ipynb"
+    path.write_text(notebook(("markdown", "# Train"), *(("code", text) for text in cells)))
+    (found,) = audit_paths([path], Settings(tmp_path), processes=1).findings
+    assert (found.place.cell, found.place.cell_line) == (5, 1)
+    first, second = found.finding.evidence
+    assert first == "mse_loss (cell 4:3) is a mean over one batch"
+    assert second.startswith("the loader at cell 3:2 has no drop_last")

@@ -5,11 +5,12 @@ Whatever a file holds, an audit of it ends, and ends in findings or in a notice 
 
 import ast
 import hashlib
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -23,6 +24,8 @@ from batchproof.audit._settings import CODES, Settings
 from batchproof.mistakes import CATALOGUE
 
 SECONDS = 20.0  # for one file
+
+_LINE = re.compile(r"\bline (\d+)\b")
 
 WATCHED = frozenset({"gradient", "number", "loop"})  # groups of mistakes that a watched run shows
 
@@ -235,9 +238,26 @@ def _locate(document: Document, finding: Finding, proof: str) -> Located:
     command = (
         proof if finding.name in CATALOGUE and CATALOGUE[finding.name].group in WATCHED else ""
     )
+    evidence = tuple(_in_cells(document, fact) for fact in finding.evidence)
     return Located(
-        finding, document.place(line), document.place(end).line, document.lines[line - 1], command
+        replace(finding, evidence=evidence),
+        document.place(line),
+        document.place(end).line,
+        document.lines[line - 1],
+        command,
     )
+
+
+def _in_cells(document: Document, fact: str) -> str:
+    """Return a sentence whose lines of a notebook are named as cell:line."""
+    if document.notebook is None:
+        return fact
+
+    def cell(match: re.Match[str]) -> str:
+        place = document.place(int(match[1]))
+        return f"cell {place.cell}:{place.cell_line}"
+
+    return _LINE.sub(cell, fact)
 
 
 def _is_script(tree: ast.Module) -> bool:
