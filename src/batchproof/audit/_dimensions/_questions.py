@@ -332,6 +332,22 @@ def of_numpy(event: Event) -> bool:
     return "numpy" in names and not any(name.startswith("torch") for name in names)
 
 
+def asked_for(event: Event) -> bool:
+    """Return whether a function does something only where an argument of it asks for that."""
+    functions = [n for n in ast.walk(event.module.tree) if isinstance(n, ast.FunctionDef)]
+    for function in functions:
+        if function.name != event.function:
+            continue
+        arguments = {a.arg for a in (*function.args.args, *function.args.kwonlyargs)} - {"self"}
+        for branch in ast.walk(function):
+            asks = isinstance(branch, ast.If) and arguments & set(
+                map(dotted, ast.walk(branch.test))
+            )
+            if asks and any(node is event.node for node in ast.walk(branch)):
+                return True
+    return False
+
+
 def against_best(event: Event) -> bool:
     """Return whether a comparison is with the best value so far, by its name."""
     sides = (

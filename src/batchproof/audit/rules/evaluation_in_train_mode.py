@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Instance, Model
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import compatible, evaluates, keeps_numbers
+from batchproof.audit._dimensions._questions import asked_for, compatible, evaluates, keeps_numbers
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
@@ -48,7 +48,8 @@ def _left_training(trace: Trace, event: Event) -> str:
         return apart
     if modes:
         inside = event.batches in modes[-1].loops  # put in that mode for its losses, on purpose
-        trains = modes[-1].kind == "train" and _same(modes[-1], event) and not inside
+        chosen = inside or asked_for(modes[-1])
+        trains = modes[-1].kind == "train" and _same(modes[-1], event) and not chosen
         return f"{modes[-1].text}.train() at line {modes[-1].line}" if trains else ""
     trained = [
         e for e in before if e.kind == "forward" and e.grad is not False and e.text == event.text
