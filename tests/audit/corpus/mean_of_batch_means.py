@@ -14,7 +14,10 @@ from torch.utils.data import (
     Dataset,
     DistributedSampler,
     SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
     TensorDataset,
+    random_split,
 )
 from torchmetrics import Accuracy
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST
@@ -1142,3 +1145,40 @@ def passes_a_sampler_of_batches_of_one(model, data):
     for x, y in loader:
         total += F.cross_entropy(model(x), y).item()
     return total / len(loader)
+
+
+@torch.no_grad()
+def finds_a_part_of_an_unknown_data_set(model, data, fold):
+    loader = DataLoader(Subset(data, fold), batch_size=64)
+    losses = [F.cross_entropy(model(x), y).item() for x, y in loader]
+    return np.mean(losses)  # BP201
+
+
+@torch.no_grad()
+def finds_a_part_of_a_known_data_set_perhaps(model, folder, fold):
+    """Four fifths of 60000 are 375 batches of 128, so only the fold decides."""
+    loader = DataLoader(Subset(MNIST(folder), fold), batch_size=128)
+    losses = [F.cross_entropy(model(x), y).item() for x, y in loader]
+    return np.mean(losses)  # BP201 likely
+
+
+@torch.no_grad()
+def finds_a_sampler_of_a_part_of_a_known_data_set_perhaps(model, folder, fold):
+    loader = DataLoader(MNIST(folder), batch_size=20, sampler=SubsetRandomSampler(fold))
+    losses = [F.cross_entropy(model(x), y).item() for x, y in loader]
+    return np.mean(losses)  # BP201 likely
+
+
+@torch.no_grad()
+def finds_a_split_of_a_known_data_set_perhaps(model, folder, share):
+    data = MNIST(folder)
+    first, _ = random_split(data, [int(share * len(data)), len(data) - int(share * len(data))])
+    losses = [F.cross_entropy(model(x), y).item() for x, y in DataLoader(first, batch_size=64)]
+    return np.mean(losses)  # BP201 likely
+
+
+@torch.no_grad()
+def passes_a_split_in_numbers_that_divide(model, folder):
+    first, _ = random_split(MNIST(folder), [48000, 12000])
+    losses = [F.cross_entropy(model(x), y).item() for x, y in DataLoader(first, batch_size=64)]
+    return np.mean(losses)

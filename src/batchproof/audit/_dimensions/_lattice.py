@@ -74,12 +74,14 @@ class Dataset:
         size: its number of samples, where it is known.
         whole: the key of the data set that it is a part of, or "".
         words: what its construction says about its role, in lower case.
+        among: the size of that whole, where it is known.
     """
 
     key: str
     size: int | None = None
     whole: str = ""
     words: str = ""
+    among: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,8 @@ def build_dataset(
 
 def build_subset(node: ast.Call, args: list[Value], text: str) -> Value:
     """Return the part of a data set that Subset(...) is."""
-    return Dataset(f"{node.lineno}:{node.col_offset}", None, _key_of(args), words_of(text))
+    place, among = f"{node.lineno}:{node.col_offset}", length_of(args[0]) if args else None
+    return Dataset(place, None, _key_of(args), words_of(text), among)
 
 
 def _key_of(args: list[Value]) -> str:
@@ -179,11 +180,11 @@ def build_split(node: ast.Call, args: list[Value]) -> Value:
     """Return the parts of a data set that random_split(...) gives."""
     if len(args) < 2 or not isinstance(args[1], Several):
         return UNKNOWN
-    whole = _key_of(args)
+    whole, among = _key_of(args), length_of(args[0])
     parts: list[Value] = []
     for place, share in enumerate(args[1].items):
-        size = number(share)
-        parts.append(Dataset(f"{node.lineno}:{node.col_offset}:{place}", size, whole))
+        key = f"{node.lineno}:{node.col_offset}:{place}"
+        parts.append(Dataset(key, number(share), whole, among=among))
     return Several(tuple(parts))
 
 
@@ -240,13 +241,23 @@ def equal_batches(loader: Loader) -> tuple[bool | None, str]:
         return True, "one batch holds the whole data set"
     if size and samples and loader.sampler is None:
         return _by_numbers(loader, size, samples)
+    why = _perhaps_equal(loader, samples)
+    may_be_smaller = (
+        f"the loader at line {loader.line} has no drop_last: its last batch may be smaller"
+    )
+    return (None, why) if why else (False, may_be_smaller)
+
+
+def _perhaps_equal(loader: Loader, samples: int | None) -> str:
+    """Return why the batches of a loader may all be equal after all, "" where nothing says so."""
+    whole = loader.dataset.among if isinstance(loader.dataset, Dataset) else None
+    partial = loader.sampler is not None and loader.sampler.kind in {"part", "ranks"}
+    if whole or (samples and partial):
+        return f"it draws a part of {samples or whole} samples, and how many is out of sight"
     usual = loader.batch_size.default if isinstance(loader.batch_size, Option) else None
     if isinstance(usual, int) and usual and samples and samples % usual == 0:
-        return None, f"{samples} is a multiple of {usual}, the default batch size"
-    return (
-        False,
-        f"the loader at line {loader.line} has no drop_last: its last batch may be smaller",
-    )
+        return f"{samples} is a multiple of {usual}, the default batch size"
+    return ""
 
 
 def of_one_sample(loader: Loader) -> bool:
