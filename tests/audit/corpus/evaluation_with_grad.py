@@ -307,3 +307,23 @@ def passes_a_context_that_a_name_holds(model, train_loader, val_loader, optimize
     _run(model, train_loader, optimizer, train=True)
     model.eval()
     return _run(model, val_loader, optimizer, train=False)
+
+
+def finds_batches_of_a_function_out_of_sight(model, train_data, val_data, optimizer, get_batches):
+    for x, y in get_batches(train_data, 32):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    model.eval()
+    losses = []
+    for x, y in get_batches(val_data, 32):
+        losses.append(F.cross_entropy(model(x), y, reduction="sum").item())  # BP405
+    return sum(losses) / len(val_data)
+
+
+def passes_a_call_that_yields_no_batches(model, images, scales_of):
+    model.eval()
+    areas = []
+    for scale in scales_of(images):
+        areas.append(model(images * scale).sum())
+    return torch.stack(areas)

@@ -286,3 +286,19 @@ def misses_a_list_that_is_emptied(model, train_loader, optimizer, k):
                 optimizer.step()
                 optimizer.zero_grad()
                 held = []
+
+
+def finds_windows_over_a_call_that_yields_batches(model, optimizer, data, batch_iter):
+    for i, (x, y) in enumerate(batch_iter(data, 8)):
+        (F.mse_loss(model(x), y) / 4).backward()
+        if (i + 1) % 4 == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_batches_without_end(model, optimizer, data, infinite_batches):
+    for i, (x, y) in enumerate(infinite_batches(data, 8)):
+        (F.mse_loss(model(x), y) / 4).backward()
+        if (i + 1) % 4 == 0:
+            optimizer.step()
+            optimizer.zero_grad()

@@ -20,7 +20,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
-from batchproof.audit._dimensions._names import words_of
+from batchproof.audit._dimensions._names import dotted, words_of
 
 # training and test samples, as torchvision documents them
 SIZES = {
@@ -58,6 +58,7 @@ SAMPLERS: dict[str, Literal["all", "part", "ranks", "batches"]] = {
     f"{_DATA}BatchSampler": "batches",
 }
 _BATCHES = ("loader", "dataloader", "dl", "batches", "iterator", "iter", "loop", "pbar", "bar")
+_ENDLESS = {"infinite", "endless", "forever", "cycle", "inf", "repeat"}
 _POSITIONS = ("dataset", "batch_size", "shuffle", "sampler", "batch_sampler")
 
 
@@ -199,6 +200,15 @@ def as_loader(value: Value) -> Value:
         if batches or ("loader" in value.text.lower() and not several):
             return Loader(value.text, value.text)
     return value
+
+
+def yields_batches(node: ast.Call) -> bool:
+    """Return whether a call is named after the batches that it yields, and they come to an end."""
+    words = words_of(dotted(node.func).rpartition(".")[2]).split() or [""]
+    ends = not _ENDLESS & set(words)
+    named = words[-1] in {"batches", "minibatches", "loader", "dataloader"}
+    of_data = words[-1] in {"iter", "iterator", "generator"} and bool({"batch", "data"} & set(words))
+    return ends and (named or of_data)
 
 
 def wrap(loader: Loader) -> Loader:

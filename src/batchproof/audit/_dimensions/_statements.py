@@ -29,7 +29,7 @@ from batchproof.audit._dimensions._lattice import (
     Value,
 )
 from batchproof.audit._dimensions._library import flat
-from batchproof.audit._dimensions._loaders import as_loader, number
+from batchproof.audit._dimensions._loaders import as_loader, number, yields_batches
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 from batchproof.audit._dimensions._trace import Condition, Loop
@@ -189,6 +189,9 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
         return _Source(UNKNOWN, with_index=True, text="range:")
     if isinstance(value, Loader) and value.with_index:
         return _Source(replace(value, with_index=False), with_index=True, text=dotted(node))
+    if isinstance(node, ast.Call) and isinstance(value, Unknown) and yields_batches(node):
+        text = ast.unparse(node)
+        return _Source(Loader(text, text))
     return _Source(value, text=dotted(node))
 
 
