@@ -327,3 +327,24 @@ def passes_a_call_that_yields_no_batches(model, images, scales_of):
     for scale in scales_of(images):
         areas.append(model(images * scale).sum())
     return torch.stack(areas)
+
+
+class UnpacksItsLoaders:
+    def __init__(self, model, loaders):
+        self.model = model
+        self.train_loader, self.val_loader = loaders
+
+    def finds_a_loader_that_was_unpacked(self):
+        self.model.eval()
+        correct = 0
+        for x, y in self.val_loader:
+            correct += (self.model(x).argmax(1) == y).sum().item()  # BP405 likely
+        return correct
+
+    def passes_a_loader_that_was_unpacked(self):
+        self.model.eval()
+        correct = 0
+        with torch.no_grad():
+            for x, y in self.val_loader:
+                correct += (self.model(x).argmax(1) == y).sum().item()
+        return correct

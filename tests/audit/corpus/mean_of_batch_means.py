@@ -1182,3 +1182,23 @@ def passes_a_split_in_numbers_that_divide(model, folder):
     first, _ = random_split(MNIST(folder), [48000, 12000])
     losses = [F.cross_entropy(model(x), y).item() for x, y in DataLoader(first, batch_size=64)]
     return np.mean(losses)
+
+
+class NamesItsStage(LightningModule):
+    """Each phase hands its name to a step and to an end that both share."""
+
+    def validation_step(self, batch, batch_idx):
+        return self._shared_step(batch, "val")
+
+    def validation_epoch_end(self, outputs):
+        return self._shared_end(outputs, "val")
+
+    def _shared_step(self, batch, stage):
+        x, y = batch
+        loss = F.cross_entropy(self(x), y)
+        return {f"{stage}_loss": loss, f"{stage}_sum": loss * len(y), f"{stage}_n": len(y)}
+
+    def _shared_end(self, outputs, stage):
+        total = sum(x[f"{stage}_sum"] for x in outputs) / sum(x[f"{stage}_n"] for x in outputs)
+        loss = torch.stack([x[f"{stage}_loss"] for x in outputs]).mean()  # BP201 likely
+        self.log_dict({f"{stage}_loss": loss, f"{stage}_mean": total})

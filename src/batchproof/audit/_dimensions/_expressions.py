@@ -105,7 +105,8 @@ def _attribute(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     value = frame.names.get(dotted(node))
     if value is not None:
         return value
-    return attribute(machine, machine.evaluate(node.value, frame), node, frame)
+    value = attribute(machine, machine.evaluate(node.value, frame), node, frame)
+    return Unknown(dotted(node)) if value == UNKNOWN else value
 
 
 def _constant(_machine: Machine, node: ast.expr, _frame: Frame) -> Value:
@@ -474,10 +475,16 @@ def _comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
 
 def _text(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.JoinedStr)
-    values = [
-        machine.evaluate(p.value, frame) for p in node.values if isinstance(p, ast.FormattedValue)
-    ]
-    return Several(tuple(values)) if values else Constant("")
+    fields = [part for part in node.values if isinstance(part, ast.FormattedValue)]
+    values = [machine.evaluate(field.value, frame) for field in fields]
+    known = [v.value for v in values if isinstance(v, Constant) and isinstance(v.value, str)]
+    plain = all(field.conversion == -1 and field.format_spec is None for field in fields)
+    if not plain or len(known) < len(values):
+        return Several(tuple(values))
+    texts = iter(known)
+    return Constant(
+        "".join(f"{p.value}" if isinstance(p, ast.Constant) else next(texts) for p in node.values)
+    )
 
 
 def _lambda(_machine: Machine, node: ast.expr, frame: Frame) -> Value:
