@@ -207,7 +207,9 @@ def yields_batches(node: ast.Call) -> bool:
     words = words_of(dotted(node.func).rpartition(".")[2]).split() or [""]
     ends = not _ENDLESS & set(words)
     named = words[-1] in {"batches", "minibatches", "loader", "dataloader"}
-    of_data = words[-1] in {"iter", "iterator", "generator"} and bool({"batch", "data"} & set(words))
+    of_data = words[-1] in {"iter", "iterator", "generator"} and bool(
+        {"batch", "data"} & set(words)
+    )
     return ends and (named or of_data)
 
 
