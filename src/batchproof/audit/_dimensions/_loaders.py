@@ -206,11 +206,11 @@ def yields_batches(node: ast.Call) -> bool:
     """Return whether a call is named after the batches that it yields, and they come to an end."""
     words = words_of(dotted(node.func).rpartition(".")[2]).split() or [""]
     ends = not _ENDLESS & set(words)
-    named = words[-1] in {"batches", "minibatches", "loader", "dataloader"}
+    of_batches = words[-1] in {"batches", "minibatches", "loader", "dataloader"}
     of_data = words[-1] in {"iter", "iterator", "generator"} and bool(
         {"batch", "data"} & set(words)
     )
-    return ends and (named or of_data)
+    return ends and (of_batches or of_data)
 
 
 def wrap(loader: Loader) -> Loader:

@@ -48,8 +48,8 @@ def _left_training(trace: Trace, event: Event) -> str:
         return apart
     if modes:
         inside = event.batches in modes[-1].loops  # put in that mode for its losses, on purpose
-        chosen = inside or asked_for(modes[-1])
-        trains = modes[-1].kind == "train" and _same(modes[-1], event) and not chosen
+        on_purpose = inside or asked_for(modes[-1])
+        trains = modes[-1].kind == "train" and _same(modes[-1], event) and not on_purpose
         return f"{modes[-1].text}.train() at line {modes[-1].line}" if trains else ""
     trained = [
         e for e in before if e.kind == "forward" and e.grad is not False and e.text == event.text
