@@ -482,9 +482,8 @@ def _text(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     if not plain or len(known) < len(values):
         return Several(tuple(values))
     texts = iter(known)
-    return Constant(
-        "".join(f"{p.value}" if isinstance(p, ast.Constant) else next(texts) for p in node.values)
-    )
+    parts = (p.value if isinstance(p, ast.Constant) else next(texts) for p in node.values)
+    return Constant("".join(map(str, parts)))
 
 
 def _lambda(_machine: Machine, node: ast.expr, frame: Frame) -> Value:
