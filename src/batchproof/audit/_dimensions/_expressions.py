@@ -477,12 +477,12 @@ def _text(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.JoinedStr)
     fields = [part for part in node.values if isinstance(part, ast.FormattedValue)]
     values = [machine.evaluate(field.value, frame) for field in fields]
-    known = [v.value for v in values if isinstance(v, Constant) and isinstance(v.value, str)]
+    texts = [v.value for v in values if isinstance(v, Constant) and isinstance(v.value, str)]
     plain = all(field.conversion == -1 and field.format_spec is None for field in fields)
-    if not plain or len(known) < len(values):
+    if not plain or len(texts) < len(values):
         return Several(tuple(values))
-    texts = iter(known)
-    parts = (p.value if isinstance(p, ast.Constant) else next(texts) for p in node.values)
+    rest = iter(texts)
+    parts = (p.value if isinstance(p, ast.Constant) else next(rest) for p in node.values)
     return Constant("".join(map(str, parts)))
 
 
