@@ -24,7 +24,7 @@ Each is also the builtin it resembles, so either can be caught. Every message is
 given, what was expected, and what to do.
 """
 
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType
 
 
 def shown(value: object) -> str:
@@ -34,7 +34,7 @@ def shown(value: object) -> str:
         >>> shown("mse"), shown(int), shown(shown), shown(object())
         ("'mse'", 'the class int', 'the function shown', 'object')
     """
-    if isinstance(value, type | FunctionType):
+    if isinstance(value, type | FunctionType | BuiltinFunctionType):
         kind = "class" if isinstance(value, type) else "function"
         return f"the {kind} {value.__name__}"
     text = repr(value)

@@ -52,7 +52,9 @@ def test_a_batch_that_is_no_pair_is_refused(batch):
 
 
 def test_what_cannot_be_called_is_refused(unchecked):
-    with pytest.raises(bp.SettingError, match="the criterion is str; expected a callable"):
+    with pytest.raises(
+        bp.SettingError, match="the criterion is 'cross-entropy'; expected a callable"
+    ):
         bp.supervised("cross-entropy")
-    with pytest.raises(bp.SettingError, match="accuracy is str; expected a callable"):
+    with pytest.raises(bp.SettingError, match="accuracy is 'accuracy'; expected a callable"):
         bp.supervised(nn.L1Loss(), metrics={"accuracy": "accuracy"})

@@ -162,8 +162,8 @@ def supervised(
     for name, of in {"the criterion": criterion, **(metrics or {})}.items():
         if not callable(of):
             raise SettingError(
-                f"{name} is {shown(of)}; expected a callable(output, target) that returns a Mean, "
-                "such as torch.nn.CrossEntropyLoss() or batchproof.accuracy; metrics that are not "
-                "means, such as F1, go to Trainer(metrics=...) or evaluate(metrics=...)."
+                f"{name} is {shown(of)}; expected a callable(output, target), such as "
+                "torch.nn.CrossEntropyLoss() or batchproof.accuracy; metrics that are not means, "
+                "such as F1, go to Trainer(metrics=...) or evaluate(metrics=...)."
             )
     return Supervised(exact(criterion) if of_torch(criterion) else criterion, metrics or {})
