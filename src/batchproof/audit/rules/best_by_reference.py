@@ -11,6 +11,7 @@ from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
 _MODEL = re.compile(r"(.*[._])?(model|net|network|module|unet|encoder|decoder|classifier)\d?")
+_COMPUTES, _MEANT = "weights of the last step", "weights at the best value"
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -38,14 +39,7 @@ def find(trace: Trace) -> Iterator[Report]:
         )
         name = live if live.endswith("()") else f"{live}.state_dict()"
         remedy = f"{event.text} = copy.deepcopy({name})"
-        yield Report(
-            event,
-            "weights of the last step",
-            "weights at the best value",
-            evidence,
-            trains_on and used,
-            remedy=remedy,
-        )
+        yield Report(event, _COMPUTES, _MEANT, evidence, trains_on and used, remedy=remedy)
 
 
 def _keeps_best(event: Event, live: str) -> bool:
@@ -58,13 +52,10 @@ def _keeps_best(event: Event, live: str) -> bool:
         return "best" in event.text.lower()
     if not ("state_dict" in live and "best" in ast.unparse(event.conditions[-1].test).lower()):
         return False
-    first, last = event.line, int(getattr(event.loops[0].node, "end_lineno", 0))
-    reads = [
-        node.lineno
-        for node in ast.walk(event.module.tree)
-        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load)
-        if dotted(node) == event.text and node.lineno >= first
-    ]
+    nodes = [n for n in ast.walk(event.module.tree) if isinstance(n, ast.Name | ast.Attribute)]
+    loads = [n.lineno for n in nodes if isinstance(n.ctx, ast.Load) and dotted(n) == event.text]
+    reads = [line for line in loads if line >= event.line]
+    last = int(getattr(event.loops[0].node, "end_lineno", 0))
     return bool(reads) and min(reads) > last
 
 
@@ -81,13 +72,7 @@ def _in_an_object(event: Event, live: str) -> Iterator[Report]:
                     f"line {node.lineno} loads it back",
                 )
                 remedy = f"{event.text} = copy.deepcopy({live})"
-                yield Report(
-                    event,
-                    "weights of the last step",
-                    "weights at the best value",
-                    evidence,
-                    remedy=remedy,
-                )
+                yield Report(event, _COMPUTES, _MEANT, evidence, remedy=remedy)
                 return
 
 
@@ -122,7 +107,6 @@ def _written_at_once(trace: Trace, event: Event) -> bool:
 
 
 def _used_later(event: Event) -> bool:
-
     for node in ast.walk(event.module.tree):
         if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             name = node.id if isinstance(node, ast.Name) else node.attr
