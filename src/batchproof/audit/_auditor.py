@@ -23,7 +23,7 @@ from batchproof.audit._reading import Text, UnreadableError
 from batchproof.audit._settings import CODES, Settings
 from batchproof.mistakes import CATALOGUE
 
-SECONDS = 20.0  # for one file
+SECONDS = 20.0  # of processor time, for one file
 
 _LINE = re.compile(r"\bline (\d+)\b")
 
@@ -118,7 +118,7 @@ class Auditor:
         analyse: returns the findings of a source.
         settings: what is reported.
         cache: of earlier audits.
-        seconds: the most that one file may take.
+        seconds: the most processor time that one file may take.
     """
 
     def __init__(
@@ -274,7 +274,7 @@ def _is_script(tree: ast.Module) -> bool:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """End what runs within after some seconds, on a main thread that has alarms."""
+    """End what runs within after some seconds of processor time, on a main thread with timers."""
     main = threading.current_thread() is threading.main_thread()
     if not main or not hasattr(signal, "setitimer"):
         yield
@@ -283,11 +283,11 @@ def _time_limit(seconds: float) -> Iterator[None]:
     def late(_signal: int, _frame: FrameType | None) -> None:
         raise _LateError
 
-    former = signal.signal(signal.SIGALRM, late)
-    alarm = signal.setitimer(signal.ITIMER_REAL, seconds)
+    former = signal.signal(signal.SIGPROF, late)
+    timer = signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
-        signal.setitimer(signal.ITIMER_REAL, *alarm)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, former)
+        signal.setitimer(signal.ITIMER_PROF, *timer)
