@@ -145,11 +145,11 @@ def test_an_error_while_something_is_held_still_leaves_nothing_held():
         run, BUILD, tuple(cases.vectors()), torch.utils.data.default_collate, torch.float64
     )
     runner = Runner(subject, 7)
-    held = runner.holding(Controls(clip=True))
+    unclipped = runner.under(Controls(clip=True))
     with pytest.raises(ProbeError, match="too small"):
-        held.observe(held.piece(0))
+        unclipped.observe(unclipped.piece(0))
     assert runner.controls == Controls()
-    assert held.record is runner.record
+    assert unclipped.record is runner.record
 
 
 def test_a_build_that_fails_or_gives_no_model_is_refused():

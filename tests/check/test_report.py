@@ -132,7 +132,7 @@ def test_diagnoses_of_one_name_become_one_with_the_worse_residual():
 
 
 def test_what_is_held_still_is_named():
-    report = case("mlp, dropout held still").probe().check()
+    report = case("mlp, dropout switched off").probe().check()
     assert report.ok
     assert any("body.2" in note for note in report.notes)
 

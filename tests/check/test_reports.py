@@ -78,7 +78,7 @@ def test_a_loss_with_the_slope_of_the_gradient_is_not_noted(title):
     assert not any("nor a multiple of it" in note for note in report.notes)
 
 
-def test_a_number_that_moves_where_samples_are_laid_twice_is_noted():
+def test_a_number_that_moves_where_samples_are_given_twice_is_noted():
     def spread(model, batches):
         with torch.no_grad():
             every = torch.cat([(model(x) - y).square().mean(1) for x, y in batches])
@@ -86,7 +86,7 @@ def test_a_number_that_moves_where_samples_are_laid_twice_is_noted():
 
     report = check_evaluate(spread, reports.PAIRS, build=lambda: doubted.linear()[0])
     assert report.ok
-    assert any("every sample laid twice" in note for note in report.notes)
+    assert any("every sample given twice" in note for note in report.notes)
 
 
 @given(

@@ -61,7 +61,7 @@ def test_an_error_in_a_run_without_clipping_leaves_the_next_run_clipped(clip):
 
     samples = tuple(torch.ones(4, 3, dtype=torch.float64))
     runner = Runner(Subject(run, build, samples, torch.stack), len(samples))
-    unclipped = runner.holding(Controls(dropout=True, norm=True, clip=True))
+    unclipped = runner.under(Controls(dropout=True, norm=True, clip=True))
     expected = runner.observe(runner.whole())
     fails.append(True)
     with pytest.raises(ProbeError, match="in the middle of a run"):

@@ -1,7 +1,7 @@
 """Measurement of a step or an evaluation, in its order, settled into one evidence.
 
-First what differs without any cut (draws, state that outlives a call), so that it is held still or
-named. Then every cut, as the step is, and again with batch statistics and clipping held still.
+First what differs without any cut (draws, state that outlives a call), so that it is switched off
+or named. Then every cut, as the step is, and again without batch statistics and clipping.
 """
 
 import math
@@ -60,7 +60,7 @@ def settle(runner: Runner, facts: Facts, cuts: Sequence[Cut]) -> Evidence:
     """Measure everything that findings use.
 
     Args:
-        runner: runs the step; holds nothing still yet.
+        runner: runs the step as it is.
         facts: what is known about the samples.
         cuts: the cuts to try, the whole first.
 
@@ -69,15 +69,15 @@ def settle(runner: Runner, facts: Facts, cuts: Sequence[Cut]) -> Evidence:
     """
     runner.record.references = {cut.name: cut.reference for cut in cuts}
     steadiness = measure_steadiness(runner)
-    plain = steady = _try(_Run(runner.holding(steadiness.controls), facts, {}), cuts)
+    plain = steady = _try(_Run(runner.under(steadiness.controls), facts, {}), cuts)
     steadiness = _with_rounding(plain, cuts, steadiness)
     norms, clipping = None, Clipping(steadiness.controls)
     if not steadiness.erratic:
         if steady.runner.record.trace.norms:
-            steady, norms = _hold_norms(plain, cuts)
+            steady, norms = _fix_norms(plain, cuts)
         if runner.subject.kind == "step":
             clipping = measure_clipping(steady.runner, steady.cuts(cuts))
-            steady = replace(steady, runner=steady.runner.holding(clipping.controls))
+            steady = replace(steady, runner=steady.runner.under(clipping.controls))
     ran = steady.cuts(cuts)
     evaluation = runner.subject.kind == "evaluate" and not steadiness.erratic
     return Evidence(
@@ -144,7 +144,7 @@ def _reason(cut: Cut, error: ProbeError) -> str:
     return str(error).removeprefix(f"under cut {cut.name!r}: ")
 
 
-def _hold_norms(run: _Run, cuts: Sequence[Cut]) -> tuple[_Run, Norms | None]:
+def _fix_norms(run: _Run, cuts: Sequence[Cut]) -> tuple[_Run, Norms | None]:
     """Put batch normalisation on its running statistics where cuts depend or failed."""
     runner, facts = run.runner, run.facts
     ran = run.cuts(cuts)
@@ -153,10 +153,10 @@ def _hold_norms(run: _Run, cuts: Sequence[Cut]) -> tuple[_Run, Norms | None]:
     own = [cut for cut in ran if cut.reference == "whole" and len(cut.ranks) == 1]
     search = search_for(Quantity(runner, facts), own)
     law = search.law(search.as_measured(), own) if own else None
-    still = runner.holding(replace(runner.controls, norm=True))
-    steady = _try(_Run(still, facts, {}), cuts)
+    fixed = runner.under(replace(runner.controls, norm=True))
+    steady = _try(_Run(fixed, facts, {}), cuts)
     both = [cut for cut in steady.cuts(cuts) if cut in ran]
-    gaps = (relative(runner.vector(cut), still.vector(cut)) for cut in both)
+    gaps = (relative(runner.vector(cut), fixed.vector(cut)) for cut in both)
     if law is None or max(gaps, default=0.0) <= runner.tolerance:
         return steady, None
     return steady, Norms(tuple(runner.record.trace.norms[:5]), law.residual)

@@ -151,7 +151,7 @@ RIGHT = [
     Case("mlp, class weights pooled", TABULAR, exact(of_weighted_classes), unit="weighted"),
     Case("mlp, clipped once", TABULAR, exact(of_classes, clip=0.01)),
     Case("mlp, clipped once, never reached", TABULAR, exact(of_classes, clip=100.0)),
-    Case("mlp, dropout held still", TABULAR, exact(of_classes), model=Dropped),
+    Case("mlp, dropout switched off", TABULAR, exact(of_classes), model=Dropped),
     Case("mlp, two terms", TABULAR, two_terms(lambda k, share: share, of_other_head)),
     Case("mlp, a penalty once", TABULAR, two_terms(lambda k, share: 1 / k, of_size)),
     Case("mlp, a loop of windows", TABULAR, exact_loop(of_classes, 3), more={"window": 3}),
@@ -259,7 +259,7 @@ WRONG = [
     Case("mlp, counts its calls", TABULAR, remembering, LEAK),
     Case("mlp, a running scale", TABULAR, with_cached_scale, LEAK),
     Case("gru, state carried over", PADDED, exact(of_steps), LEAK, model=Carrying),
-    Case("gru, by means, dropout held still", TABULAR, averaged(of_classes), MEANS, model=Dropped),
+    Case("gru, by means, dropout off", TABULAR, averaged(of_classes), MEANS, model=Dropped),
 ]  # fmt: skip
 RANKS = {"cuts": "halves,ranks-2-even,ranks-2-uneven", "ranks": (2,)}
 SIZE = ("world-size-factor",)

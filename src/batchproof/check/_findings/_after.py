@@ -27,7 +27,7 @@ def with_settings(diagnoses: list[Diagnosis], evidence: Evidence) -> list[Diagno
         diagnoses: what was found.
         evidence: what it was found from.
     """
-    factor_of_halves = next((r.scale for r in evidence.still if r.name == "halves"), 1.0)
+    factor_of_halves = next((r.scale for r in evidence.clean if r.name == "halves"), 1.0)
     factors = _CONSTANT | {"wrong-divisor": factor_of_halves}
     if evidence.evaluation or {d.name for d in diagnoses} - {"reported-loss"} - set(factors):
         return diagnoses

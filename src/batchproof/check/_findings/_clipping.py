@@ -51,7 +51,7 @@ def clipping(evidence: Evidence) -> list[Diagnosis]:
     before = evidence.clipping.before
     if before is None:
         return []
-    clipping_runner = evidence.runner.holding(before)
+    clipping_runner = evidence.runner.under(before)
     return (_own if evidence.clipping.own else _of_torch)(evidence, clipping_runner)
 
 
@@ -61,7 +61,7 @@ def notes_on_clipping(evidence: Evidence) -> list[str]:
         return []
     who = " by code of its own" if evidence.clipping.own else ""
     how = "as clipped: before clipping they are the same under every cut"
-    if evidence.shows_still:
+    if evidence.shows_clean:
         how = "and compared before clipping, which would hide their scale"
     return [f"the step clips gradients{who}; they are shown {how}"]
 

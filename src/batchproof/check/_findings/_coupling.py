@@ -1,17 +1,17 @@
-"""Coupled samples of a micro-batch: positive evidence, by touching two of them.
+"""Coupled samples of a micro-batch, shown by changing two of them.
 
-What a module makes of samples i and j is moved by a little, of each alone and of both. Sums over
-samples, and weights that do not depend on what the model says, do not mix the two:
+The output of a module for samples i and j is changed, for each alone and for both. In a sum over
+samples, whose weights do not depend on the output, the two changes add up:
 
-    g(i and j moved) - g(i moved) - g(j moved) + g(neither moved) = 0
+    g(i and j changed) - g(i changed) - g(j changed) + g(neither changed) = 0
 
-Labels, masks and weights stay as they are, so that no denominator of theirs is what differs. Where
-the left side is not zero, what sample i gives depends on what the model says of sample j.
+Labels, masks and weights stay as they are, so that the denominators stay the same. Where the left
+side is not zero, the gradient of sample i depends on the output for sample j.
 
-Where samples are compared with each other's data, and not with what the model says, the batch is
-moved: what is added to one sample's row of a tensor is taken from another's, and likewise with two
-others. What is a sum over samples adds up; weights that are sums over the tensor stay as they are.
-A tensor that holds negative numbers holds no weights: there nothing is taken from another sample.
+Samples may also be compared with each other's data, and not with outputs. Then the batch is
+changed: what is added to one sample's row of a tensor is subtracted from another's, and likewise
+for two other samples. The changes of a sum over samples add up, and weights that are sums over the
+tensor stay the same. A tensor with negative numbers holds no weights: there nothing is subtracted.
 """
 
 import math
@@ -35,14 +35,14 @@ from batchproof.check._measure._runner import Runner
 from batchproof.check._measure._samples import edited, shape_of
 from batchproof.check._report._results import Diagnosis, diagnosis
 
-# how far what is moved goes, in its own standard deviations; far too for numbers that jump
+# sizes of a change, in standard deviations; the large one is for outputs that are rounded
 _FAR = (1.0, 8.0)
 
 
 def coupling(evidence: Evidence) -> list[Diagnosis]:
     """Return the diagnoses of a law whose micro-batches are measured as windows of their own.
 
-    That alone is said only where touching two samples shows that they are coupled.
+    It is returned only where a change of two samples shows that they are coupled.
     """
     laws, search = evidence.laws, evidence.laws.search
     if search.plain is not None:
@@ -132,7 +132,7 @@ class _Shift:
 
 
 def _tables(runner: Runner) -> list[tuple[str, bool]]:
-    """Return the tensors of a batch whose rows can be moved, and whether they trade.
+    """Return the tensors of a batch whose rows can be changed, and whether they trade.
 
     One number per sample that is never negative may be a weight beside other weights, and zeros and
     ones a mask: those are left alone.
@@ -163,10 +163,11 @@ def _numbers(runner: Runner) -> list[str]:
 
 
 def _crossed(runner: Runner, place: Place, path: str) -> float:
-    """Return how far a sample's data changes what others' outputs give, beyond one factor for all.
+    """Return how far a sample's data changes the effect of others' outputs, beyond one factor.
 
-    What is said of samples 1 and 2 is moved, with and without a move of the data of sample 0. A
-    weight among others divides all alike; where parts change unlike each other, they are coupled.
+    The outputs for samples 1 and 2 are changed, with and without a change of the data of sample 0.
+    If sample 0 is one more weight in the divisor, both effects change by the same factor. If they
+    change by unlike factors, the samples are coupled.
     """
     whole = replace(runner.whole(), name="crossed")
 
@@ -191,9 +192,9 @@ def _crossed(runner: Runner, place: Place, path: str) -> float:
 def weighed_by_others(runner: Runner) -> bool:
     """Return whether another sample in the batch changes the weights of others, unlike each other.
 
-    Another one takes the place of sample 0. What is said of sample i, moved by a little, then gives
-    f_i times what it gave. A mean has one factor f for all; several means that reach the same
-    sample have none.
+    Another sample takes the place of sample 0. A change of the output for sample i then has f_i
+    times the effect that it had. In a mean all f_i are equal; in several means that reach the same
+    sample the effects are no multiples of each other.
 
     Args:
         runner: runs the step.
@@ -205,7 +206,7 @@ def weighed_by_others(runner: Runner) -> bool:
     windows = [runner.whole(), *(runner.piece(j, *rest) for j in rest[:2])]
 
     def parts(window: Cut) -> list[Tensor]:
-        # what is moved is named by its place, which is the same in every window
+        # samples are named by their place, which is the same in every window
         touches = [_Move(places[-1], (place,), 1.0) for place in rest]
         here = runner.vector(window)
         return [runner.vector(window, touch=touch) - here for touch in touches]
@@ -247,10 +248,9 @@ def _left(none: Tensor, one: Tensor, other: Tensor, both: Tensor) -> float:
 
 
 def _wakes(runner: Runner, cuts: Sequence[Cut]) -> bool:
-    """Return whether one sample moves the others of a micro-batch that gives nothing as it is.
+    """Return whether a change of one sample gives all of a micro-batch a gradient that had none.
 
-    A mean that is clamped, or below the threshold of a hinge, gives nothing. A sample that is moved
-    then brings in all of them.
+    A mean that is clamped, or below the threshold of a hinge, has no gradient.
     """
     several = dict.fromkeys(p for cut in cuts for p in cut.pieces if len(p.samples) > 1)
     silent = [p for p in several if not runner.vector(Cut("piece", ((p,),))).any()]
@@ -259,7 +259,7 @@ def _wakes(runner: Runner, cuts: Sequence[Cut]) -> bool:
 
 
 def _mixed(runner: Runner, place: Place, samples: Sequence[int]) -> float:
-    """Return how far the parts of two samples are from adding up, over some pairs of a window's."""
+    """Return how far the changes of two samples are from adding up, over some pairs."""
     window, last = replace(runner.piece(*samples), name="touched"), len(samples) - 1
 
     def moved(far: float, *at: int) -> Tensor:
@@ -278,7 +278,7 @@ def _mixed(runner: Runner, place: Place, samples: Sequence[int]) -> float:
 
 @dataclass(frozen=True)
 class _Move:
-    """Moves what a module's first call returns for some of its samples."""
+    """Changes what a module's first call returns for some of its samples."""
 
     place: Place
     samples: tuple[int, ...]
@@ -303,7 +303,7 @@ class _Move:
     def _moved(self, output: Tensor) -> Tensor:
         draw = torch.Generator().manual_seed(0)
         step = torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output)
-        # of all but the first sample, whose data may be moved too
+        # of all but the first sample, whose data may be changed too
         rest = output.detach().narrow(self.place.dim, 1, output.shape[self.place.dim] - 1)
         spread = rest.std() if rest.numel() > 1 else rest.abs().mean()
         shifts = torch.zeros(output.shape[self.place.dim], dtype=output.dtype, device=output.device)

@@ -1,13 +1,13 @@
-"""Divisors: what is right but for a factor, and totals that are weighed by their own count again.
+"""Divisors: results that are right but for a factor, and totals weighted by their count once more.
 
 Where every cut gives the uncut gradient times a factor f, its divisor has changed alone. One that
 grows with the number k of micro-batches gives
 
     1 / f = 1 + (k - 1) / D        D: the uncut divisor, in units of what each micro-batch adds
 
-An evaluation that weighs totals, not means, gives the same under every cut, and yet is not a mean:
-with a model that says the same of every element, a mean is the same for every sample, and a total
-grows with the count that it is then weighed by.
+An evaluation that weighs totals, not means, gives the same under every cut, and yet is not a mean.
+With a model whose output is the same for every element, a mean is equal for all samples, and a
+total grows with the count that it is then weighed by.
 """
 
 import math
@@ -87,7 +87,7 @@ def _of_one_size(evidence: Evidence, factors: dict[Cut, float]) -> list[Diagnosi
         if residual <= evidence.laws.search.limit:
             text = (
                 f"The {what} is divided by the number of {part}es times the size of {which}, "
-                f"as if every {part} were as large."
+                f"as if every {part} had that size."
             )
             return _wrong(evidence, text, residual)
     return []
@@ -134,7 +134,7 @@ def fixed_count(evidence: Evidence) -> list[Diagnosis]:
 
 
 def notes_on_twice(evidence: Evidence) -> list[str]:
-    """Return whether a number of no known mean changes where every sample is laid twice."""
+    """Return whether a number of no known mean changes where every sample is given twice."""
     runner, n = evidence.runner, evidence.facts.count
     if not evidence.evaluation or evidence.cause or evidence.laws.law is not None:
         return []
@@ -146,8 +146,8 @@ def notes_on_twice(evidence: Evidence) -> list[str]:
     if abs(twice - whole) <= runner.fit * abs(whole):
         return []
     note = (
-        f"every sample laid twice makes the number {twice:.6g} in place of {whole:.6g}: it is not "
-        "a mean over samples"
+        f"with every sample given twice the number is {twice:.6g} instead of {whole:.6g}, so it is "
+        "not a mean over samples"
     )
     return [note]
 
@@ -187,15 +187,15 @@ def weighed_twice(evidence: Evidence) -> list[Diagnosis]:
     if not spread <= evidence.runner.tolerance or float(same.abs().min()) == 0:
         return []
     text = (
-        f"The total of every sample is weighed by {micro.label or 'its weight'}, which it is a "
-        "total over already: with a model that says the same of every element, the number of a "
-        "sample grows with its length, which a mean does not. It is the same under every cut."
+        f"Each sample's total over {micro.label or 'its weight'} is weighted by that count once "
+        "more: with a model whose output is the same for every element, the number of a sample "
+        "grows with its length, which a mean does not. It is the same under every cut."
     )
     return [diagnosis("wrong-divisor", text, spread, evaluation=True)]
 
 
 def _flat(evidence: Evidence, sample: int) -> Tensor:
-    """Return the number of one sample where the model says the same of every element."""
+    """Return the number of one sample where the model gives the same output for every element."""
     runner, undo = evidence.runner, evidence.laws.search.quantity.undo
     vector = runner.vector(runner.piece(sample), touch=_silenced)
     return vector if undo is None else undo(vector)

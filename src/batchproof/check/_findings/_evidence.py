@@ -33,14 +33,14 @@ class Evidence:
     """The measurements of one step, or one evaluation.
 
     Attributes:
-        runner: holds still what has to be: draws, batch statistics, clipping.
+        runner: runs the step without draws, batch statistics and clipping where they matter.
         facts: what is known about the samples.
         cuts: the cuts that gave a result, the whole first.
         steadiness: how far runs of the uncut step differ.
         norms: batch normalisation, where it looked at its batch and that mattered.
         clipping: what the step does to gradients besides adding them.
         plain: what every cut gave as the step is.
-        still: the same with batch statistics and clipping held still.
+        clean: the same without batch statistics and clipping.
         laws: the laws that predict the cuts.
         poisoned: what became of a batch of NaN in an evaluation.
         cause: why the gradient (the number, for an evaluation) depends on the cut.
@@ -53,7 +53,7 @@ class Evidence:
     norms: Norms | None
     clipping: Clipping
     plain: tuple[CutResult, ...]
-    still: tuple[CutResult, ...]
+    clean: tuple[CutResult, ...]
     laws: Laws = field(repr=False)
     poisoned: Poisoned | str | None = None
     cause: tuple[Diagnosis, ...] = ()
@@ -71,7 +71,7 @@ class Evidence:
     @cached_property
     def off(self) -> tuple[Cut, ...]:
         """The cuts under which it depends, nothing being in the way, and is finite."""
-        errors = {r.name: r.largest if self.evaluation else r.error for r in self.still}
+        errors = {r.name: r.largest if self.evaluation else r.error for r in self.clean}
         wrong = {name for name, error in errors.items() if error > self.runner.tolerance}
         return tuple(cut for cut in self.laws.finite if cut.name in wrong)
 
@@ -90,22 +90,21 @@ class Evidence:
     @property
     def wrong(self) -> bool:
         """Return whether gradient or evaluated number are wrong in any way."""
-        errors = (r.error for r in (*self.plain, *self.still) if not r.failure)
+        errors = (r.error for r in (*self.plain, *self.clean) if not r.failure)
         return self.unsteady or any(error > self.runner.tolerance for error in errors)
 
     @property
     def results(self) -> tuple[CutResult, ...]:
-        """Return the shown results of every cut: all as the step is, or all with it held still.
+        """Return the shown results of every cut: all as the step is, or all of the clean runs.
 
-        What is held still would hide errors of scale, so it is left out wherever errors are left
-        without it.
+        Clipping hides errors of scale, so the clean runs are shown wherever they differ.
         """
-        return self.still if self.shows_still else self.plain
+        return self.clean if self.shows_clean else self.plain
 
     @property
-    def shows_still(self) -> bool:
-        """Return whether the shown results are those with clipping and statistics held still."""
-        errors = [r.error for r in self.still if not r.failure]
+    def shows_clean(self) -> bool:
+        """Return whether the shown results are those without clipping and batch statistics."""
+        errors = [r.error for r in self.clean if not r.failure]
         finite = [error for error in errors if math.isfinite(error)]
         return max(finite, default=0.0) > self.runner.tolerance or not any(
             r.error > self.runner.tolerance for r in self.plain if not r.failure

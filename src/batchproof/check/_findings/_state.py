@@ -40,15 +40,15 @@ def unsteady(evidence: Evidence) -> list[Diagnosis]:
     if steady.erratic:
         text = (
             "The same cut of the same samples gives another result in the next call "
-            f"({steady.noise:.1%} away), though model and seeds are the same: something outlives "
-            "the call."
+            f"({steady.noise:.1%} away), though model and seeds are the same: some state is kept "
+            "from one call to the next."
         )
         return [diagnosis("leaking-state", text, evaluation=evidence.evaluation)]
     if not evidence.unsteady:
         return []
     text = (
         f"A second call on the same model, restored in between, is {steady.second:.1%} away from "
-        "the first: something outlives the call."
+        "the first: some state is kept from one call to the next."
     )
     return [diagnosis("leaking-state", text, evaluation=evidence.evaluation)]
 
@@ -58,18 +58,19 @@ def batch_norm(evidence: Evidence) -> list[Diagnosis]:
     if evidence.norms is None:
         return []
     text = (
-        "Batch normalisation looks at the batch that it is given "
-        f"({', '.join(evidence.norms.names)}), so every cut has statistics of its own."
+        f"Batch normalisation ({', '.join(evidence.norms.names)}) uses the statistics of each "
+        "micro-batch, so the result depends on the cut."
     )
     residual = evidence.norms.residual
     return [diagnosis("batch-norm", text, residual, evaluation=evidence.evaluation)]
 
 
 def notes_on_norms(evidence: Evidence) -> list[str]:
-    """Return whether further measurements held batch normalisation still."""
+    """Return whether batch normalisation ran on its running statistics in what follows."""
     if evidence.norms is None:
         return []
-    return [f"measured with batch normalisation held still: {', '.join(evidence.norms.names)}"]
+    names = ", ".join(evidence.norms.names)
+    return [f"measured with batch normalisation on its running statistics: {names}"]
 
 
 def moved(evidence: Evidence) -> list[Diagnosis]:
@@ -125,7 +126,7 @@ def _moves(evidence: Evidence) -> dict[str, _StateLaw | None]:
         if not any(relative(state, states[0], size) > runner.tolerance for state in states):
             continue
         gap, is_average = _gap(by_number, runner), False
-        # what averages data is asked about, or as it should be, as statistics of batch norm are
+        # an average of data is judged only where it is handed in: others may be statistics
         if gap is None and name.startswith(WATCHED):
             gap, is_average = _gap_of_average(runner, cuts, span), True
         laws[name] = None if gap is None else _StateLaw(gap, is_average)

@@ -73,7 +73,7 @@ def _apart(search: Search, split: Split) -> tuple[str, str]:
     many = _NUMBERS.get(len(clauses), str(len(clauses)))
     text = f"The objective has {many} terms that are scaled differently: {', '.join(clauses)}."
     if [micro.kind for _, micro in split.terms].count("sum") == 1:
-        text += " A mean beside a sum: their balance follows the size of the batch."
+        text += " A mean is added to a sum, so their ratio changes with the size of the batch."
     return "term-scaled-apart", text
 
 

@@ -46,7 +46,7 @@ def notes_on_unit(evidence: Evidence) -> list[str]:
 
 def _depends(evidence: Evidence) -> bool:
     tolerance = evidence.runner.tolerance
-    return any(r.error > tolerance for r in evidence.still if not r.failure)
+    return any(r.error > tolerance for r in evidence.clean if not r.failure)
 
 
 def _alike(evidence: Evidence) -> bool:

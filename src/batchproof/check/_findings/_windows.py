@@ -80,7 +80,7 @@ def mistakes_of(law: Law, evidence: Evidence) -> list[Diagnosis]:
     elif law.micro.kind == "times":
         text = (
             f"The mean of each {part} over {law.micro.label} is multiplied by its number of "
-            f"samples, and these are added: no {part} knows the weight of the others."
+            f"samples, and these are added: nothing is divided by the {law.micro.label} of all."
         )
         mistakes.append(("mean-of-micro-batch-means", text))
     else:
@@ -129,7 +129,7 @@ def _of_window(
     if rule.again:
         text = (
             f"The {what} is {str(rule).replace('micro-batch', part)}: k {part}es make it 1/k of "
-            "what it is."
+            "the right one."
         )
         mistakes.append(("divided-twice", text))
     return mistakes
@@ -176,23 +176,23 @@ def _of_ranks(rule: Rule, what: str) -> list[tuple[str, str]]:
     mistakes = []
     if rule.factor == "/R" and rule.across == "pooled":
         text = (
-            f"The {what} is right but divided by the number of ranks: global weights are divided "
-            "by, and the wrapper averages once more."
+            f"The {what} is the right one divided by the number of ranks: it is divided by the "
+            "weights of all ranks, and the wrapper then averages over ranks."
         )
         mistakes.append(("world-size-factor", text))
     if rule.factor == "*R" or rule.across == "sum":
         mistakes.append(("world-size-factor", f"The {what} grows with the number of ranks."))
     if rule.across in {"mean", "sum"} and (rule.part != ONE or rule.enters != "all"):
         text = (
-            f"Ranks are averaged as if each held as much: the {what} is the mean of the ranks' "
-            "means."
+            f"Ranks are averaged as if each had the same weight: the {what} is the mean of the "
+            "ranks' means."
         )
         mistakes.append(("mean-of-micro-batch-means", text))
     if rule.across == "part":
         text = f"The {what} of rank 0 is its part of the whole: parts are not added over ranks."
         mistakes.append(("one-micro-batch-only", text))
     if rule.across == "own":
-        text = f"The {what} of rank 0 is its own: nothing crosses ranks."
+        text = f"The {what} of rank 0 is that of its own samples: nothing is added over ranks."
         mistakes.append(("one-micro-batch-only", text))
     return mistakes
 

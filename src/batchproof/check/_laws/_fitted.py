@@ -27,7 +27,7 @@ class Laws:
     """The laws of the gradient, or of an evaluation's number.
 
     Attributes:
-        runner: runs the step, with everything held still that has to be.
+        runner: runs the step, without draws, batch statistics and clipping where they matter.
         facts: what is known about the samples.
         cuts: cuts that gave a result.
     """

@@ -28,8 +28,8 @@ class Clipping:
     """The changes that a step makes to gradients besides adding them.
 
     Attributes:
-        controls: what is held still from now on, so that no clipping acts.
-        before: what was held still while clipping acted; None where none acts.
+        controls: what is switched off from now on, so that no clipping acts.
+        before: what was switched off while clipping acted; None where none acts.
         own: whether the step's own code clips, not torch's.
         scales: whether the step otherwise only scales and adds gradients.
     """
@@ -69,7 +69,7 @@ def _own(runner: Runner, cuts: Sequence[Cut]) -> Clipping:
     for cut in dict.fromkeys((largest, many)):
         gradient, free = runner.vector(cut), []
         for power in _POWERS:
-            free.append(_vector(runner.holding(replace(runner.controls, shrink=power)), cut))
+            free.append(_vector(runner.under(replace(runner.controls, shrink=power)), cut))
             if relative(free[0], gradient) <= runner.fit:
                 break
         else:

@@ -1,8 +1,8 @@
-"""Determinism: random draws, batch statistics and narrow types, found and held still.
+"""Determinism: random draws, batch statistics and narrow types, found and switched off.
 
 Random draws are found while the step runs: torch marks every operation that draws. Dropout is
-then stilled, batch normalisation can be put on its running statistics, and what cannot be
-stilled is named.
+then switched off, batch normalisation can be put on its running statistics, and what cannot be
+switched off is named.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def seed_all(seed: int) -> None:
 
 @dataclass(frozen=True)
 class Controls:
-    """What is held still during a run: dropout, batch statistics, clipping.
+    """What is switched off during a run: dropout, batch statistics, clipping.
 
     Attributes:
         dropout: nothing is dropped.
@@ -55,10 +55,10 @@ class Controls:
 
 @contextmanager
 def controlled(model: nn.Module, controls: Controls) -> Iterator[None]:
-    """Hold dropout and batch normalisation of a freshly built model still."""
+    """Switch off dropout and batch statistics of a freshly built model."""
     with contextlib.ExitStack() as stack:
         if controls.dropout:
-            _still_modules(model)
+            _without_dropout(model)
             stack.enter_context(_functional_dropout_off())
         if controls.norm:
             for module in model.modules():
@@ -82,7 +82,7 @@ def _eval_first(module: nn.Module, _args: Any) -> None:
     module.training = False
 
 
-def _still_modules(model: nn.Module) -> None:
+def _without_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, _DropoutNd):
             module.p = 0.0

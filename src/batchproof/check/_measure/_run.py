@@ -56,7 +56,7 @@ class RunOptions:
     """The options of one run.
 
     Attributes:
-        controls: what is held still.
+        controls: what is switched off.
         seed: seeds the run; the build has its own seed, always the same.
         again: call run a second time on the same model, restored, and return that: "kept" leaves
             the gradients of the first call where they are, "cleared" drops them.

@@ -31,7 +31,7 @@ class MixedTypesError(ProbeError):
 
 @dataclass
 class Record:
-    """All runs so far, shared by runners that hold different things still.
+    """All runs so far, shared by runners under unlike controls.
 
     Attributes:
         runs: how often the user's code was run.
@@ -63,7 +63,7 @@ class Runner:
         ranks: runs it over several processes.
 
     Attributes:
-        controls: what is held still in every run.
+        controls: what is switched off in every run.
         record: what was run so far.
     """
 
@@ -77,8 +77,8 @@ class Runner:
         self.controls = Controls()
         self.record = Record()
 
-    def holding(self, controls: Controls) -> "Runner":
-        """Return a runner that holds other things still, and shares the record of this one."""
+    def under(self, controls: Controls) -> "Runner":
+        """Return a runner under other controls, which shares the record of this one."""
         other = copy.copy(self)
         other.controls = controls
         return other

@@ -1,4 +1,4 @@
-"""The slope of the reported loss in two directions, held against the gradient of the step.
+"""The slope of the reported loss in two directions, compared with the gradient of the step.
 
 The slope is a central difference: the reported loss of the uncut step, with the parameters moved a
 little to either side. Where the gradient G is that of the reported loss, its slope in a direction v

@@ -15,13 +15,13 @@ class Steadiness:
     """The differences between runs of the uncut step.
 
     Attributes:
-        controls: what has to be held still.
-        draws: where random numbers are drawn that cannot be held still.
+        controls: what must be switched off.
+        draws: where random numbers are drawn that cannot be switched off.
         noise: relative error between two runs of the same cut.
         apart: the same between two runs of which the second has another seed.
         second: relative error of a second call on the same model, restored in between.
         erratic: whether runs differ so that nothing can be compared.
-        notes: what was held still, and what could not be tried.
+        notes: what was switched off, and what could not be tried.
     """
 
     controls: Controls
@@ -41,14 +41,14 @@ def measure_steadiness(runner: Runner) -> Steadiness:
     """Run the uncut step several times and return the differences of the results.
 
     Args:
-        runner: holds nothing still yet.
+        runner: runs the step as it is.
 
     Raises:
         ProbeError: if its gradient or number is not finite.
     """
     runner.trace()
-    controls, draws, notes = _hold_draws(runner, runner.record.trace.draws)
-    runner, whole = runner.holding(controls), runner.whole()
+    controls, draws, notes = _without_dropout(runner, runner.record.trace.draws)
+    runner, whole = runner.under(controls), runner.whole()
     first = runner.vector(whole)
     if not bool(first.isfinite().all()):
         raise ProbeError(
@@ -67,21 +67,21 @@ def measure_steadiness(runner: Runner) -> Steadiness:
     return Steadiness(controls, draws, noise, apart, second, erratic=False, notes=tuple(notes))
 
 
-def _hold_draws(
+def _without_dropout(
     runner: Runner, draws: Sequence[str]
 ) -> tuple[Controls, tuple[str, ...], list[str]]:
-    """Hold dropout still where something draws; return also the draws that are left."""
+    """Switch dropout off where something draws; return also the draws that are left."""
     if not draws:
         return Controls(), (), []
     controls = Controls(dropout=True)
-    runner.holding(controls).trace()
+    runner.under(controls).trace()
     rest = runner.record.trace.draws
-    held_draws = [where for where in draws if where not in rest]
-    if not held_draws:
+    dropout = [where for where in draws if where not in rest]
+    if not dropout:
         return controls, tuple(rest), []
     evaluation = runner.subject.kind == "evaluate"
     advice = "; an evaluation should call model.eval() first" if evaluation else ""
-    return controls, tuple(rest), [f"random draws held still: {', '.join(held_draws[:6])}{advice}"]
+    return controls, tuple(rest), [f"random draws switched off: {', '.join(dropout[:6])}{advice}"]
 
 
 def _second_call(runner: Runner, notes: list[str]) -> float:

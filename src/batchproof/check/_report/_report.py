@@ -64,7 +64,7 @@ class Report:
             "weighted", "sum" (not a mean), "several terms", "coupled" or "unknown".
         unit_text: the same in words, with what was counted.
         reported_unit: the same for the reported number; None where none was reported.
-        notes: what was held still, left out, or could not be seen.
+        notes: what was switched off, left out, or could not be seen.
         tolerance: the relative error that arithmetic alone can make.
         noise: the relative error between two runs of the same cut.
         samples: number of samples.
