@@ -230,6 +230,25 @@ def test_a_table_whose_numbers_would_be_cut_has_its_rows_apart():
     ]
 
 
+@pytest.mark.parametrize("width", [44, 60, 70, 80, 84, 100])
+def test_the_words_of_a_table_wrap_before_any_number_is_cut(width):
+    columns = ("cut: micro-batches", "x uncut", "shares", "error", "reported", "")
+    shares = "3/44 + 9/44 + 5/44 + ..."
+    rows = (
+        ("ragged-1: 1 + 3 + 2 + 1 + 1", "1", shares, "2.1e-16", "1.77298", "DEPENDS"),
+        ("whole: 8", "0.4321", "1", "0", "1.77298", "same"),
+    )
+    lines = drawn(Table(columns, rows), width).splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert all(text.count(cell) >= 1 for row in rows for cell in row[1:])
+    assert [text.count(word) for word in ("ragged-1:", "DEPENDS", "same", shares)] == [1, 1, 1, 1]
+
+
+def test_a_table_without_rows_is_its_heads():
+    assert drawn(Table(("step", "loss"), ()), 40).split() == ["step", "loss"]
+
+
 def test_a_chart_is_as_wide_as_the_terminal_allows():
     part = Curves("c", "step", "loss", (Series("s", (0.0, 1.0), (1.0, 2.0)),))
     for width in (24, 40, 60, 100):

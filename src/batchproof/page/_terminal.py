@@ -100,14 +100,17 @@ def _table(part: Table, width: int) -> RenderableType:
     """Return a table whose words wrap; where its numbers would be cut, one row below the other."""
     columns = list(zip(part.columns, *part.rows, strict=True))
     first = max(_longest_word(cell) for cell in columns[0])
-    others = [max(_longest_word(head), *map(len, cells)) for head, *cells in columns[1:] if cells]
-    if INDENT + first + sum(others) + GAP * len(others) > width:
+    others = [max([_longest_word(head), *map(len, cells)]) for head, *cells in columns[1:]]
+    room = width - INDENT - sum(others) - GAP * len(others)
+    if first > room:
         return _rows_apart(part)
+    whole = INDENT + sum(max(map(len, cells)) + GAP for cells in columns) - GAP
+    # where the table is too wide as it is, the words of the first column wrap, and heads
+    widths = [room, *others] if whole > width else [None] * len(columns)
     grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for index, column in enumerate(part.columns):
-        least = None if not others else [first, *others][index]
+    for index, (column, most) in enumerate(zip(part.columns, widths, strict=True)):
         justify: Literal["left", "right"] = "left" if index == 0 else "right"
-        grid.add_column(_line(column), justify=justify, min_width=least)
+        grid.add_column(_line(column), justify=justify, width=most)
     for index, row in enumerate(part.rows):
         grid.add_row(*map(_line, row), style=_style(part.tone(index)))
     return _indent(grid)
