@@ -254,7 +254,8 @@ def test_2_only_where_nothing_could_be_read(audit):
     write(a="x = (\n", b="x = 1\n")
     assert audit("a.py", "missing.py").status == 2
     assert audit("a.py", "b.py").status == 0
-    assert audit("missing.py").status == 2
+    done = audit("missing.py")
+    assert (done.status, done.out) == (2, "Nothing was audited; 1 could not be read.\n")
 
 
 def test_a_broken_cell_is_a_line_and_the_other_cells_are_audited(audit):

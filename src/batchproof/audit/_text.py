@@ -41,11 +41,14 @@ def as_lines(report: Report, paint: Paint = plain) -> str:
 
 def summary(report: Report) -> str:
     """Return one line: how many findings, how many can be fixed, what was not asked for."""
-    findings, files = report.findings, len(report.files)
-    of_files = f"{files} file{'s' * (files != 1)}"
-    if not files:
+    if not report.files:
         return "No Python file and no notebook was found."
-    if not findings:
+    findings, unread = report.findings, sum(audited.unread for audited in report.files)
+    read = len(report.files) - unread
+    of_files = f"{read} file{'s' * (read != 1)}"
+    if not read:
+        parts = ["Nothing was audited"]
+    elif not findings:
         parts = [f"No mistake found in {of_files}"]
     else:
         plural = "s" * (len(findings) != 1)
@@ -59,7 +62,6 @@ def summary(report: Report) -> str:
     unasked = sum(audited.unasked for audited in report.files)
     if unasked:
         parts.append(f"{unasked} more {'are' if unasked > 1 else 'is'} likely: --likely shows them")
-    unread = sum(audited.unread for audited in report.files)
     if unread:
         parts.append(f"{unread} could not be read")
     if report.in_baseline:
