@@ -21,6 +21,7 @@ UNSEEN = {
     "grad_mean_of_means_ragged_tokens",
     "grad_mean_of_means_window_at_once",
     "grad_not_zeroed_other_model",
+    "grad_not_zeroed_step_inside_the_backward_pass",
     "grad_term_scaled_apart_short_window",
     "grad_weight_per_micro_batch",
     "loop_best_by_reference_detached",

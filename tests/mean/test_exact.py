@@ -410,7 +410,7 @@ def test_a_scripted_criterion_is_refused():
 @pytest.mark.skipif(not hasattr(nn, "LinearCrossEntropyLoss"), reason="of a newer torch")
 def test_an_input_without_a_batch_to_the_linear_loss_is_told_to_add_the_dimension():
     hidden, layer = torch.randn(4), torch.randn(5, 4)
-    with pytest.raises(bp.ShapeError, match=r"Add the dimension: input.unsqueeze\(0\)"):
+    with pytest.raises(bp.ShapeError, match=r"add the dimension: input.unsqueeze\(0\)"):
         bp.exact(F.linear_cross_entropy)(hidden, layer, torch.tensor(1))
 
 

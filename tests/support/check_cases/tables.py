@@ -207,7 +207,7 @@ WRONG = [
          terms_by_means(of_weighted_classes, of_other_classes), WEIGHTS),
     Case("gru, three means of unlike weights", PADDED,
          terms_by_means(of_steps, of_starts, of_start_classes, report=False),
-         ("unknown",)),
+         (*MEANS, *WEIGHTS)),
     Case("mlp, through a running sum", TABULAR, through_a_running_sum(of_classes),
          (*LOSS, "unknown")),
     Case("mlp, over the number of hits", TABULAR, averaged(of_focal), MEANS),
