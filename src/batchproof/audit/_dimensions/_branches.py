@@ -21,6 +21,8 @@ from batchproof.audit._dimensions._machine import Fork, Frame
 from batchproof.audit._dimensions._names import dotted
 
 State = tuple[dict[str, Value], dict[str, Value]]
+Settle = Callable[[str, list[Value]], Value]
+Parted = dict[str, tuple[Value, Value, Value]]
 
 _PURE = {"len", "isinstance", "hasattr", "getattr", "is_available", "is_initialized"}
 
@@ -43,7 +45,7 @@ def merge(
     frame: Frame,
     state: State,
     node: ast.If | None = None,
-    settle: Callable[[str, list[Value]], Value] = lambda _name, parts: parts[0],
+    settle: Settle = lambda _name, parts: parts[0],
 ) -> None:
     """Give each name and attribute the value that is known after either of two branches.
 
@@ -53,27 +55,29 @@ def merge(
         node: the statement; None where it has no test that can be asked again.
         settle: what else is known of a name, by its join and its value after each branch.
     """
-    values = dict[str, tuple[Value, Value, Value]]()
-    for name, value in state[0].items():
-        mine = frame.names.get(name, value)
-        frame.names[name] = mine
-        if mine is not value:
-            frame.names[name] = settle(name, [join(mine, value), mine, value])
-            values[name] = value, mine, frame.names[name]
+    values = _join_into(frame.names, state[0], "", settle)
     if frame.owner is not None:
-        for name, value in state[1].items():
-            mine = frame.owner.attributes.get(name, value)
-            both = mine
-            if mine is not value:
-                both = settle(f"self.{name}", [join(mine, value), mine, value])
-            both = Unknown(f"self.{name}") if both == UNKNOWN else both
-            frame.owner.attributes[name] = both
-            if mine is not value:
-                values[f"self.{name}"] = value, mine, both
+        values |= _join_into(frame.owner.attributes, state[1], "self.", settle)
     if values and node is not None and _is_pure(node.test):
         text, holds = _plain(node.test)
         sides = values if holds else {n: (no, yes, both) for n, (yes, no, both) in values.items()}
         frame.forks[text] = Fork(node.lineno, node.end_lineno or node.lineno, sides)
+
+
+def _join_into(
+    names: dict[str, Value], before: dict[str, Value], prefix: str, settle: Settle
+) -> Parted:
+    """Give names what is known after either branch; return those that the branches left unlike."""
+    values: Parted = {}
+    for name, value in before.items():
+        full, mine = f"{prefix}{name}", names.get(name, value)
+        both = mine if mine is value else settle(full, [join(mine, value), mine, value])
+        if prefix and both == UNKNOWN:
+            both = Unknown(full)
+        names[name] = both
+        if mine is not value:
+            values[full] = value, mine, both
+    return values
 
 
 def take_side(frame: Frame, test: ast.expr, scope: ast.AST, *, branch: bool) -> None:
