@@ -311,8 +311,8 @@ def notify(loop: Loop, text: str) -> None:
 def _without_a_step(epoch: int, nonfinite: str) -> str:
     finite = " and was finite" if nonfinite == "skip" else ""
     return (
-        f"epoch {epoch}: no step was taken, for nothing in any window counted{finite}. Look for "
-        "labels that are all ignored, or a mask that keeps nothing."
+        f"epoch {epoch}: no step was taken, because nothing in any window counted{finite}. "
+        "Look for labels that are all ignored, or a mask that keeps nothing."
     )
 
 
