@@ -78,6 +78,7 @@ def test_what_watch_sees_and_the_text_shows_audit_finds(path):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("watched scripts")
+@pytest.mark.timeout(900)  # the first of them runs all scripts
 @pytest.mark.parametrize(
     "path", [path for path in SCRIPTS if expected(path.read_text())], ids=lambda path: path.stem
 )

@@ -7,8 +7,8 @@ import pytest
 
 from watched_scripts import SCRIPTS, watched
 
-# once for these and for audit's tests
-pytestmark = pytest.mark.xdist_group("watched scripts")
+# once for these and for audit's tests, whichever is the first
+pytestmark = [pytest.mark.xdist_group("watched scripts"), pytest.mark.timeout(900)]
 
 
 def header(script):

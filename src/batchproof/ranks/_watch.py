@@ -39,6 +39,11 @@ def is_broken_collective(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in GLOO)
 
 
+def pause_of(size: int) -> float:
+    """Return the seconds between a rank's questions to the store: longer where more ranks ask."""
+    return max(0.05, size / 2000)
+
+
 @dataclass(eq=False)
 class Watch:
     """One rank's heartbeats, and its check of those of the other ranks.
@@ -126,7 +131,7 @@ class Watch:
         return answers[0] if answers else None
 
     def _patience(self) -> float:
-        return 5 * self.interval + 5
+        return 5 * self.interval + 5 + 2 * pause_of(self.size)
 
     def _told(self) -> str:
         """Return the finding of the rank that searches; "" if that is this one, or none answers.
@@ -141,7 +146,7 @@ class Watch:
         while time.monotonic() < until:
             if cause := self._cause():
                 return cause
-            time.sleep(max(0.05, self.size / 2000))
+            time.sleep(pause_of(self.size))
         return ""
 
     def _look(self, error: BaseException) -> str:
