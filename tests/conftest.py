@@ -53,6 +53,7 @@ def data() -> Path:
     return root
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist writes the groups behind the tests' names
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
 

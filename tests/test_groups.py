@@ -3,9 +3,9 @@
 import pytest
 
 
-@pytest.mark.xdist_group("one process")
+@pytest.mark.ranks
 def test_a_group_is_known_to_what_hands_out_the_tests(request):
     if not request.config.getoption("loadgroup", default=False):
         pytest.skip("no processes share these tests by group")
     # pytest-xdist writes the group behind the test's name; under some releases of pytest it cannot
-    assert request.node.nodeid.endswith("@one process"), "see requirements/constraints.txt"
+    assert request.node.nodeid.endswith("@ranks"), "see requirements/constraints.txt"
