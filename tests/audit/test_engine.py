@@ -161,6 +161,24 @@ def test(model, loader):
     assert {(f.line, f.column) for f in found if f.name == "wrong-divisor"} == {(7, 19), (8, 21)}
 
 
+def test_a_script_with_the_magics_of_a_shell_is_read_with_every_node_in_its_place():
+    text = """
+%matplotlib inline
+!pip install torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+def test(model, data):
+    %time loader = 0
+    loader = DataLoader(data, batch_size=64)
+    total = 0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)
+"""
+    found = analyse(Source(Path("train.py"), text, parse(text)), "train.py")
+    assert [(f.line, f.column, f.name) for f in found] == [(12, 12, "mean-of-batch-means")]
+
+
 OLD = """
 import torch.nn.functional as F
 from torch import optim

@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LARGEST = 2**20  # bytes of Python text; its syntax tree takes about forty times as much
-# the statement print of Python 2, and a keyword of PyTorch 0.3 that Python 3.7 reserved
-_OLD = re.compile(r"((?:^|:)[ \t]*)print[ \t](?=[^\s(=,])|\basync(?=[ \t]*=)", re.MULTILINE)
+# the statement print of Python 2, a keyword of PyTorch 0.3 that Python 3.7 reserved, and the
+# magics of an interactive shell, in scripts that an editor runs cell by cell
+_ALMOST = re.compile(
+    r"((?:^|:)[ \t]*)print[ \t](?=[^\s(=,])|\basync(?=[ \t]*=)|^([ \t]*)[%!]\w.*$", re.MULTILINE
+)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -110,7 +113,7 @@ def parse(text: str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _parse_old(text) if _OLD.search(text) else ast.parse(text)
+            return _parse_almost(text) if _ALMOST.search(text) else ast.parse(text)
     except SyntaxError as error:
         why = _one_line(error).removeprefix("invalid syntax").lstrip(" .:,(").rstrip(")")
         reason = f"invalid syntax: {why}" if why else "invalid syntax"
@@ -121,21 +124,27 @@ def parse(text: str) -> ast.Module:
         raise UnreadableError(_one_line(error)) from None
 
 
-def _parse_old(text: str) -> ast.Module:
-    """Return the syntax tree of text that may use the words of older Pythons.
+def _parse_almost(text: str) -> ast.Module:
+    """Return the syntax tree of text that may use the words of older Pythons, or magics.
 
-    `print x` becomes the tuple `print,x` and `async=` another keyword, so that every other node
-    keeps its place; the tuple is made a call again.
+    `print x` becomes the tuple `print,x`, `async=` another keyword and a magic `pass`, so that
+    every other node keeps its place; the tuple is made a call again.
     """
     try:
         return ast.parse(text)
     except SyntaxError:
-        tree = ast.parse(_OLD.sub(lambda m: f"{m[1]}print," if m[1] is not None else "asynk", text))
+        tree = ast.parse(_ALMOST.sub(_as_python, text))
     for node in ast.walk(tree):
         match node:
             case ast.Expr(ast.Tuple([ast.Name("print") as name, *values]) as place):
                 node.value = ast.copy_location(ast.Call(name, values, []), place)
     return tree
+
+
+def _as_python(match: re.Match[str]) -> str:
+    if match[2] is not None:
+        return f"{match[2]}pass"
+    return f"{match[1]}print," if match[1] is not None else "asynk"
 
 
 def lines_of(text: str) -> list[str]:

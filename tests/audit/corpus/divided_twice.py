@@ -268,3 +268,17 @@ def passes_a_sum_over_a_parameter(logits, target):
 def passes_the_other_sizes(logits, target):
     _, c, h, w = logits.size()
     return F.cross_entropy(logits, target) / (c * h * w)
+
+
+def passes_a_sum_over_the_steps_of_a_sequence(model, data, size, optimizer):
+    criterion = nn.NLLLoss()
+    for batch in DataLoader(data, batch_size=size):
+        caption = batch["caption"][0]
+        length = caption.size(0)
+        loss = 0
+        for step in range(length):
+            loss += criterion(model(step), caption[step])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        print(loss.item() / length)

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from lightning import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -268,3 +269,58 @@ def passes_a_list_of_one_batch(model, nets, loader, optimizer):
             loss.backward()
         print(sum(loss.item() for loss in losses) / len(losses))
         optimizer.step()
+
+
+def finds_outputs_of_a_training_loop(model, loader, optimizer):
+    outputs, copies = [], []
+    for x, y in loader:
+        optimizer.zero_grad()
+        scores = model(x)
+        F.cross_entropy(scores, y).backward()
+        optimizer.step()
+        outputs.append(scores)  # BP401
+        copies.append(scores.cpu())  # BP401
+    return outputs, copies
+
+
+def passes_what_is_taken_from_outputs(model, loader, optimizer):
+    classes, copies, hits, texts = [], [], [], []
+    for x, y in loader:
+        optimizer.zero_grad()
+        scores = model(x)
+        F.cross_entropy(scores, y).backward()
+        optimizer.step()
+        classes.append(scores.argmax(1))
+        copies.append(scores.detach().cpu())
+        copies.append(scores.data)
+        hits.append(scores.max(1)[1] == y)
+        texts.append(scores.tolist())
+    return classes, copies, hits, texts
+
+
+def passes_outputs_of_one_sequence(model, loader, optimizer):
+    for x, y in loader:
+        outputs = []
+        for step in range(5):
+            output = model(x, step)
+            outputs.append(output)
+        optimizer.zero_grad()
+        F.cross_entropy(torch.stack(outputs).mean(0), y).backward()
+        optimizer.step()
+
+
+class KeepsItsSteps(LightningModule):
+    """What a step of Lightning returns is back-propagated out of sight."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        scores = self(x)
+        loss = F.cross_entropy(scores, y)
+        self.losses.append(loss)  # BP401
+        self.outputs.append(scores)  # BP401
+        self.numbers.append(loss.detach())
+        self.classes.append(scores.argmax(1))
+        return loss
+
+    def on_train_epoch_end(self):
+        self.losses.clear()

@@ -1202,3 +1202,82 @@ class NamesItsStage(LightningModule):
         total = sum(x[f"{stage}_sum"] for x in outputs) / sum(x[f"{stage}_n"] for x in outputs)
         loss = torch.stack([x[f"{stage}_loss"] for x in outputs]).mean()  # BP201 likely
         self.log_dict({f"{stage}_loss": loss, f"{stage}_mean": total})
+
+
+@torch.no_grad()
+def finds_means_over_tokens_that_a_meter_weighs_by_sequences(model, data, pad_id, others):
+    meter, other = AverageMeter(), others.AverageMeter()
+    for x, y in DataLoader(data, batch_size=8, drop_last=True):
+        loss = F.cross_entropy(model(x), y, ignore_index=pad_id)
+        other.update(loss.item(), x.size(0))  # BP201
+        meter.update(F.cross_entropy(model(x), y).item(), x.size(0))
+    print(other.avg, meter.avg)
+
+
+@torch.no_grad()
+def passes_means_over_tokens_of_one_sequence_at_a_time(model, data, pad_id, others):
+    meter = others.AverageMeter()
+    for x, y in DataLoader(data, batch_size=1):
+        loss = F.cross_entropy(model(x), y, ignore_index=pad_id)
+        meter.update(loss.item(), x.size(0))
+    print(meter.avg)
+
+
+class LogsMeansOverTokens(LightningModule):
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        self.log("val_loss", F.cross_entropy(self(x), y, ignore_index=self.pad_id))  # BP201
+
+
+def _losses_of_a_pass(model, loader):
+    losses = []
+    for x, y in loader:
+        losses.append(F.cross_entropy(model(x), y).item())
+    return losses
+
+
+@torch.no_grad()
+def finds_lists_of_passes_that_are_joined(model, data):
+    loader, losses = DataLoader(data, batch_size=64), []
+    for epoch in range(10):
+        losses.extend(_losses_of_a_pass(model, loader))
+        print(epoch, np.mean(losses))  # BP201
+
+
+@torch.no_grad()
+def passes_lists_of_losses_of_samples(model, data):
+    loader, losses = DataLoader(data, batch_size=64), []
+    for x, y in loader:
+        losses.extend(F.cross_entropy(model(x), y, reduction="none").tolist())
+    print(np.mean(losses))
+
+
+@torch.no_grad()
+def finds_a_length_that_is_kept_from_0(model, data):
+    loader = DataLoader(data, batch_size=64)
+    batches, total = len(loader), 0.0
+    if batches == 0:
+        batches = 1
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item() / batches  # BP201
+    print(total)
+
+
+@torch.no_grad()
+def finds_batches_that_are_drawn_one_by_one(model, data):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    batches = iter(loader)
+    for _ in range(len(loader)):
+        x, y = next(batches)
+        total += F.mse_loss(model(x), y).item()
+    print(total / len(loader))  # BP201
+
+
+@torch.no_grad()
+def passes_full_batches_that_are_drawn_one_by_one(model, data):
+    loader, total = DataLoader(data, batch_size=64, drop_last=True), 0.0
+    batches = iter(loader)
+    for _ in range(len(loader)):
+        x, y = next(batches)
+        total += F.mse_loss(model(x), y).item()
+    print(total / len(loader))

@@ -294,3 +294,25 @@ def passes_a_meter_shown_in_its_loop(model, val_data):
     for x, y in loader:
         losses.update(F.mse_loss(model(x), y).item(), x.size(0))
         print(losses.avg)
+
+
+@torch.no_grad()
+def finds_a_fabric_of_two_devices(model, val_data):
+    fabric = Fabric(accelerator="cpu", devices=2)
+    loader = fabric.setup_dataloaders(DataLoader(val_data, batch_size=8))
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    fabric.print(total / seen)  # BP212
+
+
+@torch.no_grad()
+def passes_a_fabric_of_one_process(model, val_data):
+    for fabric in (Fabric(accelerator="cpu"), Fabric("cuda", devices=1)):
+        loader = fabric.setup_dataloaders(DataLoader(val_data, batch_size=8))
+        total, seen = 0.0, 0
+        for x, y in loader:
+            total += F.mse_loss(model(x), y, reduction="sum").item()
+            seen += len(x)
+        fabric.print(total / seen)

@@ -335,3 +335,70 @@ def finds_a_sum_under_a_switch_that_is_off(model, train_loader, optimizer):
                 optimizer.step()
                 total += loss.item()
             print(total / len(train_loader))  # BP201 likely, BP204
+
+
+def finds_a_counter_of_all_epochs(model, train_loader, optimizer):
+    batches = 0
+    for epoch in range(10):
+        running = 0.0
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            batches += 1
+        print(epoch, running / batches)  # BP204
+
+
+def passes_a_counter_that_each_epoch_begins(model, train_loader, optimizer):
+    running, batches = 0.0, 0
+    for epoch in range(10):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            batches += 1
+        print(epoch, running / batches)
+        running, batches = 0.0, 0
+
+
+def passes_a_sum_that_is_set_to_0_after_its_division(model, train_loader, optimizer):
+    running = 0.0
+    for epoch in range(10):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+        print(epoch, running / len(train_loader))  # BP201 likely
+        running = 0.0
+
+
+def passes_the_mean_of_all_epochs_so_far(model, train_loader, optimizer):
+    running, batches = 0.0, 0
+    for epoch in range(10):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            batches += 1
+        print(epoch, running / batches)
+
+
+def finds_a_sum_that_keeps_the_mean_of_the_last_epoch(model, train_loader, optimizer):
+    running = 0.0
+    for epoch in range(10):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+        running = running / len(train_loader)  # BP204, BP201 likely
+        print(epoch, running)

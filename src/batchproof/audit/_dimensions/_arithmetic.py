@@ -82,12 +82,12 @@ def _scale(quantity: Quantity, by: Value) -> Value:
             return replace(quantity, base="sum", unit=unit, graph=quantity.graph)
         if by.unit == "nominal" and quantity.base == "mean" and not quantity.scales:
             return replace(quantity, base="sum", unit="nominal")
-        return _with_scale(quantity, f"*{by.text or by.unit}")
+        return with_scale(quantity, f"*{by.text or by.unit}")
     if isinstance(by, Option | Unknown):
         inverse = f"/{by.text}"
         if by.text and inverse in quantity.scales:
             return replace(quantity, scales=_without(quantity.scales, inverse))
-        return _with_scale(quantity, f"*{by.text}")
+        return with_scale(quantity, f"*{by.text}")
     if isinstance(by, Constant):
         return replace(quantity, scales=_without(quantity.scales, f"/{by.value}"))
     if isinstance(by, Tensor):
@@ -96,7 +96,8 @@ def _scale(quantity: Quantity, by: Value) -> Value:
     return replace(quantity, base="unknown", sure=False)
 
 
-def _with_scale(quantity: Quantity, scale: str) -> Quantity:
+def with_scale(quantity: Quantity, scale: str) -> Quantity:
+    """Return a quantity that was multiplied, as in "*k", or divided, as in "/k"."""
     return replace(quantity, scales=(*quantity.scales, scale)[-4:])
 
 
@@ -151,10 +152,10 @@ def _quotient(quantity: Quantity, by: Value) -> Value:
     if quantity.metric and quantity.base == "sum" and text.startswith("len("):
         return replace(quantity, base="mean")  # hits, over the length of the predictions
     if isinstance(by, Count) and not quantity.over and by.unit in _WHOLE:
-        return replace(_with_scale(quantity, f"/{text}"), divisor=by)
+        return replace(with_scale(quantity, f"/{text}"), divisor=by)
     if f"*{text}" in quantity.scales:
         return replace(quantity, scales=_without(quantity.scales, f"*{text}"))
-    return _with_scale(quantity, f"/{text}")
+    return with_scale(quantity, f"/{text}")
 
 
 def add(first: Value, second: Value) -> Value:

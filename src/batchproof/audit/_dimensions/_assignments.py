@@ -3,7 +3,7 @@
 import ast
 from dataclasses import replace
 
-from batchproof.audit._dimensions._arithmetic import add, operate
+from batchproof.audit._dimensions._arithmetic import add, operate, with_scale
 from batchproof.audit._dimensions._branch_sums import is_conditional
 from batchproof.audit._dimensions._calls import call
 from batchproof.audit._dimensions._expressions import combine, factor
@@ -275,6 +275,9 @@ def accumulate(
         if isinstance(current, Quantity) and isinstance(value, Quantity):
             machine.emit("add", node, frame, current, value)
         machine.emit("assign", node, frame, current, text=name)
+        steps = machine.loops[frame.depth(name) :]
+        if isinstance(value, Quantity) and steps and steps[-1].micro:
+            value = with_scale(value, f"*{steps[-1].micro}")  # a sum over a sequence
         frame.write(name, _name(machine, node, add(current, value), name))
         return
     machine.emit("accumulate", node, frame, value, current, name)
@@ -310,7 +313,7 @@ def _total(
     around = machine.loops[frame.depth(name) :]
     if "[" in name:  # the item of a key has a sum of its own in each pass
         around = [other for other in around if not other.single]
-    spans = len(around) > 1 and around[0] is not loop
+    spans = len(around) > 1 and around[0] is not loop and not _begins(name, around[0], loop)
     conditional = is_conditional(machine.conditions[loop.outer :], around[0] if spans else loop)
     if isinstance(value, Quantity):
         if value.over:
@@ -372,10 +375,23 @@ def begin_counters(machine: Machine, body: list[ast.stmt], loop: Loop, frame: Fr
             continue
         count: Value = Count("batches", loop.key, start.value - 1, name)
         if frame.depth(name) < len(machine.loops) - 1:
-            count = Unknown(name)
+            begins = _begins(name, machine.loops[frame.depth(name)], loop) or "." in name
+            kept = loop.loader is not None and not begins and not conditional
+            count = Count("passes", loop.key, text=name) if kept else Unknown(name)
         elif conditional:
             count = Count("some batches", loop.key, start.value, name, conditional=True)
         frame.write(name, count)
+
+
+def _begins(name: str, outer: Loop, loop: Loop) -> bool:
+    """Return whether a sum that began before two loops is set in the outer one, for each pass."""
+    inside = {id(node) for node in ast.walk(loop.node)}
+    for node in ast.walk(outer.node):
+        if isinstance(node, ast.Assign) and id(node) not in inside:
+            sets = any(dotted(part) == name for t in node.targets for part in ast.walk(t))
+            if sets and all(dotted(part) != name for part in ast.walk(node.value)):
+                return True
+    return False
 
 
 def _increments(body: list[ast.stmt], *, conditional: bool) -> list[tuple[ast.AugAssign, bool]]:

@@ -59,6 +59,8 @@ def merge_branches(
         parts: the sum as it is joined, and after each of the branches.
     """
     both, *branches = parts
+    if _replaces_zero(node, name):
+        return branches[0]
     if not isinstance(both, _KEPT) or not both.conditional or not loops:
         return both
     loop = next((lp for lp in reversed(loops) if lp.loader is not None), loops[-1])
@@ -69,6 +71,19 @@ def merge_branches(
         mine = [part.conditional for part in branches if isinstance(part, _KEPT)]
         return replace(both, conditional=any(mine))
     return both
+
+
+def _replaces_zero(node: ast.If, name: str) -> bool:
+    """Return whether branches keep a count from being 0, as `if not n: n = 1` does."""
+    match node.test:
+        case ast.UnaryOp(ast.Not(), asked) | ast.Compare(asked, [ast.Eq()], [ast.Constant(0)]):
+            pass
+        case _:
+            return False
+    match node.body:
+        case [ast.Assign([target], ast.Constant(1 | 1.0))]:
+            return dotted(target) == dotted(asked) == name
+    return False
 
 
 def _adds(body: list[ast.stmt], name: str) -> bool:

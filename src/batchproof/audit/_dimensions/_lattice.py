@@ -21,6 +21,7 @@ Unit = Literal[
     "mask",  # unmasked elements of one batch
     "batches",  # batches of a loader, or of a loop so far
     "some batches",  # batches that met a condition
+    "passes",  # batches of this pass and of all before it
     "seen",  # samples, or elements, added up over a loop
     "data set",  # len(dataset)
     "nominal",  # the batch size that a loader was built with
@@ -315,12 +316,14 @@ class Tool:
         text: how the code calls it.
         sure: False where it may be switched off.
         of: the code of the parameters that it is given.
+        ranks: False where an accelerator is made for one process.
     """
 
     kind: Literal["optimizer", "scheduler", "plateau", "scaler", "accelerator", "fabric", "writer"]
     text: str
     sure: bool = True
     of: str = ""
+    ranks: bool = True
 
 
 @dataclass(frozen=True, slots=True)

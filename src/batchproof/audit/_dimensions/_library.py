@@ -117,9 +117,18 @@ def _scaler(_machine: Machine, call: Call, _name: str) -> Value:
 
 def _tool(kind: str) -> Transfer:
     def build(_machine: Machine, call: Call, _name: str) -> Value:
-        return Tool("fabric" if kind == "fabric" else "accelerator", call.target)
+        name = "fabric" if kind == "fabric" else "accelerator"
+        return Tool(name, call.target, ranks=not _of_one_process(call))
 
     return build
+
+
+def _of_one_process(call: Call) -> bool:
+    """Return whether the arguments of a Fabric ask for one device, as it has one of a CPU."""
+    kind, devices = call.argument(0, "accelerator"), call.argument(2, "devices")
+    one = devices in (Constant(1), Constant("1"))
+    alone = call.keywords.get("num_nodes", Constant(1)) == Constant(1)
+    return alone and (one or (kind == Constant("cpu") and devices in (None, Constant("auto"))))
 
 
 def _same(_machine: Machine, call: Call, _name: str) -> Value:

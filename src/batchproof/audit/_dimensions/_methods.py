@@ -358,7 +358,8 @@ def _of_tool(machine: Machine, value: Value, call: Call) -> Value | None:
         "setup_module",
         "prepare_model",
     }:
-        loaders: list[Value] = [wrap(a) if isinstance(a, Loader) else a for a in args]
+        shares = value.ranks
+        loaders: list[Value] = [wrap(a) if shares and isinstance(a, Loader) else a for a in args]
         return loaders[0] if len(loaders) == 1 else Several(tuple(loaders))
     if name == "skip_first_batches" and args:
         return args[0]
@@ -559,10 +560,15 @@ def _log(machine: Machine, value: Value, call: Call) -> Value | None:
 
 
 def _extend(machine: Machine, value: Value, call: Call) -> Value | None:
-    """Follow `losses.extend([loss])`, which appends."""
+    """Follow `losses.extend([loss])`, which appends, and `losses.extend(losses_of_a_pass)`."""
     match call.node.args, call.args:
         case [ast.List([_])], [Several((item,))]:
             return _append(machine, value, replace(call, args=[item]))
+        case [_], [Listing() as more] if isinstance(call.node.func, ast.Attribute):
+            name, empty = call.frame.path(call.node.func.value), not isinstance(value, Listing)
+            if name:
+                call.frame.write(name, more if empty or value == more else UNKNOWN)
+                return NOTHING
     return None
 
 

@@ -5,7 +5,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from batchproof.audit._dimensions._lattice import Count, Option, Quantity, Unknown, Value
+from batchproof.audit._dimensions._lattice import (
+    Constant,
+    Count,
+    Option,
+    Quantity,
+    Unknown,
+    Value,
+)
 from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace, modulus, tests_of
 
@@ -98,6 +105,8 @@ def _window(loop: Loop, step: Event, condition: Condition) -> Window | None:
         if modulo is None and condition.branch:
             modulo = _begun_again(part, loop)
         if modulo is None or modulo[2] in {"1", "0"}:
+            continue
+        if step.module.variables.get(modulo[2]) == Constant(1):
             continue
         joint = ast.Or if condition.branch else ast.And
         either = isinstance(condition.test, ast.BoolOp) and isinstance(condition.test.op, joint)

@@ -202,8 +202,10 @@ def _range(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
     first = start.value if isinstance(start, Constant) and isinstance(start.value, int) else None
     text = ast.unparse(node.args[-1]) if len(values) == 1 else ""
     if isinstance(last, Count) and last.unit == "batches" and not last.plus and len(values) == 1:
+        drawn = machine.evaluate(subject, frame) if (subject := _measured(node.args[0])) else None
+        text_of = last.text.removeprefix("len(").removesuffix(")")
         return _Source(
-            Loader(last.key, last.text.removeprefix("len(").removesuffix(")")),
+            drawn if isinstance(drawn, Loader) else Loader(last.key, text_of),
             with_index=True,
             start=first,
             text=text,
@@ -211,6 +213,14 @@ def _range(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
         )
     steps = node if len(values) == 3 else None
     return _Source(UNKNOWN, with_index=True, start=first, text=f"range:{text}", steps=steps)
+
+
+def _measured(node: ast.expr) -> ast.expr | None:
+    """Return what the length of is asked for, in `len(loader)`."""
+    match node:
+        case ast.Call(ast.Name("len"), [subject]):
+            return subject
+    return None
 
 
 def _slices(machine: Machine, node: ast.For, steps: ast.Call, frame: Frame) -> Loader | None:

@@ -3,39 +3,49 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Quantity
+from batchproof.audit._dimensions._lattice import Quantity, Tensor
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield sums and lists of losses that carry their graphs from batch to batch."""
     for event in trace.of("accumulate", "append"):
-        loss = event.value
-        if (
-            not isinstance(loss, Quantity)
-            or loss.graph is False
-            or loss.number
-            or event.grad is False
-        ):
+        loss, loop = event.value, event.loop
+        if not isinstance(loss, Quantity | Tensor) or loss.graph is False or event.grad is False:
             continue
-        loop = event.loop
         if loop is None or _drops(trace, event):
             continue
-        passes = trace.within(loop, "backward")
-        term = _term(event)
+        passes = _passes(trace, loop)
         beside = [e for e in passes if e.loops == event.loops]
-        if not any(_shares(e, event, loss) for e in beside):
+        if isinstance(loss, Tensor):
+            shares = _feeds(trace, event, loss, beside)
+        else:
+            shares = not loss.number and any(_shares(e, event, loss) for e in beside)
+        if not shares or _back_propagated(trace, event, loss):
             continue
-        if _back_propagated(trace, event, loss):
-            continue
+        term, what = _term(event), "output" if isinstance(loss, Tensor) else "loss"
         evidence = (
-            f"{term or 'the loss'} carries its graph (line {passes[0].line} back-propagates it)",
+            f"{term or f'the {what}'} carries its graph (line {passes[0].line} back-propagates it)",
             f"{event.text} keeps it until the loop ends",
         )
         remedy = f"{event.text} += {term or 'loss'}.item()" if event.kind == "accumulate" else ""
         yield Report(event, "tensor with its graph", "the number", evidence, remedy=remedy)
+
+
+def _passes(trace: Trace, loop: Loop) -> list[Event]:
+    """Return the backward passes of a loop; Lightning's is over what training_step returns."""
+    managed = getattr(loop.node, "name", "") == "training_step"
+    return trace.within(loop, "return" if managed else "backward")
+
+
+def _feeds(trace: Trace, event: Event, output: Tensor, passes: list[Event]) -> bool:
+    """Return whether what is kept is the input of a criterion whose loss is back-propagated."""
+    inputs = [e for e in trace.of("criterion") if e.loops == event.loops]
+    lines = {e.line for e in inputs if getattr(e.other, "text", "") == output.text}
+    losses = [e.value for e in passes if isinstance(e.value, Quantity)]
+    return output.output and bool(output.text) and any(loss.line in lines for loss in losses)
 
 
 def _shares(backward: Event, event: Event, loss: Quantity) -> bool:
@@ -61,6 +71,8 @@ def _terms(node: ast.AST) -> set[str]:
             return {dotted(node)} - {""}
         case ast.BinOp():
             return _terms(node.left) | _terms(node.right)
+        case ast.Return(ast.expr() as value):
+            return _terms(value)
         case ast.Call(func=ast.Attribute(value=subject, attr="backward")):
             return _terms(subject).union(*map(_terms, node.args))
         case ast.Call(func=ast.Attribute(attr="scale")):
@@ -91,14 +103,14 @@ def _drops(trace: Trace, event: Event) -> bool:
     return any(e.text == event.text and e.loops in inside for e in trace.of("assign"))
 
 
-def _back_propagated(trace: Trace, event: Event, loss: Quantity) -> bool:
+def _back_propagated(trace: Trace, event: Event, loss: Quantity | Tensor) -> bool:
     loop = event.loop
     for other in trace.of("backward"):
         if other.text == event.text or _within_call(other, event.text):
             return True
         if isinstance(other.value, Quantity) and loop is not None and other.value.over == loop.key:
             return True
-    return bool(loss.over)
+    return isinstance(loss, Quantity) and bool(loss.over)
 
 
 def _within_call(event: Event, name: str) -> bool:

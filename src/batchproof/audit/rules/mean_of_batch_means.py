@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Loader, Quantity
-from batchproof.audit._dimensions._loaders import equal_batches
+from batchproof.audit._dimensions._loaders import equal_batches, of_one_sample
 from batchproof.audit._dimensions._questions import (
     carries_state,
     evaluates,
@@ -101,16 +101,15 @@ def _updated(trace: Trace, event: Event) -> Iterator[Report]:
         return
     if value.base != "mean":
         return
+    if isinstance(weight, Count) and weight.unit == "batch" and not of_one_sample(loop.loader):
+        yield from _weighed_by_size(event, value)
     equal, why = _equal(value, loop.loader)
     if equal:
         return
     if weight == NOTHING or weight == Constant(1):
         computes = "Σ_b mean_b / number of batches"
-        evidence: tuple[str, ...] = (
-            f"{_what(value)} is a mean over one batch",
-            why,
-            "the meter is given no batch size",
-        )
+        none = "the meter is given no batch size"
+        evidence: tuple[str, ...] = (f"{_what(value)} is a mean over one batch", why, none)
         yield Report(event, computes, _MEANT, evidence, equal is False and value.sure)
     elif is_nominal(weight):
         evidence = ("the batch size of the loader is not that of its last batch", why)

@@ -20,26 +20,27 @@ def find(trace: Trace) -> Iterator[Report]:
         if not isinstance(total, Quantity) or total.divisor is not None:
             continue
         loop = trace.loops.get(total.over)
-        if loop is None:
-            continue
-        if isinstance(event.other, Count):
+        if loop is not None and isinstance(event.other, Count):
             yield from _by_counter(event, event.other, total, loop)
-        if loop in event.loops:
+        if loop is not None and loop in event.loops:
             yield from _by_window(trace, event, total, loop)
     yield from _last_window(trace)
 
 
 def _by_counter(event: Event, by: Count, total: Quantity, loop: Loop) -> Iterator[Report]:
-    if by.unit != "batches" or by.conditional or loop.loader is None:
+    if by.conditional or loop.loader is None:
         return
-    between = loop not in event.loops and bool(event.loops)
-    if total.spans and by.key == loop.loader.key and not by.plus and between:
-        evidence = (f"{total.text} is never set to 0 between passes over {loop.loader.text}",)
+    never = f"is never set to 0 between passes over {loop.loader.text}"
+    of_loader = by.unit == "batches" and by.key == loop.loader.key and not by.plus
+    if by.unit == "passes" and by.key == loop.key and not total.spans:
+        computes = f"Σ of one pass / {by.text} of all passes"
+        yield Report(event, computes, "Σ of one pass / its batches", (f"{by.text} {never}",))
+    elif total.spans and of_loader and loop not in event.loops and event.loops:
         computes, formula = f"Σ of all passes so far / {by.text}", f"Σ of one pass / {by.text}"
-        yield Report(event, computes, formula, evidence)
+        yield Report(event, computes, formula, (f"{total.text} {never}",))
     elif by.key == loop.key and by.plus == -1 and loop in event.loops:
-        evidence = (f"{by.text} begins at 0, so it is one less than the number of batches",)
-        yield Report(event, f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", evidence)
+        why = f"{by.text} begins at 0, so it is one less than the number of batches"
+        yield Report(event, f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", (why,))
 
 
 def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
