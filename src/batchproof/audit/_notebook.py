@@ -167,7 +167,7 @@ def _python(lines: list[str]) -> tuple[tuple[str, ...], str]:
     lines = [line.replace("\r", " ") for line in lines]
     for attempt in (lines, _without_magics(lines)):
         try:
-            parse("\n".join(attempt))
+            parse("\n".join(attempt), magics=False)
         except UnreadableError as error:
             wrong = error
         else:

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LARGEST = 2**20  # bytes of Python text; its syntax tree takes about forty times as much
-# the statement print of Python 2, a keyword of PyTorch 0.3 that Python 3.7 reserved, and the
-# magics of an interactive shell, in scripts that an editor runs cell by cell
-_ALMOST = re.compile(
-    r"((?:^|:)[ \t]*)print[ \t](?=[^\s(=,])|\basync(?=[ \t]*=)|^([ \t]*)[%!]\w.*$", re.MULTILINE
-)
+# the statement print of Python 2, and a keyword of PyTorch 0.3 that Python 3.7 reserved
+_OLD = re.compile(r"((?:^|:)[ \t]*)print[ \t](?=[^\s(=,])|\basync(?=[ \t]*=)", re.MULTILINE)
+# the magics of a shell, in scripts that an editor runs cell by cell
+_MAGIC = re.compile(r"^([ \t]*)[%!]\w.*$", re.MULTILINE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -101,11 +100,12 @@ def decode(content: bytes) -> Text:
     return Text(text, encoding)
 
 
-def parse(text: str) -> ast.Module:
+def parse(text: str, *, magics: bool = True) -> ast.Module:
     """Return the syntax tree of Python text.
 
     Args:
         text: Python, with line endings of any kind.
+        magics: whether lines that are magics of a shell are left out.
 
     Raises:
         UnreadableError: if it is not Python, or nested too deeply.
@@ -113,7 +113,7 @@ def parse(text: str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _parse_almost(text) if _ALMOST.search(text) else ast.parse(text)
+            return _parse_almost(text, magics=magics)
     except SyntaxError as error:
         why = _one_line(error).removeprefix("invalid syntax").lstrip(" .:,(").rstrip(")")
         reason = f"invalid syntax: {why}" if why else "invalid syntax"
@@ -124,7 +124,7 @@ def parse(text: str) -> ast.Module:
         raise UnreadableError(_one_line(error)) from None
 
 
-def _parse_almost(text: str) -> ast.Module:
+def _parse_almost(text: str, *, magics: bool) -> ast.Module:
     """Return the syntax tree of text that may use the words of older Pythons, or magics.
 
     `print x` becomes the tuple `print,x`, `async=` another keyword and a magic `pass`, so that
@@ -133,18 +133,16 @@ def _parse_almost(text: str) -> ast.Module:
     try:
         return ast.parse(text)
     except SyntaxError:
-        tree = ast.parse(_ALMOST.sub(_as_python, text))
+        new = _OLD.sub(lambda m: f"{m[1]}print," if m[1] is not None else "asynk", text)
+        new = _MAGIC.sub(r"\1pass", new) if magics else new
+        if new == text:
+            raise
+        tree = ast.parse(new)
     for node in ast.walk(tree):
         match node:
             case ast.Expr(ast.Tuple([ast.Name("print") as name, *values]) as place):
                 node.value = ast.copy_location(ast.Call(name, values, []), place)
     return tree
-
-
-def _as_python(match: re.Match[str]) -> str:
-    if match[2] is not None:
-        return f"{match[2]}pass"
-    return f"{match[1]}print," if match[1] is not None else "asynk"
 
 
 def lines_of(text: str) -> list[str]:

@@ -117,8 +117,8 @@ def _scaler(_machine: Machine, call: Call, _name: str) -> Value:
 
 def _tool(kind: str) -> Transfer:
     def build(_machine: Machine, call: Call, _name: str) -> Value:
-        name = "fabric" if kind == "fabric" else "accelerator"
-        return Tool(name, call.target, ranks=not _of_one_process(call))
+        ranks = not _of_one_process(call)
+        return Tool("fabric" if kind == "fabric" else "accelerator", call.target, ranks=ranks)
 
     return build
 
