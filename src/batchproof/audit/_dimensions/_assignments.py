@@ -376,8 +376,8 @@ def begin_counters(machine: Machine, body: list[ast.stmt], loop: Loop, frame: Fr
         count: Value = Count("batches", loop.key, start.value - 1, name)
         if frame.depth(name) < len(machine.loops) - 1:
             begins = _begins(name, machine.loops[frame.depth(name)], loop) or "." in name
-            kept = loop.loader is not None and not begins and not conditional
-            count = Count("passes", loop.key, text=name) if kept else Unknown(name)
+            goes_on = loop.loader is not None and not begins and not conditional
+            count = Count("passes", loop.key, text=name) if goes_on else Unknown(name)
         elif conditional:
             count = Count("some batches", loop.key, start.value, name, conditional=True)
         frame.write(name, count)

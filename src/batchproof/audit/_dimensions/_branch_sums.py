@@ -76,13 +76,13 @@ def merge_branches(
 def _replaces_zero(node: ast.If, name: str) -> bool:
     """Return whether branches keep a count from being 0, as `if not n: n = 1` does."""
     match node.test:
-        case ast.UnaryOp(ast.Not(), asked) | ast.Compare(asked, [ast.Eq()], [ast.Constant(0)]):
+        case ast.UnaryOp(ast.Not(), count) | ast.Compare(count, [ast.Eq()], [ast.Constant(0)]):
             pass
         case _:
             return False
     match node.body:
         case [ast.Assign([target], ast.Constant(1 | 1.0))]:
-            return dotted(target) == dotted(asked) == name
+            return dotted(target) == dotted(count) == name
     return False
 
 

@@ -202,10 +202,10 @@ def _range(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
     first = start.value if isinstance(start, Constant) and isinstance(start.value, int) else None
     text = ast.unparse(node.args[-1]) if len(values) == 1 else ""
     if isinstance(last, Count) and last.unit == "batches" and not last.plus and len(values) == 1:
-        drawn = machine.evaluate(subject, frame) if (subject := _measured(node.args[0])) else None
+        source = machine.evaluate(subject, frame) if (subject := _measured(node.args[0])) else None
         text_of = last.text.removeprefix("len(").removesuffix(")")
         return _Source(
-            drawn if isinstance(drawn, Loader) else Loader(last.key, text_of),
+            source if isinstance(source, Loader) else Loader(last.key, text_of),
             with_index=True,
             start=first,
             text=text,
