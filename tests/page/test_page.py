@@ -135,6 +135,13 @@ def test_what_is_too_wide_for_the_terminal_is_neither_cut_off_nor_lost():
     assert all(word in text for word in [*label.split(), "note"])
 
 
+def test_code_in_the_terminal_is_copied_without_spaces_behind_it():
+    console = Console(width=60, file=io.StringIO())
+    console.print(to_rich(Code("x = 1\n\nif x:\n    y = 2")))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text == "    x = 1\n\n    if x:\n        y = 2\n"
+
+
 def test_bars_in_the_terminal_are_as_long_as_their_values():
     lines = drawn(Bars("b", (Bar("one", 1.0), Bar("two", 2.0)))).splitlines()
     assert 2 * lines[1].count("█") == lines[2].count("█")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text as Line
 
@@ -60,6 +61,27 @@ class _Fitted:
         yield self.draw(options.max_width)
 
 
+@dataclass(frozen=True, slots=True)
+class Indented:
+    """A renderable moved to the right, with no spaces behind its lines: they may be copied.
+
+    Attributes:
+        part: the renderable.
+        by: columns.
+    """
+
+    part: RenderableType
+    by: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        inner = options.update(width=max(1, options.max_width - self.by))
+        for line in console.render_lines(self.part, inner, pad=False):
+            if any(segment.text for segment in line):
+                yield Segment(" " * self.by)
+                yield from line
+            yield Segment.line()
+
+
 def to_rich(part: Part) -> RenderableType:
     """Return a part as a renderable of rich.
 
@@ -75,7 +97,7 @@ def to_rich(part: Part) -> RenderableType:
             return _text(part)
         case Formula() | Code():
             # a line that is too long continues below: a truncated one could not be copied
-            return Padding(_line(part.text, style="bold", overflow="fold"), (0, 0, 0, 4))
+            return Indented(_line(part.text, style="bold", overflow="fold"), 2 * INDENT)
         case Table():
             return _Fitted(lambda width: _table(part, width))
         case Bars():

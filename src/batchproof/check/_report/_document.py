@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
-from rich.padding import Padding
 from rich.text import Text as Line
 
 from batchproof.check._report._results import CutResult, Diagnosis
@@ -29,6 +28,7 @@ from batchproof.page import (
     shares_in_words,
     to_rich,
 )
+from batchproof.page._terminal import Indented
 
 WIDTH = 80
 # an address is not broken, so that it can be followed
@@ -172,7 +172,7 @@ def as_rich(sections: Sequence[Section]) -> RenderableType:
             blocks.append(Line(""))
         if section.heading:
             blocks.append(Line(section.heading, style="bold"))
-            parts = [Padding(Group(*parts), (0, 0, 0, 2))]
+            parts = [Indented(Group(*parts), 2)]
         blocks += parts
     return Group(*blocks)
 
