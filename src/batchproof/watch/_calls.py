@@ -200,7 +200,7 @@ class Calls:
         self._alive.append(count)
         self._last_step = self.clock()
         del self._alive[:-GROWING]
-        if count >= GROWING - 1 and all(a < b for a, b in pairwise(self._alive)):
+        if len(self._alive) == GROWING and all(a < b for a, b in pairwise(self._alive)):
             life = self._lives[0]()
             if life is not None and life.loss.arrived:
                 self.growth[life.loss.site] = self._alive[-1]
