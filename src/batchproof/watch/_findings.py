@@ -233,6 +233,11 @@ def of_loop(calls: Calls, loop: Loop, updates: Updates) -> Iterable[Finding]:
             f"Weights taken at step {use.taken_at} are {use.how} at step {use.used_at} "
             f"({use.used}), and have moved with the training since: state_dict() copies nothing."
         )
+        if use.taken_at == use.used_at:
+            sentence = (
+                f"Weights taken here are loaded back ({use.used}) after others were loaded over "
+                "them: state_dict() copies nothing, so the others stay."
+            )
         yield finding("best-by-reference", use.site, sentence)
 
 

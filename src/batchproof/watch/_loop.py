@@ -1,7 +1,7 @@
 """Modes of modules and weights kept by reference, which a run shows at no cost."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -30,6 +30,7 @@ class Kept:
         site: where it was taken.
         steps: steps of its optimiser before.
         again: whether the same line took the same weights before, at an earlier version.
+        loads: how often other weights were loaded into the tensor before.
     """
 
     tensor: ref[Tensor]
@@ -37,6 +38,7 @@ class Kept:
     site: str
     steps: int
     again: bool
+    loads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Loop:
     random_by_wish: bool = False
     _states: dict[int, Kept] = field(default_factory=dict)
     _takes: dict[int, dict[str, Kept]] = field(default_factory=dict)
+    _loads: Counter[int] = field(default_factory=Counter)
     _depth: int = 0
 
     def bodies(self) -> list[tuple[FunctionType, Callable[..., Any]]]:
@@ -126,6 +129,7 @@ class Loop:
             site,
             self.steps(tensor),
             again=before is not None and (before.again or before.version < version),
+            loads=self._loads[tensor.data_ptr()],
         )
         self._states[key] = sites[site] = original
 
@@ -135,11 +139,13 @@ class Loop:
 
     def loaded(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
         """Check whether loaded weights were taken before the weights moved."""
-        module = arguments[0]
-        self._used(arguments[1], "loaded", [*module.parameters(), *module.buffers()])
+        module, state = arguments[:2]
+        own = {tensor.data_ptr() for tensor in (*module.parameters(), *module.buffers())}
+        self._used(state, "loaded", own)
+        if not any(tensor.data_ptr() in own for tensor in _tensors(state, DEPTH)):
+            self._loads.update(own)
 
-    def _used(self, thing: Any, how: str, targets: Iterable[Tensor]) -> None:
-        own = {tensor.data_ptr() for tensor in targets}
+    def _used(self, thing: Any, how: str, own: Collection[int]) -> None:
         for tensor in _tensors(thing, DEPTH):
             back = tensor.data_ptr() in own
             original = self._states.get(id(tensor))
@@ -150,7 +156,10 @@ class Loop:
             # loading weights into themselves is a write of its own
             writes = tensor._version - original.version - back  # noqa: SLF001
             steps = self.steps(tensor)
-            if writes > 0 and steps > original.steps:
+            over = self._loads[tensor.data_ptr()] > original.loads and all(
+                each.data_ptr() in own for each in _tensors(thing, DEPTH)
+            )
+            if writes > 0 and (steps > original.steps or over):
                 use = Moved(
                     original.site,
                     user_site(),
