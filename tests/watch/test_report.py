@@ -1,4 +1,5 @@
 import json
+from itertools import islice
 
 import pytest
 import torch
@@ -129,6 +130,36 @@ def added_at_once(divisor):
             optimizer.step()
             optimizer.zero_grad()
     return str(seen.report())
+
+
+def evaluated(batches):
+    """Evaluate on the first batches of a loader of four, three times, and return the report."""
+    samples = torch.utils.data.TensorDataset(torch.randn(14, 3), torch.zeros(14, 3))
+    loader = torch.utils.data.DataLoader(samples, batch_size=4)
+    with watch() as seen, torch.no_grad():
+        for _ in range(3):
+            for x, y in islice(loader, batches):
+                F.mse_loss(x, y)
+    return seen.report()
+
+
+def test_an_evaluation_that_always_stops_early_gets_a_note():
+    report = evaluated(1)
+    assert [(one.name, one.grade) for one in report.findings] == [("samples-left-out", "note")]
+    assert "stops after 1 of 4 batches of its loader, in each of 3 passes" in str(report)
+    assert not evaluated(4).findings
+    assert not evaluated(None).findings
+
+
+def test_what_was_not_judged_is_said_once():
+    model, other = torch.nn.Linear(3, 2), torch.nn.Linear(2, 2)
+    optimizers = [torch.optim.SGD(part.parameters(), lr=0.1) for part in (model, other)]
+    with watch() as seen:
+        losses = [F.mse_loss(other(model(torch.randn(4, 3))), torch.ones(4, 2)) for _ in range(2)]
+        sum(losses).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert len(seen.report().not_followed) == 1
 
 
 def test_losses_added_at_once_without_a_loader_are_said_not_to_be_judged():

@@ -108,7 +108,7 @@ def missed_by(calls: Calls, updates: Updates, ranks: Ranks, troubles: Iterable[s
     if calls.forgotten:
         sentences.append(f"The first {calls.forgotten:,} losses were forgotten.")
     sentences += [f"Not watched: {line}" for line in troubles]
-    return sentences
+    return list(dict.fromkeys(sentences))
 
 
 def _added_at_once(windows: Iterable[Window]) -> Iterable[str]:

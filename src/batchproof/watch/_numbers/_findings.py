@@ -137,8 +137,9 @@ def findings_of_loaders(series: Sequence[Series], readings: Iterable[Reading]) -
     for one in series:
         if one.training or one.quantity != "loss":
             continue
-        for number in dict.fromkeys(one.of_pass.tolist()):
-            finding = _of_loader(one.site, one.passes[number], sites) if number >= 0 else None
+        passes = [one.passes[n] for n in dict.fromkeys(one.of_pass.tolist()) if n >= 0]
+        found = [_of_loader(one.site, loader, sites) for loader in passes]
+        for finding in (*found, _of_first_batches(one.site, passes)):
             if finding is not None:
                 findings.setdefault((finding.name, finding.place), finding)
     return list(findings.values())
@@ -167,6 +168,24 @@ def _of_loader(site: str, loader: LoaderPass, sites: Container[str]) -> Finding 
             grade="wrong" if is_counted else "note",
         )
     return None
+
+
+def _of_first_batches(site: str, passes: Sequence[LoaderPass]) -> Finding | None:
+    """Return a note where every pass stops after as many batches, and there are more."""
+    reads = {loader.batches_read for loader in passes}
+    if len(passes) < 2 or len(reads) > 1 or any(loader.whole for loader in passes):
+        return None
+    read, batches = reads.pop(), min(loader.batches or 0 for loader in passes)
+    if not read < batches:
+        return None
+    return _loader_finding(
+        "samples-left-out",
+        site,
+        f"The evaluation stops after {read} of {batches} batches of its loader, in each of "
+        f"{len(passes)} passes.",
+        {"read": read, "batches": batches},
+        grade="note",
+    )
 
 
 def _reason(loader: LoaderPass) -> str:
