@@ -31,6 +31,7 @@ from batchproof.watch._losses import (
 )
 from batchproof.watch._place import occasion, site_of, user_site
 from batchproof.watch._reads import Reads
+from batchproof.watch._surrogates import listen
 
 KEPT = 100_000
 PROBED = 8
@@ -86,6 +87,7 @@ class Calls:
         self._alive: list[int] = []
         self._last_step = 0
         self._hits = Hits()
+        self._has_rows = False
         reads.before = self._hits.settle
 
     def bodies(self) -> list[tuple[Any, Callable[..., Any]]]:
@@ -240,6 +242,14 @@ class Calls:
         out.register_hook(hook)  # type: ignore[no-untyped-call]
         if out.grad_fn is not None:
             marks_of(out.grad_fn)["batchproof_log"] = loss
+            self._has_rows = True
+
+    def begins(self, roots: Any) -> None:
+        """Look for clipped losses of policies where a backward pass begins."""
+        if self._has_rows:
+            self._has_rows = False
+            for root in (roots,) if isinstance(roots, Tensor) else tuple(roots):
+                listen(root, user_site(), self.arrived)
 
     def _pairs(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
         if not isinstance(out, Mean) or self.in_backward():

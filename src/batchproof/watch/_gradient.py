@@ -181,6 +181,10 @@ def padding_counted(pattern: Pattern) -> Verdict:
         return None
     if all(part.weight == part.loss.size for part in parts):
         return None
+    widths = {part.loss.size / part.loss.samples for part in parts}
+    if parts[0].loss.kind == "surrogate" and len(widths) == 1:
+        # losses of policies are divided by the longest that may be on purpose
+        return None
     whole = [part.mass * part.loss.size / part.weight if part.weight else 0.0 for part in parts]
     by_window = [
         part.mass * part.loss.size / part.weight * len(window) if part.weight else 0.0

@@ -97,6 +97,17 @@ def missed_by(calls: Calls, updates: Updates, ranks: Ranks, troubles: Iterable[s
                 f"In {changes} of {ledger.steps} steps of {ledger.name} the gradients were changed "
                 "otherwise than by a factor; they are not judged."
             )
+        odd = {
+            part.loss.site
+            for window in windows_of(ledger)
+            for part in window.parts
+            if not part.alike and not part.alike_by_sample
+        }
+        if odd:
+            sentences.append(
+                f"Elements of one micro-batch count differently at {', '.join(sorted(odd)[:5])}, "
+                "as weights or advantages make them: which mean that is was not judged."
+            )
         # micro-batches of other ranks do not say which batch they are
         unclear = sorted(set(_added_at_once(windows_of(ledger)))) if ledger.world == 1 else []
         if unclear:

@@ -33,6 +33,7 @@ class Updates:
         backwards: number of backward passes so far.
         at_step: called after every step with the number of steps of its optimiser.
         closed: called with every step; first: with its ledger, at the first step.
+        begins: called with what a backward pass begins at.
     """
 
     def __init__(self, clock: Callable[[], int], reads: Reads) -> None:
@@ -44,6 +45,7 @@ class Updates:
         self.at_step: Callable[[int], None] = _nobody
         self.closed: Callable[[StepRecord], None] = _nobody
         self.first: Callable[[Ledger], None] = _nobody
+        self.begins: Callable[[Any], None] = _nobody
         self._depth = 0
         self._arrivals: list[tuple[Loss, Arrival]] = []
         self._scaler: Scaler | None = None
@@ -97,6 +99,7 @@ class Updates:
         self._arrivals, self._scaler, self._inner_steps = [], None, []
         self.living = [ledger for ledger in self.living if ledger.optimizer is not None]
         self._each(Ledger.begin)
+        self.begins(arguments[0])
         self._depth += 1
         try:
             return original(*arguments)

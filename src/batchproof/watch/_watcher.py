@@ -89,6 +89,7 @@ class Watcher:
         self.updates.at_step = self._stepped
         self.updates.closed = self.between.closed
         self.updates.first = self.ranks.note
+        self.updates.begins = self.patches.guarded(self.calls.begins)
 
     def attach(self, observer: Observer) -> None:
         """Start an observer with the run, and stop it with the run."""
