@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,6 +65,14 @@ def test_values_are_taken_with_all_their_digits_and_nothing_else_is():
     assert of_value("0.5", "x") is None
     assert of_value(True, "x") is None
     assert of_value([1, 2], "x") is None
+
+
+def test_a_tensor_with_its_graph_is_taken_without_a_warning_of_torch():
+    torch.set_warn_always(True)
+    try:
+        assert of_value(torch.full((), 0.5, requires_grad=True), "loss").value == 0.5
+    finally:
+        torch.set_warn_always(False)
 
 
 def test_whole_numbers_are_known():

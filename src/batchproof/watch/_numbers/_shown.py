@@ -98,7 +98,8 @@ def of_value(value: Any, label: str) -> Shown | None:
     if isinstance(value, bool) or value is None or isinstance(value, str | bytes):
         return None
     try:
-        number = float(value)
+        # torch warns where a tensor with a graph becomes a number
+        number = float(value.detach() if hasattr(value, "detach") else value)
     except (TypeError, ValueError, RuntimeError):
         return None
     text = repr(number)
