@@ -386,7 +386,7 @@ _MODEL = (
         "The best weights are kept by reference, so they move on with the training.",
         Remedy(
             "Keep a copy.",
-            "best = copy.deepcopy(model.state_dict())",
+            "import copy\nbest = copy.deepcopy(model.state_dict())",
         ),
     ),
     Mistake(
