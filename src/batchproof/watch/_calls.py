@@ -31,7 +31,6 @@ from batchproof.watch._losses import (
 )
 from batchproof.watch._place import occasion, site_of, user_site
 from batchproof.watch._reads import Reads
-from batchproof.watch._surrogates import listen
 
 KEPT = 100_000
 PROBED = 8
@@ -59,6 +58,7 @@ class Calls:
 
     Attributes:
         losses: the calls, oldest first; the oldest are forgotten.
+        has_rows: whether there were log-probabilities since the last backward pass.
         noise: marks of what was random or of the batch since the last loss: 1 dropout, 2 batch
             statistics.
         growth: by "file:line", how many losses of earlier steps were alive with their graphs when
@@ -87,7 +87,7 @@ class Calls:
         self._alive: list[int] = []
         self._last_step = 0
         self._hits = Hits()
-        self._has_rows = False
+        self.has_rows = False
         reads.before = self._hits.settle
 
     def bodies(self) -> list[tuple[Any, Callable[..., Any]]]:
@@ -242,14 +242,7 @@ class Calls:
         out.register_hook(hook)  # type: ignore[no-untyped-call]
         if out.grad_fn is not None:
             marks_of(out.grad_fn)["batchproof_log"] = loss
-            self._has_rows = True
-
-    def begins(self, roots: Any) -> None:
-        """Look for clipped losses of policies where a backward pass begins."""
-        if self._has_rows:
-            self._has_rows = False
-            for root in (roots,) if isinstance(roots, Tensor) else tuple(roots):
-                listen(root, user_site(), self.arrived)
+            self.has_rows = True
 
     def _pairs(self, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG002
         if not isinstance(out, Mean) or self.in_backward():

@@ -5,19 +5,29 @@ at the minimum (or at the maximum of both negated) is the share of each element,
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from batchproof.watch._calls import Calls
 from batchproof.watch._ledger import Loss
 from batchproof.watch._losses import Arrival, arrival_of
+from batchproof.watch._place import user_site
 
 # between the loss and its elements, and between these and the log-probabilities, are few operations
 NODES = 128
 CLIPS = ("MinimumBackward0", "MaximumBackward0")
+
+
+def begins(calls: Calls, roots: Tensor | Iterable[Tensor]) -> None:
+    """Look for clipped losses where a backward pass begins."""
+    if calls.has_rows:
+        calls.has_rows = False
+        for root in (roots,) if isinstance(roots, Tensor) else roots:
+            listen(root, user_site(), calls.arrived)
 
 
 def listen(root: Tensor, site: str, arrived: Callable[[Loss, Arrival], None]) -> None:

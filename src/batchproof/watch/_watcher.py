@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,6 +31,7 @@ from batchproof.watch._loop import Loop
 from batchproof.watch._patches import Patches
 from batchproof.watch._reads import Reads
 from batchproof.watch._right import missed_by, right_of
+from batchproof.watch._surrogates import begins
 from batchproof.watch._updates import Updates
 from batchproof.watch._windows import steps_of
 
@@ -89,7 +90,7 @@ class Watcher:
         self.updates.at_step = self._stepped
         self.updates.closed = self.between.closed
         self.updates.first = self.ranks.note
-        self.updates.begins = self.patches.guarded(self.calls.begins)
+        self.updates.begins = self.patches.guarded(partial(begins, self.calls))
 
     def attach(self, observer: Observer) -> None:
         """Start an observer with the run, and stop it with the run."""
