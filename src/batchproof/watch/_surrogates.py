@@ -70,8 +70,8 @@ def _hear(
 
 def _nodes(start: Any, ends: Collection[str]) -> Iterator[Any]:
     """Return the nodes nearest to one, up to those that are ends or log-probabilities."""
-    queue, seen = deque([start]), {start}
-    while queue and len(seen) < NODES:
+    queue, nodes = deque([start]), {start}
+    while queue and len(nodes) < NODES:
         node = queue.popleft()
         if node is None:
             continue
@@ -79,6 +79,6 @@ def _nodes(start: Any, ends: Collection[str]) -> Iterator[Any]:
         if node.name() in ends or "batchproof_log" in node.metadata:
             continue
         for parent, _ in node.next_functions:
-            if parent not in seen:
-                seen.add(parent)
+            if parent not in nodes:
+                nodes.add(parent)
                 queue.append(parent)

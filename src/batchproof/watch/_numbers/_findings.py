@@ -138,8 +138,8 @@ def findings_of_loaders(series: Sequence[Series], readings: Iterable[Reading]) -
         if one.training or one.quantity != "loss":
             continue
         passes = [one.passes[n] for n in dict.fromkeys(one.of_pass.tolist()) if n >= 0]
-        found = [_of_loader(one.site, loader, sites) for loader in passes]
-        for finding in (*found, _of_first_batches(one.site, passes)):
+        of_each = [_of_loader(one.site, loader, sites) for loader in passes]
+        for finding in (*of_each, _of_first_batches(one.site, passes)):
             if finding is not None:
                 findings.setdefault((finding.name, finding.place), finding)
     return list(findings.values())
