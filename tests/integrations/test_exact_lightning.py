@@ -130,6 +130,38 @@ def test_checkpoints_stopping_and_resuming_are_lightnings_own(tmp_path):
     same_weights(module.net, by_hand(3)[0])
 
 
+@pytest.mark.filterwarnings(
+    "ignore:You defined a .validation_step. but have no:UserWarning",
+    "ignore:You're resuming from a checkpoint that ended before:UserWarning",
+)
+def test_a_resumed_epoch_counts_the_samples_of_the_loader_that_begins_anew(tmp_path):
+    def on_rank_1(max_steps, ckpt_path=None):
+        # its sixth sample is the first of rank 0 again
+        sampler = torch.utils.data.DistributedSampler(classified(11), 2, 1, shuffle=False)
+        module, saves = Classifier(), lightning.callbacks.ModelCheckpoint(tmp_path)
+        trainer = lightning.Trainer(
+            default_root_dir=tmp_path,
+            logger=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            accelerator="cpu",
+            max_steps=max_steps,
+            callbacks=[Exact(), saves],
+        )
+        loader = DataLoader(classified(11), batch_size=2, sampler=sampler)
+        trainer.fit(module, loader, ckpt_path=ckpt_path)
+        trainer.save_checkpoint(tmp_path / "at.ckpt")
+        return module.net
+
+    net = on_rank_1(2)
+    net.zero_grad()
+    inputs, targets = map(torch.stack, zip(*classified(11)[1:4:2], strict=True))
+    nn.functional.cross_entropy(net(inputs), targets).backward()
+    for parameter in net.parameters():
+        parameter.data -= 0.1 * parameter.grad
+    same_weights(on_rank_1(3, tmp_path / "at.ckpt"), net)
+
+
 def test_a_training_loss_over_an_epoch_is_the_mean_over_its_samples(tmp_path):
     class Epochs(Classifier):
         def training_step(self, batch, batch_idx):

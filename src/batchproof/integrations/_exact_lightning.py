@@ -103,6 +103,9 @@ class RecutSteps:
         budget: of a micro-batch.
         record: record(batch, counting) begins to record the losses of a micro-batch.
 
+    Attributes:
+        counting: how many rows of the batch at hand repeat no others, and its rows, or None.
+
     Raises:
         SettingError: if the module draws its batches by itself, or ranks meet in every pass.
     """
@@ -121,6 +124,7 @@ class RecutSteps:
         self._trainer, self._budget, self._record = trainer, budget, record
         self._step, self._backward = strategy.training_step, strategy.backward
         self._window: list[Part] = []
+        self.counting: tuple[int, int] | None = None
         # micro-batches behind the one that was run; None where none was
         self._further: list[Part] | None = None
         self._rest: tuple[Any, ...] = ()
@@ -138,8 +142,7 @@ class RecutSteps:
     def training_step(self, batch: Any, *rest: Any) -> Any:
         """Hold a batch; run the first micro-batch where it is the last one of its window."""
         trainer = self._trainer
-        loader, place = trainer.train_dataloader, rest[0] if rest else 0
-        self._window.append(part_of(batch, _counting(loader, place, batch)))
+        self._window.append(part_of(batch, self.counting))
         if trainer.fit_loop._should_accumulate():  # noqa: SLF001
             return torch.zeros((), device=trainer.strategy.root_device, requires_grad=True)
         first, *self._further = self._budget.cut(self._window)
@@ -188,6 +191,8 @@ class Exactly:
     def __init__(self, *, tokens: int | None = None, lengths: Any = None) -> None:
         self._budget = None if tokens is None else Budget(tokens, lengths)
         self._recut: RecutSteps | None = None
+        # batches that the loader gave since it began
+        self._drawn = 0
         self._calls: LossCalls | None = None
         self._window: OpenWindow | None = None
         self._coefficients: list[float] | None = None
@@ -219,12 +224,14 @@ class Exactly:
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Recut windows from here on, where tokens was given."""
+        self._drawn = 0
         if self._budget is not None:
             record = partial(self._record, trainer, pl_module)
             self._recut = RecutSteps(trainer, self._budget, record)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin with a window of this epoch's batches."""
+        self._drawn = 0
         if self._recut is not None:
             self._recut.begin_epoch()
 
@@ -232,9 +239,15 @@ class Exactly:
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the losses of training_step."""
+        loader = trainer.train_dataloader
+        # within an epoch that is resumed, batch_idx goes on where another loader begins anew
+        place = batch_idx if hasattr(loader, "load_state_dict") else self._drawn
+        self._drawn += 1
+        counting = _counting(loader, place, batch)
         if self._recut is None:
-            loader = trainer.train_dataloader
-            self._record(trainer, pl_module, batch, _counting(loader, batch_idx, batch))
+            self._record(trainer, pl_module, batch, counting)
+        else:
+            self._recut.counting = counting
 
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
