@@ -43,6 +43,17 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
+def kind_of(value: object) -> str:
+    """Return the type of a value with its article, as an error names it.
+
+    Examples:
+        >>> kind_of([]), kind_of(3)
+        ('a list', 'an int')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
 # characters of a value in an error
 _LONGEST = 60
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from batchproof._errors import DataError
+from batchproof._errors import DataError, kind_of
 from batchproof._plan import expect_count
 from batchproof.data._ragged import Ragged
 from batchproof.data._shards import permutation, place, shard
@@ -127,7 +127,7 @@ def _samples(columns: tuple[Column, ...]) -> int:
     for number, column in enumerate(columns):
         if not isinstance(column, Tensor | Ragged):
             raise DataError(
-                f"column {number} is a {type(column).__name__}; expected a tensor of shape "
+                f"column {number} is {kind_of(column)}; expected a tensor of shape "
                 "(samples, ...), or a Ragged. Make one with torch.as_tensor(column), and give each "
                 "column by itself: Batches(images, labels, ...)."
             )

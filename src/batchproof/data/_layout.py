@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from batchproof._errors import DataError
+from batchproof._errors import DataError, kind_of
 from batchproof._trees import WHOLE, is_branch, items, leaves, rebuild
 
 IGNORED = -100
@@ -59,7 +59,7 @@ class Table:
         tensors = {path: leaf for path, leaf in leaves(batch) if leaf.ndim > 0}
         if not tensors:
             raise DataError(
-                f"the batch is a {type(batch).__name__} without a tensor that recut can see; "
+                f"the batch is {kind_of(batch)} without a tensor that recut can see; "
                 "expected tensors, or dicts, tuples and dataclasses of them. Cut the samples "
                 "before they are collated: batchproof.data.windows_of."
             )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from batchproof._errors import DataError
+from batchproof._errors import DataError, kind_of
 from batchproof.data._layout import IGNORED, MASK, SEGMENTS, Layout, Table, is_label, name_of
 
 Pack = bool | Literal["shifted"]
@@ -61,7 +61,7 @@ def packed(
         values[own] = segments
     elif not isinstance(tree, Mapping):
         raise DataError(
-            f"the batch is a {type(tree).__name__} without a field named segments; packing has "
+            f"the batch is {kind_of(tree)} without a field named segments; packing has "
             "to say which sample a position is of. Make it a dict, or add the field."
         )
     if pack == "shifted":

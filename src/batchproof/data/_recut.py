@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from batchproof._errors import DataError, SettingError
+from batchproof._errors import DataError, SettingError, kind_of
 from batchproof._plan import CostOf, expect_whole, plan
 from batchproof.data._layout import (
     HINT,
@@ -115,7 +115,7 @@ class _Rows:
     def of(cls, batches: Sequence[Any], lengths: Lengths | None) -> "_Rows":
         if lengths is not None and not callable(lengths):
             raise SettingError(
-                f"lengths is a {type(lengths).__name__}; expected a function: lambda batch: "
+                f"lengths is {kind_of(lengths)}; expected a function: lambda batch: "
                 "..., one number per sample."
             )
         tables = [Table.of(batch) for batch in batches]

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader
 
-from batchproof._errors import ProbeError, SettingError
+from batchproof._errors import ProbeError, SettingError, kind_of
 from batchproof._trees import is_branch, items, length, rebuild, tensors, tree_map
 from batchproof.mean import Mean
 
@@ -115,7 +115,7 @@ def sums_of(mean: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """
     if not isinstance(mean, Mean):
         raise SettingError(
-            f"update was given a {type(mean).__name__}; expected a batchproof.Mean. Make one "
+            f"update was given {kind_of(mean)}; expected a batchproof.Mean. Make one "
             "with batchproof.exact(criterion) or batchproof.reduce(losses)."
         )
     return mean.total.detach().sum(dtype=dtype), mean.weight.detach().sum(dtype=dtype)

@@ -20,7 +20,7 @@ with naming_extra(__name__):
     from torch.optim import Optimizer
     from torch.utils.data import DataLoader, default_collate
 
-from batchproof._errors import SettingError
+from batchproof._errors import SettingError, kind_of
 from batchproof._trees import length
 from batchproof.check import Probe
 from batchproof.data import Padding
@@ -98,7 +98,7 @@ class ExactAccumulation:
         """
         if not hasattr(loader, "end_of_dataloader"):
             raise SettingError(
-                f"recut was given a {type(loader).__name__}; expected a loader that "
+                f"recut was given {kind_of(loader)}; expected a loader that "
                 "accelerator.prepare returned."
             )
         if not self.gradient_state.sync_with_dataloader:
@@ -228,7 +228,7 @@ def exactly(accelerator: Any) -> Any:
     kind = type(accelerator)
     if not isinstance(accelerator, framework("accelerate", "accelerate").Accelerator):
         raise SettingError(
-            f"exactly was given a {kind.__name__}; expected an accelerate.Accelerator."
+            f"exactly was given {kind_of(accelerator)}; expected an accelerate.Accelerator."
         )
     engine = str(accelerator.distributed_type).rpartition(".")[2]
     if engine in {"DEEPSPEED", "MEGATRON_LM"}:

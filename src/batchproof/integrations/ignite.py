@@ -25,7 +25,7 @@ with naming_extra(__name__):
     from torch.optim import Optimizer
     from torch.utils.data import default_collate
 
-from batchproof._errors import ProbeError, SettingError
+from batchproof._errors import ProbeError, SettingError, kind_of
 from batchproof._trees import to_device
 from batchproof.check import Probe, Report
 from batchproof.integrations._given import cast, count_of, framework
@@ -79,7 +79,7 @@ def update(
     def process(engine: Any, window: Any) -> float:  # noqa: ARG001
         if not isinstance(window, list):
             raise SettingError(
-                f"the engine's batch is a {type(window).__name__}; expected a window. Run it over "
+                f"the engine's batch is {kind_of(window)}; expected a window. Run it over "
                 "batchproof.windows(loader, accumulate=...)."
             )
         batches = window if device is None else to_device(window, torch.device(device))
@@ -117,7 +117,7 @@ class LossSums:
         """
         if not isinstance(output, Mean) and self._pairs is None:
             raise SettingError(
-                f"update was given a {type(output).__name__}, and there is no criterion; expected "
+                f"update was given {kind_of(output)}, and there is no criterion; expected "
                 "a batchproof.Mean. Give the criterion: ExactLoss(criterion)."
             )
         mean = output if isinstance(output, Mean) else self._pairs(*output)  # type: ignore[misc]

@@ -23,7 +23,7 @@ with naming_extra(__name__):
     from torch import Tensor, nn, optim
 
 
-from batchproof._errors import CriterionError, NonFiniteError, SettingError
+from batchproof._errors import CriterionError, NonFiniteError, SettingError, kind_of
 from batchproof._plan import expect_whole
 from batchproof.integrations._given import framework
 from batchproof.integrations._loss_calls import LossCall, LossCalls, OpenWindow, provisional_for
@@ -257,7 +257,7 @@ def _refuse_unsupported(net: Any, callback: Recorded) -> None:
 def _expect_module(criterion: Any) -> None:
     if not isinstance(criterion, nn.Module):
         raise SettingError(
-            f"the criterion is a {type(criterion).__name__}; expected a torch.nn.Module, such as "
+            f"the criterion is {kind_of(criterion)}; expected a torch.nn.Module, such as "
             "torch.nn.CrossEntropyLoss. Leave ExactLosses out."
         )
 

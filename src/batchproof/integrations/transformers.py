@@ -28,7 +28,7 @@ with naming_extra(__name__):
     from torch.optim import Optimizer
     from torch.utils.data import BatchSampler
 
-from batchproof._errors import SettingError
+from batchproof._errors import SettingError, kind_of
 from batchproof.check import Probe
 from batchproof.integrations._exact_trainer import ExactTraining, refuse_unsupported
 from batchproof.integrations._given import (
@@ -85,7 +85,9 @@ def exactly(trainer: Any, *, tokens: int | None = None, lengths: Any = None) -> 
     """
     kind = type(trainer)
     if not isinstance(trainer, framework("transformers", "transformers").Trainer):
-        raise SettingError(f"exactly was given a {kind.__name__}; expected a transformers.Trainer.")
+        raise SettingError(
+            f"exactly was given {kind_of(trainer)}; expected a transformers.Trainer."
+        )
     if not issubclass(kind, ExactTraining):
         names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
         trainer.__class__ = type(kind.__name__, (ExactTraining, kind), names)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from batchproof._errors import CriterionError, ShapeError
+from batchproof._errors import CriterionError, ShapeError, kind_of
 from batchproof._trees import is_branch, items, rebuild
 
 Likeness = Literal["input", "losses", "either"]
@@ -164,7 +164,7 @@ def _refuse_opaque(mask: Tensor, value: object) -> None:
     for part in getattr(value, "__dict__", {}).values():
         if isinstance(part, Tensor) and part.requires_grad and part.shape[:1] == mask.shape:
             raise CriterionError(
-                f"an input is a {type(value).__name__}, in which samples under the mask cannot be "
+                f"an input is {kind_of(value)}, in which samples under the mask cannot be "
                 "hidden; expected tensors, or lists, mappings, tuples or dataclasses of them. "
                 "Pass its tensors themselves."
             )

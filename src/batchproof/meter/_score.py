@@ -20,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from batchproof._errors import BatchproofError, SettingError, shown
+from batchproof._errors import BatchproofError, SettingError, kind_of, shown
 from batchproof.ranks import in_a_group, of_all
 
 # numbers of one metric that a log is to hold: a confusion matrix of 100 classes
@@ -219,7 +219,7 @@ def _score(name: str, value: Any) -> Score:
         return Score(float(value))
     except (TypeError, ValueError):
         raise SettingError(
-            f"metric {name!r} computed a {type(value).__name__}; expected a number, a tensor, or a "
+            f"metric {name!r} computed {kind_of(value)}; expected a number, a tensor, or a "
             "dict of them."
         ) from None
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, distributed
 
-from batchproof._errors import RankError, SettingError
+from batchproof._errors import RankError, SettingError, kind_of
 from batchproof._plan import CostOf, expect_count, expect_whole
 from batchproof.data import DatasetWindows, Lengths, Pack, Window, recut
 from batchproof.data._checks import expect_iterable
@@ -61,7 +61,7 @@ class Windows(Generic[Batch]):
         batches = iter(self._loader)
         if self._used_up and batches is self._loader:
             raise SettingError(
-                f"the loader is a {type(self._loader).__name__}, which gives its batches once, and "
+                f"the loader is {kind_of(self._loader)}, which gives its batches once, and "
                 "was drawn from already; give windows a loader that can restart, such as a "
                 "DataLoader or a list."
             )
@@ -171,7 +171,7 @@ def micro_batches_of(window: Iterable[Batch]) -> list[Batch]:
     """
     if isinstance(window, Tensor | Mapping):
         raise SettingError(
-            f"the window is a {type(window).__name__}; expected a list of micro-batches. One batch "
+            f"the window is {kind_of(window)}; expected a list of micro-batches. One batch "
             "is a window too: step([batch], loss)."
         )
     expect_iterable("the window", window, of="micro-batches")

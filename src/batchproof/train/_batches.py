@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from batchproof._errors import CheckpointError, DataError, SettingError
+from batchproof._errors import CheckpointError, DataError, SettingError, kind_of
 from batchproof._random import capture, generators_in, restore, restore_states, states_of
 from batchproof._trees import digest, in_own_containers, to_device
 from batchproof.data import DatasetWindows, Pack, Window
@@ -149,7 +149,7 @@ class Epochs:
             return
         if isinstance(self.loader, Iterator):
             raise SettingError(
-                f"the {purpose} data are a {type(self.loader).__name__}, which begins only once, "
+                f"the {purpose} data are {kind_of(self.loader)}, which begins only once, "
                 f"so the run could not be resumed exactly. {_REPEATABLE}"
             )
         ways: list[tuple[Any, int]] = []

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp.autocast_mode import autocast
 
-from batchproof._errors import SettingError, shown
+from batchproof._errors import SettingError, kind_of, shown
 from batchproof.data import check_labels
 from batchproof.mean import Mean, Outcome, exact, of_torch
 
@@ -79,7 +79,7 @@ class Supervised:
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
             raise SettingError(
-                f"the batch is a {type(batch).__name__}{size}; supervised expects (input, target). "
+                f"the batch is {kind_of(batch)}{size}; supervised expects (input, target). "
                 "Write a function loss(model, batch) that returns a Mean for other batches; a "
                 "batch that is a window by itself goes in a list: step([batch], loss)."
             )

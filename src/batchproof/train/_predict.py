@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import RandomSampler
 
-from batchproof._errors import DataError, SettingError, ShapeError
+from batchproof._errors import DataError, SettingError, ShapeError, kind_of
 from batchproof._trees import is_branch, items, rebuild, tensors, tree_map
 from batchproof.data._shards import refuse_repeated, shard
 from batchproof.ranks import blaming, in_a_group, of_all, unwrapped
@@ -90,7 +90,7 @@ def call_on_first(model: Any, batch: Any) -> Any:
     if isinstance(batch, tuple | list) and batch:
         return model(batch[0])
     raise SettingError(
-        f"the batch is a {type(batch).__name__}; expected a tensor or (input, ...). Say how the "
+        f"the batch is {kind_of(batch)}; expected a tensor or (input, ...). Say how the "
         "model is called: predict(loader, lambda model, batch: model(**batch))."
     )
 
@@ -111,7 +111,7 @@ def _joined(outputs: list[Any]) -> Any:
         parts = zip(*([part for _, part in items(output)] for output in outputs), strict=True)
         return rebuild(first, [_joined(list(part)) for part in parts])
     raise SettingError(
-        f"the model returned a {type(first).__name__}; expected tensors, or a tuple, list or "
+        f"the model returned {kind_of(first)}; expected tensors, or a tuple, list or "
         "mapping of them."
     )
 
