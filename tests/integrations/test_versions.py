@@ -36,6 +36,17 @@ def test_an_older_framework_names_the_version_that_is_expected(monkeypatch: pyte
             _given.framework("math", "keras")
 
 
+def test_a_framework_that_quarrels_with_another_package_is_one_line(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    text = "raise ImportError('tokenizers<=0.23.0 is required, but found 0.23.3.\\nTry: pip')"
+    (tmp_path / "quarrels.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    expected = r"^tokenizers<=0.23.0 is required, but found 0.23.3, and .*\[keras\]'\.$"
+    with pytest.raises(ProbeError, match=expected):
+        _given.framework("quarrels", "keras")
+
+
 def test_a_copy_without_metadata_is_not_refused(monkeypatch: pytest.MonkeyPatch):
     def absent(_: str) -> list[str]:
         raise metadata.PackageNotFoundError

@@ -34,17 +34,20 @@ def framework(module: str, extra: str) -> ModuleType:
         extra: the extra of batchproof that installs it.
 
     Raises:
-        ProbeError: if it is not installed, or older than what the integration wraps.
+        ProbeError: if it is not installed, older than what the integration wraps, or cannot be
+            imported beside what else is installed.
     """
+    _expect_versions(extra)
     try:
-        package = importlib.import_module(module)
-    except ModuleNotFoundError as error:
+        return importlib.import_module(module)
+    except ImportError as error:
+        said = str(error).partition("\n")[0].rstrip(".")
+        if isinstance(error, ModuleNotFoundError):
+            said = f"{error.name} is not installed"
         raise ProbeError(
-            f"{error.name} is not installed, and batchproof.integrations.{extra} runs it; "
+            f"{said}, and batchproof.integrations.{extra} runs it; "
             f"install it with: pip install 'batchproof[{extra}]'."
         ) from error
-    _expect_versions(extra)
-    return package
 
 
 @cache
