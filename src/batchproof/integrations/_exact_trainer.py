@@ -1,8 +1,6 @@
 """A transformers Trainer whose steps and evaluations are those of one mean.
 
-The Trainer's own loop runs: windows, clipping, optimizer, schedule, logging, checkpoints,
-callbacks.
-Five of its methods are wrapped, each calling the one below it:
+The Trainer's own loop runs. Five of its methods are wrapped, each calling the one below it:
 
     get_batch_samples       a window begins: repeated rows are taken out, and it is recut
     _get_num_items_in_batch no count of labels: heads return means of micro-batches
@@ -14,26 +12,20 @@ Five of its methods are wrapped, each calling the one below it:
 What a head computes is found out once, on the first two rows of the first micro-batch and on the
 first: a sum of means that torch's losses return, with coefficients that do not change, or it is
 refused.
-
-The router's term, E sum_e f_e p_e, is a product of two means over tokens: the share f_e of those
-sent to expert e, which has no gradient, and the mean probability p_e. With f_e of the whole window,
-which one forward pass without gradient counts, it is a mean over tokens:
-sum_i (E sum_e f_e p_ie) / W.
 """
 
 import copy
-import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from inspect import getmro, signature
+from dataclasses import dataclass
+from inspect import getmro
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
-from batchproof._errors import CriterionError, NonFiniteError, SettingError
+from batchproof._errors import CriterionError, SettingError
+from batchproof.integrations._exact_evaluation import Evaluation
 from batchproof.integrations._loss_calls import (
     LossCall,
     LossCalls,
@@ -42,18 +34,13 @@ from batchproof.integrations._loss_calls import (
     provisional_for,
 )
 from batchproof.integrations._recut_parts import Budget, Part, counting_of, refuse_collectives
-from batchproof.mean import Mean, reduce
-from batchproof.meter import Meter
-from batchproof.meter._meter import sync_all
+from batchproof.integrations._trainer_losses import Places, Router, head_of, places_of
 from batchproof.ranks import device_of, in_a_group, world_size
 from batchproof.step._number import power_of_two_above
 from batchproof.step._snapshot import leaving_no_trace
 
-_ROUTER = "load_balancing_loss_func"
 # TRL's trainers count what went through compute_loss
 _COUNTS = ("_metrics", "_total_train_tokens")
-_MIXTRAL = "transformers.models.mixtral.modeling_mixtral"
-_ROUTER_TAKES = ("gate_logits", "num_experts", "top_k", "attention_mask")
 _WRAPPED = (
     "get_batch_samples",
     "training_step",
@@ -73,57 +60,6 @@ class Slot(dict[str, Any]):
     parts: list[Part]
 
 
-class Router:
-    """The router's term of a mixture of experts, as pairs.
-
-    Args:
-        calls: record it.
-        load: f_e of the whole window, shape (experts,); without it, that of the call.
-        original: the model's own function, whose value must be the same; or None.
-
-    Attributes:
-        sums: of each call, f_e and p_e summed over rows, and the rows: shape (2 experts + 1,).
-    """
-
-    def __init__(self, calls: LossCalls, load: Tensor | None, original: Any = None) -> None:
-        self.sums: list[Tensor] = []
-        self._calls, self._load, self._original = calls, load, original
-
-    def __call__(
-        self,
-        gate_logits: Any,
-        num_experts: int | None = None,
-        top_k: int = 2,
-        attention_mask: Tensor | None = None,
-    ) -> Any:
-        """Return the term, with the arguments of transformers' own function."""
-        if not isinstance(gate_logits, tuple):
-            return 0
-        experts = num_experts or gate_logits[0].shape[-1]
-        gates = torch.cat([gate.to(gate_logits[0].device) for gate in gate_logits]).float()
-        chances = gates.softmax(-1)
-        rows = torch.ones_like(chances[:, 0])
-        if attention_mask is not None:
-            rows = attention_mask.reshape(-1).to(rows).repeat(len(gate_logits))
-        picks = chances.topk(top_k, -1).indices.flatten()
-        counts = torch.zeros(experts, device=rows.device)
-        counts = counts.scatter_add(0, picks, rows.repeat_interleave(top_k))
-        probability = (chances * rows[:, None]).sum(0)
-        count = rows.sum()
-        self.sums.append(torch.cat([counts, probability.detach(), count[None]]).double())
-        load = counts / count if self._load is None else self._load.to(probability)
-        mean = Mean((experts * (load * probability).sum())[None], count[None])
-        value = self._calls.take(_ROUTER, mean)
-        if self._original is not None:
-            own = self._original(gate_logits, num_experts, top_k, attention_mask).item()
-            if abs(own - value.item()) > 1e-4 * abs(own):
-                raise CriterionError(
-                    f"the router's term is {own:.6g} and E sum f p is {value.item():.6g}; expected "
-                    "that of Mixtral. Leave it out: output_router_logits=False."
-                )
-        return value
-
-
 @dataclass(slots=True)
 class Exactness:
     """What an exact Trainer remembers of its training.
@@ -134,7 +70,7 @@ class Exactness:
         window: the one that is open.
         load: f_e of the open window, where it was counted beforehand.
         evaluation: the one that runs.
-        last: the model whose losses were looked for last, and where it calls them.
+        places: where the model calls its losses; None where they are to be looked for.
     """
 
     budget: Budget | None = None
@@ -142,97 +78,8 @@ class Exactness:
     provisional: float = 1.0
     window: OpenWindow | None = None
     load: Tensor | None = None
-    evaluation: "Evaluation | None" = None
-    last: tuple[Any, tuple[Any, Any, bool]] | None = None
-
-    def places(self, model: Any) -> tuple[Any, Any, bool]:
-        """Return the part that scores labels, the head's module, and whether it has a router."""
-        if self.last is None or self.last[0] is not model:
-            scoring = _scoring(model)
-            module = sys.modules[_head(model).__module__]
-            if scoring is not None:
-                # whatever the model, the router's term is called there
-                module = sys.modules.get(_MIXTRAL, module)
-            router = getattr(module, _ROUTER, None)
-            has_router = router is not None and (
-                isinstance(router, Router) or tuple(signature(router).parameters) == _ROUTER_TAKES
-            )
-            self.last = model, (scoring, module, has_router)
-        return self.last[1]
-
-
-@dataclass(slots=True)
-class Evaluation:
-    """The pairs of a pass over an evaluation's data.
-
-    Attributes:
-        coefficients: c_k of each call.
-        meters: of the calls that enter the loss, by their number.
-        routed: of the router's term, the sums of all batches.
-        router: the number of its call.
-    """
-
-    coefficients: Sequence[float] = ()
-    meters: dict[str, Meter] = field(default_factory=dict)
-    routed: Tensor | None = None
-    router: int = 0
-    finite: list[Tensor] = field(default_factory=list)
-
-    def add(
-        self, calls: Sequence[LossCall], routed: Sequence[Tensor], rows: int, width: int
-    ) -> None:
-        """Add a batch of so many rows, whose labels have so many positions per row."""
-        if len(calls) != len(self.coefficients):
-            raise CriterionError(
-                f"a batch called {len(calls)} losses of torch and the first one "
-                f"{len(self.coefficients)}; expected the same losses in every batch."
-            )
-        for k, call in enumerate(calls):
-            if self.coefficients[k]:
-                pairs = call.by_sample(rows, width)
-                self.meters.setdefault(f"{k}", Meter()).add(pairs)
-                self.finite.append(pairs.total.sum().isfinite())
-            if call.name == _ROUTER:
-                self.router = k
-        for sums in routed:
-            self.routed = sums if self.routed is None else self.routed + sums
-
-    def result(self, prefix: str) -> dict[str, float]:
-        """Return the mean over all samples of all ranks, with its standard error where known.
-
-        Raises:
-            NonFiniteError: if it is NaN or infinite.
-        """
-        sync_all(self.meters)
-        if self.routed is not None and in_a_group():
-            self.routed = self.routed.to(device_of())
-            distributed.all_reduce(self.routed)
-        estimates = {int(k): meter.estimate() for k, meter in self.meters.items()}
-        values = {k: estimate.value for k, estimate in estimates.items()}
-        if self.routed is not None:
-            counts, probability = self.routed[:-1].chunk(2)
-            count = self.routed[-1]
-            values[self.router] = float(len(counts) * (counts * probability).sum() / count**2)
-        loss = math.fsum(self.coefficients[k] * value for k, value in values.items())
-        if not math.isfinite(loss):
-            self._refuse(prefix, loss)
-        result = {f"{prefix}_loss": loss}
-        if len(estimates) == 1:
-            ((k, estimate),) = estimates.items()
-            if estimate.standard_error is not None:
-                error = abs(self.coefficients[k]) * estimate.standard_error
-                result[f"{prefix}_loss_standard_error"] = error
-        return result
-
-    def _refuse(self, prefix: str, loss: float) -> None:
-        finite = torch.stack(self.finite).tolist() if self.finite else []
-        bad = [i for i, each in enumerate(finite) if not each]
-        terms = max(1, sum(map(bool, self.coefficients)))
-        place = f"batch {bad[0] // terms + 1} of {len(finite) // terms}" if bad else "another rank"
-        raise NonFiniteError(
-            f"{prefix}_loss is {loss}, first in {place}; a mean that leaves it out would be that "
-            "of other data. Fix the data or the model."
-        )
+    evaluation: Evaluation | None = None
+    places: Places | None = None
 
 
 class ExactTraining:
@@ -266,7 +113,7 @@ class ExactTraining:
         refuse_unsupported(self)
         # the loss is divided here, and nowhere else
         self.loss_is_scaled_for_ga = True
-        self.exactness.coefficients = self.exactness.last = None
+        self.exactness.coefficients = self.exactness.places = None
         if world_size() > 1 and self.model_wrapped is self.model and not self.is_fsdp_enabled:
             # an evaluation before marks the bare model as prepared, and it would train unwrapped:
             # every rank for itself
@@ -349,7 +196,7 @@ class ExactTraining:
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate, exactly; as Trainer.evaluation_loop."""
         exact = self.exactness
-        outer, exact.evaluation, exact.last = exact.evaluation, Evaluation(), None
+        outer, exact.evaluation, exact.places = exact.evaluation, Evaluation(), None
         try:
             output = super().evaluation_loop(*args, **kwargs)  # type: ignore[misc]
             if exact.evaluation.meters or f"{_prefix(kwargs)}_loss" in output.metrics:
@@ -368,22 +215,12 @@ class ExactTraining:
         by_row: bool = False,
     ) -> Iterator[tuple[LossCalls, Router | None]]:
         """Record the losses that the model, the smoother or a function of the user's calls."""
-        counting = None if counts else (0, 1)
+        exact, counting = self.exactness, None if counts else (0, 1)
         with LossCalls(saw, counting=counting, leaves=leaves, by_row=by_row) as calls:
-            if (smoother := self.label_smoother) is not None:
-                calls.replace(self, "label_smoother", _Smoother(smoother))
-            if (function := self.compute_loss_func) is not None:
-                calls.replace(self, "compute_loss_func", _taking(function, calls))
-            scoring, module, has_router = self.exactness.places(self.model)
-            if scoring is not None:
-                calls.replace(scoring, "forward", _recording_scores(scoring.forward, calls))
-            stand_in = None
-            if has_router:
-                original = getattr(module, _ROUTER)
-                reference = original if leaves else None
-                stand_in = Router(calls, self.exactness.load, reference)
-                calls.replace(module, _ROUTER, stand_in)
-            yield calls, stand_in
+            if exact.places is None or exact.places.model is not self.model:
+                exact.places = places_of(self.model)
+            router = exact.places.stand_in(self, calls, exact.load, is_compared=leaves)
+            yield calls, router
 
     def _look(self, batch: Any) -> None:
         """Find out what the loss is made of, and refuse one that cannot be split."""
@@ -393,7 +230,7 @@ class ExactTraining:
             abs(a - b) > 1e-4 * abs(a) for a, b in zip(two, one, strict=True)
         ):
             raise CriterionError(
-                f"{_head(self.model).__name__} multiplies what torch's losses return by {two} on "
+                f"{head_of(self.model).__name__} multiplies what torch's losses return by {two} on "
                 f"two rows and by {one} on the first of them; expected the same on every batch."
             )
         self.exactness.coefficients = two
@@ -409,7 +246,7 @@ class ExactTraining:
                 with self._recording(leaves=True) as (recorded, _):
                     loss = self._loss(batch)
                     calls = recorded.calls
-                coefficients = coefficients_of(loss, calls, _head(model).__name__)
+                coefficients = coefficients_of(loss, calls, head_of(model).__name__)
         finally:
             model.train(was)
         if training:
@@ -466,67 +303,6 @@ class ExactTraining:
         return None if counting is None else counting[0]
 
 
-class _Smoother:
-    """transformers' label smoother by torch's cross-entropy, which is the same mean."""
-
-    def __init__(self, smoother: Any) -> None:
-        self.epsilon, self.ignore_index = smoother.epsilon, smoother.ignore_index
-
-    def __call__(self, outputs: Any, labels: Tensor, shift_labels: Any = None, **_: Any) -> Tensor:
-        logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
-        if shift_labels:
-            logits, labels = logits[..., :-1, :], labels[..., 1:]
-        return torch.nn.functional.cross_entropy(
-            logits.flatten(0, -2),
-            labels.flatten(),
-            ignore_index=self.ignore_index,
-            label_smoothing=self.epsilon,
-        )
-
-
-def _taking(function: Callable[..., Any], calls: LossCalls) -> Callable[..., Any]:
-    """Return the user's loss function, which may also return a Mean, or several by name."""
-
-    def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
-        value = function(outputs, labels, num_items_in_batch=num_items_in_batch)
-        if isinstance(value, Mean):
-            return calls.take("loss", value)
-        if isinstance(value, Mapping):
-            return sum(calls.take(name, mean) for name, mean in value.items())
-        return value
-
-    return loss
-
-
-def _scoring(model: Any) -> Any:
-    """Return the part of a model whose forward scores labels without logits, as TRL's does."""
-    for part in model.modules():
-        forward = getattr(vars(part).get("forward"), "__func__", None)
-        if forward is not None and "fused_lm_head" in forward.__code__.co_varnames:
-            return part
-    return None
-
-
-def _recording_scores(forward: Callable[..., Any], calls: LossCalls) -> Callable[..., Any]:
-    """Return a forward that records the mean of the labels' log-probabilities.
-
-    Its caller computes -sum_it p_it / n over the n labels m_it of the micro-batch. With the scores
-    p_it - m_it (v - d), v their recorded mean and d the same without graph, that is v itself.
-    """
-
-    def scored(*values: Any, **options: Any) -> Any:
-        outputs = forward(*values, **options)
-        if getattr(outputs, "log_probs", None) is None:
-            return outputs
-        mask = outputs.label_mask
-        value = calls.take("log_probs", reduce(-outputs.log_probs, mask=mask))
-        away = (value - value.detach()).to(outputs.log_probs.dtype)
-        outputs.log_probs = outputs.log_probs.detach() - mask * away
-        return outputs
-
-    return scored
-
-
 def refuse_unsupported(trainer: Any) -> None:
     """Refuse a Trainer that an exact step or evaluation cannot be made of, in one line.
 
@@ -569,17 +345,6 @@ def refuse_unsupported(trainer: Any) -> None:
                     f"{kind.__name__} overrides {name} without calling super().{name}, which an "
                     "exact step needs. Call it, or override compute_loss instead."
                 )
-
-
-def _head(model: Any) -> type:
-    inner = model
-    while not hasattr(sys.modules[type(inner).__module__], _ROUTER):
-        further = getattr(inner, "module", None) or getattr(inner, "base_model", None)
-        further = further if further is not inner else getattr(inner, "model", None)
-        if further is None or further is inner:
-            return type(model)
-        inner = further
-    return type(inner)
 
 
 def _labelled(trainer: Any, inputs: Any) -> bool:
