@@ -114,7 +114,7 @@ def test_a_loss_that_torch_did_not_return_is_refused():
 
 
 def test_what_is_not_an_accelerator_is_refused():
-    with pytest.raises(SettingError, match=r"given a int; expected an accelerate\.Accelerator"):
+    with pytest.raises(SettingError, match=r"given an int; expected an accelerate\.Accelerator"):
         exactly(3)
 
 

@@ -243,7 +243,7 @@ def test_an_override_that_calls_no_super_is_refused(tmp_path):
 
 
 def test_what_is_not_a_trainer_is_refused():
-    with pytest.raises(SettingError, match=r"given a int; expected a transformers\.Trainer"):
+    with pytest.raises(SettingError, match=r"given an int; expected a transformers\.Trainer"):
         exactly(3)
 
 

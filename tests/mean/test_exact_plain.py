@@ -276,7 +276,7 @@ class Opaque:
 
 def test_an_object_whose_samples_cannot_be_hidden_is_refused_where_they_take_gradients():
     exact, mask = bp.exact(lambda a: -a.p.log()), torch.tensor([True, False])
-    with pytest.raises(bp.CriterionError, match=r"an input is a Opaque, in which samples under"):
+    with pytest.raises(bp.CriterionError, match=r"an input is an Opaque, in which samples under"):
         exact(Opaque(torch.tensor([0.5, 0.0], requires_grad=True)), mask=mask)
     assert exact(Opaque(torch.tensor([1.0, 0.0])), mask=mask).item() == 0.0
     q = torch.tensor([0.5, 0.25], requires_grad=True)
