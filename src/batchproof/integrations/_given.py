@@ -41,11 +41,11 @@ def framework(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        said = str(error).partition("\n")[0].rstrip(".")
+        reason = str(error).partition("\n")[0].rstrip(".")
         if isinstance(error, ModuleNotFoundError):
-            said = f"{error.name} is not installed"
+            reason = f"{error.name} is not installed"
         raise ProbeError(
-            f"{said}, and batchproof.integrations.{extra} runs it; "
+            f"{reason}, and batchproof.integrations.{extra} runs it; "
             f"install it with: pip install 'batchproof[{extra}]'."
         ) from error
 
