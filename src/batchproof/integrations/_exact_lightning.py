@@ -192,7 +192,7 @@ class Exactly:
         self._budget = None if tokens is None else Budget(tokens, lengths)
         self._recut: RecutSteps | None = None
         # batches that the loader gave since it began
-        self._drawn = 0
+        self._position = 0
         self._calls: LossCalls | None = None
         self._window: OpenWindow | None = None
         self._coefficients: list[float] | None = None
@@ -224,14 +224,14 @@ class Exactly:
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Recut windows from here on, where tokens was given."""
-        self._drawn = 0
+        self._position = 0
         if self._budget is not None:
             record = partial(self._record, trainer, pl_module)
             self._recut = RecutSteps(trainer, self._budget, record)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin with a window of this epoch's batches."""
-        self._drawn = 0
+        self._position = 0
         if self._recut is not None:
             self._recut.begin_epoch()
 
@@ -241,8 +241,8 @@ class Exactly:
         """Record the losses of training_step."""
         loader = trainer.train_dataloader
         # within an epoch that is resumed, batch_idx goes on where another loader begins anew
-        place = batch_idx if hasattr(loader, "load_state_dict") else self._drawn
-        self._drawn += 1
+        place = batch_idx if hasattr(loader, "load_state_dict") else self._position
+        self._position += 1
         counting = _counting(loader, place, batch)
         if self._recut is None:
             self._record(trainer, pl_module, batch, counting)
