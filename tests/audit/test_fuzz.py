@@ -1,6 +1,5 @@
 """Whatever a file holds, an audit of it ends in findings or in notices of one line."""
 
-import ast
 import json
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from batchproof.audit._audit import Report, audit_text
 from batchproof.audit._document import read_document
 from batchproof.audit._fixes import fix_report
 from batchproof.audit._formats import FORMATS
+from batchproof.audit._reading import parse
 from batchproof.audit._settings import Settings, read_settings
 
 HERE = Path(__file__).parent
@@ -105,7 +105,7 @@ def test_a_fix_leaves_a_file_that_parses_and_a_second_run_nothing_to_fix(folder,
     report = audit_text(folder / name, content, Settings(folder), analyse=analyse)
     left, fixed = fix_report(report, unsafe=unsafe, content=content, analyse=analyse)
     for one in fixed:
-        ast.parse(read_document(folder / name, content=one.after).text)
+        parse(read_document(folder / name, content=one.after).text)
         one.diff()
         assert len(left.findings) < len(report.findings)
         again = Report((one.result,), report.settings)
