@@ -54,7 +54,7 @@ def test_a_cut_that_changes_little_is_given_its_true_cause(dtype, longest):
     samples = long_sequences(lengths)
     report = check_step(means_by_rows, samples, build=build, collate=pad_pairs)
     assert report.names == ("mean-of-micro-batch-means",), str(report)
-    assert report.unit_text == "elements of [1] other than -100"
+    assert report.unit_text == "elements of batch[1] other than -100"
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

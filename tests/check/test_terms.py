@@ -91,7 +91,7 @@ def test_three_terms_of_which_no_count_is_one_are_named_each(model):
     (diagnosis,) = report.diagnoses
     assert "three terms that are scaled differently" in diagnosis.sentence
     assert "(a mean over samples) is right" in diagnosis.sentence
-    assert "(a mean over unmasked elements of [2]) is right" in diagnosis.sentence
+    assert "(a mean over unmasked elements of batch[2]) is right" in diagnosis.sentence
     weights = "(0.266, 0.886, 2.22, 0.266, 0.886, 2.22, ...)"
     named = f"(a mean over weights that match no count in the batches {weights}) is averaged"
     assert named in diagnosis.sentence

@@ -86,22 +86,23 @@ def counts(batch: Any, ignored: Mapping[str, Sequence[int]] | None = None) -> di
     for _, (path, leaf) in labels_first:
         if leaf.ndim == 0:
             continue
+        where = f"batch{path}" if path.startswith("[") else path
         if leaf.dtype == torch.bool:
-            _count_in(phrases, "unmasked elements of {}", path, leaf)
+            _count_in(phrases, "unmasked elements of {}", where, leaf)
         elif leaf.is_floating_point():
             if not _flags(leaf):
-                phrases[f"sum of {path}"] = float(leaf.double().sum())
-            phrases[f"entries of {path} that are not 0"] = float((leaf != 0).sum())
+                phrases[f"sum of {where}"] = float(leaf.double().sum())
+            phrases[f"entries of {where} that are not 0"] = float((leaf != 0).sum())
             if leaf.ndim == 2 and leaf.shape[1] <= _COLUMNS:
                 for column, there in enumerate((~leaf.isnan()).sum(0).tolist()):
-                    phrases[f"entries of {path} in column {column} that are there"] = float(there)
+                    phrases[f"entries of {where} in column {column} that are there"] = float(there)
         else:
-            _count_in(phrases, f"elements of {{}} other than {IGNORED}", path, leaf != IGNORED)
+            _count_in(phrases, f"elements of {{}} other than {IGNORED}", where, leaf != IGNORED)
             for value in dict.fromkeys((0, -1, *(ignored or {}).get(path, ()))):
-                _count_in(phrases, f"entries of {{}} that are not {value}", path, leaf != value)
+                _count_in(phrases, f"entries of {{}} that are not {value}", where, leaf != value)
             if not _flags(leaf):
-                phrases[f"sum of {path}"] = float(leaf.double().sum())
-        phrases[f"all elements of {path}"] = float(leaf.numel())
+                phrases[f"sum of {where}"] = float(leaf.double().sum())
+        phrases[f"all elements of {where}"] = float(leaf.numel())
     return dict(sorted(phrases.items(), key=_likelihood))
 
 
@@ -118,10 +119,10 @@ def _likelihood(count: tuple[str, float]) -> int:
     return next(place for place, word in enumerate(_LIKELY) if count[0].startswith(word))
 
 
-def _count_in(phrases: dict[str, float], phrase: str, path: str, mask: Tensor) -> None:
-    phrases[phrase.format(path)] = float(mask.sum())
+def _count_in(phrases: dict[str, float], phrase: str, where: str, mask: Tensor) -> None:
+    phrases[phrase.format(where)] = float(mask.sum())
     if mask.ndim > 1:
-        rest = phrase.format(path) + ", the first position left out"
+        rest = phrase.format(where) + ", the first position left out"
         phrases[rest] = float(mask[:, 1:].sum())
 
 
