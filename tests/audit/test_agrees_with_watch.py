@@ -12,12 +12,13 @@ from watched_scripts import SCRIPTS, watched
 
 # what only a run shows (sizes, values, orders, which parameters an optimizer holds, whether weights
 # are on the CPU already, which samples a sampler draws), or what audit does not follow yet:
-# batches of a generator, loops that draw what they evaluate
+# batches of a generator, loops that draw what they evaluate, losses of policies by hand
 UNSEEN = {
     "grad_empty_micro_batch",
     "grad_empty_micro_batch_window",
     "grad_mean_of_means_by_hand",
     "grad_mean_of_means_last_batch",
+    "grad_mean_of_means_policy",
     "grad_mean_of_means_ragged_tokens",
     "grad_mean_of_means_window_at_once",
     "grad_not_zeroed_other_model",
@@ -26,6 +27,7 @@ UNSEEN = {
     "grad_weight_per_micro_batch",
     "loop_best_by_reference_detached",
     "loop_best_by_reference_folds",
+    "loop_best_by_reference_restored",
     "loop_evaluation_with_grad_sum",
     "num_batch_means_by_rows",
     "num_last_batch_refilled",
