@@ -180,3 +180,30 @@ def test_what_proves_a_finding_is_named_by_its_cell(tmp_path):
     first, second = found.finding.evidence
     assert first == "mse_loss (cell 4:3) is a mean over one batch"
     assert second.startswith("the loader at cell 3:2 has no drop_last")
+
+
+_CELL = """def evaluate(model, loader):
+    total = 0.0
+    with torch.no_grad():
+        for x, y in loader:
+            total += F.mse_loss(model(x), y, reduction="{}").item()
+    return total / len({})
+"""
+
+
+def test_each_definition_of_one_name_is_read_and_a_call_sees_the_one_before_it(tmp_path):
+    imports = (
+        "import torch\nimport torch.nn.functional as F\nfrom torch.utils.data import DataLoader"
+    )
+    call = "model.eval()\nprint(evaluate(model, DataLoader(data, batch_size=32)))"
+    wrong, right = _CELL.format("mean", "loader.dataset"), _CELL.format("sum", "loader.dataset")
+    for order, calls in ((wrong, right), "11"), ((right, wrong), "11"), ((right, wrong), "10"):
+        cells = [("code", imports)]
+        for cell, is_called in zip(order, calls, strict=True):
+            cells += [("code", cell), ("code", call if is_called == "1" else "")]
+        path = tmp_path / "train.ipynb"
+        path.write_text(notebook(*cells))
+        found = audit_paths([path], Settings(tmp_path)).findings
+        assert [(f.finding.name, f.place.cell) for f in found] == [
+            ("wrong-divisor", 2 if order[0] is wrong else 4)
+        ]

@@ -3,6 +3,7 @@
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from accelerate import Accelerator
 from lightning import Fabric
 from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
 
@@ -191,3 +192,108 @@ def misses_predictions_gathered_whole(model, data, gather):
     loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
     predictions = [model(x) for x, _ in loader]
     return gather(torch.cat(predictions))  # missed BP211
+
+
+@torch.no_grad()
+def finds_hits_that_accelerate_gathers(model, data):
+    accelerator = Accelerator()
+    model, loader = accelerator.prepare(model, DataLoader(data, batch_size=8))
+    model.eval()
+    right, seen = 0, 0
+    for x, y in loader:
+        predicted, target = accelerator.gather((model(x).argmax(1), y))
+        right += (predicted == target).sum().item()
+        seen += target.size(0)
+    return right / seen  # BP211 likely
+
+
+@torch.no_grad()
+def finds_gathered_hits_over_the_data_set(model, data):
+    accelerator = Accelerator()
+    model, loader = accelerator.prepare(model, DataLoader(data, batch_size=8))
+    model.eval()
+    right = 0
+    for x, y in loader:
+        predicted = model(x).argmax(dim=-1)
+        right += (accelerator.gather(predicted) == accelerator.gather(y)).sum().item()
+    accelerator.print(right / len(loader.dataset))  # BP211
+
+
+@torch.no_grad()
+def finds_gathered_losses(model, data):
+    accelerator = Accelerator()
+    model, loader = accelerator.prepare(model, DataLoader(data, batch_size=8))
+    model.eval()
+    total, seen = 0.0, 0
+    for x, y in loader:
+        losses = accelerator.gather(F.mse_loss(model(x), y, reduction="none"))
+        total += losses.sum().item()
+        seen += len(losses)
+    accelerator.print(total / seen)  # BP211 likely
+
+
+@torch.no_grad()
+def passes_hits_gathered_for_metrics(model, data):
+    accelerator = Accelerator()
+    model, loader = accelerator.prepare(model, DataLoader(data, batch_size=8))
+    model.eval()
+    right, seen = 0, 0
+    for x, y in loader:
+        predicted, target = accelerator.gather_for_metrics((model(x).argmax(1), y))
+        right += (predicted == target).sum().item()
+        seen += target.size(0)
+    accelerator.print(right / seen)
+
+
+@torch.no_grad()
+def passes_each_gathered_for_metrics(model, data):
+    accelerator = Accelerator()
+    model, loader = accelerator.prepare(model, DataLoader(data, batch_size=8))
+    model.eval()
+    right = 0
+    for x, y in loader:
+        predicted = accelerator.gather_for_metrics(model(x).argmax(1))
+        right += (predicted == accelerator.gather_for_metrics(y)).long().sum()
+    accelerator.print(right.item() / len(loader.dataset))
+
+
+@torch.no_grad()
+def passes_whole_batches_alone(model, data):
+    accelerator = Accelerator()
+    loader = accelerator.prepare(DataLoader(data, batch_size=8, drop_last=True))
+    model.eval()
+    right, seen = 0, 0
+    for x, y in loader:
+        predicted, target = accelerator.gather((model(x).argmax(1), y))
+        right += (predicted == target).sum().item()
+        seen += target.size(0)
+    accelerator.print(right / seen)
+
+
+@torch.no_grad()
+def passes_repeats_that_are_cut_off(model, data):
+    accelerator = Accelerator()
+    model, loader = accelerator.prepare(model, DataLoader(data, batch_size=8))
+    model.eval()
+    right, seen = 0, 0
+    for i, (x, y) in enumerate(loader):
+        predicted, target = accelerator.gather((model(x).argmax(1), y))
+        if i == len(loader) - 1:
+            predicted = predicted[: len(loader.dataset) - seen]
+            target = target[: len(loader.dataset) - seen]
+        else:
+            seen += target.shape[0]
+        right += (predicted == target).sum().item()
+    accelerator.print(right / len(loader.dataset))
+
+
+@torch.no_grad()
+def passes_losses_that_are_cut_to_the_data_set(model, data):
+    accelerator = Accelerator()
+    model, loader = accelerator.prepare(model, DataLoader(data, batch_size=8))
+    model.eval()
+    total, n = 0.0, len(loader.dataset)
+    for i, (x, y) in enumerate(loader):
+        losses = accelerator.gather(F.mse_loss(model(x), y, reduction="none"))
+        total += losses[: n - i * 8 * accelerator.num_processes].sum().item()
+    accelerator.print(total / len(loader.dataset))

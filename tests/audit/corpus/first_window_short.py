@@ -182,3 +182,27 @@ def misses_a_counter_from_outside(model, train_loader, optimizer, k, state):
             optimizer.step()
             optimizer.zero_grad()
         state.step += 1
+
+
+def finds_a_bare_remainder_of_a_counter_from_0(model, train_loader, optimizer, k):
+    step = 0
+    for x, y in train_loader:
+        (F.mse_loss(model(x), y) / k).backward()
+        if step % k:  # BP103, BP104
+            pass
+        else:
+            optimizer.step()
+            optimizer.zero_grad()
+        step += 1
+
+
+def passes_a_bare_remainder_of_one_more(model, train_loader, optimizer, k):
+    step = 0
+    for x, y in train_loader:
+        (F.mse_loss(model(x), y) / k).backward()
+        if (step + 1) % k:
+            step += 1
+            continue
+        optimizer.step()
+        optimizer.zero_grad()
+        step += 1

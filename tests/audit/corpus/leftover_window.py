@@ -313,3 +313,59 @@ def passes_a_window_of_one(model, train_loader, optimizer):
         if i % STEPS == 0:
             optimizer.step()
             optimizer.zero_grad()
+
+
+def finds_a_bare_remainder_of_a_counter(model, train_loader, optimizer, k):
+    step = 0
+    for x, y in train_loader:
+        (F.mse_loss(model(x), y) / k).backward()
+        step += 1
+        if step % k:  # BP103
+            continue
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def finds_a_remainder_that_is_not(model, train_loader, optimizer, k):
+    step = 0
+    for x, y in train_loader:
+        (F.mse_loss(model(x), y) / k).backward()
+        step += 1
+        if not step % k:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_a_bare_remainder_with_a_last_step(model, train_loader, optimizer, k):
+    step = 0
+    for x, y in train_loader:
+        F.mse_loss(model(x), y).backward()
+        step += 1
+        if step % k and step < len(train_loader):
+            continue
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def passes_a_bare_remainder_of_all_epochs(model, train_loader, optimizer, k, epochs):
+    step = 0
+    for _ in range(epochs):
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            step += 1
+            if step % k:
+                continue
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_a_print_where_there_is_a_remainder(model, train_loader, optimizer, k):
+    step = 0
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        step += 1
+        if step % k:
+            print(loss.item())

@@ -170,3 +170,57 @@ class ByAnOption(nn.Module):
         if self.kind == "soft":
             return self.criterion(F.softmax(logits, dim=1), y)
         return self.criterion(logits, y)
+
+
+class WithSigmoid(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(10, 3)
+
+    def forward(self, x):
+        return torch.sigmoid(self.fc(x))
+
+
+def finds_a_sigmoid(model, x, y):
+    return F.cross_entropy(torch.sigmoid(model(x)), y)  # BP402
+
+
+def finds_the_method_sigmoid(model, x, y):
+    criterion = nn.CrossEntropyLoss()
+    scores = model(x).sigmoid()
+    return criterion(scores, y)  # BP402
+
+
+def finds_a_model_that_ends_in_a_sigmoid(x, y):
+    model = WithSigmoid()
+    return nn.CrossEntropyLoss()(model(x), y)  # BP402
+
+
+def finds_a_layer_of_sigmoids(x, y):
+    model = nn.Sequential(nn.Linear(10, 3), nn.Sigmoid())
+    return F.cross_entropy(model(x), y)  # BP402
+
+
+def passes_a_sigmoid_that_is_scaled(model, x, y, temperature):
+    cosine = torch.sigmoid(model(x)) * 20 - 10
+    again = torch.sigmoid(model(x)).mul_(20)
+    return F.cross_entropy(cosine, y) + F.cross_entropy(again / temperature, y)
+
+
+def passes_a_sigmoid_inside(model, head, x, y):
+    gate = torch.sigmoid(model(x))
+    return F.cross_entropy(head(gate), y) + F.cross_entropy(head(x) * gate, y)
+
+
+def passes_the_logarithm_of_a_sigmoid(model, x, y):
+    return F.cross_entropy(torch.log(torch.sigmoid(model(x))), y)
+
+
+def passes_a_sigmoid_for_the_hits(model, x, y):
+    logits = model(x)
+    hits = torch.sigmoid(logits) > 0.5
+    return F.cross_entropy(logits, y), hits
+
+
+def passes_a_sigmoid_with_binary_cross_entropy(model, x, y):
+    return F.binary_cross_entropy(torch.sigmoid(model(x)), y)

@@ -327,7 +327,8 @@ def join(first: Value, second: Value) -> Value:
         form = first.form if first.form == second.form else ""
         graph = first.graph if first.graph == second.graph else None
         output = first.output or second.output
-        return Tensor(first.loop or second.loop, form, graph, output)
+        ranks = first.ranks if first.ranks == second.ranks else "clean"
+        return Tensor(first.loop or second.loop, form, graph, output, ranks=ranks)
     if isinstance(first, Listing) and isinstance(second, Listing):
         one_over = first if first.over else second
         return replace(one_over, conditional=first.conditional or second.conditional)

@@ -149,6 +149,7 @@ def call_criterion(
         classes=criterion.classes,
         metric=criterion.metric,
         name=criterion.name,
+        ranks=first.ranks if isinstance(first, Tensor) else "",
     )
 
 

@@ -258,6 +258,9 @@ def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     if item is not None:
         return item
     value, place = machine.evaluate(node.value, frame), machine.evaluate(node.slice, frame)
+    parts = not isinstance(node.slice, ast.Constant)
+    if isinstance(value, Tensor | Quantity) and value.ranks and parts:
+        value = replace(value, ranks="clean")  # what ranks repeat may be cut off
     cut = _of_slices(machine, node, value, place) or _rows(machine, node, value, frame)
     return cut if cut is not None else _pick(node, value, place)
 

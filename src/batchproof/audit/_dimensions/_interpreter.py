@@ -73,10 +73,16 @@ def _callees(text: str) -> set[str]:
 
 def _entries(module: Module) -> list[tuple[ast.ClassDef | None, FunctionNode]]:
     entries: list[tuple[ast.ClassDef | None, FunctionNode]] = []
-    for kind in module.classes.values():
+    kinds = dict.fromkeys(module.classes.values())
+    bodies = dict.fromkeys(module.functions.values())
+    for node in module.tree.body:  # those of one name in another cell, or further down
+        if isinstance(node, ast.ClassDef):
+            kinds.setdefault(node)
+        elif isinstance(node, FunctionNode):
+            bodies.setdefault(node)
+    for kind in kinds:
         entries += [(kind, body) for body in methods_of(kind).values()]
-    entries += [(None, node) for node in module.functions.values()]
-    return entries
+    return entries + [(None, body) for body in bodies]
 
 
 def _run_steps(machine: Machine, owner: Instance, frame: Frame) -> None:

@@ -173,6 +173,7 @@ class Shape:
 Form = Literal[
     "",
     "probabilities",
+    "sigmoid",
     "log-probabilities",
     "logits",
     "mask",
@@ -194,6 +195,7 @@ class Tensor:
         output: whether it went through a model.
         text: how the code calls it.
         rows: its first dimension, where it is known.
+        ranks: how it was gathered from all ranks, or "".
     """
 
     loop: str = ""
@@ -202,6 +204,7 @@ class Tensor:
     output: bool = False
     text: str = ""
     rows: int | None = None
+    ranks: str = ""
 
 
 @dataclass(frozen=True, slots=True)

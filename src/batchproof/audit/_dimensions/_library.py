@@ -307,6 +307,7 @@ def _model(_machine: Machine, call: Call, name: str) -> Value:
         return _first(call)
     forms: dict[str, Form] = {
         "Softmax": "probabilities",
+        "Sigmoid": "sigmoid",
         "LogSoftmax": "log-probabilities",
         "Linear": "logits",
     }
@@ -340,13 +341,17 @@ def _moody(name: str, short: str, call: Call) -> bool | None:
 
 
 def _softmax(_machine: Machine, call: Call, name: str) -> Value:
-    value = _first(call)
+    value, form = _first(call), _NORMALISED[name.rpartition(".")[2]]
     if isinstance(value, Tensor):
-        return replace(
-            value, form="probabilities" if name.endswith(".softmax") else "log-probabilities"
-        )
-    form: Form = "probabilities" if name.endswith(".softmax") else "log-probabilities"
+        return replace(value, form=form)
     return Tensor("", form, None, output=True)
+
+
+_NORMALISED: dict[str, Form] = {
+    "softmax": "probabilities",
+    "log_softmax": "log-probabilities",
+    "sigmoid": "sigmoid",
+}
 
 
 def _linear(_machine: Machine, call: Call, _name: str) -> Value:
@@ -530,6 +535,7 @@ EXACT: dict[str, Transfer] = {
     "next": _next,
     **dict.fromkeys(("torch.nn.functional.softmax", "torch.softmax"), _softmax),
     **dict.fromkeys(("torch.nn.functional.log_softmax", "torch.log_softmax"), _softmax),
+    **dict.fromkeys(("torch.nn.functional.sigmoid", "torch.sigmoid"), _softmax),
     "torch.nn.functional.linear": _linear,
     **dict.fromkeys(("torch.distributed.all_reduce", "torch.distributed.reduce"), _all_reduce),
     "torch.distributed.get_world_size": _ranks,

@@ -42,7 +42,7 @@ PASSING = _CASTS | {
     "requires_grad_", "pin_memory", "expand_as", "unsqueeze_", "squeeze_", "astype", "ravel",
     "copy", "mul_", "div_", "add_", "sub_", "clamp", "clip", "abs", "clamp_min", "chunk", "split",
 }  # fmt: skip
-_ELEMENTWISE = {"cos", "sin", "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "sign"}
+_ELEMENTWISE = {"cos", "sin", "exp", "log", "sqrt", "square", "tanh", "relu", "sign"}
 _OUT = {"item", "detach", "numpy", "tolist", "detach_"}
 _TARGETS = {"gold", "target", "targets", "label", "labels", "tgt"}
 _COMPARISONS = {"eq", "ne", "gt", "ge", "lt", "le"}
@@ -130,6 +130,7 @@ def _pieces(value: Tensor, call: Call) -> Value:
 
 _FORMS: dict[str, Form] = {
     "softmax": "probabilities",
+    "sigmoid": "sigmoid",
     "log_softmax": "log-probabilities",
     "argmax": "classes",
     "argsort": "classes",
@@ -138,6 +139,8 @@ _FORMS: dict[str, Form] = {
 
 def _like(value: Tensor, name: str) -> Tensor:
     """Return a tensor after a method that returns one like it."""
+    if name in {"mul_", "div_", "add_", "sub_"} and value.form == "sigmoid":
+        return replace(value, form="")
     if name in _FORMS:
         graph = False if name.startswith("arg") else value.graph
         return replace(value, form=_FORMS[name], graph=graph)
@@ -171,8 +174,9 @@ def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Val
         if dims:
             return Tensor(loop)
         return Quantity(
-            base, loop, graph=False, metric=True, line=line, name="accuracy", text="hits"
-        )
+            base, loop, graph=False, metric=True, line=line, name="accuracy", text="hits",
+            ranks=value.ranks,
+        )  # fmt: skip
     if not value.output or dims:
         return Tensor(loop, "", value.graph, value.output, value.text)
     return Quantity(
@@ -202,7 +206,8 @@ def compare(first: Value, second: Value) -> Value:
         if any(t.form in {"confidence", "probabilities"} for t in tensors) and len(tensors) == 1:
             return Tensor(loop, "confidence")
         hits = any(t.form == "classes" for t in tensors) and len(tensors) == 2
-        return Tensor(loop, "hits" if hits else "", output=True)
+        ranks = tensors[0].ranks if len({t.ranks for t in tensors}) == 1 else "clean"
+        return Tensor(loop, "hits" if hits else "", output=True, ranks=ranks)
     text = next((t.text for t in tensors if t.text), "")
     if any(t.form == "confidence" for t in tensors):
         return Tensor(loop, "confidence")
@@ -366,8 +371,15 @@ def _of_tool(machine: Machine, value: Value, call: Call) -> Value | None:
     if name in {"gather", "gather_for_metrics", "all_gather", "reduce", "all_reduce"} and args:
         how = "clean" if name == "gather_for_metrics" else name
         machine.emit("reduce", call.node, call.frame, args[0], text=how)
-        return replace(args[0], ranks=how) if isinstance(args[0], Quantity) else args[0]
+        return _gathered(args[0], how)
     return UNKNOWN
+
+
+def _gathered(value: Value, how: str) -> Value:
+    """Return a value, or a tuple of values, that all ranks gave their share of."""
+    if isinstance(value, Several):
+        return replace(value, items=tuple(_gathered(item, how) for item in value.items))
+    return replace(value, ranks=how) if isinstance(value, Quantity | Tensor) else value
 
 
 def _of_meter(machine: Machine, value: Value, call: Call) -> Value:

@@ -138,7 +138,7 @@ def lead(trace: Trace, window: Window) -> int | None:
     Returns:
         None where the counter does not begin with the loop, or its values are not known.
     """
-    for event in trace.of("compare"):
+    for event in trace.of("compare", "remainder"):
         count = event.value
         if event.node is not window.test or not isinstance(count, Count) or count.conditional:
             continue
@@ -151,9 +151,11 @@ def lead(trace: Trace, window: Window) -> int | None:
 
 def _written(test: ast.expr) -> int:
     """Return the number that a test itself adds to the counter: `i % k == k - 1` adds none."""
-    if isinstance(test, ast.Compare):
-        side = test.left if isinstance(test.left, ast.BinOp) else test.comparators[0]
-        inner = side.left if isinstance(side, ast.BinOp) else side
+    side = test.operand if isinstance(test, ast.UnaryOp) else test
+    if isinstance(side, ast.Compare):
+        side = side.left if isinstance(side.left, ast.BinOp) else side.comparators[0]
+    if isinstance(side, ast.BinOp):
+        inner = side.left
         if isinstance(inner, ast.BinOp) and isinstance(inner.right, ast.Constant):
             return int(inner.right.value) if isinstance(inner.right.value, int) else 0
     return 0

@@ -27,23 +27,27 @@ def find(trace: Trace) -> Iterator[Report]:
         sampler = loop.loader.sampler if loop.loader is not None else None
         if sampler is not None and sampler.kind != "ranks":
             continue
-        if by.unit == "seen" and sampler is not None and not sampler.drop_last:
-            yield _counted_twice(event, by)
+        prepared = loop.loader is not None and loop.loader.per_rank
+        who = "a prepared loader" if prepared else "a DistributedSampler"
+        if prepared and loop.loader is not None and loop.loader.drop_last:
+            continue
+        if by.unit == "seen" and (prepared or (sampler is not None and not sampler.drop_last)):
+            yield _counted_twice(event, by, who)
         if by.unit != "data set":
             continue
         evidence = (
             "the sum runs over the shares of all ranks",
-            "a DistributedSampler repeats samples until every rank holds as many",
+            f"{who} repeats samples until every rank holds as many",
             f"{by.text} counts each sample once",
         )
         yield Report(event, "(Σ_i loss_i + Σ of the repeated) / N", "Σ_i loss_i / N", evidence)
 
 
-def _counted_twice(event: Event, by: Count) -> Report:
+def _counted_twice(event: Event, by: Count, who: str) -> Report:
     """Return the report of a mean that counts the repeated samples, in its divisor too."""
     evidence = (
         "the sum runs over the shares of all ranks",
-        "a DistributedSampler repeats samples until every rank holds as many",
+        f"{who} repeats samples until every rank holds as many",
         f"{by.text or 'the divisor'} counts the repeated ones, if ranks do not divide the data set",
     )
     computes = "(Σ_i loss_i + Σ of the repeated) / (N + repeated)"

@@ -9,16 +9,15 @@ from batchproof.audit._reports import Report
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield calls of cross-entropy whose input went through a softmax."""
+    """Yield calls of cross-entropy whose input went through a softmax or a sigmoid."""
     for event in trace.of("criterion"):
         scores = event.other
-        if (
-            event.text in CROSS_ENTROPY
-            and isinstance(scores, Tensor)
-            and scores.form == "probabilities"
-        ):
+        if event.text not in CROSS_ENTROPY or not isinstance(scores, Tensor):
+            continue
+        name = {"probabilities": "softmax", "sigmoid": "sigmoid"}.get(scores.form)
+        if name is not None:
             evidence = (
-                f"{scores.text or 'its input'} is the output of a softmax",
+                f"{scores.text or 'its input'} is the output of a {name}",
                 f"{event.text} takes logits",
             )
-            yield Report(event, "-log softmax(softmax(z))_y", "-log softmax(z)_y", evidence)
+            yield Report(event, f"-log softmax({name}(z))_y", "-log softmax(z)_y", evidence)
