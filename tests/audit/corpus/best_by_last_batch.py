@@ -244,3 +244,11 @@ def finds_what_is_likely_where_only_patience_is_reset(model, loader):
         else:
             waited += 1
     return waited
+
+
+def passes_a_number_computed_from_its_former_value(model, loader):
+    best, running_loss = 10.0, None
+    for x, y in loader:
+        running_loss = smooth_loss(F.mse_loss(model(x), y).item(), running_loss)
+    if running_loss < best:
+        torch.save(model.state_dict(), "best.pt")

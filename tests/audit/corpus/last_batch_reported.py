@@ -247,3 +247,22 @@ def passes_the_one_batch_of_a_loader(model, data, optimizer):
             loss.backward()
             optimizer.step()
         print(epoch, loss.item())
+
+
+def passes_a_number_computed_from_its_former_value(model, loader, optimizer):
+    running_loss = None
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        running_loss = smooth_loss(loss.item(), running_loss)
+    print(running_loss)
+
+
+def finds_a_loss_that_passes_through_a_function(model, loader):
+    with torch.no_grad():
+        for x, y in loader:
+            val_loss = F.mse_loss(model(x), y)
+            val_loss = shown_loss(val_loss)  # BP205
+    print(val_loss)

@@ -1281,3 +1281,29 @@ def passes_full_batches_that_are_drawn_one_by_one(model, data):
         x, y = next(batches)
         total += F.mse_loss(model(x), y).item()
     print(total / len(loader))
+
+
+def passes_one_batch_fitted_repeatedly(model, data):
+    loader = DataLoader(data, batch_size=32)
+    x, target = next(iter(loader))
+    total = 0.0
+    for i, _batch in enumerate(loader):
+        total += F.cross_entropy(model(x), target).item()
+    return total / (i + 1)
+
+
+def finds_batches_under_one_name(model, data):
+    loader = DataLoader(data, batch_size=32)
+    x, target = next(iter(loader))
+    total = 0.0
+    for i, batch in enumerate(loader):
+        x, target = batch
+        total += F.cross_entropy(model(x), target).item()
+    return total / (i + 1)  # BP201
+
+
+def finds_a_size_out_of_sight(model, run, folder):
+    loader, total = DataLoader(MNIST(folder), batch_size=run.batch_size), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201 likely

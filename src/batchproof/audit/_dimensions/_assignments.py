@@ -47,6 +47,7 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
         unclear = value == UNKNOWN or (isinstance(value, Tensor) and not value.output)
         if unclear and "loss" in words_of(name).split():
             value = Tensor(machine.batch_loop, "", None, output=True)
+        value = _unless_carried(machine, node.value, value, name, frame)
     else:
         before = frame.names.get(name)
         value = machine.evaluate(node.value, frame)
@@ -105,6 +106,15 @@ def _carry(
     machine.emit("average", node, frame, total, replace(count, text="number of batches"), name)
     frame.write(name, replace(total, divisor=count))
     return True
+
+
+def _unless_carried(
+    machine: Machine, node: ast.Call, value: Value, name: str, frame: Frame
+) -> Value:
+    """Return what a call gives, unknown where it makes it of what its name held before the loop."""
+    arguments = {dotted(part) for part in (*node.args, *(k.value for k in node.keywords))}
+    goes_on = name in arguments - {""} and frame.depth(name) < len(machine.loops)
+    return UNKNOWN if goes_on and isinstance(value, Quantity) and not value.over else value
 
 
 def _reads(value: ast.expr, name: str) -> bool:

@@ -269,6 +269,8 @@ def _perhaps_equal(loader: Loader, samples: int | None) -> str:
     usual = loader.batch_size.default if isinstance(loader.batch_size, Option) else None
     if isinstance(usual, int) and usual and samples and samples % usual == 0:
         return f"{samples} is a multiple of {usual}, the default batch size"
+    if samples and isinstance(loader.batch_size, Unknown):
+        return f"whether {samples} is a multiple of the batch size is out of sight"
     return ""
 
 

@@ -252,6 +252,22 @@ def carries_state(loop: Loop) -> bool:
     return bool(states)
 
 
+def reads_no_batch(loop: Loop) -> bool:
+    """Return whether a loop reads nothing of its batches, as one that fits one batch repeatedly."""
+    node = loop.node
+    if not isinstance(node, ast.For) or loop.draws:
+        return False
+    function = isinstance(node.iter, ast.Call) and dotted(node.iter.func)
+    if function == "range":
+        return False
+    batch = node.target
+    if function == "enumerate" and isinstance(batch, ast.Tuple):
+        batch = batch.elts[-1]
+    read = set[str]().union(*(_names(inner) for inner in node.body))
+    draws = any(isinstance(n, ast.Name) and n.id == "next" for n in ast.walk(node))
+    return not draws and not _names(batch) & read
+
+
 def skips_by_size(loop: Loop) -> bool:
     """Return whether a loop skips batches by their size, so that the others have one size."""
     tests = [ast.unparse(c.test) for _, conditions in loop.skips for c in conditions]

@@ -10,6 +10,7 @@ from batchproof.audit._dimensions._questions import (
     evaluates,
     may_break,
     meter_call,
+    reads_no_batch,
     skips_by_size,
     window_test,
 )
@@ -83,7 +84,7 @@ def _judged(
 ) -> Iterator[Report]:
     assert loop.loader is not None
     equal, why = _equal(total, loop.loader)
-    if equal or carries_state(loop) or skips_by_size(loop):
+    if equal or carries_state(loop) or skips_by_size(loop) or reads_no_batch(loop):
         return
     is_loss = total.sure or (total.name == "outputs.loss" and not total.spans)
     sure = equal is False and is_loss and not may_break(loop)
@@ -104,7 +105,7 @@ def _updated(trace: Trace, event: Event) -> Iterator[Report]:
     if isinstance(weight, Count) and weight.unit == "batch" and not of_one_sample(loop.loader):
         yield from _weighed_by_size(event, value)
     equal, why = _equal(value, loop.loader)
-    if equal:
+    if equal or reads_no_batch(loop):
         return
     if weight == NOTHING or weight == Constant(1):
         computes = "Σ_b mean_b / number of batches"
