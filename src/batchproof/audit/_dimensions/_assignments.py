@@ -114,7 +114,8 @@ def _unless_carried(
     """Return what a call gives, unknown where it makes it of what its name held before the loop."""
     arguments = {dotted(part) for part in (*node.args, *(k.value for k in node.keywords))}
     goes_on = name in arguments - {""} and frame.depth(name) < len(machine.loops)
-    return UNKNOWN if goes_on and isinstance(value, Quantity) and not value.over else value
+    of_one = isinstance(value, Tensor) or (isinstance(value, Quantity) and not value.over)
+    return UNKNOWN if goes_on and of_one else value
 
 
 def _reads(value: ast.expr, name: str) -> bool:
