@@ -18,7 +18,7 @@ from pathlib import Path
 LARGEST = 2**20  # bytes of Python text; its syntax tree takes about forty times as much
 # the statement print of Python 2, and a keyword of PyTorch 0.3 that Python 3.7 reserved
 _OLD = re.compile(r"((?:^|:)[ \t]*)print[ \t](?=[^\s(=,])|\basync(?=[ \t]*=)", re.MULTILINE)
-# the magics of a shell, in scripts that an editor runs cell by cell
+# the magics of IPython, in scripts that an editor runs cell by cell
 _MAGIC = re.compile(r"^([ \t]*)[%!]\w.*$", re.MULTILINE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -105,7 +105,7 @@ def parse(text: str, *, magics: bool = True) -> ast.Module:
 
     Args:
         text: Python, with line endings of any kind.
-        magics: whether lines that are magics of a shell are left out.
+        magics: whether lines that are magics of IPython are left out.
 
     Raises:
         UnreadableError: if it is not Python, or nested too deeply.

@@ -13,6 +13,7 @@ from batchproof._errors import (
     EmptyMeanError,
     SettingError,
     ShapeError,
+    kind_of,
     shown,
 )
 from batchproof.mean import Mean, expect_integers
@@ -223,7 +224,6 @@ class Meter:
 
 def _what_to_add(argument: object) -> str:
     """Return the error message for an argument that is not a Mean."""
-    name = type(argument).__name__
     if hasattr(argument, "loss") and isinstance(argument.loss, Mean):
         remedy = "Add its loss, and its terms and metrics to meters of their own: add(result.loss)."
     elif isinstance(argument, Estimate):
@@ -234,8 +234,7 @@ def _what_to_add(argument: object) -> str:
         remedy = 'Add each of its Means to a meter of its own: add(terms["name"]).'
     else:
         remedy = "Make one with batchproof.exact(criterion) or batchproof.reduce(losses)."
-    article = "an" if name[:1] in "AEIOU" else "a"
-    return f"add was given {article} {name}; expected a Mean, which knows its weight. {remedy}"
+    return f"add was given {kind_of(argument)}; expected a Mean, which knows its weight. {remedy}"
 
 
 def _accumulator(names: tuple[str, ...] | None) -> Accumulator:

@@ -146,7 +146,9 @@ class Loop:
             self._loads.update(own)
 
     def _used(self, thing: Any, how: str, own: Collection[int]) -> None:
-        for tensor in _tensors(thing, DEPTH):
+        tensors = list(_tensors(thing, DEPTH))
+        all_own = all(tensor.data_ptr() in own for tensor in tensors)
+        for tensor in tensors:
             back = tensor.data_ptr() in own
             original = self._states.get(id(tensor))
             if original is None or original.tensor() is not tensor:
@@ -156,9 +158,7 @@ class Loop:
             # loading weights into themselves is a write of its own
             writes = tensor._version - original.version - back  # noqa: SLF001
             steps = self.steps(tensor)
-            over = self._loads[tensor.data_ptr()] > original.loads and all(
-                each.data_ptr() in own for each in _tensors(thing, DEPTH)
-            )
+            over = all_own and self._loads[tensor.data_ptr()] > original.loads
             if writes > 0 and (steps > original.steps or over):
                 use = Moved(
                     original.site,

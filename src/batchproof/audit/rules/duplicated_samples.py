@@ -24,13 +24,14 @@ def find(trace: Trace) -> Iterator[Report]:
             or not evaluates(trace, loop)
         ):
             continue
-        sampler = loop.loader.sampler if loop.loader is not None else None
+        loader = loop.loader
+        sampler = loader.sampler if loader is not None else None
         if sampler is not None and sampler.kind != "ranks":
             continue
-        prepared = loop.loader is not None and loop.loader.per_rank
-        who = "a prepared loader" if prepared else "a DistributedSampler"
-        if prepared and loop.loader is not None and loop.loader.drop_last:
+        prepared = loader is not None and loader.per_rank
+        if loader is not None and prepared and loader.drop_last:
             continue
+        who = "a prepared loader" if prepared else "a DistributedSampler"
         if by.unit == "seen" and (prepared or (sampler is not None and not sampler.drop_last)):
             yield _counted_twice(event, by, who)
         if by.unit != "data set":
