@@ -255,3 +255,96 @@ def test_gradients_that_another_framework_clears_are_not_missed():
     )
     assert not findings(text)
     assert findings(text.replace("paddle", "torch").replace("clear_grad", "clear"))
+
+
+IGNITE = """
+import torch
+from ignite.engine import Engine
+
+def inference(model, loader, metric):
+    def process(engine, batch):
+        x, y = batch
+        CONTEXT
+            return model(x), y
+
+    model.eval()
+    evaluator = Engine(process)
+    metric.attach(evaluator, "accuracy")
+    evaluator.run(loader)
+
+def train(model, loader, optimizer, criterion):
+    def process(engine, batch):
+        x, y = batch
+        optimizer.zero_grad()
+        loss = criterion(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    model.train()
+    Engine(process).run(loader)
+
+inference(torch.load("model.pt"), torch.load("loader.pt"), None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("context", "places"),
+    [("if True:", [(9, "evaluation-with-grad", "sure")]), ("with torch.no_grad():", [])],
+)
+def test_an_ignite_engine_evaluates_where_its_process_function_does(context, places):
+    found = findings(IGNITE.replace("CONTEXT", context))
+    assert [(f.line, f.name, f.grade) for f in found] == places
+
+
+LIGHTNING = """
+import torch
+import torch.nn.functional as F
+from lightning import LightningDataModule, LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+class Net(LightningModule):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def validation_step(self, batch, index):
+        x, y = batch
+        return {"loss": F.cross_entropy(self.net(x), y)}
+
+    def validation_epoch_end(self, steps):
+        self.log("loss", torch.stack([step["loss"] for step in steps]).mean())
+"""
+DATA = """
+class Data(LightningDataModule):
+    def __init__(self, folder, batch_size):
+        super().__init__()
+        self.folder, self.batch_size = folder, batch_size
+
+    def setup(self, stage):
+        self.val = torch.load(self.folder)
+
+    def val_dataloader(self):
+        return DataLoader(self.val, batch_size=self.batch_size DROP)
+"""
+FIT = """
+loader = DataLoader(torch.load("train.pt"), batch_size=8, shuffle=True)
+val_loader = DataLoader(torch.load("val.pt"), batch_size=8 DROP)
+Trainer(max_epochs=3).fit(Net(torch.load("net.pt")), loader, val_loader)
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "grades"),
+    [
+        ("", ["likely"]),
+        (DATA.replace("DROP", ""), ["sure"]),
+        (DATA.replace("DROP", ", drop_last=True"), []),
+        (DATA.replace("DROP", "") + DATA.replace("DROP", "").replace("Data(", "B("), ["likely"]),
+        (FIT.replace("DROP", ""), ["sure"]),
+        (FIT.replace("DROP", ", drop_last=True"), []),
+    ],
+    ids=["neither", "data", "dropping", "either", "fit", "fit dropping"],
+)
+def test_the_loader_of_a_module_is_that_of_its_trainer_or_of_the_only_data_module(rest, grades):
+    assert [f.grade for f in findings(LIGHTNING + rest)] == grades

@@ -204,7 +204,7 @@ def finds_hits_that_accelerate_gathers(model, data):
         predicted, target = accelerator.gather((model(x).argmax(1), y))
         right += (predicted == target).sum().item()
         seen += target.size(0)
-    return right / seen  # BP211 likely
+    return right / seen  # BP211
 
 
 @torch.no_grad()
@@ -229,7 +229,7 @@ def finds_gathered_losses(model, data):
         losses = accelerator.gather(F.mse_loss(model(x), y, reduction="none"))
         total += losses.sum().item()
         seen += len(losses)
-    accelerator.print(total / seen)  # BP211 likely
+    accelerator.print(total / seen)  # BP211
 
 
 @torch.no_grad()
@@ -297,3 +297,79 @@ def passes_losses_that_are_cut_to_the_data_set(model, data):
         losses = accelerator.gather(F.mse_loss(model(x), y, reduction="none"))
         total += losses[: n - i * 8 * accelerator.num_processes].sum().item()
     accelerator.print(total / len(loader.dataset))
+
+
+def finds_labels_gathered_for_a_metric(model, train_data, data, metric, optimizer):
+    accelerator = Accelerator()
+    train_loader = DataLoader(train_data, batch_size=8)
+    loader = DataLoader(data, batch_size=8)
+    model, optimizer, train_loader, loader = accelerator.prepare(
+        model, optimizer, train_loader, loader
+    )
+    model.eval()
+    for batch in loader:
+        with torch.no_grad():
+            outputs = model(**batch)
+        metric.add_batch(
+            predictions=accelerator.gather(outputs.logits.argmax(dim=-1)),  # BP211
+            references=accelerator.gather(batch["labels"]),
+        )
+    accelerator.print(metric.compute())
+
+
+@torch.no_grad()
+def finds_what_a_model_generates(model, loader, tokenizer, metric):
+    accelerator = Accelerator()
+    model, loader = accelerator.prepare(model, loader)
+    model.eval()
+    for batch in loader:
+        tokens = accelerator.unwrap_model(model).generate(batch["input_ids"], max_length=64)
+        tokens = accelerator.pad_across_processes(tokens, dim=1)
+        texts = tokenizer.batch_decode(accelerator.gather(tokens).cpu())  # BP211
+        metric.add_batch(predictions=texts, references=batch["texts"])
+    accelerator.print(metric.compute())
+
+
+@torch.no_grad()
+def finds_losses_repeated_for_each_sample(model, loader):
+    accelerator = Accelerator()
+    model, loader = accelerator.prepare(model, loader)
+    model.eval()
+    losses = []
+    for batch in loader:
+        loss = model(**batch).loss
+        losses.append(accelerator.gather(loss.repeat(8)))  # BP211
+    return torch.cat(losses)
+
+
+@torch.no_grad()
+def passes_losses_cut_behind_the_loop(model, loader, data):
+    accelerator = Accelerator()
+    model, loader = accelerator.prepare(model, loader)
+    model.eval()
+    losses = []
+    for batch in loader:
+        loss = model(**batch).loss
+        losses.append(accelerator.gather(loss.repeat(8)))
+    return torch.cat(losses)[: len(data)]
+
+
+@torch.no_grad()
+def passes_outputs_of_a_loader_that_is_not_prepared(model, data, metric):
+    accelerator = Accelerator()
+    model = accelerator.prepare(model)
+    model.eval()
+    for x, y in DataLoader(data, batch_size=8):
+        metric.add_batch(predictions=accelerator.gather(model(x).argmax(1)), references=y)
+    return metric.compute()
+
+
+def passes_losses_gathered_while_training(model, loader, optimizer, writer):
+    accelerator = Accelerator()
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    for step, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        accelerator.backward(loss)
+        optimizer.step()
+        writer.add_scalar("loss", accelerator.gather(loss.repeat(8)).mean(), step)

@@ -4,7 +4,8 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from accelerate import Accelerator
-from lightning import Fabric
+from lightning import Fabric, LightningModule
+from sklearn.metrics import classification_report, f1_score
 from torch.utils.data import DataLoader, DistributedSampler
 
 
@@ -316,3 +317,79 @@ def passes_a_fabric_of_one_process(model, val_data):
             total += F.mse_loss(model(x), y, reduction="sum").item()
             seen += len(x)
         fabric.print(total / seen)
+
+
+class ScoresOfRank0(LightningModule):
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.outputs, self.targets = net, [], []
+
+    def test_step(self, batch, index):
+        x, y = batch
+        self.outputs.append(self.net(x).argmax(1))
+        self.targets.append(y)
+
+    def on_test_epoch_end(self):
+        if not self.trainer.is_global_zero:
+            return
+        outputs, targets = torch.cat(self.outputs).cpu(), torch.cat(self.targets).cpu()
+        print(classification_report(targets, outputs))  # BP212
+        self.logger.log(f1_score(targets, outputs))
+
+
+class ScoresOfAllRanks(ScoresOfRank0):
+    def on_test_epoch_end(self):
+        outputs = self.all_gather(torch.cat(self.outputs)).flatten()
+        targets = self.all_gather(torch.cat(self.targets)).flatten()
+        if self.trainer.is_global_zero:
+            print(classification_report(targets.cpu(), outputs.cpu()))
+
+
+class ScoresOfEachRank(ScoresOfRank0):
+    def on_test_epoch_end(self):
+        outputs, targets = torch.cat(self.outputs).cpu(), torch.cat(self.targets).cpu()
+        print(classification_report(targets, outputs))
+
+
+@torch.no_grad()
+def finds_hits_beside_a_loss_that_is_reduced(model, val_data, rank):
+    loader = DataLoader(val_data, batch_size=8, sampler=DistributedSampler(val_data))
+    losses, right, seen = 0.0, 0, 0
+    for x, y in loader:
+        scores = model(x)
+        loss = F.cross_entropy(scores, y, reduction="sum")
+        dist.all_reduce(loss)
+        losses += loss.item()
+        right += (scores.argmax(1) == y).sum().item()
+        seen += len(y)
+    if rank == 0:
+        print(losses, right / seen)  # BP212
+
+
+@torch.no_grad()
+def passes_hits_that_are_reduced(model, val_data, rank):
+    sampler = DistributedSampler(val_data, drop_last=True)
+    loader = DataLoader(val_data, batch_size=8, sampler=sampler)
+    right, seen = torch.zeros(1), torch.zeros(1)
+    for x, y in loader:
+        right += (model(x).argmax(1) == y).sum()
+        seen += len(y)
+    dist.all_reduce(right)
+    dist.all_reduce(seen)
+    if rank == 0:
+        print((right / seen).item())
+
+
+def finds_the_training_loss_of_rank_0(model, data, optimizer):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data), drop_last=True)
+    verbose = dist.get_rank() == 0
+    for _ in range(10):
+        total = 0.0
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        if verbose:
+            print(total / len(loader))  # BP212

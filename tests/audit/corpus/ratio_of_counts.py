@@ -5,9 +5,12 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import roc_auc_score
+from lightning import LightningModule
+from segmentation_models_pytorch.metrics import iou_score
+from sklearn.metrics import classification_report, f1_score, roc_auc_score
 from torch.utils.data import DataLoader
-from torchmetrics import F1Score
+from torchmetrics import Accuracy, F1Score, JaccardIndex, MetricCollection, Recall, functional
+from torchmetrics.classification import MulticlassAccuracy
 
 
 @torch.no_grad()
@@ -257,3 +260,96 @@ def passes_a_mean_over_folds(model, folds):
                 labels.extend(y.tolist())
         scores.append({"auc": roc_auc_score(labels, guesses)})
     return np.mean([score["auc"] for score in scores])
+
+
+class RatiosOfSteps(LightningModule):
+    """What a step logs is averaged over the batches."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.f1, self.top = net, F1Score(task="binary"), MulticlassAccuracy(10)
+        self.micro = F1Score(task="multiclass", num_classes=10)
+        self.scores = {"recall": Recall(num_classes=3, average="macro"), "hits": Accuracy()}
+        self.both = MetricCollection([Accuracy("binary"), JaccardIndex("binary")]).clone("val/")
+
+    def training_step(self, batch, index):
+        x, y = batch
+        scores = self.net(x)
+        self.log("of a step", functional.f1_score(scores, y, task="binary"))
+        self.log("of an epoch", functional.auroc(scores, y, task="binary"), on_epoch=True)  # BP208
+        return F.binary_cross_entropy(scores, y)
+
+    def validation_step(self, batch, index):
+        x, y = batch
+        scores = self.net(x)
+        self.log("loss", F.cross_entropy(scores, y))
+        self.log("f1", self.f1(scores, y))  # BP208
+        self.log("macro", self.top(scores, y))  # BP208
+        self.log("hits of one label each", self.micro(scores, y))
+        self.log("iou", functional.jaccard_index(scores, y, task="binary"))  # BP208
+        labels = scores.argmax(1).cpu()
+        self.log("of scikit-learn", f1_score(y.cpu(), labels, average="macro"))  # BP208
+        self.log("a root", torch.sqrt(F.mse_loss(scores, y)))  # BP208 likely
+        self.log_dict({n: s.to(x.device)(scores, y) for n, s in self.scores.items()})  # BP208
+        values = self.both(scores, y)
+        self.log_dict(values)  # BP208
+        self.log("of a step", functional.f1_score(scores, y, task="binary"), on_epoch=False)
+        self.log("a sum", functional.f1_score(scores, y, task="binary"), reduce_fx="sum")
+        report = classification_report(y.cpu(), scores.argmax(1).cpu(), output_dict=True)
+        logs = {"precision": report["1"]["precision"], "n": report["1"]["support"]}
+        self.log_dict({"loss": F.cross_entropy(scores, y), **logs})  # BP208
+
+    def test_step(self, batch, index):
+        """Logs the objects, which are computed at the end of the epoch."""
+        x, y = batch
+        scores = self.net(x)
+        self.f1(scores, y)
+        self.log("f1", self.f1)
+        self.both.update(scores, y)
+        self.log_dict(self.both)
+        self.log("images", iou_score(x, scores, y, y, reduction="micro-imagewise"))
+        self.log("pixels", iou_score(x, scores, y, y, reduction="micro"))  # BP208
+        self.log("accuracy", functional.accuracy(scores, y, task="multiclass", num_classes=10))
+
+
+class RatiosOfEpochs(LightningModule):
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.pairs = net, []
+
+    def validation_step(self, batch, index):
+        x, y = batch
+        scores = self.net(x)
+        self.pairs.append((scores, y))
+        return {"f1": functional.f1_score(scores, y, task="binary"), "loss": F.mse_loss(scores, y)}
+
+    def validation_epoch_end(self, results):
+        self.log("f1", torch.stack([result["f1"] for result in results]).mean())  # BP208
+        scores, y = (torch.cat(parts) for parts in zip(*self.pairs, strict=True))
+        self.log("f1 of all", functional.f1_score(scores, y, task="binary"))
+
+    def test_step(self, batch, index):
+        x, y = batch
+        self.log("dice", self.dice_of(self.net(x), y))  # BP208
+        self.log("dice of images", self.dice_of_images(self.net(x), y).mean())
+
+    def dice_of(self, scores, y):
+        both = (scores * y).sum()
+        return 2 * both / (scores.sum() + y.sum())
+
+    def dice_of_images(self, scores, y):
+        both = (scores * y).sum(dim=(1, 2))
+        return 2 * both / (scores.sum(dim=(1, 2)) + y.sum(dim=(1, 2)))
+
+
+class OneSampleAtATime(LightningModule):
+    def __init__(self, net, data):
+        super().__init__()
+        self.net, self.data = net, data
+
+    def val_dataloader(self):
+        return DataLoader(self.data, batch_size=1)
+
+    def validation_step(self, batch, index):
+        x, y = batch
+        self.log("iou", functional.jaccard_index(self.net(x), y, task="binary"))  # BP208 likely

@@ -116,8 +116,11 @@ def _on_value(machine: Machine, receiver: Value, call: Call) -> Value | None:
             value = follow(machine, own, call.node, call.args, call.keywords)
             takes_tensor = any(isinstance(a, Tensor) for a in call.args)
             if isinstance(value, Unknown) and takes_tensor and is_module(machine, receiver.kind):
+                ratio = _metric(machine, call)
+                if ratio is not None and ratio.base == "coupled":
+                    return _as_seen(ratio, own, call)
                 return Tensor(machine.batch_loop, "", machine.grad, output=True)
-            return value
+            return _as_seen(value, own, call)
     if call.name in _REPORTS:
         _write(machine, call)
     result = call_method(machine, receiver, call)
@@ -162,8 +165,8 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
         case Function():
             value = follow(machine, callee, call.node, call.args, call.keywords)
             if isinstance(value, Quantity) and not _POOLS.search(ast.unparse(callee.node)):
-                return _as_ratio(value, call)
-            return _unless_known(machine, value, call)
+                return _as_seen(_as_ratio(value, call), callee, call)
+            return _as_seen(_unless_known(machine, value, call), callee, call)
         case Class():
             return _build(machine, callee, call)
         case Instance():
@@ -220,6 +223,28 @@ def _as_ratio(value: Quantity, call: Call) -> Quantity:
     ratio = bool(_RATIOS & set(words_of(call.name).split())) and not _is_loss(call)
     plain = value.base == "mean" and not value.over
     return replace(value, base="coupled", sure=False) if ratio and plain else value
+
+
+def _as_seen(value: Value, function: Function, call: Call) -> Value:
+    """Return the ratio of a function in sight, sure if it divides sums of whole tensors."""
+    if not isinstance(value, Quantity) or value.base != "coupled" or value.sure:
+        return value
+    if not _RATIOS & set(words_of(call.name).split()) or _is_loss(call):
+        return value
+    whole, divides = False, False
+    for node in ast.walk(function.node):
+        match node:
+            case ast.For() | ast.ListComp() | ast.GeneratorExp() | ast.keyword(arg="dim" | "axis"):
+                return value
+            case ast.Call(ast.Attribute(attr="mean")):
+                return value
+            case ast.Call(ast.Attribute(owner, "sum"), args):
+                if bool(args) is not (dotted(owner) in {"torch", "np"}) or len(args) > 1:
+                    return value
+                whole = True
+            case ast.BinOp(op=ast.Div()):
+                divides = True
+    return replace(value, sure=whole and divides, metric=True, name=call.name)
 
 
 def _metric(machine: Machine, call: Call) -> Quantity | None:

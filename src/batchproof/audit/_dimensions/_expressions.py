@@ -12,6 +12,7 @@ from batchproof.audit._dimensions._lattice import (
     Class,
     Constant,
     Count,
+    Criterion,
     Dataset,
     Function,
     Listing,
@@ -283,10 +284,13 @@ def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
             return replace(value, text=text, form=form, rows=None)
         case Quantity() if value.base == "elements" and isinstance(place, Tensor | Unknown):
             return replace(value, ignores="")
-        case Quantity() if value.base == "elements" or isinstance(
-            node.slice, ast.Tuple | ast.Slice
+        case Quantity() if (
+            value.base == "elements"
+            or isinstance(node.slice, ast.Tuple | ast.Slice)
+            or _is_row(value, place)
         ):
             return value
+
         case Quantity() if place == Constant(0):
             return replace(value, number=True)  # loss.data[0] of PyTorch 0.3
         case Loader() | Listing():
@@ -294,6 +298,12 @@ def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
         case Unknown() if isinstance(node.slice, ast.Tuple | ast.Slice):
             return value
     return Unknown(dotted(node))
+
+
+def _is_row(value: Quantity, place: Value) -> bool:
+    """Return whether a key picks ratios out of a report of scikit-learn."""
+    others = (Constant("support"), Constant("accuracy"))
+    return value.name == "classification_report" and place not in others
 
 
 def _of_slices(machine: Machine, node: ast.Subscript, value: Value, place: Value) -> Tensor | None:
@@ -366,6 +376,9 @@ def _dict(machine: Machine, node: ast.expr, frame: Frame) -> Value:
             name = machine.evaluate(key, frame)
             names.append(name.value if isinstance(name, Constant) else ...)
             values.append(value)
+        elif isinstance(value, Several) and len(value.names) == len(value.items):
+            names += value.names
+            values += value.items
     return Several(tuple(values), tuple(names))
 
 
@@ -375,7 +388,11 @@ def items_of(value: Several) -> tuple[Value, ...]:
     items: tuple[Value, ...] = keys or value.items
     words = all(isinstance(item, Constant) and isinstance(item.value, str) for item in items)
     kinds = Quantity | Loader | Count | Listing | Dataset
-    worth = words or any(isinstance(v, kinds) for item in items for v in flat(item))
+    worth = words or any(
+        isinstance(v, kinds) or (isinstance(v, Criterion) and v.metric)
+        for item in items
+        for v in flat(item)
+    )
     return items if worth and len(items) <= _FEW else ()
 
 

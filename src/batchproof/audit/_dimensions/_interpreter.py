@@ -7,6 +7,7 @@ from pathlib import Path
 
 from batchproof.audit._dimensions._expressions import evaluate
 from batchproof.audit._dimensions._functions import (
+    create,
     enter,
     follow,
     is_module,
@@ -20,11 +21,13 @@ from batchproof.audit._dimensions._lattice import (
     Listing,
     Loader,
     Tensor,
+    Value,
 )
 from batchproof.audit._dimensions._machine import EFFORT, ExhaustedError, Frame, Machine
 from batchproof.audit._dimensions._names import (
     FunctionNode,
     Module,
+    dotted,
     methods_of,
     read_module,
     tells,
@@ -91,7 +94,7 @@ def _run_steps(machine: Machine, owner: Instance, frame: Frame) -> None:
     Args:
         machine: the interpretation.
         owner: the module whose method is entered.
-        frame: the method's names, of which `outputs` becomes the list of what the steps return.
+        frame: the method's names, of which its parameter becomes the list of what steps return.
     """
     ending = re.fullmatch(r"(on_)?(validation|test|train|training)_epoch_end", frame.name)
     phase = ending[2].removesuffix("ing") if ending else ""
@@ -104,27 +107,62 @@ def _run_steps(machine: Machine, owner: Instance, frame: Frame) -> None:
         machine.grad = None if phase == "train" else False
         result = follow(machine, step, step.node, [Tensor(loop.key, text="batch")], {})
         machine.grad = grad
-    if not ending or not ending[1]:
-        frame.names |= {"outputs": Listing(result, loop.key)}
+    names = [name for name, value in frame.names.items() if value is not owner]
+    if names and not (ending and ending[1]):
+        frame.names[names[0]] = Listing(result, loop.key)
 
 
 def _loader_of(machine: Machine, owner: Instance, phase: str) -> Loader:
-    """Return the loader that a module of Lightning names for a phase: train, validation, test."""
-    build = method(machine, owner.kind, f"{phase.removesuffix('idation')}_dataloader", owner)
-    loader = follow(machine, build, build.node, [], {}) if build is not None else None
+    """Return the loader of a module of Lightning for a phase: train, validation, test.
+
+    It is the one that its Trainer is given, that its own method builds, or that of the only data
+    module of its file.
+    """
+    module, events = owner.kind.module, len(machine.trace.events)
+    name = f"{phase.removesuffix('idation')}_dataloader"
+    loader = module.handed.get((owner.kind.node, phase)) if isinstance(module, Module) else None
+    if loader is None:
+        loader = _built(machine, owner, name)
+    if loader is None and isinstance(module, Module):
+        kinds = [kind for kind in module.classes.values() if _holds_data(kind)]
+        if len(kinds) == 1:
+            data = create(machine, Class(kinds[0], module), kinds[0], [], {}, "self")
+            setup = method(machine, data.kind, "setup", data)
+            if setup is not None:
+                follow(machine, setup, kinds[0], [], {})
+            loader = _built(machine, data, name)
+    del machine.trace.events[events:]
     return loader if isinstance(loader, Loader) else Loader(phase, f"the {phase} loader")
+
+
+def _built(machine: Machine, owner: Instance, name: str) -> Value | None:
+    """Return what a method of an object returns, None where it has no such method."""
+    build = method(machine, owner.kind, name, owner)
+    return None if build is None else follow(machine, build, build.node, [], {})
+
+
+def _holds_data(kind: ast.ClassDef) -> bool:
+    """Return whether a class is a data module of Lightning."""
+    return any(dotted(base).endswith("DataModule") for base in kind.bases)
 
 
 def _run_step(
     machine: Machine, owner: Instance, phase: str, body: FunctionNode, frame: Frame
 ) -> None:
-    """Run a step of Lightning's evaluation over the loader that the module names for it."""
+    """Run a step of Lightning over the loader that the module names for it."""
     loop = Loop(machine.loop_key(body), body, _loader_of(machine, owner, phase))
-    machine.grad = False
+    machine.grad = None if phase == "train" else False
     with machine.in_loop(loop):
         for parameter in body.args.args[1:2]:
             frame.names[parameter.arg] = Tensor(loop.key, text=parameter.arg)
         machine.execute(body.body, frame)
+
+
+def _averages(body: FunctionNode) -> bool:
+    """Return whether a training step logs averages over an epoch, and steps no optimiser itself."""
+    keywords = [n for n in ast.walk(body) if isinstance(n, ast.keyword) and n.arg == "on_epoch"]
+    calls = [dotted(n.func) for n in ast.walk(body) if isinstance(n, ast.Call)]
+    return bool(keywords) and not any(name.endswith(("backward", ".step")) for name in calls)
 
 
 class _Run:
@@ -177,11 +215,13 @@ class _Run:
                 machine.grad = False
             if owner is not None:
                 _run_steps(machine, owner, frame)
-            step = re.fullmatch(r"(validation|test)_step", frame.name) if owner else None
-            if owner is None or step is None or not is_module(machine, owner.kind):
+            step = re.fullmatch(r"(validation|test|training)_step", frame.name) if owner else None
+            phase = step[1].removesuffix("ing") if step else ""
+            averages = phase != "train" or _averages(body)
+            if owner is None or not phase or not averages or not is_module(machine, owner.kind):
                 machine.execute(body.body, frame)
             else:
-                _run_step(machine, owner, step[1], body, frame)
+                _run_step(machine, owner, phase, body, frame)
 
         self.start(body.name, run)
 

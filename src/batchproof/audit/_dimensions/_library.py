@@ -13,15 +13,16 @@ from batchproof.audit._dimensions._criteria import (
     call_criterion,
     function_criterion,
 )
+from batchproof.audit._dimensions._functions import bind
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
     UNKNOWN,
-    Base,
     Constant,
     Count,
     Criterion,
     Dataset,
     Form,
+    Function,
     Listing,
     Loader,
     Meter,
@@ -47,9 +48,11 @@ from batchproof.audit._dimensions._loaders import (
     build_split,
     build_subset,
 )
-from batchproof.audit._dimensions._machine import Machine
+from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._methods import Call, call_method, compare, gather
-from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._names import Module, dotted
+from batchproof.audit._dimensions._scores import base_of_score, is_class, is_score
+from batchproof.audit._dimensions._trace import Loop
 
 Transfer = Callable[[Machine, Call, str], Value]
 
@@ -430,35 +433,74 @@ def _enumerate(_machine: Machine, call: Call, _name: str) -> Value:
     return replace(value, with_index=True) if plain and isinstance(value, Loader) else UNKNOWN
 
 
-def _score(machine: Machine, call: Call, name: str) -> Value:
-    """Return a score of scikit-learn: a mean over the samples of its arguments, or a ratio."""
-    base: Base = "mean" if name.rsplit(".", 1)[-1] in _MEAN_SCORES else "coupled"
-    if call.keywords.keys() & {"normalize", "sample_weight", "squared", "multioutput"}:
+def _engine(machine: Machine, call: Call, _name: str) -> Value:
+    """Follow the process function of an ignite Engine that evaluates, over batches out of sight.
+
+    Where a file switches autograd off anywhere, it may do so around the engine's run.
+    """
+    process = _first(call)
+    if not isinstance(process, Function) or isinstance(process.node, ast.Lambda):
         return UNKNOWN
+    body, module = process.node, process.module
+    attributes = {n.attr for n in ast.walk(body) if isinstance(n, ast.Attribute)}
+    if not isinstance(module, Module) or attributes & {"backward", "step"}:
+        return UNKNOWN
+    if any(re.search("no_grad|grad_enabled|inference_mode", line) for line in module.lines):
+        return UNKNOWN
+    loop = Loop(machine.loop_key(body), body, Loader("engine", "the data of the engine"))
+    with machine.in_loop(loop):
+        names = bind(machine, process, [UNKNOWN, Tensor(loop.key, text="batch")], {})
+        machine.execute(body.body, Frame(module, body.name, names, owner=process.owner))
+    return UNKNOWN
+
+
+def _note_scored(machine: Machine, call: Call) -> None:
+    """Record that a score is computed of what a loop kept of its batches."""
+    for value in (*call.args, *call.keywords.values()):
+        if isinstance(value, Listing) and isinstance(value.item, Tensor):
+            machine.emit("score", call.node, call.frame, value)
+
+
+def _score(machine: Machine, call: Call, name: str) -> Value:
+    """Return a score of a batch, or an object whose call gives one."""
+    _note_scored(machine, call)
     short = name.rsplit(".", 1)[-1]
+    kind = None if call.starred else base_of_score(name, call.keywords)
+    if kind is None:
+        return UNKNOWN
+    base, sure = kind
+    if is_class(name):
+        return Criterion(short, base, sure, metric=True)
     return Quantity(
-        base, machine.batch_loop, graph=False, metric=True, number=True, line=call.node.lineno,
-        name=short,
+        base, machine.batch_loop, graph=False, sure=sure, metric=True,
+        number=name.startswith("sklearn"), line=call.node.lineno, name=short,
     )  # fmt: skip
 
 
-_MEAN_SCORES = {"accuracy_score", "mean_squared_error", "mean_absolute_error", "hamming_loss"}
-_RATIOS = {
-    "f1_score", "precision_score", "recall_score", "roc_auc_score", "average_precision_score",
-    "jaccard_score", "r2_score", "matthews_corrcoef", "cohen_kappa_score",
-}  # fmt: skip
+def _all_scores(machine: Machine, call: Call, name: str) -> Value:
+    """Return the ratios that scikit-learn computes together."""
+    _note_scored(machine, call)
+    report = name.endswith("classification_report")
+    if report and call.keywords.get("output_dict") != Constant(value=True):
+        return UNKNOWN
+    ratio = Quantity(
+        "coupled", machine.batch_loop, graph=False, metric=True, number=True,
+        line=call.node.lineno, name=name.rsplit(".", 1)[-1],
+    )  # fmt: skip
+    micro = call.keywords.get("average") == Constant("micro")
+    return ratio if report else UNKNOWN if micro else Several((ratio, ratio, ratio, UNKNOWN))
 
 
-def _metric(_machine: Machine, call: Call, name: str) -> Value:
-    """Return a metric of torchmetrics, whose call gives that of one batch."""
-    short = name.rsplit(".", 1)[-1]
-    plain = not call.starred and not call.keywords.keys() & {"average", "squared", "top_k"}
-    base: Base = "mean" if short in _MEAN_METRICS and plain else "coupled"
-    return Criterion(short, base, metric=True)
+def _collected(_machine: Machine, call: Call, _name: str) -> Value:
+    """Return a collection of scores, whose call gives all of them: a ratio if one of them is."""
+    scores = [v for v in flat(_first(call)) if isinstance(v, Criterion) and v.metric]
+    return next((score for score in scores if score.base == "coupled" and score.sure), UNKNOWN)
 
 
-_MEAN_METRICS = {"Accuracy", "BinaryAccuracy", "MeanSquaredError", "MeanAbsoluteError"}
-_BATCH_METRICS = {"F1Score", "Precision", "Recall", "AUROC", "JaccardIndex", "R2Score"}
+def _modules(machine: Machine, call: Call, name: str) -> Value:
+    """Return the scores that nn.ModuleDict or nn.ModuleList holds, or a module."""
+    scores = [v for v in flat(_first(call)) if isinstance(v, Criterion) and v.metric]
+    return _first(call) if scores else _model(machine, call, name)
 
 
 def _recent(_machine: Machine, call: Call, _name: str) -> Value:
@@ -570,9 +612,17 @@ EXACT: dict[str, Transfer] = {
         ),
         _same,
     ),
-    **dict.fromkeys((f"torchmetrics.{n}" for n in _MEAN_METRICS | _BATCH_METRICS), _metric),
-    **dict.fromkeys((f"torchmetrics.classification.{n}" for n in _BATCH_METRICS), _metric),
-    **dict.fromkeys((f"sklearn.metrics.{n}" for n in _MEAN_SCORES | _RATIOS), _score),
+    **dict.fromkeys(
+        (
+            "sklearn.metrics.classification_report",
+            "sklearn.metrics.precision_recall_fscore_support",
+        ),
+        _all_scores,
+    ),
+    **dict.fromkeys(("ignite.engine.Engine", "ignite.engine.engine.Engine"), _engine),
+    "torchmetrics.MetricCollection": _collected,
+    "torchmetrics.collections.MetricCollection": _collected,
+    **dict.fromkeys(("torch.nn.ModuleDict", "torch.nn.ModuleList"), _modules),
     "collections.deque": _recent,
     **dict.fromkeys(("dict", "collections.defaultdict", "collections.OrderedDict"), _mapping),
     "enumerate": _enumerate,
@@ -603,6 +653,8 @@ def transfer_of(name: str) -> Transfer | None:
     exact = EXACT.get(name)
     if exact is not None:
         return exact
+    if is_score(name):
+        return _score
     for pattern, transfer in _PATTERNS:
         if pattern.fullmatch(name):
             return transfer

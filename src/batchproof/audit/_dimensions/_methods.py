@@ -31,9 +31,9 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
-from batchproof.audit._dimensions._loaders import number, wrap
+from batchproof.audit._dimensions._loaders import as_loader, number, wrap
 from batchproof.audit._dimensions._machine import Frame, Machine
-from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
+from batchproof.audit._dimensions._names import FunctionNode, Module, dotted, words_of
 
 _CASTS = {"to", "cuda", "cpu", "float", "double", "half", "bfloat16"}
 PASSING = _CASTS | {
@@ -329,7 +329,8 @@ def _of_model(machine: Machine, value: Value, call: Call) -> Value | None:
 
 def _itself(_machine: Machine, value: Value, call: Call) -> Value | None:
     """Return a module after a method that returns the module itself."""
-    return value if call.name in _MOVES else None
+    copies = call.name == "clone" and isinstance(value, Criterion)
+    return value if call.name in _MOVES or copies else None
 
 
 # methods of a module that compute what its forward pass does, or a part of it
@@ -363,16 +364,20 @@ def _of_tool(machine: Machine, value: Value, call: Call) -> Value | None:
         "setup_module",
         "prepare_model",
     }:
-        shares = value.ranks
-        loaders: list[Value] = [wrap(a) if shares and isinstance(a, Loader) else a for a in args]
+        loaders = [_shared(as_loader(a)) if value.ranks else a for a in args]
         return loaders[0] if len(loaders) == 1 else Several(tuple(loaders))
-    if name == "skip_first_batches" and args:
+    if name in {"skip_first_batches", "pad_across_processes", "unwrap_model"} and args:
         return args[0]
     if name in {"gather", "gather_for_metrics", "all_gather", "reduce", "all_reduce"} and args:
         how = "clean" if name == "gather_for_metrics" else name
         machine.emit("reduce", call.node, call.frame, args[0], text=how)
         return _gathered(args[0], how)
     return UNKNOWN
+
+
+def _shared(value: Value) -> Value:
+    """Return a loader as one that gives each rank a share, and any other value as it is."""
+    return wrap(value) if isinstance(value, Loader) else value
 
 
 def _gathered(value: Value, how: str) -> Value:
@@ -558,17 +563,48 @@ def _append(machine: Machine, value: Value, call: Call) -> Value | None:
 
 
 def _log(machine: Machine, value: Value, call: Call) -> Value | None:
-    """Follow self.log(name, loss) of Lightning, which weighs a batch by its size, or by another."""
+    """Follow self.log(name, loss) of Lightning, which weighs a batch by its size, or by another.
+
+    Follow self.log_dict({name: loss}) likewise. With on_epoch, a training step is averaged too.
+    """
     step = next((lp.node for lp in machine.loops if lp.loader is not None), None)
-    loss = call.argument(1, "value")
+    several = call.name == "log_dict"
+    loss = call.argument(0, "dictionary") if several else call.argument(1, "value")
     if not isinstance(value, Instance) or not isinstance(step, FunctionNode) or loss is None:
         return None
-    if call.keywords.get("on_epoch") == Constant(value=False):
+    trains = step.name == "training_step"
+    averages = call.keywords.get("on_epoch", Constant(not trains))
+    off = averages != Constant(value=True) if trains else averages == Constant(value=False)
+    if off or "reduce_fx" in call.keywords:
         return None
     size = call.keywords.get("batch_size", NOTHING)
     weight = Count("batch", machine.batch_loop, text="batch") if size == NOTHING else size
-    machine.emit("update", call.node, call.frame, loss, weight, call.text)
+    losses = loss.items if several and isinstance(loss, Several) else (loss,)
+    for each in losses:
+        machine.emit("update", call.node, call.frame, each, weight, call.text)
     return NOTHING
+
+
+_PHASES = {
+    "fit": {"train": (1, "train_dataloaders"), "validation": (2, "val_dataloaders")},
+    "validate": {"validation": (1, "dataloaders")},
+    "test": {"test": (1, "dataloaders")},
+}
+
+
+def _hand(machine: Machine, _value: Value, call: Call) -> Value | None:
+    """Note the loaders of trainer.fit(module, train_loader, val_loader) of Lightning."""
+    owner = call.argument(0, "model")
+    if not isinstance(owner, Instance) or not is_module(machine, owner.kind):
+        return None
+    module = owner.kind.module
+    for phase, (place, name) in _PHASES[call.name].items():
+        loader = call.argument(place, name) or call.keywords.get(name.removesuffix("s"))
+        if isinstance(loader, Loader) and isinstance(module, Module):
+            other = module.handed.setdefault((owner.kind.node, phase), loader)
+            if other != loader:
+                module.handed[owner.kind.node, phase] = UNKNOWN
+    return None
 
 
 def _extend(machine: Machine, value: Value, call: Call) -> Value | None:
@@ -627,5 +663,9 @@ ANY: dict[str, Callable[[Machine, Value, Call], Value | None]] = {
     "state_dict": _state_dict,
     "append": _append,
     "extend": _extend,
+    "fit": _hand,
+    "validate": _hand,
+    "test": _hand,
     "log": _log,
+    "log_dict": _log,
 }

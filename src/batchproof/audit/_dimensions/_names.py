@@ -38,6 +38,7 @@ class Module:
         lines: its text.
         forms: what calling its modules gives, by class.
         telling: for each function asked for, whether it holds a word that a rule looks for.
+        handed: loaders that a Trainer is given for a module of Lightning, by its class and phase.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Module:
     lines: list[str] = field(default_factory=list)
     forms: dict[ast.AST, Value] = field(default_factory=dict)
     telling: dict[ast.AST, bool] = field(default_factory=dict)
+    handed: dict[tuple[ast.AST, str], Value] = field(default_factory=dict)
 
 
 # what a cell, a fragment or a file of `import *` means by these names

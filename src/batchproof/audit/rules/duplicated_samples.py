@@ -1,17 +1,20 @@
 """Some samples enter twice, such as those that a sampler repeats to fill its ranks."""
 
+import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Count, Quantity
+from batchproof.audit._dimensions._lattice import Count, Quantity, Tensor
+from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._questions import evaluates
-from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
 _SUMMED = {"sum", "all_gather", "gather", "all_reduce"}
 
 
 def find(trace: Trace) -> Iterator[Report]:
-    """Yield sums over all ranks that are divided by the length of the data set."""
+    """Yield means, and what is gathered for a score, over samples of which some are repeated."""
+    loops = set[str]()
     for event in trace.of("divide"):
         total, by = event.value, event.other
         if not isinstance(total, Quantity) or not isinstance(by, Count):
@@ -33,18 +36,69 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         who = "a prepared loader" if prepared else "a DistributedSampler"
         if by.unit == "seen" and (prepared or (sampler is not None and not sampler.drop_last)):
-            yield _counted_twice(event, by, who)
+            loops.add(loop.key)
+            yield _counted_twice(event, total, by, who)
         if by.unit != "data set":
             continue
+        loops.add(loop.key)
         evidence = (
             "the sum runs over the shares of all ranks",
             f"{who} repeats samples until every rank holds as many",
             f"{by.text} counts each sample once",
         )
         yield Report(event, "(Σ_i loss_i + Σ of the repeated) / N", "Σ_i loss_i / N", evidence)
+    yield from _gathered(trace, loops)
 
 
-def _counted_twice(event: Event, by: Count, who: str) -> Report:
+def _gathered(trace: Trace, loops: set[str]) -> Iterator[Report]:
+    """Yield outputs that accelerate gathers in an evaluation, the repeated ones with them.
+
+    Args:
+        trace: the events.
+        loops: the keys of loops of which a sum was reported.
+    """
+    for event in trace.of("reduce"):
+        loop = event.batches
+        if event.text != "gather" or loop is None or loop.loader is None or loop.key in loops:
+            continue
+        shares = loop.loader.per_rank and not loop.loader.drop_last
+        if not shares or not evaluates(trace, loop) or not _of_samples(event, loop):
+            continue
+        if _cuts(event) or any("even_batches" in line for line in event.module.lines):
+            continue
+        loops.add(loop.key)
+        evidence = (
+            "accelerator.gather returns what every rank computed",
+            "a prepared loader repeats samples until every rank holds as many",
+            "nothing cuts the repeated ones off, as gather_for_metrics would",
+        )
+        yield Report(event, "f(samples and the repeated ones)", "f(samples)", evidence)
+
+
+def _of_samples(event: Event, loop: Loop) -> bool:
+    """Return whether what is gathered are outputs or targets of a batch, a row for each sample."""
+    repeats = ".repeat(" in ast.unparse(event.node)
+    return all(
+        (isinstance(value, Tensor) and value.loop == loop.key)
+        or (isinstance(value, Quantity) and (repeats or value.base == "elements"))
+        for value in flat(event.value)
+    )
+
+
+def _cuts(event: Event) -> bool:
+    """Return whether the function around cuts a tensor to a number of rows that it computes."""
+    functions = [n for n in ast.walk(event.module.tree) if isinstance(n, ast.FunctionDef)]
+    around: list[ast.AST] = [f for f in functions if f.name == event.function]
+    around = around or [event.module.tree]
+    for node in (n for function in around for n in ast.walk(function)):
+        match node:
+            case ast.Subscript(slice=ast.Slice(None, ast.expr() as upper)):
+                if not isinstance(upper, ast.Constant):
+                    return True
+    return False
+
+
+def _counted_twice(event: Event, total: Quantity, by: Count, who: str) -> Report:
     """Return the report of a mean that counts the repeated samples, in its divisor too."""
     evidence = (
         "the sum runs over the shares of all ranks",
@@ -52,4 +106,4 @@ def _counted_twice(event: Event, by: Count, who: str) -> Report:
         f"{by.text or 'the divisor'} counts the repeated ones, if ranks do not divide the data set",
     )
     computes = "(Σ_i loss_i + Σ of the repeated) / (N + repeated)"
-    return Report(event, computes, "Σ_i loss_i / N", evidence, sure=False)
+    return Report(event, computes, "Σ_i loss_i / N", evidence, sure=total.ranks == "gather")

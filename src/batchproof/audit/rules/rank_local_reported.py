@@ -1,18 +1,24 @@
 """The number of one rank is reported as that of all."""
 
 import ast
+import re
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Loader, Quantity, Tensor
+from batchproof.audit._dimensions._lattice import Listing, Loader, Quantity, Tensor, Value
 from batchproof.audit._dimensions._library import flat
-from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._names import FunctionNode, dotted
 from batchproof.audit._dimensions._questions import against_best, evaluates
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
+_RANK_0 = re.compile(
+    r"rank\w*(\(\))? (==|!=|in) |is_\w*main_process|is_master|is_main\b|is_global_zero"
+)
+
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield sums over a rank's share of a loader that are reported without being reduced."""
+    yield from _scored(trace)
     places = set[int]()
     for event in trace.of("report", "compare"):
         value = event.value
@@ -38,7 +44,9 @@ def find(trace: Trace) -> Iterator[Report]:
             "nothing between the loop and this line reduces it over ranks",
         )
         where = "this rank's batches"
-        sure = evaluates(trace, loop) or "accelerator" in event.text or "fabric" in event.text
+        alone = any(_RANK_0.search(ast.unparse(c.test)) for c in event.conditions)
+        tool = "accelerator" in event.text or "fabric" in event.text
+        sure = evaluates(trace, loop) or alone or tool
         yield Report(
             event,
             f"mean over {where}",
@@ -47,6 +55,23 @@ def find(trace: Trace) -> Iterator[Report]:
             sure,
             node=_division(trace, event),
         )
+
+
+def _scored(trace: Trace) -> Iterator[Report]:
+    """Yield scores that the first rank of Lightning computes of the outputs of its own steps."""
+    for event in trace.of("score"):
+        loop = trace.loops.get(event.value.over) if isinstance(event.value, Listing) else None
+        if loop is None or not isinstance(loop.node, FunctionNode) or loop in event.loops:
+            continue
+        first = any("is_global_zero" in ast.unparse(c.test) for c in event.conditions)
+        if not first or any(True for _ in trace.of("reduce")):
+            continue
+        evidence = (
+            f"{loop.node.name} keeps the outputs of this rank's batches",
+            "only the first rank comes here, and nothing gathers those of the others",
+        )
+        yield Report(event, "f(samples of rank 0)", "f(samples of all ranks)", evidence)
+        return
 
 
 def _names_its_rank(event: Event) -> bool:
@@ -75,9 +100,12 @@ def _how(loader: Loader) -> str:
 
 def _reduced(trace: Trace, event: Event, loop: Loop) -> bool:
     first = min((e.order for e in trace.events if loop in e.loops), default=0)
-    reductions = [
-        e
-        for e in trace.of("reduce")
-        if not all(isinstance(value, Tensor) for value in flat(e.value))
-    ]
-    return any(first <= e.order <= event.order for e in reductions)
+    reductions = [e for e in trace.of("reduce") if first <= e.order <= event.order]
+    return not all(_other(event, value) for e in reductions for value in flat(e.value))
+
+
+def _other(event: Event, value: Value) -> bool:
+    """Return whether a value that is reduced is no part of what an event reports."""
+    if isinstance(value, Quantity) and isinstance(event.value, Quantity):
+        return value.metric is not event.value.metric and bool(value.name and event.value.name)
+    return isinstance(value, Tensor)

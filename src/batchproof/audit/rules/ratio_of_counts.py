@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._loaders import of_all_samples, of_one_sample
+from batchproof.audit._dimensions._names import FunctionNode
 from batchproof.audit._dimensions._questions import evaluates
 from batchproof.audit._dimensions._trace import Loop, Trace
 from batchproof.audit._reports import Report
@@ -22,15 +23,26 @@ def find(trace: Trace) -> Iterator[Report]:
         loop = trace.loops.get(value.over) or event.batches
         if loop is None or loop.loader is None:
             continue  # a mean over folds, classes or seeds, each of which has a ratio of its own
-        sure = value.sure and event.kind != "update" and _evaluates_batches(trace, loop)
+        step = isinstance(loop.node, FunctionNode)  # of Lightning, which averages what is logged
+        plain = event.kind != "update" or step  # not a meter, which may weigh
+        sure = value.sure and plain and _evaluates_batches(trace, loop, score=value.metric and step)
         name = value.text or value.name or "it"
-        evidence = (f"{name} of a batch is a ratio or root, not a mean of samples",)
-        yield Report(event, "mean_b f(sums of batch b)", "f(sums of all batches)", evidence, sure)
+        evidence = [f"{name} of a batch is a ratio or root, not a mean of samples"]
+        if event.kind == "update" and step:
+            evidence.append("Lightning averages what a step logs over the batches")
+        formulas = "mean_b f(sums of batch b)", "f(sums of all batches)"
+        yield Report(event, *formulas, tuple(evidence), sure)
 
 
-def _evaluates_batches(trace: Trace, loop: Loop) -> bool:
-    """Return whether a loop evaluates a loader in sight, of batches of several samples."""
+def _evaluates_batches(trace: Trace, loop: Loop, *, score: bool) -> bool:
+    """Return whether a loop evaluates batches of several samples, as far as that is in sight.
+
+    Args:
+        trace: the events.
+        loop: the loop.
+        score: whether a step of Lightning computes a score, as one does of several samples.
+    """
     loader = loop.loader
-    if loader is None or not loader.line or not evaluates(trace, loop):
+    if loader is None or not (loader.line or score) or not evaluates(trace, loop):
         return False
     return not (of_one_sample(loader) or of_all_samples(loader))
