@@ -393,3 +393,19 @@ def finds_the_training_loss_of_rank_0(model, data, optimizer):
             total += loss.item()
         if verbose:
             print(total / len(loader))  # BP212
+
+
+def finds_the_training_loss_of_the_main_process(model, data, optimizer):
+    accelerator = Accelerator()
+    verbose = accelerator.is_main_process
+    model, optimizer, loader = accelerator.prepare(model, optimizer, DataLoader(data, 8))
+    for _ in range(10):
+        total = 0.0
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y, reduction="sum")
+            accelerator.backward(loss)
+            optimizer.step()
+            total += loss.item()
+        if verbose:
+            print(total)  # BP212

@@ -58,7 +58,8 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
     for target in targets:
         store(machine, node, target, value, frame)
     frame.tests.pop(name, None)
-    if name and isinstance(node.value, ast.Compare | ast.BoolOp):
+    asks = isinstance(node.value, ast.Attribute) and node.value.attr.endswith("main_process")
+    if name and (asks or isinstance(node.value, ast.Compare | ast.BoolOp)):
         frame.tests[name] = node.value
 
 
