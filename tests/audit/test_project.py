@@ -191,3 +191,36 @@ def test_the_names_of_a_star_import_are_followed(tree, tmp_path, zeroing, names)
     tree("net.py", NET.replace("ZEROING", zeroing))
     source = Source(tree("train.py", TRAIN), TRAIN, ast.parse(TRAIN))
     assert [f.code for f in analyse(source, "train.py", Project(tmp_path))] == names
+
+
+LOADERS = """
+from torch.utils.data import DataLoader
+import torch.nn.functional as F
+
+def loader_of(cfg, data):
+    return DataLoader(data, batch_size=cfg.DATA.BATCH_SIZE)
+"""
+EVALUATE = """
+import torch
+import torch.nn.functional as F
+from config import _C as cfg
+from loaders import loader_of
+
+@torch.no_grad()
+def evaluate(model, data):
+    loader, total = loader_of(cfg, data), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)
+"""
+
+
+@pytest.mark.parametrize(
+    ("sizes", "names"), [(["1"], []), (["8"], ["BP201"]), (["1", "8"], ["BP201"])]
+)
+def test_a_constant_that_an_imported_file_sets_once_is_followed(tree, tmp_path, sizes, names):
+    lines = ["_C = CN()", "_C.DATA = CN()", *(f"_C.DATA.BATCH_SIZE = {n}" for n in sizes)]
+    tree("config.py", "\n".join(lines))
+    tree("loaders.py", LOADERS)
+    source = Source(tree("evaluate.py", EVALUATE), EVALUATE, ast.parse(EVALUATE))
+    assert [f.code for f in analyse(source, "evaluate.py", Project(tmp_path))] == names

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 
 @torch.no_grad()
@@ -70,7 +70,7 @@ def finds_a_training_loss(model, train_loader, optimizer):
     for _ in range(10):
         for x, y in train_loader:
             optimizer.zero_grad()
-            loss = F.mse_loss(model(x), y)  # BP205 likely
+            loss = F.mse_loss(model(x), y)  # BP205
             loss.backward()
             optimizer.step()
         print("epoch loss", loss.item())
@@ -274,3 +274,80 @@ def passes_an_array_that_grows(model, loader):
         batch_loss = np.append(batch_loss, [F.mse_loss(model(x), y).item()])
     epoch_loss = batch_loss.mean()
     return epoch_loss
+
+
+def finds_a_training_loss_of_an_epoch(model, data, optimizer, epochs):
+    loader = DataLoader(data, batch_size=32, shuffle=True)
+    history = []
+    for epoch in range(epochs):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)  # BP205
+            loss.backward()
+            optimizer.step()
+        print(epoch, loss.item())
+        history.append(loss.item())
+
+
+def finds_a_history_of_epochs(model, data, optimizer, num_epochs):
+    loader = DataLoader(data, batch_size=32, shuffle=True)
+    history = []
+    for e in range(num_epochs):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)  # BP205
+            loss.backward()
+            optimizer.step()
+            if torch.isnan(loss):
+                break
+        history.append(loss.item())
+    return history
+
+
+def finds_what_an_interval_of_steps_gives(model, data, optimizer, num_epochs):
+    loader = DataLoader(data, batch_size=32, shuffle=True)
+    for epoch in range(num_epochs):
+        for i, (x, y) in enumerate(loader):
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            if i % 10 == 0:
+                recent = loss.item()  # BP205 likely
+        print(f"Epoch {epoch}: {recent}")
+
+
+def finds_what_is_said_to_be_of_the_last_batch(model, data, optimizer, num_epochs):
+    loader = DataLoader(data, batch_size=32, shuffle=True)
+    for epoch in range(num_epochs):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)  # BP205 likely
+            loss.backward()
+            optimizer.step()
+        print(f"Epoch {epoch}, loss of the last batch: {loss.item()}")
+
+
+def passes_one_batch_of_all_samples(model, optimizer, num_epochs):
+    data = TensorDataset(torch.randn(64, 3), torch.randn(64))
+    loader = DataLoader(data, batch_size=64)
+    for epoch in range(num_epochs):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+        print(f"Epoch {epoch}: {loss.item()}")
+
+
+def passes_a_loop_that_ends_at_a_target(model, data, optimizer, num_epochs):
+    loader = DataLoader(data, batch_size=32, shuffle=True)
+    for epoch in range(num_epochs):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            if loss.item() < 0.01:
+                break
+        print(f"Epoch {epoch}: {loss.item()}")

@@ -1307,3 +1307,39 @@ def finds_a_size_out_of_sight(model, run, folder):
     for x, y in loader:
         total += F.cross_entropy(model(x), y).item()
     return total / len(loader)  # BP201 likely
+
+
+def finds_a_data_set_that_is_picked_by_its_name_perhaps(model, run, folder):
+    sets = {"digits": MNIST(folder), "objects": CIFAR10(folder)}
+    loader, total = DataLoader(sets[run.name], batch_size=100), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201 likely
+
+
+def finds_a_data_set_that_none_of_several_sizes_divides(model, run, folder):
+    data = MNIST(folder) if run.digits else CIFAR10(folder)
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+class Settings:
+    batch_size = 1
+    eval_size: int = 64
+
+
+def passes_a_batch_size_of_one_in_a_class(model, data):
+    loader, total = DataLoader(data, batch_size=Settings.batch_size), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)
+
+
+def finds_a_batch_size_in_an_object_of_a_class(model, data):
+    settings, total = Settings(), 0.0
+    loader = DataLoader(data, batch_size=settings.eval_size)
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201

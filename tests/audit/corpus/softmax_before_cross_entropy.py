@@ -207,6 +207,13 @@ def passes_a_sigmoid_that_is_scaled(model, x, y, temperature):
     return F.cross_entropy(cosine, y) + F.cross_entropy(again / temperature, y)
 
 
+def passes_a_softmax_that_is_scaled_in_place(model, x, y, temperature):
+    scores = F.softmax(model(x), dim=1).mul_(temperature)
+    cosine = torch.softmax(model(x), dim=1)
+    cosine.mul_(20).sub_(10)
+    return F.cross_entropy(scores, y) + F.cross_entropy(cosine, y)
+
+
 def passes_a_sigmoid_inside(model, head, x, y):
     gate = torch.sigmoid(model(x))
     return F.cross_entropy(head(gate), y) + F.cross_entropy(head(x) * gate, y)

@@ -372,8 +372,7 @@ def _join_unlike(first: Value, second: Value) -> Value:
         sizes = [SIZES.get(name.rpartition(".")[2]) for name in (first.name, second.name)]
         return first if sizes[0] and sizes[0] == sizes[1] else UNKNOWN
     if isinstance(first, Dataset) and isinstance(second, Dataset):
-        whole = first.whole if first.whole == second.whole else ""
-        return replace(first, size=first.size if first.size == second.size else None, whole=whole)
+        return _join_datasets(first, second)
     for one, other in ((first, second), (second, first)):
         if isinstance(one, Quantity) and isinstance(other, Constant | Unknown):
             return replace(one, conditional=True) if one.over else one
@@ -385,6 +384,15 @@ def _join_unlike(first: Value, second: Value) -> Value:
         same = (first.unit, first.key) == (second.unit, second.key)
         return replace(first, conditional=True) if same else UNKNOWN
     return UNKNOWN
+
+
+def _join_datasets(first: Dataset, second: Dataset) -> Dataset:
+    """Return a data set that is one of two, with the sizes that it may have."""
+    whole = first.whole if first.whole == second.whole else ""
+    sizes = {n for part in (first, second) for n in (*part.choices, part.size) if n is not None}
+    if first.size == second.size:
+        return replace(first, whole=whole)
+    return replace(first, size=None, whole=whole, choices=tuple(sorted(sizes)))
 
 
 def _join_quantities(first: Quantity, second: Quantity) -> Quantity:

@@ -120,9 +120,7 @@ def _unless_carried(
 
 
 def _reads(value: ast.expr, name: str) -> bool:
-    return any(
-        isinstance(n, ast.Name | ast.Attribute) and dotted(n) == name for n in ast.walk(value)
-    )
+    return any(dotted(part) == name for part in ast.walk(value))
 
 
 def _added_to(value: ast.expr, target: ast.expr) -> ast.expr | None:
@@ -401,7 +399,7 @@ def _begins(name: str, outer: Loop, loop: Loop) -> bool:
     for node in ast.walk(outer.node):
         if isinstance(node, ast.Assign) and id(node) not in inside:
             sets = any(dotted(part) == name for t in node.targets for part in ast.walk(t))
-            if sets and all(dotted(part) != name for part in ast.walk(node.value)):
+            if sets and not _reads(node.value, name):
                 return True
     return False
 

@@ -47,7 +47,7 @@ def attribute(machine: Machine, value: Value, node: ast.Attribute, frame: Frame)
     match value:
         case Reference():
             return _of_reference(machine, value, name, frame)
-        case Instance():
+        case Instance() | Class():
             return of_instance(machine, value, name)
         case Loader():
             return _of_loader(value, name, node)
@@ -94,7 +94,20 @@ def _of_reference(machine: Machine, value: Reference, name: str, frame: Frame) -
         inner = member(module, name)
         if inner is not None:
             return inner
-    return Reference(f"{value.name}.{name}")
+    whole = f"{value.name}.{name}"
+    return _setting(machine, whole, frame.module) or Reference(whole)
+
+
+def _setting(machine: Machine, name: str, module: Module) -> Option | None:
+    """Return the constant that a file of the project gives to `config._C.DATA.BATCH_SIZE`."""
+    origin, _, rest = name.rpartition(".")
+    while origin:
+        file = machine.file(origin, module)
+        if file is not None:
+            return file.settings.get(rest)
+        origin, _, last = origin.rpartition(".")
+        rest = f"{last}.{rest}"
+    return None
 
 
 def member(module: Module, name: str) -> Value | None:
@@ -103,7 +116,7 @@ def member(module: Module, name: str) -> Value | None:
         return Function(module.functions[name], module)
     if name in module.classes:
         return Class(module.classes[name], module)
-    return module.variables.get(name)
+    return module.variables.get(name) or module.settings.get(name)
 
 
 def _of_loader(loader: Loader, name: str, node: ast.Attribute) -> Value:
@@ -155,8 +168,10 @@ def _is_loader_name(text: str) -> bool:
     return "loader" in text.lower()
 
 
-def of_instance(machine: Machine, instance: Instance, name: str) -> Value:
-    """Return an attribute of an object, set by a method, or a method itself."""
+def of_instance(machine: Machine, instance: Instance | Class, name: str) -> Value:
+    """Return an attribute of a class or an object, set by a method, or a method itself."""
+    if isinstance(instance, Class):
+        return _of_class(instance, name)
     if name in instance.attributes:
         return instance.attributes[name]
     inner = method(machine, instance.kind, name, instance)
@@ -165,9 +180,17 @@ def of_instance(machine: Machine, instance: Instance, name: str) -> Value:
             return Unknown(f"self.{name}")
         return inner
     value = _set_somewhere(machine, instance, name)
+    if value == UNKNOWN:
+        value = _of_class(instance.kind, name)
     value = Unknown(f"self.{name}") if value == UNKNOWN else value
     instance.attributes[name] = value
     return value
+
+
+def _of_class(kind: Class, name: str) -> Value:
+    """Return the constant that a class gives to one of its attributes."""
+    settings = kind.module.settings if isinstance(kind.module, Module) else {}
+    return settings.get(f"{kind.node.name}.{name}", UNKNOWN)
 
 
 def _set_somewhere(machine: Machine, instance: Instance, name: str) -> Value:

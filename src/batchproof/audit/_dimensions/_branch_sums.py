@@ -12,7 +12,7 @@ from batchproof.audit._dimensions._lattice import Count, Listing, Quantity, Valu
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._trace import Condition, Loop
 
-_PURE = {"isinstance", "len", "hasattr", "bool"}
+_PURE = {"len", "bool", "isinstance", "hasattr", "getattr", "is_available", "is_initialized"}
 _SETTINGS = {"args", "opt", "opts", "cfg", "config", "conf", "hparams", "hp", "flags", "params"}
 _KEPT = (Quantity, Count, Listing)
 
@@ -20,6 +20,11 @@ _KEPT = (Quantity, Count, Listing)
 def is_conditional(conditions: Iterable[Condition], loop: Loop) -> bool:
     """Return whether a pass of a loop may miss what happens under conditions inside it."""
     return any(not c.by and not is_steady(c.test, loop) for c in conditions)
+
+
+def is_pure(function: ast.expr) -> bool:
+    """Return whether a function gives the same answer when it is called again."""
+    return dotted(function).rpartition(".")[2] in _PURE
 
 
 def is_steady(test: ast.expr, loop: Loop) -> bool:
@@ -39,9 +44,9 @@ def _holds(node: ast.AST, stores: set[str]) -> bool:
     match node:
         case ast.Name(name):
             return name not in stores
-        case ast.Call(function):
-            return dotted(function) in _PURE
-        case ast.Attribute(whole):
+        case ast.Call(function) if not is_pure(function):
+            return False
+        case ast.Attribute(whole) | ast.Call(ast.Name("getattr"), [whole, *_]):
             return dotted(whole).rpartition(".")[2].lower() in _SETTINGS
     return True
 

@@ -16,6 +16,7 @@ import ast
 from collections.abc import Callable
 
 from batchproof.audit._dimensions._arithmetic import join
+from batchproof.audit._dimensions._branch_sums import is_pure
 from batchproof.audit._dimensions._lattice import UNKNOWN, Unknown, Value
 from batchproof.audit._dimensions._machine import Fork, Frame
 from batchproof.audit._dimensions._names import dotted
@@ -23,8 +24,6 @@ from batchproof.audit._dimensions._names import dotted
 State = tuple[dict[str, Value], dict[str, Value]]
 Settle = Callable[[str, list[Value]], Value]
 Parted = dict[str, tuple[Value, Value, Value]]
-
-_PURE = {"len", "isinstance", "hasattr", "getattr", "is_available", "is_initialized"}
 
 
 def state_of(frame: Frame) -> State:
@@ -107,7 +106,7 @@ def take_side(frame: Frame, test: ast.expr, scope: ast.AST, *, branch: bool) -> 
 def _is_pure(test: ast.expr) -> bool:
     """Return whether a test gives the same answer when it is asked again."""
     calls = [node for node in ast.walk(test) if isinstance(node, ast.Call)]
-    return all(dotted(call.func).rpartition(".")[2] in _PURE for call in calls)
+    return all(is_pure(call.func) for call in calls)
 
 
 def _plain(test: ast.expr) -> tuple[str, bool]:

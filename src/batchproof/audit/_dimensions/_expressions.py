@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 
 from batchproof.audit._dimensions._arithmetic import is_mask, join, operate
 from batchproof.audit._dimensions._attributes import attribute, member
@@ -75,6 +76,8 @@ def _name(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     if name in module.variables and frame.names is not module.variables:
         value = module.variables[name]
         return Unknown(name) if value == UNKNOWN else value
+    if name in module.settings:
+        return module.settings[name]
     if name in module.functions:
         return Function(module.functions[name], module)
     if name in module.classes:
@@ -103,11 +106,14 @@ def _import(machine: Machine, name: str, frame: Frame) -> Value:
 
 def _attribute(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.Attribute)
-    value = frame.names.get(dotted(node))
+    name = dotted(node)
+    value = frame.names.get(name)
+    if value is None and name.partition(".")[0] not in frame.names:
+        value = frame.module.settings.get(name)
     if value is not None:
         return value
     value = attribute(machine, machine.evaluate(node.value, frame), node, frame)
-    return Unknown(dotted(node)) if value == UNKNOWN else value
+    return Unknown(name) if value == UNKNOWN else value
 
 
 def _constant(_machine: Machine, node: ast.expr, _frame: Frame) -> Value:
@@ -129,6 +135,8 @@ def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
         first = factor(machine, first, node.left, second)
     second = factor(machine, second, node.right, first)
     combine(machine, node, node.op, first, second, frame)
+    if isinstance(node.op, ast.Mod) and isinstance(first, Count):
+        machine.emit("remainder", node, frame, first)
     if (
         isinstance(node.op, ast.Mod)
         and isinstance(first, Constant)
@@ -340,16 +348,7 @@ def _rows(machine: Machine, node: ast.Subscript, value: Value, frame: Frame) -> 
 
 def _item(value: Several, place: Value) -> Value:
     if not isinstance(place, Constant):
-        loaders = [v for v in value.items if isinstance(v, Loader)]
-        if loaders and len(loaders) == len(value.items):
-            alike = all(
-                (v.drop_last, v.batch_size, v.sampler)
-                == (loaders[0].drop_last, loaders[0].batch_size, loaders[0].sampler)
-                for v in loaders
-            )
-            if alike:
-                return replace(loaders[0], dataset=UNKNOWN, text="")
-        return UNKNOWN
+        return _one_of(value)
     if value.names:
         return (
             value.items[value.names.index(place.value)] if place.value in value.names else UNKNOWN
@@ -357,6 +356,27 @@ def _item(value: Several, place: Value) -> Value:
     if type(place.value) is int and -len(value.items) <= place.value < len(value.items):
         return value.items[place.value]
     return UNKNOWN
+
+
+def _one_of(value: Several) -> Value:
+    """Return what is known of any item of a tuple or dict of loaders, or of data sets."""
+    first, *others = value.items or (UNKNOWN,)
+    if all(isinstance(v, Dataset) for v in value.items):
+        return reduce(join, others, first)
+    if not isinstance(first, Loader):
+        return UNKNOWN
+    for other in others:
+        if not isinstance(other, Loader) or _formed(other) != _formed(first):
+            return UNKNOWN
+    sets = [v.dataset for v in value.items if isinstance(v, Loader)]
+    dataset = reduce(join, sets) if all(isinstance(d, Dataset) for d in sets) else UNKNOWN
+    if isinstance(dataset, Dataset):
+        dataset = replace(dataset, key=f"{first.key}.dataset")
+    return replace(first, dataset=dataset, text="")
+
+
+def _formed(loader: Loader) -> tuple[object, ...]:
+    return loader.drop_last, loader.batch_size, loader.sampler
 
 
 def _tuple(machine: Machine, node: ast.expr, frame: Frame) -> Value:

@@ -76,6 +76,7 @@ class Dataset:
         whole: the key of the data set that it is a part of, or "".
         words: what its construction says about its role, in lower case.
         among: the size of that whole, where it is known.
+        choices: its sizes, where it is one of several data sets.
     """
 
     key: str
@@ -83,6 +84,7 @@ class Dataset:
     whole: str = ""
     words: str = ""
     among: int | None = None
+    choices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,22 +262,40 @@ def equal_batches(loader: Loader) -> tuple[bool | None, str]:
 
 def _perhaps_equal(loader: Loader, samples: int | None) -> str:
     """Return why the batches of a loader may all be equal after all, "" where nothing says so."""
-    whole = loader.dataset.among if isinstance(loader.dataset, Dataset) else None
+    whole, choices = _sizes_of(loader.dataset)
     partial = loader.sampler is not None and loader.sampler.kind in {"part", "ranks"}
     if whole or (samples and partial):
         return f"it draws a part of {samples or whole} samples, and how many is out of sight"
-    usual = loader.batch_size.default if isinstance(loader.batch_size, Option) else None
-    if isinstance(usual, int) and usual and samples and samples % usual == 0:
+    size = loader.batch_size
+    usual = size.default if isinstance(size, Option) else number(size)
+    if not (isinstance(usual, int) and usual):
+        usual = None
+    if choices and (usual is None or any(n % usual == 0 or n <= usual for n in choices)):
+        return "it draws from one of several data sets, and from which is out of sight"
+    if usual and samples and (samples % usual == 0 or samples <= usual):
         return f"{samples} is a multiple of {usual}, the default batch size"
-    if samples and isinstance(loader.batch_size, Unknown):
+    if samples and usual is None:
         return f"whether {samples} is a multiple of the batch size is out of sight"
     return ""
+
+
+def _sizes_of(dataset: Value) -> tuple[int | None, tuple[int, ...]]:
+    """Return the size of what a data set is a part of, and the sizes that it may have itself."""
+    return (dataset.among, dataset.choices) if isinstance(dataset, Dataset) else (None, ())
 
 
 def of_one_sample(loader: Loader) -> bool:
     """Return whether each batch holds one sample."""
     size = loader.batch_size
     return number(size) == 1 or (isinstance(size, Option) and size.default == 1)
+
+
+def of_one_batch(loader: Loader) -> bool:
+    """Return whether one batch holds all samples, as far as their numbers are in sight."""
+    size, samples = loader.batch_size, length_of(loader.dataset)
+    each = size.default if isinstance(size, Option) else number(size)
+    few = isinstance(each, int) and samples is not None and samples <= each
+    return few or of_all_samples(loader)
 
 
 def of_all_samples(loader: Loader) -> bool:

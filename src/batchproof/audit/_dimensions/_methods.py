@@ -44,6 +44,8 @@ PASSING = _CASTS | {
 }  # fmt: skip
 _ELEMENTWISE = {"cos", "sin", "exp", "log", "sqrt", "square", "tanh", "relu", "sign"}
 _OUT = {"item", "detach", "numpy", "tolist", "detach_"}
+_IN_PLACE = {"mul_", "div_", "add_", "sub_", "log_", "exp_", "pow_", "neg_"}
+_SCORES = {"probabilities", "log-probabilities", "sigmoid"}
 _TARGETS = {"gold", "target", "targets", "label", "labels", "tgt"}
 _COMPARISONS = {"eq", "ne", "gt", "ge", "lt", "le"}
 
@@ -117,7 +119,17 @@ def _of_tensor(machine: Machine, value: Value, call: Call) -> Value:
         best = replace(value, form="confidence" if value.form == "probabilities" else "")
         classes = replace(value, form="classes", graph=False)
         return Several((best, classes)) if call.args or call.keywords else best
-    return _like(value, name)
+    return _like(_after(value, call), name)
+
+
+def _after(value: Tensor, call: Call) -> Tensor:
+    """Return scores after a method that changes them in place: they are scores no more."""
+    if call.name not in _IN_PLACE or value.form not in _SCORES:
+        return value
+    value = replace(value, form="")
+    if call.text in call.frame.names:
+        call.frame.names[call.text] = value
+    return value
 
 
 def _pieces(value: Tensor, call: Call) -> Value:
@@ -139,8 +151,6 @@ _FORMS: dict[str, Form] = {
 
 def _like(value: Tensor, name: str) -> Tensor:
     """Return a tensor after a method that returns one like it."""
-    if name in {"mul_", "div_", "add_", "sub_"} and value.form == "sigmoid":
-        return replace(value, form="")
     if name in _FORMS:
         graph = False if name.startswith("arg") else value.graph
         return replace(value, form=_FORMS[name], graph=graph)

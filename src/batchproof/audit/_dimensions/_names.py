@@ -33,6 +33,7 @@ class Module:
         functions: its own top-level functions, by name.
         classes: its own classes, by name.
         options: options of its command-line parsers, by attribute name.
+        settings: the constants that its own statements give to names, attributes and classes.
         variables: the values of its global names.
         depths: how many loops were around the last plain assignment of each.
         lines: its text.
@@ -48,6 +49,7 @@ class Module:
     functions: dict[str, FunctionNode] = field(default_factory=dict)
     classes: dict[str, ast.ClassDef] = field(default_factory=dict)
     options: dict[str, Option] = field(default_factory=dict)
+    settings: dict[str, Option] = field(default_factory=dict)
     variables: dict[str, Value] = field(default_factory=dict)
     depths: dict[str, int] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
@@ -123,11 +125,14 @@ def read_module(path: Path, tree: ast.Module, text: str = "") -> Module:
             module.functions.setdefault(node.name, node)
         elif isinstance(node, ast.ClassDef):
             module.classes.setdefault(node.name, node)
+            for inner in node.body:
+                _add_setting(module, inner, f"{node.name}.")
             for body in methods_of(node).values():
                 waiting += [n for n in body.body if isinstance(n, ast.Import | ast.ImportFrom)]
             continue
         elif isinstance(node, ast.Expr | ast.Assign) and isinstance(node.value, ast.Call):
             _add_option(module, node.value)
+        _add_setting(module, node)
         waiting += reversed(_inner(node))
     return module
 
@@ -172,6 +177,20 @@ def _add_option(module: Module, node: ast.Call) -> None:
     for name in long[:1]:
         key = name.lstrip("-").replace("-", "_")
         module.options[key] = Option(key, value)
+
+
+def _add_setting(module: Module, node: ast.stmt, owner: str = "") -> None:
+    """Note the constant that an assignment gives to a name, without it where it is set again."""
+    match node:
+        case ast.Assign([target], value) | ast.AnnAssign(target, _, value) if dotted(target):
+            name = f"{owner}{dotted(target)}"
+        case _:
+            return
+    constant = value.value if isinstance(value, ast.Constant) else None
+    if name in module.settings:
+        module.settings[name] = Option(name)
+    elif isinstance(constant, int | float | str):
+        module.settings[name] = Option(name, constant)
 
 
 def methods_of(node: ast.ClassDef) -> dict[str, FunctionNode]:

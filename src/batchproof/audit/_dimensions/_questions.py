@@ -19,6 +19,7 @@ from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace, m
 _DEBUG = re.compile(
     r"debug|dry_?run|fast_dev|smoke|sanity|overfit|test_mode|quick|demo|tiny|profil", re.IGNORECASE
 )
+_NO_NUMBER = re.compile(r"isnan|isinf|isfinite|\bnan\b")
 _HELD_OUT = {
     "val",
     "valid",
@@ -138,9 +139,10 @@ def lead(trace: Trace, window: Window) -> int | None:
     Returns:
         None where the counter does not begin with the loop, or its values are not known.
     """
+    tests = {window.test, getattr(window.test, "operand", window.test)}
     for event in trace.of("compare", "remainder"):
         count = event.value
-        if event.node is not window.test or not isinstance(count, Count) or count.conditional:
+        if event.node not in tests or not isinstance(count, Count) or count.conditional:
             continue
         if (count.unit, count.key) == ("batches", window.loop.key):
             return count.plus + (window.plus - _written(window.test))
@@ -294,9 +296,19 @@ def _names(node: ast.AST) -> set[str]:
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
+def leaves_early(loop: Loop) -> bool:
+    """Return whether a loop can end before its last batch, other than where a loss is no number."""
+    return bool(_leaves(loop))
+
+
 def may_break(loop: Loop) -> bool:
     """Return whether a loop can end before its last batch, other than to try things out."""
-    return any(not any(is_debug(c) for c in conditions) for conditions in loop.leaves)
+    return any(not any(is_debug(c) for c in conditions) for conditions in _leaves(loop))
+
+
+def _leaves(loop: Loop) -> list[tuple[Condition, ...]]:
+    texts = [" ".join(ast.unparse(c.test) for c in conditions) for conditions in loop.leaves]
+    return [c for c, text in zip(loop.leaves, texts, strict=True) if not _NO_NUMBER.search(text)]
 
 
 def varies(test: ast.expr, loop: Loop) -> bool:

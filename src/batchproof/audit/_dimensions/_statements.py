@@ -32,7 +32,7 @@ from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._loaders import as_loader, number, yields_batches
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
-from batchproof.audit._dimensions._trace import Condition, Loop, tests_of
+from batchproof.audit._dimensions._trace import Condition, Loop
 
 _HELD_OUT = {"valid", "val", "validation", "dev", "test"}
 _WRAPPERS = {
@@ -138,11 +138,6 @@ def _truth(machine: Machine, test: ast.expr, frame: Frame) -> bool | None:
     if isinstance(test, ast.Compare) and dotted(test.left) == "__name__":
         return True
     value = machine.evaluate(test, frame)
-    for part in tests_of(test):
-        remainder = part.operand if isinstance(part, ast.UnaryOp) else part
-        if isinstance(remainder, ast.BinOp) and isinstance(remainder.op, ast.Mod):
-            counter = machine.evaluate(remainder.left, frame)
-            machine.emit("remainder", part, frame, counter)
     name = dotted(test.operand if isinstance(test, ast.UnaryOp) else test)
     if name in frame.module.variables and frame.names.get(name) in (
         None,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity, Value
 from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._questions import leaves_early
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
@@ -29,7 +30,7 @@ def _of_one(trace: Trace, value: Value) -> bool:
     if not isinstance(value, Quantity) or value.over or not value.loop or value.metric:
         return False
     loop = trace.loops.get(value.loop)
-    return loop is not None and loop.loader is not None and not loop.leaves
+    return loop is not None and loop.loader is not None and not leaves_early(loop)
 
 
 def _report(trace: Trace, event: Event, value: Value) -> Report:

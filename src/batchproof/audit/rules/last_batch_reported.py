@@ -1,13 +1,20 @@
 """The loss of the last batch is reported as that of the whole pass."""
 
+import ast
+import re
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Count, Quantity
-from batchproof.audit._dimensions._loaders import of_all_samples
-from batchproof.audit._dimensions._names import words_of
-from batchproof.audit._dimensions._questions import against_best, trains
+from batchproof.audit._dimensions._lattice import Count, Loader, Quantity
+from batchproof.audit._dimensions._loaders import of_one_batch
+from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._questions import against_best, leaves_early, trains
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
+
+_OF_ONE = {
+    "batch", "batches", "minibatch", "last", "latest", "current", "step", "steps", "iter", "iters",
+    "iteration", "iterations", "final",
+}  # fmt: skip
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -17,9 +24,9 @@ def find(trace: Trace) -> Iterator[Report]:
         if not isinstance(value, Quantity) or value.over or not value.loop:
             continue
         loop = trace.loops.get(value.loop)
-        if loop is None or loop in event.loops or loop.loader is None or loop.leaves:
+        if loop is None or loop in event.loops or loop.loader is None or leaves_early(loop):
             continue
-        if of_all_samples(loop.loader) or not set(loop_path(trace, loop)) <= set(event.loops):
+        if of_one_batch(loop.loader) or not set(loop_path(trace, loop)) <= set(event.loops):
             continue
         yield from _judged(trace, event, value, loop)
 
@@ -43,18 +50,55 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
     if event.kind == "compare" and not against_best(event):
         return
     line = value.line or event.line
-    evidence = (
+    evidence: tuple[str, ...] = (
         f"{value.text or 'it'} is overwritten by every batch (line {line})",
         "after the loop it holds what the last batch gave",
     )
     is_average = event.kind in {"divide", "average"}
-    alone = not trains(trace, loop) and event.kind != "compare" and _alone(event, loop)
-    sure = is_average or (alone and (value.sure or not value.metric))
-    name = value.text or "loss"
+    alone = not trains(trace, loop) and event.kind != "compare" and event.function != ""
     sets = [e for e in trace.of("assign") if e.text == value.text and loop in e.loops]
+    sure = is_average or (alone and (value.sure or not value.metric))
+    if not sure and sets and not sets[-1].inside(loop) and _of_an_epoch(event):
+        sure, evidence = _of_several(loop), (*evidence, _unless(loop))
+    name = value.text or "loss"
     mine = sets[-1] if sets and sets[-1].module is event.module else None
     place = mine if mine is not None and (not is_average or _of_the_whole(value.text)) else event
     yield Report(place, f"{name} of the last batch", "mean over all batches", evidence, sure)
+
+
+def _of_an_epoch(event: Event) -> bool:
+    """Return whether what is printed, logged or appended is said to be of an epoch."""
+    text, bar = ast.unparse(event.node), event.text.rpartition(".")[2].startswith("set_")
+    if (
+        event.kind not in {"report", "append"}
+        or bar
+        or _OF_ONE & set(re.findall("[a-z]+", words_of(text)))
+    ):
+        return False
+    epochs = [lp.node for lp in event.loops if isinstance(lp.node, ast.For) and _counts(lp.node)]
+    if event.kind == "append":
+        return bool(epochs) and epochs[-1] is event.loops[-1].node
+    counters = {dotted(n) for node in epochs for n in ast.walk(node.target)} - {""}
+    names = {dotted(n) for n in ast.walk(event.node) if isinstance(n, ast.Name)}
+    return "epoch" in text.lower() or bool(counters & names)
+
+
+def _counts(node: ast.For) -> bool:
+    """Return whether a loop counts epochs, as its names say."""
+    return "epoch" in f"{ast.unparse(node.target)} {ast.unparse(node.iter)}".lower()
+
+
+def _of_several(loop: Loop) -> bool:
+    """Return whether a loop goes over several batches, as far as its loader shows."""
+    loader = loop.loader
+    assert isinstance(loader, Loader)
+    names = {"loader", "dataloader", "dl", "batches", "iter", "iterator"}
+    return loader.line > 0 or bool(names & set(words_of(loader.text).split()))
+
+
+def _unless(loop: Loop) -> str:
+    text = loop.loader.text if loop.loader is not None else ""
+    return f"this is the mean only if {text or 'the loader'} holds one batch"
 
 
 def _of_the_whole(name: str) -> bool:
@@ -63,7 +107,3 @@ def _of_the_whole(name: str) -> bool:
     return bool(
         words & {"total", "epoch", "running", "avg", "validation", "val", "valid", "test", "sum"}
     )
-
-
-def _alone(event: Event, loop: Loop) -> bool:
-    return event.function != "" and bool(loop.loader)
