@@ -1,36 +1,30 @@
 """What an exact step costs in other people's trainers, beside the step that is their own.
 
-    python benchmarks/integrations_overhead.py [--rounds N] [--steps N] [--quick] [--out FILE]
+    python benchmarks/integrations_overhead.py [--windows N] [--pairs N] [--only TRAINER] [--quick]
+        [--out FILE]
 
 A BERT of 4 layers and width 256 over 8 sequences of 64 is trained by AdamW in transformers,
 Lightning, accelerate and ignite. In skorch, fastai and Keras two are: a perceptron, 256 wide over
 256 rows, whose step takes about 2 ms, so that the fixed cost shows; and a network of two
-convolutions over 64 pictures of 28 by 28. One micro-batch is a window, and 4 are. A round trains
-both sides from scratch, each in a fresh instance, and turns their order; what is timed is the
-training loop, in seconds of the processor. From each time that of a training of one window is taken
-off, so that what a training does once is apart. Ratios of the two sides of a round, what a
-micro-batch takes longer in microseconds, and what a training of one window takes longer in
-milliseconds (`once`), with median, quartiles and range.
+convolutions over 64 pictures of 28 by 28. One micro-batch is a window, and 4 are. Both sides train
+at the same time, each in its own process, and take turns at each micro-batch; what is counted is
+the processor's time from the begin of one forward pass to that of the next. Per window, the ratio
+of both sides and what it takes longer in microseconds, with median, quartiles and range. `pairs`
+has the median of each pair of processes: where the system puts their memory differs from one to the
+next. The first 4 windows of each are left out.
 
-As it comes, skorch has no accumulation: its rows compare the callback without accumulate. About 9
-minutes on a quiet machine; the result is written after each row. The goal is a median of 1.02.
+As it comes, skorch has no accumulation: its rows compare the callback without accumulate. About 45
+minutes; the result is written after each row. The goal is a median of 1.02.
 """
 
 import functools
 import os
+import statistics
 from pathlib import Path
 
-from _bert import (
-    VOCABULARY,
-    adam,
-    bert,
-    by_accelerate,
-    by_lightning,
-    by_transformers,
-    quiet,
-    seconds,
-)
+from _bert import VOCABULARY, adam, bert, by_accelerate, by_lightning, by_transformers, quiet
 from _measure import heading, keep, parser, summary
+from _turns import alternate
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 ROWS, LENGTH, WIDE, MANY = 8, 64, 256, 256
@@ -103,6 +97,12 @@ def convolutions_of_keras(keras):
     return [keras.layers.Input((1, SIDE, SIDE)), *layers, *end]
 
 
+def hooked(network, turn):
+    """Return the network, which takes its turn at each forward pass."""
+    network.register_forward_pre_hook(turn)
+    return network
+
+
 def loader_of(steps):
     import torch
 
@@ -112,20 +112,21 @@ def loader_of(steps):
 def of_bert(make):
     """Return what trains BERT over so many micro-batches in a trainer."""
 
-    def by_trainer(steps, accumulate, *, exact):
-        return make(bert(WIDE, LENGTH), loader_of(steps), accumulate, exact=exact)
+    def by_trainer(steps, accumulate, *, exact, turn):
+        network = hooked(bert(WIDE, LENGTH), turn)
+        return make(network, loader_of(steps), accumulate, exact=exact)
 
     return by_trainer
 
 
-def by_ignite(steps, accumulate, *, exact):
+def by_ignite(steps, accumulate, *, exact, turn):
     import torch
     from ignite.engine import Engine, create_supervised_trainer
 
     import batchproof
     from batchproof.integrations.ignite import update
 
-    model, criterion = bert(WIDE, LENGTH), torch.nn.CrossEntropyLoss()
+    model, criterion = hooked(bert(WIDE, LENGTH), turn), torch.nn.CrossEntropyLoss()
     optimizer, loader = adam(model), loader_of(steps)
     model.train()
 
@@ -148,7 +149,7 @@ def by_ignite(steps, accumulate, *, exact):
     return lambda: trainer.run(batchproof.windows(loader, accumulate=accumulate))
 
 
-def by_skorch(steps, accumulate, *, exact, network=perceptron, data=perceptron_rows):
+def by_skorch(steps, accumulate, *, exact, turn, network=perceptron, data=perceptron_rows):
     import skorch
     import torch
 
@@ -157,7 +158,7 @@ def by_skorch(steps, accumulate, *, exact, network=perceptron, data=perceptron_r
     size, inputs, targets = data(steps)
     callback = ExactLosses() if accumulate == 1 else ExactLosses(accumulate=accumulate)
     net = skorch.NeuralNet(
-        network(),
+        hooked(network(), turn),
         torch.nn.CrossEntropyLoss,
         optimizer=torch.optim.AdamW,
         batch_size=size,
@@ -168,7 +169,7 @@ def by_skorch(steps, accumulate, *, exact, network=perceptron, data=perceptron_r
     return functools.partial(net.partial_fit, inputs, targets, epochs=1)
 
 
-def by_fastai(steps, accumulate, *, exact, network=perceptron, data=perceptron_rows):
+def by_fastai(steps, accumulate, *, exact, turn, network=perceptron, data=perceptron_rows):
     import torch
     from fastai.callback.training import GradientAccumulation
     from fastai.data.core import DataLoaders
@@ -182,7 +183,7 @@ def by_fastai(steps, accumulate, *, exact, network=perceptron, data=perceptron_r
     kind = ExactAccumulation if exact else GradientAccumulation
     learner = Learner(
         DataLoaders(DataLoader(samples, bs=size), DataLoader(samples[:1], bs=1)),
-        network(),
+        hooked(network(), turn),
         loss_func=torch.nn.CrossEntropyLoss(),
         cbs=[kind(accumulate * size)],
     )
@@ -194,7 +195,7 @@ def by_fastai(steps, accumulate, *, exact, network=perceptron, data=perceptron_r
     return train
 
 
-def by_keras(steps, accumulate, *, exact, network=perceptron_of_keras, data=perceptron_rows):
+def by_keras(steps, accumulate, *, exact, turn, network=perceptron_of_keras, data=perceptron_rows):
     import keras
 
     from batchproof.integrations.keras import ExactAccumulation
@@ -209,7 +210,8 @@ def by_keras(steps, accumulate, *, exact, network=perceptron_of_keras, data=perc
         jit_compile=False,
     )
     inputs, targets = (each.numpy() for each in columns)
-    callbacks = [ExactAccumulation(accumulate)] if exact else []
+    callbacks = [keras.callbacks.LambdaCallback(on_train_batch_begin=turn)]
+    callbacks += [ExactAccumulation(accumulate)] if exact else []
     return functools.partial(
         model.fit, inputs, targets, batch_size=size, callbacks=callbacks, verbose=0
     )
@@ -233,49 +235,61 @@ TRAINERS = {
     "keras, convolutions": of_pictures(by_keras, convolutions_of_keras),
 }
 WINDOWS = {name: (1,) if name.startswith("skorch") else (1, 4) for name in TRAINERS}
+UNCOUNTED = 4
 
 
-def row(make, steps, accumulate, rounds):
-    """Return exact over own of each round, and their difference; every second one turned round."""
-    side = functools.partial(seconds, make)
-    side(accumulate, accumulate, exact=True), side(accumulate, accumulate, exact=False)
-    ratios, microseconds, once = [], [], []
-    for number in range(rounds):
-        order = (False, True) if number % 2 else (True, False)
-        first = {exact: side(accumulate, accumulate, exact=exact) for exact in order}
-        every = {exact: side(accumulate + steps, accumulate, exact=exact) for exact in order}
-        exact, own = (every[is_exact] - first[is_exact] for is_exact in (True, False))
-        ratios.append(exact / own)
-        microseconds.append((exact - own) / steps * 1e6)
-        once.append((first[True] - first[False]) * 1e3)
+def side(settings, turn):
+    """Return what trains one side: of a trainer, so many micro-batches, a window of so many."""
+    name, steps, accumulate, exact = settings
+    quiet()
+    return TRAINERS[name](steps, accumulate, exact=exact, turn=turn)
+
+
+def row(name, windows, accumulate, pairs):
+    """Return exact over own of each window, and the difference of a micro-batch."""
+    steps = (windows + UNCOUNTED) * accumulate + 1
+    sides = [(name, steps, accumulate, exact) for exact in (True, False)]
+    found = []
+    for number in range(pairs):
+        turned = 1 if number % 2 else -1
+        exact, own = alternate(side, sides[::-turned])[::-turned]
+        # counted from the end, for an exact side may look at its first batch by one pass more
+        last = -windows * accumulate
+        found.append((of_windows(exact[last:], accumulate), of_windows(own[last:], accumulate)))
+    ratios = [[mine / theirs for mine, theirs in zip(*each, strict=True)] for each in found]
+    times = [window for each in found for window in zip(*each, strict=True)]
     return {
-        **summary(ratios),
-        "microseconds": summary(microseconds),
-        "once": summary(once),
+        **summary([ratio for each in ratios for ratio in each]),
+        "pairs": [round(statistics.median(each), 4) for each in ratios],
+        "milliseconds": summary([own / accumulate * 1e3 for _, own in times]),
+        "microseconds": summary([(exact - own) / accumulate * 1e6 for exact, own in times]),
     }
+
+
+def of_windows(times, accumulate):
+    """Return the seconds of each window."""
+    return [sum(times[i : i + accumulate]) for i in range(0, len(times), accumulate)]
 
 
 def main():
     line = parser(__doc__)
-    line.add_argument("--rounds", type=int, default=12)
     line.add_argument(
-        "--steps", type=int, default=16, help="of the BERT; the perceptron has 8 fold"
+        "--windows", type=int, default=30, help="of BERT in a pair; the small ones have 3 fold"
     )
+    line.add_argument("--pairs", type=int, default=5, help="of processes for each row")
     line.add_argument("--only", choices=[*TRAINERS], help="one trainer")
     line.add_argument("--quick", action="store_true")
     line.add_argument("--out", type=Path)
     chosen = line.parse_args()
-    quiet()
-    steps, rounds = (4, 2) if chosen.quick else (chosen.steps, chosen.rounds)
     result = heading("the overhead of exact steps", threads=1, packages=PACKAGES)
     result["goal"] = 1.02
     result["ratios"] = {}
-    for name, make in TRAINERS.items():
+    for name in TRAINERS:
         if chosen.only not in {None, name}:
             continue
         for accumulate in WINDOWS[name]:
-            count = steps * (8 if name in SMALL else 1)
-            found = row(make, count, accumulate, rounds)
+            windows = 4 if chosen.quick else chosen.windows * (3 if name in SMALL else 1)
+            found = row(name, windows, accumulate, 1 if chosen.quick else chosen.pairs)
             result["ratios"][f"{name}, accumulate {accumulate}"] = found
             print(f"{name}, accumulate {accumulate}: {found}", flush=True)
             if chosen.out or not (chosen.quick or chosen.only):
