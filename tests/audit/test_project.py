@@ -224,3 +224,32 @@ def test_a_constant_that_an_imported_file_sets_once_is_followed(tree, tmp_path, 
     tree("loaders.py", LOADERS)
     source = Source(tree("evaluate.py", EVALUATE), EVALUATE, ast.parse(EVALUATE))
     assert [f.code for f in analyse(source, "evaluate.py", Project(tmp_path))] == names
+
+
+BASE = """
+import torch
+
+class Trainer:
+    def evaluate(self, model, data):
+        model.eval()
+        hits = 0
+        for x, y in torch.utils.data.DataLoader(data, batch_size=64):
+            hits += (self.outputs(model, x).argmax(1) == y).sum().item()
+        return hits
+"""
+OURS = """
+import torch
+from base import Trainer
+class Ours(Trainer):
+    def outputs(self, model, x):
+        return model(x)
+criterion = torch.nn.MSELoss()
+for data in parts:
+    Ours().evaluate(model, data)
+"""
+
+
+def test_a_place_in_a_base_class_of_another_file_is_not_reported_here(tree, tmp_path):
+    tree("base.py", BASE)
+    source = Source(tree("ours.py", OURS), OURS, ast.parse(OURS))
+    assert analyse(source, "ours.py", Project(tmp_path)) == []

@@ -1,5 +1,6 @@
 """The audit of one file: its code is interpreted, and every rule looks at what happens in it."""
 
+import ast
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ Rule = Callable[[Trace], Iterator[Report]]
 
 # a file in which a rule can find something has one of these
 _WORTH = re.compile(
-    r"\.backward\(|for\b.*\b\w*(?:loader|dl|iter\w*|batches)\b|(?:[lL]oss|criterion|entropy)\w*\("
+    r"\.backward\(|for\b.*\b\w*(?:[lL]oader|dl|iter\w*|batches)\b|(?:[lL]oss|criterion|entropy)\w*\("
     r"|(?:masked?|pad|valid)\w*\)?\)\.mean\(|_batch\(|[<>]=? *(?:self\.)?best|best\w* *[<>]"
 )
 _TORCH = re.compile(
@@ -79,7 +80,7 @@ def analyse(source: Source, path: str, project: Project | None = None) -> list[F
     for trace in traces:
         for name, find in all_rules().items():
             for report in find(trace):
-                if report.event.module is not trace.module:
+                if report.event.module is not trace.module or not _is_here(report, source):
                     continue
                 finding = _finding(name, report, trace, source, path)
                 key = name, finding.line, finding.column
@@ -89,6 +90,14 @@ def analyse(source: Source, path: str, project: Project | None = None) -> list[F
                 ):
                     findings[key] = finding
     return sorted(findings.values(), key=lambda f: (f.line, f.column, f.name))
+
+
+def _is_here(report: Report, file: Source) -> bool:
+    """Return whether the place of a report is in this file; a base class's is in another."""
+    node = report.node
+    if node is None or node is report.event.node:
+        return True
+    return any(each is node for each in ast.walk(file.tree))
 
 
 def _finding(name: str, report: Report, trace: Trace, file: Source, path: str) -> Finding:

@@ -48,7 +48,7 @@ def follow(
     body, module = function.node, function.module
     if body in machine.running or len(machine.calls) >= CALLS or not isinstance(module, Module):
         return UNKNOWN
-    holds = _holds_losses(function.owner) or any(isinstance(a, Quantity) for a in args)
+    holds = _holds_losses(function.owner) or any(isinstance(a, Quantity | Tensor) for a in args)
     if not (isinstance(body, ast.Lambda) or holds or tells(module, body) or _yields(body)):
         machine.entered_bodies.add(body)
         return UNKNOWN
