@@ -290,6 +290,7 @@ class RatiosOfSteps(LightningModule):
         labels = scores.argmax(1).cpu()
         self.log("of scikit-learn", f1_score(y.cpu(), labels, average="macro"))  # BP208
         self.log("a root", torch.sqrt(F.mse_loss(scores, y)))  # BP208 likely
+        self.log("psnr", functional.peak_signal_noise_ratio(scores, y))  # BP208 likely
         self.log_dict({n: s.to(x.device)(scores, y) for n, s in self.scores.items()})  # BP208
         values = self.both(scores, y)
         self.log_dict(values)  # BP208

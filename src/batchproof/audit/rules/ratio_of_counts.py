@@ -6,8 +6,11 @@ from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._loaders import of_all_samples, of_one_sample
 from batchproof.audit._dimensions._names import FunctionNode
 from batchproof.audit._dimensions._questions import evaluates
+from batchproof.audit._dimensions._scores import words_of_score
 from batchproof.audit._dimensions._trace import Loop, Trace
 from batchproof.audit._reports import Report
+
+_OF_IMAGES = {"peak_signal_noise_ratio", "psnr"}  # of one whole image at a time, as a rule
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -25,7 +28,8 @@ def find(trace: Trace) -> Iterator[Report]:
             continue  # a mean over folds, classes or seeds, each of which has a ratio of its own
         step = isinstance(loop.node, FunctionNode)  # of Lightning, which averages what is logged
         plain = event.kind != "update" or step  # not a meter, which may weigh
-        sure = value.sure and plain and _evaluates_batches(trace, loop, score=value.metric and step)
+        score = step and value.metric and words_of_score(value.name) not in _OF_IMAGES
+        sure = value.sure and plain and _evaluates_batches(trace, loop, score=score)
         name = value.text or value.name or "it"
         evidence = [f"{name} of a batch is a ratio or root, not a mean of samples"]
         if event.kind == "update" and step:
