@@ -266,6 +266,15 @@ def test_a_broken_cell_is_a_line_and_the_other_cells_are_audited(audit):
     assert done.err == "n.ipynb:1: cell 1: invalid syntax: '(' was never closed\n"
 
 
+def test_a_broken_statement_is_a_line_and_the_rest_of_the_file_is_audited(audit):
+    write(a="bare(1)\n\n\ndef f(:\n    pass\n\n\nwrong(1)\n")
+    done = audit("a.py", "--output-format", "concise")
+    assert done.status == 1
+    assert [line.split(" ")[0] for line in done.out.splitlines()[:2]] == ["a.py:1:1:", "a.py:8:1:"]
+    assert done.err == "a.py:4: invalid syntax; lines 4 to 7 are not read\n"
+    assert "right(1)" not in audit("a.py", "--diff").out  # a file is repaired before it is fixed
+
+
 def test_an_enormous_file_is_left(audit, monkeypatch):
     write(a="x = 1\n" * 200_000, b="bare(1)\n")
     done = audit(".")

@@ -11,7 +11,7 @@ from batchproof.audit._analyse import analyse
 from batchproof.audit._dimensions._interpreter import interpret
 from batchproof.audit._dimensions._machine import EFFORT
 from batchproof.audit._project import Source
-from batchproof.audit._reading import parse
+from batchproof.audit._reading import UnreadableError, parse, parse_rest
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.py"))
 TEXTS = [path.read_text() for path in CORPUS]
@@ -156,9 +156,17 @@ def test(model, loader):
         total += F.cross_entropy(model(x.cuda(async=True)), y).item()
     print 'loss', total / len(loader.dataset)
     if total: print total / len(loader.dataset)
+    try:
+        print >>log, total / len(loader.dataset)
+    except (IOError, ValueError), error:
+        raise RuntimeError, "not written"
 """
     found = analyse(Source(Path("train.py"), text, parse(text)), "train.py")
-    assert {(f.line, f.column) for f in found if f.name == "wrong-divisor"} == {(7, 19), (8, 21)}
+    assert {(f.line, f.column) for f in found if f.name == "wrong-divisor"} == {
+        (7, 19),
+        (8, 21),
+        (10, 22),
+    }
 
 
 def test_a_script_with_the_magics_of_a_shell_is_read_with_every_node_in_its_place():
@@ -177,6 +185,32 @@ def test(model, data):
 """
     found = analyse(Source(Path("train.py"), text, parse(text)), "train.py")
     assert [(f.line, f.column, f.name) for f in found] == [(12, 12, "mean-of-batch-means")]
+
+
+@pytest.mark.parametrize(
+    ("broken", "lines"),
+    [
+        ("def show(x):\n    exec 'x = 1' in {}\n", "1 to 2"),
+        ("@wrapper\ndef show(x):\n    '''\nx y\n'''\n    return 0777\n", "1 to 6"),
+        ("lengths = map(lambda (x, y): len(x), pairs)\n", "1 to 1"),
+        ("for x in loader:\n# to be written\n", "1 to 2"),
+    ],
+)
+def test_what_is_not_python_is_left_out_and_the_rest_is_read(broken, lines):
+    rest = "import torch\n\n\ndef f(x):\n    return '''\na b\n'''\n"
+    alone, faults = parse_rest(broken + rest)
+    assert [type(node) for node in alone.body] == [ast.Import, ast.FunctionDef]
+    assert alone.body[0].lineno == broken.count("\n") + 1
+    ((line, reason),) = faults
+    assert reason.startswith("invalid syntax") or "leading zeros" in reason or "expected" in reason
+    assert reason.endswith(f"; lines {lines} are not read")
+    assert line <= broken.count("\n") + 1
+
+
+def test_a_file_of_two_versions_is_not_read():
+    text = "x = 1\n<<<<<<< HEAD\ny = 1\n=======\ny = 2\n>>>>>>> main\n"
+    with pytest.raises(UnreadableError):
+        parse_rest(text)
 
 
 OLD = """

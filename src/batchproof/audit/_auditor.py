@@ -177,7 +177,7 @@ class Auditor:
         return analysis, document
 
     def _analysis(self, document: Document) -> Kept:
-        """Return every finding of a document, and its cells that are not Python."""
+        """Return every finding of a document, and what in it is not Python."""
         path = document.path
         findings, script = list[Finding](), False
         try:
@@ -195,10 +195,7 @@ class Auditor:
             what = f"{type(error).__name__}: {' '.join(str(error).split())}"
             reason = f"a rule failed here, which is a bug of batchproof: {what}"
             raise UnreadableError(reason) from error
-        notices = [
-            (cell.places[0], f"cell {cell.number}: {cell.wrong}") for cell in document.broken_cells
-        ]
-        return Kept(tuple(findings), tuple(notices), script)
+        return Kept(tuple(findings), tuple(document.faults), script)
 
     def _report(self, path: str, analysis: Kept, document: Document | None) -> Audited:
         notices = tuple(

@@ -1,5 +1,6 @@
 """A file to audit: its Python text, where each line of it is in the file, and how it is edited."""
 
+import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from batchproof.audit import _notebook
 from batchproof.audit._finding import Edit
-from batchproof.audit._notebook import Cell, Notebook, read_notebook
+from batchproof.audit._notebook import Notebook, read_notebook
 from batchproof.audit._project import Source
 from batchproof.audit._reading import (
     LARGEST,
@@ -16,7 +17,7 @@ from batchproof.audit._reading import (
     UnreadableError,
     decode,
     lines_of,
-    parse,
+    parse_rest,
     read_bytes,
 )
 
@@ -67,17 +68,24 @@ class Document:
         return lines_of(self.text)
 
     @property
-    def broken_cells(self) -> list[Cell]:
-        """Return the cells that are not Python."""
-        return [cell for cell in self.notebook.cells if cell.wrong] if self.notebook else []
+    def faults(self) -> list[tuple[int, str]]:
+        """Return where and why its cells, or its statements, are not Python."""
+        if self.notebook is None:
+            return self._parsed[1]
+        cells = [cell for cell in self.notebook.cells if cell.wrong]
+        return [(cell.places[0], f"cell {cell.number}: {cell.wrong}") for cell in cells]
 
     def source(self) -> Source:
-        """Return its text and its syntax tree.
+        """Return its text and the syntax tree of what is Python.
 
         Raises:
-            UnreadableError: if it is not Python.
+            UnreadableError: if none of it is.
         """
-        return Source(self.path, self.text, parse(self.text))
+        return Source(self.path, self.text, self._parsed[0])
+
+    @cached_property
+    def _parsed(self) -> tuple[ast.Module, list[tuple[int, str]]]:
+        return parse_rest(self.text)
 
     def place(self, line: int) -> Place:
         """Return the place in the file of a line of the Python text."""

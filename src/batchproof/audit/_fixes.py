@@ -142,12 +142,14 @@ def _edited(path: Path, content: bytes, findings: Sequence[Finding]) -> bytes | 
     edits = [edit for finding in findings if finding.fix for edit in finding.fix.edits]
     try:
         document = read_document(path, content=content)
+        if document.notebook is None and document.faults:
+            return None  # what is not Python is for its author to repair first
         after = document.edited(list(dict.fromkeys(edits)))
         again = read_document(path, content=after)
         again.source()
     except (OverlapError, UnreadableError, UnicodeEncodeError):
         return None
-    return None if len(again.broken_cells) > len(document.broken_cells) else after
+    return None if len(again.faults) > len(document.faults) else after
 
 
 def _fewer(before: Audited, after: Audited, fixes: Sequence[Finding]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from batchproof.audit._reading import UnreadableError, decode, lines_of, parse, read_bytes
+from batchproof.audit._reading import UnreadableError, decode, lines_of, parse_rest, read_bytes
 
 HELD = 2**18  # characters of parsed files kept; a syntax tree takes forty times as many bytes
 
@@ -188,7 +188,7 @@ class Project:
             content = read_bytes(path)
             self._digests[path] = hashlib.sha256(content).hexdigest()
             text = decode(content).text
-            source = Source(path, text, parse(text))
+            source = Source(path, text, parse_rest(text)[0])
         except UnreadableError as error:
             self._digests.setdefault(path, error.reason)
         self._sources[path] = source

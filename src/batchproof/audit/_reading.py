@@ -12,14 +12,36 @@ import re
 import stat
 import tokenize
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 LARGEST = 2**20  # bytes of Python text; its syntax tree takes about forty times as much
-# the statement print of Python 2, and a keyword of PyTorch 0.3 that Python 3.7 reserved
-_OLD = re.compile(r"((?:^|:)[ \t]*)print[ \t](?=[^\s(=,])|\basync(?=[ \t]*=)", re.MULTILINE)
+# what Python 3 no longer reads, and what is read in its place: text of the same length
+_OLD: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(r"((?:^|:)[ \t]*)print[ \t](?=[^\s(=,>])", re.MULTILINE), r"\1print,"),
+    (
+        re.compile(r"((?:^|:)[ \t]*)print[ \t]*>>", re.MULTILINE),
+        lambda m: f"{m[1]}print,".ljust(len(m[0])),
+    ),
+    (
+        re.compile(r"^([ \t]*except\b[^:#\n]*?),([ \t]*\w+[ \t]*)(?=:)", re.MULTILINE),
+        lambda m: m[1].ljust(len(m[0])),
+    ),
+    (re.compile(r"^([ \t]*raise[ \t]+[\w.]+),(?=[ \t])", re.MULTILINE), r"\1;"),
+    (re.compile(r"\basync(?=[ \t]*=)"), "asynk"),
+)
 # the magics of IPython, in scripts that an editor runs cell by cell
-_MAGIC = re.compile(r"^([ \t]*)[%!]\w.*$", re.MULTILINE)
+_MAGIC = re.compile(r"^([ \t]*)(?:%{1,2}|!)\w.*$", re.MULTILINE)
+# comments and strings, of which those over several lines begin no statement
+_QUOTED = re.compile(
+    r"#[^\n]*|(\"{3}|'{3})(?:\\.|[^\\])*?\1|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'",
+    re.DOTALL,
+)
+_INNER = re.compile(r"[\s#)\]}]|(?:else|elif|except|finally)\b|$")
+_AFTER = re.compile(r"expected an indented block after .* on line (\d+)")
+_CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
+_MOST = 20  # statements of a file that may be left out
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -124,6 +146,53 @@ def parse(text: str, *, magics: bool = True) -> ast.Module:
         raise UnreadableError(_one_line(error)) from None
 
 
+def parse_rest(text: str) -> tuple[ast.Module, list[tuple[int, str]]]:
+    """Return the syntax tree of Python text without the statements that are not Python.
+
+    Args:
+        text: Python, with line endings of any kind.
+
+    Returns:
+        The tree, and where and why statements of the file are left out of it.
+
+    Raises:
+        UnreadableError: if nothing of it is Python, or it is nested too deeply.
+    """
+    lines, faults, first = lines_of(text), list[tuple[int, str]](), None
+    while True:
+        try:
+            tree = parse("\n".join(lines) if faults else text)
+        except UnreadableError as error:
+            after = _AFTER.search(error.reason)  # the statement whose block is missing
+            line = int(after[1]) if after else error.line
+            first, cut = first or error, _statement(lines, line - 1)
+            if cut is None or len(faults) == _MOST or _CONFLICT.search(text):
+                raise first from None
+            faults.append(
+                (error.line, f"{error.reason}; lines {cut.start + 1} to {cut.stop} are not read")
+            )
+            lines[cut] = [""] * len(lines[cut])
+        else:
+            if first is not None and not tree.body:
+                raise first
+            return tree, faults
+
+
+def _statement(lines: list[str], place: int) -> slice | None:
+    """Return the lines of the file's own statement that holds a line; None where it is blank."""
+    text, inside = "\n".join(lines), set[int]()
+    for match in _QUOTED.finditer(text):
+        first = text.count("\n", 0, match.start()) + 1
+        inside |= set(range(first, first + match[0].count("\n")))
+    begins = [i for i, line in enumerate(lines) if i not in inside and not _INNER.match(line)]
+    start = max((i for i in begins if i <= place), default=0)
+    above = [i for i in begins if i < start]
+    while above and lines[above[-1]].startswith("@"):
+        start = above.pop()
+    cut = slice(start, min((i for i in begins if i > place), default=len(lines)))
+    return cut if place >= 0 and any(map(str.strip, lines[cut])) else None
+
+
 def _parse_almost(text: str, *, magics: bool) -> ast.Module:
     """Return the syntax tree of text that may use the words of older Pythons, or magics.
 
@@ -133,7 +202,9 @@ def _parse_almost(text: str, *, magics: bool) -> ast.Module:
     try:
         return ast.parse(text)
     except SyntaxError:
-        new = _OLD.sub(lambda m: f"{m[1]}print," if m[1] is not None else "asynk", text)
+        new = text
+        for pattern, words in _OLD:
+            new = pattern.sub(words, new)
         new = _MAGIC.sub(r"\1pass", new) if magics else new
         if new == text:
             raise

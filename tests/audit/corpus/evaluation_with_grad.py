@@ -348,3 +348,113 @@ class UnpacksItsLoaders:
             for x, y in self.val_loader:
                 correct += (self.model(x).argmax(1) == y).sum().item()
         return correct
+
+
+def finds_a_second_pass_over_the_training_data(model, train_loader, optimizer):
+    for _ in range(3):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+        right = 0
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            right += (model(x).argmax(1) == y).sum().item()  # BP405
+        print(right)
+
+
+def passes_a_second_pass_without_gradients(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    right = 0
+    with torch.inference_mode():
+        for x, y in train_loader:
+            right += (model(x).argmax(1) == y).sum().item()
+    print(right)
+
+
+def passes_losses_that_are_back_propagated_together(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    losses, right = [], 0
+    for x, y in train_loader:
+        output = model(x)
+        losses.append(F.mse_loss(output, y))
+        right += (output.argmax(1) == y).sum().item()
+    optimizer.zero_grad()
+    torch.stack(losses).sum().backward()
+    print(right)
+
+
+def passes_a_last_loss_that_is_back_propagated(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    total = 0.0
+    for x, y in train_loader:
+        loss = F.mse_loss(model(x), y, reduction="sum")
+        total += loss.item()
+    print(total)
+    loss.backward()
+
+
+def passes_outputs_that_something_out_of_sight_is_given(model, train_loader, optimizer, bank):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    right = 0
+    for x, y in train_loader:
+        output = model(x)
+        bank.update(output)
+        right += (output.argmax(1) == y).sum().item()
+    print(right)
+
+
+def _log_rmse(model, x, y):
+    output = torch.clamp(model(x), 1, float("inf"))  # BP405
+    return torch.sqrt(F.mse_loss(torch.log(output), torch.log(y))).item()
+
+
+def finds_a_function_that_returns_numbers(model, train_loader, optimizer, features, targets):
+    for _ in range(3):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+        print(_log_rmse(model, features, targets))
+
+
+def _log_rmse_without(model, x, y):
+    with torch.no_grad():
+        output = torch.clamp(model(x), 1, float("inf"))
+    return torch.sqrt(F.mse_loss(torch.log(output), torch.log(y))).item()
+
+
+def passes_a_function_that_switches_autograd_off(model, train_loader, optimizer, given, targets):
+    for _ in range(3):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+        print(_log_rmse_without(model, given, targets))
+
+
+def _penalty(model, x, y):
+    return F.mse_loss(model(x), y, reduction="sum")
+
+
+def passes_a_function_whose_loss_is_back_propagated(model, train_loader, optimizer, held, targets):
+    for _ in range(3):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+        optimizer.zero_grad()
+        _penalty(model, held, targets).backward()
+        optimizer.step()

@@ -221,3 +221,33 @@ def misses_a_call_in_the_wrong_branch(model, loader, optimizer, first):
             optimizer.zero_grad()
         F.mse_loss(model(x), y).backward()  # missed BP115
         optimizer.step()
+
+
+def finds_gradients_that_are_only_read(model, loader, optimizer, writer):
+    for step, (x, y) in enumerate(loader):
+        loss = F.mse_loss(model(x), y)
+        loss.backward()  # BP115
+        optimizer.step()
+        for name, p in model.named_parameters():
+            writer.add_histogram(name, p.grad, step)
+
+
+def finds_gradients_that_are_clamped(model, loader, optimizer):
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        loss.backward()  # BP115
+        for p in model.parameters():
+            p.grad.data.clamp_(-1, 1)
+        optimizer.step()
+
+
+def _forget(model):
+    for p in model.parameters():
+        p.grad = None
+
+
+def passes_a_function_that_forgets(model, loader, optimizer):
+    for x, y in loader:
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+        _forget(model)

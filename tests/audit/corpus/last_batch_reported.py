@@ -268,11 +268,11 @@ def finds_a_loss_that_passes_through_a_function(model, loader):
     print(val_loss)
 
 
-def passes_an_array_that_grows(model, loader):
+def finds_an_array_that_grows(model, loader):
     batch_loss = np.array([])
     for x, y in loader:
         batch_loss = np.append(batch_loss, [F.mse_loss(model(x), y).item()])
-    epoch_loss = batch_loss.mean()
+    epoch_loss = batch_loss.mean()  # BP201 likely
     return epoch_loss
 
 
@@ -351,3 +351,12 @@ def passes_a_loop_that_ends_at_a_target(model, data, optimizer, num_epochs):
             if loss.item() < 0.01:
                 break
         print(f"Epoch {epoch}: {loss.item()}")
+
+
+@torch.no_grad()
+def finds_hits_that_are_set_and_not_added(model, loader, size_of):
+    hits, count = 0, 0
+    for x, y in loader:
+        hits = (model(x).argmax(1) == y).sum().item()
+        count += size_of(y)
+    return hits / count  # BP205

@@ -369,3 +369,24 @@ def passes_a_print_where_there_is_a_remainder(model, train_loader, optimizer, k)
         step += 1
         if step % k:
             print(loss.item())
+
+
+def finds_samples_taken_one_by_one(model, samples, optimizer, k):
+    optimizer.zero_grad()
+    for i in range(len(samples)):
+        x, y = samples[i]
+        F.mse_loss(model(x), y).backward()
+        if i % k == 0 and i > 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_samples_with_a_last_step(model, samples, optimizer, k):
+    optimizer.zero_grad()
+    for i in range(len(samples)):
+        x, y = samples[i]
+        F.mse_loss(model(x), y).backward()
+        if (i + 1) % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+    optimizer.step()

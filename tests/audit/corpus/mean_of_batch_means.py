@@ -3,6 +3,7 @@
 from collections import defaultdict, deque
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from another_file import imported_loader
@@ -1343,3 +1344,140 @@ def finds_a_batch_size_in_an_object_of_a_class(model, data):
     for x, y in loader:
         total += F.cross_entropy(model(x), y).item()
     return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_slices_up_to_a_cursor(model, inputs, targets, size):
+    total, start, batches = 0.0, 0, 0
+    while start < len(inputs):
+        total += F.mse_loss(model(inputs[start : start + size]), targets[start : start + size])
+        start += size
+        batches += 1
+    return total / batches  # BP201
+
+
+@torch.no_grad()
+def passes_full_slices_up_to_a_cursor(model, inputs, targets, size):
+    total, start, batches = 0.0, 0, 0
+    while start + size <= len(inputs):
+        total += F.mse_loss(model(inputs[start : start + size]), targets[start : start + size])
+        start += size
+        batches += 1
+    return total / batches
+
+
+@torch.no_grad()
+def passes_a_number_of_full_slices(model, inputs, targets, size):
+    total, batches = 0.0, len(inputs) // size
+    for i in range(batches):
+        rows = slice(i * size, (i + 1) * size)
+        x, y = inputs[i * size : (i + 1) * size], targets[rows]
+        total += F.mse_loss(model(x), y).item()
+    return total / batches
+
+
+@torch.no_grad()
+def finds_pieces_of_a_tensor(model, inputs, targets):
+    losses = []
+    for x, y in zip(inputs.split(32), targets.split(32), strict=True):
+        losses.append(F.mse_loss(model(x), y).item())
+    return sum(losses) / len(losses)  # BP201
+
+
+@torch.no_grad()
+def passes_pieces_along_the_features(model, inputs, targets):
+    losses = []
+    for x in inputs.split(32, dim=1):
+        losses.append(F.mse_loss(model(x), targets).item())
+    return sum(losses) / len(losses)
+
+
+@torch.no_grad()
+def finds_an_array_that_grows(model, data):
+    losses = np.array([])
+    for x, y in DataLoader(data, batch_size=64):
+        losses = np.append(losses, F.mse_loss(model(x), y).item())
+    return losses.mean()  # BP201
+
+
+@torch.no_grad()
+def passes_an_array_of_the_losses_of_samples(model, data):
+    losses = np.array([])
+    for x, y in DataLoader(data, batch_size=64):
+        losses = np.append(losses, F.mse_loss(model(x), y, reduction="none").numpy())
+    return losses.mean()
+
+
+@torch.no_grad()
+def finds_a_row_for_each_epoch(model, data, epochs):
+    loader = DataLoader(data, batch_size=64)
+    losses = torch.zeros(epochs, len(loader))
+    for epoch in range(epochs):
+        for i, (x, y) in enumerate(loader):
+            losses[epoch, i] = F.mse_loss(model(x), y)
+        print(losses[epoch].mean())  # BP201
+
+
+@torch.no_grad()
+def finds_quotients_of_several_sums(model, data):
+    loader, totals = DataLoader(data, batch_size=64), [0.0, 0.0]
+    for x, y in loader:
+        totals[0] += F.mse_loss(model(x), y).item()
+        totals[1] += F.l1_loss(model(x), y).item()
+    return [total / len(loader) for total in totals]  # BP201
+
+
+@torch.no_grad()
+def passes_quotients_of_several_weighted_sums(model, data):
+    loader, totals = DataLoader(data, batch_size=64), [0.0, 0.0]
+    for x, y in loader:
+        totals[0] += F.mse_loss(model(x), y).item() * len(x)
+        totals[1] += F.l1_loss(model(x), y).item() * len(x)
+    return [total / len(loader.dataset) for total in totals]
+
+
+@torch.no_grad()
+def finds_a_counter_of_both_branches(model, data, is_hard):
+    total, batches = 0.0, 0
+    for x, y in DataLoader(data, batch_size=64):
+        if is_hard(x):
+            total += F.mse_loss(model(x), y).item()
+            batches += 1
+        else:
+            total += F.l1_loss(model(x), y).item()
+            batches += 1
+    return total / batches  # BP201
+
+
+@torch.no_grad()
+def finds_either_of_two_loaders(model, data, other, name):
+    if name == "first":
+        loader = DataLoader(data, batch_size=64)
+    elif name == "second":
+        loader = DataLoader(other, batch_size=32)
+    else:
+        raise ValueError(name)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_either_of_two_loaders_perhaps(model, data, other, name):
+    if name == "first":
+        loader = DataLoader(data, batch_size=64)
+    else:
+        loader = DataLoader(other, batch_size=32, drop_last=True)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / len(loader)  # BP201 likely
+
+
+@torch.no_grad()
+def finds_the_mean_of_a_column(model, data):
+    rows = {"loss": []}
+    for x, y in DataLoader(data, batch_size=64):
+        rows["loss"].append(F.mse_loss(model(x), y).item())
+    return pd.DataFrame(rows)["loss"].mean()  # BP201

@@ -402,3 +402,55 @@ def finds_a_sum_that_keeps_the_mean_of_the_last_epoch(model, train_loader, optim
             running += loss.item()
         running = running / len(train_loader)  # BP204, BP201 likely
         print(epoch, running)
+
+
+def finds_a_report_after_a_last_batch_by_number(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader, 0):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 20 == 0 or i == 390:
+            print(i, running / 20)  # BP204
+            running = 0.0
+
+
+def passes_a_report_after_a_last_batch_that_ends_a_window(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader, 1):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 20 == 0 or i == 400:
+            print(i, running / 20)
+            running = 0.0
+
+
+def finds_a_remainder_that_is_not_compared(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if (i + 1) % 1000:
+            print(i, running / 1000)  # BP204
+            running = 0.0
+
+
+def passes_a_remainder_that_is_negated(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if not (i + 1) % 1000:
+            print(i, running / 1000)
+            running = 0.0

@@ -362,3 +362,68 @@ def finds_a_sum_that_an_argument_asks_for(model, data, loss_func):
     for x, y in loader:
         total += loss_func(model(x), y, reduction="sum").item()
     return total / len(loader)  # BP202 likely
+
+
+def finds_means_of_slices_over_the_length_of_all(model, inputs, targets, optimizer, size):
+    for epoch in range(3):
+        total, start = 0.0, 0
+        while start < len(inputs):
+            end = start + size
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(inputs[start:end]), targets[start:end])
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+            start = end
+        print(epoch, total / len(inputs))  # BP202
+
+
+@torch.no_grad()
+def finds_means_of_steps_over_the_length_of_all(model, inputs, targets, size):
+    total, n = 0.0, inputs.shape[0]
+    for i in range(0, n, size):
+        total += F.mse_loss(model(inputs[i : i + size]), targets[i : i + size]).item()
+    return total / n  # BP202
+
+
+@torch.no_grad()
+def finds_means_of_permuted_slices(model, inputs, targets, size):
+    total, order = 0.0, torch.randperm(len(inputs))
+    for i in range(0, len(inputs), size):
+        rows = order[i : i + size]
+        total += F.mse_loss(model(inputs[rows]), targets[rows]).item()
+    return total / len(inputs)  # BP202
+
+
+@torch.no_grad()
+def passes_slices_times_their_length(model, inputs, targets, size):
+    total, start = 0.0, 0
+    while start < len(inputs):
+        x, y = inputs[start : start + size], targets[start : start + size]
+        total += F.mse_loss(model(x), y).item() * len(x)
+        start += size
+    return total / len(inputs)
+
+
+@torch.no_grad()
+def passes_sums_of_slices(model, inputs, targets, size):
+    total, start = 0.0, 0
+    while start < len(inputs):
+        end = start + size
+        loss = F.mse_loss(model(inputs[start:end]), targets[start:end], reduction="sum")
+        total += loss.item()
+        start = end
+    return total / len(inputs)
+
+
+def passes_a_cursor_over_samples(model, samples, optimizer):
+    total, place = 0.0, 0
+    while place < len(samples):
+        x, y = samples[place]
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        place += 1
+    print(total / len(samples))

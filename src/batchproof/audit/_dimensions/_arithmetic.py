@@ -22,7 +22,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
-from batchproof.audit._dimensions._loaders import SIZES
+from batchproof.audit._dimensions._loaders import SIZES, equal_batches
 from batchproof.audit._dimensions._names import words_of
 
 SAMPLES = {"batch", "elements", "mask"}
@@ -342,6 +342,19 @@ def join(first: Value, second: Value) -> Value:
     return _join_unlike(first, second)
 
 
+def _join_loaders(first: Loader, second: Loader) -> Loader:
+    """Return a loader of which is known what two have alike, as the branches of a test build."""
+    data = join(first.dataset, second.dataset)
+    size = first.batch_size if first.batch_size == second.batch_size else UNKNOWN
+    alike = [
+        (v.drop_last, v.ragged, v.index, v.per_rank, v.sampler is None) for v in (first, second)
+    ]
+    smaller = all(equal_batches(part)[0] is False for part in (first, second))
+    if alike[0] == alike[1] and smaller:
+        return replace(first, batch_size=size, dataset=data)
+    return replace(first, line=0, batch_size=size, dataset=data, drop_last=None)
+
+
 def _join_criteria(first: Criterion, second: Criterion) -> Value:
     """Return a criterion of which the class is not known, with the reduction that both have."""
     if first.base != second.base or first.metric != second.metric:
@@ -368,6 +381,8 @@ def _join_dicts(first: Several, second: Several) -> Value:
 
 def _join_unlike(first: Value, second: Value) -> Value:
     """Return the value after two branches of which one says more than the other."""
+    if isinstance(first, Loader) and isinstance(second, Loader):
+        return _join_loaders(first, second)
     if isinstance(first, Reference) and isinstance(second, Reference):
         sizes = [SIZES.get(name.rpartition(".")[2]) for name in (first.name, second.name)]
         return first if sizes[0] and sizes[0] == sizes[1] else UNKNOWN

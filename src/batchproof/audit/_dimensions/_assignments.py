@@ -40,7 +40,8 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
         if not _carry(machine, node, targets[0], moved_mean(term, name), frame):
             accumulate(machine, node, targets[0], term, frame)
         return
-    if name and _carry(machine, node, targets[0], carried_mean(node.value, name), frame):
+    carries = name and _carry(machine, node, targets[0], carried_mean(node.value, name), frame)
+    if carries or (name and _grows(machine, node, targets[0], frame)):
         return
     if isinstance(node.value, ast.Call):
         value = call(machine, node.value, frame, name)
@@ -61,6 +62,31 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
     asks = isinstance(node.value, ast.Attribute) and node.value.attr.endswith("main_process")
     if name and (asks or isinstance(node.value, ast.Compare | ast.BoolOp)):
         frame.tests[name] = node.value
+
+
+def _grows(
+    machine: Machine, node: ast.Assign | ast.AnnAssign, target: ast.expr, frame: Frame
+) -> bool:
+    """Return whether an array grows here by one loss, as by `losses = np.append(losses, loss)`."""
+    match node.value:
+        case ast.Call(ast.Attribute(_, "append"), [old, item, *_]):
+            pass
+        case ast.Call(
+            ast.Attribute(_, "cat" | "concat" | "concatenate" | "hstack"),
+            [ast.Tuple([old, item]) | ast.List([old, item]), *_],
+        ):
+            pass
+        case _:
+            return False
+    name = frame.path(target)
+    if not name or dotted(old) != dotted(target):
+        return False
+    value = machine.evaluate(item, frame)
+    if isinstance(value, Several) and len(value.items) == 1:
+        value = value.items[0]
+    if not isinstance(value, Quantity) or value.base not in {"mean", "sum", "coupled"}:
+        return False
+    return keep(machine, node, machine.evaluate(target, frame), value, name, frame)
 
 
 def carried_mean(value: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
@@ -154,11 +180,11 @@ def store(machine: Machine, node: ast.AST, target: ast.expr, value: Value, frame
         return
     if isinstance(target, ast.Starred):
         target = target.value
+    if isinstance(target, ast.Subscript) and _fills(machine, target, value, frame):
+        return
     name = frame.path(target)
     if not name:
         machine.evaluate(target, frame)
-        return
-    if isinstance(target, ast.Subscript) and _fills(machine, target, value, frame):
         return
     if isinstance(target, ast.Subscript) and name == dotted(target):
         value = value if isinstance(target.slice, ast.Constant) else UNKNOWN
@@ -237,9 +263,16 @@ def _fills(machine: Machine, target: ast.Subscript, value: Value, frame: Frame) 
     if not isinstance(value, Quantity) or isinstance(target.slice, ast.Constant):
         return False
     name = dotted(target.value)
-    listing = frame.names.get(name)
-    if not isinstance(listing, Listing) or not machine.loops:
+    array = frame.names.get(name)
+    empty = isinstance(array, Tensor) and not array.loop and not array.output
+    if not (isinstance(array, Listing) or empty) or not machine.loops:
         return False
+    match target.slice:
+        case ast.Tuple([ast.Name(row), _]):
+            name = f"{name}[{row}]"
+            frame.parts.add(name)
+        case ast.Tuple():
+            return False
     loop = next((lp for lp in reversed(machine.loops) if lp.loader is not None), machine.loops[-1])
     frame.names[name] = Listing(value, loop.key, len(machine.conditions) > loop.outer)
     return True
@@ -411,7 +444,13 @@ def _increments(body: list[ast.stmt], *, conditional: bool) -> list[tuple[ast.Au
             if isinstance(node.value, ast.Constant) and node.value.value == 1:
                 increments.append((node, conditional))
         elif isinstance(node, ast.If | ast.Try):
-            increments += _increments([*node.body, *node.orelse], conditional=True)
+            parts = [
+                _increments(part, conditional=conditional) for part in (node.body, node.orelse)
+            ]
+            first, second = ({dotted(n.target) for n, _ in part} for part in parts)
+            for add, sometimes in (*parts[0], *parts[1]):
+                both = isinstance(node, ast.If) and dotted(add.target) in first & second
+                increments.append((add, sometimes or not both))
         elif isinstance(node, ast.With):
             increments += _increments(node.body, conditional=conditional)
     return increments

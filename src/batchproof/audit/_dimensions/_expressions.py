@@ -8,6 +8,7 @@ from functools import reduce
 from batchproof.audit._dimensions._arithmetic import is_mask, join, operate
 from batchproof.audit._dimensions._attributes import attribute, member
 from batchproof.audit._dimensions._calls import call
+from batchproof.audit._dimensions._cuts import length_of_cuts
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Class,
@@ -159,13 +160,21 @@ def factor(machine: Machine, value: Value, node: ast.expr, of: Value) -> Value:
         node: its code.
         of: what is multiplied or divided by it.
     """
-    if not isinstance(of, Quantity | Count) or not isinstance(value, Constant | Option | Unknown):
+    counts = isinstance(value, Count) and value.unit == "batch" and not value.key
+    if not isinstance(of, Quantity | Count) or not (
+        counts or isinstance(value, Constant | Option | Unknown)
+    ):
         return value
     is_literal = isinstance(value, Constant) and isinstance(of, Quantity) and of.over != ""
     keys = {of.over or of.loop} if isinstance(of, Quantity) else {of.key}
     for loop in machine.trace.loops.values():
         loader = loop.loader
-        if is_literal or loader is None or not {loop.key, loader.key, loader.source} & keys:
+        if loader is None or not {loop.key, loader.key, loader.source} & keys:
+            continue
+        samples = length_of_cuts(value, node, loader)
+        if samples is not None:
+            return samples
+        if is_literal:
             continue
         if is_size(value, dotted(node), loader):
             return Count("nominal", loader.key, text=dotted(node) or ast.unparse(node))
@@ -480,11 +489,20 @@ def _moved(
     return replace(batch, text=batch.text.removesuffix(".items")) if moves else UNKNOWN
 
 
+def _parts_in(node: ast.expr, frame: Frame) -> tuple[Value, ...]:
+    """Return the items of a list that are known one by one, as from `totals[0] += loss`."""
+    name = dotted(node)
+    items = [frame.names.get(f"{name}[{place}]") for place in range(_FEW + 1)]
+    count = items.index(None) if None in items else 0
+    others = [part for part in frame.parts if part.startswith(f"{name}[")]
+    return tuple(v for v in items[:count] if v is not None) if len(others) == count else ()
+
+
 def _comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     assert isinstance(node, ast.ListComp | ast.GeneratorExp | ast.SetComp)
     first = node.generators[0]
     source = as_loader(machine.evaluate(first.iter, frame))
-    items = items_of(source) if isinstance(source, Several) else ()
+    items = items_of(source) if isinstance(source, Several) else _parts_in(first.iter, frame)
     if items:
         return _of_each(machine, node, items, frame)
     if isinstance(source, Tensor) and source.loop and not first.ifs:

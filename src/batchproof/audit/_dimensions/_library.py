@@ -514,6 +514,12 @@ def _zip(_machine: Machine, call: Call, _name: str) -> Value:
     return next((value for value in call.args if isinstance(value, Loader)), UNKNOWN)
 
 
+def _table(_machine: Machine, call: Call, _name: str) -> Value:
+    """Return the list, or the dict of lists, that a table of pandas is made of."""
+    value = _first(call)
+    return value if isinstance(value, Listing | Several) else UNKNOWN
+
+
 def _mapping(_machine: Machine, call: Call, name: str) -> Value:
     """Return the dict that keywords make, or a copy of one."""
     if call.args and name == "dict":
@@ -557,6 +563,7 @@ EXACT: dict[str, Transfer] = {
         ),
         _mean,
     ),
+    **dict.fromkeys(("pandas.Series", "pandas.DataFrame"), _table),
     **dict.fromkeys(("numpy.sum", "torch.sum", "sum", "math.fsum"), _sum),
     "torch.where": _where,
     **dict.fromkeys(("torch.zeros", "numpy.zeros", "torch.empty", "numpy.empty"), _zeros),

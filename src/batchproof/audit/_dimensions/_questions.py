@@ -270,6 +270,25 @@ def reads_no_batch(loop: Loop) -> bool:
     return not draws and not _names(batch) & read
 
 
+def over_data(loop: Loop, tree: ast.Module) -> bool:
+    """Return whether a loop goes over samples one by one, up to the length of something."""
+    names = {dotted(node) for node in ast.walk(getattr(loop.node, "iter", ast.Pass()))}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets, ast.Call(ast.Name("len"))):
+                if names & {dotted(target) for target in targets}:
+                    return True
+    return "len" in names
+
+
+def raised(event: Event, loop: Loop) -> bool:
+    """Return whether the divisor of a quotient is a name that a loop adds to."""
+    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
+    name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
+    adds = (n for n in ast.walk(loop.node) if isinstance(n, ast.AugAssign))
+    return name != "" and name in {dotted(n.target) for n in adds}
+
+
 def skips_by_size(loop: Loop) -> bool:
     """Return whether a loop skips batches by their size, so that the others have one size."""
     tests = [ast.unparse(c.test) for _, conditions in loop.skips for c in conditions]
@@ -414,6 +433,50 @@ def window_test(event: Event, loop: Loop) -> tuple[str, int, str] | None:
             if modulo is not None:
                 return modulo
     return None
+
+
+def bare_remainder(event: Event, loop: Loop) -> str:
+    """Return k of a test `if i % k:` that an event of a loop passes; "" where none is."""
+    for condition in event.inside(loop):
+        match condition.test:
+            case ast.BinOp(_, ast.Mod(), ast.Constant(int(every))) if condition.branch:
+                return f"{every}" if every > 2 else ""
+    return ""
+
+
+def leaves_out_first(event: Event, loop: Loop) -> bool:
+    """Return whether `index > 0`, `index != 0` or `index` is tested on the way to an event."""
+    parts = (part for c in event.inside(loop) if c.branch for part in tests_of(c.test))
+    subjects = {
+        dotted(part.left) if isinstance(part, ast.Compare) and _above_zero(part) else dotted(part)
+        for part in parts
+    }
+    return loop.index in subjects
+
+
+def _above_zero(test: ast.Compare) -> bool:
+    zero = isinstance(test.comparators[0], ast.Constant) and test.comparators[0].value == 0
+    return zero and isinstance(test.ops[0], ast.Gt | ast.NotEq)
+
+
+def also_at_the_end(event: Event, loop: Loop, plus: int, every: str) -> bool:
+    """Return whether an event comes after each window of a loop, and after its last batch too.
+
+    Args:
+        event: what happens there.
+        loop: the loop.
+        plus: what the test of the windows adds to the index.
+        every: how many batches make a window, as the code writes it.
+    """
+    tests = (c.test for c in event.conditions if isinstance(c.test, ast.BoolOp))
+    for part in (part for test in tests if isinstance(test.op, ast.Or) for part in test.values):
+        match part:
+            case ast.Compare(index, [ast.Eq()], [ast.Constant(int(last))]) if every.isdigit():
+                if dotted(index) == loop.index and (last + plus) % int(every):
+                    return True
+        if "len(" in ast.unparse(part):
+            return True
+    return False
 
 
 def accumulation_scale(quantity: Quantity, trace: Trace) -> str:

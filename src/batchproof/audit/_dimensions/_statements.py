@@ -8,6 +8,7 @@ from functools import partial
 from batchproof.audit._dimensions._assignments import assign, assign_with, begin_counters, store
 from batchproof.audit._dimensions._branch_sums import merge_branches
 from batchproof.audit._dimensions._branches import merge, restore, state_of, take_side
+from batchproof.audit._dimensions._cuts import by_cursor, by_number, by_pieces, by_steps
 from batchproof.audit._dimensions._expressions import items_of, parts_of
 from batchproof.audit._dimensions._functions import is_no_grad, resolve
 from batchproof.audit._dimensions._lattice import (
@@ -15,7 +16,6 @@ from batchproof.audit._dimensions._lattice import (
     Class,
     Constant,
     Count,
-    Dataset,
     Function,
     Listing,
     Loader,
@@ -29,7 +29,7 @@ from batchproof.audit._dimensions._lattice import (
     Value,
 )
 from batchproof.audit._dimensions._library import flat
-from batchproof.audit._dimensions._loaders import as_loader, number, yields_batches
+from batchproof.audit._dimensions._loaders import as_loader, yields_batches
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 from batchproof.audit._dimensions._trace import Condition, Loop
@@ -179,12 +179,15 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
                 machine.evaluate(keyword.value, frame)
             return _source(machine, node.args[0], frame)
         if name in {"zip", "zip_longest"}:
-            values = [machine.evaluate(argument, frame) for argument in node.args]
+            values = [
+                by_pieces(machine, argument, frame) or machine.evaluate(argument, frame)
+                for argument in node.args
+            ]
             loaders = [as_loader(v) for v in values]
             return _Source(next((v for v in loaders if isinstance(v, Loader)), UNKNOWN))
         if name.endswith("range"):
             return _range(machine, node, frame)
-    value = machine.evaluate(node, frame)
+    value = by_pieces(machine, node, frame) or machine.evaluate(node, frame)
     if value == Constant("range"):
         return _Source(UNKNOWN, with_index=True, text="range:")
     if isinstance(value, Loader) and value.with_index:
@@ -223,82 +226,17 @@ def _measured(node: ast.expr) -> ast.expr | None:
     return None
 
 
-def _slices(machine: Machine, node: ast.For, steps: ast.Call, frame: Frame) -> Loader | None:
-    """Return the batches of a loop over `range(0, n, size)` that slices [i : i + size]."""
-    first, last, size = steps.args
-    target = node.target.elts[-1] if isinstance(node.target, ast.Tuple) else node.target
-    width, cut = ast.unparse(size), False
-    for part in ast.walk(node):
-        match part:
-            case ast.Subscript(whole, ast.Slice(lower, ast.expr() as upper)):
-                batches = isinstance(as_loader(Unknown(dotted(whole))), Loader)
-                cut |= _is(lower, dotted(target)) and width in ast.unparse(upper) and not batches
-    if not cut:
-        return None
-    key, index = machine.loop_key(node), dotted(target)
-    if _is_trimmed(frame, last):
-        return Loader(key, index, index=index)
-    length, step = machine.evaluate(last, frame), machine.evaluate(size, frame)
-    dataset = Dataset(length.key) if isinstance(length, Count) else UNKNOWN
-    begin, end, each = number(machine.evaluate(first, frame)), number(length), number(step)
-    samples = None if begin is None or end is None else end - begin
-    even = each == 1 or bool(samples and each and (samples % each == 0 or samples <= each))
-    why = "" if even else f"the slices end with what is left of {ast.unparse(last)}"
-    return Loader(
-        key, index, node.lineno, step, drop_last=even, dataset=dataset, ragged=why, index=index
-    )
-
-
-def _by_number(machine: Machine, node: ast.For) -> Loader | None:
-    """Return the batches of a loop over `range(n)` that slices [i * size : ...]."""
-    if not isinstance(node.target, ast.Name):
-        return None
-    inside, index = list(ast.walk(node)), node.target.id
-    starts = {
-        dotted(n.targets[0]) for n in inside if isinstance(n, ast.Assign) and _times(n.value, index)
-    }
-    for part in inside:
-        match part:
-            case ast.Slice(lower) if _times(lower, index) or dotted(lower or part) in starts - {""}:
-                name = index if _times(lower, index) else dotted(lower or part)
-                return Loader(machine.loop_key(node), index, index=name)
-    return None
-
-
-def _times(node: ast.expr | None, name: str) -> bool:
-    """Return whether an expression is `name * size`, or `size * name`."""
-    match node:
-        case ast.BinOp(first, ast.Mult(), second):
-            return name in {dotted(first), dotted(second)}
-    return False
-
-
-def _is(node: ast.expr | None, name: str) -> bool:
-    return node is not None and dotted(node) == name
-
-
-def _is_trimmed(frame: Frame, length: ast.expr) -> bool:
-    """Return whether what a length is of was cut to a product, as to whole batches."""
-    names = {n.id for n in ast.walk(length) if isinstance(n, ast.Name)}
-    for node in ast.walk(frame.module.tree):
-        if isinstance(node, ast.Assign) and names & {dotted(t) for t in node.targets}:
-            inner = list(ast.walk(node.value))
-            if any(isinstance(n, ast.Mult | ast.FloorDiv | ast.Mod) for n in inner):
-                return True
-    return False
-
-
 def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.For | ast.AsyncFor)
     source = _source(machine, node.iter, frame)
     if isinstance(node, ast.For) and source.steps is not None:
-        slices = _slices(machine, node, source.steps, frame)
+        slices = by_steps(machine, node, source.steps, frame)
         if slices is not None:
             source = replace(
                 source, value=slices, with_index=isinstance(node.target, ast.Tuple), text=""
             )
     elif isinstance(node, ast.For) and source.text.startswith("range:"):
-        source = replace(source, value=_by_number(machine, node) or source.value)
+        source = replace(source, value=by_number(machine, node, frame) or source.value)
     value = as_loader(source.value)
     items = items_of(value) if isinstance(value, Several) and not source.with_index else ()
     for item in items:
@@ -413,7 +351,7 @@ def _bind_batch(machine: Machine, target: ast.expr, value: Value, loop: Loop, fr
 
 def _while(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.While)
-    loop = Loop(machine.loop_key(node), node)
+    loop = Loop(machine.loop_key(node), node, by_cursor(machine, node, frame))
     with machine.in_loop(loop):
         begin_counters(machine, node.body, loop, frame)
         machine.evaluate(node.test, frame)

@@ -56,7 +56,8 @@ def _dropped(event: Event, total: Quantity, by: Count, loop: Loop) -> Iterator[R
         return
     size, samples = number(loader.batch_size), length_of(loader.dataset)
     if total.base == "sum" and not (size and samples and samples % size == 0):
-        evidence = (f"drop_last=True at line {loader.line}", f"{by.text} counts what is dropped")
+        how = "only full slices are taken" if loader.index else "drop_last=True"
+        evidence = (f"{how} at line {loader.line}", f"{by.text} counts what is dropped")
         yield Report(event, f"Σ over full batches / {by.text}", _MEANT, evidence, total.sure)
 
 

@@ -3,7 +3,9 @@
 import ast
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._evaluations import scores_apart, second_pass
 from batchproof.audit._dimensions._methods import PASSES
+from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import (
     compatible,
     evaluates,
@@ -31,20 +33,17 @@ def find(trace: Trace) -> Iterator[Report]:
     enabled = any(e.grad is not False for e in trace.of("backward"))
     for event in trace.of("forward"):
         loop = event.batches
-        if loop is None or loop.key in keys or event.grad is False or not evaluates(trace, loop):
+        if event.grad is False or (loop is not None and loop.key in keys):
             continue
-        why = _evaluates(trace, event, loop)
-        once = any(not conditions for conditions in loop.leaves)  # a look at one batch
-        if not why or once:
+        why = scores_apart(trace, event) if loop is None else _why(trace, event, loop)
+        place = event.node if loop is None else within(event, loop)
+        if not why or _needs_grad(event, loop, place):
             continue
-        place = within(event, loop)
-        if _needs_grad(event, loop, place):
-            continue
-        keys.add(loop.key)
+        keys |= {loop.key} if loop is not None else set()
         hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - {"forward"}
         sure = (event.grad is True or enabled) and not hidden and not of_numpy(event)
         evidence = (
-            f"{why}, and no backward pass in the loop",
+            f"{why}, and no backward pass in the {'function' if loop is None else 'loop'}",
             ("eval() does not switch autograd off" if "eval()" in why else "autograd is on here")
             if sure
             else f"whether {'the method' if hidden else 'a caller'} does is out of sight",
@@ -52,8 +51,10 @@ def find(trace: Trace) -> Iterator[Report]:
         yield Report(event, "f(x) and its graph", "f(x)", evidence, sure, node=place)
 
 
-def _evaluates(trace: Trace, event: Event, loop: Loop) -> str:
+def _why(trace: Trace, event: Event, loop: Loop) -> str:
     """Return why a loop evaluates: the mode of its model, or its data and numbers; or ""."""
+    if not evaluates(trace, loop) or any(not conditions for conditions in loop.leaves):
+        return ""  # it trains, or looks at one batch
     modes = [
         e
         for e in trace.of("eval", "train", "mode")
@@ -61,16 +62,19 @@ def _evaluates(trace: Trace, event: Event, loop: Loop) -> str:
     ]
     if modes and modes[-1].kind == "eval":
         return f"eval() at line {modes[-1].line}"
-    return keeps_numbers(trace, event, loop)
+    return keeps_numbers(trace, event, loop) or second_pass(trace, event, loop)
 
 
-def _needs_grad(event: Event, loop: Loop, place: ast.AST) -> bool:
+def _needs_grad(event: Event, loop: Loop | None, place: ast.AST) -> bool:
     """Return whether an evaluation asks for gradients, or is PyTorch 0.3's that turns them off."""
-    parts = list(ast.walk(loop.node))
-    if place is not event.node:
+    parts = [] if loop is None else list(ast.walk(loop.node))
+    if loop is None or place is not event.node:
         for node in ast.walk(event.module.tree):
             holds = isinstance(node, ast.FunctionDef) and node.name == event.function
             parts += list(ast.walk(node)) if holds else []
+    calls = {dotted(n.func) for n in parts if isinstance(n, ast.Call)}
+    helpers = (event.module.functions.get(name) for name in calls)
+    parts += [n for node in helpers if node is not None for n in ast.walk(node)]
     return any(
         (isinstance(n, ast.Attribute) and n.attr in _NEEDS)
         or (isinstance(n, ast.Name) and n.id in _NEEDS)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Tool, Value
 from batchproof.audit._dimensions._questions import compatible, of_numpy
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._zeroing import BY_HAND, empties, touches, zeroes
 from batchproof.audit._reports import Report
-
-_ZEROING = {"zero_grad", "zero_", "grad", "zero_grad_buffer", "optimizer_zero_grad", "fill_"}
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -26,7 +25,11 @@ def find(trace: Trace) -> Iterator[Report]:
         if not passes or any(trace.of("managed")) or _handed_on(trace, step) or _closure(step):
             continue
         zeros = list(trace.of("zero"))
-        if _zeroes(step) if not zeros else not (_once(loop, zeros) or _another(step, loop, zeros)):
+        if (
+            zeroes(step.module.tree, step.function)
+            if not zeros
+            else not (_once(loop, zeros) or _another(step, loop, zeros))
+        ):
             continue
         places.add(id(step.node))
         evidence = (
@@ -42,30 +45,20 @@ def find(trace: Trace) -> Iterator[Report]:
         )
 
 
-def _zeroes(step: Event) -> bool:
-    """Return whether the file zeroes gradients in a way of its own near the step."""
-    for node in ast.walk(step.module.tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
-            name = getattr(node, "name", "")
-            if name == step.function and any(_touches(inner) for inner in ast.walk(node)):
-                return True
-    return False
-
-
 def _once(loop: Loop, zeros: list[Event]) -> bool:
     """Return whether gradients are zeroed before a loop over batches and never inside it."""
     around = {other for e in zeros for other in e.loops}
     batches = any(other.loader is not None for other in around)
     if loop.loader is None or loop.loader.index or loop.leaves or loop in around or batches:
         return False
-    return not any(_touches(inner) for inner in ast.walk(loop.node))
+    return not any(touches(inner) for inner in ast.walk(loop.node))
 
 
 def _another(step: Event, loop: Loop, zeros: list[Event]) -> bool:
     """Return whether only other optimisers, of other modules, zero gradients in a loop."""
     inside, mine = [e.value for e in zeros if loop in e.loops], _module_of(step.value)
-    by_hand = _ZEROING - {"zero_grad"}
-    if any(isinstance(n, ast.Attribute) and n.attr in by_hand for n in ast.walk(loop.node)):
+    nodes = list(ast.walk(loop.node))
+    if any(empties(n) or (isinstance(n, ast.Attribute) and n.attr in BY_HAND) for n in nodes):
         return False
     others = [_module_of(value) for value in inside]
     return bool(mine and others and all(others)) and not any(
@@ -78,12 +71,6 @@ def _module_of(value: Value) -> str:
     of = value.of if isinstance(value, Tool) and value.kind == "optimizer" else ""
     name = of.removesuffix("parameters()")
     return name if name != of and name.replace(".", "").isidentifier() else ""
-
-
-def _touches(node: ast.AST) -> bool:
-    if isinstance(node, ast.Attribute):
-        return node.attr in _ZEROING or "zero_grad" in node.attr
-    return isinstance(node, ast.Name) and "zero" in node.id and "grad" in node.id
 
 
 def _handed_on(trace: Trace, step: Event) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Count, Loader, Quantity
 from batchproof.audit._dimensions._loaders import of_one_batch
 from batchproof.audit._dimensions._names import dotted, words_of
-from batchproof.audit._dimensions._questions import against_best, leaves_early, trains
+from batchproof.audit._dimensions._questions import against_best, leaves_early, raised, trains
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -43,7 +43,8 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
         "data set",
         "seen",
     }
-    if event.kind == "divide" and not by_batches:
+    hits = value.metric and value.base == "sum" and raised(event, loop)
+    if event.kind == "divide" and not (by_batches or hits):
         return
     if event.kind in {"report", "return", "append"} and value.scales:
         return

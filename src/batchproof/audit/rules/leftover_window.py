@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Constant, Quantity
 from batchproof.audit._dimensions._loaders import equal_batches, length_of, number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import Window, last_part, lead, skips_by_index, windows
+from batchproof.audit._dimensions._questions import (
+    Window,
+    last_part,
+    lead,
+    over_data,
+    skips_by_index,
+    windows,
+)
 from batchproof.audit._dimensions._trace import Condition, Event, Trace, tests_of
 from batchproof.audit._reports import Report
 
@@ -39,7 +46,9 @@ def _ends(window: Window, ahead: int) -> bool:
     loader, every = window.loop.loader, _number(window, window.every)
     if loader is None:
         passes = _number(window, window.loop.micro)
-        return passes is not None and bool(every) and (passes + ahead) % (every or 1) != 0
+        if passes is None or not every:
+            return over_data(window.loop, window.step.module.tree)
+        return (passes + ahead) % every != 0
     samples, size = length_of(loader.dataset), number(loader.batch_size)
     if not every or not samples or not size:
         return True

@@ -5,9 +5,14 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import Constant, Count, Quantity, Value
-from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import varies, window_test
-from batchproof.audit._dimensions._trace import Event, Loop, Trace, tests_of
+from batchproof.audit._dimensions._questions import (
+    also_at_the_end,
+    bare_remainder,
+    leaves_out_first,
+    varies,
+    window_test,
+)
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
 _REST = "the last r batches"
@@ -46,6 +51,7 @@ def _by_counter(event: Event, by: Count, total: Quantity, loop: Loop) -> Iterato
 def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
     window, text = window_test(event, loop), name_of(event.other)
     if window is None or not text:
+        yield from _but_one(trace, event, total, loop)
         return
     every = window[2]
     if sum(not c.by and varies(c.test, loop) for c in event.inside(loop)) > 1:
@@ -59,10 +65,19 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
         yield Report(event, f"Σ of {content} / {text}", formula, (why, f"it is divided by {text}"))
 
 
+def _but_one(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
+    """Yield a report after every batch but each k-th, as under `if i % k:`, divided by k."""
+    every, text = bare_remainder(event, loop), name_of(event.other)
+    zeros = [e for e in trace.of("assign") if e.text == total.text and loop in e.loops]
+    if every and every == text and any(e.conditions == event.conditions for e in zeros):
+        why = f"the test holds for every batch but each {every}th"
+        yield Report(event, f"loss_b / {text}", f"Σ of {every} batches / {every}", (why,))
+
+
 def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str, str] | None:
     """Return what a sum that is divided by the window's length holds instead, and why."""
     counter, plus, every = window_test(event, loop) or ("", 0, "")
-    if _also_at_the_end(event):
+    if also_at_the_end(event, loop, plus, every):
         return _REST, "it is reported after the last batch, too"
     if not any(e.text == total.text and loop in e.loops for e in trace.of("assign")):
         return "all batches so far", f"{total.text} is never set to 0 inside the loop"
@@ -72,30 +87,10 @@ def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str,
         return "1 batch", "the first report comes after 1 batch"
     adds = [e for e in trace.of("accumulate") if e.text == event.text and loop in e.loops]
     always = all(e.order < event.order and all(c.by for c in e.inside(loop)) for e in adds)
-    leaves_out = adds and always and _leaves_out_first(event, loop)
+    leaves_out = adds and always and leaves_out_first(event, loop)
     return (
         (f"the first {every} + 1 batches", "batch 0 is added, unreported") if leaves_out else None
     )
-
-
-def _leaves_out_first(event: Event, loop: Loop) -> bool:
-    """Return whether `index > 0`, `index != 0` or `index` is tested on the way to a report."""
-    parts = (part for c in event.inside(loop) if c.branch for part in tests_of(c.test))
-    subjects = {
-        dotted(part.left) if isinstance(part, ast.Compare) and _above_zero(part) else dotted(part)
-        for part in parts
-    }
-    return loop.index in subjects
-
-
-def _above_zero(test: ast.Compare) -> bool:
-    zero = isinstance(test.comparators[0], ast.Constant) and test.comparators[0].value == 0
-    return zero and isinstance(test.ops[0], ast.Gt | ast.NotEq)
-
-
-def _also_at_the_end(event: Event) -> bool:
-    tests = [c.test for c in event.conditions if isinstance(c.test, ast.BoolOp)]
-    return any(isinstance(test.op, ast.Or) and "len(" in ast.unparse(test) for test in tests)
 
 
 def _known(by: Value, every: str) -> bool:

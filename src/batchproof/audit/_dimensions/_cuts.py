@@ -1,0 +1,230 @@
+"""Batches that a loop cuts out of tensors by hand: x[i : i + size], x.split(size).
+
+for i in range(0, n, size):     by steps; the last slice may be shorter
+for i in range(n // size):      by number; every slice is full, or one may be left out
+while start < n:                by a cursor, which the loop moves by the size
+for batch in x.split(size):     by pieces
+"""
+
+import ast
+
+from batchproof.audit._dimensions._arithmetic import name_of
+from batchproof.audit._dimensions._lattice import (
+    UNKNOWN,
+    Count,
+    Dataset,
+    Loader,
+    Tensor,
+    Unknown,
+    Value,
+)
+from batchproof.audit._dimensions._loaders import as_loader, number
+from batchproof.audit._dimensions._machine import Frame, Machine
+from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._sizes import is_nominal
+
+
+def by_steps(machine: Machine, node: ast.For, steps: ast.Call, frame: Frame) -> Loader | None:
+    """Return the batches of a loop over `range(0, n, size)` that slices [i : i + size].
+
+    Args:
+        machine: the interpretation.
+        node: the loop.
+        steps: the range.
+        frame: the names around it.
+    """
+    first, last, size = steps.args
+    target = node.target.elts[-1] if isinstance(node.target, ast.Tuple) else node.target
+    width, cut = ast.unparse(size), False
+    for part in ast.walk(node):
+        match part:
+            case ast.Subscript(whole, ast.Slice(lower, ast.expr() as upper)):
+                batches = isinstance(as_loader(Unknown(dotted(whole))), Loader)
+                cut |= _is(lower, dotted(target)) and width in ast.unparse(upper) and not batches
+    if not cut:
+        return None
+    index, begin = dotted(target), number(machine.evaluate(first, frame))
+    return _loader(machine, node, frame, index, begin, last, size)
+
+
+def by_cursor(machine: Machine, node: ast.While, frame: Frame) -> Loader | None:
+    """Return the batches of a loop `while start < n` that slices [start : end] and moves on.
+
+    Args:
+        machine: the interpretation.
+        node: the loop.
+        frame: the names around it.
+    """
+    match node.test:
+        case ast.Compare(ast.Name(start), [ast.Lt()], [last]):
+            pass
+        case _:
+            return None
+    sizes: dict[str, ast.expr] = {}
+    for part in ast.walk(node):
+        match part:
+            case ast.Assign([ast.Name(end)], ast.BinOp(ast.Name(name), ast.Add(), size)):
+                sizes |= {end: size} if name == start else {}
+            case ast.AugAssign(ast.Name(name), ast.Add(), size) if name == start:
+                sizes[start] = size
+    for part in ast.walk(node):
+        match part:
+            case ast.Slice(ast.Name(name), ast.expr() as upper) if name == start:
+                step = sizes.get(dotted(upper)) or sizes.get(start)
+                if step is not None:
+                    begin = number(machine.evaluate(ast.Name(start, ast.Load()), frame))
+                    return _loader(machine, node, frame, start, begin, last, step)
+    return None
+
+
+def by_pieces(machine: Machine, node: ast.expr, frame: Frame) -> Loader | None:
+    """Return the batches that x.split(size), x.chunk(n) or their like cut a tensor into.
+
+    Args:
+        machine: the interpretation.
+        node: what a loop goes over.
+        frame: the names around it.
+    """
+    match node:
+        case ast.Call(ast.Attribute(ast.Name("torch" | "np" | "numpy"), name), [whole, size]):
+            pass
+        case ast.Call(ast.Attribute(whole, name), [size]):
+            pass
+        case _:
+            return None
+    if name not in {"split", "chunk", "array_split"} or node.keywords:
+        return None
+    each, tensor = machine.evaluate(size, frame), machine.evaluate(whole, frame)
+    plain = isinstance(tensor, Unknown | Tensor) and not getattr(tensor, "loop", "")
+    if not plain or (number(each) is None and not is_nominal(each)):
+        return None
+    rows, step = getattr(tensor, "rows", None), number(each)
+    even = bool(rows and step and rows % step == 0)
+    why = "" if even else f"{ast.unparse(node)} ends with what is left"
+    data = Dataset(f"len({dotted(whole)})", rows)
+    width = each if name == "split" else UNKNOWN
+    key, line = machine.loop_key(node), node.lineno
+    return Loader(key, ast.unparse(node), line, width, drop_last=even, dataset=data, ragged=why)
+
+
+def _loader(
+    machine: Machine,
+    node: ast.For | ast.While,
+    frame: Frame,
+    index: str,
+    begin: int | None,
+    last: ast.expr,
+    size: ast.expr,
+) -> Loader:
+    """Return slices of a size from a beginning to the end of something, as the batches they are."""
+    key = machine.loop_key(node)
+    if _is_trimmed(frame, last):
+        return Loader(key, index, index=index)
+    length, step = machine.evaluate(last, frame), machine.evaluate(size, frame)
+    end, each = number(length), number(step)
+    samples = None if begin is None or end is None else end - begin
+    even = each == 1 or bool(samples and each and (samples % each == 0 or samples <= each))
+    why = "" if even else f"the slices end with what is left of {ast.unparse(last)}"
+    data = Dataset(_text(length, last))
+    return Loader(
+        key, index, node.lineno, step, drop_last=even, dataset=data, ragged=why, index=index
+    )
+
+
+def _text(length: Value, node: ast.expr) -> str:
+    """Return the key of a data set of which the length is known by its code."""
+    if isinstance(length, Count):
+        return length.key or length.text
+    return name_of(length) or ast.unparse(node)
+
+
+def length_of_cuts(value: Value, node: ast.expr, loader: Loader) -> Count | None:
+    """Return a divisor as the number of samples that a loop cuts its batches from, or None.
+
+    Args:
+        value: the divisor.
+        node: its code.
+        loader: what the loop cuts.
+    """
+    if not loader.index or not isinstance(loader.dataset, Dataset):
+        return None
+    text = value.text if isinstance(value, Count) and not value.key else name_of(value)
+    mine = loader.source in {text, ast.unparse(node)} - {""}
+    return Count("data set", loader.source, text=ast.unparse(node)) if mine else None
+
+
+def by_number(machine: Machine, node: ast.For, frame: Frame) -> Loader | None:
+    """Return the batches of a loop over `range(n)` that slices [i * size : ...].
+
+    Args:
+        machine: the interpretation.
+        node: the loop.
+        frame: the names around it.
+    """
+    if not isinstance(node.target, ast.Name):
+        return None
+    inside, index = list(ast.walk(node)), node.target.id
+    starts = {
+        dotted(n.targets[0]) for n in inside if isinstance(n, ast.Assign) and _times(n.value, index)
+    }
+    for part in inside:
+        match part:
+            case ast.Subscript(whole, ast.Slice(lower)) if lower is not None:
+                if _times(lower, index) or dotted(lower) in starts - {""}:
+                    name = index if _times(lower, index) else dotted(lower)
+                    key, data = machine.loop_key(node), Dataset(f"len({dotted(whole)})")
+                    if _is_full(node.iter, frame):
+                        line = node.lineno
+                        return Loader(key, index, line, drop_last=True, dataset=data, index=name)
+                    return Loader(key, index, dataset=data, index=name)
+    return None
+
+
+def _is_full(node: ast.expr, frame: Frame) -> bool:
+    """Return whether a range is over a number of batches that was rounded down."""
+    match node:
+        case ast.Call(args=[number_of]):
+            pass
+        case _:
+            return False
+    code = [number_of]
+    if isinstance(number_of, ast.Name | ast.Attribute):
+        name = dotted(number_of)
+        code = [
+            n.value
+            for n in ast.walk(frame.module.tree)
+            if isinstance(n, ast.Assign) and name in {dotted(t) for t in n.targets}
+        ]
+    return bool(code) and all(_rounds_down(part) for part in code)
+
+
+def _rounds_down(node: ast.expr) -> bool:
+    match node:
+        case ast.BinOp(samples, ast.FloorDiv(), _):
+            return not any(isinstance(n, ast.BinOp | ast.UnaryOp) for n in ast.walk(samples))
+        case ast.Call(ast.Name("int"), [ast.BinOp(_, ast.Div(), _)]):
+            return True
+    return False
+
+
+def _times(node: ast.expr | None, name: str) -> bool:
+    """Return whether an expression is `name * size`, or `size * name`."""
+    match node:
+        case ast.BinOp(first, ast.Mult(), second):
+            return name in {dotted(first), dotted(second)}
+    return False
+
+
+def _is(node: ast.expr | None, name: str) -> bool:
+    return node is not None and dotted(node) == name
+
+
+def _is_trimmed(frame: Frame, length: ast.expr) -> bool:
+    """Return whether what a length is of was cut to a product, as to whole batches."""
+    names = {n.id for n in ast.walk(length) if isinstance(n, ast.Name)}
+    for node in ast.walk(frame.module.tree):
+        if isinstance(node, ast.Assign) and names & {dotted(t) for t in node.targets}:
+            inner = list(ast.walk(node.value))
+            if any(isinstance(n, ast.Mult | ast.FloorDiv | ast.Mod) for n in inner):
+                return True
+    return False

@@ -1,0 +1,89 @@
+"""Evaluations that neither a mode nor a name marks: what they compute is used as numbers alone."""
+
+import ast
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._graphs import after, leave
+from batchproof.audit._dimensions._lattice import Instance, Quantity
+from batchproof.audit._dimensions._names import FunctionNode
+from batchproof.audit._dimensions._questions import trains, within
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
+
+
+def second_pass(trace: Trace, event: Event, loop: Loop) -> str:
+    """Return that a loop runs a model that another loop trains, for numbers alone, or "".
+
+    Args:
+        trace: the events.
+        event: a forward pass in the loop.
+        loop: a loop over batches that changes no weight.
+    """
+    numbers = [
+        e
+        for e in trace.within(loop, "accumulate", "append")
+        if isinstance(e.value, Quantity) and e.value.loop == loop.key and e.value.graph is False
+    ]
+    other = _training(trace, event)
+    if not numbers or other is None:
+        return ""
+    passes = {id(within(e, loop)) for e in trace.within(loop, "forward")}
+    pure = {id(within(e, loop)) for e in trace.within(loop, "criterion")}
+    scope = next((f for f in _functions(event) if loop.node in ast.walk(f)), event.module.tree)
+    if leave(after(scope, loop.node), passes, pure, event.module.functions):
+        return ""
+    for call in trace.within(loop, "forward"):
+        if within(call, loop) is not call.node and not _is_quiet(trace, call):
+            return ""
+    return f"the model is trained at line {other.line}, and only numbers are kept here"
+
+
+def scores_apart(trace: Trace, event: Event) -> str:
+    """Return that a function that is called beside training returns numbers alone, or "".
+
+    Args:
+        trace: the events.
+        event: a forward pass outside loops over batches.
+    """
+    if not event.calls or not event.loops:
+        return ""
+    other = _training(trace, event)
+    beside = other is not None and other.loops and other.loops[0] is event.loops[0]
+    scores = [
+        e
+        for e in trace.of("return")
+        if e.calls == event.calls and isinstance(e.value, Quantity) and e.value.graph is False
+    ]
+    trained = any(e.calls[: len(event.calls)] == event.calls for e in trace.of("backward", "step"))
+    if other is None or not beside or not scores or trained or not _is_quiet(trace, event):
+        return ""
+    return f"{event.function} returns numbers of a model that is trained at line {other.line}"
+
+
+def _is_quiet(trace: Trace, event: Event) -> bool:
+    """Return whether the function that runs a model lets numbers alone leave, by its code."""
+    body = next((f for f in _functions(event) if event.node in ast.walk(f)), None)
+    if body is None or event.node is body:
+        return False
+    passes = {id(e.node) for e in trace.of("forward") if e.function == event.function}
+    pure = {id(e.node) for e in trace.of("criterion") if e.function == event.function}
+    return not leave(body.body, passes, pure, event.module.functions)
+
+
+def _functions(event: Event) -> Iterator[FunctionNode]:
+    """Yield the functions of the file and name that an event is in."""
+    for node in ast.walk(event.module.tree):
+        if isinstance(node, FunctionNode) and node.name == event.function:
+            yield node
+
+
+def _training(trace: Trace, event: Event) -> Event | None:
+    """Return the forward pass of the same model in a loop that trains, None where none is."""
+    for other in trace.of("forward"):
+        loop = other.batches or other.loop
+        mine = other.text == event.text or (
+            other.value == event.value and isinstance(event.value, Instance)
+        )
+        apart = loop not in event.loops or other.calls != event.calls
+        if mine and apart and loop is not None and trains(trace, loop):
+            return other
+    return None

@@ -1,0 +1,158 @@
+"""Whether a model's outputs leave a block of code with their graphs, or as numbers alone.
+
+Outputs are followed through the names of the block. `.item()`, `.detach()`, `.data`, a comparison
+or a text ends a graph. What is returned, kept in an attribute or an item, or handed to a function
+out of sight leaves with it.
+"""
+
+import ast
+from collections.abc import Iterable
+
+from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
+
+_CUTS = {
+    "item", "detach", "numpy", "tolist", "argmax", "argmin", "size", "numel", "dim", "eq", "ne",
+    "gt", "lt", "ge", "le", "argsort",
+}  # fmt: skip
+_NUMBERS = {"float", "int", "bool", "str", "len", "round", "range", "print", "isinstance"}
+_PLAIN = {"data", "shape", "device", "dtype", "ndim"}
+_PURE = {"torch", "F", "nn", "np", "numpy", "functional", "math", "sum", "max", "min", "abs", "zip"}
+_MEASURES = {"loss", "criterion", "accuracy", "acc", "score", "metric", "entropy", "correct"}
+
+
+def leave(
+    body: Iterable[ast.stmt], passes: set[int], pure: set[int], names: Iterable[str] = ()
+) -> bool:
+    """Return whether outputs of a model leave statements with their graphs.
+
+    Args:
+        body: the statements.
+        passes: the ids of the calls in them that run the model.
+        pure: the ids of the calls that keep nothing, as those of criteria do.
+        names: the functions in sight, which keep nothing either.
+    """
+    block = _Block(passes, pure, set(names))
+    statements = list(body)
+    for _ in range(2):  # what one pass of a loop leaves in a name, the next reads
+        block.follow(statements)
+    return block.leaves
+
+
+def after(scope: ast.AST, loop: ast.AST) -> list[ast.stmt]:
+    """Return a loop of a function or file, and the statements that follow it there."""
+    for field in ("body", "orelse", "finalbody"):
+        block = getattr(scope, field, [])
+        for place, node in enumerate(block if isinstance(block, list) else []):
+            if node is loop:
+                return block[place:]
+            rest = [] if isinstance(node, FunctionNode | ast.ClassDef) else after(node, loop)
+            if rest:
+                return [*rest, *block[place + 1 :]]
+    return []
+
+
+class _Block:
+    """The names of a block that hold outputs with their graphs.
+
+    Args:
+        passes: the ids of the calls that run the model.
+        pure: the ids of the calls that keep nothing.
+        names: the functions that keep nothing.
+    """
+
+    def __init__(self, passes: set[int], pure: set[int], names: set[str]) -> None:
+        self._passes = passes
+        self._pure = pure
+        self._functions = names
+        self._names: set[str] = set()
+        self.leaves = False
+
+    def follow(self, body: Iterable[ast.stmt]) -> None:
+        """Follow statements in their order."""
+        for node in body:
+            match node:
+                case ast.Assign(targets, value):
+                    self._assign(targets, value)
+                case ast.AnnAssign(target, _, ast.expr() as value):
+                    self._assign([target], value)
+                case ast.AugAssign(target, _, value):
+                    if self._carries(value):
+                        self._assign([target], value)
+                case ast.Return(ast.expr() as value):
+                    self.leaves |= self._carries(value)
+                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                    pass
+                case _:
+                    self._inside(node)
+
+    def _inside(self, node: ast.stmt) -> None:
+        """Follow the expressions of a statement, then its blocks."""
+        for field in ("iter", "test", "value", "items", "exc"):
+            part = getattr(node, field, None)
+            for inner in part if isinstance(part, list) else [part]:
+                expression = getattr(inner, "context_expr", inner)
+                if isinstance(expression, ast.expr):
+                    self._carries(expression)
+        if isinstance(node, ast.For) and self._carries(node.iter):
+            self._assign([node.target], node.iter)
+        for field in ("body", "orelse", "finalbody"):
+            self.follow(getattr(node, field, []))
+        for handler in getattr(node, "handlers", []):
+            self.follow(handler.body)
+
+    def _assign(self, targets: list[ast.expr], value: ast.expr) -> None:
+        carries = self._carries(value)
+        for target in targets:
+            for part in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
+                if not isinstance(part, ast.Name):
+                    self.leaves |= carries
+                elif carries:
+                    self._names.add(part.id)
+                else:
+                    self._names.discard(part.id)
+
+    def _carries(self, node: ast.expr) -> bool:
+        """Return whether an expression has a graph; note what is handed on in it."""
+        match node:
+            case ast.Name(name):
+                return name in self._names
+            case ast.Call():
+                return self._called(node)
+            case ast.Attribute(whole, name):
+                return self._carries(whole) and name not in _PLAIN
+            case ast.Lambda():
+                return False
+        inner = [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.expr)]
+        inner += [part.iter for part in getattr(node, "generators", [])]
+        ends = isinstance(node, ast.Compare | ast.JoinedStr | ast.FormattedValue | ast.Constant)
+        return self._any(inner) and not ends
+
+    def _any(self, parts: list[ast.expr]) -> bool:
+        """Return whether one of several expressions has a graph, after a look at all of them."""
+        carry = [self._carries(part) for part in parts]
+        return True in carry
+
+    def _called(self, node: ast.Call) -> bool:
+        """Return whether the result of a call has a graph."""
+        function = node.func
+        whole = isinstance(function, ast.Attribute) and self._carries(function.value)
+        arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
+        takes = self._any(arguments)
+        name = dotted(function)
+        last = function.attr if isinstance(function, ast.Attribute) else name
+        if id(node) in self._passes:
+            return True
+        if last == "backward":
+            self.leaves = True
+        if last in _NUMBERS | _CUTS:
+            return False
+        if takes and not whole and not (id(node) in self._pure or self._is_pure(name, last)):
+            self.leaves = True
+        return takes or whole
+
+    def _is_pure(self, name: str, last: str) -> bool:
+        """Return whether a function keeps nothing of its arguments, by its name."""
+        words = set(words_of(last).split())
+        return bool({name.partition(".")[0], last} & (_PURE | self._functions)) or bool(
+            words & _MEASURES
+        )
