@@ -111,8 +111,15 @@ def _skipped(
             return
         line = condition.test.lineno
         evidence = (f"batches that fail the test at line {line} are not added", "they are counted")
-        yield Report(event, "Σ over some batches / all batches", _MEANT, evidence)
+        sure = condition.by == "continue" or not _asks_for_none(condition)
+        yield Report(event, "Σ over some batches / all batches", _MEANT, evidence, sure)
         return
+
+
+def _asks_for_none(condition: Condition) -> bool:
+    """Return whether a test asks for None, which a term that is switched off is in all batches."""
+    tests = [n for n in ast.walk(condition.test) if isinstance(n, ast.Compare)]
+    return any(isinstance(n.ops[0], ast.Is | ast.IsNot) for n in tests)
 
 
 def _is_counting(condition: Condition) -> bool:
