@@ -1481,3 +1481,27 @@ def finds_the_mean_of_a_column(model, data):
     for x, y in DataLoader(data, batch_size=64):
         rows["loss"].append(F.mse_loss(model(x), y).item())
     return pd.DataFrame(rows)["loss"].mean()  # BP201
+
+
+@torch.no_grad()
+def finds_a_criterion_by_its_name(model, data, criterion):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, y in loader:
+        total += criterion(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_loss_that_no_criterion_gives_perhaps(model, data, adversarial_loss):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, y in loader:
+        total += adversarial_loss(model(x), y).item()
+    return total / len(loader)  # BP201 likely
+
+
+@torch.no_grad()
+def passes_a_criterion_over_full_batches(model, data, criterion):
+    loader, total = DataLoader(data, batch_size=64, drop_last=True), 0.0
+    for x, y in loader:
+        total += criterion(model(x), y).item()
+    return total / len(loader)

@@ -20,6 +20,7 @@ _DEBUG = re.compile(
     r"debug|dry_?run|fast_dev|smoke|sanity|overfit|test_mode|quick|demo|tiny|profil", re.IGNORECASE
 )
 _NO_NUMBER = re.compile(r"isnan|isinf|isfinite|\bnan\b")
+_CRITERIA = {"criterion", "criteria", "loss_fn", "loss_func", "loss_function", "outputs.loss"}
 _HELD_OUT = {
     "val",
     "valid",
@@ -231,6 +232,20 @@ def implies(first: Event, second: Event, loop: Loop) -> bool:
 def is_debug(condition: Condition) -> bool:
     """Return whether a test is on a switch for trying things out."""
     return bool(_DEBUG.search(ast.unparse(condition.test)))
+
+
+def asks_for_none(condition: Condition) -> bool:
+    """Return whether a test asks for None, which a term that is switched off is in all batches."""
+    tests = [n for n in ast.walk(condition.test) if isinstance(n, ast.Compare)]
+    return any(isinstance(n.ops[0], ast.Is | ast.IsNot) for n in tests)
+
+
+def is_batch_mean(value: Quantity) -> bool:
+    """Return whether a value is a mean over its batch, as the loss of a criterion by name is.
+
+    Where such a loss is a sum, its quotient by the number of batches is no more right.
+    """
+    return value.sure or (value.name in _CRITERIA and not value.spans)
 
 
 def carries_state(loop: Loop) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Count, Dataset, Quantity
 from batchproof.audit._dimensions._loaders import length_of, number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import is_debug, varies
+from batchproof.audit._dimensions._questions import asks_for_none, is_debug, varies
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -111,15 +111,9 @@ def _skipped(
             return
         line = condition.test.lineno
         evidence = (f"batches that fail the test at line {line} are not added", "they are counted")
-        sure = condition.by == "continue" or not _asks_for_none(condition)
+        sure = condition.by == "continue" or not asks_for_none(condition)
         yield Report(event, "Σ over some batches / all batches", _MEANT, evidence, sure)
         return
-
-
-def _asks_for_none(condition: Condition) -> bool:
-    """Return whether a test asks for None, which a term that is switched off is in all batches."""
-    tests = [n for n in ast.walk(condition.test) if isinstance(n, ast.Compare)]
-    return any(isinstance(n.ops[0], ast.Is | ast.IsNot) for n in tests)
 
 
 def _is_counting(condition: Condition) -> bool:

@@ -8,6 +8,7 @@ from batchproof.audit._dimensions._loaders import equal_batches, of_one_sample
 from batchproof.audit._dimensions._questions import (
     carries_state,
     evaluates,
+    is_batch_mean,
     may_break,
     meter_call,
     reads_no_batch,
@@ -86,8 +87,7 @@ def _judged(
     equal, why = _equal(total, loop.loader)
     if equal or carries_state(loop) or skips_by_size(loop) or reads_no_batch(loop):
         return
-    is_loss = total.sure or (total.name == "outputs.loss" and not total.spans)
-    sure = equal is False and is_loss and not may_break(loop)
+    sure = equal is False and is_batch_mean(total) and not may_break(loop)
     evidence = (f"{_what(total)} is a mean over one batch", why)
     yield Report(event, computes, _MEANT, evidence, sure, node=place)
 
@@ -111,7 +111,7 @@ def _updated(trace: Trace, event: Event) -> Iterator[Report]:
         computes = "Σ_b mean_b / number of batches"
         none = "the meter is given no batch size"
         evidence: tuple[str, ...] = (f"{_what(value)} is a mean over one batch", why, none)
-        yield Report(event, computes, _MEANT, evidence, equal is False and value.sure)
+        yield Report(event, computes, _MEANT, evidence, equal is False and is_batch_mean(value))
     elif is_nominal(weight):
         evidence = ("the batch size of the loader is not that of its last batch", why)
         certain = isinstance(weight, Count) and evaluates(trace, loop)
