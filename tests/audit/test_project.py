@@ -143,6 +143,30 @@ def test_text_that_does_not_parse_is_a_line_not_a_crash(text):
         parse(text)
 
 
+@pytest.mark.parametrize(
+    ("newer", "older"),
+    [
+        ("""x = f"{d["a"]} b" + "c{" """, """x = f"{d['a']} b" + "c{" """),
+        (
+            """print(f'{d['a']:.3f}', f'{{ {d['b']}')""",
+            """print(f'{d["a"]:.3f}', f'{{ {d["b"]}')""",
+        ),
+        ("""f"{x:{w["a"]}}" ; y = 1""", """f"{x:{w['a']}}" ; y = 1"""),
+        (r"""z = rf"{a["b"]}\d \"" # f"{a["b"]}" """, r"""z = rf"{a['b']}\d \"" """),
+    ],
+)
+def test_quotes_within_the_braces_of_an_f_string_are_read_as_python_312_does(newer, older):
+    tree = parse(f"a = 1\n{newer}\nb = 2\n")
+    assert ast.dump(tree) == ast.dump(ast.parse(f"a = 1\n{older}\nb = 2\n"))
+    (same,) = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)][:1]
+    assert newer[same.col_offset :].startswith(("f", "rf"))
+
+
+def test_a_backslash_within_the_braces_of_an_f_string_is_read(tree):
+    source = Source(tree("a.py", ""), "", parse(r"""print(f"{'\n'.join(x)} {loss.item()}")"""))
+    assert any(isinstance(n, ast.Attribute) and n.attr == "item" for n in ast.walk(source.tree))
+
+
 def test_only_regular_files_of_a_bounded_size_are_read(tmp_path):
     import os
 

@@ -38,6 +38,11 @@ _QUOTED = re.compile(
     r"#[^\n]*|(\"{3}|'{3})(?:\\.|[^\\])*?\1|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'",
     re.DOTALL,
 )
+# the begin of an f-string, or a string or comment that is none
+_STRING = re.compile(
+    r"(?<!\w)(?:[fF][rR]?|[rR][fF])(?P<quote>[\"'])|#.*|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
+)
+_MOST_STRINGS = 100  # lines of a file whose f-strings are written as Python 3.11 reads them
 _INNER = re.compile(r"[\s#)\]}]|(?:else|elif|except|finally)\b|$")
 _AFTER = re.compile(r"expected an indented block after .* on line (\d+)")
 _CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
@@ -201,8 +206,8 @@ def _parse_almost(text: str, *, magics: bool) -> ast.Module:
     """
     try:
         return ast.parse(text)
-    except SyntaxError:
-        new = text
+    except SyntaxError as error:
+        new = _requoted(text, error)
         for pattern, words in _OLD:
             new = pattern.sub(words, new)
         new = _MAGIC.sub(r"\1pass", new) if magics else new
@@ -214,6 +219,48 @@ def _parse_almost(text: str, *, magics: bool) -> ast.Module:
             case ast.Expr(ast.Tuple([ast.Name("print") as name, *values]) as place):
                 node.value = ast.copy_location(ast.Call(name, values, []), place)
     return tree
+
+
+def _requoted(text: str, error: SyntaxError) -> str:
+    """Return text whose f-strings of Python 3.12 are written as Python 3.11 reads them.
+
+    Quotes within braces that are those of the f-string itself become the other ones, and
+    backslashes there become spaces; every node keeps its place.
+    """
+    lines = text.split("\n")
+    for _ in range(_MOST_STRINGS):
+        line = (error.lineno or 0) - 1
+        if "f-string" not in error.msg or not 0 <= line < len(lines):
+            break
+        before, lines[line] = lines[line], _older(lines[line])
+        if lines[line] == before:
+            break
+        try:
+            ast.parse("\n".join(lines))
+        except SyntaxError as next_error:
+            error = next_error
+        else:
+            break
+    return "\n".join(lines)
+
+
+def _older(line: str) -> str:
+    """Return a line whose f-strings have neither their own quotes nor backslashes in braces."""
+    signs, quote, depth, i = list(line), "", 0, 0
+    while i < len(line):
+        sign, begin = line[i], _STRING.match(line, i)
+        if quote and depth:
+            depth += {"{": 1, "}": -1}.get(sign, 0)
+            signs[i] = {quote: "\"'".replace(quote, ""), "\\": " "}.get(sign, sign)
+        elif quote and line[i : i + 2] in {"{{", "}}", f"\\{quote}"}:
+            i += 1
+        elif quote:
+            depth, quote = int(sign == "{"), "" if sign == quote else quote
+        elif begin is not None:
+            quote = begin["quote"] or ""
+            i = begin.end() - 1
+        i += 1
+    return "".join(signs)
 
 
 def lines_of(text: str) -> list[str]:
