@@ -458,3 +458,13 @@ def passes_a_function_whose_loss_is_back_propagated(model, train_loader, optimiz
         optimizer.zero_grad()
         _penalty(model, held, targets).backward()
         optimizer.step()
+
+
+def passes_a_model_of_lightning_that_is_frozen(model, train_loader, val_loader, optimizer):
+    _train(model, train_loader, optimizer)
+    model.freeze()
+    model.eval()
+    right = 0
+    for x, y in val_loader:
+        right += (model(x).argmax(1) == y).sum().item()
+    print(right)

@@ -1505,3 +1505,20 @@ def passes_a_criterion_over_full_batches(model, data, criterion):
     for x, y in loader:
         total += criterion(model(x), y).item()
     return total / len(loader)
+
+
+@torch.no_grad()
+def passes_batches_that_are_viewed_by_the_batch_size(model, data, batch_size):
+    loader, total = DataLoader(data, batch_size=batch_size), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x.view(batch_size, 784)), y).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def finds_batches_that_are_viewed_by_their_own_size(model, data):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, y in loader:
+        batch_size = len(x)
+        total += F.cross_entropy(model(x.view(batch_size, 784)), y).item()
+    return total / len(loader)  # BP201

@@ -427,3 +427,21 @@ def passes_a_cursor_over_samples(model, samples, optimizer):
         total += loss.item()
         place += 1
     print(total / len(samples))
+
+
+@torch.no_grad()
+def passes_batches_that_are_viewed_by_the_batch_size(model, data, batch_size):
+    loader, total = DataLoader(data, batch_size=batch_size), 0.0
+    for x, y in loader:
+        output = model(x.view(batch_size, 784))
+        total += F.cross_entropy(output, y, reduction="sum").item()
+    return total / (len(loader) * batch_size)
+
+
+@torch.no_grad()
+def finds_a_view_that_fits_other_sizes(model, data, batch_size):
+    loader, total = DataLoader(data, batch_size=batch_size), 0.0
+    for x, y in loader:
+        output = model(x.view(batch_size, -1))
+        total += F.cross_entropy(output, y, reduction="sum").item()
+    return total / (len(loader) * batch_size)  # BP202

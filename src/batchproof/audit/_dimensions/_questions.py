@@ -310,6 +310,22 @@ def skips_by_size(loop: Loop) -> bool:
     return any(word in test for test in tests for word in ("size", "shape", "len("))
 
 
+def views_by_size(loop: Loop) -> bool:
+    """Return whether a loop views a batch by the batch size, which raises for any other size.
+
+    The sizes of `x.view(batch_size, 784)` are all given; one that is -1 fits other batches too.
+    """
+    own = {dotted(t) for n in ast.walk(loop.node) if isinstance(n, ast.Assign) for t in n.targets}
+    for node in ast.walk(loop.node):
+        match node:
+            case ast.Call(ast.Attribute(_, "view" | "reshape"), [first, *others]) if others:
+                last = words_of(dotted(first).rpartition(".")[2])
+                whole = not any(isinstance(size, ast.UnaryOp) for size in others)
+                if last == "batch size" and dotted(first) not in own and whole:
+                    return True
+    return False
+
+
 def skips_by_index(loop: Loop, apart: ast.expr) -> bool:
     """Return whether a loop skips batches by their index, as one does to drop a short window.
 

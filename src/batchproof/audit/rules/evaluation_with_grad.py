@@ -37,7 +37,7 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         why = scores_apart(trace, event) if loop is None else _why(trace, event, loop)
         place = event.node if loop is None else within(event, loop)
-        if not why or _needs_grad(event, loop, place):
+        if not why or _needs_grad(event, loop, place) or _is_frozen(event):
             continue
         keys |= {loop.key} if loop is not None else set()
         hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - {"forward"}
@@ -63,6 +63,16 @@ def _why(trace: Trace, event: Event, loop: Loop) -> str:
     if modes and modes[-1].kind == "eval":
         return f"eval() at line {modes[-1].line}"
     return keeps_numbers(trace, event, loop) or second_pass(trace, event, loop)
+
+
+def _is_frozen(event: Event) -> bool:
+    """Return whether Lightning's freeze() has switched the gradients of a model off there."""
+    return any(
+        isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == "freeze"
+        for body in ast.walk(event.module.tree)
+        if getattr(body, "name", "") == event.function
+        for n in ast.walk(body)
+    )
 
 
 def _needs_grad(event: Event, loop: Loop | None, place: ast.AST) -> bool:

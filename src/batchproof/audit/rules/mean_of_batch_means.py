@@ -13,6 +13,7 @@ from batchproof.audit._dimensions._questions import (
     meter_call,
     reads_no_batch,
     skips_by_size,
+    views_by_size,
     window_test,
 )
 from batchproof.audit._dimensions._sizes import is_nominal, weighs_by_size
@@ -85,7 +86,8 @@ def _judged(
 ) -> Iterator[Report]:
     assert loop.loader is not None
     equal, why = _equal(total, loop.loader)
-    if equal or carries_state(loop) or skips_by_size(loop) or reads_no_batch(loop):
+    one_size = carries_state(loop) or skips_by_size(loop) or views_by_size(loop)
+    if equal or one_size or reads_no_batch(loop):
         return
     sure = equal is False and is_batch_mean(total) and not may_break(loop)
     evidence = (f"{_what(total)} is a mean over one batch", why)

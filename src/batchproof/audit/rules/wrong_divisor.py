@@ -9,6 +9,7 @@ from batchproof.audit._dimensions._questions import (
     added_by_remainder,
     last_of_window,
     role,
+    views_by_size,
     within,
 )
 from batchproof.audit._dimensions._sizes import size_clash
@@ -69,6 +70,8 @@ def _clash(
     elif of_batches and mine and total.base == "sum" and not total.scales:
         yield from _sum_by_batches(event, total, loader)
     elif mine and loop not in event.loops and (clash := size_clash(total, by, loader)):
+        if views_by_size(loop):
+            return
         certain = total.sure and loader.line > 0 and not (total.conditional or by.conditional)
         formula = _SAMPLES if total.base == "sum" else "Σ_b n_b · mean_b / Σ_b n_b"
         yield Report(event, clash[0], formula, clash[1], certain)
