@@ -310,6 +310,11 @@ def skips_by_size(loop: Loop) -> bool:
     return any(word in test for test in tests for word in ("size", "shape", "len("))
 
 
+def takes_one_size(loop: Loop) -> bool:
+    """Return whether the code of a loop shows that its batches have one size."""
+    return carries_state(loop) or skips_by_size(loop) or views_by_size(loop)
+
+
 def views_by_size(loop: Loop) -> bool:
     """Return whether a loop views a batch by the batch size, which raises for any other size.
 

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Loader, Quantity
 from batchproof.audit._dimensions._loaders import equal_batches, of_one_sample
 from batchproof.audit._dimensions._questions import (
-    carries_state,
     evaluates,
     is_batch_mean,
     may_break,
     meter_call,
     reads_no_batch,
-    skips_by_size,
-    views_by_size,
+    takes_one_size,
     window_test,
 )
 from batchproof.audit._dimensions._sizes import is_nominal, weighs_by_size
@@ -86,8 +84,7 @@ def _judged(
 ) -> Iterator[Report]:
     assert loop.loader is not None
     equal, why = _equal(total, loop.loader)
-    one_size = carries_state(loop) or skips_by_size(loop) or views_by_size(loop)
-    if equal or one_size or reads_no_batch(loop):
+    if equal or takes_one_size(loop) or reads_no_batch(loop):
         return
     sure = equal is False and is_batch_mean(total) and not may_break(loop)
     evidence = (f"{_what(total)} is a mean over one batch", why)

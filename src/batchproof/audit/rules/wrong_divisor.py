@@ -92,8 +92,7 @@ def _thinned(event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
 def _sum_by_batches(event: Event, total: Quantity, loader: Loader) -> Iterator[Report]:
     if number(loader.batch_size) == 1 or total.conditional or (total.metric and total.unit):
         return
-    weighted, summed = "is weighted by the size of its batch", "is a sum over its batch"
-    how = weighted if total.unit else summed
+    how = "is weighted by the size of its batch" if total.unit else "is a sum over its batch"
     evidence = (f"{total.name or 'each term'} (line {total.line}) {how}, and batches are counted",)
     yield Report(event, "Σ_b Σ_i loss_i / number of batches", _SAMPLES, evidence, total.sure)
 
@@ -101,9 +100,7 @@ def _sum_by_batches(event: Event, total: Quantity, loader: Loader) -> Iterator[R
 def _mean_by_samples(
     event: Event, total: Quantity, by: Count, loop: Loop, loader: Loader
 ) -> Iterator[Report]:
-    samples = (by.unit == "seen" and by.key == loop.key) or (
-        by.unit == "data set" and by.key == loader.source
-    )
+    samples = (by.unit, by.key) in {("seen", loop.key), ("data set", loader.source)}
     apart = by.conditional and not total.conditional
     if not samples or number(loader.batch_size) == 1 or apart or by.plus:
         return
