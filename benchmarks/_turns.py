@@ -16,7 +16,7 @@ def alternate(make, sides):
 
     Args:
         make: a function at the top of a module, of a side and `turn`, that returns a function which
-            trains and calls `turn` at the begin of each micro-batch.
+            trains and calls `turn` at the start of each micro-batch.
         sides: two values, each of which one process hands to `make`.
     """
     context = multiprocessing.get_context("spawn")

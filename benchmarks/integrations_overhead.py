@@ -8,7 +8,7 @@ Lightning, accelerate and ignite. In skorch, fastai and Keras two are: a percept
 256 rows, whose step takes about 2 ms, so that the fixed cost shows; and a network of two
 convolutions over 64 pictures of 28 by 28. One micro-batch is a window, and 4 are. Both sides train
 at the same time, each in its own process, and take turns at each micro-batch; what is counted is
-the processor's time from the begin of one forward pass to that of the next. Per window, the ratio
+the processor's time from the start of one forward pass to that of the next. Per window, the ratio
 of both sides and what it takes longer in microseconds, with median, quartiles and range. `pairs`
 has the median of each pair of processes: where the system puts their memory differs from one to the
 next. The first 4 windows of each are left out.
@@ -251,8 +251,8 @@ def row(name, windows, accumulate, pairs):
     sides = [(name, steps, accumulate, exact) for exact in (True, False)]
     found = []
     for number in range(pairs):
-        turned = 1 if number % 2 else -1
-        exact, own = alternate(side, sides[::-turned])[::-turned]
+        order = -1 if number % 2 else 1  # every second pair begins with the other side
+        exact, own = alternate(side, sides[::order])[::order]
         # counted from the end, for an exact side may look at its first batch by one pass more
         last = -windows * accumulate
         found.append((of_windows(exact[last:], accumulate), of_windows(own[last:], accumulate)))

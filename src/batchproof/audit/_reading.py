@@ -38,7 +38,7 @@ _QUOTED = re.compile(
     r"#[^\n]*|(\"{3}|'{3})(?:\\.|[^\\])*?\1|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'",
     re.DOTALL,
 )
-# the begin of an f-string, or a string or comment that is none
+# the start of an f-string, or a string or comment that is none
 _STRING = re.compile(
     r"(?<!\w)(?:[fF][rR]?|[rR][fF])(?P<quote>[\"'])|#.*|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
 )

@@ -1,12 +1,10 @@
 """Evaluations that neither a mode nor a name marks: what they compute is used as numbers alone."""
 
 import ast
-from collections.abc import Iterator
 
 from batchproof.audit._dimensions._graphs import after, leave
 from batchproof.audit._dimensions._lattice import Instance, Quantity
-from batchproof.audit._dimensions._names import FunctionNode
-from batchproof.audit._dimensions._questions import trains, within
+from batchproof.audit._dimensions._questions import functions_of, trains, within
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
 
@@ -28,7 +26,7 @@ def second_pass(trace: Trace, event: Event, loop: Loop) -> str:
         return ""
     passes = {id(within(e, loop)) for e in trace.within(loop, "forward")}
     pure = {id(within(e, loop)) for e in trace.within(loop, "criterion")}
-    scope = next((f for f in _functions(event) if loop.node in ast.walk(f)), event.module.tree)
+    scope = next((f for f in functions_of(event) if loop.node in ast.walk(f)), event.module.tree)
     if leave(after(scope, loop.node), passes, pure, event.module.functions):
         return ""
     for call in trace.within(loop, "forward"):
@@ -61,19 +59,12 @@ def scores_apart(trace: Trace, event: Event) -> str:
 
 def _is_quiet(trace: Trace, event: Event) -> bool:
     """Return whether the function that runs a model lets numbers alone leave, by its code."""
-    body = next((f for f in _functions(event) if event.node in ast.walk(f)), None)
+    body = next((f for f in functions_of(event) if event.node in ast.walk(f)), None)
     if body is None or event.node is body:
         return False
     passes = {id(e.node) for e in trace.of("forward") if e.function == event.function}
     pure = {id(e.node) for e in trace.of("criterion") if e.function == event.function}
     return not leave(body.body, passes, pure, event.module.functions)
-
-
-def _functions(event: Event) -> Iterator[FunctionNode]:
-    """Yield the functions of the file and name that an event is in."""
-    for node in ast.walk(event.module.tree):
-        if isinstance(node, FunctionNode) and node.name == event.function:
-            yield node
 
 
 def _training(trace: Trace, event: Event) -> Event | None:

@@ -307,7 +307,6 @@ def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
             or _is_row(value, place)
         ):
             return value
-
         case Quantity() if place == Constant(0):
             return replace(value, number=True)  # loss.data[0] of PyTorch 0.3
         case Loader() | Listing():

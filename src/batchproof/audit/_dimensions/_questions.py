@@ -13,7 +13,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
-from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace, modulus, tests_of
 
 _DEBUG = re.compile(
@@ -426,12 +426,20 @@ def of_numpy(event: Event) -> bool:
     return "numpy" in names and not any(name.startswith("torch") for name in names)
 
 
+def functions_of(event: Event) -> list[FunctionNode]:
+    """Return the functions of the file that have the name of the one that an event is in."""
+    functions = (n for n in ast.walk(event.module.tree) if isinstance(n, FunctionNode))
+    return [function for function in functions if function.name == event.function]
+
+
+def scopes_of(event: Event) -> list[FunctionNode] | list[ast.Module]:
+    """Return the functions that an event may be in, or the file where it is in none."""
+    return functions_of(event) or [event.module.tree]
+
+
 def asked_for(event: Event) -> bool:
     """Return whether a function does something only where an argument of it asks for that."""
-    functions = [n for n in ast.walk(event.module.tree) if isinstance(n, ast.FunctionDef)]
-    for function in functions:
-        if function.name != event.function:
-            continue
+    for function in functions_of(event):
         arguments = {a.arg for a in (*function.args.args, *function.args.kwonlyargs)} - {"self"}
         for branch in ast.walk(function):
             asks = isinstance(branch, ast.If) and arguments & set(

@@ -2,25 +2,20 @@
 
 import ast
 
-from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._names import FunctionNode, dotted
+from batchproof.audit._dimensions._questions import scopes_of
+from batchproof.audit._dimensions._trace import Event
 
 BY_HAND = {"zero_grad_buffer", "optimizer_zero_grad", "zero_", "fill_"}
 _SETS = {"zero_", "fill_", "copy_", "mul_", "set_"}
 
 
-def zeroes(tree: ast.Module, function: str) -> bool:
-    """Return whether a function of a file, or what it calls there, zeroes gradients by hand.
-
-    Args:
-        tree: the file.
-        function: its name, "" for the file's own statements.
-    """
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.Module
-    scopes = [node for node in ast.walk(tree) if isinstance(node, kinds)]
-    near = [node for node in scopes if getattr(node, "name", "") == function]
-    inner = [part for node in near for part in ast.walk(node)]
+def zeroes(step: Event) -> bool:
+    """Return whether the function of a step, or what it calls in its file, zeroes by hand."""
+    inner = [part for node in scopes_of(step) for part in ast.walk(node)]
     calls = {dotted(n.func).rpartition(".")[2] for n in inner if isinstance(n, ast.Call)}
-    helpers = [node for node in scopes if getattr(node, "name", "") in calls - {""}]
+    functions = (n for n in ast.walk(step.module.tree) if isinstance(n, FunctionNode))
+    helpers = [function for function in functions if function.name in calls]
     return any(map(touches, inner)) or any(
         empties(part) for node in helpers for part in ast.walk(node)
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Quantity, Tensor
 from batchproof.audit._dimensions._library import flat
-from batchproof.audit._dimensions._questions import evaluates
+from batchproof.audit._dimensions._questions import evaluates, scopes_of
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -87,10 +87,7 @@ def _of_samples(event: Event, loop: Loop) -> bool:
 
 def _cuts(event: Event) -> bool:
     """Return whether the function around cuts a tensor to a number of rows that it computes."""
-    functions = [n for n in ast.walk(event.module.tree) if isinstance(n, ast.FunctionDef)]
-    around: list[ast.AST] = [f for f in functions if f.name == event.function]
-    around = around or [event.module.tree]
-    for node in (n for function in around for n in ast.walk(function)):
+    for node in (n for scope in scopes_of(event) for n in ast.walk(scope)):
         match node:
             case ast.Subscript(slice=ast.Slice(None, ast.expr() as upper)):
                 if not isinstance(upper, ast.Constant):

@@ -9,8 +9,10 @@ from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import (
     compatible,
     evaluates,
+    functions_of,
     keeps_numbers,
     of_numpy,
+    scopes_of,
     within,
 )
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
@@ -69,9 +71,8 @@ def _is_frozen(event: Event) -> bool:
     """Return whether Lightning's freeze() has switched the gradients of a model off there."""
     return any(
         isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == "freeze"
-        for body in ast.walk(event.module.tree)
-        if getattr(body, "name", "") == event.function
-        for n in ast.walk(body)
+        for scope in scopes_of(event)
+        for n in ast.walk(scope)
     )
 
 
@@ -79,9 +80,7 @@ def _needs_grad(event: Event, loop: Loop | None, place: ast.AST) -> bool:
     """Return whether an evaluation asks for gradients, or is PyTorch 0.3's that turns them off."""
     parts = [] if loop is None else list(ast.walk(loop.node))
     if loop is None or place is not event.node:
-        for node in ast.walk(event.module.tree):
-            holds = isinstance(node, ast.FunctionDef) and node.name == event.function
-            parts += list(ast.walk(node)) if holds else []
+        parts += [n for function in functions_of(event) for n in ast.walk(function)]
     calls = {dotted(n.func) for n in parts if isinstance(n, ast.Call)}
     helpers = (event.module.functions.get(name) for name in calls)
     parts += [n for node in helpers if node is not None for n in ast.walk(node)]

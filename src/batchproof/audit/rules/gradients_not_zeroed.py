@@ -25,11 +25,7 @@ def find(trace: Trace) -> Iterator[Report]:
         if not passes or any(trace.of("managed")) or _handed_on(trace, step) or _closure(step):
             continue
         zeros = list(trace.of("zero"))
-        if (
-            zeroes(step.module.tree, step.function)
-            if not zeros
-            else not (_once(loop, zeros) or _another(step, loop, zeros))
-        ):
+        if zeroes(step) if not zeros else not (_once(loop, zeros) or _another(step, loop, zeros)):
             continue
         places.add(id(step.node))
         evidence = (
