@@ -206,3 +206,25 @@ def passes_a_bare_remainder_of_one_more(model, train_loader, optimizer, k):
         optimizer.step()
         optimizer.zero_grad()
         step += 1
+
+
+def finds_a_count_over_all_epochs_that_is_raised_after_the_test(model, train_loader, optimizer, k):
+    step = 0
+    for _epoch in range(10):
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            if step % k == 0:  # BP104
+                optimizer.step()
+                optimizer.zero_grad()
+            step += 1
+
+
+def passes_a_count_over_all_epochs_that_is_raised_before_the_test(model, train_loader, optimizer):
+    step = 0
+    for _epoch in range(10):
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / 8).backward()
+            step += 1
+            if step % 8 == 0:
+                optimizer.step()
+                optimizer.zero_grad()

@@ -454,3 +454,30 @@ def passes_a_remainder_that_is_negated(model, train_loader, optimizer):
         if not (i + 1) % 1000:
             print(i, running / 1000)
             running = 0.0
+
+
+def finds_one_window_over_all_batches_so_far(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 10 == 9:
+            print(running / (i + 1))  # BP204
+            running = 0.0
+
+
+def passes_a_counter_that_begins_again_with_its_sum(model, train_loader, optimizer):
+    running, n = 0.0, 0
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        n += 1
+        if i % 10 == 9:
+            print(running / n)
+            running, n = 0.0, 0

@@ -445,3 +445,11 @@ def finds_a_view_that_fits_other_sizes(model, data, batch_size):
         output = model(x.view(batch_size, -1))
         total += F.cross_entropy(output, y, reduction="sum").item()
     return total / (len(loader) * batch_size)  # BP202
+
+
+@torch.no_grad()
+def finds_the_other_loader_with_a_short_name(model, train_loader, valid_loader, crit):
+    valid_loss = 0
+    for x, y in valid_loader:
+        valid_loss += crit(model(x), y).item()
+    return valid_loss / len(train_loader)  # BP202

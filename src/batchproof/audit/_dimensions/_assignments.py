@@ -394,7 +394,7 @@ def _total_of_totals(current: Value, value: Quantity, loop: Loop) -> Value:
 
 def _more_of(current: Value, value: Value) -> Value:
     if isinstance(value, Constant) and type(value.value) is int and isinstance(current, Count):
-        one_more = current.unit == "batches"
+        one_more = current.unit in {"batches", "passes"}
         return replace(current, plus=current.plus + value.value) if one_more else current
     if isinstance(value, Unknown | Tensor) and isinstance(current, Quantity):
         return current
@@ -420,7 +420,8 @@ def begin_counters(machine: Machine, body: list[ast.stmt], loop: Loop, frame: Fr
         if frame.depth(name) < len(machine.loops) - 1:
             begins = _begins(name, machine.loops[frame.depth(name)], loop) or "." in name
             goes_on = loop.loader is not None and not begins and not conditional
-            count = Count("passes", loop.key, text=name) if goes_on else Unknown(name)
+            so_far = Count("passes", loop.key, start.value - 1, name)
+            count = so_far if goes_on else Unknown(name)
         elif conditional:
             count = Count("some batches", loop.key, start.value, name, conditional=True)
         frame.write(name, count)

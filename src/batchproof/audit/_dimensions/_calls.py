@@ -355,11 +355,10 @@ def _by_name(machine: Machine, call: Call) -> Value:
 
 
 def _is_loss(call: Call) -> bool:
-    words = words_of(call.name).split()
-    last = call.name.rsplit(".", 1)[-1]
-    return (
-        bool({"loss", "criterion", "objective", "criteria"} & set(words)) and last not in FUNCTIONS
+    words = {"loss", "criterion", "objective", "criteria", "crit"} & set(
+        words_of(call.name).split()
     )
+    return bool(words) and call.name.rsplit(".", 1)[-1] not in FUNCTIONS
 
 
 def _note_opaque(machine: Machine, call: Call) -> None:

@@ -134,18 +134,24 @@ def _is_zero(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value == 0
 
 
-def lead(trace: Trace, window: Window) -> int | None:
+def lead(trace: Trace, window: Window, *, over_passes: bool = False) -> int | None:
     """Return the lead of the number that a window's test looks at over the micro-batches so far.
+
+    Args:
+        trace: the events.
+        window: the window.
+        over_passes: whether a counter that goes on from pass to pass counts too.
 
     Returns:
         None where the counter does not begin with the loop, or its values are not known.
     """
+    units = {"batches", "passes"} if over_passes else {"batches"}
     tests = {window.test, getattr(window.test, "operand", window.test)}
     for event in trace.of("compare", "remainder"):
         count = event.value
         if event.node not in tests or not isinstance(count, Count) or count.conditional:
             continue
-        if (count.unit, count.key) == ("batches", window.loop.key):
+        if count.unit in units and count.key == window.loop.key:
             return count.plus + (window.plus - _written(window.test))
     if window.loop.index and window.loop.index == window.counter and window.loop.start is not None:
         return window.loop.start - 1 + window.plus
@@ -246,6 +252,11 @@ def is_batch_mean(value: Quantity) -> bool:
     Where such a loss is a sum, its quotient by the number of batches is no more right.
     """
     return value.sure or (value.name in _CRITERIA and not value.spans)
+
+
+def ignores_padding(value: Quantity) -> bool:
+    """Return whether a mean leaves out targets of a number, or of what is called padding."""
+    return "pad" in value.ignores.lower() or value.ignores.isdigit()
 
 
 def carries_state(loop: Loop) -> bool:
@@ -477,6 +488,18 @@ def window_test(event: Event, loop: Loop) -> tuple[str, int, str] | None:
             if modulo is not None:
                 return modulo
     return None
+
+
+def counts_all_so_far(by: Value, loop: Loop) -> bool:
+    """Return whether a divisor is the index of a loop, or one more: all batches so far."""
+    counts = isinstance(by, Count) and (by.unit, by.key) == ("batches", loop.key)
+    return counts and loop.index != "" and by.text.strip("()").split(" ")[0] == loop.index
+
+
+def begins_again(trace: Trace, event: Event, total: Quantity, loop: Loop) -> bool:
+    """Return whether a sum is set to a number where an event of its loop happens."""
+    sets = [e for e in trace.of("assign") if e.text == total.text and loop in e.loops]
+    return any(e.conditions == event.conditions and isinstance(e.value, Constant) for e in sets)
 
 
 def bare_remainder(event: Event, loop: Loop) -> str:

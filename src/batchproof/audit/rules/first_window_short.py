@@ -15,7 +15,7 @@ def find(trace: Trace) -> Iterator[Report]:
         if id(window.test) in places or _guarded(window):
             continue
         places.add(id(window.test))
-        ahead = lead(trace, window)
+        ahead = lead(trace, window, over_passes=True)
         if ahead is None or ahead == 0:
             continue
         short = "1 micro-batch" if ahead < 0 else f"{window.every} - {ahead} micro-batches"

@@ -7,6 +7,7 @@ from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Load
 from batchproof.audit._dimensions._loaders import equal_batches, of_one_sample
 from batchproof.audit._dimensions._questions import (
     evaluates,
+    ignores_padding,
     is_batch_mean,
     may_break,
     meter_call,
@@ -64,8 +65,7 @@ def _weighed_by_size(event: Event, total: Quantity) -> Iterator[Report]:
 
 def _weights(total: Quantity) -> str:
     """Return what the mean of a batch is weighted by, where that is not its samples, or ""."""
-    padded = "pad" in total.ignores.lower() or total.ignores.isdigit()
-    targets = "targets that are not ignored" if padded else ""
+    targets = "targets that are not ignored" if ignores_padding(total) else ""
     return "class weights" if total.classes else targets
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity
-from batchproof.audit._dimensions._questions import accumulation_scale
+from batchproof.audit._dimensions._questions import accumulation_scale, ignores_padding
 from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._reports import Report
 
@@ -19,8 +19,7 @@ def find(trace: Trace) -> Iterator[Report]:
             loss.ignores or loss.unit in {"mask", "elements"} or loss.name == "outputs.loss"
         ):
             continue
-        padded = "pad" in loss.ignores.lower() or loss.ignores.isdigit()
-        sure = padded or loss.unit == "mask"
+        sure = ignores_padding(loss) or loss.unit == "mask"
         why = (
             f"targets equal to {loss.ignores} are ignored"
             if loss.ignores

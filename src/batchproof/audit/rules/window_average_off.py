@@ -8,6 +8,8 @@ from batchproof.audit._dimensions._lattice import Constant, Count, Quantity, Val
 from batchproof.audit._dimensions._questions import (
     also_at_the_end,
     bare_remainder,
+    begins_again,
+    counts_all_so_far,
     leaves_out_first,
     varies,
     window_test,
@@ -57,7 +59,9 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
     if sum(not c.by and varies(c.test, loop) for c in event.inside(loop)) > 1:
         return  # every so many steps of a loop that steps once a window
     clash = _held(trace, event, total, loop) if text == every else None
-    if text != every and _known(event.other, every):
+    if counts_all_so_far(event.other, loop) and begins_again(trace, event, total, loop):
+        clash = f"the last {every} batches", f"{total.text} is set to 0 after each report"
+    elif text != every and _known(event.other, every):
         clash = f"{every} batches", f"it is reported every {every} batches"
     if clash is not None:
         content, why = clash
@@ -68,8 +72,7 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
 def _but_one(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
     """Yield a report after every batch but each k-th, as under `if i % k:`, divided by k."""
     every, text = bare_remainder(event, loop), name_of(event.other)
-    zeros = [e for e in trace.of("assign") if e.text == total.text and loop in e.loops]
-    if every and every == text and any(e.conditions == event.conditions for e in zeros):
+    if every and every == text and begins_again(trace, event, total, loop):
         why = f"the test holds for every batch but each {every}th"
         yield Report(event, f"loss_b / {text}", f"Σ of {every} batches / {every}", (why,))
 
