@@ -36,6 +36,11 @@ from batchproof.audit._dimensions._trace import Condition
 _MODELS = re.compile(
     r".*(model|net|encoder|decoder|classifier|backbone|generator|discriminator|network|unet|bert|gpt|forward|module)\d?"
 )
+_BUILDERS = {"get", "build", "make", "create", "load", "init", "initialize", "setup", "construct"}
+_THINGS = {
+    "model", "net", "network", "optimizer", "optim", "opt", "scheduler", "sched", "loader",
+    "dataloader", "dataset", "config", "cfg", "args", "writer", "logger", "scaler",
+}  # fmt: skip
 _REPORTS = {
     "info", "debug", "warning", "log", "add_scalar", "add_scalars", "set_postfix",
     "set_description", "write", "log_metrics", "print", "set_postfix_str", "log_metric", "log_dict",
@@ -337,6 +342,8 @@ def _by_name(machine: Machine, call: Call) -> Value:
     if low.endswith(("get_batch", "next_batch")):
         return Tensor(machine.batch_loop, text="batch")
     batches = [a for a in (*call.args, *call.keywords.values()) if isinstance(a, Tensor)]
+    if _builds(call):
+        return UNKNOWN
     if _MODELS.fullmatch(low) and not call.name[:1].isupper():
         machine.emit("forward", call.node, call.frame, Unknown(call.name), text=call.name)
         return Tensor(machine.batch_loop, "", machine.grad, output=True)
@@ -352,6 +359,16 @@ def _by_name(machine: Machine, call: Call) -> Value:
         graph = False if all(t.graph is False for t in batches) and output else None
         return Tensor(batches[0].loop, "", graph, output)
     return UNKNOWN
+
+
+def _builds(call: Call) -> bool:
+    """Return whether a call out of sight gives a model or a tool, as its name or target says.
+
+    What is made for a model is no output of it, whatever the call is given.
+    """
+    words, target = words_of(call.name).split(), words_of(call.target).split()
+    named = words[:1] and words[0] in _BUILDERS and words[-1] in _THINGS
+    return bool(named or (target and target[-1] in _THINGS))
 
 
 def _is_loss(call: Call) -> bool:
