@@ -21,10 +21,10 @@ def finds_it_after_the_loop(model, loader, optimizer):
     for _ in range(10):
         for x, y in loader:
             optimizer.zero_grad()
-            loss = F.mse_loss(model(x), y)  # BP205 likely
+            loss = F.mse_loss(model(x), y)
             loss.backward()
             optimizer.step()
-        if loss.item() < best:  # BP303
+        if loss.item() < best:  # BP303, BP205 likely
             best = loss.item()
             torch.save(model.state_dict(), "best.pt")
 
@@ -37,8 +37,8 @@ def finds_a_name_for_the_number(model, loader, optimizer):
             loss = F.cross_entropy(model(x), y)
             loss.backward()
             optimizer.step()
-            value = loss.item()  # BP205 likely
-        if value < best_loss:  # BP303
+            value = loss.item()
+        if value < best_loss:  # BP303, BP205 likely
             best_loss = value
             torch.save(model.state_dict(), "best.pt")
 
@@ -72,10 +72,10 @@ class Finds:
         for _ in range(10):
             for x, y in loader:
                 self.optimizer.zero_grad()
-                loss = F.mse_loss(self.model(x), y)  # BP205 likely
+                loss = F.mse_loss(self.model(x), y)
                 loss.backward()
                 self.optimizer.step()
-            if loss.item() < self.best_loss:  # BP303
+            if loss.item() < self.best_loss:  # BP303, BP205 likely
                 self.best_loss = loss.item()
                 torch.save(self.model.state_dict(), "best.pt")
 

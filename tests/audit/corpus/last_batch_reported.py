@@ -48,32 +48,32 @@ def finds_the_mean_of_a_number(model, loader):
 def finds_a_printed_loss(model, val_loader):
     model.eval()
     for x, y in val_loader:
-        loss = F.mse_loss(model(x), y)  # BP205
-    print("validation loss", loss.item())
+        loss = F.mse_loss(model(x), y)
+    print("validation loss", loss.item())  # BP205
 
 
 @torch.no_grad()
 def finds_a_logged_loss(model, val_loader, writer, epoch):
     for x, y in val_loader:
-        loss = F.cross_entropy(model(x), y)  # BP205
-    writer.add_scalar("val/loss", loss.item(), epoch)
+        loss = F.cross_entropy(model(x), y)
+    writer.add_scalar("val/loss", loss.item(), epoch)  # BP205
 
 
 @torch.no_grad()
 def finds_a_formatted_loss(model, val_loader, logger):
     for x, y in val_loader:
-        loss = F.cross_entropy(model(x), y).item()  # BP205
-    logger.info(f"validation loss {loss:.3f}")
+        loss = F.cross_entropy(model(x), y).item()
+    logger.info(f"validation loss {loss:.3f}")  # BP205
 
 
 def finds_a_training_loss(model, train_loader, optimizer):
     for _ in range(10):
         for x, y in train_loader:
             optimizer.zero_grad()
-            loss = F.mse_loss(model(x), y)  # BP205
+            loss = F.mse_loss(model(x), y)
             loss.backward()
             optimizer.step()
-        print("epoch loss", loss.item())
+        print("epoch loss", loss.item())  # BP205
 
 
 @torch.no_grad()
@@ -191,8 +191,8 @@ def passes_sums_in_a_dict(model, loader):
 @torch.no_grad()
 def finds_a_metric_by_its_name(model, val_loader, dice_coefficient):
     for x, y in val_loader:
-        dice = dice_coefficient(model(x), y)  # BP205 likely
-    print("dice", dice)
+        dice = dice_coefficient(model(x), y)
+    print("dice", dice)  # BP205 likely
 
 
 @torch.no_grad()
@@ -219,10 +219,10 @@ def finds_a_history_of_last_batches(model, loader, optimizer):
     for _ in range(10):
         for x, y in loader:
             optimizer.zero_grad()
-            loss = F.mse_loss(model(x), y)  # BP205 likely
+            loss = F.mse_loss(model(x), y)
             loss.backward()
             optimizer.step()
-        history.append(loss.item())
+        history.append(loss.item())  # BP205 likely
     return history
 
 
@@ -282,10 +282,10 @@ def finds_a_training_loss_of_an_epoch(model, data, optimizer, epochs):
     for epoch in range(epochs):
         for x, y in loader:
             optimizer.zero_grad()
-            loss = F.mse_loss(model(x), y)  # BP205
+            loss = F.mse_loss(model(x), y)
             loss.backward()
             optimizer.step()
-        print(epoch, loss.item())
+        print(epoch, loss.item())  # BP205
         history.append(loss.item())
 
 
@@ -295,12 +295,12 @@ def finds_a_history_of_epochs(model, data, optimizer, num_epochs):
     for e in range(num_epochs):
         for x, y in loader:
             optimizer.zero_grad()
-            loss = F.mse_loss(model(x), y)  # BP205
+            loss = F.mse_loss(model(x), y)
             loss.backward()
             optimizer.step()
             if torch.isnan(loss):
                 break
-        history.append(loss.item())
+        history.append(loss.item())  # BP205
     return history
 
 
@@ -313,8 +313,8 @@ def finds_what_an_interval_of_steps_gives(model, data, optimizer, num_epochs):
             loss.backward()
             optimizer.step()
             if i % 10 == 0:
-                recent = loss.item()  # BP205 likely
-        print(f"Epoch {epoch}: {recent}")
+                recent = loss.item()
+        print(f"Epoch {epoch}: {recent}")  # BP205 likely
 
 
 def finds_what_is_said_to_be_of_the_last_batch(model, data, optimizer, num_epochs):
@@ -322,10 +322,10 @@ def finds_what_is_said_to_be_of_the_last_batch(model, data, optimizer, num_epoch
     for epoch in range(num_epochs):
         for x, y in loader:
             optimizer.zero_grad()
-            loss = F.mse_loss(model(x), y)  # BP205 likely
+            loss = F.mse_loss(model(x), y)
             loss.backward()
             optimizer.step()
-        print(f"Epoch {epoch}, loss of the last batch: {loss.item()}")
+        print(f"Epoch {epoch}, loss of the last batch: {loss.item()}")  # BP205 likely
 
 
 def passes_one_batch_of_all_samples(model, optimizer, num_epochs):
@@ -360,3 +360,32 @@ def finds_hits_that_are_set_and_not_added(model, loader, size_of):
         hits = (model(x).argmax(1) == y).sum().item()
         count += size_of(y)
     return hits / count  # BP205
+
+
+@torch.no_grad()
+def finds_a_loss_in_a_template_out_of_sight(model, dev_loader, template, epoch):
+    dev_loss, correct = 0, 0
+    for x, y in dev_loader:
+        answer = model(x)
+        correct += (answer.argmax(1) == y).sum().item()
+        dev_loss = F.cross_entropy(answer, y)  # BP205
+    print(template.format(epoch, dev_loss.item(), correct))
+
+
+@torch.no_grad()
+def finds_the_loss_beside_its_sum(model, val_loader, epoch):
+    val_loss = 0.0
+    for x, y in val_loader:
+        loss = F.cross_entropy(model(x), y)
+        val_loss += loss.item()
+    print(f"Epoch {epoch}, validation loss {loss.item():.4f}")  # BP205
+
+
+@torch.no_grad()
+def passes_an_average_that_takes_losses_as_a_list(model, val_loader, criterion, library):
+    run_loss = library.CumulativeAverage()
+    for x, y in val_loader:
+        loss = criterion(model(x), y)
+        run_loss.append(loss)
+        loss = run_loss.aggregate()
+    return loss

@@ -205,3 +205,15 @@ def misses_two_loops(model, loader):
             optimizer.zero_grad()
             F.mse_loss(model(x), y).backward()
             optimizer.step()
+
+
+def finds_an_optimizer_of_a_class_out_of_sight(config, device, loader, get_model, get_optimizer):
+    model = get_model(config).to(device)
+    kind = get_optimizer(config)
+    optimizer = kind(model.parameters(), lr=config.lr)
+    scheduler = StepLR(optimizer, step_size=10)
+    for x, y in loader:
+        scheduler.step()  # BP406
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()

@@ -13,6 +13,7 @@ from batchproof.audit._dimensions._lattice import (
     Count,
     Listing,
     Loader,
+    Meter,
     Quantity,
     Several,
     Shape,
@@ -46,7 +47,7 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
     if isinstance(node.value, ast.Call):
         value = call(machine, node.value, frame, name)
         unclear = value == UNKNOWN or (isinstance(value, Tensor) and not value.output)
-        if unclear and "loss" in words_of(name).split():
+        if unclear and "loss" in words_of(name).split() and _may_be_loss(node.value, frame):
             value = Tensor(machine.batch_loop, "", None, output=True)
         value = _unless_carried(machine, node.value, value, name, frame)
     else:
@@ -62,6 +63,20 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
     asks = isinstance(node.value, ast.Attribute) and node.value.attr.endswith("main_process")
     if name and (asks or isinstance(node.value, ast.Compare | ast.BoolOp)):
         frame.tests[name] = node.value
+
+
+def _may_be_loss(node: ast.Call, frame: Frame) -> bool:
+    """Return whether what a call out of sight gives to a name with `loss` in it may be a loss.
+
+    An object that averages losses is none, nor is what a method of it, or of a list, gives.
+    """
+    match node:
+        case ast.Call(ast.Attribute(whole, name)):
+            value = frame.read(frame.path(whole) or " ")
+            if isinstance(value, Listing | Meter) and name not in {"pop", "popleft"}:
+                return False
+    name = dotted(node.func).rpartition(".")[2]
+    return bool(node.args or node.keywords) or not name[:1].isupper()
 
 
 def _grows(

@@ -48,7 +48,14 @@ _REPORTS = {
 _RATIOS = {"iou", "miou", "dice", "psnr", "f1", "auc", "auroc", "rmse", "kappa", "jaccard"}
 _MEANS = {"accuracy", "acc"}
 _POOLS = re.compile(r"reduce\(|gather\(")
-_METERS = {"averager", "runningaverage", "metriclogger", "metrictracker", "metricmonitor"}
+_METERS = {
+    "averager",
+    "cumulativeaverage",
+    "runningaverage",
+    "metriclogger",
+    "metrictracker",
+    "metricmonitor",
+}
 _CLIPS = {"clip_grad_norm_", "clip_grad_value_", "clip_grad_norm", "clip_grads_with_norm_"}
 
 
@@ -367,8 +374,8 @@ def _builds(call: Call) -> bool:
     What is made for a model is no output of it, whatever the call is given.
     """
     words, target = words_of(call.name).split(), words_of(call.target).split()
-    named = words[:1] and words[0] in _BUILDERS and words[-1] in _THINGS
-    return bool(named or (target and target[-1] in _THINGS))
+    gives = words[:1] and words[0] in _BUILDERS and words[-1] in _THINGS
+    return bool(gives or (target and target[-1] in _THINGS))
 
 
 def _is_loss(call: Call) -> bool:

@@ -447,6 +447,8 @@ def _of_unknown(machine: Machine, value: Value, call: Call) -> Value | None:
     assert isinstance(value, Unknown)
     if call.name in {"sum", "mean"} and not call.args and is_mask(value):
         return Count("mask", machine.batch_loop, text=value.text)
+    if call.name == "format" and call.args:
+        return Several((*call.args, *call.keywords.values()))
     if call.name == "size" and value.text and not value.text.startswith("self."):
         shape = Shape(Tensor(text=value.text, graph=None))
         return size_of(shape.tensor, call.args[0]) if call.args else shape

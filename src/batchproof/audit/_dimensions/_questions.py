@@ -560,3 +560,23 @@ def accumulation_scale(quantity: Quantity, trace: Trace) -> str:
 def last_part(text: str) -> str:
     """Return the last part of a dotted name: an attribute and what it was set from share it."""
     return text if text.replace(".", "").isdigit() else text.rpartition(".")[2]
+
+
+def loop_path(trace: Trace, loop: Loop) -> list[Loop]:
+    """Return the loops around a loop."""
+    inside = next((e for e in trace.events if loop in e.loops), None)
+    return [] if inside is None else list(inside.loops[: inside.loops.index(loop)])
+
+
+def set_before(trace: Trace, name: str, loop: Loop) -> bool:
+    """Return whether a name, or the dict that it is an item of, was set before a loop."""
+    whole = name.partition("[")[0]
+    first = next((e.order for e in trace.of("assign") if e.text == name and loop in e.loops), 0)
+    sets = (e for e in trace.of("assign") if e.text in {name, whole} and e.order < first)
+    return whole != name or any(isinstance(e.value, Constant) for e in sets)
+
+
+def of_the_whole(name: str) -> bool:
+    """Return whether a name speaks of a whole pass, so that the loop was meant to add to it."""
+    words = {"total", "epoch", "running", "avg", "validation", "val", "valid", "test", "dev", "sum"}
+    return bool(words & set(words_of(name).split()))

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Count, Loader, Quantity
 from batchproof.audit._dimensions._loaders import of_one_batch
 from batchproof.audit._dimensions._names import dotted, words_of
-from batchproof.audit._dimensions._questions import against_best, leaves_early, raised, trains
+from batchproof.audit._dimensions._questions import (
+    against_best,
+    leaves_early,
+    loop_path,
+    of_the_whole,
+    raised,
+    set_before,
+    trains,
+)
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -19,6 +27,7 @@ _OF_ONE = {
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a value of one batch is used after the loop over batches."""
+    reports: dict[tuple[str, str], Report] = {}
     for event in trace.of("divide", "average", "report", "return", "compare", "append"):
         value = event.value
         if not isinstance(value, Quantity) or value.over or not value.loop:
@@ -28,13 +37,11 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         if of_one_batch(loop.loader) or not set(loop_path(trace, loop)) <= set(event.loops):
             continue
-        yield from _judged(trace, event, value, loop)
-
-
-def loop_path(trace: Trace, loop: Loop) -> list[Loop]:
-    """Return the loops around a loop."""
-    inside = next((e for e in trace.events if loop in e.loops), None)
-    return [] if inside is None else list(inside.loops[: inside.loops.index(loop)])
+        for report in _judged(trace, event, value, loop):
+            before = reports.get((loop.key, value.text))
+            if before is None or (report.sure and not before.sure):
+                reports[loop.key, value.text] = report
+    yield from reports.values()
 
 
 def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator[Report]:
@@ -57,13 +64,17 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
     )
     is_average = event.kind in {"divide", "average"}
     alone = not trains(trace, loop) and event.kind != "compare" and event.function != ""
+    is_set = set_before(trace, value.text, loop)
     sets = [e for e in trace.of("assign") if e.text == value.text and loop in e.loops]
     sure = is_average or (alone and (value.sure or not value.metric))
+    if not trains(trace, loop) and of_the_whole(value.text) and is_set:
+        sure, evidence = sure or value.sure, (*evidence, "before the loop it is set as a sum is")
     if not sure and sets and not sets[-1].inside(loop) and _of_an_epoch(event):
         sure, evidence = _of_several(loop), (*evidence, _unless(loop))
     name = value.text or "loss"
     mine = sets[-1] if sets and sets[-1].module is event.module else None
-    place = mine if mine is not None and (not is_average or _of_the_whole(value.text)) else event
+    as_sum = of_the_whole(value.text) or (is_set and not is_average)
+    place = mine if mine is not None and as_sum else event
     yield Report(place, f"{name} of the last batch", "mean over all batches", evidence, sure)
 
 
@@ -100,11 +111,3 @@ def _of_several(loop: Loop) -> bool:
 def _unless(loop: Loop) -> str:
     text = loop.loader.text if loop.loader is not None else ""
     return f"this is the mean only if {text or 'the loader'} holds one batch"
-
-
-def _of_the_whole(name: str) -> bool:
-    """Return whether a name speaks of a whole pass, so that the loop was meant to add to it."""
-    words = set(words_of(name).split())
-    return bool(
-        words & {"total", "epoch", "running", "avg", "validation", "val", "valid", "test", "sum"}
-    )
