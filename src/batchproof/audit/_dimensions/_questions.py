@@ -492,8 +492,9 @@ def window_test(event: Event, loop: Loop) -> tuple[str, int, str] | None:
 
 def counts_all_so_far(by: Value, loop: Loop) -> bool:
     """Return whether a divisor is the index of a loop, or one more: all batches so far."""
-    counts = isinstance(by, Count) and (by.unit, by.key) == ("batches", loop.key)
-    return counts and loop.index != "" and by.text.strip("()").split(" ")[0] == loop.index
+    if not isinstance(by, Count) or (by.unit, by.key) != ("batches", loop.key):
+        return False
+    return loop.index != "" and by.text.strip("()").split(" ")[0] == loop.index
 
 
 def begins_again(trace: Trace, event: Event, total: Quantity, loop: Loop) -> bool:
