@@ -1185,6 +1185,62 @@ def passes_a_split_in_numbers_that_divide(model, folder):
     return np.mean(losses)
 
 
+@torch.no_grad()
+def finds_a_share_of_a_known_data_set(model, folder):
+    """54000 samples are 843 batches of 64, and one of 48."""
+    data = MNIST(folder)
+    kept = int(len(data) * 0.9)
+    first, _ = random_split(data, [kept, len(data) - kept])
+    losses = [F.cross_entropy(model(x), y).item() for x, y in DataLoader(first, batch_size=64)]
+    return np.mean(losses)  # BP201
+
+
+@torch.no_grad()
+def passes_what_such_a_share_leaves(model, folder):
+    data = MNIST(folder)
+    kept = int(len(data) * 0.9)
+    _, second = random_split(data, [kept, len(data) - kept])
+    losses = [F.cross_entropy(model(x), y).item() for x, y in DataLoader(second, batch_size=60)]
+    return np.mean(losses)
+
+
+@torch.no_grad()
+def passes_shares_of_a_known_data_set(model, folder):
+    _, second = random_split(MNIST(folder), [0.8, 0.2])
+    losses = [F.cross_entropy(model(x), y).item() for x, y in DataLoader(second, batch_size=120)]
+    return np.mean(losses)
+
+
+@torch.no_grad()
+def finds_indices_that_are_cut(model, folder):
+    """40000 samples are 312 batches of 128, and one of 64."""
+    data = CIFAR10(folder)
+    indices = list(range(len(data)))
+    np.random.shuffle(indices)
+    cut = int(np.floor(0.2 * len(data)))
+    sampler = SubsetRandomSampler(indices[cut:])
+    loader = DataLoader(data, batch_size=128, sampler=sampler)
+    losses = [F.cross_entropy(model(x), y).item() for x, y in loader]
+    return np.mean(losses)  # BP201
+
+
+@torch.no_grad()
+def passes_indices_that_are_cut(model, folder):
+    data = CIFAR10(folder)
+    indices = list(range(len(data)))
+    cut = int(np.floor(0.2 * len(data)))
+    loader = DataLoader(data, batch_size=20, sampler=SubsetRandomSampler(indices[:cut]))
+    losses = [F.cross_entropy(model(x), y).item() for x, y in loader]
+    return np.mean(losses)
+
+
+@torch.no_grad()
+def passes_a_part_of_a_permutation(model, folder):
+    part = Subset(CIFAR10(folder), torch.randperm(50000)[:40000])
+    losses = [F.cross_entropy(model(x), y).item() for x, y in DataLoader(part, batch_size=80)]
+    return np.mean(losses)
+
+
 class NamesItsStage(LightningModule):
     """Each phase hands its name to a step and to an end that both share."""
 

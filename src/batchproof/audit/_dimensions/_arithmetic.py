@@ -22,7 +22,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
-from batchproof.audit._dimensions._loaders import SIZES, equal_batches
+from batchproof.audit._dimensions._loaders import SIZES, equal_batches, number
 from batchproof.audit._dimensions._names import words_of
 
 SAMPLES = {"batch", "elements", "mask"}
@@ -62,6 +62,10 @@ def multiply(first: Value, second: Value) -> Value:
         return blend(first, second)
     if isinstance(first, Constant) and isinstance(second, Constant):
         return _fold(ast.Mult(), first, second)
+    if isinstance(second, Count) and isinstance(first, Constant):
+        first, second = second, first
+    if isinstance(first, Count) and isinstance(second, Constant) and number(first) is not None:
+        return _fold(ast.Mult(), Constant(number(first)), second)  # four fifths of a data set
     if isinstance(first, Count) and isinstance(second, Count):
         counts = {first.unit: first, second.unit: second}
         if counts.keys() == {"batches", "nominal"} and not counts["batches"].plus:

@@ -97,6 +97,7 @@ class Sampler:
         drop_last: whether one of batches drops a last one that is not full; None if not known.
         batch_size: of one of batches, where that is in sight.
         of: the sampler that one of batches cuts into batches.
+        size: how many samples one of a part draws, where that is known.
     """
 
     kind: Literal["all", "part", "ranks", "either", "batches", "unknown"]
@@ -104,6 +105,7 @@ class Sampler:
     drop_last: bool | None = False
     batch_size: "Value" = field(default_factory=Unknown)
     of: "Sampler | None" = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ class Count:
         text: how the code calls it.
         conditional: counted only under a condition inside the loop.
         guarded: never zero: clamped, or with a small number added.
+        size: the number itself, without plus, where it is known.
     """
 
     unit: Unit
@@ -163,6 +166,7 @@ class Count:
     text: str = ""
     conditional: bool = False
     guarded: bool = False
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

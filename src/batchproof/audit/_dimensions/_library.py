@@ -1,6 +1,7 @@
 """The transfer functions of torch, numpy and Python: the results of their functions and classes."""
 
 import ast
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,6 +48,7 @@ from batchproof.audit._dimensions._loaders import (
     build_sampler,
     build_split,
     build_subset,
+    number,
 )
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._methods import Call, call_method, compare, gather
@@ -270,7 +272,7 @@ def _length(machine: Machine, call: Call, _name: str) -> Value:
         case Loader():
             return Count("batches", value.key, text=text)
         case Dataset():
-            return Count("data set", value.key, text=text)
+            return Count("data set", value.key, text=text, size=value.size)
         case Listing():
             return Count("batches", value.over, conditional=value.conditional, text=text)
         case Tensor() if value.output:
@@ -390,9 +392,18 @@ def _root(_machine: Machine, call: Call, _name: str) -> Value:
     )
 
 
-def _number(_machine: Machine, call: Call, _name: str) -> Value:
+def _number(_machine: Machine, call: Call, name: str) -> Value:
     value = _first(call)
+    if isinstance(value, Constant) and type(value.value) is float and len(call.args) == 1:
+        return _rounded(value.value, name)
     return replace(value, graph=False, number=True) if isinstance(value, Quantity) else value
+
+
+def _rounded(value: float, name: str) -> Value:
+    """Return the whole number that int(...), round(...) or floor(...) makes of a number."""
+    if name == "float" or not math.isfinite(value):
+        return Constant(value)
+    return Constant(round(value) if "round" in name or name.endswith("around") else int(value))
 
 
 def _largest(_machine: Machine, call: Call, _name: str) -> Value:
@@ -527,8 +538,22 @@ def _mapping(_machine: Machine, call: Call, name: str) -> Value:
     return Several(tuple(call.keywords.values()), tuple(call.keywords))
 
 
-def _collection(_machine: Machine, call: Call, _name: str) -> Value:
-    return _first(call) if call.args else Constant("list")
+def _collection(machine: Machine, call: Call, _name: str) -> Value:
+    if not call.args:
+        return Constant("list")
+    match call.node.args[0]:
+        case ast.Call(ast.Name("range"), [end]) if call.target:
+            return _indices(number(machine.evaluate(end, call.frame))) or call.args[0]
+    return call.args[0]
+
+
+def _indices(count: int | None) -> Tensor | None:
+    """Return as many indices as a number that is known, from which parts may be cut."""
+    return Tensor(rows=count, graph=False, text="indices") if count else None
+
+
+def _permutation(_machine: Machine, call: Call, _name: str) -> Value:
+    return _indices(number(_first(call))) or Tensor(graph=False)
 
 
 _TORCH = "torch."
@@ -595,8 +620,12 @@ EXACT: dict[str, Transfer] = {
     **dict.fromkeys(
         ("math.sqrt", "numpy.sqrt", "torch.sqrt", "math.exp", "numpy.exp", "torch.exp"), _root
     ),
-    **dict.fromkeys(("float", "int", "round", "numpy.round", "numpy.around"), _number),
+    **dict.fromkeys(
+        ("float", "int", "round", "numpy.round", "numpy.around", "numpy.floor", "math.floor"),
+        _number,
+    ),
     "max": _largest,
+    **dict.fromkeys(("torch.randperm", "numpy.random.permutation"), _permutation),
     "torch.utils.data.Subset": _subset,
     "torch.utils.data.random_split": _split,
     "torch.utils.data.TensorDataset": _dataset,

@@ -66,6 +66,8 @@ def number(value: Value) -> int | None:
     """Return the whole number that a value is known to be."""
     if isinstance(value, Constant) and type(value.value) is int:
         return value.value
+    if isinstance(value, Count) and value.size is not None:
+        return value.size + value.plus
     return None
 
 
@@ -127,7 +129,8 @@ def build_sampler(
     kind = SAMPLERS[name]
     if kind != "batches":
         drops = keywords.get("drop_last") == Constant(value=True)
-        return Sampler(kind, node.lineno, drops)
+        part = length_of(args[0]) if kind == "part" and args else None
+        return Sampler(kind, node.lineno, drops, size=part)
     names = ("sampler", "batch_size", "drop_last")
     options = dict(zip(names, args, strict=False)) | dict(keywords)
     drop, size = options.get("drop_last"), options.get("batch_size", UNKNOWN)
@@ -168,7 +171,8 @@ def build_dataset(
 def build_subset(node: ast.Call, args: list[Value], text: str) -> Value:
     """Return the part of a data set that Subset(...) is."""
     place, among = f"{node.lineno}:{node.col_offset}", length_of(args[0]) if args else None
-    return Dataset(place, None, _key_of(args), words_of(text), among)
+    size = length_of(args[1]) if len(args) > 1 else None
+    return Dataset(place, size, _key_of(args), words_of(text), among)
 
 
 def _key_of(args: list[Value]) -> str:
@@ -183,10 +187,23 @@ def build_split(node: ast.Call, args: list[Value]) -> Value:
         return UNKNOWN
     whole, among = _key_of(args), length_of(args[0])
     parts: list[Value] = []
-    for place, share in enumerate(args[1].items):
+    for place, size in enumerate(_sizes_of_parts(args[1].items, among)):
         key = f"{node.lineno}:{node.col_offset}:{place}"
-        parts.append(Dataset(key, number(share), whole, among=among))
+        parts.append(Dataset(key, size, whole, among=among))
     return Several(tuple(parts))
+
+
+def _sizes_of_parts(shares: tuple[Value, ...], whole: int | None) -> list[int | None]:
+    """Return the sizes of the parts of a data set, given as numbers or as fractions of it.
+
+    Fractions are rounded down, and what is left over goes to the first parts, one sample each.
+    """
+    fractions = [s.value for s in shares if isinstance(s, Constant) and type(s.value) is float]
+    if whole is None or len(fractions) < len(shares):
+        return [number(share) for share in shares]
+    sizes = [int(whole * fraction) for fraction in fractions]
+    rest = whole - sum(sizes)
+    return [size + (place < rest) for place, size in enumerate(sizes)]
 
 
 def as_loader(value: Value) -> Value:
@@ -251,8 +268,9 @@ def equal_batches(loader: Loader) -> tuple[bool | None, str]:
         return None, "its sampler is out of sight"
     if of_all_samples(loader):
         return True, "one batch holds the whole data set"
-    if size and samples and loader.sampler is None:
-        return _by_numbers(loader, size, samples)
+    total = samples if loader.sampler is None else loader.sampler.size
+    if size and total:
+        return _by_numbers(loader, size, total)
     why = _perhaps_equal(loader, samples)
     may_be_smaller = (
         f"the loader at line {loader.line} has no drop_last: its last batch may be smaller"
