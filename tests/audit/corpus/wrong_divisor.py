@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.data import DataLoader
 
 
@@ -453,3 +454,100 @@ def finds_the_other_loader_with_a_short_name(model, train_loader, valid_loader, 
     for x, y in valid_loader:
         valid_loss += crit(model(x), y).item()
     return valid_loss / len(train_loader)  # BP202
+
+
+class TwoTasks:
+    """One task has a criterion that sums, the other one that averages."""
+
+    def __init__(self, task, net):
+        self.net = net
+        if task == "regression":
+            self.criterion = nn.MSELoss(reduction="sum")
+        elif task == "classes":
+            self.criterion = nn.CrossEntropyLoss()
+        else:
+            raise ValueError(task)
+
+    @torch.no_grad()
+    def finds_one_count_for_both(self, loader):
+        total, seen = 0.0, 0
+        for x, y in loader:
+            total += self.criterion(self.net(x), y).item()
+            seen += len(x)
+        return total / seen  # BP202
+
+    @torch.no_grad()
+    def passes_a_count_for_each(self, loader, task):
+        total, seen, steps = 0.0, 0, 0
+        for x, y in loader:
+            total += self.criterion(self.net(x), y).item()
+            seen += len(x)
+            steps += 1
+        return total / (seen if task == "regression" else steps)
+
+
+@torch.no_grad()
+def finds_a_sum_or_a_mean_over_batches(model, data, several, size):
+    loader = DataLoader(data, batch_size=size)
+    total, steps = 0.0, 0
+    for x, y in loader:
+        logits = model(x)
+        if several:
+            loss = F.binary_cross_entropy_with_logits(logits, y, reduction="sum")
+        else:
+            loss = F.cross_entropy(logits, y)
+        total += loss.item()
+        steps += 1
+    return total / steps  # BP202
+
+
+@torch.no_grad()
+def passes_a_sum_or_a_mean_times_its_size(model, data, several, size):
+    loader = DataLoader(data, batch_size=size)
+    total = 0.0
+    for x, y in loader:
+        logits = model(x)
+        if several:
+            loss = F.binary_cross_entropy_with_logits(logits, y, reduction="sum")
+        else:
+            loss = F.cross_entropy(logits, y) * len(y)
+        total += loss.item()
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def finds_a_criterion_where_none_is_given(model, loader, loss_fn=None):
+    if loss_fn is None:
+        loss_fn = nn.MSELoss()
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += loss_fn(model(x), y).sum().item()
+        seen += len(x)
+    return total / seen  # BP202
+
+
+@torch.no_grad()
+def passes_a_sum_where_none_is_given(model, loader, loss_fn=None):
+    if loss_fn is None:
+        loss_fn = nn.MSELoss(reduction="none")
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += loss_fn(model(x), y).sum().item()
+        seen += x.numel()
+    return total / seen
+
+
+@torch.no_grad()
+def finds_the_length_of_validation_data_for_a_test(model, val_loader, test_loader):
+    total = 0.0
+    for x, y in test_loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / len(val_loader)  # BP202
+
+
+@torch.no_grad()
+def passes_two_names_of_held_out_data(model, eval_loader, test_loader):
+    total = 0.0
+    for x, y in test_loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(test_loader.dataset), len(eval_loader)

@@ -361,16 +361,24 @@ def _join_loaders(first: Loader, second: Loader) -> Loader:
 
 def _join_criteria(first: Criterion, second: Criterion) -> Value:
     """Return a criterion of which the class is not known, with the reduction that both have."""
-    if first.base != second.base or first.metric != second.metric:
+    base = _joint_base(first.base, second.base)
+    if base == "unknown" or first.metric != second.metric:
         return UNKNOWN
     return Criterion(
         f"{first.name} or {second.name}",
-        first.base,
+        base,
         first.sure and second.sure,
         first.ignores if first.ignores == second.ignores else "",
         first.classes and second.classes,
         first.metric,
     )
+
+
+def _joint_base(first: Base, second: Base) -> Base:
+    """Return what a batch contributes after either of two branches."""
+    if first == second:
+        return first
+    return "either" if {first, second} <= {"mean", "sum", "either"} else "unknown"
 
 
 def _join_dicts(first: Several, second: Several) -> Value:
@@ -415,7 +423,7 @@ def _join_datasets(first: Dataset, second: Dataset) -> Dataset:
 
 
 def _join_quantities(first: Quantity, second: Quantity) -> Quantity:
-    base: Base = first.base if first.base == second.base else "unknown"
+    base = _joint_base(first.base, second.base)
     if (first.over, first.divisor) != (second.over, second.divisor):
         longer = first if len(first.over) + bool(first.divisor) >= len(second.over) else second
         ranks = first.ranks or second.ranks

@@ -8,7 +8,14 @@ import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from batchproof.audit._dimensions._lattice import Count, Listing, Quantity, Value
+from batchproof.audit._dimensions._lattice import (
+    UNKNOWN,
+    Count,
+    Criterion,
+    Listing,
+    Quantity,
+    Value,
+)
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._trace import Condition, Loop
 
@@ -64,6 +71,8 @@ def merge_branches(
         parts: the sum as it is joined, and after each of the branches.
     """
     both, *branches = parts
+    if both == UNKNOWN and _asks_whether_given(node, name):
+        return next((part for part in branches if isinstance(part, Criterion)), both)
     if _replaces_zero(node, name):
         return branches[0]
     if not isinstance(both, _KEPT) or not both.conditional or not loops:
@@ -76,6 +85,14 @@ def merge_branches(
         mine = [part.conditional for part in branches if isinstance(part, _KEPT)]
         return replace(both, conditional=any(mine))
     return both
+
+
+def _asks_whether_given(node: ast.If, name: str) -> bool:
+    """Return whether a branch is for an argument that is not given: `if loss_fn is None:`."""
+    match node.test:
+        case ast.Compare(subject, [ast.Is()], [ast.Constant(None)]):
+            return dotted(subject) == name
+    return False
 
 
 def _replaces_zero(node: ast.If, name: str) -> bool:

@@ -14,7 +14,7 @@ import ast
 from dataclasses import dataclass, field
 from typing import Literal
 
-Base = Literal["mean", "sum", "elements", "coupled", "unknown"]
+Base = Literal["mean", "sum", "either", "elements", "coupled", "unknown"]
 Unit = Literal[
     "batch",  # samples of one batch
     "elements",  # elements of one batch: tokens, pixels
@@ -218,7 +218,8 @@ class Quantity:
     """A loss or a metric.
 
     Attributes:
-        base: what a batch contributes: a mean, a sum, its elements, or a ratio (coupled).
+        base: what a batch contributes: a mean, a sum, one of both by a test (either), its
+            elements, or a ratio (coupled).
         loop: the key of the loop over batches in which it is computed, or "".
         over: the key of the loop over which it is summed, or "".
         graph: whether it carries a graph; None where that is not known.

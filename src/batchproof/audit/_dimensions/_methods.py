@@ -255,7 +255,8 @@ def _reduce(machine: Machine, value: Quantity, call: Call) -> Value:
         return replace(value, ignores="", masked="") if call.name == "sum" else value
     if call.name == "mean":
         machine.emit("mean", call.node, call.frame, value)
-    default: Base = value.base if call.name == "mean" else "unknown"
+    scalar = value.sure and value.base == "mean" and not (value.ranks or value.over)
+    default: Base = value.base if call.name == "mean" or scalar else "unknown"
     base = _REDUCED[call.name].get(value.base, default)
     classes = value.classes and value.base != "elements"
     return replace(

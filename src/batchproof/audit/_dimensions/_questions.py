@@ -220,7 +220,7 @@ def added_by_remainder(loop: Loop, name: str) -> bool:
 def last_of_window(loop: Loop, event: Event, total: Quantity) -> bool:
     """Return whether a scaled sum changes in a loop, and is divided outside its windows' tests."""
     changes = bool(total.scales) and varies(ast.Name(total.text), loop)
-    return changes and window_test(event, loop) is None
+    return changes and window_test(event, loop) is None and added_by_remainder(loop, total.text)
 
 
 def compatible(first: Event, second: Event) -> bool:
@@ -405,6 +405,18 @@ def role(text: str) -> str:
     if words & _TRAINING or any(end.startswith("train") for end in ends):
         return "training"
     return ""
+
+
+def of_other_data(text: str, other: str) -> bool:
+    """Return whether two names speak of different data: training or not, validation or test."""
+    roles, phases = (role(text), role(other)), (_phase(text), _phase(other))
+    return any("" not in pair and pair[0] != pair[1] for pair in (roles, phases))
+
+
+def _phase(text: str) -> str:
+    """Return val or test where the last word of a name that says so is that, or ""."""
+    match = re.fullmatch(r".*(?<![a-z])(val|test)(id|idation)?(?![a-z]).*", words_of(text))
+    return match[1] if match else ""
 
 
 def keeps_numbers(trace: Trace, event: Event, loop: Loop) -> str:

@@ -18,6 +18,7 @@ from batchproof.audit._dimensions._lattice import (
     Value,
 )
 from batchproof.audit._dimensions._loaders import equal_batches, number
+from batchproof.audit._dimensions._trace import Loop
 
 _NAMES = {
     "batch_size",
@@ -60,6 +61,11 @@ def weighs_by_size(total: Quantity, by: Count, loader: Loader) -> bool:
         return by.unit == "portions" and by.key == loader.key
     by_size = (total.base, total.unit) == ("sum", "nominal")
     return by_size and by.unit in {"seen", "data set", "padded"}
+
+
+def counts_samples(by: Count, loop: Loop, loader: Loader) -> bool:
+    """Return whether a divisor is the number of samples that a loop over a loader goes through."""
+    return (by.unit, by.key) in {("seen", loop.key), ("data set", loader.source)}
 
 
 def size_clash(total: Quantity, by: Count, loader: Loader) -> tuple[str, tuple[str, ...]] | None:

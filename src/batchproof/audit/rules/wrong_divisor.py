@@ -6,13 +6,12 @@ from batchproof.audit._dimensions._lattice import Constant, Count, Loader, Quant
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import (
-    added_by_remainder,
     last_of_window,
-    role,
+    of_other_data,
     views_by_size,
     within,
 )
-from batchproof.audit._dimensions._sizes import size_clash
+from batchproof.audit._dimensions._sizes import counts_samples, size_clash
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -66,7 +65,9 @@ def _clash(
         evidence = (f"{by.text} begins at 0, so it is one less than the number of batches",)
         yield Report(event, f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", evidence)
     elif of_batches and mine and total.conditional and last_of_window(loop, event, total):
-        yield from _thinned(event, total, loop)
+        evidence = ("only the last batch of each window is added, and every batch is counted",)
+        computes = "Σ_windows loss of its last batch / batches"
+        yield Report(event, computes, "Σ_b loss_b / batches", evidence)
     elif of_batches and mine and total.base == "sum" and not total.scales:
         yield from _sum_by_batches(event, total, loader)
     elif mine and loop not in event.loops and (clash := size_clash(total, by, loader)):
@@ -75,18 +76,12 @@ def _clash(
         certain = total.sure and loader.line > 0 and not (total.conditional or by.conditional)
         formula = _SAMPLES if total.base == "sum" else "Σ_b n_b · mean_b / Σ_b n_b"
         yield Report(event, clash[0], formula, clash[1], certain)
+    elif total.base == "either" and ((of_batches and mine) or counts_samples(by, loop, loader)):
+        yield from _right_for_one(event, total, by, loader)
     elif total.base == "mean" and total.loop == loop.key and not total.scales:
         yield from _mean_by_samples(event, total, by, loop, loader)
     if not mine:
         yield from _other_loader(event, by, loader)
-
-
-def _thinned(event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
-    if not added_by_remainder(loop, total.text):
-        return
-    evidence = ("only the last batch of each window is added, and every batch is counted",)
-    computes = "Σ_windows loss of its last batch / batches"
-    yield Report(event, computes, "Σ_b loss_b / batches", evidence)
 
 
 def _sum_by_batches(event: Event, total: Quantity, loader: Loader) -> Iterator[Report]:
@@ -100,9 +95,8 @@ def _sum_by_batches(event: Event, total: Quantity, loader: Loader) -> Iterator[R
 def _mean_by_samples(
     event: Event, total: Quantity, by: Count, loop: Loop, loader: Loader
 ) -> Iterator[Report]:
-    samples = (by.unit, by.key) in {("seen", loop.key), ("data set", loader.source)}
     apart = by.conditional and not total.conditional
-    if not samples or number(loader.batch_size) == 1 or apart or by.plus:
+    if not counts_samples(by, loop, loader) or number(loader.batch_size) == 1 or apart or by.plus:
         return
     what = f"{total.name or 'each term'} (line {total.line}) is a mean over one batch"
     evidence = (what, "the quotient is too small by the batch size")
@@ -110,11 +104,17 @@ def _mean_by_samples(
     yield Report(event, computes, _SAMPLES, evidence, total.sure, node=place)
 
 
+def _right_for_one(event: Event, total: Quantity, by: Count, loader: Loader) -> Iterator[Report]:
+    if total.scales or total.conditional or by.conditional or number(loader.batch_size) == 1:
+        return
+    evidence = (f"{total.name or 'each term'} is a mean or a sum over its batch, by a test before",)
+    computes = f"Σ_b (mean_b or Σ_i loss_i) / {by.text or 'one count'}"
+    yield Report(event, computes, "each by its own count", evidence, total.sure)
+
+
 def _other_loader(event: Event, by: Count, loader: Loader) -> Iterator[Report]:
     text = by.text.removeprefix("len(").removesuffix(")")
-    roles = role(loader.text), role(text)
-    if by.unit not in {"batches", "data set"} or "" in roles or roles[0] == roles[1]:
-        return
-    evidence = (f"the loop goes over {loader.text}", f"the divisor is {by.text}")
-    computes = f"Σ over {loader.text} / {by.text}"
-    yield Report(event, computes, f"Σ over {loader.text} / its own count", evidence)
+    if by.unit in {"batches", "data set"} and of_other_data(loader.text, text):
+        evidence = (f"the loop goes over {loader.text}", f"the divisor is {by.text}")
+        formulas = f"Σ over {loader.text} / {by.text}", f"Σ over {loader.text} / its own count"
+        yield Report(event, *formulas, evidence)
