@@ -2,6 +2,7 @@
 
 from collections import defaultdict, deque
 
+import monai
 import numpy as np
 import pandas as pd
 import torch
@@ -1238,6 +1239,19 @@ def passes_indices_that_are_cut(model, folder):
 def passes_a_part_of_a_permutation(model, folder):
     part = Subset(CIFAR10(folder), torch.randperm(50000)[:40000])
     losses = [F.cross_entropy(model(x), y).item() for x, y in DataLoader(part, batch_size=80)]
+    return np.mean(losses)
+
+
+@torch.no_grad()
+def finds_a_loader_of_monai(model, images):
+    loader = monai.data.DataLoader(images, batch_size=4, num_workers=2)
+    losses = [F.mse_loss(model(x), x).item() for x in loader]
+    return np.mean(losses)  # BP201
+
+
+@torch.no_grad()
+def passes_a_loader_of_monai_of_one_image(model, images):
+    losses = [F.mse_loss(model(x), x).item() for x in monai.data.DataLoader(images)]
     return np.mean(losses)
 
 

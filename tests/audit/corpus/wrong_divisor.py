@@ -1,5 +1,6 @@
 """Sums divided by a count that is not theirs."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -551,3 +552,57 @@ def passes_two_names_of_held_out_data(model, eval_loader, test_loader):
     for x, y in test_loader:
         total += F.mse_loss(model(x), y, reduction="sum").item()
     return total / len(test_loader.dataset), len(eval_loader)
+
+
+@torch.no_grad()
+def finds_means_over_the_targets_of_all_batches(model, loader):
+    total, targets = 0.0, []
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+        targets.extend(y.cpu().numpy())
+    return total / len(np.array(targets))  # BP202
+
+
+@torch.no_grad()
+def finds_means_over_a_list_that_grows_by_sums(model, loader):
+    total, targets = 0.0, []
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+        targets += y.tolist()
+    return total / len(targets)  # BP202
+
+
+@torch.no_grad()
+def finds_means_over_an_array_that_grows(model, loader):
+    total, targets = 0.0, np.array([], dtype=int)
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+        targets = np.append(targets, y.cpu().numpy())
+    return total / len(targets)  # BP202
+
+
+@torch.no_grad()
+def finds_means_over_joint_batches(model, loader):
+    total, targets = 0.0, []
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+        targets.append(y)
+    return total / len(torch.cat(targets))  # BP202
+
+
+@torch.no_grad()
+def passes_sums_over_the_targets_of_all_batches(model, loader):
+    total, targets = 0.0, []
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y, reduction="sum").item()
+        targets.extend(y.tolist())
+    return total / len(targets)
+
+
+@torch.no_grad()
+def passes_hits_over_joint_batches(model, loader):
+    hits, targets = 0, []
+    for x, y in loader:
+        hits += (model(x).argmax(1) == y).sum().item()
+        targets.append(y)
+    return hits / len(torch.cat(targets))

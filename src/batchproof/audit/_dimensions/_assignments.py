@@ -23,7 +23,7 @@ from batchproof.audit._dimensions._lattice import (
 )
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._machine import Frame, Machine
-from batchproof.audit._dimensions._methods import keep, size_of
+from batchproof.audit._dimensions._methods import keep, keep_rows, size_of
 from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._trace import Loop
 
@@ -99,6 +99,8 @@ def _grows(
     value = machine.evaluate(item, frame)
     if isinstance(value, Several) and len(value.items) == 1:
         value = value.items[0]
+    if isinstance(value, Tensor) and value.loop:
+        return keep_rows(machine, machine.evaluate(target, frame), value, name, frame)
     if not isinstance(value, Quantity) or value.base not in {"mean", "sum", "coupled"}:
         return False
     return keep(machine, node, machine.evaluate(target, frame), value, name, frame)
@@ -327,6 +329,10 @@ def accumulate(
         return
     if isinstance(term, ast.List) and isinstance(value, Several) and len(value.items) == 1:
         keep(machine, node, current, value.items[0], name, frame)
+        return
+    is_list = current == Constant("list") or (isinstance(current, Listing) and current.rows)
+    if is_list and isinstance(value, Tensor) and value.loop:
+        keep_rows(machine, current, value, name, frame)
         return
     loop = _summing(machine, name, value, frame)
     if loop is None:

@@ -268,11 +268,14 @@ class Listing:
     Attributes:
         item: what one item is.
         over: the key of the loop that appends, or "".
+        conditional: appended only under a condition inside the loop, or dropped again.
+        rows: it holds the samples of all batches, one by one.
     """
 
     item: "Value"
     over: str = ""
     conditional: bool = False
+    rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

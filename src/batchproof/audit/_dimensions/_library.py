@@ -35,6 +35,7 @@ from batchproof.audit._dimensions._lattice import (
     StateDict,
     Tensor,
     Tool,
+    Unit,
     Unknown,
     Value,
 )
@@ -143,6 +144,8 @@ def _same(_machine: Machine, call: Call, _name: str) -> Value:
 def _cat(_machine: Machine, call: Call, _name: str) -> Value:
     """Return tensors outside loops joined, with as many rows as they have together."""
     parts, dim = _first(call), call.argument(1, "dim") or call.keywords.get("axis", Constant(0))
+    if isinstance(parts, Listing) and isinstance(parts.item, Tensor):
+        return replace(parts, rows=True) if dim == Constant(0) else UNKNOWN
     items = parts.items if isinstance(parts, Several) else ()
     tensors = [item for item in items if isinstance(item, Tensor) and not item.loop]
     if not tensors or len(tensors) < len(items):
@@ -274,7 +277,8 @@ def _length(machine: Machine, call: Call, _name: str) -> Value:
         case Dataset():
             return Count("data set", value.key, text=text, size=value.size)
         case Listing():
-            return Count("batches", value.over, conditional=value.conditional, text=text)
+            unit: Unit = "seen" if value.rows else "batches"
+            return Count(unit, value.over, conditional=value.conditional, text=text)
         case Tensor() if value.output:
             return Unknown(text)
         case Tensor():
@@ -601,10 +605,12 @@ EXACT: dict[str, Transfer] = {
         _tensor,
     ),
     **dict.fromkeys(
-        ("torch.stack", "numpy.asarray", "torch.from_numpy", "numpy.concatenate"),
+        ("torch.stack", "numpy.asarray", "torch.from_numpy"),
         _same,
     ),
-    **dict.fromkeys(("torch.cat", "torch.concat"), _cat),
+    **dict.fromkeys(
+        ("torch.cat", "torch.concat", "numpy.concatenate", "numpy.vstack", "numpy.hstack"), _cat
+    ),
     "len": _length,
     "next": _next,
     **dict.fromkeys(("torch.nn.functional.softmax", "torch.softmax"), _softmax),

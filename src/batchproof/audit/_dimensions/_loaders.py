@@ -37,7 +37,12 @@ LOADERS = {
     "torch_geometric.data.DataLoader",
     "torch_geometric.loader.NeighborLoader",
     "torch_geometric.loader.DenseDataLoader",
+    "torch_geometric.loader.DataListLoader",
+    "torch_geometric.data.DataListLoader",
     "torchdata.stateful_dataloader.StatefulDataLoader",
+    "monai.data.DataLoader",
+    "monai.data.ThreadDataLoader",
+    "dgl.dataloading.GraphDataLoader",
 }
 RAGGED = {
     "torch_geometric.loader.ClusterLoader": "its subgraphs differ in size",

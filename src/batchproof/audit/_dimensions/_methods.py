@@ -625,6 +625,9 @@ def _extend(machine: Machine, value: Value, call: Call) -> Value | None:
     match call.node.args, call.args:
         case [ast.List([_])], [Several((item,))]:
             return _append(machine, value, replace(call, args=[item]))
+        case [_], [Tensor(loop=loop) as rows] if loop and isinstance(call.node.func, ast.Attribute):
+            name = call.frame.path(call.node.func.value)
+            return NOTHING if keep_rows(machine, value, rows, name, call.frame) else None
         case [_], [Listing() as more] if isinstance(call.node.func, ast.Attribute):
             name, empty = call.frame.path(call.node.func.value), not isinstance(value, Listing)
             if name:
@@ -646,18 +649,43 @@ def keep(
         name: how the code calls the list.
         frame: the names around it.
     """
-    if not name or not isinstance(value, Listing | Constant | Unknown | Several):
+    longer = _longer(machine, value, item, name, frame)
+    if longer is None:
         return False
+    machine.emit("append", node, frame, item, value, name)
+    frame.write(name, longer)
+    return True
+
+
+def keep_rows(machine: Machine, value: Value, batch: Tensor, name: str, frame: Frame) -> bool:
+    """Return whether the samples of a batch are added to a list one by one, and note it.
+
+    Args:
+        machine: the interpretation.
+        value: the list, as far as it is known.
+        batch: the samples.
+        name: how the code calls the list.
+        frame: the names around it.
+    """
+    longer = _longer(machine, value, batch, name, frame)
+    if longer is None or longer.over != batch.loop:
+        return False
+    frame.write(name, replace(longer, rows=True))
+    return True
+
+
+def _longer(machine: Machine, value: Value, item: Value, name: str, frame: Frame) -> Listing | None:
+    """Return a list after an item is added to it inside a loop, None where it is no list there."""
+    if not name or not isinstance(value, Listing | Constant | Unknown | Several):
+        return None
     around = machine.loops[frame.depth(name) :]
     if not around:
-        return False
+        return None
     loop = next((lp for lp in reversed(around) if lp.loader is not None), machine.loops[-1])
     dropping = isinstance(value, Listing) and value.conditional
     inside = machine.conditions[loop.outer :]
     conditional = dropping or any(c.by for c in inside) or is_conditional(inside, around[0])
-    machine.emit("append", node, frame, item, value, name)
-    frame.write(name, Listing(item, loop.key, conditional))
-    return True
+    return Listing(item, loop.key, conditional)
 
 
 ANY: dict[str, Callable[[Machine, Value, Call], Value | None]] = {

@@ -15,6 +15,8 @@ _ROOTS = {
     "torch.utils.data.dataset": "torch.utils.data",
     "torch.utils.data.sampler": "torch.utils.data",
     "torch.utils.data.distributed": "torch.utils.data",
+    "monai.data.dataloader": "monai.data",
+    "monai.data.thread_buffer": "monai.data",
     "torch.nn.utils.clip_grad": "torch.nn.utils",
     "torch.cuda.amp.grad_scaler": "torch.cuda.amp",
     "torch.autograd.grad_mode": "torch",
