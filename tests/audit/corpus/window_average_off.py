@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 
+import torch
 import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 
 def finds_another_number(model, train_loader, optimizer):
@@ -481,3 +483,77 @@ def passes_a_counter_that_begins_again_with_its_sum(model, train_loader, optimiz
         if i % 10 == 9:
             print(running / n)
             running, n = 0.0, 0
+
+
+def finds_the_rest_of_the_pass_before(model, train_loader, optimizer, every):
+    running = 0.0
+    for _ in range(10):
+        for i, (x, y) in enumerate(train_loader):
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            if (i + 1) % every == 0:
+                print(running / every)  # BP204
+                running = 0.0
+
+
+def finds_a_first_window_that_a_counter_of_its_own_makes_longer(model, text, optimizer, every):
+    running, batch, start = 0.0, 0, 0
+    while start < len(text):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(text[start : start + 35]), text[start + 1 : start + 36])
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if batch % every == 0 and batch > 0:
+            print(running / every)  # BP204
+            running = 0.0
+        batch += 1
+        start += 35
+
+
+def passes_a_sum_that_begins_with_its_pass(model, train_loader, optimizer, every):
+    for _ in range(10):
+        running = 0.0
+        for i, (x, y) in enumerate(train_loader):
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            if (i + 1) % every == 0:
+                print(running / every)
+                running = 0.0
+
+
+def passes_a_counter_that_goes_on_with_its_sum(model, train_loader, optimizer, every):
+    running, step = 0.0, 0
+    for _ in range(10):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            step += 1
+            if step % every == 0:
+                print(running / every)
+                running = 0.0
+
+
+def passes_a_pass_of_whole_windows(model, optimizer):
+    data = TensorDataset(torch.randn(6400, 8), torch.randn(6400, 1))
+    loader = DataLoader(data, batch_size=64)
+    running = 0.0
+    for _ in range(10):
+        for i, (x, y) in enumerate(loader):
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            if i % 50 == 49:
+                print(running / 50)
+                running = 0.0

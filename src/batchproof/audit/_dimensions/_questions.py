@@ -13,7 +13,8 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
-from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
+from batchproof.audit._dimensions._loaders import equal_batches, length_of, number
+from batchproof.audit._dimensions._names import FunctionNode, Module, dotted, words_of
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace, modulus, tests_of
 
 _DEBUG = re.compile(
@@ -145,17 +146,65 @@ def lead(trace: Trace, window: Window, *, over_passes: bool = False) -> int | No
     Returns:
         None where the counter does not begin with the loop, or its values are not known.
     """
+    parts = window.counter, window.plus
+    return lead_of(trace, window.loop, window.test, *parts, over_passes=over_passes)
+
+
+def lead_of(
+    trace: Trace, loop: Loop, test: ast.expr, counter: str, plus: int, *, over_passes: bool
+) -> int | None:
+    """Return the lead over the batches of a loop so far of the number that a test looks at.
+
+    Args:
+        trace: the events.
+        loop: the loop.
+        test: the test of a remainder.
+        counter: the counter in it, as `modulus` gives it.
+        plus: what the test adds to the counter.
+        over_passes: whether a counter that goes on from pass to pass counts too.
+    """
     units = {"batches", "passes"} if over_passes else {"batches"}
-    tests = {window.test, getattr(window.test, "operand", window.test)}
+    tests = {test, getattr(test, "operand", test)}
     for event in trace.of("compare", "remainder"):
         count = event.value
         if event.node not in tests or not isinstance(count, Count) or count.conditional:
             continue
-        if count.unit in units and count.key == window.loop.key:
-            return count.plus + (window.plus - _written(window.test))
-    if window.loop.index and window.loop.index == window.counter and window.loop.start is not None:
-        return window.loop.start - 1 + window.plus
+        if count.unit in units and count.key == loop.key:
+            return count.plus + (plus - _written(test))
+    if loop.index and loop.index == counter and loop.start is not None:
+        return loop.start - 1 + plus
     return None
+
+
+def ends_inside(loop: Loop, every: str, ahead: int, module: Module) -> bool:
+    """Return whether a pass can end inside a window, as far as its numbers are known.
+
+    Args:
+        loop: the loop over batches.
+        every: how many batches make a window, as the code writes it.
+        ahead: the lead of its counter, see `lead_of`.
+        module: the file.
+    """
+    loader, width = loop.loader, _number(module, every)
+    if loader is None:
+        passes = _number(module, loop.micro)
+        if passes is None or not width:
+            return over_data(loop, module.tree)
+        return (passes + ahead) % width != 0
+    samples, size = length_of(loader.dataset), number(loader.batch_size)
+    if not width or not samples or not size:
+        return True
+    drops = bool(loader.drop_last)
+    batches = samples // size if drops or equal_batches(loader)[0] else -(-samples // size)
+    return (batches + ahead) % width != 0
+
+
+def _number(module: Module, text: str) -> int | None:
+    """Return the number that a text writes, or that a name of the file has."""
+    if text.isdigit():
+        return int(text)
+    value = module.variables.get(text)
+    return value.value if isinstance(value, Constant) and type(value.value) is int else None
 
 
 def _written(test: ast.expr) -> int:
@@ -493,13 +542,23 @@ def is_world(value: Value) -> bool:
 
 
 def window_test(event: Event, loop: Loop) -> tuple[str, int, str] | None:
-    """Return the modulus test under which an event happens inside a loop."""
+    """Return the modulus test under which an event happens inside a loop, as its parts."""
+    return next((modulo for _, modulo in _moduli(event, loop)), None)
+
+
+def window_lead(trace: Trace, event: Event, loop: Loop) -> int | None:
+    """Return the lead of the counter in the modulus test of an event, see `lead_of`."""
+    for test, (counter, plus, _) in _moduli(event, loop):
+        return lead_of(trace, loop, test, counter, plus, over_passes=False)
+    return None
+
+
+def _moduli(event: Event, loop: Loop) -> Iterator[tuple[ast.expr, tuple[str, int, str]]]:
     for condition in event.inside(loop):
         for part in tests_of(condition.test):
             modulo = modulus(part, branch=condition.branch)
             if modulo is not None:
-                return modulo
-    return None
+                yield part, modulo
 
 
 def counts_all_so_far(by: Value, loop: Loop) -> bool:
@@ -507,6 +566,12 @@ def counts_all_so_far(by: Value, loop: Loop) -> bool:
     if not isinstance(by, Count) or (by.unit, by.key) != ("batches", loop.key):
         return False
     return loop.index != "" and by.text.strip("()").split(" ")[0] == loop.index
+
+
+def differs(by: Value, every: str) -> bool:
+    """Return whether a divisor and the length of a window are numbers that differ."""
+    both = isinstance(by, Constant) and isinstance(by.value, int | float) and every.isdigit()
+    return both and isinstance(by, Constant) and by.value != int(every)
 
 
 def begins_again(trace: Trace, event: Event, total: Quantity, loop: Loop) -> bool:
@@ -524,14 +589,14 @@ def bare_remainder(event: Event, loop: Loop) -> str:
     return ""
 
 
-def leaves_out_first(event: Event, loop: Loop) -> bool:
-    """Return whether `index > 0`, `index != 0` or `index` is tested on the way to an event."""
+def leaves_out_first(event: Event, loop: Loop, counter: str) -> bool:
+    """Return whether `i > 0`, `i != 0` or `i` of a counter is tested on the way to an event."""
     parts = (part for c in event.inside(loop) if c.branch for part in tests_of(c.test))
     subjects = {
         dotted(part.left) if isinstance(part, ast.Compare) and _above_zero(part) else dotted(part)
         for part in parts
     }
-    return loop.index in subjects
+    return counter in subjects
 
 
 def _above_zero(test: ast.Compare) -> bool:

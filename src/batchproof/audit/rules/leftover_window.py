@@ -3,14 +3,13 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Constant, Quantity
-from batchproof.audit._dimensions._loaders import equal_batches, length_of, number
+from batchproof.audit._dimensions._lattice import Quantity
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import (
     Window,
+    ends_inside,
     last_part,
     lead,
-    over_data,
     skips_by_index,
     windows,
 )
@@ -23,7 +22,9 @@ def find(trace: Trace) -> Iterator[Report]:
     places = set[int]()
     for window in windows(trace):
         ahead = lead(trace, window)
-        if id(window.test) in places or ahead is None or not _ends(window, ahead):
+        if id(window.test) in places or ahead is None:
+            continue
+        if not ends_inside(window.loop, window.every, ahead, window.step.module):
             continue
         places.add(id(window.test))
         later = _steps_after(trace, window)
@@ -31,30 +32,6 @@ def find(trace: Trace) -> Iterator[Report]:
             yield _lost(window, sure=not skips_by_index(window.loop, window.condition.test))
         else:
             yield from _stepped_short(trace, window, later)
-
-
-def _number(window: Window, text: str) -> int | None:
-    """Return the number that a text writes, or that a name of the file has."""
-    if text.isdigit():
-        return int(text)
-    value = window.step.module.variables.get(text)
-    return value.value if isinstance(value, Constant) and type(value.value) is int else None
-
-
-def _ends(window: Window, ahead: int) -> bool:
-    """Return whether a pass can end inside a window, as far as its numbers are known."""
-    loader, every = window.loop.loader, _number(window, window.every)
-    if loader is None:
-        passes = _number(window, window.loop.micro)
-        if passes is None or not every:
-            return over_data(window.loop, window.step.module.tree)
-        return (passes + ahead) % every != 0
-    samples, size = length_of(loader.dataset), number(loader.batch_size)
-    if not every or not samples or not size:
-        return True
-    drops = bool(loader.drop_last)
-    batches = samples // size if drops or equal_batches(loader)[0] else -(-samples // size)
-    return (batches + ahead) % every != 0
 
 
 def _steps_after(trace: Trace, window: Window) -> Event | None:

@@ -4,14 +4,17 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
-from batchproof.audit._dimensions._lattice import Constant, Count, Quantity, Value
+from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._questions import (
     also_at_the_end,
     bare_remainder,
     begins_again,
     counts_all_so_far,
+    differs,
+    ends_inside,
     leaves_out_first,
     varies,
+    window_lead,
     window_test,
 )
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
@@ -61,7 +64,7 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
     clash = _held(trace, event, total, loop) if text == every else None
     if counts_all_so_far(event.other, loop) and begins_again(trace, event, total, loop):
         clash = f"the last {every} batches", f"{total.text} is set to 0 after each report"
-    elif text != every and _known(event.other, every):
+    elif text != every and differs(event.other, every):
         clash = f"{every} batches", f"it is reported every {every} batches"
     if clash is not None:
         content, why = clash
@@ -84,22 +87,17 @@ def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str,
         return _REST, "it is reported after the last batch, too"
     if not any(e.text == total.text and loop in e.loops for e in trace.of("assign")):
         return "all batches so far", f"{total.text} is never set to 0 inside the loop"
-    if counter != loop.index or loop.start is None or loop.start + plus != 0:
-        return None
-    if all(not isinstance(c.test, ast.BoolOp) for c in event.inside(loop)):
+    ahead = window_lead(trace, event, loop)
+    if ahead == 0 and total.spans and ends_inside(loop, every, ahead, event.module):
+        why = f"{total.text} is not set to 0 where a pass begins, {counter} is"
+        return f"{every} batches and the rest of the pass before", why
+    if ahead == -1 and all(not isinstance(c.test, ast.BoolOp) for c in event.inside(loop)):
         return "1 batch", "the first report comes after 1 batch"
     adds = [e for e in trace.of("accumulate") if e.text == event.text and loop in e.loops]
     always = all(e.order < event.order and all(c.by for c in e.inside(loop)) for e in adds)
-    leaves_out = adds and always and leaves_out_first(event, loop)
-    return (
-        (f"the first {every} + 1 batches", "batch 0 is added, unreported") if leaves_out else None
-    )
-
-
-def _known(by: Value, every: str) -> bool:
-    """Return whether both are numbers, so that they differ for sure."""
-    both = isinstance(by, Constant) and isinstance(by.value, int | float) and every.isdigit()
-    return both and isinstance(by, Constant) and by.value != int(every)
+    if ahead == -1 and adds and always and leaves_out_first(event, loop, counter):
+        return f"the first {every} + 1 batches", "batch 0 is added, unreported"
+    return None
 
 
 def _last_window(trace: Trace) -> Iterator[Report]:
