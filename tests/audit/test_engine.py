@@ -382,3 +382,34 @@ Trainer(max_epochs=3).fit(Net(torch.load("net.pt")), loader, val_loader)
 )
 def test_the_loader_of_a_module_is_that_of_its_trainer_or_of_the_only_data_module(rest, grades):
     assert [f.grade for f in findings(LIGHTNING + rest)] == grades
+
+
+_STEP_OF_A_BATCH = """
+import torch
+def push(loss, accum_grad):
+    (loss / accum_grad).backward()
+def update(model, optimizer, state, batch_idx, accum_grad, last):
+    if {test}:
+        optimizer.step()
+        optimizer.zero_grad()
+"""
+_AFTER = """
+def finish(optimizer):
+    optimizer.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("test", "rest", "names"),
+    [
+        ("(batch_idx + 1) % accum_grad == 0", "", ["leftover-window"]),
+        ("(batch_idx + 1) % state.accumulation_steps == 0", "", ["leftover-window"]),
+        ("(batch_idx + 1) % accum_grad == 0", _AFTER, []),
+        ("(batch_idx + 1) % accum_grad == 0 or last", "", []),
+        ("state.step % accum_grad == 0", "", []),
+        ("(batch_idx + 1) % state.log_every == 0", "", []),
+    ],
+)
+def test_a_function_that_steps_by_the_index_of_a_batch_leaves_the_rest(test, rest, names):
+    text = _STEP_OF_A_BATCH.format(test=test) + rest
+    assert [finding.name for finding in findings(text)] == names

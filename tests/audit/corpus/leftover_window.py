@@ -390,3 +390,13 @@ def passes_samples_with_a_last_step(model, samples, optimizer, k):
             optimizer.step()
             optimizer.zero_grad()
     optimizer.step()
+
+
+def finds_passes_that_are_no_shorter_than_a_window(step_of, model, loader, optimizer, args):
+    for step, batch in enumerate(loader):
+        step_of(model, batch)
+        if (step + 1) % args.gradient_accumulation_steps == 0 or (  # BP103
+            len(loader) <= args.gradient_accumulation_steps and step + 1 == len(loader)
+        ):
+            optimizer.step()
+            model.zero_grad()

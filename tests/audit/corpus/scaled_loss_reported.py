@@ -260,3 +260,34 @@ def finds_the_branch_that_accumulates(model, train_loader, optimizer, args):
             optimizer.zero_grad()
         if args.k > 1:
             print(loss.item())  # BP206
+
+
+def finds_a_window_that_a_counter_of_its_own_divides(model, train_loader, optimizer, k, writer):
+    held, total, steps = 0, 0.0, 0
+    for batch in train_loader:
+        for x, y in batch:
+            loss = F.mse_loss(model(x), y)
+            loss = loss / k
+            loss.backward()
+            total += loss.item()
+            held += 1
+            steps += 1
+            if steps % k == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+            if steps % 100 == 0:
+                writer.add_scalar("loss", total / held, steps)  # BP206
+                total, held = 0.0, 0
+
+
+def passes_a_counter_of_optimizer_steps(model, train_loader, optimizer, k, writer):
+    total, updates = 0.0, 0
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        total += loss.item()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+            updates += 1
+            writer.add_scalar("loss", total / updates, updates)

@@ -34,6 +34,7 @@ _HELD_OUT = {
     "holdout",
 }
 _HELD_OUT_BEGINNING = re.compile(r"val|test|eval|dev(?!ice)")
+_BATCH_INDEX = re.compile(r"(mini|micro)?(batch|step|iter)(i|idx|index|id|nb|no|num|number)")
 _TRAINING = {"train", "training", "tr"}
 
 
@@ -84,6 +85,8 @@ def _accumulates(trace: Trace, window: Window) -> bool:
     """
     step, loop = window.step, window.loop
     steps = [e for e in trace.of("step") if e.loop is loop and not _ends(window, e)]
+    if not trace.within(loop, "backward"):  # out of sight
+        return "accum" in window.every.lower()
     for backward in trace.of("backward"):
         if backward.loop is not loop or _ends(window, backward) or not compatible(backward, step):
             continue
@@ -111,10 +114,27 @@ def _window(loop: Loop, step: Event, condition: Condition) -> Window | None:
             continue
         if step.module.variables.get(modulo[2]) == Constant(1):
             continue
-        joint = ast.Or if condition.branch else ast.And
-        either = isinstance(condition.test, ast.BoolOp) and isinstance(condition.test.op, joint)
-        return Window(loop, step, condition, part, *modulo, either)
+        return Window(loop, step, condition, part, *modulo, _at_the_end(condition, modulo[2]))
     return None
+
+
+def _at_the_end(condition: Condition, every: str) -> bool:
+    """Return whether a condition that ends windows may also hold for the last batch of a pass.
+
+    `len(loader) <= k and i + 1 == len(loader)` is of passes that are shorter than a window.
+    """
+    test, joint = condition.test, ast.Or if condition.branch else ast.And
+    if not isinstance(test, ast.BoolOp) or not isinstance(test.op, joint):
+        return False
+    for part in (other for other in test.values if modulus(other, branch=condition.branch) is None):
+        bounds = [n for n in ast.walk(part) if isinstance(n, ast.Compare)]
+        short = any(
+            isinstance(n.ops[0], ast.LtE | ast.Lt) and ast.unparse(n.comparators[0]) == every
+            for n in bounds
+        )
+        if not (isinstance(part, ast.BoolOp) and isinstance(part.op, ast.And) and short):
+            return True
+    return False
 
 
 def _begun_again(test: ast.expr, loop: Loop) -> tuple[str, int, str] | None:
@@ -217,6 +237,30 @@ def _written(test: ast.expr) -> int:
         if isinstance(inner, ast.BinOp) and isinstance(inner.right, ast.Constant):
             return int(inner.right.value) if isinstance(inner.right.value, int) else 0
     return 0
+
+
+def step_test(step: Event) -> ast.expr | None:
+    """Return the test `(batch_idx + 1) % accumulation_steps == 0` of a step outside loops."""
+    for condition in step.conditions:
+        parts = modulus(condition.test, branch=condition.branch)
+        if parts is None or "accum" not in parts[2].lower():
+            continue
+        index = "".join(words_of(last_part(parts[0])).split())
+        if parts[1] == 1 and _BATCH_INDEX.fullmatch(index):
+            return condition.test
+    return None
+
+
+def steps_elsewhere(step: Event, test: ast.expr) -> bool:
+    """Return whether a file calls a method `step` of an optimiser outside the branch of a test."""
+    branch = next((n for n in ast.walk(step.module.tree) if getattr(n, "test", None) is test), None)
+    own = {id(n) for n in ast.walk(branch)} if branch is not None else set[int]()
+    for node in ast.walk(step.module.tree):
+        match node:
+            case ast.Call(ast.Attribute(owner, "step")) if id(node) not in own:
+                if "opt" in dotted(owner).lower():
+                    return True
+    return False
 
 
 def micro_loops(trace: Trace) -> Iterator[tuple[Loop, list[Event]]]:

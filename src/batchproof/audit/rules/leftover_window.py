@@ -11,6 +11,8 @@ from batchproof.audit._dimensions._questions import (
     last_part,
     lead,
     skips_by_index,
+    step_test,
+    steps_elsewhere,
     windows,
 )
 from batchproof.audit._dimensions._trace import Condition, Event, Trace, tests_of
@@ -32,6 +34,22 @@ def find(trace: Trace) -> Iterator[Report]:
             yield _lost(window, sure=not skips_by_index(window.loop, window.condition.test))
         else:
             yield from _stepped_short(trace, window, later)
+    yield from _in_a_function(trace)
+
+
+def _in_a_function(trace: Trace) -> Iterator[Report]:
+    """Yield steps of a function that is called for each batch, with the index of the batch."""
+    for step in trace.of("step"):
+        test = None if step.loops else step_test(step)
+        if test is None or steps_elsewhere(step, test):
+            continue
+        evidence = (
+            f"the optimiser steps only where {ast.unparse(test)}",
+            "the index begins anew with each pass, and no other line of the file steps",
+        )
+        remedy = "one more step after the last micro-batch, divided by what it holds"
+        yield Report(step, "the rest of the pass is not stepped", remedy, evidence, node=test)
+        return
 
 
 def _steps_after(trace: Trace, window: Window) -> Event | None:

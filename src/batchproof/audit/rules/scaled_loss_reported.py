@@ -1,10 +1,12 @@
 """The loss is reported after it was scaled for the backward pass."""
 
+import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Count, Quantity
+from batchproof.audit._dimensions._lattice import Constant, Count, Quantity
+from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import accumulation_scale
-from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
 _WHOLE = {"batches", "data set", "seen"}
@@ -21,11 +23,12 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         if event.kind == "divide":
             loop = trace.loops.get(value.over)
+            adds = [e for e in trace.of("accumulate") if e.text == value.text]
             whole = isinstance(event.other, Count) and event.other.unit in _WHOLE
+            whole |= bool(adds) and _counts_each(trace, event, adds[-1])
             if loop is None or loop.loader is None or value.conditional or not whole:
                 continue
-            adds = [e.loop for e in trace.of("accumulate") if e.text == value.text]
-            if any(inner is not None and inner.micro == scale for inner in adds):
+            if any(e.loop is not None and e.loop.micro == scale for e in adds):
                 continue
         elif value.over:
             continue
@@ -33,3 +36,11 @@ def find(trace: Trace) -> Iterator[Report]:
         computes, formula = f"loss / {scale}", "loss"
         remedy = f"loss.item() * {scale}"
         yield Report(event, computes, formula, evidence, remedy=remedy)
+
+
+def _counts_each(trace: Trace, event: Event, adds: Event) -> bool:
+    """Return whether the divisor is a counter that is raised wherever a loss is added to a sum."""
+    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
+    name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
+    counts = [e for e in trace.of("accumulate") if e.text == name and e.value == Constant(1)]
+    return any((e.loops, e.conditions) == (adds.loops, adds.conditions) for e in counts)
