@@ -468,3 +468,61 @@ def passes_a_model_of_lightning_that_is_frozen(model, train_loader, val_loader, 
     for x, y in val_loader:
         right += (model(x).argmax(1) == y).sum().item()
     print(right)
+
+
+def finds_inputs_alone_without_gradients(model, train_loader, val_loader, optimizer):
+    _train(model, train_loader, optimizer)
+    model.eval()
+    total = 0.0
+    for x, y in val_loader:
+        with torch.no_grad():
+            inputs = Variable(x)
+        total += F.mse_loss(model(inputs), y, reduction="sum").item()  # BP405
+    return total / len(val_loader.dataset)
+
+
+def _fit(model, features, targets, optimizer):
+    for _ in range(3):
+        model.train()
+        optimizer.zero_grad()
+        F.mse_loss(model(features), targets).backward()
+        optimizer.step()
+
+
+def _test(model, features, targets):
+    model.eval()
+    output = model(features)  # BP405
+    print(F.mse_loss(output, targets).item())
+
+
+def _predict(model, features):
+    model.eval()
+    return model(features)
+
+
+def finds_an_evaluation_of_all_samples_at_once(model, features, targets, optimizer):
+    _fit(model, features, targets, optimizer)
+    _test(model, features, targets)
+
+
+def passes_outputs_that_leave_with_their_graphs(model, features, targets, optimizer):
+    _fit(model, features, targets, optimizer)
+    print(_predict(model, features).shape)
+
+
+def finds_windows_of_a_text(model, criterion, text, hidden, optimizer, repackage_hidden):
+    for _ in range(3):
+        optimizer.zero_grad()
+        criterion(model(text[:20], hidden), text[1:21]).backward()
+        optimizer.step()
+    print(_perplexity(model, criterion, text, hidden, repackage_hidden))
+
+
+def _perplexity(model, criterion, text, hidden, repackage_hidden):
+    model.eval()
+    total = 0.0
+    for i in range(0, len(text), 20):
+        output, hidden = model(text[i : i + 20], hidden)  # BP405
+        total += float(criterion(output, text[i + 1 : i + 21])) * 20
+        hidden = repackage_hidden(hidden)
+    return total / len(text)

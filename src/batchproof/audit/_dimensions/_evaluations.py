@@ -1,11 +1,64 @@
 """Evaluations that neither a mode nor a name marks: what they compute is used as numbers alone."""
 
 import ast
+import re
 
 from batchproof.audit._dimensions._graphs import after, leave
 from batchproof.audit._dimensions._lattice import Instance, Quantity
-from batchproof.audit._dimensions._questions import functions_of, trains, within
+from batchproof.audit._dimensions._names import FunctionNode
+from batchproof.audit._dimensions._questions import compatible, functions_of, trains, within
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
+
+# what a file says that switches autograd, or asks for gradients of an evaluation
+_SWITCHES = re.compile(r"grad(?!_norm|ient|_scaler|_clip)|inference_mode|volatile|jacobian|freeze")
+
+
+def mode_of(trace: Trace, event: Event) -> Event | None:
+    """Return what last set a mode before a forward pass, None where nothing did."""
+    modes = [
+        e
+        for e in trace.of("eval", "train", "mode")
+        if e.order < event.order and compatible(e, event)
+    ]
+    return modes[-1] if modes else None
+
+
+def by_mode(trace: Trace, event: Event) -> str:
+    """Return that a model was put in evaluation mode before a forward pass, or ""."""
+    mode = mode_of(trace, event)
+    return f"eval() at line {mode.line}" if mode is not None and mode.kind == "eval" else ""
+
+
+def switches_nothing(trace: Trace, event: Event) -> bool:
+    """Return whether a function sets the mode itself, in a file that never switches autograd."""
+    mode = mode_of(trace, event)
+    own = mode is not None and mode.kind == "eval" and mode.function == event.function
+    return own and not any(_SWITCHES.search(_plain(line)) for line in event.module.lines)
+
+
+def _plain(line: str) -> str:
+    """Return a line without what only empties gradients."""
+    return line.replace("zero_grad", "")
+
+
+def on_its_own(trace: Trace, event: Event) -> str:
+    """Return that a function evaluates outside loops over batches, for numbers alone, or "".
+
+    It puts the model in evaluation mode itself, a loop elsewhere trains the model, and no output
+    leaves the function with its graph.
+
+    Args:
+        trace: the events.
+        event: a forward pass outside loops over batches.
+    """
+    mode, body = mode_of(trace, event), _body_of(event)
+    if mode is None or mode.kind != "eval" or mode.calls != event.calls or body is None:
+        return ""
+    other, passes = _training(trace, event), trace.of("backward")
+    later = any(e.order > event.order and e.calls == event.calls for e in passes)
+    if other is None or later or not _is_quiet(trace, event):
+        return ""
+    return f"eval() at line {mode.line}"
 
 
 def second_pass(trace: Trace, event: Event, loop: Loop) -> str:
@@ -59,12 +112,18 @@ def scores_apart(trace: Trace, event: Event) -> str:
 
 def _is_quiet(trace: Trace, event: Event) -> bool:
     """Return whether the function that runs a model lets numbers alone leave, by its code."""
-    body = next((f for f in functions_of(event) if event.node in ast.walk(f)), None)
-    if body is None or event.node is body:
+    body = _body_of(event)
+    if body is None:
         return False
     passes = {id(e.node) for e in trace.of("forward") if e.function == event.function}
     pure = {id(e.node) for e in trace.of("criterion") if e.function == event.function}
     return not leave(body.body, passes, pure, event.module.functions)
+
+
+def _body_of(event: Event) -> FunctionNode | None:
+    """Return the function whose code a forward pass is in, None where it is in none."""
+    bodies = (f for f in functions_of(event) if event.node in ast.walk(f))
+    return next((f for f in bodies if f is not event.node), None)
 
 
 def _training(trace: Trace, event: Event) -> Event | None:

@@ -14,6 +14,7 @@ _CUTS = {
     "item", "detach", "numpy", "tolist", "argmax", "argmin", "size", "numel", "dim", "eq", "ne",
     "gt", "lt", "ge", "le", "argsort",
 }  # fmt: skip
+_DETACHES = {"detach", "repackage"}  # words in the names of functions that cut a graph
 _NUMBERS = {"float", "int", "bool", "str", "len", "round", "range", "print", "isinstance"}
 _PLAIN = {"data", "shape", "device", "dtype", "ndim"}
 _PURE = {"torch", "F", "nn", "np", "numpy", "functional", "math", "sum", "max", "min", "abs", "zip"}
@@ -144,7 +145,7 @@ class _Block:
             return True
         if last == "backward":
             self.leaves = True
-        if last in _NUMBERS | _CUTS:
+        if last in _NUMBERS | _CUTS or _DETACHES & set(words_of(last).split()):
             return False
         if takes and not whole and not (id(node) in self._pure or self._is_pure(name, last)):
             self.leaves = True

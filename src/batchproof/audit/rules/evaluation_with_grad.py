@@ -3,11 +3,16 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._evaluations import scores_apart, second_pass
+from batchproof.audit._dimensions._evaluations import (
+    by_mode,
+    on_its_own,
+    scores_apart,
+    second_pass,
+    switches_nothing,
+)
 from batchproof.audit._dimensions._methods import PASSES
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import (
-    compatible,
     evaluates,
     functions_of,
     keeps_numbers,
@@ -35,15 +40,17 @@ def find(trace: Trace) -> Iterator[Report]:
     enabled = any(e.grad is not False for e in trace.of("backward"))
     for event in trace.of("forward"):
         loop = event.batches
-        if event.grad is False or (loop is not None and loop.key in keys):
+        key = loop.key if loop is not None else f"{event.function}({len(event.loops)})"
+        if event.grad is False or key in keys:
             continue
-        why = scores_apart(trace, event) if loop is None else _why(trace, event, loop)
+        why = _apart(trace, event) if loop is None else _why(trace, event, loop)
         place = event.node if loop is None else within(event, loop)
         if not why or _needs_grad(event, loop, place) or _is_frozen(event):
             continue
-        keys |= {loop.key} if loop is not None else set()
+        keys.add(key)
         hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - {"forward"}
-        sure = (event.grad is True or enabled) and not hidden and not of_numpy(event)
+        on = event.grad is True or enabled or switches_nothing(trace, event)
+        sure = on and not hidden and not of_numpy(event)
         evidence = (
             f"{why}, and no backward pass in the {'function' if loop is None else 'loop'}",
             ("eval() does not switch autograd off" if "eval()" in why else "autograd is on here")
@@ -57,14 +64,16 @@ def _why(trace: Trace, event: Event, loop: Loop) -> str:
     """Return why a loop evaluates: the mode of its model, or its data and numbers; or ""."""
     if not evaluates(trace, loop) or any(not conditions for conditions in loop.leaves):
         return ""  # it trains, or looks at one batch
-    modes = [
-        e
-        for e in trace.of("eval", "train", "mode")
-        if e.order < event.order and compatible(e, event)
-    ]
-    if modes and modes[-1].kind == "eval":
-        return f"eval() at line {modes[-1].line}"
-    return keeps_numbers(trace, event, loop) or second_pass(trace, event, loop)
+    return (
+        by_mode(trace, event)
+        or keeps_numbers(trace, event, loop)
+        or second_pass(trace, event, loop)
+    )
+
+
+def _apart(trace: Trace, event: Event) -> str:
+    """Return why a forward pass outside loops over batches is one of an evaluation, or ""."""
+    return scores_apart(trace, event) or on_its_own(trace, event)
 
 
 def _is_frozen(event: Event) -> bool:
@@ -84,9 +93,12 @@ def _needs_grad(event: Event, loop: Loop | None, place: ast.AST) -> bool:
     calls = {dotted(n.func) for n in parts if isinstance(n, ast.Call)}
     helpers = (event.module.functions.get(name) for name in calls)
     parts += [n for node in helpers if node is not None for n in ast.walk(node)]
+    blocks = [n for n in parts if isinstance(n, ast.With)]  # what is inside them has no graph
+    contexts = [n.context_expr for block in blocks for n in block.items]
+    contexts_of = {id(n.func) for n in contexts if isinstance(n, ast.Call)}
     return any(
-        (isinstance(n, ast.Attribute) and n.attr in _NEEDS)
-        or (isinstance(n, ast.Name) and n.id in _NEEDS)
+        (isinstance(n, ast.Attribute) and n.attr in _NEEDS and id(n) not in contexts_of)
+        or (isinstance(n, ast.Name) and n.id in _NEEDS and id(n) not in contexts_of)
         or (isinstance(n, ast.keyword) and n.arg == "volatile")
         for n in parts
     )
