@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from lightning import Fabric, LightningModule
 from sklearn.metrics import classification_report, f1_score
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
 
 
 @torch.no_grad()
@@ -409,3 +409,27 @@ def finds_the_training_loss_of_the_main_process(model, data, optimizer):
             total += loss.item()
         if verbose:
             print(total)  # BP212
+
+
+def _scores(model, data, *, distributed):
+    sampler = DistributedSampler(data) if distributed else SequentialSampler(data)
+    loader = DataLoader(data, batch_size=8, sampler=sampler)
+    total, seen = 0.0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            total += F.mse_loss(model(x), y, reduction="sum").item()
+            seen += len(x)
+    return {"loss": total / seen, "count": seen}
+
+
+def finds_a_share_where_there_are_several_processes(model, data, args, logger):
+    scores = _scores(model, data, distributed=args.distributed)
+    if args.local_rank in {-1, 0}:
+        text = ", ".join(f"{key}: {scores[key]}" for key in ("loss",))
+        print(text, scores["loss"])  # BP212
+
+
+def passes_a_test_for_one_process(model, data, args, logger):
+    scores = _scores(model, data, distributed=args.distributed)
+    if args.local_rank == -1:
+        print(scores["loss"])

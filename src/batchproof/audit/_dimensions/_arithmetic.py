@@ -341,9 +341,19 @@ def join(first: Value, second: Value) -> Value:
     if isinstance(first, Criterion) and isinstance(second, Criterion):
         return _join_criteria(first, second)
     if isinstance(first, Sampler) and isinstance(second, Sampler):
-        of_samples = "batches" not in {first.kind, second.kind}
-        return Sampler("either" if of_samples else "unknown", first.line)
+        return _join_samplers(first, second)
     return _join_unlike(first, second)
+
+
+def _join_samplers(first: Sampler, second: Sampler) -> Sampler:
+    """Return what is known of either of two samplers.
+
+    One that draws every sample stands where there is one process, so the other says what ranks do.
+    """
+    kinds = {first.kind, second.kind}
+    if kinds == {"all", "ranks"}:
+        return first if first.kind == "ranks" else second
+    return Sampler("unknown" if "batches" in kinds else "either", first.line)
 
 
 def _join_loaders(first: Loader, second: Loader) -> Loader:

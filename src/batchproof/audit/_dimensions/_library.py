@@ -64,8 +64,11 @@ def _first(call: Call) -> Value:
     return call.args[0] if call.args else next(iter(call.keywords.values()), UNKNOWN)
 
 
-def _loader(_machine: Machine, call: Call, name: str) -> Value:
-    return build_loader(name, call.node, call.args, call.keywords, call.target, open_=call.starred)
+def _loader(machine: Machine, call: Call, name: str) -> Value:
+    open_ = call.starred
+    loader = build_loader(name, call.node, call.args, call.keywords, call.target, open_=open_)
+    machine.emit("loader", call.node, call.frame, loader, text=call.target)
+    return loader
 
 
 def _torchtext(_machine: Machine, call: Call, name: str) -> Value:
@@ -85,8 +88,10 @@ def _torchtext(_machine: Machine, call: Call, name: str) -> Value:
     return Several(tuple(iterator(place) for place in range(count))) if count else UNKNOWN
 
 
-def _sampler(_machine: Machine, call: Call, name: str) -> Value:
-    return build_sampler(name, call.node, call.keywords, call.args)
+def _sampler(machine: Machine, call: Call, name: str) -> Value:
+    sampler = build_sampler(name, call.node, call.keywords, call.args)
+    machine.emit("sampler", call.node, call.frame, sampler, text=call.target)
+    return sampler
 
 
 def _criterion_class(_machine: Machine, call: Call, name: str) -> Value:
@@ -184,6 +189,12 @@ def _report(machine: Machine, call: Call, name: str) -> Value:
             if isinstance(inner, Quantity):
                 machine.emit("report", call.node, call.frame, inner, text=name)
     return NOTHING
+
+
+def _shown(_machine: Machine, call: Call, _name: str) -> Value:
+    """Return the numbers that a text shows."""
+    value = _first(call)
+    return value if isinstance(value, Quantity | Several) else UNKNOWN
 
 
 def flat(value: Value) -> list[Value]:
@@ -630,6 +641,7 @@ EXACT: dict[str, Transfer] = {
         ("float", "int", "round", "numpy.round", "numpy.around", "numpy.floor", "math.floor"),
         _number,
     ),
+    "str": _shown,
     "max": _largest,
     **dict.fromkeys(("torch.randperm", "numpy.random.permutation"), _permutation),
     "torch.utils.data.Subset": _subset,

@@ -58,6 +58,7 @@ _DATA = "torch.utils.data."
 SAMPLERS: dict[str, Literal["all", "part", "ranks", "batches"]] = {
     f"{_DATA}SubsetRandomSampler": "part",
     f"{_DATA}DistributedSampler": "ranks",
+    f"{_DATA}distributed.DistributedSampler": "ranks",
     f"{_DATA}SequentialSampler": "all",
     f"{_DATA}RandomSampler": "all",
     f"{_DATA}BatchSampler": "batches",

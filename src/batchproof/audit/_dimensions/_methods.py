@@ -441,6 +441,8 @@ def _of_several(_machine: Machine, value: Value, call: Call) -> Value:
 def _of_constant(_machine: Machine, value: Value, call: Call) -> Value | None:
     if call.name == "format" and isinstance(value, Constant) and isinstance(value.value, str):
         return Several((*call.args, *call.keywords.values()))
+    if call.name == "join" and call.args and isinstance(value, Constant):  # parts of a text
+        return call.args[0] if isinstance(value.value, str) else None
     return value if call.name in PASSING | _OUT else None
 
 

@@ -45,6 +45,7 @@ _WRAPPERS = {
     "notebook_tqdm",
     "iter",
     "list",
+    "sorted",
 }
 
 

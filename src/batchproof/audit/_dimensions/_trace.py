@@ -61,7 +61,7 @@ class Event:
     Attributes:
         kind: divide, average, update, add, mean, accumulate, append, assign, compare, remainder,
             criterion, forward, backward, scale, unscale, clip, step, zero, schedule, managed,
-            eval, train, mode, reduce, score, report, return, save.
+            eval, train, mode, reduce, score, report, return, save, loader, sampler.
         node: where.
         order: its position among all events.
         loops: the loops around it, outermost first.

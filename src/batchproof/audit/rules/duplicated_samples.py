@@ -1,12 +1,11 @@
 """Some samples enter twice, such as those that a sampler repeats to fill its ranks."""
 
-import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Count, Quantity, Tensor
-from batchproof.audit._dimensions._library import flat
-from batchproof.audit._dimensions._questions import evaluates, scopes_of
-from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._lattice import Count, Quantity
+from batchproof.audit._dimensions._questions import evaluates
+from batchproof.audit._dimensions._shares import cuts, of_samples, repeats_held_out
+from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
 _SUMMED = {"sum", "all_gather", "gather", "all_reduce"}
@@ -48,6 +47,24 @@ def find(trace: Trace) -> Iterator[Report]:
         )
         yield Report(event, "(Σ_i loss_i + Σ of the repeated) / N", "Σ_i loss_i / N", evidence)
     yield from _gathered(trace, loops)
+    yield from _sampled(trace, loops)
+
+
+def _sampled(trace: Trace, loops: set[str]) -> Iterator[Report]:
+    """Yield samplers of held-out data that repeat samples, where no mean over them was reported."""
+    lines = {
+        loader.sampler.line
+        for key in loops
+        if (loader := trace.loops[key].loader) and loader.sampler
+    }
+    for event in trace.of("sampler"):
+        if event.line in lines or not repeats_held_out(trace, event):
+            continue
+        evidence = (
+            "a DistributedSampler repeats samples until every rank holds as many",
+            "the data it draws from is held out, and each of its samples should count once",
+        )
+        yield Report(event, "f(samples and the repeated ones)", "f(samples)", evidence)
 
 
 def _gathered(trace: Trace, loops: set[str]) -> Iterator[Report]:
@@ -62,9 +79,9 @@ def _gathered(trace: Trace, loops: set[str]) -> Iterator[Report]:
         if event.text != "gather" or loop is None or loop.loader is None or loop.key in loops:
             continue
         shares = loop.loader.per_rank and not loop.loader.drop_last
-        if not shares or not evaluates(trace, loop) or not _of_samples(event, loop):
+        if not shares or not evaluates(trace, loop) or not of_samples(event, loop):
             continue
-        if _cuts(event) or any("even_batches" in line for line in event.module.lines):
+        if cuts(event) or any("even_batches" in line for line in event.module.lines):
             continue
         loops.add(loop.key)
         evidence = (
@@ -73,26 +90,6 @@ def _gathered(trace: Trace, loops: set[str]) -> Iterator[Report]:
             "nothing cuts the repeated ones off, as gather_for_metrics would",
         )
         yield Report(event, "f(samples and the repeated ones)", "f(samples)", evidence)
-
-
-def _of_samples(event: Event, loop: Loop) -> bool:
-    """Return whether what is gathered are outputs or targets of a batch, a row for each sample."""
-    repeats = ".repeat(" in ast.unparse(event.node)
-    return all(
-        (isinstance(value, Tensor) and value.loop == loop.key)
-        or (isinstance(value, Quantity) and (repeats or value.base == "elements"))
-        for value in flat(event.value)
-    )
-
-
-def _cuts(event: Event) -> bool:
-    """Return whether the function around cuts a tensor to a number of rows that it computes."""
-    for node in (n for scope in scopes_of(event) for n in ast.walk(scope)):
-        match node:
-            case ast.Subscript(slice=ast.Slice(None, ast.expr() as upper)):
-                if not isinstance(upper, ast.Constant):
-                    return True
-    return False
 
 
 def _counted_twice(event: Event, total: Quantity, by: Count, who: str) -> Report:

@@ -14,6 +14,7 @@ from batchproof.audit._reports import Report
 _RANK_0 = re.compile(
     r"rank\w*(\(\))? (==|!=|in) |is_\w*main_process|is_master|is_main\b|is_global_zero"
 )
+_ONE_PROCESS = re.compile(r"local_rank == -1|(world_size|num_processes|n_?gpus?) (==|<=) 1")
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -35,6 +36,7 @@ def find(trace: Trace) -> Iterator[Report]:
         if (
             _reduced(trace, event, loop)
             or _names_its_rank(event)
+            or _in_one_process(event)
             or (event.kind == "compare" and not against_best(event))
         ):
             continue
@@ -78,6 +80,11 @@ def _names_its_rank(event: Event) -> bool:
     """Return whether what is reported says of which rank it is."""
     names = (n for n in ast.walk(event.node) if isinstance(n, ast.Name | ast.Attribute))
     return event.kind == "report" and any(dotted(n).lower().endswith("rank") for n in names)
+
+
+def _in_one_process(event: Event) -> bool:
+    """Return whether a test says that there is one process where something is reported."""
+    return any(c.branch and _ONE_PROCESS.search(ast.unparse(c.test)) for c in event.conditions)
 
 
 def _division(trace: Trace, event: Event) -> ast.AST:

@@ -1,0 +1,80 @@
+"""What the rest of a file says decides where callers, or the use of a loader, are out of sight."""
+
+import pytest
+
+from batchproof.audit import audit_text
+from batchproof.audit._settings import Settings
+
+_EVALUATION = '''
+import torch
+
+
+def evaluate(loader, model, device):
+    """Return the mean loss."""
+    model.eval()
+    total = 0
+    for data in loader:
+        _, loss = model(data.to(device))
+        total += loss.item() * len(data)
+    return total / len(loader.dataset)
+'''
+_AROUND = """
+def run(loader, model):
+    with torch.no_grad():
+        print(evaluate(loader, model, 0))
+"""
+_ATTACK = """
+def attack(loss, x):
+    return torch.autograd.grad(loss, x)
+"""
+_LOADERS = """
+import torch
+from torch.utils.data import DataLoader
+
+
+def loaders(train_set, val_set, size):
+    train_sampler = torch.utils.data.distributed.DistributedSampler(train_set)
+    val_sampler = torch.utils.data.distributed.DistributedSampler(val_set, shuffle=False)
+    train = DataLoader(train_set, batch_size=size, sampler=train_sampler, drop_last=True)
+    val = DataLoader(val_set, batch_size=size, sampler=val_sampler)
+    return train, val
+"""
+_BY_KEY = """
+def predict(model, loader, predictions):
+    for ids, x in loader:
+        for key, output in zip(ids, model(x)):
+            predictions[key] = output
+"""
+
+
+def _found(text, name, folder):
+    report = audit_text(folder / "engine.py", text, Settings(folder, likely=True))
+    findings = [f.finding for f in report.findings if f.finding.name == name]
+    return [(f.line, f.grade) for f in findings]
+
+
+def test_a_file_that_never_switches_autograd_is_surely_wrong(tmp_path):
+    assert _found(_EVALUATION, "evaluation-with-grad", tmp_path) == [(10, "sure")]
+
+
+@pytest.mark.parametrize("rest", [_AROUND, _ATTACK])
+def test_a_file_that_switches_autograd_may_do_so_around_it(tmp_path, rest):
+    found = _found(f"{_EVALUATION}\n{rest}", "evaluation-with-grad", tmp_path)
+    assert found in ([], [(10, "likely")])
+
+
+def test_a_sampler_of_held_out_data_repeats_samples(tmp_path):
+    assert _found(_LOADERS, "duplicated-samples", tmp_path) == [(8, "sure")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _LOADERS.replace("shuffle=False", "shuffle=False, drop_last=True"),
+        _LOADERS.replace("sampler=val_sampler", "sampler=val_sampler, drop_last=True"),
+        _LOADERS.replace("val_set", "data").replace("val_sampler", "other"),
+        _LOADERS + _BY_KEY,
+    ],
+)
+def test_a_sampler_whose_repeats_count_nowhere_is_right(tmp_path, text):
+    assert not _found(text, "duplicated-samples", tmp_path)
