@@ -231,3 +231,13 @@ def passes_a_sigmoid_for_the_hits(model, x, y):
 
 def passes_a_sigmoid_with_binary_cross_entropy(model, x, y):
     return F.binary_cross_entropy(torch.sigmoid(model(x)), y)
+
+
+def finds_a_sigmoid_before_logits(model, x, y):
+    criterion = nn.BCEWithLogitsLoss()
+    return criterion(torch.sigmoid(model(x)), y)  # BP402
+
+
+def passes_a_sigmoid_before_probabilities(model, x, y):
+    criterion = nn.BCELoss()
+    return criterion(torch.sigmoid(model(x)), y)

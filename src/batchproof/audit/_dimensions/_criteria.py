@@ -36,6 +36,7 @@ FUNCTIONS = {
 }  # fmt: skip
 CROSS_ENTROPY = {"CrossEntropyLoss", "cross_entropy"}
 NLL = {"NLLLoss", "nll_loss"}
+WITH_LOGITS = {"BCEWithLogitsLoss", "binary_cross_entropy_with_logits"}
 _WEIGHTED = CROSS_ENTROPY | NLL
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._criteria import CROSS_ENTROPY
+from batchproof.audit._dimensions._criteria import CROSS_ENTROPY, WITH_LOGITS
 from batchproof.audit._dimensions._lattice import Tensor
 from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._reports import Report
@@ -12,12 +12,14 @@ def find(trace: Trace) -> Iterator[Report]:
     """Yield calls of cross-entropy whose input went through a softmax or a sigmoid."""
     for event in trace.of("criterion"):
         scores = event.other
-        if event.text not in CROSS_ENTROPY or not isinstance(scores, Tensor):
+        if event.text not in CROSS_ENTROPY | WITH_LOGITS or not isinstance(scores, Tensor):
             continue
-        name = {"probabilities": "softmax", "sigmoid": "sigmoid"}.get(scores.form)
-        if name is not None:
+        made_by = {"probabilities": "softmax", "sigmoid": "sigmoid"}.get(scores.form)
+        taken = "sigmoid" if event.text in WITH_LOGITS else "softmax"
+        if made_by is not None:
             evidence = (
-                f"{scores.text or 'its input'} is the output of a {name}",
+                f"{scores.text or 'its input'} is the output of a {made_by}",
                 f"{event.text} takes logits",
             )
-            yield Report(event, f"-log softmax({name}(z))_y", "-log softmax(z)_y", evidence)
+            wrong, right = f"-log {taken}({made_by}(z))_y", f"-log {taken}(z)_y"
+            yield Report(event, wrong, right, evidence)
