@@ -341,6 +341,11 @@ def _out_of_sight(machine: Machine, call: Call) -> Value:
     return _by_name(machine, call)
 
 
+def is_model(name: str) -> bool:
+    """Return whether a name is what such code calls a model, and no class."""
+    return bool(_MODELS.fullmatch(name.lower())) and not name[:1].isupper()
+
+
 def _by_name(machine: Machine, call: Call) -> Value:
     low = call.name.lower()
     if _is_loss(call) and (call.args or call.keywords):
@@ -351,7 +356,7 @@ def _by_name(machine: Machine, call: Call) -> Value:
     batches = [a for a in (*call.args, *call.keywords.values()) if isinstance(a, Tensor)]
     if _builds(call):
         return UNKNOWN
-    if _MODELS.fullmatch(low) and not call.name[:1].isupper():
+    if is_model(call.name):
         machine.emit("forward", call.node, call.frame, Unknown(call.name), text=call.name)
         return Tensor(machine.batch_loop, "", machine.grad, output=True)
     owner = call.text.rpartition(".")[2].lower()

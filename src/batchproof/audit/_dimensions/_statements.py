@@ -8,6 +8,7 @@ from functools import partial
 from batchproof.audit._dimensions._assignments import assign, assign_with, begin_counters, store
 from batchproof.audit._dimensions._branch_sums import merge_branches
 from batchproof.audit._dimensions._branches import merge, restore, state_of, take_side
+from batchproof.audit._dimensions._calls import is_model
 from batchproof.audit._dimensions._cuts import by_cursor, by_number, by_pieces, by_steps
 from batchproof.audit._dimensions._expressions import items_of, parts_of
 from batchproof.audit._dimensions._functions import is_no_grad, resolve
@@ -107,26 +108,36 @@ def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     test = _truth(machine, node.test, frame)
     if test is not None:
         return machine.execute(node.body if test else node.orelse, frame)
-    before, asks = state_of(frame), frame.tests.get(dotted(node.test), node.test)
+    before, (asks, holds) = state_of(frame), _asked(node.test, frame)
     scope = machine.running[-1] if machine.running else frame.module.tree
-    take_side(frame, asks, scope, branch=True)
-    with machine.under(Condition(asks, branch=True)):
+    take_side(frame, asks, scope, branch=holds)
+    with machine.under(Condition(asks, branch=holds)):
         first = machine.execute(node.body, frame)
     after = state_of(frame)
     restore(frame, before)
-    take_side(frame, asks, scope, branch=False)
-    with machine.under(Condition(asks, branch=False)):
+    take_side(frame, asks, scope, branch=not holds)
+    with machine.under(Condition(asks, branch=not holds)):
         second = machine.execute(node.orelse, frame)
     if first and second:
         return first if first == second else "return"
     if first:
-        machine.conditions.append(Condition(asks, branch=False, by=first))
+        machine.conditions.append(Condition(asks, branch=not holds, by=first))
     elif second:
         restore(frame, after)
-        machine.conditions.append(Condition(asks, branch=True, by=second))
+        machine.conditions.append(Condition(asks, branch=holds, by=second))
     else:
         merge(frame, after, node, partial(_settle, machine, node, frame))
     return ""
+
+
+def _asked(test: ast.expr, frame: Frame) -> tuple[ast.expr, bool]:
+    """Return the test that a name holds, for the name and for its negation, and whether it holds.
+
+    Any other test is its own, and holds in the branch of its statement.
+    """
+    negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
+    held = frame.tests.get(dotted(test.operand if isinstance(test, ast.UnaryOp) else test))
+    return (test, True) if held is None else (held, not negated)
 
 
 def _settle(machine: Machine, node: ast.If, frame: Frame, name: str, parts: list[Value]) -> Value:
@@ -263,7 +274,9 @@ def _once(
     opaque = isinstance(value, Unknown) and not source.text.startswith("range:")
     name = value.text or source.text if isinstance(value, Unknown) else ""
     epochs = "epoch" in ast.unparse(node.target)
-    if opaque and name and not epochs and (_trains(node.body) or _evaluates(name, node.body)):
+    scores = machine.grad is False and _scores_pairs(node, indexed=source.with_index)
+    known = opaque and name and not epochs
+    if known and (scores or _trains(node.body) or _evaluates(name, node.body)):
         loader = value = Loader(name, name)
     micro = source.text.removeprefix("range:") if source.text.startswith("range:") else ""
     loop = Loop(
@@ -306,6 +319,18 @@ def _evaluates(name: str, body: list[ast.stmt]) -> bool:
     nodes = [n for statement in body for n in ast.walk(statement) if isinstance(n, ast.Call)]
     words = [words_of(dotted(n.func)).split() for n in nodes]
     return any({"criterion", "loss", "entropy"} & set(names) for names in words)
+
+
+def _scores_pairs(node: ast.For | ast.AsyncFor, *, indexed: bool) -> bool:
+    """Return whether a loop takes pairs apart and gives one part to a model, not made a batch."""
+    pair = node.target
+    if indexed:
+        pair = pair.elts[-1] if isinstance(pair, ast.Tuple) else pair
+    names = {dotted(part) for part in getattr(pair, "elts", [])} - {""}
+    text = "\n".join(ast.unparse(statement) for statement in node.body)
+    calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
+    given = any(is_model(dotted(n.func)) and names & set(map(dotted, n.args)) for n in calls)
+    return len(names) > 1 and given and "unsqueeze(" not in text and "[None" not in text
 
 
 def _trains(body: list[ast.stmt]) -> bool:

@@ -27,7 +27,7 @@ def find(trace: Trace) -> Iterator[Report]:
 
 
 def _of_one(trace: Trace, value: Value) -> bool:
-    if not isinstance(value, Quantity) or value.over or not value.loop or value.metric:
+    if not isinstance(value, Quantity) or value.over or not value.loop:
         return False
     loop = trace.loops.get(value.loop)
     return loop is not None and loop.loader is not None and not leaves_early(loop)
