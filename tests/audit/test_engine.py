@@ -234,12 +234,11 @@ def train(model, loader):
     ("sign", "grade"),
     [
         ("", "sure"),
-        ("x = Variable(x)", "likely"),
-        ("criterion = MSELoss(size_average=True)", "likely"),
-        ("x = Variable(x); from torch.amp import autocast", "sure"),
+        ("x = Variable(x); criterion = MSELoss(size_average=True)", "sure"),
+        ("print(loss.data[0])", "likely"),
     ],
 )
-def test_a_schedule_first_was_right_in_an_older_torch(sign, grade):
+def test_a_schedule_first_is_wrong_in_every_torch_that_runs_the_file(sign, grade):
     assert [f.grade for f in findings(OLD.replace("SIGN", sign))] == [grade]
 
 

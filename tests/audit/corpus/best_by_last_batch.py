@@ -252,3 +252,18 @@ def passes_a_number_computed_from_its_former_value(model, loader):
         running_loss = smooth_loss(F.mse_loss(model(x), y).item(), running_loss)
     if running_loss < best:
         torch.save(model.state_dict(), "best.pt")
+
+
+def finds_the_accuracy_of_the_last_batch(model, train_loader, pairs, optimizer):
+    best = 0
+    for _epoch in range(10):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        with torch.no_grad():
+            for x, y in pairs:
+                accuracy = (model(x).argmax(1) == y).float().mean().item()
+        if accuracy > best:  # BP205 likely, BP303
+            best = accuracy
+            torch.save(model.state_dict(), "best.pt")

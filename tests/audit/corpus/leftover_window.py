@@ -400,3 +400,31 @@ def finds_passes_that_are_no_shorter_than_a_window(step_of, model, loader, optim
         ):
             optimizer.step()
             model.zero_grad()
+
+
+def finds_a_test_that_a_name_holds(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        waits = (i + 1) % k != 0  # BP103
+        (F.mse_loss(model(x), y) / k).backward()
+        if not waits:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_a_window_beside_a_limit_that_may_be_none(model, train_loader, optimizer, k, limit=None):
+    for i, (x, y) in enumerate(train_loader):
+        if limit is not None and i // k == limit:
+            break
+        (F.mse_loss(model(x), y) / k).backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_passes_of_several_parts_of_a_batch(model, train_loader, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        for part in range(2):
+            (F.mse_loss(model(x[:, part]), y[:, part]) / k).backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()

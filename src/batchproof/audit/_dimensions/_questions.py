@@ -84,11 +84,11 @@ def _accumulates(trace: Trace, window: Window) -> bool:
     uses up, as in a GAN whose generator steps once for every k steps of its discriminator.
     """
     step, loop = window.step, window.loop
-    steps = [e for e in trace.of("step") if e.loop is loop and not _ends(window, e)]
+    steps = [e for e in trace.of("step") if loop in e.loops and not _ends(window, e)]
     if not trace.within(loop, "backward"):  # out of sight
         return "accum" in window.every.lower()
     for backward in trace.of("backward"):
-        if backward.loop is not loop or _ends(window, backward) or not compatible(backward, step):
+        if loop not in backward.loops or _ends(window, backward) or not compatible(backward, step):
             continue
         first, last = backward.order, step.order
         spent = any(
@@ -447,8 +447,16 @@ def skips_by_index(loop: Loop, apart: ast.expr) -> bool:
         if isinstance(node, ast.Assign) and _names(node.value) & {loop.index}:
             names |= {dotted(target) for target in node.targets}
     tests = [*(conditions for _, conditions in loop.skips), *loop.leaves]
-    others = [c.test for conditions in tests for c in conditions if c.test is not apart]
-    return any(_names(test) & names for test in others)
+    others = [c for conditions in tests for c in conditions if c.test is not apart]
+    return any(_names(c.test) & names for c in others if not _is_limit(c))
+
+
+def _is_limit(condition: Condition) -> bool:
+    """Return whether a test has a limit that may be None: `limit is not None and i == limit`."""
+    match condition.test:
+        case ast.BoolOp(ast.And(), [ast.Compare(_, [ast.IsNot()], [ast.Constant(None)]), *_]):
+            return True
+    return False
 
 
 def _names(node: ast.AST) -> set[str]:

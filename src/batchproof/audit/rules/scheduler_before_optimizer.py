@@ -8,13 +8,8 @@ from batchproof.audit._dimensions._questions import compatible, varies
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
-# Until PyTorch 1.1 a schedule was stepped first, by its own manual. What was gone by then, and what
-# came later:
-_OLD = re.compile(
-    r"\bVariable\(|volatile|\.data\[0\]|\.data\.item\(|async=True|size_average|\breduce=(True|False)"
-    r"|clip_grad_norm\(|sched\w*\.get_lr\(|F\.(sigmoid|tanh)\("
-)
-_NEW = re.compile(r"get_last_lr|\bamp\b|set_to_none|inference_mode|torch\.compile|OneCycleLR")
+# Until PyTorch 1.1 a schedule was stepped first, by its own manual. What runs under none since:
+_OLD = re.compile(r"\.data\[0\]|async=True")
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -53,7 +48,7 @@ def find(trace: Trace) -> Iterator[Report]:
 def _sign_of_age(event: Event) -> str:
     """Return what in a file speaks of a PyTorch before 1.1, "" where nothing does."""
     text = "\n".join(event.module.lines)
-    sign = None if _NEW.search(text) else _OLD.search(text)
+    sign = _OLD.search(text)
     return sign[0].strip(".(") if sign else ""
 
 
