@@ -266,7 +266,7 @@ def passes_a_list_of_one_batch(model, nets, loader, optimizer):
         for _ in range(4):
             loss = F.cross_entropy(model(x), y)
             losses.append(loss)
-            loss.backward()
+            loss.backward()  # BP105 likely
         print(sum(loss.item() for loss in losses) / len(losses))
         optimizer.step()
 

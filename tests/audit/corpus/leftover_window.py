@@ -339,7 +339,7 @@ def finds_a_remainder_that_is_not(model, train_loader, optimizer, k):
 def passes_a_bare_remainder_with_a_last_step(model, train_loader, optimizer, k):
     step = 0
     for x, y in train_loader:
-        F.mse_loss(model(x), y).backward()
+        F.mse_loss(model(x), y).backward()  # BP105 likely
         step += 1
         if step % k and step < len(train_loader):
             continue
@@ -375,7 +375,7 @@ def finds_samples_taken_one_by_one(model, samples, optimizer, k):
     optimizer.zero_grad()
     for i in range(len(samples)):
         x, y = samples[i]
-        F.mse_loss(model(x), y).backward()
+        F.mse_loss(model(x), y).backward()  # BP105 likely
         if i % k == 0 and i > 0:  # BP103
             optimizer.step()
             optimizer.zero_grad()
@@ -385,7 +385,7 @@ def passes_samples_with_a_last_step(model, samples, optimizer, k):
     optimizer.zero_grad()
     for i in range(len(samples)):
         x, y = samples[i]
-        F.mse_loss(model(x), y).backward()
+        F.mse_loss(model(x), y).backward()  # BP105 likely
         if (i + 1) % k == 0:
             optimizer.step()
             optimizer.zero_grad()

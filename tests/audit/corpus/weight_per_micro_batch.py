@@ -68,7 +68,7 @@ def finds_windows_without_a_division(model, train_loader, optimizer, weights, k)
     criterion = nn.CrossEntropyLoss(weight=weights)
     for i, (x, y) in enumerate(train_loader):
         loss = criterion(model(x), y)
-        loss.backward()  # BP111
+        loss.backward()  # BP111, BP105 likely
         if (i + 1) % k == 0:  # BP103
             optimizer.step()
             optimizer.zero_grad()

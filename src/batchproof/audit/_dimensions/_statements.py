@@ -136,8 +136,8 @@ def _asked(test: ast.expr, frame: Frame) -> tuple[ast.expr, bool]:
     Any other test is its own, and holds in the branch of its statement.
     """
     negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
-    held = frame.tests.get(dotted(test.operand if isinstance(test, ast.UnaryOp) else test))
-    return (test, True) if held is None else (held, not negated)
+    inner = frame.tests.get(dotted(test.operand if isinstance(test, ast.UnaryOp) else test))
+    return (test, True) if inner is None else (inner, not negated)
 
 
 def _settle(machine: Machine, node: ast.If, frame: Frame, name: str, parts: list[Value]) -> Value:
@@ -275,8 +275,8 @@ def _once(
     name = value.text or source.text if isinstance(value, Unknown) else ""
     epochs = "epoch" in ast.unparse(node.target)
     scores = machine.grad is False and _scores_pairs(node, indexed=source.with_index)
-    known = opaque and name and not epochs
-    if known and (scores or _trains(node.body) or _evaluates(name, node.body)):
+    may_be = opaque and name and not epochs
+    if may_be and (scores or _trains(node.body) or _evaluates(name, node.body)):
         loader = value = Loader(name, name)
     micro = source.text.removeprefix("range:") if source.text.startswith("range:") else ""
     loop = Loop(
@@ -329,8 +329,8 @@ def _scores_pairs(node: ast.For | ast.AsyncFor, *, indexed: bool) -> bool:
     names = {dotted(part) for part in getattr(pair, "elts", [])} - {""}
     text = "\n".join(ast.unparse(statement) for statement in node.body)
     calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
-    given = any(is_model(dotted(n.func)) and names & set(map(dotted, n.args)) for n in calls)
-    return len(names) > 1 and given and "unsqueeze(" not in text and "[None" not in text
+    feeds = any(is_model(dotted(n.func)) and names & set(map(dotted, n.args)) for n in calls)
+    return len(names) > 1 and feeds and "unsqueeze(" not in text and "[None" not in text
 
 
 def _trains(body: list[ast.stmt]) -> bool:

@@ -15,11 +15,11 @@ def find(trace: Trace) -> Iterator[Report]:
         if event.text not in CROSS_ENTROPY | WITH_LOGITS or not isinstance(scores, Tensor):
             continue
         made_by = {"probabilities": "softmax", "sigmoid": "sigmoid"}.get(scores.form)
-        taken = "sigmoid" if event.text in WITH_LOGITS else "softmax"
+        once_more = "sigmoid" if event.text in WITH_LOGITS else "softmax"
         if made_by is not None:
             evidence = (
                 f"{scores.text or 'its input'} is the output of a {made_by}",
                 f"{event.text} takes logits",
             )
-            wrong, right = f"-log {taken}({made_by}(z))_y", f"-log {taken}(z)_y"
+            wrong, right = f"-log {once_more}({made_by}(z))_y", f"-log {once_more}(z)_y"
             yield Report(event, wrong, right, evidence)

@@ -1,0 +1,82 @@
+"""The means of micro-batches are added, and nothing divides their sum."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from batchproof.audit._dimensions._lattice import Quantity
+from batchproof.audit._dimensions._questions import (
+    is_batch_mean,
+    last_part,
+    micro_loops,
+    scopes_of,
+    windows,
+)
+from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._reports import Report
+
+_SCALES = re.compile(r"(scale|multiply|divide|average|normali[sz]e)_grad")
+
+
+def find(trace: Trace) -> Iterator[Report]:
+    """Yield backward passes of means of micro-batches that a step takes as they are."""
+    places = set[int]()
+    spans = [(w.every, trace.within(w.loop, "backward")) for w in windows(trace)]
+    spans += [(loop.micro, passes) for loop, passes in micro_loops(trace)]
+    for every, passes in spans:
+        if any(trace.of("managed")) or any(_is_divided(e, every) for e in passes):
+            continue
+        for event in passes:
+            loss = event.value
+            if not isinstance(loss, Quantity) or id(event.node) in places:
+                continue
+            places.add(id(event.node))
+            evidence = (
+                f"{loss.name or 'the loss'} (line {loss.line}) is a mean over one micro-batch",
+                f"{every} of them are added before the optimiser steps, and nothing divides them",
+            )
+            sure = loss.sure and "accum" in every.lower()
+            yield Report(event, "Σ_m mean_m", "Σ_m Σ_i loss_i / Σ_m n_m", evidence, sure)
+
+
+def _is_divided(event: Event, every: str) -> bool:
+    """Return whether what is back-propagated is no plain mean, or something is divided by hand."""
+    loss = event.value
+    if not isinstance(loss, Quantity) or loss.base != "mean" or not is_batch_mean(loss):
+        return True
+    if loss.over or loss.scales or loss.divisor is not None or "engine" in event.text:
+        return True
+    nodes = [node for scope in scopes_of(event) for node in ast.walk(scope)]
+    return any(_changes_gradients(node) or _divides_by(node, every) for node in nodes)
+
+
+def _divides_by(node: ast.AST, every: str) -> bool:
+    """Return whether code divides by the length of a window, other than a count of batches."""
+    match node:
+        case ast.BinOp(left, ast.Div(), right) | ast.AugAssign(left, ast.Div(), right):
+            return last_part(ast.unparse(right)) == last_part(every) and "len(" not in ast.unparse(
+                left
+            )
+    return False
+
+
+def _changes_gradients(node: ast.AST) -> bool:
+    """Return whether code writes to gradients, or changes a learning rate by hand."""
+    match node:
+        case ast.Attribute(ast.Attribute(_, "grad"), "div_" | "mul_" | "copy_" | "data"):
+            return True
+        case ast.Assign(targets):
+            return any(_is_gradient(target) for target in targets)
+        case ast.AugAssign(target):
+            return _is_gradient(target)
+        case ast.Attribute(_, name):
+            return bool(_SCALES.search(name))
+    return False
+
+
+def _is_gradient(node: ast.expr) -> bool:
+    """Return whether a target is a gradient, or the learning rate of an optimiser."""
+    match node:
+        case ast.Attribute(_, "grad") | ast.Subscript(_, ast.Constant("lr")):
+            return True
+    return False
