@@ -21,6 +21,8 @@ _DECODER = JSONDecoder()
 # cell magics whose cell is Python all the same
 _PYTHON_MAGICS = re.compile(r"%%(time|timeit|capture|prun|memit|mprun|lprun|debug|python3?)\b")
 _MAGIC = re.compile(r"(\s*)(?:[%!?]|[\w.]+(?:\[[^\]]*\])?\?{1,2}\s*$)")
+# line magics that run the statement behind them
+_TIMED = re.compile(r"(\s*)(%(?:time|timeit|prun|memit)[ \t]+)(?=[A-Za-z_])")
 _ASSIGNED = re.compile(r"(\s*[\w.,\s]+=\s*)[!%]")
 
 
@@ -165,7 +167,7 @@ def _lines(parts: list[str], at: list[int]) -> tuple[list[str], list[int]]:
 def _python(lines: list[str]) -> tuple[tuple[str, ...], str]:
     """Return the lines of a cell with magics blanked, and why they are not Python."""
     lines = [line.replace("\r", " ") for line in lines]
-    for attempt in (lines, _without_magics(lines)):
+    for attempt in (lines, _without_magics(lines, runs=True), _without_magics(lines)):
         try:
             parse("\n".join(attempt), magics=False)
         except UnreadableError as error:
@@ -175,15 +177,24 @@ def _python(lines: list[str]) -> tuple[tuple[str, ...], str]:
     return ("",) * len(lines), str(wrong)
 
 
-def _without_magics(lines: list[str]) -> list[str]:
+def _without_magics(lines: list[str], *, runs: bool = False) -> list[str]:
+    """Return the lines of a cell with magics blanked.
+
+    Args:
+        lines: the lines.
+        runs: whether the statement behind a magic that runs one is kept, as by `if 1: f(x)`.
+    """
     first = next((line for line in lines if line.strip()), "")
     if first.startswith("%%") and not _PYTHON_MAGICS.match(first):
         return [""] * len(lines)
     blanked, continued = [], False
     for line in lines:
+        run = _TIMED.match(line) if runs else None
         magic, assigned = _MAGIC.match(line), _ASSIGNED.match(line)
         if continued:
             code = ""
+        elif run:
+            code = f"{run[1]}if {'1' * (len(run[2]) - 5)}: {line[run.end() :]}"
         elif assigned:
             code = f"{assigned[1]}None"
         elif magic:

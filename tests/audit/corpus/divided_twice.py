@@ -282,3 +282,34 @@ def passes_a_sum_over_the_steps_of_a_sequence(model, data, size, optimizer):
         loss.backward()
         optimizer.step()
         print(loss.item() / length)
+
+
+@torch.no_grad()
+def finds_a_sum_divided_in_each_pass(model, loader):
+    total, steps = 0.0, 0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+        steps += 1
+        total /= steps  # BP106, BP201 likely
+    return total
+
+
+@torch.no_grad()
+def passes_a_mean_so_far_beside_its_sum(model, loader):
+    total, steps = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        steps += len(x)
+        so_far = total / steps
+        print(so_far)
+
+
+@torch.no_grad()
+def passes_a_window_that_is_begun_again(model, loader):
+    total = 0.0
+    for i, (x, y) in enumerate(loader):
+        total += F.cross_entropy(model(x), y).item()
+        if i % 50 == 49:
+            total /= 50
+            print(total)
+            total = 0.0

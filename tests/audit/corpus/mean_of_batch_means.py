@@ -1255,6 +1255,58 @@ def passes_a_loader_of_monai_of_one_image(model, images):
     return np.mean(losses)
 
 
+def _share_of_hits(scores, y):
+    hits = torch.eq(torch.round(torch.sigmoid(scores)), y).float()
+    return hits.sum() / len(hits)
+
+
+@torch.no_grad()
+def finds_rounded_scores_over_their_number(model, data):
+    shares = [_share_of_hits(model(x), y).item() for x, y in DataLoader(data, batch_size=32)]
+    return np.array(shares).mean()  # BP201
+
+
+@torch.no_grad()
+def finds_scores_above_a_half(model, data):
+    loader = DataLoader(data, batch_size=32)
+    total = 0.0
+    for x, y in loader:
+        hits = (torch.sigmoid(model(x)) > 0.5) == y
+        total += hits.sum().item() / len(hits)
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def passes_hits_of_rounded_scores(model, data):
+    loader = DataLoader(data, batch_size=32)
+    hits = 0
+    for x, y in loader:
+        hits += torch.eq(torch.round(torch.sigmoid(model(x))), y).sum().item()
+    return hits / len(loader.dataset)
+
+
+def _whole_batches(data, size):
+    kept = len(data) // size * size
+    return data[:kept]
+
+
+@torch.no_grad()
+def finds_slices_beside_another_function_that_trims(model, data, size):
+    losses = []
+    for i in range(0, len(data), size):
+        losses.append(F.mse_loss(model(data[i : i + size]), data[i : i + size]).item())
+    return np.mean(losses)  # BP201
+
+
+@torch.no_grad()
+def finds_slices_of_what_is_trimmed_perhaps(model, data, size):
+    data = data[: len(data) // size * size]
+    losses = []
+    for i in range(0, len(data), size):
+        losses.append(F.mse_loss(model(data[i : i + size]), data[i : i + size]).item())
+    return np.mean(losses)  # BP201 likely
+
+
 class NamesItsStage(LightningModule):
     """Each phase hands its name to a step and to an end that both share."""
 

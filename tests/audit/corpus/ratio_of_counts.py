@@ -354,3 +354,31 @@ class OneSampleAtATime(LightningModule):
     def validation_step(self, batch, index):
         x, y = batch
         self.log("iou", functional.jaccard_index(self.net(x), y, task="binary"))  # BP208 likely
+
+
+@torch.no_grad()
+def finds_a_peak_signal_to_noise_ratio(model, data):
+    loader = DataLoader(data, batch_size=8)
+    total = 0.0
+    for x, y in loader:
+        mse = F.mse_loss(model(x), y)
+        total += 10 * math.log10(1 / mse.item())
+    return total / len(loader)  # BP208
+
+
+@torch.no_grad()
+def finds_the_ratio_of_single_images_perhaps(model, data):
+    loader = DataLoader(data, batch_size=1)
+    total = 0.0
+    for x, y in loader:
+        total += 10 * torch.log10(1 / F.mse_loss(model(x), y)).item()
+    return total / len(loader)  # BP208 likely
+
+
+@torch.no_grad()
+def passes_the_ratio_of_the_mean(model, data):
+    loader = DataLoader(data, batch_size=8)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return 10 * math.log10(1 / (total / len(loader.dataset)))

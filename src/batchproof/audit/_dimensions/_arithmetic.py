@@ -118,6 +118,8 @@ def divide(first: Value, second: Value) -> Value:
         return _quotient(first, second)
     if isinstance(first, Tensor) or isinstance(second, Tensor):
         return blend(first, second)
+    if isinstance(first, Constant) and isinstance(second, Quantity) and not second.over:
+        return replace(second, base="coupled")
     if isinstance(first, Constant) and isinstance(second, Constant):
         return _fold(ast.Div(), first, second)
     if isinstance(first, Count) and isinstance(second, Count):

@@ -7,6 +7,7 @@ for batch in x.split(size):     by pieces
 """
 
 import ast
+from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import (
@@ -20,7 +21,7 @@ from batchproof.audit._dimensions._lattice import (
 )
 from batchproof.audit._dimensions._loaders import as_loader, number
 from batchproof.audit._dimensions._machine import Frame, Machine
-from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._names import FunctionNode, dotted
 from batchproof.audit._dimensions._sizes import is_nominal
 
 
@@ -219,10 +220,23 @@ def _is(node: ast.expr | None, name: str) -> bool:
     return node is not None and dotted(node) == name
 
 
+def _near(frame: Frame, place: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of the function around a place, and those of no function."""
+    waiting: list[ast.AST] = list(frame.module.tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, FunctionNode):
+            first, last = node.lineno, node.end_lineno or node.lineno
+            if not first <= getattr(place, "lineno", 0) <= last:
+                continue
+        yield node
+        waiting += ast.iter_child_nodes(node)
+
+
 def _is_trimmed(frame: Frame, length: ast.expr) -> bool:
     """Return whether what a length is of was cut to a product, as to whole batches."""
     names = {n.id for n in ast.walk(length) if isinstance(n, ast.Name)}
-    for node in ast.walk(frame.module.tree):
+    for node in _near(frame, length):
         if isinstance(node, ast.Assign) and names & {dotted(t) for t in node.targets}:
             inner = list(ast.walk(node.value))
             if any(isinstance(n, ast.Mult | ast.FloorDiv | ast.Mod) for n in inner):

@@ -290,7 +290,7 @@ def _length(machine: Machine, call: Call, _name: str) -> Value:
         case Listing():
             unit: Unit = "seen" if value.rows else "batches"
             return Count(unit, value.over, conditional=value.conditional, text=text)
-        case Tensor() if value.output:
+        case Tensor() if value.output and value.form not in {"hits", "classes"}:
             return Unknown(text)
         case Tensor():
             return (
@@ -405,6 +405,11 @@ def _root(_machine: Machine, call: Call, _name: str) -> Value:
         if isinstance(value, Quantity) and value.base != "elements"
         else value
     )
+
+
+def _logarithm(machine: Machine, call: Call, name: str) -> Value:
+    of_loss = isinstance(_first(call), Quantity)
+    return _root(machine, call, name) if of_loss else _as_method(machine, call, name)
 
 
 def _number(_machine: Machine, call: Call, name: str) -> Value:
@@ -636,6 +641,10 @@ EXACT: dict[str, Transfer] = {
     ),
     **dict.fromkeys(
         ("math.sqrt", "numpy.sqrt", "torch.sqrt", "math.exp", "numpy.exp", "torch.exp"), _root
+    ),
+    **dict.fromkeys(
+        [f"{home}.{name}" for home in ("math", "numpy", "torch") for name in ("log", "log10")],
+        _logarithm,
     ),
     **dict.fromkeys(
         ("float", "int", "round", "numpy.round", "numpy.around", "numpy.floor", "math.floor"),

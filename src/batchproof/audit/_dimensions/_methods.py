@@ -145,6 +145,7 @@ _FORMS: dict[str, Form] = {
     "sigmoid": "sigmoid",
     "log_softmax": "log-probabilities",
     "argmax": "classes",
+    "round": "classes",
     "argsort": "classes",
 }
 
@@ -152,7 +153,7 @@ _FORMS: dict[str, Form] = {
 def _like(value: Tensor, name: str) -> Tensor:
     """Return a tensor after a method that returns one like it."""
     if name in _FORMS:
-        graph = False if name.startswith("arg") else value.graph
+        graph = False if _FORMS[name] == "classes" else value.graph
         return replace(value, form=_FORMS[name], graph=graph)
     if name in _OUT:
         return replace(value, graph=False)
@@ -215,6 +216,8 @@ def compare(first: Value, second: Value) -> Value:
     if any(t.output for t in tensors):
         if any(t.form in {"confidence", "probabilities"} for t in tensors) and len(tensors) == 1:
             return Tensor(loop, "confidence")
+        if tensors[0].form == "sigmoid" and len(tensors) == 1:
+            return Tensor(loop, "classes", output=True)
         hits = any(t.form == "classes" for t in tensors) and len(tensors) == 2
         ranks = tensors[0].ranks if len({t.ranks for t in tensors}) == 1 else "clean"
         return Tensor(loop, "hits" if hits else "", output=True, ranks=ranks)

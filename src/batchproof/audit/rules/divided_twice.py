@@ -7,7 +7,7 @@ from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import Count, Quantity, Value
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import accumulation_scale
+from batchproof.audit._dimensions._questions import accumulation_scale, raised
 from batchproof.audit._dimensions._sizes import is_nominal
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
@@ -20,6 +20,7 @@ def find(trace: Trace) -> Iterator[Report]:
     for event in trace.of("divide"):
         value, by = event.value, event.other
         yield from _mean_of_all(trace, event)
+        yield from _in_each_pass(event)
         if not isinstance(value, Quantity) or value.over or value.base != "mean" or value.masked:
             continue
         every = name_of(by)
@@ -46,6 +47,20 @@ def _of_input(trace: Trace, loss: Quantity, by: Value) -> bool:
     name = by.text.removesuffix(".size(0)")
     calls = [e.node for e in trace.of("criterion") if e.line == loss.line]
     return any(dotted(inner) == name for call in calls for inner in ast.walk(call))
+
+
+def _in_each_pass(event: Event) -> Iterator[Report]:
+    """Yield a sum that the loop which adds to it divides in each of its passes."""
+    total, loop = event.value, event.loop
+    if not isinstance(total, Quantity) or loop is None or total.over != loop.key:
+        return
+    by = event.other.text if isinstance(event.other, Count) else ""
+    in_place = isinstance(event.node, ast.AugAssign) and event.text == total.text
+    if not in_place or event.inside(loop) or not (by or raised(event, loop)):
+        return
+    what = total.text or "the sum"
+    evidence = (f"the next pass of the loop adds to {what} what it divided", "it is divided again")
+    yield Report(event, f"({what} / n + loss) / n ...", "Σ_b loss_b / n", evidence)
 
 
 def _mean_of_all(trace: Trace, event: Event) -> Iterator[Report]:
