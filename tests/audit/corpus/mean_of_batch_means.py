@@ -1015,7 +1015,7 @@ def finds_the_sum_of_a_dict_of_losses(model, data, optimizer):
         loss.backward()
         optimizer.step()
         total += loss.item()
-    return total / len(loader)  # BP201 likely
+    return total / len(loader)  # BP201
 
 
 @torch.no_grad()
@@ -1305,6 +1305,48 @@ def finds_slices_of_what_is_trimmed_perhaps(model, data, size):
     for i in range(0, len(data), size):
         losses.append(F.mse_loss(model(data[i : i + size]), data[i : i + size]).item())
     return np.mean(losses)  # BP201 likely
+
+
+@torch.no_grad()
+def finds_the_first_outputs_of_a_model(model, data):
+    loader = DataLoader(data, batch_size=32)
+    total, steps = 0.0, 0
+    for inputs, labels in loader:
+        loss, scores = model(inputs, labels)[:2]
+        print(scores)
+        total += loss.mean().item()
+        steps += 1
+    return total / steps  # BP201
+
+
+@torch.no_grad()
+def finds_the_loss_among_outputs_of_a_model(model, data):
+    total = 0.0
+    loader = DataLoader(data, batch_size=32)
+    for inputs, labels in loader:
+        _, mc_loss, _ = model(inputs, labels)
+        total += mc_loss.item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_the_loss_of_a_call_out_of_sight_perhaps(helper, data):
+    total = 0.0
+    loader = DataLoader(data, batch_size=32)
+    for inputs, labels in loader:
+        loss = helper.run(inputs, labels)
+        total += loss.item()
+    return total / len(loader)  # BP201 likely
+
+
+@torch.no_grad()
+def passes_the_outputs_of_a_model_in_full_batches(model, data):
+    total = 0.0
+    loader = DataLoader(data, batch_size=32, drop_last=True)
+    for inputs, labels in loader:
+        loss, _ = model(inputs, labels)
+        total += loss.item()
+    return total / len(loader)
 
 
 class NamesItsStage(LightningModule):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import add, operate, with_scale
 from batchproof.audit._dimensions._branch_sums import is_conditional
-from batchproof.audit._dimensions._calls import call
+from batchproof.audit._dimensions._calls import call, is_model
 from batchproof.audit._dimensions._expressions import combine, factor
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
@@ -231,13 +231,18 @@ def _name(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
 
 def _origin(node: ast.AST) -> str:
     """Return what gives a loss: outputs.loss where it is the first output of a model."""
-    match getattr(node, "value", None):
+    value = getattr(node, "value", None)
+    match value:
         case ast.Subscript(ast.Name(name), ast.Constant(0) | ast.Slice(None)) if "out" in name:
             return "outputs.loss"
         case ast.Subscript(ast.Call(keywords=keywords), ast.Constant(0) | ast.Slice(None)):
             has_labels = any(k.arg in {None, "labels"} for k in keywords)
-            return "outputs.loss" if has_labels else "a call out of sight"
-    return "a call out of sight"
+            if has_labels:
+                return "outputs.loss"
+    value = value.value if isinstance(value, ast.Subscript) else value
+    function = dotted(value.func) if isinstance(value, ast.Call) else ""
+    of_model = is_model(function.rpartition(".")[2])
+    return "the loss of a model" if of_model else "a call out of sight"
 
 
 def _unpack(

@@ -22,6 +22,7 @@ _DEBUG = re.compile(
 )
 _NO_NUMBER = re.compile(r"isnan|isinf|isfinite|\bnan\b")
 _CRITERIA = {"criterion", "criteria", "loss_fn", "loss_func", "loss_function", "outputs.loss"}
+_CRITERIA |= {"the loss of a model"}
 _HELD_OUT = {
     "val",
     "valid",
