@@ -213,6 +213,33 @@ def test_a_file_of_two_versions_is_not_read():
         parse_rest(text)
 
 
+TOKENS = """
+import torch
+SIGN
+def train(model, loader, optimizer, args):
+    for i, batch in enumerate(loader):
+        loss = model(**batch).loss / args.accumulation_steps
+        loss.backward()
+        if (i + 1) % args.accumulation_steps == 0 or i + 1 == len(loader):
+            optimizer.step()
+            optimizer.zero_grad()
+"""
+
+
+@pytest.mark.parametrize(
+    ("sign", "grade"),
+    [
+        ("", "likely"),
+        ("limits = [-100, 100]", "likely"),
+        ("labels[labels == 0] = -100", "sure"),
+        ("collate = DataCollatorForSeq2Seq(tokenizer)", "sure"),
+    ],
+)
+def test_targets_that_are_marked_make_a_mean_over_tokens_sure(sign, grade):
+    found = findings(TOKENS.replace("SIGN", sign))
+    assert [f.grade for f in found if f.name == "mean-of-micro-batch-means"] == [grade]
+
+
 OLD = """
 import torch.nn.functional as F
 from torch import optim

@@ -1,11 +1,17 @@
 """The means of micro-batches are averaged as if each micro-batch weighed the same."""
 
+import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity
 from batchproof.audit._dimensions._questions import accumulation_scale, ignores_padding
-from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
+
+# what marks targets of a Hugging Face model that do not count in its loss
+_MARKS = re.compile(
+    r"(?=.*(?:label|target))(?!.*ignore_index).*(?<![\w.])-100\b|DataCollatorFor(?:Seq2Seq|TokenClassification)\("
+)
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -19,12 +25,12 @@ def find(trace: Trace) -> Iterator[Report]:
             loss.ignores or loss.unit in {"mask", "elements"} or loss.name == "outputs.loss"
         ):
             continue
-        sure = ignores_padding(loss) or loss.unit == "mask"
-        why = (
-            f"targets equal to {loss.ignores} are ignored"
-            if loss.ignores
-            else "it is a mean over tokens"
-        )
+        line = _marked(event) if loss.name == "outputs.loss" else 0
+        sure = ignores_padding(loss) or loss.unit == "mask" or line > 0
+        why = "it is a mean over tokens"
+        if loss.ignores or line:
+            why = f"targets equal to {loss.ignores or -100} are ignored"
+            why += f" (line {line})" if line else ""
         evidence = (
             f"{loss.name or 'the loss'} (line {loss.line}): {why}",
             "micro-batches hold different numbers of targets",
@@ -33,3 +39,9 @@ def find(trace: Trace) -> Iterator[Report]:
         yield Report(
             event, f"Σ_m (Σ_i loss_i / n_m) / {scale}", "Σ_m Σ_i loss_i / Σ_m n_m", evidence, sure
         )
+
+
+def _marked(event: Event) -> int:
+    """Return the line at which a file marks targets that do not count, 0 where none does."""
+    lines = enumerate(event.module.lines, 1)
+    return next((number for number, text in lines if _MARKS.search(text)), 0)
