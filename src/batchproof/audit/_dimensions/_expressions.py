@@ -151,6 +151,14 @@ def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     )
 
 
+def _length_of_data(value: Value, loader: Loader) -> Count | None:
+    """Return a divisor `len(x)` as the size of a loader's data set x, or of what x is a part of."""
+    text = value.text if isinstance(value, Unknown) else ""
+    data = text.removeprefix("len(").removesuffix(")") if text.startswith("len(") else ""
+    whole = loader.dataset.whole if isinstance(loader.dataset, Dataset) else ""
+    return Count("data set", data, text=text) if data in {loader.source, whole} - {""} else None
+
+
 def factor(machine: Machine, value: Value, node: ast.expr, of: Value) -> Value:
     """Return a factor or divisor as the batch size of a loader, or by the name that the code uses.
 
@@ -171,7 +179,7 @@ def factor(machine: Machine, value: Value, node: ast.expr, of: Value) -> Value:
         loader = loop.loader
         if loader is None or not {loop.key, loader.key, loader.source} & keys:
             continue
-        samples = length_of_cuts(value, node, loader)
+        samples = length_of_cuts(value, node, loader) or _length_of_data(value, loader)
         if samples is not None:
             return samples
         if is_literal:

@@ -621,6 +621,17 @@ def counts_all_so_far(by: Value, loop: Loop) -> bool:
     return loop.index != "" and by.text.strip("()").split(" ")[0] == loop.index
 
 
+def sets_in(trace: Trace, total: Quantity, loop: Loop) -> bool:
+    """Return whether a sum is assigned inside its loop, as where it is set to 0."""
+    return any(e.text == total.text and loop in e.loops for e in trace.of("assign"))
+
+
+def outgrows(trace: Trace, event: Event, total: Quantity, loop: Loop) -> bool:
+    """Return whether a sum over all passes is divided, in its loop, by the batches of this one."""
+    inside = total.spans and loop in event.loops and counts_all_so_far(event.other, loop)
+    return inside and not sets_in(trace, total, loop)
+
+
 def differs(by: Value, every: str) -> bool:
     """Return whether a divisor and the length of a window are numbers that differ."""
     both = isinstance(by, Constant) and isinstance(by.value, int | float) and every.isdigit()

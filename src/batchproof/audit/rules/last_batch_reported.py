@@ -73,7 +73,7 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
         sure, evidence = _of_several(loop), (*evidence, _unless(loop))
     name = value.text or "loss"
     mine = sets[-1] if sets and sets[-1].module is event.module else None
-    as_sum = (of_the_whole(value.text) or (is_set and not is_average)) and not any(
+    as_sum = (of_the_whole(value.text) or is_set) and not any(
         getattr(e.value, "text", "") == value.text for e in trace.within(loop, "accumulate")
     )
     place = mine if mine is not None and as_sum else event

@@ -13,6 +13,8 @@ from batchproof.audit._dimensions._questions import (
     differs,
     ends_inside,
     leaves_out_first,
+    outgrows,
+    sets_in,
     varies,
     window_lead,
     window_test,
@@ -30,26 +32,29 @@ def find(trace: Trace) -> Iterator[Report]:
         if not isinstance(total, Quantity) or total.divisor is not None:
             continue
         loop = trace.loops.get(total.over)
-        if loop is not None and isinstance(event.other, Count):
-            yield from _by_counter(event, event.other, total, loop)
-        if loop is not None and loop in event.loops:
+        if loop is None:
+            continue
+        yield from _by_counter(trace, event, total, loop)
+        if loop in event.loops:
             yield from _by_window(trace, event, total, loop)
     yield from _last_window(trace)
 
 
-def _by_counter(event: Event, by: Count, total: Quantity, loop: Loop) -> Iterator[Report]:
-    if by.conditional or loop.loader is None:
+def _by_counter(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
+    by = event.other
+    if not isinstance(by, Count) or by.conditional or loop.loader is None:
         return
     never = f"is never set to 0 between passes over {loop.loader.text}"
     of_loader = by.unit == "batches" and by.key == loop.loader.key and not by.plus
+    so_far = not by.plus and outgrows(trace, event, total, loop)
     if by.unit == "passes" and by.key == loop.key and not total.spans:
         computes = f"Σ of one pass / {by.text} of all passes"
         yield Report(event, computes, "Σ of one pass / its batches", (f"{by.text} {never}",))
-    elif total.spans and of_loader and loop not in event.loops and event.loops:
+    elif total.spans and (so_far or (of_loader and loop not in event.loops and event.loops)):
         computes, formula = f"Σ of all passes so far / {by.text}", f"Σ of one pass / {by.text}"
         yield Report(event, computes, formula, (f"{total.text} {never}",))
     elif by.key == loop.key and by.plus == -1 and loop in event.loops:
-        why = f"{by.text} begins at 0, so it is one less than the number of batches"
+        why = f"{by.text} begins at 0, one less than the number of batches"
         yield Report(event, f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", (why,))
 
 
@@ -60,7 +65,7 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
         return
     every = window[2]
     if sum(not c.by and varies(c.test, loop) for c in event.inside(loop)) > 1:
-        return  # every so many steps of a loop that steps once a window
+        return  # a loop that steps once a window
     clash = _held(trace, event, total, loop) if text == every else None
     if counts_all_so_far(event.other, loop) and begins_again(trace, event, total, loop):
         clash = f"the last {every} batches", f"{total.text} is set to 0 after each report"
@@ -85,12 +90,11 @@ def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str,
     counter, plus, every = window_test(event, loop) or ("", 0, "")
     if also_at_the_end(event, loop, plus, every):
         return _REST, "it is reported after the last batch, too"
-    if not any(e.text == total.text and loop in e.loops for e in trace.of("assign")):
+    if not sets_in(trace, total, loop):
         return "all batches so far", f"{total.text} is never set to 0 inside the loop"
     ahead = window_lead(trace, event, loop)
     if ahead == 0 and total.spans and ends_inside(loop, every, ahead, event.module):
-        why = f"{total.text} is not set to 0 where a pass begins, {counter} is"
-        return f"{every} batches and the rest of the pass before", why
+        return f"{every} batches and the rest before", f"{total.text} goes on from pass to pass"
     if ahead == -1 and all(not isinstance(c.test, ast.BoolOp) for c in event.inside(loop)):
         return "1 batch", "the first report comes after 1 batch"
     adds = [e for e in trace.of("accumulate") if e.text == event.text and loop in e.loops]
@@ -110,7 +114,7 @@ def _last_window(trace: Trace) -> Iterator[Report]:
         if loop is None or loop in event.loops or loop.loader is None:
             continue
         sets = [e for e in trace.of("assign") if e.text == average.text and e.order < event.order]
-        if not sets or loop not in sets[-1].loops or window_test(sets[-1], loop) is None:
+        if not sets or loop not in sets[-1].loops or not window_test(sets[-1], loop):
             continue
         evidence = (f"{average.text} was last set at line {sets[-1].line}, for one window",)
         yield Report(event, "mean of the last full window", "mean of all batches", evidence)
