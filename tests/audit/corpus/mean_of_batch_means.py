@@ -1349,6 +1349,49 @@ def passes_the_outputs_of_a_model_in_full_batches(model, data):
     return total / len(loader)
 
 
+@torch.no_grad()
+def finds_a_loss_beside_an_accuracy_that_is_weighted(model, loader, meters, accuracy):
+    for x, y in loader:
+        scores = model(x)
+        loss = F.cross_entropy(scores, y)
+        share = accuracy(scores, y)
+        meters.update(loss=loss.item())  # BP201
+        meters.meters["share"].update(share.item(), n=x.shape[0])
+
+
+@torch.no_grad()
+def finds_an_accuracy_beside_a_loss_that_is_weighted(model, loader):
+    total, shares, seen = 0.0, 0.0, 0
+    for x, y in loader:
+        scores = model(x)
+        total += F.cross_entropy(scores, y).item() * len(y)
+        shares += (scores.argmax(1) == y).float().mean().item()
+        seen += len(y)
+    return total / seen, shares / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_loss_beside_counted_hits_perhaps(model, loader):
+    total, hits, seen = 0.0, 0, 0
+    for x, y in loader:
+        scores = model(x)
+        total += F.cross_entropy(scores, y).item()
+        hits += (scores.argmax(1) == y).sum().item()
+        seen += len(y)
+    return total / len(loader), hits / seen  # BP201 likely
+
+
+@torch.no_grad()
+def passes_a_loss_beside_one_that_is_weighted_in_full_batches(model, data):
+    loader = DataLoader(data, batch_size=32, drop_last=True)
+    total, shares = 0.0, 0.0
+    for x, y in loader:
+        scores = model(x)
+        total += F.cross_entropy(scores, y).item() * len(y)
+        shares += (scores.argmax(1) == y).float().mean().item()
+    return shares / len(loader)
+
+
 class NamesItsStage(LightningModule):
     """Each phase hands its name to a step and to an end that both share."""
 

@@ -606,3 +606,46 @@ def passes_hits_over_joint_batches(model, loader):
         hits += (model(x).argmax(1) == y).sum().item()
         targets.append(y)
     return hits / len(torch.cat(targets))
+
+
+class WeighingMeter:
+    def __init__(self):
+        self.sum, self.count, self.avg = 0.0, 0, 0.0
+
+    def update(self, value, n=1):
+        self.sum += value * n
+        self.count += n
+        self.avg = self.sum / self.count
+
+
+def finds_a_sum_in_a_meter_that_weighs(model, data, optimizer):
+    loader, losses = DataLoader(data, batch_size=16), WeighingMeter()
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y, reduction="sum")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.update(loss.item(), x.size(0))  # BP202
+    return losses.avg
+
+
+def finds_a_mean_that_is_weighted_twice(model, loader, optimizer):
+    losses = WeighingMeter()
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.update(loss.item() * len(x), len(x))  # BP202
+    return losses.avg
+
+
+def passes_a_sum_of_one_sample_in_a_meter(model, data, optimizer):
+    loader, losses = DataLoader(data, batch_size=1), WeighingMeter()
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y, reduction="sum")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.update(loss.item(), x.size(0))
+    return losses.avg

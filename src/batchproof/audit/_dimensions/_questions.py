@@ -509,6 +509,33 @@ def role(text: str) -> str:
     return ""
 
 
+def weighted_beside(trace: Trace, loop: Loop) -> int:
+    """Return the line where a loop weighs some mean by the size of its batch, 0 where none does."""
+    for event in trace.within(loop, "accumulate", "update"):
+        value, by = event.value, event.other
+        if not isinstance(value, Quantity) or value.loop != loop.key:
+            continue
+        by_size = isinstance(by, Count) and by.unit == "batch" and value.base == "mean"
+        if by_size if event.kind == "update" else (value.base, value.unit) == ("sum", "sample"):
+            return event.line
+    return 0
+
+
+def weights_of(total: Quantity) -> str:
+    """Return what the mean of a batch is weighted by, where that is not its samples, or ""."""
+    targets = "targets that are not ignored" if ignores_padding(total) else ""
+    return "class weights" if total.classes else targets
+
+
+def one_by_many(event: Event) -> str:
+    """Return the number of batches so far by which the loss of one batch is divided, or ""."""
+    loss, loop = event.value, event.batches
+    if not isinstance(loss, Quantity) or loss.over or loss.scales != ("/batches",):
+        return ""
+    by = loss.divisor
+    return by.text if by is not None and loop is not None and by.key == loop.key else ""
+
+
 def of_other_data(text: str, other: str) -> bool:
     """Return whether two names speak of different data: training or not, validation or test."""
     roles, phases = (role(text), role(other)), (_phase(text), _phase(other))

@@ -68,6 +68,24 @@ def counts_samples(by: Count, loop: Loop, loader: Loader) -> bool:
     return (by.unit, by.key) in {("seen", loop.key), ("data set", loader.source)}
 
 
+def meter_clash(value: Quantity, weight: Value, loader: Loader) -> tuple[str, str] | None:
+    """Return what a meter computes of the sum of a batch, and why it is wrong, or None.
+
+    Args:
+        value: what the meter is given.
+        weight: the number beside it.
+        loader: what yields the batches.
+    """
+    weighs = isinstance(weight, Count) and weight.unit == "batch"
+    if value.base != "sum" or value.metric or value.over or value.scales or not weighs:
+        return None
+    if number(loader.batch_size) == 1 or (not loader.line and value.unit != "sample"):
+        return None
+    how = "times its size already" if value.unit else "a sum over its batch"
+    why = f"{value.name or 'the loss'} (line {value.line}) is {how}, and is weighted by it again"
+    return "Σ_b n_b · (Σ_i loss_i) / number of samples", why
+
+
 def size_clash(total: Quantity, by: Count, loader: Loader) -> tuple[str, tuple[str, ...]] | None:
     """Return what a quotient with the batch size in its divisor computes, and why it is wrong.
 

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Loader, Quantity
+from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Quantity
 from batchproof.audit._dimensions._loaders import equal_batches, of_one_sample
 from batchproof.audit._dimensions._questions import (
     evaluates,
@@ -13,6 +13,8 @@ from batchproof.audit._dimensions._questions import (
     meter_call,
     reads_no_batch,
     takes_one_size,
+    weighted_beside,
+    weights_of,
     window_test,
 )
 from batchproof.audit._dimensions._sizes import is_nominal, weighs_by_size
@@ -41,7 +43,7 @@ def _divided(trace: Trace, event: Event) -> Iterator[Report]:
     if total.base == "sum" and total.unit == "sample" and by.unit in {"seen", "data set"}:
         yield from _weighed_by_size(event, total)
     if weighs_by_size(total, by, loop.loader):
-        yield from _judged(event, loop, total, "Σ_b B · mean_b / number of samples")
+        yield from _judged(trace, event, loop, "Σ_b B · mean_b / number of samples")
     if total.base != "mean":
         return
     whole = by.unit == "batches" and by.key in {loop.key, loop.loader.key} and not by.plus
@@ -50,12 +52,12 @@ def _divided(trace: Trace, event: Event) -> Iterator[Report]:
     if loop in event.loops and window_test(event, loop) is not None:
         return  # a report of full batches
     computes = f"Σ_b mean_b / {by.text or 'number of batches'}"
-    yield from _judged(event, loop, total, computes, meter_call(trace, total, loop))
+    yield from _judged(trace, event, loop, computes, meter_call(trace, total, loop))
 
 
 def _weighed_by_size(event: Event, total: Quantity) -> Iterator[Report]:
     """Yield means over class weights, or over tokens, that are weighted by numbers of samples."""
-    what = _weights(total)
+    what = weights_of(total)
     if what:
         evidence = (f"{_what(total)} is a mean over {what}", "it is weighted by numbers of samples")
         formula = "Σ_b w_b · mean_b / Σ_b w_b, w_b its own divisor"
@@ -63,16 +65,14 @@ def _weighed_by_size(event: Event, total: Quantity) -> Iterator[Report]:
         yield Report(event, "Σ_b n_b · mean_b / Σ_b n_b", formula, evidence, sure)
 
 
-def _weights(total: Quantity) -> str:
-    """Return what the mean of a batch is weighted by, where that is not its samples, or ""."""
-    targets = "targets that are not ignored" if ignores_padding(total) else ""
-    return "class weights" if total.classes else targets
-
-
-def _equal(total: Quantity, loader: Loader) -> tuple[bool | None, str]:
+def _equal(trace: Trace, total: Quantity, loop: Loop) -> tuple[bool | None, str]:
     """Return whether the batches of a loop weigh the same in what they contribute, and why."""
-    equal, why = equal_batches(loader)
-    what = _weights(total)
+    assert loop.loader is not None
+    equal, why = equal_batches(loop.loader)
+    line = 0 if equal is not None or loop.loader.line else weighted_beside(trace, loop)
+    if line:
+        return False, f"another value of the loop is weighted by the sizes of batches, line {line}"
+    what = weights_of(total)
     if not what or equal is False:
         return equal, why
     why = f"each mean is over its own {what}, and batches of one size hold different ones"
@@ -80,10 +80,11 @@ def _equal(total: Quantity, loader: Loader) -> tuple[bool | None, str]:
 
 
 def _judged(
-    event: Event, loop: Loop, total: Quantity, computes: str, place: ast.AST | None = None
+    trace: Trace, event: Event, loop: Loop, computes: str, place: ast.AST | None = None
 ) -> Iterator[Report]:
-    assert loop.loader is not None
-    equal, why = _equal(total, loop.loader)
+    total = event.value
+    assert isinstance(total, Quantity)
+    equal, why = _equal(trace, total, loop)
     if equal or takes_one_size(loop) or reads_no_batch(loop):
         return
     sure = equal is False and is_batch_mean(total) and not may_break(loop)
@@ -103,7 +104,7 @@ def _updated(trace: Trace, event: Event) -> Iterator[Report]:
         return
     if isinstance(weight, Count) and weight.unit == "batch" and not of_one_sample(loop.loader):
         yield from _weighed_by_size(event, value)
-    equal, why = _equal(value, loop.loader)
+    equal, why = _equal(trace, value, loop)
     if equal or reads_no_batch(loop):
         return
     if weight == NOTHING or weight == Constant(1):

@@ -8,10 +8,11 @@ from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import (
     last_of_window,
     of_other_data,
+    one_by_many,
     views_by_size,
     within,
 )
-from batchproof.audit._dimensions._sizes import counts_samples, size_clash
+from batchproof.audit._dimensions._sizes import counts_samples, meter_clash, size_clash
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -29,18 +30,15 @@ def find(trace: Trace) -> Iterator[Report]:
             if loop is not None and loop.loader is not None:
                 yield from _clash(event, total, by, loop, loop.loader)
     for event in trace.of("report"):
-        yield from _one_by_many(event)
-
-
-def _one_by_many(event: Event) -> Iterator[Report]:
-    """Yield the loss of one batch that is reported over the number of batches so far."""
-    loss, loop = event.value, event.batches
-    if not isinstance(loss, Quantity) or loss.over or loss.scales != ("/batches",):
-        return
-    by = loss.divisor
-    if by is not None and loop is not None and by.key == loop.key:
-        evidence = (f"the loss is of one batch, and {by.text} counts all so far",)
-        yield Report(event, f"loss_b / {by.text}", f"Σ_b loss_b / {by.text}", evidence)
+        if so_far := one_by_many(event):
+            evidence = (f"the loss is of one batch, and {so_far} counts all batches so far",)
+            yield Report(event, f"loss_b / {so_far}", f"Σ_b loss_b / {so_far}", evidence)
+    for event in trace.of("update"):
+        loop, loss = event.batches, event.value
+        if loop is not None and loop.loader is not None and isinstance(loss, Quantity):
+            clash = meter_clash(loss, event.other, loop.loader)
+            if clash is not None:
+                yield Report(event, clash[0], _SAMPLES, clash[1:], loss.sure)
 
 
 def _seeded(trace: Trace, event: Event, by: Count) -> Iterator[Report]:
