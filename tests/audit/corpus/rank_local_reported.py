@@ -433,3 +433,24 @@ def passes_a_test_for_one_process(model, data, args, logger):
     scores = _scores(model, data, distributed=args.distributed)
     if args.local_rank == -1:
         print(scores["loss"])
+
+
+def finds_the_training_loss_of_the_first_rank(model, train_loader, optimizer, writer, epoch):
+    total = 0.0
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(y)
+    if dist.get_rank() == 0:
+        writer.add_scalar("loss", total / len(train_loader.dataset), epoch)  # BP212
+
+
+def passes_an_evaluation_of_all_samples_on_every_rank(model, val_loader):
+    total = 0.0
+    with torch.no_grad():
+        for x, y in val_loader:
+            total += F.cross_entropy(model(x), y).item() * len(y)
+    if dist.get_rank() == 0:
+        print(total / len(val_loader.dataset))

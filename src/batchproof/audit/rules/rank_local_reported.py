@@ -1,20 +1,22 @@
 """The number of one rank is reported as that of all."""
 
 import ast
-import re
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Listing, Loader, Quantity, Tensor, Value
+from batchproof.audit._dimensions._lattice import Listing, Quantity, Tensor, Value
 from batchproof.audit._dimensions._library import flat
-from batchproof.audit._dimensions._names import FunctionNode, dotted
+from batchproof.audit._dimensions._names import FunctionNode
 from batchproof.audit._dimensions._questions import against_best, evaluates
+from batchproof.audit._dimensions._ranks import (
+    how_shared,
+    in_one_process,
+    is_share,
+    is_shared,
+    names_its_rank,
+    on_first_rank,
+)
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
-
-_RANK_0 = re.compile(
-    r"rank\w*(\(\))? (==|!=|in) |is_\w*main_process|is_master|is_main\b|is_global_zero"
-)
-_ONE_PROCESS = re.compile(r"local_rank == -1|(world_size|num_processes|n_?gpus?) (==|<=) 1")
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -31,22 +33,24 @@ def find(trace: Trace) -> Iterator[Report]:
         ):
             continue
         loop = trace.loops.get(value.over)
-        if loop is None or loop.loader is None or loop in event.loops or not _shared(loop.loader):
+        alone = on_first_rank(event)
+        if loop is None or loop.loader is None or loop in event.loops:
+            continue
+        if not is_shared(loop.loader) and not (alone and is_share(trace, loop, loop.loader)):
             continue
         if (
             _reduced(trace, event, loop)
-            or _names_its_rank(event)
-            or _in_one_process(event)
+            or names_its_rank(event)
+            or in_one_process(event)
             or (event.kind == "compare" and not against_best(event))
         ):
             continue
         places.add(id(event.node))
         evidence = (
-            _how(loop.loader),
+            how_shared(loop.loader),
             "nothing between the loop and this line reduces it over ranks",
         )
         where = "this rank's batches"
-        alone = any(_RANK_0.search(ast.unparse(c.test)) for c in event.conditions)
         tool = "accelerator" in event.text or "fabric" in event.text
         sure = evaluates(trace, loop) or alone or tool
         yield Report(
@@ -76,33 +80,12 @@ def _scored(trace: Trace) -> Iterator[Report]:
         return
 
 
-def _names_its_rank(event: Event) -> bool:
-    """Return whether what is reported says of which rank it is."""
-    names = (n for n in ast.walk(event.node) if isinstance(n, ast.Name | ast.Attribute))
-    return event.kind == "report" and any(dotted(n).lower().endswith("rank") for n in names)
-
-
-def _in_one_process(event: Event) -> bool:
-    """Return whether a test says that there is one process where something is reported."""
-    return any(c.branch and _ONE_PROCESS.search(ast.unparse(c.test)) for c in event.conditions)
-
-
 def _division(trace: Trace, event: Event) -> ast.AST:
     """Return the division inside a report that makes the number, or the report itself."""
     inside = {id(node) for node in ast.walk(event.node)}
     divisions = [e.node for e in trace.of("divide") if id(e.node) in inside]
     many = getattr(event.node, "end_lineno", 0) > event.line
     return divisions[-1] if divisions and many else event.node
-
-
-def _shared(loader: Loader) -> bool:
-    return loader.per_rank or (loader.sampler is not None and loader.sampler.kind == "ranks")
-
-
-def _how(loader: Loader) -> str:
-    if loader.sampler is not None and loader.sampler.kind == "ranks":
-        return f"the DistributedSampler at line {loader.sampler.line} gives each rank a share"
-    return f"{loader.text or 'the loader'} was prepared so that each rank sees a share"
 
 
 def _reduced(trace: Trace, event: Event, loop: Loop) -> bool:
