@@ -78,3 +78,52 @@ def test_a_sampler_of_held_out_data_repeats_samples(tmp_path):
 )
 def test_a_sampler_whose_repeats_count_nowhere_is_right(tmp_path, text):
     assert not _found(text, "duplicated-samples", tmp_path)
+
+
+_SCRIPT = """
+import torch
+import torchvision
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, dropout=0.1):
+        super().__init__()
+        self.cell = nn.LSTM(8, 8, num_layers=2, dropout=dropout)
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.out(self.cell(x)[0])
+
+
+def right(net, loader):
+    hits = 0
+    with torch.no_grad():
+        for x, y in loader:
+            hits += (net(x).argmax(1) == y).sum().item()
+    return hits
+
+
+model = MODEL
+model.load_state_dict(torch.load("weights.pt"))
+print(right(model, test_loader))
+"""
+
+
+@pytest.mark.parametrize("model", ["Net()", "torchvision.models.resnet18(pretrained=True)"])
+def test_a_model_begins_in_training_mode(tmp_path, model):
+    text = _SCRIPT.replace("MODEL", model)
+    assert _found(text, "evaluation-in-train-mode", tmp_path) == [(21, "sure")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _SCRIPT.replace("MODEL", "Net()").replace("print(", "model.eval()\nprint("),
+        _SCRIPT.replace("MODEL", "Net()").replace("print(", "prepare(model)\nprint("),
+        _SCRIPT.replace("MODEL", "nn.Sequential(nn.Flatten(), nn.Linear(8, 2))"),
+        _SCRIPT.replace("MODEL", "Net()").replace("right(", "update_bn("),
+    ],
+)
+def test_a_model_without_modes_or_that_may_be_switched_is_right(tmp_path, text):
+    assert not _found(text, "evaluation-in-train-mode", tmp_path)

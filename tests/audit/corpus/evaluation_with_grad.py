@@ -526,3 +526,24 @@ def _perplexity(model, criterion, text, hidden, repackage_hidden):
         total += float(criterion(output, text[i + 1 : i + 21])) * 20
         hidden = repackage_hidden(hidden)
     return total / len(text)
+
+
+def finds_a_step_on_held_out_data(model, train_loader, val_loader, optimizer):
+    for _ in range(3):
+        _train(model, train_loader, optimizer)
+        model.eval()
+        for x, y in val_loader:
+            loss = F.mse_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()  # BP405
+
+
+def passes_a_search_over_held_out_data(model, train_loader, val_loader, optimizer):
+    for _ in range(3):
+        _train(model, train_loader, optimizer)
+        model.train()
+        for x, y in val_loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()

@@ -324,3 +324,46 @@ class KeepsItsSteps(LightningModule):
 
     def on_train_epoch_end(self):
         self.losses.clear()
+
+
+def finds_losses_of_an_evaluation(model, train_loader, val_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    with torch.enable_grad():
+        _evaluate(model, val_loader)
+
+
+def _evaluate(model, val_loader):
+    model.eval()
+    total = count = 0
+    for x, y in val_loader:
+        loss = F.mse_loss(model(x), y, reduction="sum")  # BP405
+        total += loss  # BP401
+        count += len(x)
+    print(total / count)
+
+
+def passes_losses_of_an_evaluation_without_autograd(model, train_loader, val_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    model.eval()
+    total = count = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            total += F.mse_loss(model(x), y, reduction="sum")
+            count += len(x)
+    print(total / count)
+
+
+def passes_losses_of_held_out_data_that_are_back_propagated(model, val_loader, optimizer):
+    model.eval()
+    total = 0
+    with torch.enable_grad():
+        for x, y in val_loader:
+            total += F.mse_loss(model(x), y, reduction="sum")
+    total.backward()
+    optimizer.step()

@@ -2,11 +2,12 @@
 
 import ast
 import re
+from collections.abc import Iterator
 
 from batchproof.audit._dimensions._graphs import after, leave
 from batchproof.audit._dimensions._lattice import Instance, Quantity
 from batchproof.audit._dimensions._names import FunctionNode
-from batchproof.audit._dimensions._questions import compatible, functions_of, trains, within
+from batchproof.audit._dimensions._questions import compatible, functions_of, role, trains, within
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
 # what a file says that switches autograd, or asks for gradients of an evaluation
@@ -108,6 +109,41 @@ def scores_apart(trace: Trace, event: Event) -> str:
     if other is None or not beside or not scores or trained or not _is_quiet(trace, event):
         return ""
     return f"{event.function} returns numbers of a model that is trained at line {other.line}"
+
+
+def sums_graphs(trace: Trace, event: Event) -> str:
+    """Return that an evaluation keeps losses with their graphs, or "".
+
+    Args:
+        trace: the events.
+        event: a loss that a loop adds to a sum or a list.
+    """
+    loss, loop = event.value, event.batches
+    if not isinstance(loss, Quantity) or loop is None or loss.number or loss.loop != loop.key:
+        return ""
+    if loss.graph is False or event.grad is False or trace.within(loop, "backward", "step"):
+        return ""
+    passes = [e for e in trace.within(loop, "forward") if e.calls == event.calls]
+    on = any(e.grad is True or switches_nothing(trace, e) for e in passes)
+    why = by_mode(trace, passes[0]) if passes else ""
+    return why if on else ""
+
+
+def steps_on_held_out(trace: Trace) -> Iterator[tuple[Event, str]]:
+    """Yield the steps of an optimiser in loops over held-out data, of a model that evaluates.
+
+    Another loop trains with the training data.
+    """
+    for step in trace.of("step"):
+        loop = step.batches
+        loader = loop.loader if loop is not None else None
+        if loop is None or loader is None or role(loader.text) != "held out":
+            continue
+        why = next((by_mode(trace, e) for e in trace.within(loop, "forward")), "")
+        others = (e.batches for e in trace.of("step") if e.order < step.order)
+        texts = [o.loader.text for o in others if o is not None and o.loader is not None]
+        if why and trains(trace, loop) and any(role(text) == "training" for text in texts):
+            yield step, f"{why}, and {loader.text} is held-out data"
 
 
 def _is_quiet(trace: Trace, event: Event) -> bool:

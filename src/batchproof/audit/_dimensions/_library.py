@@ -53,6 +53,7 @@ from batchproof.audit._dimensions._loaders import (
 )
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._methods import Call, call_method, compare, gather
+from batchproof.audit._dimensions._modes import is_positive
 from batchproof.audit._dimensions._names import Module, dotted
 from batchproof.audit._dimensions._scores import base_of_score, is_class, is_score
 from batchproof.audit._dimensions._trace import Loop
@@ -352,7 +353,10 @@ _PLAIN = {
 
 def _moody(name: str, short: str, call: Call) -> bool | None:
     """Return whether a module differs between training and evaluation; None where not in sight."""
-    if short.startswith(("Dropout", "BatchNorm", "SyncBatchNorm")):
+    pretrained = name.startswith(("torchvision.models.", "timm.create_model")) and short.islower()
+    if short.startswith(("Dropout", "BatchNorm", "SyncBatchNorm", "Transformer")):
+        return True
+    if (pretrained and "detection" not in name) or is_positive(call.keywords.get("dropout")):
         return True
     if short != "Sequential":
         return False if name.startswith("torch.nn.") and short in _PLAIN else None

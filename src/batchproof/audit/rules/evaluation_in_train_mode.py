@@ -1,10 +1,10 @@
 """The model is evaluated in training mode."""
 
 import ast
-import re
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Instance, Model
+from batchproof.audit._dimensions._lattice import Instance, Model, Value
+from batchproof.audit._dimensions._modes import begins_in_training, has_modes, is_switched
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import asked_for, compatible, evaluates, keeps_numbers
 from batchproof.audit._dimensions._trace import Event, Trace
@@ -51,13 +51,18 @@ def _left_training(trace: Trace, event: Event) -> str:
         on_purpose = inside or asked_for(modes[-1])
         trains = modes[-1].kind == "train" and _same(modes[-1], event) and not on_purpose
         return f"{modes[-1].text}.train() at line {modes[-1].line}" if trains else ""
-    trained = [
-        e for e in before if e.kind == "forward" and e.grad is not False and e.text == event.text
-    ]
-    steps = any(e.kind == "step" for e in before)
-    if not (trained and steps and _has_modes(event)):
+    passes = [e for e in before if e.kind == "forward" and e.grad is not False]
+    trained = [e for e in passes if e.text == event.text or _is_one(e.value, event.value)]
+    if not (trained and any(e.kind == "step" for e in before)):
+        return begins_in_training(trace, event)
+    if is_switched(event) or not has_modes(event):
         return ""
     return f"a model begins in training mode, and is trained at line {trained[0].line}"
+
+
+def _is_one(first: Value, second: Value) -> bool:
+    """Return whether two models are one, which a function knows by another name."""
+    return isinstance(first, Model | Instance) and first == second
 
 
 def _apart(modes: list[Event], event: Event) -> str:
@@ -87,18 +92,6 @@ def _holds(mode: Event, part: str) -> bool:
         if isinstance(node, ast.Assign)
         for target in node.targets
     )
-
-
-def _has_modes(event: Event) -> bool:
-    """Return whether a model has dropout or batch normalisation, and no line sets its mode."""
-    text = "\n".join(event.module.lines)
-    if re.search(r"\.(eval|train)\(", text):
-        return False
-    if isinstance(event.value, Model):
-        return event.value.moody is True
-    kind = event.value.kind if isinstance(event.value, Instance) else None
-    layers = "\n".join(getattr(kind.module, "lines", [])) if kind is not None else ""
-    return bool(re.search(r"nn\.(Dropout|BatchNorm)", layers))
 
 
 def _wants_targets(event: Event) -> bool:

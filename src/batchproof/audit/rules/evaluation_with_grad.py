@@ -8,6 +8,7 @@ from batchproof.audit._dimensions._evaluations import (
     on_its_own,
     scores_apart,
     second_pass,
+    steps_on_held_out,
     switches_nothing,
 )
 from batchproof.audit._dimensions._methods import PASSES
@@ -58,12 +59,17 @@ def find(trace: Trace) -> Iterator[Report]:
             else f"whether {'the method' if hidden else 'a caller'} does is out of sight",
         )
         yield Report(event, "f(x) and its graph", "f(x)", evidence, sure, node=place)
+    for step, why in steps_on_held_out(trace):
+        evidence = (why, f"{step.text or 'the optimiser'} changes the model by its losses")
+        yield Report(step, "training step on held-out data", "f(x)", evidence)
 
 
 def _why(trace: Trace, event: Event, loop: Loop) -> str:
     """Return why a loop evaluates: the mode of its model, or its data and numbers; or ""."""
     if not evaluates(trace, loop) or any(not conditions for conditions in loop.leaves):
         return ""  # it trains, or looks at one batch
+    if any(getattr(e.value, "over", "") == loop.key for e in trace.of("backward")):
+        return ""  # its sum is back-propagated
     return (
         by_mode(trace, event)
         or keeps_numbers(trace, event, loop)

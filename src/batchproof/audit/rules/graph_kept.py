@@ -3,8 +3,10 @@
 import ast
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._evaluations import sums_graphs
 from batchproof.audit._dimensions._lattice import Quantity, Tensor
 from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._terms import is_term, term_of
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -17,21 +19,36 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         if loop is None or _drops(trace, event):
             continue
+        why = sums_graphs(trace, event)
+        if why and not _back_propagated(trace, event, loss):
+            yield _evaluated(event, why)
+            continue
         passes = _passes(trace, loop)
         beside = [e for e in passes if e.loops == event.loops]
         if isinstance(loss, Tensor):
             shares = _feeds(trace, event, loss, beside)
         else:
-            shares = not loss.number and any(_shares(e, event, loss) for e in beside)
+            shares = not loss.number and any(is_term(e, event, loss) for e in beside)
         if not shares or _back_propagated(trace, event, loss):
             continue
-        term, what = _term(event), "output" if isinstance(loss, Tensor) else "loss"
+        term, what = term_of(event), "output" if isinstance(loss, Tensor) else "loss"
         evidence = (
             f"{term or f'the {what}'} carries its graph (line {passes[0].line} back-propagates it)",
             f"{event.text} keeps it until the loop ends",
         )
         remedy = f"{event.text} += {term or 'loss'}.item()" if event.kind == "accumulate" else ""
         yield Report(event, "tensor with its graph", "the number", evidence, remedy=remedy)
+
+
+def _evaluated(event: Event, why: str) -> Report:
+    """Return the report of an evaluation that keeps the graph of each of its losses."""
+    term = term_of(event)
+    evidence = (
+        f"{why}, autograd is on, and {term or 'the loss'} carries the graph of its batch",
+        f"{event.text} keeps it, with all activations, until the evaluation ends",
+    )
+    remedy = f"{event.text} += {term or 'loss'}.item()" if event.kind == "accumulate" else ""
+    return Report(event, "tensor with its graph", "the number", evidence, remedy=remedy)
 
 
 def _passes(trace: Trace, loop: Loop) -> list[Event]:
@@ -46,54 +63,6 @@ def _feeds(trace: Trace, event: Event, output: Tensor, passes: list[Event]) -> b
     lines = {e.line for e in inputs if getattr(e.other, "text", "") == output.text}
     losses = [e.value for e in passes if isinstance(e.value, Quantity)]
     return output.output and bool(output.text) and any(loss.line in lines for loss in losses)
-
-
-def _shares(backward: Event, event: Event, loss: Quantity) -> bool:
-    """Return whether what is kept is what is back-propagated, or a term of it."""
-    value = backward.value
-    if isinstance(value, Quantity) and value.line == loss.line and loss.line and loss.graph is True:
-        return True
-    if backward.function != event.function:
-        return False  # a name means another thing in another function
-    passed = _terms(backward.node)
-    for node in ast.walk(event.loops[-1].node):
-        match node:
-            case ast.Assign(value=ast.BinOp()) if passed & {dotted(t) for t in node.targets}:
-                passed |= _terms(node.value)
-    term = _added(event)
-    return term is not None and bool(passed & _terms(term))
-
-
-def _terms(node: ast.AST) -> set[str]:
-    """Return the names that an expression adds, scales or back-propagates."""
-    match node:
-        case ast.Name() | ast.Attribute():
-            return {dotted(node)} - {""}
-        case ast.BinOp():
-            return _terms(node.left) | _terms(node.right)
-        case ast.Return(ast.expr() as value):
-            return _terms(value)
-        case ast.Call(func=ast.Attribute(value=subject, attr="backward")):
-            return _terms(subject).union(*map(_terms, node.args))
-        case ast.Call(func=ast.Attribute(attr="scale")):
-            return set[str]().union(*map(_terms, node.args))
-    return set()
-
-
-def _added(event: Event) -> ast.expr | None:
-    """Return the expression that is added to the sum or the list."""
-    node = event.node
-    if isinstance(node, ast.Call):
-        return node.args[0] if node.args else None
-    value = getattr(node, "value", None)
-    if isinstance(value, ast.BinOp) and isinstance(node, ast.Assign):
-        return value.right if dotted(value.left) == event.text else value.left
-    return value if isinstance(value, ast.expr) else None
-
-
-def _term(event: Event) -> str:
-    term = _added(event)
-    return "" if term is None else dotted(term)
 
 
 def _drops(trace: Trace, event: Event) -> bool:
