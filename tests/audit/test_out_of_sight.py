@@ -127,3 +127,50 @@ def test_a_model_begins_in_training_mode(tmp_path, model):
 )
 def test_a_model_without_modes_or_that_may_be_switched_is_right(tmp_path, text):
     assert not _found(text, "evaluation-in-train-mode", tmp_path)
+
+
+_COLLATOR = """
+import torch
+from torch.utils.data import DataLoader
+
+
+def collate(texts):
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    batch["labels"] = batch["input_ids"].clone()
+    return batch
+
+
+for batch in DataLoader(texts, batch_size=2, collate_fn=collate):
+    loss = model(**batch).loss
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+_CALL = """
+for texts in loader:
+    batch = tokenizer(texts, padding="longest", return_tensors="pt")
+    loss = model(input_ids=batch["input_ids"], labels=batch["input_ids"]).loss
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+
+
+@pytest.mark.parametrize(("text", "line"), [(_COLLATOR, 8), (_CALL, 4)])
+def test_padded_ids_are_no_labels(tmp_path, text, line):
+    assert _found(text, "padding-counted", tmp_path) == [(line, "sure")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _COLLATOR.replace(
+            "    return", "    batch['labels'][batch['labels'] == 0] = -100\n    return"
+        ),
+        _COLLATOR.replace("padding=True, ", ""),
+        _CALL.replace("labels=batch", "labels=targets"),
+        _CALL + "collator = DataCollatorForLanguageModeling(tokenizer, mlm=False)\n",
+    ],
+)
+def test_labels_without_padding_are_right(tmp_path, text):
+    assert not _found(text, "padding-counted", tmp_path)

@@ -22,7 +22,7 @@ Rule = Callable[[Trace], Iterator[Report]]
 _WORTH = re.compile(
     r"\.backward\(|for\b.*\b\w*(?:[lL]oader|dl|iter\w*|batches)\b|(?:[lL]oss|criterion|entropy)\w*\("
     r"|(?:masked?|pad|valid)\w*\)?\)\.mean\(|_batch\(|[<>]=? *(?:self\.)?best|best\w* *[<>]"
-    r"|DistributedSampler\(|\+= *\w*loss\b"
+    r"|DistributedSampler\(|\+= *\w*loss\b|labels(?:['\"]\])? ?=.*input_ids"
 )
 _TORCH = re.compile(
     r"\b(torch|lightning|accelerate|transformers|fastai|ignite|optimizer|backward|criterion)\b|loader|_loss|losses"

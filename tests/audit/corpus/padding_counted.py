@@ -166,3 +166,56 @@ def finds_a_test_that_was_written_between(logits, targets, pad_mask, masks):
     if masks:
         return losses.sum()
     return losses.mean()  # BP108
+
+
+def finds_a_gathered_likelihood(output, target, pad):
+    log_probs = F.log_softmax(output, dim=-1)
+    losses = -log_probs.gather(dim=-1, index=target)
+    padding = target.eq(pad)
+    losses.masked_fill_(padding, 0.0)
+    return losses.mean()  # BP108
+
+
+def finds_items_that_are_set_to_zero(output, target, pad_id):
+    losses = F.cross_entropy(output, target, reduction="none")
+    losses[target == pad_id] = 0
+    return losses.mean()  # BP108
+
+
+def finds_zeros_of_their_shape(output, target, pad_mask):
+    losses = F.nll_loss(output, target, reduction="none")
+    losses = torch.where(pad_mask, torch.zeros_like(losses), losses)
+    return losses.mean()  # BP108
+
+
+def finds_inputs_under_a_mask(output, target, attention_mask):
+    output = output * attention_mask
+    return F.mse_loss(output, target * attention_mask)  # BP108
+
+
+def finds_inputs_that_are_filled(output, target, padding_mask):
+    output = output.masked_fill(padding_mask, 0)
+    target = target.masked_fill(padding_mask, 0)
+    return F.l1_loss(output, target)  # BP108
+
+
+def finds_inputs_under_another_mask(output, target, mask):
+    return F.mse_loss(output * mask, target * mask)  # BP108 likely
+
+
+def passes_a_gathered_likelihood_of_valid_targets(output, target, pad):
+    log_probs = F.log_softmax(output, dim=-1)
+    losses = -log_probs.gather(dim=-1, index=target)
+    padding = target.eq(pad)
+    losses.masked_fill_(padding, 0.0)
+    return losses.sum() / (~padding).sum().clamp(min=1)
+
+
+def passes_one_input_under_a_mask(output, target, attention_mask):
+    return F.mse_loss(output * attention_mask, target)
+
+
+def passes_a_sum_of_inputs_under_a_mask(output, target, padding_mask):
+    keep = output * padding_mask
+    total = F.mse_loss(keep, target * padding_mask, reduction="sum")
+    return total / padding_mask.sum().clamp(min=1)

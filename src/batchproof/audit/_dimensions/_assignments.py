@@ -3,7 +3,7 @@
 import ast
 from dataclasses import replace
 
-from batchproof.audit._dimensions._arithmetic import add, operate, with_scale
+from batchproof.audit._dimensions._arithmetic import add, is_mask, operate, with_scale
 from batchproof.audit._dimensions._branch_sums import is_conditional
 from batchproof.audit._dimensions._calls import call, is_model
 from batchproof.audit._dimensions._expressions import combine, factor
@@ -281,7 +281,17 @@ def _is_maximum(node: ast.AST) -> bool:
 
 
 def _fills(machine: Machine, target: ast.Subscript, value: Value, frame: Frame) -> bool:
-    """Return whether losses[i] = loss fills a list or a tensor of losses, and note it."""
+    """Return whether losses[i] = loss fills a list or a tensor of losses, and note it.
+
+    `losses[mask] = 0` fills a part of them with 0.
+    """
+    losses = frame.names.get(dotted(target.value))
+    if value == Constant(0) and isinstance(losses, Quantity) and losses.base == "elements":
+        mask = machine.evaluate(target.slice, frame)
+        part = not isinstance(target.slice, ast.Slice | ast.Tuple | ast.Constant)
+        name = is_mask(mask) or (ast.unparse(target.slice) if part else "")
+        frame.names[dotted(target.value)] = replace(losses, masked=name)
+        return True
     if not isinstance(value, Quantity) or isinstance(target.slice, ast.Constant):
         return False
     name = dotted(target.value)

@@ -229,6 +229,9 @@ def _unary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
         text = mask or (value.text if isinstance(value, Tensor) else "")
         loop = value.loop if isinstance(value, Tensor) else machine.batch_loop
         return Tensor(loop, "mask", graph=False, text=text)
+    if isinstance(value, Tensor) and value.form == "log-likelihoods":
+        loop, line = value.loop or machine.batch_loop, node.lineno
+        return Quantity("elements", loop, graph=value.graph, line=line, name="-log p")
     return value
 
 

@@ -181,6 +181,7 @@ Form = Literal[
     "probabilities",
     "sigmoid",
     "log-probabilities",
+    "log-likelihoods",
     "logits",
     "mask",
     "classes",

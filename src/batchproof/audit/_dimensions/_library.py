@@ -245,10 +245,9 @@ def _where(_machine: Machine, call: Call, _name: str) -> Value:
     if len(call.args) < 3:
         return UNKNOWN
     mask, first, second = call.args[:3]
-    for loss, other in ((first, second), (second, first)):
-        zero = other in (Constant(0), Constant(0.0)) or (
-            isinstance(other, Unknown) and "zero" in other.text
-        )
+    codes = [ast.unparse(argument) for argument in call.node.args[1:3]]
+    for loss, other, code in ((first, second, codes[-1]), (second, first, codes[0])):
+        zero = other in (Constant(0), Constant(0.0)) or "zeros" in code
         if isinstance(loss, Quantity) and loss.base == "elements" and zero:
             return replace(loss, masked=is_mask(mask) or "mask")
     if isinstance(first, Tensor):

@@ -109,6 +109,8 @@ def _of_tensor(machine: Machine, value: Value, call: Call) -> Value:
         return replace(distance(value), line=call.node.lineno)
     if name in _COMPARISONS:
         return compare(value, call.args[0] if call.args else UNKNOWN)
+    if name == "gather" and value.form == "log-probabilities":
+        return replace(value, form="log-likelihoods")
     if name == "size":
         return Shape(value) if not call.args else size_of(value, call.args[0])
     if name == "numel":
@@ -274,8 +276,12 @@ def _reduce(machine: Machine, value: Quantity, call: Call) -> Value:
 def _fill(value: Quantity, call: Call) -> Value:
     if len(call.args) < 2 or value.base != "elements":
         return value
-    zero = call.args[1] in (Constant(0), Constant(0.0))
-    return replace(value, masked=is_mask(call.args[0]) or "mask") if zero else value
+    if call.args[1] not in (Constant(0), Constant(0.0)):
+        return value
+    value = replace(value, masked=is_mask(call.args[0]) or "mask")
+    if call.name.endswith("_") and call.text in call.frame.names:
+        call.frame.names[call.text] = value
+    return value
 
 
 def _of_count(_machine: Machine, value: Value, call: Call) -> Value:

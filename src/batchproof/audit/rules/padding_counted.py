@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._names import words_of
+from batchproof.audit._dimensions._padding import copied_labels, mask_of_inputs
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
 _PADDING = re.compile(r"pad|valid|bound|attention|length|token|non zero|nonzero|ignore")
+_OF_SEQUENCES = re.compile(r"pad|attention|length|token|seq|mel")
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -40,6 +42,38 @@ def find(trace: Trace) -> Iterator[Report]:
         yield Report(
             event, "Σ_i m_i loss_i / number of elements", "Σ_i m_i loss_i / Σ_i m_i", evidence, sure
         )
+
+    yield from _of_inputs(trace)
+    if trace.whole and trace.events:
+        yield from _labels(trace)
+
+
+def _of_inputs(trace: Trace) -> Iterator[Report]:
+    """Yield means of criteria of which both inputs are 0 under a mask of padding."""
+    for event in trace.of("criterion"):
+        loss = event.value
+        mask = mask_of_inputs(event) if isinstance(loss, Quantity) and loss.base == "mean" else ""
+        if not (mask and isinstance(loss, Quantity)):
+            continue
+        sure = bool(_OF_SEQUENCES.search(words_of(mask))) and loss.sure
+        evidence = (
+            f"both inputs are 0 where {mask} is 0, and so is their {event.text}",
+            "the mean divides by all elements, those included",
+        )
+        formula = "Σ_i m_i loss_i / number of elements"
+        yield Report(event, formula, "Σ_i m_i loss_i / Σ_i m_i", evidence, sure)
+
+
+def _labels(trace: Trace) -> Iterator[Report]:
+    """Yield the places where ids with their padding are the labels of a language model."""
+    module = trace.module
+    for node, line in copied_labels(module.tree, module.lines):
+        evidence = (
+            f"line {line} pads the ids, and the labels are the same ids",
+            "nothing gives the labels of the padding the value that the loss ignores, -100",
+        )
+        formula = "Σ_i loss_i / number of tokens, padding included"
+        yield Report(trace.events[0], formula, "Σ_i m_i loss_i / Σ_i m_i", evidence, node=node)
 
 
 def _ignored(event: Event, loss: Quantity) -> Report:
