@@ -547,3 +547,31 @@ def passes_a_search_over_held_out_data(model, train_loader, val_loader, optimize
             optimizer.zero_grad()
             F.mse_loss(model(x), y).backward()
             optimizer.step()
+
+
+def passes_embeddings_that_a_guarded_model_is_given(model, train_loader, val_loader, optimizer):
+    embed = torch.nn.Embedding(10, 4)
+    softmax = torch.nn.Softmax(dim=1)
+    _train(model, train_loader, optimizer)
+    model.eval()
+    right = 0
+    for x, y in val_loader:
+        given = embed(x)
+        with torch.no_grad():
+            output = model(given)
+        right += (softmax(output).argmax(1) == y).sum().item()
+    print(right)
+
+
+def passes_a_step_of_the_other_phase(model, train_loader, val_loader, optimizer, phase):
+    _train(model, train_loader, optimizer)
+    if phase == "train":
+        model.train()
+    else:
+        model.eval()
+    for x, y in val_loader:
+        loss = F.mse_loss(model(x), y)
+        if phase == "train":
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()

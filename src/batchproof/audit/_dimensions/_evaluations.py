@@ -139,7 +139,7 @@ def steps_on_held_out(trace: Trace) -> Iterator[tuple[Event, str]]:
         loader = loop.loader if loop is not None else None
         if loop is None or loader is None or role(loader.text) != "held out":
             continue
-        why = next((by_mode(trace, e) for e in trace.within(loop, "forward")), "")
+        why = by_mode(trace, step)
         others = (e.batches for e in trace.of("step") if e.order < step.order)
         texts = [o.loader.text for o in others if o is not None and o.loader is not None]
         if why and trains(trace, loop) and any(role(text) == "training" for text in texts):

@@ -1,6 +1,7 @@
 """The evaluation records a graph that nobody uses."""
 
 import ast
+import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._evaluations import (
@@ -24,6 +25,7 @@ from batchproof.audit._dimensions._questions import (
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
+_NO_WEIGHTS = re.compile(r"(softmax|sigmoid|relu|tanh)$", re.IGNORECASE)
 _NEEDS = {
     "grad",
     "requires_grad",
@@ -42,7 +44,7 @@ def find(trace: Trace) -> Iterator[Report]:
     for event in trace.of("forward"):
         loop = event.batches
         key = loop.key if loop is not None else f"{event.function}({len(event.loops)})"
-        if event.grad is False or key in keys:
+        if event.grad is False or key in keys or _NO_WEIGHTS.search(event.text):
             continue
         why = _apart(trace, event) if loop is None else _why(trace, event, loop)
         place = event.node if loop is None else within(event, loop)
@@ -70,6 +72,9 @@ def _why(trace: Trace, event: Event, loop: Loop) -> str:
         return ""  # it trains, or looks at one batch
     if any(getattr(e.value, "over", "") == loop.key for e in trace.of("backward")):
         return ""  # its sum is back-propagated
+    beside = (e for e in trace.within(loop, "forward", "criterion") if e.calls == event.calls)
+    if any(e.grad is False for e in beside):
+        return ""  # this one is of inputs that a guarded model is given, or of its outputs
     return (
         by_mode(trace, event)
         or keeps_numbers(trace, event, loop)
@@ -105,6 +110,6 @@ def _needs_grad(event: Event, loop: Loop | None, place: ast.AST) -> bool:
     return any(
         (isinstance(n, ast.Attribute) and n.attr in _NEEDS and id(n) not in contexts_of)
         or (isinstance(n, ast.Name) and n.id in _NEEDS and id(n) not in contexts_of)
-        or (isinstance(n, ast.keyword) and n.arg == "volatile")
+        or (isinstance(n, ast.keyword) and n.arg in {"volatile", "evaluation"})
         for n in parts
     )

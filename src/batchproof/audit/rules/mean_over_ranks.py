@@ -39,4 +39,8 @@ def _judged(trace: Trace, event: Event, value: Quantity, computes: str) -> Itera
         "each term is a mean over tokens, of which ranks hold different numbers" if tokens else why
     )
     evidence = ("each rank divides by its own count first", reason)
-    yield Report(event, computes, _MEANT, evidence, tokens or equal is False)
+    here = any(e.value == loop.loader and e.module is event.module for e in trace.of("loader"))
+    unequal = equal is False and (
+        here or loop.loader.per_rank
+    )  # elsewhere: of equal parts, perhaps
+    yield Report(event, computes, _MEANT, evidence, tokens or unequal)
