@@ -217,3 +217,14 @@ def finds_an_optimizer_of_a_class_out_of_sight(config, device, loader, get_model
         optimizer.zero_grad()
         F.mse_loss(model(x), y).backward()
         optimizer.step()
+
+
+def finds_a_schedule_at_the_end_of_a_window(model, loader, k):
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    scheduler = StepLR(optimizer, step_size=10)
+    for i, (x, y) in enumerate(loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if (i + 1) % k == 0:  # BP103
+            scheduler.step()  # BP406
+            optimizer.step()
+            optimizer.zero_grad()

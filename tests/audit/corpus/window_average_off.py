@@ -570,3 +570,19 @@ def finds_an_average_that_outgrows_its_pass(model, train_loader, optimizer):
             running += loss.item()
             if i % 50 == 49:
                 print(running / (i + 1))  # BP204
+
+
+def finds_a_sum_that_begins_where_its_counter_does_not(model, train_loader, optimizer, writer):
+    step = 0
+    for _ in range(10):
+        running = 0.0
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            step += 1
+            if step % 100 == 0:
+                writer.add_scalar("loss", running / 100, step)  # BP204
+                running = 0.0

@@ -89,7 +89,12 @@ def _accumulates(trace: Trace, window: Window) -> bool:
     if not trace.within(loop, "backward"):  # out of sight
         return "accum" in window.every.lower()
     for backward in trace.of("backward"):
-        if loop not in backward.loops or _ends(window, backward) or not compatible(backward, step):
+        if loop not in backward.loops or not compatible(backward, step):
+            continue
+        if _ends(window, backward):
+            loss = backward.value
+            if isinstance(loss, Quantity) and loss.over == loop.key and loss.graph is not False:
+                return True  # losses that are added up and back-propagated at once
             continue
         first, last = backward.order, step.order
         spent = any(
@@ -626,11 +631,19 @@ def window_test(event: Event, loop: Loop) -> tuple[str, int, str] | None:
     return next((modulo for _, modulo in _moduli(event, loop)), None)
 
 
-def window_lead(trace: Trace, event: Event, loop: Loop) -> int | None:
+def window_lead(trace: Trace, event: Event, loop: Loop, *, over_passes: bool = False) -> int | None:
     """Return the lead of the counter in the modulus test of an event, see `lead_of`."""
     for test, (counter, plus, _) in _moduli(event, loop):
-        return lead_of(trace, loop, test, counter, plus, over_passes=False)
+        return lead_of(trace, loop, test, counter, plus, over_passes=over_passes)
     return None
+
+
+def begins_short(trace: Trace, event: Event, total: Quantity, loop: Loop) -> bool:
+    """Return whether a sum begins with each pass of a loop, and the counter of its windows not."""
+    ahead = window_lead(trace, event, loop, over_passes=True)
+    if ahead is None or window_lead(trace, event, loop) is not None or total.spans:
+        return False
+    return ends_inside(loop, (window_test(event, loop) or ("", 0, ""))[2], ahead, event.module)
 
 
 def _moduli(event: Event, loop: Loop) -> Iterator[tuple[ast.expr, tuple[str, int, str]]]:
@@ -749,3 +762,29 @@ def of_the_whole(name: str) -> bool:
     """Return whether a name speaks of a whole pass, so that the loop was meant to add to it."""
     words = {"total", "epoch", "running", "avg", "validation", "val", "valid", "test", "dev", "sum"}
     return bool(words & set(words_of(name).split()))
+
+
+def first_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str, str] | None:
+    """Return what the first window of a pass holds where it is not as long as others, and why.
+
+    Args:
+        trace: the events.
+        event: a quotient of the sum of a window, under the test that ends the window.
+        total: the sum.
+        loop: the loop over batches.
+    """
+    counter, _, every = window_test(event, loop) or ("", 0, "")
+    ahead, name = window_lead(trace, event, loop), total.text
+    if ahead == 0 and total.spans and ends_inside(loop, every, ahead, event.module):
+        return f"{every} batches and the rest before", f"{name} goes on from pass to pass"
+    if begins_short(trace, event, total, loop):
+        return "the rest of a window", f"{counter} goes on from pass to pass, {name} does not"
+    if ahead != -1:
+        return None
+    if all(not isinstance(c.test, ast.BoolOp) for c in event.inside(loop)):
+        return "1 batch", "the first report comes after 1 batch"
+    adds = [e for e in trace.of("accumulate") if e.text == event.text and loop in e.loops]
+    always = all(e.order < event.order and all(c.by for c in e.inside(loop)) for e in adds)
+    if adds and always and leaves_out_first(event, loop, counter):
+        return f"the first {every} + 1 batches", "batch 0 is added, unreported"
+    return None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import NOTHING, Tool
 from batchproof.audit._dimensions._questions import compatible, varies
-from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 from batchproof.audit._reports import Report
 
 # Until PyTorch 1.1 a schedule was stepped first, by its own manual. What runs under none since:
@@ -26,7 +26,7 @@ def find(trace: Trace) -> Iterator[Report]:
             not steps
             or first is None
             or first < event.order
-            or any(not c.by and varies(c.test, loop) for c in event.inside(loop))
+            or any(varies(c.test, loop) for c in _apart(event, steps[0], loop))
         ):
             continue
         places.add(id(event.node))
@@ -43,6 +43,12 @@ def find(trace: Trace) -> Iterator[Report]:
             evidence,
             certain and _beside(event, steps[0]) and not age,
         )
+
+
+def _apart(event: Event, step: Event, loop: Loop) -> list[Condition]:
+    """Return the tests inside a loop that a schedule passes, and the optimiser's step does not."""
+    tests = {id(c.test) for c in step.inside(loop)}
+    return [c for c in event.inside(loop) if not c.by and id(c.test) not in tests]
 
 
 def _sign_of_age(event: Event) -> str:

@@ -1,6 +1,5 @@
 """A running average is divided by another number of batches than it holds."""
 
-import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
@@ -11,12 +10,10 @@ from batchproof.audit._dimensions._questions import (
     begins_again,
     counts_all_so_far,
     differs,
-    ends_inside,
-    leaves_out_first,
+    first_window,
     outgrows,
     sets_in,
     varies,
-    window_lead,
     window_test,
 )
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
@@ -87,21 +84,12 @@ def _but_one(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterato
 
 def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str, str] | None:
     """Return what a sum that is divided by the window's length holds instead, and why."""
-    counter, plus, every = window_test(event, loop) or ("", 0, "")
+    _, plus, every = window_test(event, loop) or ("", 0, "")
     if also_at_the_end(event, loop, plus, every):
         return _REST, "it is reported after the last batch, too"
     if not sets_in(trace, total, loop):
         return "all batches so far", f"{total.text} is never set to 0 inside the loop"
-    ahead = window_lead(trace, event, loop)
-    if ahead == 0 and total.spans and ends_inside(loop, every, ahead, event.module):
-        return f"{every} batches and the rest before", f"{total.text} goes on from pass to pass"
-    if ahead == -1 and all(not isinstance(c.test, ast.BoolOp) for c in event.inside(loop)):
-        return "1 batch", "the first report comes after 1 batch"
-    adds = [e for e in trace.of("accumulate") if e.text == event.text and loop in e.loops]
-    always = all(e.order < event.order and all(c.by for c in e.inside(loop)) for e in adds)
-    if ahead == -1 and adds and always and leaves_out_first(event, loop, counter):
-        return f"the first {every} + 1 batches", "batch 0 is added, unreported"
-    return None
+    return first_window(trace, event, total, loop)
 
 
 def _last_window(trace: Trace) -> Iterator[Report]:
