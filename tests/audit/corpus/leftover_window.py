@@ -439,3 +439,30 @@ def finds_losses_that_are_added_up(model, train_loader, optimizer, k):
             total.backward()
             optimizer.step()
             total = 0.0
+
+
+def finds_windows_of_a_method_that_yields_batches(model, data, optimizer, args):
+    for i, batch in enumerate(data.iterate_batches(epoch=1)):
+        loss = model(**batch).loss / args.k
+        loss.backward()  # BP101 likely
+        if (i + 1) % args.k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_windows_of_a_loop_that_may_stop_early(model, train_loader, optimizer, args, evaluate):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / args.k).backward()
+        if (i + 1) % args.k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        if (i + 1) % args.save_steps == 0 and evaluate(model):
+            break
+
+
+def passes_a_stream_without_end(model, stream, optimizer, k):
+    for i, (x, y) in enumerate(stream.count()):
+        (F.mse_loss(model(x), y) / k).backward()
+        if (i + 1) % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()

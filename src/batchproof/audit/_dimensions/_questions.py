@@ -454,7 +454,14 @@ def skips_by_index(loop: Loop, apart: ast.expr) -> bool:
             names |= {dotted(target) for target in node.targets}
     tests = [*(conditions for _, conditions in loop.skips), *loop.leaves]
     others = [c for conditions in tests for c in conditions if c.test is not apart]
-    return any(_names(c.test) & names for c in others if not _is_limit(c))
+    bounds = (c for c in others if not _is_limit(c) and not _every_so_often(c))
+    return any(_names(c.test) & names for c in bounds)
+
+
+def _every_so_often(condition: Condition) -> bool:
+    """Return whether a condition holds once in so many batches, as that of saving and the like."""
+    parts = tests_of(condition.test)
+    return any(modulus(part, branch=condition.branch) is not None for part in parts)
 
 
 def _is_limit(condition: Condition) -> bool:

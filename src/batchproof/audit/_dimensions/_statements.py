@@ -36,6 +36,17 @@ from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 from batchproof.audit._dimensions._trace import Condition, Loop
 
 _HELD_OUT = {"valid", "val", "validation", "dev", "test"}
+_DRAWN = {
+    "batch",
+    "batches",
+    "minibatches",
+    "iterate",
+    "iter",
+    "iterator",
+    "data",
+    "loader",
+    "generator",
+}
 _WRAPPERS = {
     "tqdm",
     "track",
@@ -273,6 +284,7 @@ def _once(
     loader = value if isinstance(value, Loader) else None
     opaque = isinstance(value, Unknown) and not source.text.startswith("range:")
     name = value.text or source.text if isinstance(value, Unknown) else ""
+    name = name or (_name_of_call(node.iter) if opaque else "")
     epochs = "epoch" in ast.unparse(node.target)
     scores = machine.grad is False and _scores_pairs(node, indexed=source.with_index)
     may_be = opaque and name and not epochs
@@ -310,6 +322,19 @@ def _once(
         machine.execute(node.body, frame)
     if node.orelse:
         machine.execute(node.orelse, frame)
+
+
+def _name_of_call(node: ast.expr) -> str:
+    """Return the code of a method that a loop goes over, as `data.batches_of(epoch)`, or ""."""
+    if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] == "enumerate":
+        node = node.args[0] if node.args else node
+    match node:
+        case ast.Call(ast.Attribute(ast.Name() | ast.Attribute(), name)) if name not in {
+            "count", "cycle", "repeat", "items", "values", "keys", "range", "trange", "arange",
+        }:  # fmt: skip
+            words = set(words_of(name).split())
+            return ast.unparse(node) if words & _DRAWN else ""
+    return ""
 
 
 def _evaluates(name: str, body: list[ast.stmt]) -> bool:

@@ -7,7 +7,6 @@ from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Quan
 from batchproof.audit._dimensions._loaders import equal_batches, of_one_sample
 from batchproof.audit._dimensions._questions import (
     evaluates,
-    ignores_padding,
     is_batch_mean,
     may_break,
     meter_call,
