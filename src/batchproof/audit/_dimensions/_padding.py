@@ -3,9 +3,9 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
-from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import scopes_of
+from batchproof.audit._dimensions._names import FunctionNode, Module, dotted
 from batchproof.audit._dimensions._trace import Event
 
 _PADS = re.compile(r"padding *= *(True|['\"](max_length|longest))|\.pad\(|WithPadding|pad_sequence")
@@ -78,14 +78,26 @@ def _mask_of(node: ast.expr, event: Event) -> str:
 
 def _held(name: str, event: Event) -> Iterator[str]:
     """Yield the masks of what a name is assigned before a call, in its function."""
-    for node in (n for scope in scopes_of(event) for n in ast.walk(scope)):
+    for node in _assigns(event.module, event.function).get(name, ()):
         match node:
-            case ast.Assign([ast.Name(target)], ast.BinOp() | ast.Call() as value) if (
-                target == name and node.lineno < event.line
-            ):
+            case ast.Assign(value=ast.BinOp() | ast.Call() as value) if node.lineno < event.line:
                 yield _mask_of(value, event)
-            case ast.AugAssign(ast.Name(target), ast.Mult(), value) if target == name:
+            case ast.AugAssign(_, ast.Mult(), value):
                 yield dotted(value) if _is_mask(dotted(value)) else ""
+
+
+@lru_cache(maxsize=64)
+def _assigns(module: Module, function: str) -> dict[str, list[ast.Assign | ast.AugAssign]]:
+    """Return the assignments of the functions of a name, or of a file, by the name assigned."""
+    functions = (n for n in ast.walk(module.tree) if isinstance(n, FunctionNode))
+    assigns: dict[str, list[ast.Assign | ast.AugAssign]] = {}
+    scopes: list[ast.AST] = [f for f in functions if f.name == function]
+    for scope in scopes or [module.tree]:
+        for node in ast.walk(scope):
+            match node:
+                case ast.Assign([ast.Name(name)]) | ast.AugAssign(ast.Name(name)):
+                    assigns.setdefault(name, []).append(node)
+    return assigns
 
 
 def _is_mask(text: str) -> bool:
