@@ -277,3 +277,37 @@ def test_a_place_in_a_base_class_of_another_file_is_not_reported_here(tree, tmp_
     tree("base.py", BASE)
     source = Source(tree("ours.py", OURS), OURS, ast.parse(OURS))
     assert analyse(source, "ours.py", Project(tmp_path)) == []
+
+
+PARTS = """
+from torch.utils.data import DataLoader
+
+def provide(args, data):
+    if args.task == "series":
+        loader = DataLoader(data, batch_size=args.batch_size, drop_last=FIRST)
+        return data, loader
+    loader = DataLoader(data, batch_size=args.batch_size, collate_fn=args.collate)
+    return data, loader
+"""
+VALIDATE = """
+import numpy as np
+import torch
+from torch import nn
+from parts import provide
+
+def validate(args, model, data):
+    data, loader = provide(args, data)
+    losses = []
+    with torch.no_grad():
+        for x, y in loader:
+            losses.append(nn.functional.mse_loss(model(x), y).item())
+    return np.average(losses)
+"""
+
+
+@pytest.mark.parametrize(("first", "grade"), [("False", "sure"), ("True", "likely")])
+def test_a_function_of_another_file_returns_one_of_several_loaders(first, grade, tree, tmp_path):
+    tree("parts.py", PARTS.replace("FIRST", first))
+    source = Source(tree("validate.py", VALIDATE), VALIDATE, ast.parse(VALIDATE))
+    found = analyse(source, "validate.py", Project(tmp_path))
+    assert [(f.name, f.grade) for f in found] == [("mean-of-batch-means", grade)]

@@ -339,7 +339,7 @@ def join(first: Value, second: Value) -> Value:
         one_over = first if first.over else second
         return replace(one_over, conditional=first.conditional or second.conditional)
     if isinstance(first, Several) and isinstance(second, Several):
-        return _join_dicts(first, second)
+        return _join_several(first, second)
     if isinstance(first, Criterion) and isinstance(second, Criterion):
         return _join_criteria(first, second)
     if isinstance(first, Sampler) and isinstance(second, Sampler):
@@ -362,12 +362,11 @@ def _join_loaders(first: Loader, second: Loader) -> Loader:
     """Return a loader of which is known what two have alike, as the branches of a test build."""
     data = join(first.dataset, second.dataset)
     size = first.batch_size if first.batch_size == second.batch_size else UNKNOWN
-    alike = [
-        (v.drop_last, v.ragged, v.index, v.per_rank, v.sampler is None) for v in (first, second)
-    ]
+    alike = [(v.drop_last, v.index, v.per_rank, v.sampler is None) for v in (first, second)]
     smaller = all(equal_batches(part)[0] is False for part in (first, second))
     if alike[0] == alike[1] and smaller:
-        return replace(first, batch_size=size, dataset=data)
+        ragged = first.ragged if first.ragged == second.ragged else ""
+        return replace(first, batch_size=size, dataset=data, ragged=ragged)
     return replace(first, line=0, batch_size=size, dataset=data, drop_last=None)
 
 
@@ -393,8 +392,10 @@ def _joint_base(first: Base, second: Base) -> Base:
     return "either" if {first, second} <= {"mean", "sum", "either"} else "unknown"
 
 
-def _join_dicts(first: Several, second: Several) -> Value:
-    """Return a dict whose values are known where both dicts have them alike."""
+def _join_several(first: Several, second: Several) -> Value:
+    """Return a tuple of the joint items of two, or a dict of the values that two have alike."""
+    if not first.names and not second.names and len(first.items) == len(second.items):
+        return Several(tuple(map(join, first.items, second.items)))
     if any(len(part.names) < len(part.items) for part in (first, second)):
         return UNKNOWN
     mine, other = (dict(zip(p.names, p.items, strict=True)) for p in (first, second))
