@@ -313,3 +313,27 @@ def passes_a_window_that_is_begun_again(model, loader):
             total /= 50
             print(total)
             total = 0.0
+
+
+def finds_a_mean_of_batch_means_over_the_batch_size(model, loader, optimizer, batch_size):
+    total = 0.0
+    for step, (x, y) in enumerate(loader):
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if step % 100 == 99:
+            print(total / (step + 1) / batch_size)  # BP106
+
+
+def passes_the_mean_of_sums_over_the_batch_size(model, loader, optimizer, batch_size):
+    total = 0.0
+    for step, (x, y) in enumerate(loader):
+        loss = F.mse_loss(model(x), y, reduction="sum")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if step % 100 == 99:
+            print(total / (step + 1) / batch_size)

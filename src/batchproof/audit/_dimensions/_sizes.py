@@ -18,7 +18,7 @@ from batchproof.audit._dimensions._lattice import (
     Value,
 )
 from batchproof.audit._dimensions._loaders import equal_batches, number
-from batchproof.audit._dimensions._trace import Loop
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
 _NAMES = {
     "batch_size",
@@ -36,6 +36,15 @@ def is_nominal(value: Value) -> bool:
         return value.unit == "nominal"
     text = value.text.lower() if isinstance(value, Unknown | Option) else ""
     return text.rsplit(".", 1)[-1] in _NAMES
+
+
+def by_size_next(trace: Trace, event: Event) -> bool:
+    """Return whether a sum over batches is divided by the batch size next: Σ_b sum_b / b / B."""
+    total = event.value
+    if not isinstance(total, Quantity) or total.base != "sum":
+        return False
+    following = (e for e in trace.of("divide") if getattr(e.node, "left", None) is event.node)
+    return any(is_nominal(e.other) for e in following)
 
 
 def is_size(value: Value, name: str, loader: Loader) -> bool:

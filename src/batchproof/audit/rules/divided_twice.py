@@ -20,6 +20,7 @@ def find(trace: Trace) -> Iterator[Report]:
     for event in trace.of("divide"):
         value, by = event.value, event.other
         yield from _mean_of_all(trace, event)
+        yield from _by_size(trace, event)
         yield from _in_each_pass(event)
         if not isinstance(value, Quantity) or value.over or value.base != "mean" or value.masked:
             continue
@@ -61,6 +62,22 @@ def _in_each_pass(event: Event) -> Iterator[Report]:
     what = total.text or "the sum"
     evidence = (f"the next pass of the loop adds to {what} what it divided", "it is divided again")
     yield Report(event, f"({what} / n + loss) / n ...", "Σ_b loss_b / n", evidence)
+
+
+def _by_size(trace: Trace, event: Event) -> Iterator[Report]:
+    """Yield the mean of batch means that is divided by the batch size once more."""
+    total, by = event.value, event.other
+    if not isinstance(total, Quantity) or total.divisor is None or total.scales or total.metric:
+        return
+    loop = trace.loops.get(total.over)
+    plain = total.base == "mean" and total.divisor.unit == "batches" and total.loop == total.over
+    if loop is None or loop.loader is None or not plain or not is_nominal(by):
+        return
+    if number(loop.loader.batch_size) != 1:
+        size = getattr(by, "text", "") or "batch size"
+        evidence = (f"{total.name or 'the loss'} (line {total.line}) is a mean already",)
+        computes = f"Σ_b mean_b / {total.divisor.text or 'batches'} / {size}"
+        yield Report(event, computes, "Σ_b n_b · mean_b / Σ_b n_b", evidence, total.sure)
 
 
 def _mean_of_all(trace: Trace, event: Event) -> Iterator[Report]:
