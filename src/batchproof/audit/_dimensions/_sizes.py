@@ -38,7 +38,7 @@ def is_nominal(value: Value) -> bool:
     return text.rsplit(".", 1)[-1] in _NAMES
 
 
-def by_size_next(trace: Trace, event: Event) -> bool:
+def size_next(trace: Trace, event: Event) -> bool:
     """Return whether a sum over batches is divided by the batch size next: Σ_b sum_b / b / B."""
     total = event.value
     if not isinstance(total, Quantity) or total.base != "sum":

@@ -12,12 +12,7 @@ from batchproof.audit._dimensions._questions import (
     views_by_size,
     within,
 )
-from batchproof.audit._dimensions._sizes import (
-    by_size_next,
-    counts_samples,
-    meter_clash,
-    size_clash,
-)
+from batchproof.audit._dimensions._sizes import counts_samples, meter_clash, size_clash, size_next
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -32,7 +27,7 @@ def find(trace: Trace) -> Iterator[Report]:
             yield from _seeded(trace, event, by)
         if isinstance(total, Quantity) and isinstance(by, Count) and total.divisor is None:
             loop = trace.loops.get(total.over)
-            if loop is not None and loop.loader is not None and not by_size_next(trace, event):
+            if loop is not None and loop.loader is not None and not size_next(trace, event):
                 yield from _clash(event, total, by, loop, loop.loader)
     for event in trace.of("report"):
         if so_far := one_by_many(event):
