@@ -21,6 +21,9 @@ UNSEEN = {
     "grad_mean_of_means_policy",
     "grad_mean_of_means_ragged_tokens",
     "grad_mean_of_means_window_at_once",
+    "grad_not_divided_masked",
+    "grad_not_divided_step_inside_the_backward_pass",
+    "grad_not_divided_window_at_once",
     "grad_not_zeroed_other_model",
     "grad_not_zeroed_step_inside_the_backward_pass",
     "grad_term_scaled_apart_short_window",
@@ -32,8 +35,6 @@ UNSEEN = {
     "num_batch_means_by_rows",
     "num_last_batch_refilled",
     "num_masked_tokens_repeated",
-    "num_sampler_repeats",
-    "num_sampler_repeats_regression",
 }
 # one thing by two names: a short window with the full divisor is a leftover window to audit; the
 # number of one rank of a DistributedSampler is also rank-local
@@ -42,8 +43,15 @@ NEAR = {
     "duplicated-samples": {"rank-local-reported"},
 }
 # watch names the line that shows or makes a number, audit the line that gets it wrong: here it is
-# returned from one function to another in between; everywhere else both are lines of one passage
-RETURNED = {"grad_divided_twice", "num_returned_last_batch", "num_returned_mean_of_means"}
+# returned from one function to another in between, or a sampler draws what the number is of;
+# everywhere else both are lines of one passage
+RETURNED = {
+    "grad_divided_twice",
+    "num_returned_last_batch",
+    "num_returned_mean_of_means",
+    "num_sampler_repeats",
+    "num_sampler_repeats_regression",
+}
 PASSAGE = 5  # lines
 
 

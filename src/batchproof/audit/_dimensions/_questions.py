@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from batchproof.audit._dimensions._lattice import (
     Constant,
@@ -592,8 +593,17 @@ def of_numpy(event: Event) -> bool:
 
 def functions_of(event: Event) -> list[FunctionNode]:
     """Return the functions of the file that have the name of the one that an event is in."""
-    functions = (n for n in ast.walk(event.module.tree) if isinstance(n, FunctionNode))
-    return [function for function in functions if function.name == event.function]
+    return _functions_in(event.module.tree).get(event.function, [])
+
+
+@lru_cache(maxsize=4)
+def _functions_in(tree: ast.Module) -> dict[str, list[FunctionNode]]:
+    """Return the functions of a file by their names."""
+    functions: dict[str, list[FunctionNode]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, FunctionNode):
+            functions.setdefault(node.name, []).append(node)
+    return functions
 
 
 def scopes_of(event: Event) -> list[FunctionNode] | list[ast.Module]:

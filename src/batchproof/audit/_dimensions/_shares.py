@@ -27,7 +27,7 @@ def repeats_held_out(trace: Trace, event: Event) -> bool:
         return False
     options = {keyword.arg for keyword in node.keywords}
     apart = any(_BY_IDENTITY.search(line) for line in event.module.lines)
-    exact = apart or _keeps_by_key(event.module.tree) or _drops(trace, event)
+    exact = apart or _keeps_by_key(event.module.tree) or _drops(trace, event) or cuts(event)
     return "even_divisible" not in options and not exact
 
 

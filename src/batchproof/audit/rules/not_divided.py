@@ -24,7 +24,7 @@ def find(trace: Trace) -> Iterator[Report]:
     spans = [(w.every, trace.within(w.loop, "backward")) for w in windows(trace)]
     spans += [(loop.micro, passes) for loop, passes in micro_loops(trace)]
     for every, passes in spans:
-        if any(trace.of("managed")) or any(_is_divided(e, every) for e in passes):
+        if any(trace.of("managed")) or not all(map(_is_plain, passes)) or _divides(passes, every):
             continue
         for event in passes:
             loss = event.value
@@ -39,14 +39,17 @@ def find(trace: Trace) -> Iterator[Report]:
             yield Report(event, "Σ_m mean_m", "Σ_m Σ_i loss_i / Σ_m n_m", evidence, sure)
 
 
-def _is_divided(event: Event, every: str) -> bool:
-    """Return whether what is back-propagated is no plain mean, or something is divided by hand."""
+def _is_plain(event: Event) -> bool:
+    """Return whether what is back-propagated is the mean of a micro-batch, as it is."""
     loss = event.value
     if not isinstance(loss, Quantity) or loss.base != "mean" or not is_batch_mean(loss):
-        return True
-    if loss.over or loss.scales or loss.divisor is not None or "engine" in event.text:
-        return True
-    nodes = [node for scope in scopes_of(event) for node in ast.walk(scope)]
+        return False
+    return not (loss.over or loss.scales or loss.divisor is not None or "engine" in event.text)
+
+
+def _divides(passes: list[Event], every: str) -> bool:
+    """Return whether the function of a window divides gradients, or anything, by hand."""
+    nodes = (node for scope in scopes_of(passes[0]) for node in ast.walk(scope)) if passes else ()
     return any(_changes_gradients(node) or _divides_by(node, every) for node in nodes)
 
 
