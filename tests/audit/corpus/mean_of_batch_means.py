@@ -1392,6 +1392,34 @@ def passes_a_loss_beside_one_that_is_weighted_in_full_batches(model, data):
     return shares / len(loader)
 
 
+@torch.no_grad()
+def finds_means_over_tokens_that_are_not_masked(model, loader):
+    total = 0.0
+    for x, y in loader:
+        losses = F.cross_entropy(model(x), y, reduction="none")
+        kept = y != 0
+        total += ((losses * kept).sum() / kept.sum()).item()  # BP109 likely
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def passes_sums_over_tokens_that_are_not_masked(model, loader):
+    total, tokens = 0.0, 0
+    for x, y in loader:
+        losses = F.cross_entropy(model(x), y, reduction="none")
+        kept = y != 0
+        total += (losses * kept).sum().item()
+        tokens += kept.sum().item()
+    return total / tokens
+
+
+@torch.no_grad()
+def finds_accuracies_of_a_function_out_of_sight(model, data, accuracy):
+    loader = DataLoader(data, batch_size=64)
+    shares = [accuracy(model(x), y).item() for x, y in loader]
+    return np.mean(shares)  # BP201
+
+
 class NamesItsStage(LightningModule):
     """Each phase hands its name to a step and to an end that both share."""
 

@@ -351,7 +351,8 @@ def is_batch_mean(value: Quantity) -> bool:
 
     Where such a loss is a sum, its quotient by the number of batches is no more right.
     """
-    return value.sure or (value.name in _CRITERIA and not value.spans)
+    usual = value.name in _CRITERIA or (value.metric and value.base == "mean")
+    return value.sure or (usual and not value.spans)
 
 
 def ignores_padding(value: Quantity) -> bool:
@@ -537,7 +538,8 @@ def weighted_beside(trace: Trace, loop: Loop) -> int:
 def weights_of(total: Quantity) -> str:
     """Return what the mean of a batch is weighted by, where that is not its samples, or ""."""
     targets = "targets that are not ignored" if ignores_padding(total) else ""
-    return "class weights" if total.classes else targets
+    masked = "unmasked elements" if total.unit == "mask" and total.base == "mean" else ""
+    return "class weights" if total.classes else targets or masked
 
 
 def one_by_many(event: Event) -> str:
