@@ -1420,6 +1420,26 @@ def finds_accuracies_of_a_function_out_of_sight(model, data, accuracy):
     return np.mean(shares)  # BP201
 
 
+@torch.no_grad()
+def finds_sums_in_a_tensor_divided_at_once(model, data):
+    loader, totals = DataLoader(data, batch_size=64), torch.zeros(2)
+    for x, y in loader:
+        totals[0] += F.cross_entropy(model(x), y)
+        totals[1] += F.mse_loss(model(x), y)
+    totals /= len(loader)  # BP201
+    return totals
+
+
+@torch.no_grad()
+def passes_weighted_sums_in_a_tensor_divided_at_once(model, data):
+    loader, totals = DataLoader(data, batch_size=64), torch.zeros(2)
+    for x, y in loader:
+        totals[0] += F.cross_entropy(model(x), y) * len(y)
+        totals[1] += (model(x).argmax(1) == y).sum()
+    totals /= len(loader.dataset)
+    return totals
+
+
 class NamesItsStage(LightningModule):
     """Each phase hands its name to a step and to an end that both share."""
 

@@ -649,3 +649,26 @@ def passes_a_sum_of_one_sample_in_a_meter(model, data, optimizer):
         optimizer.step()
         losses.update(loss.item(), x.size(0))
     return losses.avg
+
+
+@torch.no_grad()
+def finds_the_mean_of_sums_in_a_list(model, data):
+    loader = DataLoader(data, batch_size=16)
+    sums = [F.mse_loss(model(x), y, reduction="sum").item() for x, y in loader]
+    return np.mean(sums)  # BP202
+
+
+@torch.no_grad()
+def finds_the_mean_of_weighted_means_in_a_list(model, data):
+    loader, losses = DataLoader(data, batch_size=16), []
+    for x, y in loader:
+        losses.append(F.mse_loss(model(x), y).item() * len(x))
+    return np.mean(losses)  # BP202
+
+
+@torch.no_grad()
+def passes_the_sum_of_weighted_means_in_a_list(model, data):
+    loader, losses = DataLoader(data, batch_size=16), []
+    for x, y in loader:
+        losses.append(F.mse_loss(model(x), y).item() * len(x))
+    return np.sum(losses) / len(loader.dataset)

@@ -200,7 +200,13 @@ def combine(
     second: Value,
     frame: Frame,
 ) -> None:
-    """Record that a quantity is divided, or that terms are added."""
+    """Record that a quantity, or each item of a list, is divided, or that terms are added."""
+    divides = isinstance(operator, ast.Div) and isinstance(second, Count)
+    array = getattr(node, "left", getattr(node, "target", None))
+    if divides and isinstance(first, Listing | Tensor) and isinstance(array, ast.Name):
+        for part in _parts_in(array, frame):
+            if isinstance(part, Quantity) and part.over:
+                machine.emit("divide", node, frame, part, second, part.text)
     countable = isinstance(first, Quantity) or (isinstance(second, Count) and second.unit == "seen")
     if isinstance(operator, ast.Div | ast.FloorDiv) and countable:
         name = first.text if isinstance(first, Quantity) else ""

@@ -21,7 +21,7 @@ _SAMPLES = "Σ_b Σ_i loss_i / number of samples"
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a sum over batches is divided by the count of something else."""
-    for event in trace.of("divide"):
+    for event in trace.of("divide", "average"):
         total, by = event.value, event.other
         if isinstance(by, Count):
             yield from _seeded(trace, event, by)
