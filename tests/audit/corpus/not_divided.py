@@ -177,3 +177,35 @@ def misses_a_batch_that_is_cut_in_parts(model, train_loader, optimizer, size):
         for part, target in zip(x.split(size), y.split(size), strict=True):
             F.mse_loss(model(part), target).backward()  # missed BP105
         optimizer.step()
+
+
+@torch.no_grad()
+def finds_a_sum_of_means_that_is_printed(model, val_loader):
+    val_loss = 0.0
+    for x, y in val_loader:
+        val_loss += F.cross_entropy(model(x), y).item()
+    print("loss", val_loss)  # BP105
+
+
+@torch.no_grad()
+def finds_a_sum_of_means_by_its_name(model, val_loader, writer, epoch):
+    total_loss = 0.0
+    for x, y in val_loader:
+        total_loss += F.cross_entropy(model(x), y).item()
+    writer.add_scalar("loss", total_loss, epoch)  # BP105 likely
+
+
+@torch.no_grad()
+def passes_a_mean_that_is_printed(model, data):
+    loader, val_loss = DataLoader(data, batch_size=16, drop_last=True), 0.0
+    for x, y in loader:
+        val_loss += F.cross_entropy(model(x), y).item()
+    print("loss", val_loss / len(loader))
+
+
+@torch.no_grad()
+def passes_a_sum_of_samples_that_is_printed(model, data):
+    val_loss = 0.0
+    for x, y in DataLoader(data, batch_size=16):
+        val_loss += F.cross_entropy(model(x), y, reduction="sum").item()
+    print("loss", val_loss)

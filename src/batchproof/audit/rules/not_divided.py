@@ -1,10 +1,11 @@
-"""The means of micro-batches are added, and nothing divides their sum."""
+"""The means of micro-batches, or of batches, are added, and nothing divides their sum."""
 
 import ast
 import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity
+from batchproof.audit._dimensions._loaders import of_one_batch
 from batchproof.audit._dimensions._questions import (
     is_batch_mean,
     last_part,
@@ -14,7 +15,9 @@ from batchproof.audit._dimensions._questions import (
 )
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
+from batchproof.mistakes import mistake
 
+_SUMS = re.compile(r"total|sum|cum|accum|running|acc_")  # says that it is a sum
 _SCALES = re.compile(r"(scale|multiply|divide|average|normali[sz]e)_grad")
 
 
@@ -37,6 +40,30 @@ def find(trace: Trace) -> Iterator[Report]:
             )
             sure = loss.sure and "accum" in every.lower()
             yield Report(event, "Σ_m mean_m", "Σ_m Σ_i loss_i / Σ_m n_m", evidence, sure)
+    yield from _reported(trace)
+
+
+def _reported(trace: Trace) -> Iterator[Report]:
+    """Yield sums of the means of all batches of a pass that are reported as its loss."""
+    for event in trace.of("report"):
+        total = event.value
+        if not isinstance(total, Quantity) or total.base != "mean" or total.metric or total.spans:
+            continue
+        loop = trace.loops.get(total.over)
+        if loop is None or loop.loader is None or loop in event.loops or total.loop != loop.key:
+            continue
+        if total.scales or total.divisor is not None or total.conditional or total.ranks:
+            continue
+        if of_one_batch(loop.loader) or not is_batch_mean(total):
+            continue
+        evidence = (
+            f"{total.text or 'it'} adds the mean of each batch of {loop.loader.text}",
+            "nothing divides it before it is reported",
+        )
+        says_so = _SUMS.search(ast.unparse(event.node).lower()) or _SUMS.search(total.text.lower())
+        remedy = mistake("not-divided").remedy_for(evaluation=True).code
+        formula = "Σ_b n_b · mean_b / Σ_b n_b"
+        yield Report(event, "Σ_b mean_b", formula, evidence, not says_so, remedy=remedy)
 
 
 def _is_plain(event: Event) -> bool:

@@ -53,7 +53,7 @@ def _apart(event: Event, step: Event, loop: Loop) -> list[Condition]:
 
 def _sign_of_age(event: Event) -> str:
     """Return what in a file speaks of a PyTorch before 1.1, "" where nothing does."""
-    text = "\n".join(event.module.lines)
+    text = "\n".join(line.partition("#")[0] for line in event.module.lines)
     sign = _OLD.search(text)
     return sign[0].strip(".(") if sign else ""
 
