@@ -174,3 +174,11 @@ def test_padded_ids_are_no_labels(tmp_path, text, line):
 )
 def test_labels_without_padding_are_right(tmp_path, text):
     assert not _found(text, "padding-counted", tmp_path)
+
+
+def test_a_dict_that_holds_a_graph_is_not_rewritten(tmp_path):
+    text = "for x, y in loader:\n    loss = criterion(model(x), y)\n    loss.backward()\n"
+    text = f"import torch\n{text}    optimizer.step()\n    history.append({{'loss': loss}})\n"
+    report = audit_text(tmp_path / "train.py", text, Settings(tmp_path, likely=True))
+    fixes = [f.finding.fix for f in report.findings if f.finding.name == "graph-kept"]
+    assert fixes == [None]

@@ -2,6 +2,7 @@
 
 import ast
 
+from batchproof.audit._dimensions._lattice import Several
 from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._finding import Edit, Fix
 from batchproof.audit._masked_means import divided_by_mask
@@ -22,7 +23,8 @@ def repair(name: str, report: Report, trace: Trace, source: Source) -> Fix | Non
     node, remedy = report.node or report.event.node, report.remedy
     match name:
         case "graph-kept":
-            return _detached(node, source)
+            holds = isinstance(report.event.value, Several)  # a dict has no detach()
+            return None if holds else _detached(node, source)
         case "best-by-reference":
             return _copied(node, source)
         case "clipped-before-unscale":

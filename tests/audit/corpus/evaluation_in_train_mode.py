@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 
 def finds_an_evaluation_after_training(model, train_loader, val_loader, optimizer):
@@ -403,4 +404,43 @@ def _right(net, loader):
     with torch.no_grad():
         for x, y in loader:
             right += (net(x).argmax(1) == y).sum().item()
+    return right
+
+
+class _Glimpse(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return F.relu(self.out(x))
+
+
+class _Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.glimpse = _Glimpse()
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.out(self.glimpse(x))
+
+
+def passes_a_model_of_layers_without_modes(loader):
+    net = _Plain()
+    net.train()
+    print(_right(net, loader))
+
+
+def finds_a_model_of_layers_with_modes(loader):
+    net = _Net()
+    net.train()
+    print(_wrong(net, loader))
+
+
+def _wrong(net, loader):
+    right = 0
+    with torch.no_grad():
+        for x, y in loader:
+            right += (net(x).argmax(1) == y).sum().item()  # BP404
     return right

@@ -367,3 +367,48 @@ def passes_losses_of_held_out_data_that_are_back_propagated(model, val_loader, o
             total += F.mse_loss(model(x), y, reduction="sum")
     total.backward()
     optimizer.step()
+
+
+def finds_a_dict_of_losses(model, loader, optimizer):
+    history = []
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        history.append({"loss": loss, "size": len(x)})  # BP401
+    return history
+
+
+def passes_a_dict_of_numbers(model, loader, optimizer):
+    history = []
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        history.append({"loss": loss.item(), "size": len(x)})
+    return history
+
+
+class KeepsDicts(LightningModule):
+    def training_step(self, batch, _):
+        x, y = batch
+        loss = F.mse_loss(self.net(x), y)
+        results = {"loss": loss, "size": len(x)}
+        self.results.append(results)  # BP401
+        return results
+
+    def on_train_epoch_end(self):
+        print(len(self.results))
+
+
+class KeepsDictsOfNumbers(LightningModule):
+    def training_step(self, batch, _):
+        x, y = batch
+        loss = F.mse_loss(self.net(x), y)
+        self.results.append({"loss": loss.detach(), "size": len(x)})
+        return loss
+
+    def on_train_epoch_end(self):
+        print(len(self.results))

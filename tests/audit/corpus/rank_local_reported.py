@@ -1,5 +1,6 @@
 """Numbers of one rank reported as those of all."""
 
+import horovod.torch as hvd
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -454,3 +455,32 @@ def passes_an_evaluation_of_all_samples_on_every_rank(model, val_loader):
             total += F.cross_entropy(model(x), y).item() * len(y)
     if dist.get_rank() == 0:
         print(total / len(val_loader.dataset))
+
+
+def _averaged(value):
+    return hvd.allreduce(torch.tensor(value)).item()
+
+
+@torch.no_grad()
+def finds_a_reduction_whose_result_is_dropped(model, data):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    total /= seen
+    _averaged(total)
+    if hvd.rank() == 0:
+        print(total)  # BP212
+
+
+@torch.no_grad()
+def passes_a_reduction_whose_result_is_shown(model, data):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+        seen += len(x)
+    total = _averaged(total / seen)
+    if hvd.rank() == 0:
+        print(total)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from batchproof.audit._dimensions._arithmetic import join
 from batchproof.audit._dimensions._branch_sums import is_pure
-from batchproof.audit._dimensions._lattice import UNKNOWN, Unknown, Value
+from batchproof.audit._dimensions._lattice import UNKNOWN, Constant, Unknown, Value
 from batchproof.audit._dimensions._machine import Fork, Frame
 from batchproof.audit._dimensions._names import dotted
 
@@ -71,6 +71,8 @@ def _join_into(
     for name, value in before.items():
         full, mine = f"{prefix}{name}", names.get(name, value)
         both = mine if mine is value else settle(full, [join(mine, value), mine, value])
+        if name not in names and "." in name and isinstance(value, Constant):
+            both = Unknown(full)  # the other branch leaves the attribute as it was
         if prefix and both == UNKNOWN:
             both = Unknown(full)
         names[name] = both

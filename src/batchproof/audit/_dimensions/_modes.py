@@ -17,6 +17,7 @@ _LAYERS = re.compile(
     r"\b(Sync)?(Dropout|BatchNorm)(\dd)?\(|\bTransformer((En|De)coderLayer)?\("
     r"|\bdropout\w* *= *(?!0\b(?!\.[0-9]*[1-9])|None|False)"
 )
+_BUILDS = re.compile(r"(?<!nn\.)\b([A-Z]\w+|resnet\w*|vgg\w*|from_pretrained|create_model)\(")
 _RATES = re.compile(r"dropout|drop_rate|drop_prob|p_drop|drop_p")
 _ON_PURPOSE = re.compile(r"bn|stat|calib|swa|running|monte|mc_|uncertain|train", re.IGNORECASE)
 
@@ -29,6 +30,20 @@ def has_modes(event: Event) -> bool:
     if isinstance(value, Instance):
         return bool(_LAYERS.search(_code_of(value.kind)))
     return _takes_a_rate(event)
+
+
+def is_plain(value: object) -> bool:
+    """Return whether a model computes the same in both modes, all of whose parts are in sight."""
+    if isinstance(value, Model):
+        return value.moody is False
+    if not isinstance(value, Instance) or not isinstance(value.kind.module, Module):
+        return False
+    code, module = _code_of(value.kind), value.kind.module
+    parts = [v for v in value.attributes.values() if isinstance(v, Instance) and v is not value]
+    of_torch = {n for n, origin in module.imports.items() if origin.startswith("torch.")}
+    builds = set(_BUILDS.findall(code)) - module.classes.keys() - of_torch
+    out_of_sight = builds - {part.kind.node.name for part in parts}
+    return not (out_of_sight or _LAYERS.search(code)) and all(is_plain(part) for part in parts)
 
 
 def is_switched(event: Event) -> bool:

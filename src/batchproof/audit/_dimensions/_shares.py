@@ -31,6 +31,24 @@ def repeats_held_out(trace: Trace, event: Event) -> bool:
     return "even_divisible" not in options and not exact
 
 
+def unused(reduction: Event, event: Event) -> bool:
+    """Return whether a statement drops what a reduction returns, which changes nothing in place.
+
+    Horovod's allreduce and accelerate's reduce and gather are such, torch's all_reduce is not.
+
+    Args:
+        reduction: where values of ranks are reduced.
+        event: what follows it, with the calls that lead there.
+    """
+    node = reduction.node
+    function = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+    if not function.endswith(("hvd.allreduce", "accelerator.reduce", "accelerator.gather")):
+        return False
+    outer = (*reduction.calls, node)[len(event.calls)]
+    statements = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.Expr))
+    return any(statement.value is outer for statement in statements)
+
+
 def of_samples(event: Event, loop: Loop) -> bool:
     """Return whether what is gathered are outputs or targets of a batch, a row for each sample."""
     repeats = ".repeat(" in ast.unparse(event.node)

@@ -17,14 +17,16 @@ def is_term(backward: Event, event: Event, loss: Quantity) -> bool:
     passed = terms_of(backward.node)
     for node in ast.walk(event.loops[-1].node):
         match node:
-            case ast.Assign(value=ast.BinOp()) if passed & {dotted(t) for t in node.targets}:
+            case ast.Assign(targets, ast.BinOp() | ast.Dict()) if passed & set(
+                map(dotted, targets)
+            ):
                 passed |= terms_of(node.value)
     term = added(event)
     return term is not None and bool(passed & terms_of(term))
 
 
 def terms_of(node: ast.AST) -> set[str]:
-    """Return the names that an expression adds, scales or back-propagates."""
+    """Return the names that an expression adds, scales, holds or back-propagates."""
     match node:
         case ast.Name() | ast.Attribute():
             return {dotted(node)} - {""}
@@ -32,6 +34,9 @@ def terms_of(node: ast.AST) -> set[str]:
             return terms_of(node.left) | terms_of(node.right)
         case ast.Return(ast.expr() as value):
             return terms_of(value)
+        case ast.Dict(values=parts) | ast.Tuple(parts):
+            plain = [part for part in parts if isinstance(part, ast.Name | ast.Attribute)]
+            return {dotted(part) for part in plain} - {""}
         case ast.Call(func=ast.Attribute(value=subject, attr="backward")):
             return terms_of(subject).union(*map(terms_of, node.args))
         case ast.Call(func=ast.Attribute(attr="scale")):

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Instance, Model, Value
-from batchproof.audit._dimensions._modes import begins_in_training, has_modes, is_switched
+from batchproof.audit._dimensions._modes import begins_in_training, has_modes, is_plain, is_switched
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import asked_for, compatible, evaluates, keeps_numbers
 from batchproof.audit._dimensions._trace import Event, Trace
@@ -22,8 +22,7 @@ def find(trace: Trace) -> Iterator[Report]:
         scores = keeps_numbers(trace, event, loop) if records else "it records no gradient"
         if not scores:
             continue
-        plain = isinstance(event.value, Model) and event.value.moody is False
-        if plain or not evaluates(trace, loop) or _wants_targets(event):
+        if is_plain(event.value) or not evaluates(trace, loop) or _wants_targets(event):
             continue
         why = _left_training(trace, event)
         if why:

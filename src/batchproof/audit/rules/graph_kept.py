@@ -4,7 +4,8 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._evaluations import sums_graphs
-from batchproof.audit._dimensions._lattice import Quantity, Tensor
+from batchproof.audit._dimensions._lattice import Quantity, Several, Tensor, Value
+from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._terms import is_term, term_of
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
@@ -14,8 +15,8 @@ from batchproof.audit._reports import Report
 def find(trace: Trace) -> Iterator[Report]:
     """Yield sums and lists of losses that carry their graphs from batch to batch."""
     for event in trace.of("accumulate", "append"):
-        loss, loop = event.value, event.loop
-        if not isinstance(loss, Quantity | Tensor) or loss.graph is False or event.grad is False:
+        loss, loop = _with_graph(event.value), event.loop
+        if loss is None or loss.graph is False or event.grad is False:
             continue
         if loop is None or _drops(trace, event):
             continue
@@ -38,6 +39,14 @@ def find(trace: Trace) -> Iterator[Report]:
         )
         remedy = f"{event.text} += {term or 'loss'}.item()" if event.kind == "accumulate" else ""
         yield Report(event, "tensor with its graph", "the number", evidence, remedy=remedy)
+
+
+def _with_graph(value: Value) -> Quantity | Tensor | None:
+    """Return a value that may carry a graph: itself, or a loss in a dict or tuple."""
+    if isinstance(value, Quantity | Tensor):
+        return value
+    losses = [v for v in flat(value) if isinstance(v, Quantity) and v.graph is not False]
+    return losses[0] if losses and isinstance(value, Several) else None
 
 
 def _evaluated(event: Event, why: str) -> Report:

@@ -15,6 +15,7 @@ from batchproof.audit._dimensions._ranks import (
     names_its_rank,
     on_first_rank,
 )
+from batchproof.audit._dimensions._shares import unused
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -90,7 +91,9 @@ def _division(trace: Trace, event: Event) -> ast.AST:
 
 def _reduced(trace: Trace, event: Event, loop: Loop) -> bool:
     first = min((e.order for e in trace.events if loop in e.loops), default=0)
-    reductions = [e for e in trace.of("reduce") if first <= e.order <= event.order]
+    reductions = [
+        e for e in trace.of("reduce") if first <= e.order <= event.order and not unused(e, event)
+    ]
     return not all(_other(event, value) for e in reductions for value in flat(e.value))
 
 
