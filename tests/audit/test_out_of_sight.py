@@ -182,3 +182,34 @@ def test_a_dict_that_holds_a_graph_is_not_rewritten(tmp_path):
     report = audit_text(tmp_path / "train.py", text, Settings(tmp_path, likely=True))
     fixes = [f.finding.fix for f in report.findings if f.finding.name == "graph-kept"]
     assert fixes == [None]
+
+
+_INFERENCE = """
+import torch
+
+model = Net()
+model.load_state_dict(torch.load("weights.pt"))
+model.eval()
+for name in names:
+    output = model(read(name).unsqueeze(0))
+    prediction = output.argmax(1).item()
+    loss_of_labels = labels[prediction]
+    print(name, loss_of_labels)
+"""
+
+
+def test_a_loop_over_files_needs_no_graph(tmp_path):
+    text = f"{_INFERENCE}\nloss = criterion(0)\n"
+    assert _found(text, "evaluation-with-grad", tmp_path) == [(8, "sure")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _INFERENCE.replace("    prediction", "    output.max().backward()\n    prediction"),
+        _INFERENCE.replace("for name", "torch.set_grad_enabled(False)\nfor name"),
+        _INFERENCE.replace("    prediction", "    keep(output)\n    prediction"),
+    ],
+)
+def test_a_loop_that_uses_or_switches_graphs_is_right(tmp_path, text):
+    assert not _found(f"{text}\nloss = criterion(0)\n", "evaluation-with-grad", tmp_path)

@@ -43,21 +43,23 @@ def _plain(line: str) -> str:
 
 
 def on_its_own(trace: Trace, event: Event) -> str:
-    """Return that a function evaluates outside loops over batches, for numbers alone, or "".
+    """Return that code evaluates outside loops over batches, for numbers alone, or "".
 
-    It puts the model in evaluation mode itself, a loop elsewhere trains the model, and no output
-    leaves the function with its graph.
+    It puts the model in evaluation mode itself, and no output leaves with its graph. A loop
+    elsewhere trains the model, or none does and the outputs are those of a loop over samples.
 
     Args:
         trace: the events.
         event: a forward pass outside loops over batches.
     """
-    mode, body = mode_of(trace, event), _body_of(event)
-    if mode is None or mode.kind != "eval" or mode.calls != event.calls or body is None:
+    mode, around = mode_of(trace, event), event.calls
+    if mode is None or mode.kind != "eval" or mode.calls != around:
         return ""
-    other, passes = _training(trace, event), trace.of("backward")
-    later = any(e.order > event.order and e.calls == event.calls for e in passes)
-    if other is None or later or not _is_quiet(trace, event):
+    passes = [e for e in trace.of("backward", "step") if e.calls[: len(around)] == around]
+    samples = event.grad is True and not passes and event.loops != mode.loops
+    beside = _training(trace, event) is not None and _body_of(event) is not None
+    later = any(e.order > event.order for e in passes)
+    if later or not (samples or beside) or not _is_quiet(trace, event):
         return ""
     return f"eval() at line {mode.line}"
 
@@ -149,11 +151,12 @@ def steps_on_held_out(trace: Trace) -> Iterator[tuple[Event, str]]:
 def _is_quiet(trace: Trace, event: Event) -> bool:
     """Return whether the function that runs a model lets numbers alone leave, by its code."""
     body = _body_of(event)
-    if body is None:
+    if body is None and event.function:
         return False
     passes = {id(e.node) for e in trace.of("forward") if e.function == event.function}
     pure = {id(e.node) for e in trace.of("criterion") if e.function == event.function}
-    return not leave(body.body, passes, pure, event.module.functions)
+    statements = event.module.tree.body if body is None else body.body
+    return not leave(statements, passes, pure, event.module.functions)
 
 
 def _body_of(event: Event) -> FunctionNode | None:

@@ -100,7 +100,8 @@ def _needs_grad(event: Event, loop: Loop | None, place: ast.AST) -> bool:
     """Return whether an evaluation asks for gradients, or is PyTorch 0.3's that turns them off."""
     parts = [] if loop is None else list(ast.walk(loop.node))
     if loop is None or place is not event.node:
-        parts += [n for function in functions_of(event) for n in ast.walk(function)]
+        scopes = scopes_of(event) if loop is None else functions_of(event)
+        parts += [n for scope in scopes for n in ast.walk(scope)]
     calls = {dotted(n.func) for n in parts if isinstance(n, ast.Call)}
     helpers = (event.module.functions.get(name) for name in calls)
     parts += [n for node in helpers if node is not None for n in ast.walk(node)]
