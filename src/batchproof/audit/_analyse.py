@@ -24,6 +24,9 @@ _WORTH = re.compile(
     r"|(?:masked?|pad|valid)\w*\)?\)\.mean\(|_batch\(|[<>]=? *(?:self\.)?best|best\w* *[<>]"
     r"|DistributedSampler\(|\+= *\w*loss\b|labels(?:['\"]\])? ?=.*input_ids"
 )
+# a script that loads a model, evaluates it over files, and switches autograd nowhere
+_LOADS = re.compile(r"load_state_dict\(|torch\.load\(|from_pretrained\(|pretrained=True")
+_GUARDS = re.compile(r"no_grad|inference_mode|set_grad_enabled|requires_grad|volatile")
 _TORCH = re.compile(
     r"\b(torch|lightning|accelerate|transformers|fastai|ignite|optimizer|backward|criterion)\b|loader|_loss|losses"
 )
@@ -72,7 +75,7 @@ def analyse(source: Source, path: str, project: Project | None = None) -> list[F
         [(9, 'mean-of-batch-means', 'sure')]
     """
     text = source.text
-    if not (_WORTH.search(text) and _TORCH.search(text)):
+    if not ((_WORTH.search(text) or _evaluates(text)) and _TORCH.search(text)):
         return []
     if _OTHERS.search(text) and not _IMPORTS_TORCH.search(text):
         return []
@@ -91,6 +94,12 @@ def analyse(source: Source, path: str, project: Project | None = None) -> list[F
                 ):
                     findings[key] = finding
     return sorted(findings.values(), key=lambda f: (f.line, f.column, f.name))
+
+
+def _evaluates(text: str) -> bool:
+    """Return whether a script evaluates a model that it loads, and never switches autograd."""
+    loads = ".eval()" in text and "for " in text and _LOADS.search(text)
+    return bool(loads) and not _GUARDS.search(text)
 
 
 def _is_here(report: Report, file: Source) -> bool:

@@ -8,7 +8,9 @@ from functools import lru_cache
 from batchproof.audit._dimensions._names import FunctionNode, Module, dotted
 from batchproof.audit._dimensions._trace import Event
 
-_PADS = re.compile(r"padding *= *(True|['\"](max_length|longest))|\.pad\(|WithPadding|pad_sequence")
+_PADS = re.compile(
+    r"padding *= *(True|['\"](max_length|longest))|\.pad\(|WithPadding\(|pad_sequence\("
+)
 # what leaves padded labels out, here or in a collator
 _LEAVES_OUT = re.compile(r"-100|ignore_index|IGNORE|CollatorFor|pad_token_id|label_pad|pad_id\b")
 _COPIES = {"copy", "clone", "deepcopy", "list"}
@@ -21,7 +23,8 @@ def copied_labels(tree: ast.Module, lines: list[str]) -> Iterator[tuple[ast.AST,
         tree: the file.
         lines: its lines.
     """
-    pads = [number for number, line in enumerate(lines, 1) if _PADS.search(line)]
+    codes = enumerate((line.partition("#")[0] for line in lines), 1)
+    pads = [number for number, code in codes if _PADS.search(code)]
     if not pads or any(_LEAVES_OUT.search(line) for line in lines):
         return
     for node in ast.walk(tree):
