@@ -82,6 +82,8 @@ def audit_paths(
         Audited(path.as_posix(), notices=(Notice(path.as_posix(), 0, reason),))
         for path, reason in discovery.unreadable
     ]
+    if not discovery.files:
+        return without_known(Report(tuple(unread), settings))
     cache = Cache(cache_place(settings.root) if cached else None)
     run = analyse or all_rules()
     workers = processes or min(os.cpu_count() or 1, PROCESSES, len(discovery.files) // MANY + 1)

@@ -1,16 +1,18 @@
 """Findings as programs read them: JSON, GitHub's commands, GitLab's reports, JUnit's XML."""
 
+import html
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 from batchproof.audit._audit import Report
 from batchproof.audit._auditor import Located
 from batchproof.audit._fingerprint import below, fingerprints
 from batchproof.audit._sarif import as_sarif
 from batchproof.audit._text import as_lines, as_text
+
+_BREAKS = str.maketrans({"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"})
 
 
 def as_json(report: Report) -> str:
@@ -126,13 +128,14 @@ def _case(entry: Located) -> str:
     return (
         f"<testcase name={_attribute(f'{finding.code} {finding.name}')} classname={classname} "
         f'line="{entry.place.line}" column="{finding.column}">'
-        f"<failure message={_attribute(finding.sentence)}>{escape(_xml(entry.message))}"
-        "</failure></testcase>"
+        f"<failure message={_attribute(finding.sentence)}>"
+        f"{html.escape(_xml(entry.message), quote=False)}</failure></testcase>"
     )
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_xml(text))
+    """Return a text as the value of an attribute, in which a reader would turn breaks to spaces."""
+    return f'"{html.escape(_xml(text)).translate(_BREAKS)}"'
 
 
 def _xml(text: str) -> str:
