@@ -575,3 +575,44 @@ def passes_a_step_of_the_other_phase(model, train_loader, val_loader, optimizer,
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+
+def finds_phases_of_one_loop(model, loaders, splits, optimizer):
+    for split in splits:
+        if split == "train":
+            model.train()
+        else:
+            model.eval()
+        for x, y in loaders[split]:
+            loss = F.cross_entropy(model(x), y)  # BP405
+            if split == "train":
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+
+def passes_phases_that_switch_autograd(model, loaders, splits, optimizer):
+    for split in splits:
+        if split == "train":
+            model.train()
+        else:
+            model.eval()
+        for x, y in loaders[split]:
+            with torch.set_grad_enabled(split == "train"):
+                loss = F.cross_entropy(model(x), y)
+            if split == "train":
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+
+def passes_phases_that_all_train(model, loaders, splits, optimizer):
+    for split in splits:
+        if split == "train":
+            model.train()
+        else:
+            model.eval()  # fits the rest with frozen statistics
+        for x, y in loaders[split]:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()

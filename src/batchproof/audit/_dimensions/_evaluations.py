@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._graphs import after, leave
 from batchproof.audit._dimensions._lattice import Instance, Quantity
-from batchproof.audit._dimensions._names import FunctionNode
+from batchproof.audit._dimensions._names import FunctionNode, dotted
 from batchproof.audit._dimensions._questions import compatible, functions_of, role, trains, within
-from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 
 # what a file says that switches autograd, or asks for gradients of an evaluation
 _SWITCHES = re.compile(r"grad(?!_norm|ient|_scaler|_clip)|inference_mode|volatile|jacobian|freeze")
@@ -176,3 +176,33 @@ def _training(trace: Trace, event: Event) -> Event | None:
         if mine and apart and loop is not None and trains(trace, loop):
             return other
     return None
+
+
+def by_phase(trace: Trace, event: Event, loop: Loop) -> str:
+    """Return why some passes of a loop that trains evaluate, or "".
+
+    The test that puts the model in evaluation mode is the one under which nothing back-propagates,
+    and it is asked in a loop over both phases, around which autograd must be on.
+    """
+    outer = event.loops[0].node
+    names = {dotted(n.func).rpartition(".")[2] for n in ast.walk(outer) if isinstance(n, ast.Call)}
+    passes = trace.within(loop, "backward")
+    if names & {"set_grad_enabled", "no_grad", "inference_mode"} or not passes:
+        return ""
+    for mode in trace.of("eval"):
+        test = mode.conditions[-1] if mode.conditions and mode.order < event.order else None
+        phases = mode.loops[-1:]
+        if test is None or phases == (loop,) or not set(phases) & set(event.loops):
+            continue
+        if _asks(event, test, holds=not test.branch):
+            continue
+        if all(_asks(each, test, holds=not test.branch) for each in passes):
+            where = "holds" if test.branch else "does not hold"
+            return f"eval() at line {mode.line} where {ast.unparse(test.test)} {where}"
+    return ""
+
+
+def _asks(event: Event, test: Condition, *, holds: bool) -> bool:
+    """Return whether a test, in the same words, holds or does not hold where an event happens."""
+    text = ast.dump(test.test)
+    return any(c.branch is holds and ast.dump(c.test) == text for c in event.conditions)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._evaluations import (
     by_mode,
+    by_phase,
     on_its_own,
     scores_apart,
     second_pass,
@@ -54,8 +55,9 @@ def find(trace: Trace) -> Iterator[Report]:
         hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - {"forward"}
         on = event.grad is True or enabled or switches_nothing(trace, event)
         sure = on and not hidden and not of_numpy(event)
+        inside = "in the function" if loop is None else "in the loop"
         evidence = (
-            f"{why}, and no backward pass in the {'function' if loop is None else 'loop'}",
+            f"{why}, and no backward pass {'there' if ' where ' in why else inside}",
             ("eval() does not switch autograd off" if "eval()" in why else "autograd is on here")
             if sure
             else f"whether {'the method' if hidden else 'a caller'} does is out of sight",
@@ -68,8 +70,10 @@ def find(trace: Trace) -> Iterator[Report]:
 
 def _why(trace: Trace, event: Event, loop: Loop) -> str:
     """Return why a loop evaluates: the mode of its model, or its data and numbers; or ""."""
-    if not evaluates(trace, loop) or any(not conditions for conditions in loop.leaves):
-        return ""  # it trains, or looks at one batch
+    if any(not conditions for conditions in loop.leaves):
+        return ""  # it looks at one batch
+    if not evaluates(trace, loop):
+        return by_phase(trace, event, loop)
     if any(getattr(e.value, "over", "") == loop.key for e in trace.of("backward")):
         return ""  # its sum is back-propagated
     beside = (e for e in trace.within(loop, "forward", "criterion") if e.calls == event.calls)
