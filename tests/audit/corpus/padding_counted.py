@@ -219,3 +219,41 @@ def passes_a_sum_of_inputs_under_a_mask(output, target, padding_mask):
     keep = output * padding_mask
     total = F.mse_loss(keep, target * padding_mask, reduction="sum")
     return total / padding_mask.sum().clamp(min=1)
+
+
+def finds_a_sum_over_all_elements(prediction, y, pad_mask):
+    losses = F.l1_loss(prediction, y, reduction="none") * pad_mask
+    return losses.sum() / losses.numel()  # BP108
+
+
+def finds_a_sum_over_the_elements_of_the_mask(prediction, y, pad_mask):
+    losses = F.l1_loss(prediction, y, reduction="none")
+    return torch.sum(losses * pad_mask) / pad_mask.numel()  # BP108
+
+
+def finds_a_mask_made_of_lengths(prediction, y, lengths):
+    mask = torch.arange(y.size(1))[None] < lengths[:, None]
+    losses = F.l1_loss(prediction, y, reduction="none")
+    return (losses * mask).mean()  # BP108
+
+
+def finds_a_mask_made_of_padded_targets(logits, y, pad_id):
+    mask = y.ne(pad_id).float()
+    losses = F.cross_entropy(logits, y, reduction="none")
+    return (losses * mask).mean()  # BP108
+
+
+def finds_zeros_where_targets_are_padding(logits, y, pad_id):
+    losses = F.cross_entropy(logits, y, reduction="none")
+    return torch.where(y == pad_id, torch.zeros_like(losses), losses).mean()  # BP108
+
+
+def passes_a_sum_over_all_elements_of_no_mask(prediction, y):
+    losses = F.l1_loss(prediction, y, reduction="none")
+    return losses.sum() / losses.numel()
+
+
+def passes_a_mask_made_of_lengths_that_divides(prediction, y, lengths):
+    mask = torch.arange(y.size(1))[None] < lengths[:, None]
+    losses = F.l1_loss(prediction, y, reduction="none")
+    return (losses * mask).sum() / mask.sum()  # BP109 likely

@@ -249,7 +249,7 @@ def _where(_machine: Machine, call: Call, _name: str) -> Value:
     for loss, other, code in ((first, second, codes[-1]), (second, first, codes[0])):
         zero = other in (Constant(0), Constant(0.0)) or "zeros" in code
         if isinstance(loss, Quantity) and loss.base == "elements" and zero:
-            return replace(loss, masked=is_mask(mask) or "mask")
+            return replace(loss, masked=is_mask(mask) or ast.unparse(call.node.args[0]))
     if isinstance(first, Tensor):
         return Tensor(first.loop, "", first.graph, first.output)
     return UNKNOWN

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from batchproof.audit._dimensions._names import FunctionNode, Module, dotted
+from batchproof.audit._dimensions._lattice import Count
+from batchproof.audit._dimensions._names import FunctionNode, Module, dotted, words_of
 from batchproof.audit._dimensions._trace import Event
 
 _PADS = re.compile(
@@ -13,6 +14,7 @@ _PADS = re.compile(
 )
 # what leaves padded labels out, here or in a collator
 _LEAVES_OUT = re.compile(r"-100|ignore_index|IGNORE|CollatorFor|pad_token_id|label_pad|pad_id\b")
+_WORDS = re.compile(r"pad|valid|bound|attention|length|token|non zero|nonzero|ignore")
 _COPIES = {"copy", "clone", "deepcopy", "list"}
 
 
@@ -52,6 +54,29 @@ def _copied(node: ast.expr) -> ast.expr:
         case ast.Call(_, [value], []) if dotted(node.func).rpartition(".")[2] in _COPIES:
             return value
     return node
+
+
+def of_padding(event: Event, mask: str) -> bool:
+    """Return whether a mask speaks of padding, or what it is assigned in its function does.
+
+    Args:
+        event: where the mask is used.
+        mask: its name or its code.
+    """
+    made_of = [
+        ast.unparse(node.value) for node in _assigns(event.module, event.function).get(mask, ())
+    ]
+    return any(_WORDS.search(words_of(text)) for text in (mask, *made_of))
+
+
+def divides_by_all(event: Event) -> bool:
+    """Return whether a sum is divided by the number of elements of a tensor."""
+    if isinstance(event.other, Count):
+        return event.other.unit == "elements"
+    match getattr(event.node, "right", None):
+        case ast.Call(ast.Attribute(_, "numel" | "nelement")):
+            return True
+    return False
 
 
 def mask_of_inputs(event: Event) -> str:

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._names import words_of
-from batchproof.audit._dimensions._padding import copied_labels, mask_of_inputs
+from batchproof.audit._dimensions._padding import (
+    copied_labels,
+    divides_by_all,
+    mask_of_inputs,
+    of_padding,
+)
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
@@ -24,9 +29,9 @@ def find(trace: Trace) -> Iterator[Report]:
         and isinstance(e.other, Count)
         and e.value.base == "mean"
     }
-    for event in trace.of("mean"):
+    for event in trace.of("mean", "divide"):
         loss = event.value
-        if not isinstance(loss, Quantity) or loss.base != "elements":
+        if not isinstance(loss, Quantity) or not _averages(event, loss):
             continue
         if loss.ignores and not loss.masked:
             yield _ignored(event, loss)
@@ -34,9 +39,9 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         if event.line in corrected or _without_mask(event):
             continue
-        sure = bool(_PADDING.search(words_of(loss.masked))) and loss.sure and not _shown(event)
+        sure = of_padding(event, loss.masked) and loss.sure and not _shown(event)
         evidence = (
-            f"{loss.name or 'the losses'} (line {loss.line}) are 0 where {loss.masked} is 0",
+            f"{loss.name or 'the losses'} (line {loss.line}) are set to 0 by {loss.masked}",
             "the mean divides by all elements, those included",
         )
         yield Report(
@@ -46,6 +51,13 @@ def find(trace: Trace) -> Iterator[Report]:
     yield from _of_inputs(trace)
     if trace.whole and trace.events:
         yield from _labels(trace)
+
+
+def _averages(event: Event, loss: Quantity) -> bool:
+    """Return whether losses by element are averaged: by mean(), or as their sum over numel()."""
+    if event.kind == "mean":
+        return loss.base == "elements"
+    return loss.base == "sum" and not loss.over and divides_by_all(event)
 
 
 def _of_inputs(trace: Trace) -> Iterator[Report]:
