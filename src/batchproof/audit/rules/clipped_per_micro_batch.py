@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._questions import compatible, micro_loops, windows
+from batchproof.audit._dimensions._questions import compatible
 from batchproof.audit._dimensions._trace import Event, Trace, modulus, tests_of
+from batchproof.audit._dimensions._windows import micro_loops, windows
 from batchproof.audit._reports import Report
 
 

@@ -7,9 +7,10 @@ from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import Count, Quantity, Value
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import accumulation_scale, raised
+from batchproof.audit._dimensions._questions import raised
 from batchproof.audit._dimensions._sizes import is_nominal
 from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._dimensions._windows import accumulation_scale
 from batchproof.audit._reports import Report
 
 _ALL = {"batches", "seen", "data set"}

@@ -3,8 +3,8 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._questions import Window, lead, windows
 from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._dimensions._windows import Window, lead, windows
 from batchproof.audit._reports import Report
 
 

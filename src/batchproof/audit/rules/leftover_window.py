@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import (
+from batchproof.audit._dimensions._trace import Condition, Event, Trace, tests_of
+from batchproof.audit._dimensions._windows import (
     Window,
     ends_inside,
     last_part,
@@ -15,7 +16,6 @@ from batchproof.audit._dimensions._questions import (
     steps_elsewhere,
     windows,
 )
-from batchproof.audit._dimensions._trace import Condition, Event, Trace, tests_of
 from batchproof.audit._reports import Report
 
 

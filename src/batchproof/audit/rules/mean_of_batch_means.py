@@ -14,10 +14,10 @@ from batchproof.audit._dimensions._questions import (
     takes_one_size,
     weighted_beside,
     weights_of,
-    window_test,
 )
 from batchproof.audit._dimensions._sizes import is_nominal, weighs_by_size
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._windows import window_test
 from batchproof.audit._reports import Report
 
 _LABEL = "255"  # ignored by habit, whether or not the data have it

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity
-from batchproof.audit._dimensions._questions import accumulation_scale, ignores_padding
+from batchproof.audit._dimensions._questions import ignores_padding
 from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._dimensions._windows import accumulation_scale
 from batchproof.audit._reports import Report
 
 # what marks targets of a Hugging Face model that do not count in its loss

@@ -6,14 +6,9 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity
 from batchproof.audit._dimensions._loaders import of_one_batch
-from batchproof.audit._dimensions._questions import (
-    is_batch_mean,
-    last_part,
-    micro_loops,
-    scopes_of,
-    windows,
-)
+from batchproof.audit._dimensions._questions import is_batch_mean, scopes_of
 from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._dimensions._windows import last_part, micro_loops, windows
 from batchproof.audit._reports import Report
 from batchproof.mistakes import mistake
 

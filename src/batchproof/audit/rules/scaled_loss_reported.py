@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Constant, Count, Quantity
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import accumulation_scale
 from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._dimensions._windows import accumulation_scale
 from batchproof.audit._reports import Report
 
 _WHOLE = {"batches", "data set", "seen"}

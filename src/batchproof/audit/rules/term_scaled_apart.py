@@ -3,13 +3,9 @@
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity
-from batchproof.audit._dimensions._questions import (
-    accumulation_scale,
-    compatible,
-    micro_loops,
-    windows,
-)
+from batchproof.audit._dimensions._questions import compatible
 from batchproof.audit._dimensions._trace import Trace
+from batchproof.audit._dimensions._windows import accumulation_scale, micro_loops, windows
 from batchproof.audit._reports import Report
 
 

@@ -4,19 +4,17 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import Count, Quantity
-from batchproof.audit._dimensions._questions import (
+from batchproof.audit._dimensions._questions import differs, sets_in, varies
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._windows import (
     also_at_the_end,
     bare_remainder,
     begins_again,
     counts_all_so_far,
-    differs,
     first_window,
     outgrows,
-    sets_in,
-    varies,
     window_test,
 )
-from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
 _REST = "the last r batches"

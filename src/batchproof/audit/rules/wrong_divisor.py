@@ -6,7 +6,6 @@ from batchproof.audit._dimensions._lattice import Constant, Count, Loader, Quant
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import (
-    last_of_window,
     of_other_data,
     one_by_many,
     views_by_size,
@@ -14,6 +13,7 @@ from batchproof.audit._dimensions._questions import (
 )
 from batchproof.audit._dimensions._sizes import counts_samples, meter_clash, size_clash, size_next
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._windows import last_of_window
 from batchproof.audit._reports import Report
 
 _SAMPLES = "Σ_b Σ_i loss_i / number of samples"
