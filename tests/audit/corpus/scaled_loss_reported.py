@@ -291,3 +291,17 @@ def passes_a_counter_of_optimizer_steps(model, train_loader, optimizer, k, write
             optimizer.zero_grad()
             updates += 1
             writer.add_scalar("loss", total / updates, updates)
+
+
+def finds_a_sum_of_a_training_that_an_option_asks_for(model, train_loader, optimizer, args):
+    total, steps = 0.0, 0
+    if args.train:
+        for i, (x, y) in enumerate(train_loader):
+            loss = F.mse_loss(model(x), y) / args.accumulate
+            loss.backward()
+            total += loss.item()
+            steps += 1
+            if (i + 1) % args.accumulate == 0:  # BP103
+                optimizer.step()
+                optimizer.zero_grad()
+    return total / steps if args.train else None  # BP206

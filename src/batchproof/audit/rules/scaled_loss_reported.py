@@ -24,9 +24,11 @@ def find(trace: Trace) -> Iterator[Report]:
         if event.kind == "divide":
             loop = trace.loops.get(value.over)
             adds = [e for e in trace.of("accumulate") if e.text == value.text]
+            counts_each = bool(adds) and _counts_each(trace, event, adds[-1])
             whole = isinstance(event.other, Count) and event.other.unit in _WHOLE
-            whole |= bool(adds) and _counts_each(trace, event, adds[-1])
-            if loop is None or loop.loader is None or value.conditional or not whole:
+            if loop is None or loop.loader is None or not (whole or counts_each):
+                continue
+            if value.conditional and not counts_each:
                 continue
             if any(e.loop is not None and e.loop.micro == scale for e in adds):
                 continue
