@@ -271,3 +271,17 @@ def finds_the_size_of_the_whole_by_another_name(model, samples):
     for x, y in loader:
         hits += (model(x).argmax(1) == y).sum().item()
     return hits / count  # BP203
+
+
+def passes_a_last_batch_that_is_skipped_by_its_size(model, train_loader, optimizer, args):
+    total = 0.0
+    for step, (x, y) in enumerate(train_loader):
+        if x.size(0) != args.batch_size:
+            continue
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if step % 100 == 99:
+            print(total / (step + 1))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Count, Dataset, Quantity
 from batchproof.audit._dimensions._loaders import length_of, number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import asks_for_none, is_debug, varies
+from batchproof.audit._dimensions._questions import asks_for_none, is_debug, skips_by_size, varies
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -95,7 +95,7 @@ def _skipped(
     trace: Trace, event: Event, total: Quantity, by: Count, loop: Loop
 ) -> Iterator[Report]:
     counts_all = _of_all(by, loop) or (by.unit == "batches" and by.key == loop.key and not by.plus)
-    if not counts_all or by.conditional:
+    if not counts_all or by.conditional or (loop in event.loops and skips_by_size(loop)):
         return
     adds = [e for e in trace.of("accumulate") if e.text == total.text and loop in e.loops]
     if not adds or len(adds) > 1:
