@@ -322,6 +322,13 @@ def scopes_of(event: Event) -> list[FunctionNode] | list[ast.Module]:
     return functions_of(event) or [event.module.tree]
 
 
+def exchanges_weights(event: Event) -> bool:
+    """Return whether a function exchanges weights for their average, and back."""
+    nodes = (node for scope in scopes_of(event) for node in ast.walk(scope))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return "apply_shadow" in names or {"store", "restore"} <= names
+
+
 def asked_for(event: Event) -> bool:
     """Return whether a function does something only where an argument of it asks for that."""
     for function in functions_of(event):

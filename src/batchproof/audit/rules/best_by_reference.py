@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Instance, Model, StateDict, Unknown, Value
 from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._questions import exchanges_weights
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -24,7 +25,7 @@ def find(trace: Trace) -> Iterator[Report]:
             yield from _in_an_object(event, live)
         if event.loop is None or not event.conditions:
             continue
-        if not live or _written_at_once(trace, event):
+        if not live or _written_at_once(trace, event) or exchanges_weights(event):
             continue
         same = [loop for loop in event.loops if not _made_in(loop, live)]
         if not same:

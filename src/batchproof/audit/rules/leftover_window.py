@@ -64,8 +64,9 @@ def _steps_after(trace: Trace, window: Window) -> Event | None:
 def _lost(window: Window, *, sure: bool) -> Report:
     loader = window.loop.loader
     name = loader.text if loader is not None else "the loop"
+    test = f"{'' if window.condition.branch else 'not '}{ast.unparse(window.test)}"
     evidence = (
-        f"the optimiser steps only where {ast.unparse(window.test)}",
+        f"the optimiser steps only where {test}",
         f"nothing steps after the last batch of {name or 'the loader'}",
     )
     return Report(
