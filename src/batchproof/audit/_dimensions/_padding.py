@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from batchproof.audit._dimensions._lattice import Count
-from batchproof.audit._dimensions._names import FunctionNode, Module, dotted, words_of
+from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._questions import scopes_of
 from batchproof.audit._dimensions._trace import Event
 
 _PADS = re.compile(
@@ -63,10 +64,13 @@ def of_padding(event: Event, mask: str) -> bool:
         event: where the mask is used.
         mask: its name or its code.
     """
-    made_of = [
-        ast.unparse(node.value) for node in _assigns(event.module, event.function).get(mask, ())
-    ]
-    return any(_WORDS.search(words_of(text)) for text in (mask, *made_of))
+    made_of = (ast.unparse(node.value) for node in _assigned_to(mask, event))
+    return any(map(names_padding, (mask, *made_of)))
+
+
+def names_padding(text: str) -> bool:
+    """Return whether a name or an expression has a word of padding."""
+    return bool(_WORDS.search(words_of(text)))
 
 
 def divides_by_all(event: Event) -> bool:
@@ -106,7 +110,7 @@ def _mask_of(node: ast.expr, event: Event) -> str:
 
 def _held(name: str, event: Event) -> Iterator[str]:
     """Yield the masks of what a name is assigned before a call, in its function."""
-    for node in _assigns(event.module, event.function).get(name, ()):
+    for node in _assigned_to(name, event):
         match node:
             case ast.Assign(value=ast.BinOp() | ast.Call() as value) if node.lineno < event.line:
                 yield _mask_of(value, event)
@@ -114,17 +118,20 @@ def _held(name: str, event: Event) -> Iterator[str]:
                 yield dotted(value) if _is_mask(dotted(value)) else ""
 
 
+def _assigned_to(name: str, event: Event) -> Iterator[ast.Assign | ast.AugAssign]:
+    """Yield the assignments to a name in the function of an event."""
+    for scope in scopes_of(event):
+        yield from _assigns_in(scope).get(name, ())
+
+
 @lru_cache(maxsize=64)
-def _assigns(module: Module, function: str) -> dict[str, list[ast.Assign | ast.AugAssign]]:
-    """Return the assignments of the functions of a name, or of a file, by the name assigned."""
-    functions = (n for n in ast.walk(module.tree) if isinstance(n, FunctionNode))
+def _assigns_in(scope: ast.AST) -> dict[str, list[ast.Assign | ast.AugAssign]]:
+    """Return the assignments in a function, or a file, by the name assigned."""
     assigns: dict[str, list[ast.Assign | ast.AugAssign]] = {}
-    scopes: list[ast.AST] = [f for f in functions if f.name == function]
-    for scope in scopes or [module.tree]:
-        for node in ast.walk(scope):
-            match node:
-                case ast.Assign([ast.Name(name)]) | ast.AugAssign(ast.Name(name)):
-                    assigns.setdefault(name, []).append(node)
+    for node in ast.walk(scope):
+        match node:
+            case ast.Assign([ast.Name(name)]) | ast.AugAssign(ast.Name(name)):
+                assigns.setdefault(name, []).append(node)
     return assigns
 
 

@@ -19,8 +19,15 @@ _DEBUG = re.compile(
     r"debug|dry_?run|fast_dev|smoke|sanity|overfit|test_mode|quick|demo|tiny|profil", re.IGNORECASE
 )
 _NO_NUMBER = re.compile(r"isnan|isinf|isfinite|\bnan\b")
-_CRITERIA = {"criterion", "criteria", "loss_fn", "loss_func", "loss_function", "outputs.loss"}
-_CRITERIA |= {"the loss of a model"}
+_CRITERIA = {
+    "criterion",
+    "criteria",
+    "loss_fn",
+    "loss_func",
+    "loss_function",
+    "outputs.loss",
+    "the loss of a model",
+}
 _HELD_OUT = {
     "val",
     "valid",
@@ -361,9 +368,9 @@ def is_world(value: Value) -> bool:
     )
 
 
-def sets_in(trace: Trace, total: Quantity, loop: Loop) -> bool:
-    """Return whether a sum is assigned inside its loop, as where it is set to 0."""
-    return any(e.text == total.text and loop in e.loops for e in trace.of("assign"))
+def sets_in(trace: Trace, total: Quantity, loop: Loop) -> list[Event]:
+    """Return where a sum is assigned inside its loop, as where it is set to 0."""
+    return [e for e in trace.of("assign") if e.text == total.text and loop in e.loops]
 
 
 def differs(by: Value, every: str) -> bool:

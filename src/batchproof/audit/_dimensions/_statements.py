@@ -286,9 +286,7 @@ def _once(
     name = value.text or source.text if isinstance(value, Unknown) else ""
     name = name or (_name_of_call(node.iter) if opaque else "")
     epochs = "epoch" in ast.unparse(node.target)
-    scores = machine.grad is False and _scores_pairs(node, indexed=source.with_index)
-    may_be = opaque and name and not epochs
-    if may_be and (scores or _trains(node.body) or _evaluates(name, node.body)):
+    if opaque and name and not epochs and _takes_batches(machine, node, name, source):
         loader = value = Loader(name, name)
     micro = source.text.removeprefix("range:") if source.text.startswith("range:") else ""
     loop = Loop(
@@ -322,6 +320,15 @@ def _once(
         machine.execute(node.body, frame)
     if node.orelse:
         machine.execute(node.orelse, frame)
+
+
+def _takes_batches(
+    machine: Machine, node: ast.For | ast.AsyncFor, name: str, source: _Source
+) -> bool:
+    """Return whether a loop over what is out of sight trains, or evaluates, by its statements."""
+    if _trains(node.body) or _evaluates(name, node.body):
+        return True
+    return machine.grad is False and _scores_pairs(node, indexed=source.with_index)
 
 
 def _name_of_call(node: ast.expr) -> str:

@@ -349,7 +349,7 @@ def outgrows(trace: Trace, event: Event, total: Quantity, loop: Loop) -> bool:
 
 def begins_again(trace: Trace, event: Event, total: Quantity, loop: Loop) -> bool:
     """Return whether a sum is set to a number where an event of its loop happens."""
-    sets = [e for e in trace.of("assign") if e.text == total.text and loop in e.loops]
+    sets = sets_in(trace, total, loop)
     return any(e.conditions == event.conditions and isinstance(e.value, Constant) for e in sets)
 
 

@@ -14,6 +14,7 @@ from batchproof.audit._dimensions._questions import (
     of_the_whole,
     raised,
     set_before,
+    sets_in,
     trains,
 )
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
@@ -65,7 +66,7 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
     is_average = event.kind in {"divide", "average"}
     alone = not trains(trace, loop) and event.kind != "compare" and event.function != ""
     is_set = set_before(trace, value.text, loop)
-    sets = [e for e in trace.of("assign") if e.text == value.text and loop in e.loops]
+    sets = sets_in(trace, value, loop)
     sure = is_average or (alone and (value.sure or not value.metric))
     if not trains(trace, loop) and of_the_whole(value.text) and is_set:
         sure, evidence = sure or value.sure, (*evidence, "before the loop it is set as a sum is")

@@ -10,12 +10,12 @@ from batchproof.audit._dimensions._padding import (
     copied_labels,
     divides_by_all,
     mask_of_inputs,
+    names_padding,
     of_padding,
 )
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
-_PADDING = re.compile(r"pad|valid|bound|attention|length|token|non zero|nonzero|ignore")
 _OF_SEQUENCES = re.compile(r"pad|attention|length|token|seq|mel")
 
 
@@ -104,7 +104,7 @@ def _without_mask(event: Event) -> bool:
         text = ast.unparse(condition.test)
         absent = text.endswith(" is None") and condition.branch
         present = text.endswith(" is not None") and not condition.branch
-        if (absent or present) and _PADDING.search(words_of(text)):
+        if (absent or present) and names_padding(text):
             return True
     return False
 
