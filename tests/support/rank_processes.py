@@ -149,29 +149,9 @@ def act(request: dict, rank: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    keep_groups()
     module, function = request["target"].split(":")
     result = getattr(importlib.import_module(module), function)(folder, *request["arguments"])
     torch.save(result, folder / f"{rank}.pt")
-
-
-def keep_groups() -> None:
-    """Keep each process group after its end, until the process ends.
-
-    A DistributedDataParallel model that holds the last reference to a gloo group waits for its
-    threads and keeps the interpreter, which a thread may need to let go of a tensor: a deadlock.
-    A reference of Python lets the interpreter go first.
-    """
-    from torch import distributed
-
-    destroy = distributed.destroy_process_group
-    kept = []
-
-    def keep_and_destroy(group: distributed.ProcessGroup | None = None) -> None:
-        kept.append(group or distributed.group.WORLD)
-        destroy(group)
-
-    distributed.destroy_process_group = keep_and_destroy
 
 
 def wait(ranks: list[int], seconds: float) -> list[int] | None:

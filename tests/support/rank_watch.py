@@ -12,9 +12,22 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import batchproof as bp
 
+groups = []
+
+
+def join() -> None:
+    """Join the process group, and keep it until this process ends.
+
+    A DistributedDataParallel model that holds the last reference to a gloo group waits for its
+    threads and keeps the interpreter, which a thread may need to let go of a tensor: a deadlock.
+    A reference of Python lets the interpreter go first.
+    """
+    distributed.init_process_group("gloo")
+    groups.append(distributed.group.WORLD)
+
 
 def trained(folder: str, kind: str) -> None:
-    distributed.init_process_group("gloo")
+    join()
     rank, world = distributed.get_rank(), distributed.get_world_size()
     torch.manual_seed(0)
     with bp.watch(numbers=False) as seen:
@@ -46,7 +59,7 @@ def trained(folder: str, kind: str) -> None:
 
 def evaluated(folder: str, kind: str) -> None:
     """Evaluate 23 samples on two ranks, 13 and 10, and print what is meant to be their loss."""
-    distributed.init_process_group("gloo")
+    join()
     rank = distributed.get_rank()
     torch.manual_seed(rank)
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))
@@ -78,7 +91,7 @@ def evaluated(folder: str, kind: str) -> None:
 
 def sharded(folder: str, kind: str) -> None:
     """Train with fully_shard, which reduces gradients with every second backward pass only."""
-    distributed.init_process_group("gloo")
+    join()
     rank, world = distributed.get_rank(), distributed.get_world_size()
     torch.manual_seed(0)
     with bp.watch(numbers=False) as seen:
