@@ -27,6 +27,7 @@ for epoch in range(3):
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # IPython warns where it is another one
     from IPython.core.interactiveshell import InteractiveShell
 
     made = InteractiveShell()
