@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import optim
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
+from transformers import get_linear_schedule_with_warmup
 
 
 def finds_it_at_the_start_of_an_epoch(model, loader):
@@ -44,6 +45,16 @@ def finds_a_schedule_of_a_function(model, loader):
         optimizer.zero_grad()
         loss = F.mse_loss(model(x), y)
         loss.backward()
+        scheduler.step()  # BP406
+        optimizer.step()
+
+
+def finds_a_schedule_of_transformers(model, loader):
+    optimizer = optim.AdamW(model.parameters())
+    scheduler = get_linear_schedule_with_warmup(optimizer, 100, 1000)
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
         scheduler.step()  # BP406
         optimizer.step()
 

@@ -701,6 +701,12 @@ EXACT: dict[str, Transfer] = {
 }
 _PATTERNS: tuple[tuple[re.Pattern[str], Transfer], ...] = (
     (re.compile(r"torch\.optim\.lr_scheduler\.\w+"), _scheduler),
+    (
+        re.compile(
+            r"(pytorch_)?transformers\.(optimization\.)?(get_\w*schedule\w*|[A-Z]\w*Schedule)"
+        ),
+        _scheduler,
+    ),
     (re.compile(r"torch\.optim\.[A-Z]\w+"), _optimizer),
     (re.compile(r"(torch\.optim|transformers|timm)\..*(AdamW|SGD|Adam)$"), _optimizer),
     (re.compile(r"torchvision\.datasets\.\w+"), _dataset),
