@@ -460,6 +460,20 @@ def finds_windows_of_a_loop_that_may_stop_early(model, train_loader, optimizer, 
             break
 
 
+def finds_a_divisor_of_a_loss_in_parts(model, train_loader, optimizer, config):
+    accumulate = config["accumulate"]
+    for i, (x, y) in enumerate(train_loader):
+        parts = model(x, y)["losses"]
+        loss = sum(parts["class"]) + sum(parts["box"])
+        loss = loss / accumulate
+        loss.backward()
+        if (i + 1) % accumulate == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
 def passes_a_stream_without_end(model, stream, optimizer, k):
     for i, (x, y) in enumerate(stream.count()):
         (F.mse_loss(model(x), y) / k).backward()

@@ -1,5 +1,6 @@
 """Losses reported after they were divided by the accumulation steps."""
 
+import torch
 import torch.nn.functional as F
 
 
@@ -305,3 +306,16 @@ def finds_a_sum_of_a_training_that_an_option_asks_for(model, train_loader, optim
                 optimizer.step()
                 optimizer.zero_grad()
     return total / steps if args.train else None  # BP206
+
+
+def finds_a_loss_in_a_dict_out_of_sight(model, train_loader, optimizer, config, losses_of):
+    k = config["accumulate"]
+    for i, batch in enumerate(train_loader):
+        loss = losses_of(model, batch)["total"] / k
+        loss.backward()
+        if not torch.isfinite(loss):
+            print(f"the loss is {loss.item()}")
+        print(loss.item())  # BP206
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()

@@ -206,6 +206,8 @@ def store(machine: Machine, node: ast.AST, target: ast.expr, value: Value, frame
     if isinstance(target, ast.Subscript) and name == dotted(target):
         value = value if isinstance(target.slice, ast.Constant) else UNKNOWN
     value = _name(machine, node, value, name)
+    if name in frame.module.passes:
+        value = _back_propagated(machine, node, value, name, frame)
     machine.emit("assign", node, frame, value, text=name)
     frame.write(name, value)
     frame.begin(name, len(machine.loops))
@@ -227,6 +229,34 @@ def _name(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
         case Loader() if not value.text:
             return replace(value, text=name)
     return value
+
+
+def _back_propagated(
+    machine: Machine, node: ast.AST, value: Value, name: str, frame: Frame
+) -> Value:
+    """Return a loss for what is known of nothing but that its loop over batches back-propagates it.
+
+    Args:
+        machine: the interpretation.
+        node: the statement.
+        value: what it assigns.
+        name: the name it is assigned to.
+        frame: the names around it.
+    """
+    plain = isinstance(value, Unknown) or (isinstance(value, Tensor) and value.form == "")
+    loop = machine.trace.loops.get(machine.batch_loop)
+    if not plain or loop is None:
+        return value
+    first, last = getattr(loop.node, "lineno", 0), getattr(loop.node, "end_lineno", 0)
+    line = getattr(node, "lineno", 0)
+    passes = [each for each in frame.module.passes[name] if first <= each <= last]
+    if not passes or not first <= line <= last:
+        return value
+    loss = Quantity("unknown", loop.key, sure=False, text=name, line=line, name=_origin(node))
+    match getattr(node, "value", None):
+        case ast.BinOp(_, ast.Div(), divisor):
+            return operate(ast.Div(), loss, machine.evaluate(divisor, frame))
+    return loss
 
 
 def _origin(node: ast.AST) -> str:

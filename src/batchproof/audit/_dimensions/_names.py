@@ -3,12 +3,18 @@
 import ast
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from batchproof.audit._dimensions._lattice import Option, Value
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
+# loss.backward(), scaler.scale(loss).backward(), accelerator.backward(loss)
+_PASSES = re.compile(
+    r"([\w.]+(?:\[[\w'\"]+\])?)\)?\.backward\((?:\)|\w+_graph)"
+    r"|(?:accelerator|fabric|engine|self)\.(?:manual_)?backward\(([\w.]+)[,)]"
+)
 _ROOTS = {
     "torch.nn.modules.loss": "torch.nn",
     "torch.utils.data.dataloader": "torch.utils.data",
@@ -58,6 +64,16 @@ class Module:
     forms: dict[ast.AST, Value] = field(default_factory=dict)
     telling: dict[ast.AST, bool] = field(default_factory=dict)
     handed: dict[tuple[ast.AST, str], Value] = field(default_factory=dict)
+
+    @cached_property
+    def passes(self) -> dict[str, list[int]]:
+        """Return the lines where a name is back-propagated as it is, so that it holds a loss."""
+        lines: dict[str, list[int]] = {}
+        for number, text in enumerate(self.lines, 1):
+            if "backward(" in text:
+                for pair in _PASSES.findall(text):
+                    lines.setdefault(pair[0] or pair[1], []).append(number)
+        return lines
 
 
 # what a cell, a fragment or a file of `import *` means by these names

@@ -209,6 +209,11 @@ def _leaves(loop: Loop) -> list[tuple[Condition, ...]]:
     return [c for c, text in zip(loop.leaves, texts, strict=True) if not _NO_NUMBER.search(text)]
 
 
+def says_no_number(event: Event) -> bool:
+    """Return whether an event comes under a test of `isfinite` or its like: it tells of a nan."""
+    return any(_NO_NUMBER.search(ast.unparse(c.test)) for c in event.conditions if not c.by)
+
+
 def varies(test: ast.expr, loop: Loop) -> bool:
     """Return whether a test can change from one batch of a loop to the next."""
     names = {dotted(n) for n in ast.walk(test) if isinstance(n, ast.Name | ast.Attribute)}

@@ -409,7 +409,9 @@ def accumulation_scale(quantity: Quantity, trace: Trace) -> str:
 
 
 def last_part(text: str) -> str:
-    """Return the last part of a dotted name: an attribute and what it was set from share it."""
+    """Return the last part of a dotted name, or a key: a name and what it was set from share it."""
+    if text.endswith(("']", '"]')):
+        return text.replace("'", '"').split('"')[-2]
     return text if text.replace(".", "").isdigit() else text.rpartition(".")[2]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Constant, Count, Quantity
 from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._questions import says_no_number
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._dimensions._windows import accumulation_scale
 from batchproof.audit._reports import Report
@@ -16,7 +17,7 @@ def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a loss is reported that was divided by the accumulation steps."""
     for event in trace.of("report", "update", "divide"):
         value = event.value
-        if not isinstance(value, Quantity):
+        if not isinstance(value, Quantity) or says_no_number(event):
             continue
         scale = accumulation_scale(value, trace)
         if not scale:
