@@ -410,3 +410,49 @@ def finds_hits_that_are_assigned(model, batches):
         correct = (model(x).argmax(1) == y).sum().item()  # BP205
         count += len(y)
     return correct / count
+
+
+@torch.no_grad()
+def finds_a_loss_with_a_weight(model, val_loader, weight):
+    for x, y in val_loader:
+        loss = weight * F.mse_loss(model(x), y)
+    return loss.item()  # BP205
+
+
+def finds_a_number_that_is_called_new(model, train_loader, optimizer):
+    loss_old, loss_new = 0, 0
+    for epoch in range(100):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss_new = loss.item()
+            loss.backward()
+            optimizer.step()
+        print(f"epoch {epoch}, loss {loss_new}")  # BP205
+        if abs(loss_new - loss_old) < 0.001:
+            break
+        loss_old = loss_new
+
+
+def finds_a_loss_that_is_none_before(model, train_loader, optimizer, history):
+    for _epoch in range(10):
+        loss = None
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+        history["loss"].append(loss.item())  # BP205
+
+
+def finds_the_loss_of_the_last_slice(model, x, optimizer, epochs, size):
+    batches = int(len(x) / size)
+    for epoch in range(epochs):
+        for i in range(batches):
+            start = (i * size) % len(x)
+            part = x[start : start + size, :]
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(part), part)
+            loss.backward()
+            optimizer.step()
+        print(f"epoch {epoch}: {loss.item()}")  # BP205

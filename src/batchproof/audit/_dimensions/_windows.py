@@ -430,12 +430,16 @@ def first_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tup
         return f"{every} batches and the rest before", f"{name} goes on from pass to pass"
     if begins_short(trace, event, total, loop):
         return "the rest of a window", f"{counter} goes on from pass to pass, {name} does not"
+    if ahead is None and total.spans:
+        ahead = window_lead(trace, event, loop, over_passes=True)  # both go on from pass to pass
+    adds = [e for e in trace.of("accumulate") if e.text == event.text and loop in e.loops]
+    always = all(e.order < event.order and all(c.by for c in e.inside(loop)) for e in adds)
+    if ahead is not None and ahead > 0 and adds and always:
+        return f"the first {every} - {ahead} batches", f"{counter} is ahead of the batches added"
     if ahead != -1:
         return None
     if all(not isinstance(c.test, ast.BoolOp) for c in event.inside(loop)):
         return "1 batch", "the first report comes after 1 batch"
-    adds = [e for e in trace.of("accumulate") if e.text == event.text and loop in e.loops]
-    always = all(e.order < event.order and all(c.by for c in e.inside(loop)) for e in adds)
     if adds and always and leaves_out_first(event, loop, counter):
         return f"the first {every} + 1 batches", "batch 0 is added, unreported"
     return None

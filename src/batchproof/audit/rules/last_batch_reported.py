@@ -54,7 +54,8 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
     hits = value.metric and value.base == "sum" and raised(event, loop)
     if event.kind == "divide" and not (by_batches or hits):
         return
-    if event.kind in {"report", "return", "append"} and value.scales:
+    is_quotient = any(scale.startswith("/") for scale in value.scales)
+    if event.kind in {"report", "return", "append"} and is_quotient:
         return
     if event.kind == "compare" and not against_best(event):
         return
@@ -74,7 +75,8 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
         sure, evidence = _of_several(loop), (*evidence, _unless(loop))
     name = value.text or "loss"
     mine = sets[-1] if sets and sets[-1].module is event.module else None
-    as_sum = (of_the_whole(value.text) or is_set) and not any(
+    of_one = {"new", "cur", *_OF_ONE} & set(words_of(value.text).split())
+    as_sum = (of_the_whole(value.text) or (is_set and not of_one)) and not any(
         getattr(e.value, "text", "") == value.text for e in trace.within(loop, "accumulate")
     )
     place = mine if mine is not None and as_sum else event
@@ -108,7 +110,8 @@ def _of_several(loop: Loop) -> bool:
     loader = loop.loader
     assert isinstance(loader, Loader)
     names = {"loader", "dataloader", "dl", "batches", "iter", "iterator"}
-    return loader.line > 0 or bool(names & set(words_of(loader.text).split()))
+    in_sight = loader.line > 0 or loader.index != ""
+    return in_sight or bool(names & set(words_of(loader.text).split()))
 
 
 def _unless(loop: Loop) -> str:
