@@ -285,3 +285,24 @@ def passes_a_last_batch_that_is_skipped_by_its_size(model, train_loader, optimiz
         total += loss.item()
         if step % 100 == 99:
             print(total / (step + 1))
+
+
+@torch.no_grad()
+def finds_losses_that_are_no_numbers_counted(model, val_loader):
+    total = 0.0
+    for x, y in val_loader:
+        loss = F.mse_loss(model(x), y, reduction="sum")
+        if not torch.isnan(loss):
+            total += loss.item()
+    return total / len(val_loader.dataset)  # BP203
+
+
+@torch.no_grad()
+def passes_a_stop_at_what_is_no_number(model, val_loader):
+    total = 0.0
+    for x, y in val_loader:
+        loss = F.mse_loss(model(x), y, reduction="sum")
+        if torch.isnan(loss):
+            break
+        total += loss.item()
+    return total / len(val_loader.dataset)

@@ -586,3 +586,74 @@ def finds_a_sum_that_begins_where_its_counter_does_not(model, train_loader, opti
             if step % 100 == 0:
                 writer.add_scalar("loss", running / 100, step)  # BP204
                 running = 0.0
+
+
+def finds_a_first_report_of_a_numbered_zip(model, batches, optimizer):
+    running = 0.0
+    for i, (x, y) in zip(range(10000), batches(), strict=False):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 100 == 0:
+            print(running / 100)  # BP204
+            running = 0.0
+
+
+def passes_a_numbered_zip_from_one(model, batches, optimizer):
+    running = 0.0
+    for i, (x, y) in zip(range(1, 10001), batches(), strict=False):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 100 == 0:
+            print(running / 100)
+            running = 0.0
+
+
+def finds_a_long_first_window_of_all_passes(model, loader, optimizer, most, every):
+    running, step = 0.0, 0
+    while step < most:
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            if step % every == 0 and step > 0:
+                print(running / every)  # BP204
+                running = 0.0
+            step += 1
+
+
+def finds_a_counter_that_is_one_ahead(model, loader, optimizer, every):
+    running, step = 0.0, 0
+    for _ in range(10):
+        for x, y in loader:
+            step += 1
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            if (step + 1) % every == 0:
+                print(running / every)  # BP204
+                running = 0.0
+
+
+def passes_a_counter_of_all_passes_that_is_raised_first(model, loader, optimizer, every):
+    running, step = 0.0, 0
+    for _ in range(10):
+        for x, y in loader:
+            step += 1
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            if step % every == 0:
+                print(running / every)
+                running = 0.0

@@ -672,3 +672,80 @@ def passes_the_sum_of_weighted_means_in_a_list(model, data):
     for x, y in loader:
         losses.append(F.mse_loss(model(x), y).item() * len(x))
     return np.sum(losses) / len(loader.dataset)
+
+
+@torch.no_grad()
+def finds_where_the_last_slice_begins(model, text, steps):
+    total = 0.0
+    for i in range(0, text.size(1) - steps, steps):
+        x, y = text[:, i : i + steps], text[:, i + 1 : i + 1 + steps]
+        total += F.cross_entropy(model(x), y).item()
+    return total / (i + 1)  # BP202
+
+
+@torch.no_grad()
+def passes_the_samples_up_to_the_end_of_a_slice(model, x, y):
+    total = 0.0
+    for i in range(0, len(x), 64):
+        total += F.mse_loss(model(x[i : i + 64]), y[i : i + 64], reduction="sum").item()
+        print(total / (i + 64))
+    return total / len(x)
+
+
+def finds_the_length_of_the_last_pair(model, pairs, optimizer):
+    running = 0.0
+    for pair in pairs:
+        x, y = pair
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+    print("Loss:", running / len(pair))  # BP202
+
+
+def passes_the_length_of_all_pairs(model, pairs, optimizer):
+    running = 0.0
+    for pair in pairs:
+        x, y = pair
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+    print("Loss:", running / len(pairs))  # BP201 likely
+
+
+def finds_a_loss_out_of_sight_times_its_size(diffusion, train_loader, optimizer):
+    running = 0.0
+    for x, mask in train_loader:
+        optimizer.zero_grad()
+        loss = diffusion(mask, x)
+        running += loss.item() * x.size(0)
+        loss.backward()
+        optimizer.step()
+    print("Training loss:", running / len(train_loader))  # BP202
+
+
+@torch.no_grad()
+def finds_a_sum_with_a_term_of_its_own_weight(vae, data, beta):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, _ in loader:
+        y, mean, log_variance = vae(x)
+        distance = F.binary_cross_entropy(y, x, reduction="sum")
+        divergence = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+        total += (distance + beta * divergence).item()
+    return total / len(loader)  # BP202
+
+
+@torch.no_grad()
+def passes_a_sum_with_a_term_over_samples(vae, data, beta):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for x, _ in loader:
+        y, mean, log_variance = vae(x)
+        distance = F.binary_cross_entropy(y, x, reduction="sum")
+        divergence = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+        total += (distance + beta * divergence).item()
+    return total / len(loader.dataset)

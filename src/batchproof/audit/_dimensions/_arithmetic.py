@@ -235,7 +235,8 @@ def _common(first: Quantity, second: Quantity) -> tuple[str, ...]:
     does, and so does a factor that may be a number of samples.
     """
     scales = max(first.scales, second.scales, key=len)
-    if first.scales == second.scales or first.base != "mean" or second.base != "mean":
+    alike = first.base == second.base and first.base in {"mean", "sum"}
+    if first.scales == second.scales or not alike:
         return scales
     both = set(first.scales) & set(second.scales) - {"*"}
     return tuple(s for s in scales if s in both or s[0] == "/" or _may_count(s[1:]))

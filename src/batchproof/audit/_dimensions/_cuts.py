@@ -39,7 +39,9 @@ def by_steps(machine: Machine, node: ast.For, steps: ast.Call, frame: Frame) -> 
     width, cut = ast.unparse(size), False
     for part in ast.walk(node):
         match part:
-            case ast.Subscript(whole, ast.Slice(lower, ast.expr() as upper)):
+            case ast.Subscript(whole, ast.Slice(lower, ast.expr() as upper)) | ast.Subscript(
+                whole, ast.Tuple([ast.Slice(lower, ast.expr() as upper), *_])
+            ):
                 batches = isinstance(as_loader(Unknown(dotted(whole))), Loader)
                 cut |= _is(lower, dotted(target)) and width in ast.unparse(upper) and not batches
     if not cut:
@@ -170,7 +172,9 @@ def by_number(machine: Machine, node: ast.For, frame: Frame) -> Loader | None:
     }
     for part in inside:
         match part:
-            case ast.Subscript(whole, ast.Slice(lower)) if lower is not None:
+            case ast.Subscript(whole, ast.Slice(ast.expr() as lower)) | ast.Subscript(
+                whole, ast.Tuple([ast.Slice(ast.expr() as lower), *_])
+            ):
                 if _times(lower, index) or dotted(lower) in starts - {""}:
                     name = index if _times(lower, index) else dotted(lower)
                     key, data = machine.loop_key(node), Dataset(f"len({dotted(whole)})")
@@ -209,8 +213,10 @@ def _rounds_down(node: ast.expr) -> bool:
 
 
 def _times(node: ast.expr | None, name: str) -> bool:
-    """Return whether an expression is `name * size`, or `size * name`."""
+    """Return whether an expression is `name * size` or `size * name`, or its remainder."""
     match node:
+        case ast.BinOp(product, ast.Mod(), _):
+            return _times(product, name)
         case ast.BinOp(first, ast.Mult(), second):
             return name in {dotted(first), dotted(second)}
     return False

@@ -21,6 +21,7 @@ Unit = Literal[
     "mask",  # unmasked elements of one batch
     "batches",  # batches of a loader, or of a loop so far
     "some batches",  # batches that met a condition
+    "offset",  # where a slice begins, in a loop that moves by the length of a slice
     "passes",  # batches of this pass and of all before it
     "seen",  # samples, or elements, added up over a loop
     "data set",  # len(dataset)

@@ -87,6 +87,11 @@ def is_debug(condition: Condition) -> bool:
     return bool(_DEBUG.search(ast.unparse(condition.test)))
 
 
+def asks_for_number(condition: Condition) -> bool:
+    """Return whether a test asks whether a value is a number, no NaN or infinity."""
+    return bool(_NO_NUMBER.search(ast.unparse(condition.test)))
+
+
 def asks_for_none(condition: Condition) -> bool:
     """Return whether a test asks for None, which a term that is switched off is in all batches."""
     tests = [n for n in ast.walk(condition.test) if isinstance(n, ast.Compare)]
@@ -161,6 +166,15 @@ def raised(event: Event, loop: Loop) -> bool:
     name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
     adds = (n for n in ast.walk(loop.node) if isinstance(n, ast.AugAssign))
     return name != "" and name in {dotted(n.target) for n in adds}
+
+
+def counts_too(condition: Condition, event: Event) -> bool:
+    """Return whether the divisor stops or counts with a test."""
+    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
+    name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
+    raised = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.AugAssign))
+    later = {dotted(n.target) for n in raised if n.lineno > condition.test.lineno}
+    return bool(name) and name in later | {dotted(n) for n in ast.walk(condition.test)}
 
 
 def skips_by_size(loop: Loop) -> bool:
@@ -395,7 +409,12 @@ def set_before(trace: Trace, name: str, loop: Loop) -> bool:
     whole = name.partition("[")[0]
     first = next((e.order for e in trace.of("assign") if e.text == name and loop in e.loops), 0)
     sets = (e for e in trace.of("assign") if e.text in {name, whole} and e.order < first)
-    return whole != name or any(isinstance(e.value, Constant) for e in sets)
+    return whole != name or any(isinstance(e.value, Constant) and _counts(e.value) for e in sets)
+
+
+def _counts(value: Constant) -> bool:
+    """Return whether a constant is a number, from which a sum can begin."""
+    return isinstance(value.value, int | float) and not isinstance(value.value, bool)
 
 
 def of_the_whole(name: str) -> bool:

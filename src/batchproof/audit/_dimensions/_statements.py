@@ -30,7 +30,7 @@ from batchproof.audit._dimensions._lattice import (
     Value,
 )
 from batchproof.audit._dimensions._library import flat
-from batchproof.audit._dimensions._loaders import as_loader, yields_batches
+from batchproof.audit._dimensions._loaders import as_loader, number, yields_batches
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 from batchproof.audit._dimensions._trace import Condition, Loop
@@ -202,12 +202,14 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
                 machine.evaluate(keyword.value, frame)
             return _source(machine, node.args[0], frame)
         if name in {"zip", "zip_longest"}:
+            counter = _counter_beside(machine, node, frame)
             values = [
                 by_pieces(machine, argument, frame) or machine.evaluate(argument, frame)
                 for argument in node.args
             ]
             loaders = [as_loader(v) for v in values]
-            return _Source(next((v for v in loaders if isinstance(v, Loader)), UNKNOWN))
+            batches = next((v for v in loaders if isinstance(v, Loader)), UNKNOWN)
+            return replace(counter, value=batches)
         if name.endswith("range"):
             return _range(machine, node, frame)
     value = by_pieces(machine, node, frame) or machine.evaluate(node, frame)
@@ -219,6 +221,21 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
         text = ast.unparse(node)
         return _Source(Loader(text, text))
     return _Source(value, text=dotted(node))
+
+
+def _counter_beside(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
+    """Return how zip(range(n), batches) and zip(count(), batches) number the batches."""
+    match node.args:
+        case [ast.Call(function, arguments), _] if len(arguments) < 3:
+            pass
+        case _:
+            return _Source(UNKNOWN)
+    name = dotted(function).rpartition(".")[2]
+    if name not in {"range", "count"} or (name == "count" and len(arguments) > 1):
+        return _Source(UNKNOWN)
+    begins = len(arguments) == (2 if name == "range" else 1)
+    first = number(machine.evaluate(arguments[0], frame)) if begins else 0
+    return _Source(UNKNOWN, with_index=True, start=first)
 
 
 def _range(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
@@ -237,7 +254,7 @@ def _range(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
             text=text,
             draws=True,
         )
-    steps = node if len(values) == 3 else None
+    steps = node if len(values) == 3 and abs(number(values[2]) or 2) > 1 else None
     return _Source(UNKNOWN, with_index=True, start=first, text=f"range:{text}", steps=steps)
 
 
@@ -294,7 +311,9 @@ def _once(
     )
     with machine.in_loop(loop):
         target = node.target
-        if (source.with_index and source.text.startswith("range:")) or source.draws:
+        if source.steps is not None and isinstance(target, ast.Name):
+            _set(frame, target, Count("offset", loop.key, text=target.id), machine)
+        elif (source.with_index and source.text.startswith("range:")) or source.draws:
             loop.index = dotted(target)
             _set(
                 frame,

@@ -5,8 +5,14 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Dataset, Quantity
 from batchproof.audit._dimensions._loaders import length_of, number
-from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import asks_for_none, is_debug, skips_by_size, varies
+from batchproof.audit._dimensions._questions import (
+    asks_for_none,
+    asks_for_number,
+    counts_too,
+    is_debug,
+    skips_by_size,
+    varies,
+)
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 from batchproof.audit._reports import Report
 
@@ -72,23 +78,13 @@ def _left_early(event: Event, by: Count, loop: Loop) -> Iterator[Report]:
             or not any(varies(c.test, loop) for c in tests)
         ):
             continue
-        if any("len(" in ast.unparse(c.test) or _harmless(c, event) for c in tests):
+        texts = " ".join(ast.unparse(c.test) for c in tests)
+        if "len(" in texts or any(asks_for_number(c) or counts_too(c, event) for c in tests):
             continue
         line = tests[-1].test.lineno
         evidence = (f"the loop may break at line {line}", f"{by.text} counts all batches")
         yield Report(event, f"Σ until the break / {by.text}", _MEANT, evidence)
         return
-
-
-def _harmless(condition: Condition, event: Event) -> bool:
-    """Return whether a test asks for a broken loss, or the divisor stops or counts with it."""
-    text = ast.unparse(condition.test)
-    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
-    name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
-    raised = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.AugAssign))
-    later = {dotted(n.target) for n in raised if n.lineno > condition.test.lineno}
-    counts = bool(name) and name in later | {dotted(n) for n in ast.walk(condition.test)}
-    return counts or any(word in text for word in ("isnan", "isinf", "finite"))
 
 
 def _skipped(
@@ -107,7 +103,7 @@ def _skipped(
             or is_debug(condition)
         ):
             continue
-        if _is_counting(condition) or _harmless(condition, event):
+        if _is_counting(condition) or counts_too(condition, event):
             return
         line = condition.test.lineno
         evidence = (f"batches that fail the test at line {line} are not added", "they are counted")

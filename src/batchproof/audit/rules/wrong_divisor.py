@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._counters import miscount
 from batchproof.audit._dimensions._lattice import Constant, Count, Loader, Quantity
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._names import dotted
@@ -13,7 +14,6 @@ from batchproof.audit._dimensions._questions import (
 )
 from batchproof.audit._dimensions._sizes import counts_samples, meter_clash, size_clash, size_next
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
-from batchproof.audit._dimensions._windows import last_of_window
 from batchproof.audit._reports import Report
 
 _SAMPLES = "Σ_b Σ_i loss_i / number of samples"
@@ -27,8 +27,8 @@ def find(trace: Trace) -> Iterator[Report]:
             yield from _seeded(trace, event, by)
         if isinstance(total, Quantity) and isinstance(by, Count) and total.divisor is None:
             loop = trace.loops.get(total.over)
-            if loop is not None and loop.loader is not None and not size_next(trace, event):
-                yield from _clash(event, total, by, loop, loop.loader)
+            if loop is not None and not size_next(trace, event):
+                yield from _of_loop(event, total, by, loop)
     for event in trace.of("report"):
         if so_far := one_by_many(event):
             evidence = (f"the loss is of one batch, and {so_far} counts all batches so far",)
@@ -51,22 +51,20 @@ def _seeded(trace: Trace, event: Event, by: Count) -> Iterator[Report]:
     yield Report([event, *starts][-1], "Σ_i loss_i / (N + 1)", "Σ_i loss_i / N", evidence)
 
 
+def _of_loop(event: Event, total: Quantity, by: Count, loop: Loop) -> Iterator[Report]:
+    clash = miscount(event, total, by, loop)
+    if clash is not None:
+        yield Report(event, *clash[:2], clash[2:])
+    elif loop.loader is not None:
+        yield from _clash(event, total, by, loop, loop.loader)
+
+
 def _clash(
     event: Event, total: Quantity, by: Count, loop: Loop, loader: Loader
 ) -> Iterator[Report]:
     of_batches = by.unit == "batches"
     mine = by.key in {loop.key, loader.key, loader.source}
-    if of_batches and mine and by.plus > 0 and by.key == loader.key:
-        evidence = (f"the sum holds one term for each batch of {loader.text}, {by.plus} fewer",)
-        yield Report(event, f"Σ_b loss_b / (batches + {by.plus})", "Σ_b loss_b / batches", evidence)
-    elif of_batches and by.key == loop.key and by.plus == -1 and loop not in event.loops:
-        evidence = (f"{by.text} begins at 0, so it is one less than the number of batches",)
-        yield Report(event, f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", evidence)
-    elif of_batches and mine and total.conditional and last_of_window(loop, event, total):
-        evidence = ("only the last batch of each window is added, and every batch is counted",)
-        computes = "Σ_windows loss of its last batch / batches"
-        yield Report(event, computes, "Σ_b loss_b / batches", evidence)
-    elif of_batches and mine and total.base == "sum" and not total.scales:
+    if of_batches and mine and total.base == "sum" and not total.scales:
         yield from _sum_by_batches(event, total, loader)
     elif mine and loop not in event.loops and (clash := size_clash(total, by, loader)):
         if views_by_size(loop):
@@ -87,7 +85,8 @@ def _sum_by_batches(event: Event, total: Quantity, loader: Loader) -> Iterator[R
         return
     how = "is weighted by the size of its batch" if total.unit else "is a sum over its batch"
     evidence = (f"{total.name or 'each term'} (line {total.line}) {how}, and batches are counted",)
-    yield Report(event, "Σ_b Σ_i loss_i / number of batches", _SAMPLES, evidence, total.sure)
+    sure = total.sure or (total.unit == "sample" and not total.spans)  # whatever the loss is
+    yield Report(event, "Σ_b Σ_i loss_i / number of batches", _SAMPLES, evidence, sure)
 
 
 def _mean_by_samples(

@@ -1,0 +1,59 @@
+"""Divisors that count other batches than a sum holds: one more, one fewer, those of one pass."""
+
+import ast
+
+from batchproof.audit._dimensions._lattice import Count, Loader, Quantity
+from batchproof.audit._dimensions._trace import Event, Loop
+from batchproof.audit._dimensions._windows import last_of_window
+
+
+def miscount(event: Event, total: Quantity, by: Count, loop: Loop) -> tuple[str, str, str] | None:
+    """Return what a quotient computes, what was meant, and why its divisor is off, or None.
+
+    Args:
+        event: the quotient.
+        total: what the loop added up.
+        by: the divisor.
+        loop: the loop.
+    """
+    why = _of_one_pass(event, by, loop)
+    if why:
+        return f"Σ_b loss_b / {by.text}", "Σ_b loss_b / batches", why
+    return _of_batches(event, total, by, loop, loop.loader) if loop.loader is not None else None
+
+
+def _of_batches(
+    event: Event, total: Quantity, by: Count, loop: Loop, loader: Loader
+) -> tuple[str, str, str] | None:
+    if by.unit != "batches" or by.key not in {loop.key, loader.key, loader.source}:
+        return None
+    if by.plus > 0 and by.key == loader.key:
+        why = f"the sum holds one term for each batch of {loader.text}, {by.plus} fewer"
+        return f"Σ_b loss_b / (batches + {by.plus})", "Σ_b loss_b / batches", why
+    if by.key == loop.key and by.plus == -1 and loop not in event.loops:
+        why = f"{by.text} begins at 0, so it is one less than the number of batches"
+        return f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", why
+    if total.conditional and last_of_window(loop, event, total):
+        why = "only the last batch of each window is added, and every batch is counted"
+        return "Σ_windows loss of its last batch / batches", "Σ_b loss_b / batches", why
+    return None
+
+
+def _of_one_pass(event: Event, by: Count, loop: Loop) -> str:
+    """Return why a divisor is a number of one pass of a loop, no count of all, or ""."""
+    if by.unit == "offset" and by.key == loop.key and abs(by.plus) < 2:
+        return f"{by.text} is where a slice begins, and moves by the length of a slice"
+    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
+    match divisor, loop.node:
+        case ast.Call(ast.Name("len"), [ast.Name(name)]), ast.For(target):
+            items = {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+            if loop not in event.loops and name in items and not _set_again(event, name, loop.node):
+                return f"after the loop {name} is what its last pass was over"
+    return ""
+
+
+def _set_again(event: Event, name: str, loop: ast.For) -> bool:
+    """Return whether a name is set between the end of a loop and an event after it."""
+    names = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.Name) and n.id == name)
+    stores = (n.lineno for n in names if isinstance(n.ctx, ast.Store))
+    return any((loop.end_lineno or 0) < line <= event.line for line in stores)
