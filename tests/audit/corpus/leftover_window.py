@@ -69,6 +69,89 @@ def finds_a_last_window_with_the_full_divisor(model, train_loader, optimizer, k)
             optimizer.zero_grad()
 
 
+def finds_a_length_with_two_names(model, train_loader, optimizer, config):
+    k = config["accumulate"]
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / config["accumulate"]
+        loss.backward()
+        if (i + 1) % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+    optimizer.step()  # BP103
+
+
+def finds_a_factor(model, train_loader, optimizer, k):
+    share = 1 / k
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) * share
+        loss.backward()
+        if (i + 1) % k == 0 or i + 1 == len(train_loader):  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_outputs_divided_at_once(model, train_loader, optimizer, k):
+    for i, batch in enumerate(train_loader):
+        outputs = model(**batch)
+        loss = outputs[0] / k
+        loss.backward()  # BP101 likely
+        if (i + 1) % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+    optimizer.step()  # BP103
+
+
+def finds_a_count_over_epochs_stepped_at_the_end_of_each(model, train_loader, optimizer, k):
+    held = 0
+    for _ in range(10):
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            held += 1
+            if held % k == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+        optimizer.step()  # BP103
+        optimizer.zero_grad()
+
+
+def finds_a_count_over_epochs_emptied_at_each(model, train_loader, optimizer, k):
+    held = 0
+    for _ in range(10):
+        optimizer.zero_grad()
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            held += 1
+            if held % k == 0:  # BP103
+                optimizer.step()
+                optimizer.zero_grad()
+
+
+def finds_each_of_two_optimisers(first, second, train_loader, one_optimizer, optimizer, k):
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(first(x), y) / k).backward()
+        (F.mse_loss(second(x), y) / k).backward()
+        if (i + 1) % k == 0:
+            one_optimizer.step()
+            one_optimizer.zero_grad()
+        if i % k == k - 1:
+            optimizer.step()
+            optimizer.zero_grad()
+    one_optimizer.step()  # BP103
+    optimizer.step()  # BP103
+
+
+def passes_a_count_over_epochs_emptied_once(model, train_loader, optimizer, k):
+    held = 0
+    optimizer.zero_grad()
+    for _ in range(10):
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            held += 1
+            if held % k == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+
+
 def finds_a_step_after_the_loop_with_the_full_divisor(model, train_loader, optimizer, k):
     for i, (x, y) in enumerate(train_loader):
         loss = F.mse_loss(model(x), y) / k

@@ -186,8 +186,19 @@ def passes_a_meter_multiplied_back(model, train_loader, optimizer, accum_steps):
         meter.update(loss.item() * accum_steps, x.size(0))
 
 
-def misses_a_factor(model, train_loader, optimizer, k):
+def finds_a_factor(model, train_loader, optimizer, k):
     share = 1.0 / k
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) * share
+        loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        print(loss.item())  # BP206
+
+
+def misses_a_factor(model, train_loader, optimizer, k):
+    share = k**-1
     for i, (x, y) in enumerate(train_loader):
         loss = F.mse_loss(model(x), y) * share
         loss.backward()

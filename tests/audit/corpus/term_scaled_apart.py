@@ -179,12 +179,23 @@ def misses_a_penalty_of_its_own(model, train_loader, optimizer, k, penalty):
             optimizer.zero_grad()
 
 
-def misses_a_factor(model, train_loader, optimizer, k):
+def finds_a_factor(model, train_loader, optimizer, k):
     share = 1.0 / k
     for i, (x, y) in enumerate(train_loader):
         first, second = model(x)
-        loss = F.mse_loss(first, y) * share + F.mse_loss(second, y)  # missed BP112
+        loss = F.mse_loss(first, y) * share + F.mse_loss(second, y)  # BP112
         loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def misses_a_factor(model, train_loader, optimizer, k):
+    share = k**-1
+    for i, (x, y) in enumerate(train_loader):
+        first, second = model(x)
+        loss = F.mse_loss(first, y) * share + F.mse_loss(second, y)  # missed BP112
+        loss.backward()  # BP105 likely
         if (i + 1) % k == 0:  # BP103
             optimizer.step()
             optimizer.zero_grad()

@@ -88,16 +88,23 @@ def _scale(quantity: Quantity, by: Value) -> Value:
             return replace(quantity, base="sum", unit="nominal")
         return with_scale(quantity, f"*{by.text or by.unit}")
     if isinstance(by, Option | Unknown):
-        inverse = f"/{by.text}"
-        if by.text and inverse in quantity.scales:
-            return replace(quantity, scales=_without(quantity.scales, inverse))
-        return with_scale(quantity, f"*{by.text}")
+        return _by_name(quantity, by.text)
     if isinstance(by, Constant):
         return replace(quantity, scales=_without(quantity.scales, f"/{by.value}"))
     if isinstance(by, Tensor):
         graph = True if by.graph else quantity.graph
         return replace(quantity, sure=quantity.base == "elements" and quantity.sure, graph=graph)
     return replace(quantity, base="unknown", sure=False)
+
+
+def _by_name(quantity: Quantity, factor: str) -> Quantity:
+    """Return a product with a factor that is known by its code: `1 / k` divides by k."""
+    whole, over, part = factor.partition("/")
+    if over and whole in {"1", "1.0"}:
+        return with_scale(quantity, f"/{part}")
+    if factor and f"/{factor}" in quantity.scales:
+        return replace(quantity, scales=_without(quantity.scales, f"/{factor}"))
+    return with_scale(quantity, f"*{factor}")
 
 
 def with_scale(quantity: Quantity, scale: str) -> Quantity:

@@ -14,6 +14,7 @@ from batchproof.audit._dimensions._lattice import (
     Listing,
     Loader,
     Meter,
+    Option,
     Quantity,
     Several,
     Shape,
@@ -57,6 +58,7 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
         carries_on = isinstance(before, Constant) or whole != name
         if isinstance(value, Quantity) and carries_on and _reads(node.value, whole):
             value = UNKNOWN  # an average that is carried along
+        value = _scaled(machine, node, value, name, frame)
     for target in targets:
         store(machine, node, target, value, frame)
     frame.tests.pop(name, None)
@@ -257,6 +259,22 @@ def _back_propagated(
         case ast.BinOp(_, ast.Div(), divisor):
             return operate(ast.Div(), loss, machine.evaluate(divisor, frame))
     return loss
+
+
+def _scaled(
+    machine: Machine, node: ast.Assign | ast.AnnAssign, value: Value, name: str, frame: Frame
+) -> Value:
+    """Return what `loss = outputs[0] / k` gives a name, with its divisor."""
+    match node.value:
+        case ast.BinOp(first, ast.Div(), ast.Name() | ast.Attribute() | ast.Subscript() as by):
+            loss = _name(machine, ast.Expr(first, lineno=node.lineno), value, name)
+        case _:
+            return value
+    divisor = machine.evaluate(by, frame)
+    if not (isinstance(value, Tensor) and isinstance(loss, Quantity)):
+        return value
+    has_name = isinstance(divisor, Option | Unknown) and divisor.text
+    return operate(ast.Div(), loss, divisor) if has_name else value
 
 
 def _origin(node: ast.AST) -> str:

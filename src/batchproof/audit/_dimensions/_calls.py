@@ -348,6 +348,8 @@ def is_model(name: str) -> bool:
 
 def _by_name(machine: Machine, call: Call) -> Value:
     low = call.name.lower()
+    if call.name == "scale_loss" and call.args and isinstance(call.args[0], Quantity):
+        return call.args[0]  # apex's block, which scales back what it back-propagates
     if _is_loss(call) and (call.args or call.keywords):
         criterion = Criterion(call.name, reduction_of(call.keywords)[0], sure=False)
         return use_criterion(machine, call, criterion)

@@ -137,7 +137,7 @@ def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     second = factor(machine, second, node.right, first)
     combine(machine, node, node.op, first, second, frame)
     if isinstance(node.op, ast.Mod) and isinstance(first, Count):
-        machine.emit("remainder", node, frame, first)
+        machine.emit("remainder", node, frame, first, second)
     if (
         isinstance(node.op, ast.Mod)
         and isinstance(first, Constant)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import (
     Constant,
     Count,
@@ -86,9 +87,12 @@ def _accumulates(trace: Trace, window: Window) -> bool:
 
 
 def _ends(window: Window, event: Event) -> bool:
-    """Return whether an event happens only where a window ends."""
-    end = window.condition
-    return any(c.test is end.test and c.branch is end.branch for c in event.conditions)
+    """Return whether an event happens only where a window ends: under its test, or one like it."""
+    end, parts = window.condition, (window.counter, window.plus, window.every)
+    return any(
+        (c.test is end.test and c.branch is end.branch) or modulus(c.test, branch=c.branch) == parts
+        for c in event.conditions
+    )
 
 
 def _window(loop: Loop, step: Event, condition: Condition) -> Window | None:
@@ -249,6 +253,31 @@ def steps_elsewhere(step: Event, test: ast.expr) -> bool:
     return False
 
 
+def step_after(trace: Trace, window: Window) -> Event | None:
+    """Return the step after the loop of a window, of its own optimiser where there is one."""
+    outer = window.step.loops[: window.step.loops.index(window.loop)]
+    after = [
+        event
+        for event in trace.of("step")
+        if event.order > window.step.order
+        and window.loop not in event.loops
+        and event.loops[: len(outer)] == outer
+        and event.function == window.step.function
+    ]
+    own = [event for event in after if event.text == window.step.text]
+    return next(iter(own or after), None)
+
+
+def zeroed_between(trace: Trace, window: Window) -> bool:
+    """Return whether gradients are emptied between the passes of a loop, whatever its counter."""
+    outer = window.step.loops[: window.step.loops.index(window.loop)]
+    conditions = window.step.conditions[: window.loop.outer]
+    return bool(outer) and any(
+        (e.loops, e.conditions, e.function) == (outer, conditions, window.step.function)
+        for e in trace.of("zero")
+    )
+
+
 def micro_loops(trace: Trace) -> Iterator[tuple[Loop, list[Event]]]:
     """Yield loops `for _ in range(k)` that back-propagate before a step, with their passes."""
     for loop in trace.loops.values():
@@ -397,10 +426,20 @@ def also_at_the_end(event: Event, loop: Loop, plus: int, every: str) -> bool:
     return False
 
 
+def lengths(trace: Trace, window: Window) -> set[str]:
+    """Return the last parts of the names that the length of a window has: its own, and its value's.
+
+    `k = config["accum"]` has two, and a loss may be divided by either.
+    """
+    inner = {id(node) for node in ast.walk(window.test)}
+    values = (e.other for e in trace.of("remainder") if id(e.node) in inner)
+    return {last_part(text) for text in (window.every, *map(name_of, values)) if text}
+
+
 def accumulation_scale(quantity: Quantity, trace: Trace) -> str:
     """Return the accumulation steps that a loss was divided by, or ""."""
-    every = {w.every for w in windows(trace)} | {loop.micro for loop, _ in micro_loops(trace)}
-    names = {last_part(text) for text in every}
+    names = {last_part(loop.micro) for loop, _ in micro_loops(trace)}
+    names = names.union(*(lengths(trace, window) for window in windows(trace)))
     for scale in quantity.scales:
         text = scale[1:]
         if scale[0] == "/" and text and (last_part(text) in names or "accum" in text.lower()):

@@ -5,16 +5,19 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._trace import Condition, Event, Trace, tests_of
+from batchproof.audit._dimensions._trace import Event, Trace, tests_of
 from batchproof.audit._dimensions._windows import (
     Window,
     ends_inside,
     last_part,
     lead,
+    lengths,
     skips_by_index,
+    step_after,
     step_test,
     steps_elsewhere,
     windows,
+    zeroed_between,
 )
 from batchproof.audit._reports import Report
 
@@ -23,13 +26,14 @@ def find(trace: Trace) -> Iterator[Report]:
     """Yield windows whose last, short one is lost or stepped with the full divisor."""
     places = set[int]()
     for window in windows(trace):
-        ahead = lead(trace, window)
+        later, ahead = step_after(trace, window), lead(trace, window)
+        if ahead is None and (later is not None or zeroed_between(trace, window)):
+            ahead = lead(trace, window, over_passes=True)
         if id(window.test) in places or ahead is None:
             continue
         if not ends_inside(window.loop, window.every, ahead, window.step.module):
             continue
         places.add(id(window.test))
-        later = _steps_after(trace, window)
         if later is None and not window.last:
             yield _lost(window, sure=not skips_by_index(window.loop, window.condition.test))
         else:
@@ -50,15 +54,6 @@ def _in_a_function(trace: Trace) -> Iterator[Report]:
         remedy = "one more step after the last micro-batch, divided by what it holds"
         yield Report(step, "the rest of the pass is not stepped", remedy, evidence, node=test)
         return
-
-
-def _steps_after(trace: Trace, window: Window) -> Event | None:
-    outer = window.step.loops[: window.step.loops.index(window.loop)]
-    for event in trace.of("step"):
-        beside = event.order > window.step.order and window.loop not in event.loops
-        if beside and event.loops[: len(outer)] == outer and event.function == window.step.function:
-            return event
-    return None
 
 
 def _lost(window: Window, *, sure: bool) -> Report:
@@ -84,10 +79,8 @@ def _stepped_short(trace: Trace, window: Window, later: Event | None) -> Iterato
         loss = event.value
         scales = loss.scales if isinstance(loss, Quantity) else ()
         divisors = {last_part(scale[1:]) for scale in scales if scale[0] == "/"}
-        fixed = last_part(window.every) in divisors
-        if not fixed or _corrected(window):
+        if not lengths(trace, window) & divisors or _corrected(window):
             continue
-        place = later.conditions[-1] if later is not None and later.conditions else None
         evidence = (
             f"every loss is divided by {window.every} (line {event.line})",
             "the last window is stepped with fewer micro-batches",
@@ -97,13 +90,17 @@ def _stepped_short(trace: Trace, window: Window, later: Event | None) -> Iterato
             f"Σ of the r remaining losses / {window.every}",
             "Σ of the r remaining losses / r",
             evidence,
-            node=_test(place, window),
+            node=_place(later, window),
         )
         return
 
 
-def _test(place: Condition | None, window: Window) -> ast.expr:
-    return window.condition.test if place is None else place.test
+def _place(later: Event | None, window: Window) -> ast.AST:
+    """Return the test that a short window passes to its step, or that step where it passes none."""
+    if later is None:
+        return window.condition.test
+    tests = [c.test for c in later.conditions[window.loop.outer :] if not c.by]
+    return tests[-1] if tests else later.node
 
 
 def _corrected(window: Window) -> bool:
