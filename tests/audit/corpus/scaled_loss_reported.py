@@ -1,5 +1,6 @@
 """Losses reported after they were divided by the accumulation steps."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -195,6 +196,30 @@ def finds_a_factor(model, train_loader, optimizer, k):
             optimizer.step()
             optimizer.zero_grad()
         print(loss.item())  # BP206
+
+
+def finds_the_mean_of_a_list(model, train_loader, optimizer, k):
+    losses = []
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        losses.append(loss.item())
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+    print(np.mean(losses))  # BP206, BP201 likely
+
+
+def passes_the_mean_of_a_list_of_losses(model, train_loader, optimizer, k):
+    losses = []
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y)
+        losses.append(loss.item())
+        (loss / k).backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+    print(np.mean(losses))  # BP201 likely
 
 
 def misses_a_factor(model, train_loader, optimizer, k):

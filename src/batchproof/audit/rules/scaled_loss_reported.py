@@ -15,14 +15,14 @@ _WHOLE = {"batches", "data set", "seen"}
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a loss is reported that was divided by the accumulation steps."""
-    for event in trace.of("report", "update", "divide"):
+    for event in trace.of("report", "update", "divide", "average"):
         value = event.value
         if not isinstance(value, Quantity) or says_no_number(event):
             continue
         scale = accumulation_scale(value, trace)
         if not scale:
             continue
-        if event.kind == "divide":
+        if event.kind in {"divide", "average"}:
             loop = trace.loops.get(value.over)
             adds = [e for e in trace.of("accumulate") if e.text == value.text]
             counts_each = bool(adds) and _counts_each(trace, event, adds[-1])
