@@ -550,10 +550,10 @@ def finds_a_divisor_of_a_loss_in_parts(model, train_loader, optimizer, config):
         loss = sum(parts["class"]) + sum(parts["box"])
         loss = loss / accumulate
         loss.backward()
-        if (i + 1) % accumulate == 0:  # BP103
+        if (i + 1) % accumulate == 0:
             optimizer.step()
             optimizer.zero_grad()
-    optimizer.step()
+    optimizer.step()  # BP103
     optimizer.zero_grad()
 
 

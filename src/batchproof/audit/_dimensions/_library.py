@@ -703,7 +703,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Transfer], ...] = (
     (re.compile(r"torch\.optim\.lr_scheduler\.\w+"), _scheduler),
     (
         re.compile(
-            r"(pytorch_)?transformers\.(optimization\.)?(get_\w*schedule\w*|[A-Z]\w*Schedule)"
+            r"((pytorch_)?transformers|diffusers)\.(optimization\.)?(get_\w*schedule\w*|[A-Z]\w*Schedule)"
         ),
         _scheduler,
     ),
