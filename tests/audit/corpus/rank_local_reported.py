@@ -484,3 +484,57 @@ def passes_a_reduction_whose_result_is_shown(model, data):
     total = _averaged(total / seen)
     if hvd.rank() == 0:
         print(total)
+
+
+@torch.no_grad()
+def _of_all_ranks(model, loader):
+    total, seen = torch.zeros(1), 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y, reduction="sum")
+        seen += len(x)
+    sums = torch.tensor([total.item(), seen])
+    dist.all_reduce(sums)
+    return (sums[0] / sums[1]).item()
+
+
+def finds_a_training_loss_beside_sums_that_are_reduced(model, train_loader, optimizer, val_loader):
+    total = 0.0
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(x)
+    value = _of_all_ranks(model, val_loader)
+    if dist.get_rank() == 0:
+        print(total / len(train_loader.dataset))  # BP212
+        print(value)
+
+
+class HoldsItsRank:
+    def __init__(self):
+        self.speaks = dist.get_rank() == 0
+
+    def finds_a_name_that_holds_the_rank(self, model, train_loader, optimizer):
+        total = 0.0
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(x)
+        if self.speaks:
+            print(total / len(train_loader.dataset))  # BP212
+
+
+def finds_what_other_ranks_do_not_reach(model, train_loader, optimizer):
+    total = 0.0
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(x)
+    if dist.get_rank() > 0:
+        return
+    print(total / len(train_loader.dataset))  # BP212

@@ -3,20 +3,30 @@
 import ast
 import re
 
-from batchproof.audit._dimensions._lattice import Loader
+from batchproof.audit._dimensions._lattice import Count, Loader, Quantity, Tensor, Value
+from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import trains
+from batchproof.audit._dimensions._shares import unused
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
 _RANK_0 = re.compile(
-    r"rank\w*(\(\))? (==|!=|in) |is_\w*main_process|is_master|is_main\b|is_global_zero"
+    r"rank\w*(\(\))? (==|!=|in|>) |is_\w*main_process|is_master|is_main\b|is_global_zero"
 )
+_FIRST = re.compile(r"(\w+)(?:: bool)? = .*(?:rank\w*(?:\(\))? == 0|is_main_process)")
+# losses that Megatron has averaged over ranks already
+_AVERAGES = re.compile(r"megatron", re.IGNORECASE)
 _ONE_PROCESS = re.compile(r"local_rank == -1|(world_size|num_processes|n_?gpus?) (==|<=) 1")
 
 
 def on_first_rank(event: Event) -> bool:
     """Return whether a test on the way to an event asks for the rank."""
-    return any(_RANK_0.search(ast.unparse(c.test)) for c in event.conditions)
+    tests = [c.test for c in event.conditions]
+    if any(_RANK_0.search(ast.unparse(test)) for test in tests):
+        return True
+    names = {dotted(part).rpartition(".")[2] for test in tests for part in ast.walk(test)}
+    found = (_FIRST.search(line) for line in event.module.lines)
+    return any(match and match[1] in names for match in found)
 
 
 def names_its_rank(event: Event) -> bool:
@@ -26,7 +36,9 @@ def names_its_rank(event: Event) -> bool:
 
 
 def in_one_process(event: Event) -> bool:
-    """Return whether a test says that there is one process where something is reported."""
+    """Return whether a test says that there is one process, or Megatron makes its ranks as one."""
+    if any(_AVERAGES.search(line) for line in event.module.lines):
+        return True
     return any(c.branch and _ONE_PROCESS.search(ast.unparse(c.test)) for c in event.conditions)
 
 
@@ -37,7 +49,27 @@ def is_shared(loader: Loader) -> bool:
 
 def is_share(trace: Trace, loop: Loop, loader: Loader) -> bool:
     """Return whether a loader out of sight holds one rank's share, as those of training do."""
-    return loader.line == 0 and trains(trace, loop) and not any(trace.of("reduce"))
+    return loader.line == 0 and trains(trace, loop)
+
+
+def reduced(trace: Trace, event: Event, loop: Loop) -> bool:
+    """Return whether what an event reports of a loop may have been reduced over ranks before it."""
+    first = min((e.order for e in trace.events if loop in e.loops), default=0)
+    reductions = [
+        e for e in trace.of("reduce") if first <= e.order <= event.order and not unused(e, event)
+    ]
+    return not all(_other(event, value, loop) for e in reductions for value in flat(e.value))
+
+
+def _other(event: Event, value: Value, loop: Loop) -> bool:
+    """Return whether a value that is reduced is no part of what an event reports of a loop."""
+    if isinstance(value, Quantity) and isinstance(event.value, Quantity):
+        if (value.over or value.loop) and loop.key not in {value.over, value.loop}:
+            return True
+        return value.metric is not event.value.metric and bool(value.name and event.value.name)
+    if isinstance(value, Count) and value.unit == "seen":
+        return bool(value.key) and value.key != loop.key
+    return isinstance(value, Tensor)
 
 
 def how_shared(loader: Loader) -> str:

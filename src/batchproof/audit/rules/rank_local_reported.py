@@ -3,8 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Listing, Quantity, Tensor, Value
-from batchproof.audit._dimensions._library import flat
+from batchproof.audit._dimensions._lattice import Listing, Quantity
 from batchproof.audit._dimensions._names import FunctionNode
 from batchproof.audit._dimensions._questions import against_best, evaluates
 from batchproof.audit._dimensions._ranks import (
@@ -14,9 +13,9 @@ from batchproof.audit._dimensions._ranks import (
     is_shared,
     names_its_rank,
     on_first_rank,
+    reduced,
 )
-from batchproof.audit._dimensions._shares import unused
-from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
 
@@ -40,7 +39,7 @@ def find(trace: Trace) -> Iterator[Report]:
         if not is_shared(loop.loader) and not (alone and is_share(trace, loop, loop.loader)):
             continue
         if (
-            _reduced(trace, event, loop)
+            reduced(trace, event, loop)
             or names_its_rank(event)
             or in_one_process(event)
             or (event.kind == "compare" and not against_best(event))
@@ -87,18 +86,3 @@ def _division(trace: Trace, event: Event) -> ast.AST:
     divisions = [e.node for e in trace.of("divide") if id(e.node) in inside]
     many = getattr(event.node, "end_lineno", 0) > event.line
     return divisions[-1] if divisions and many else event.node
-
-
-def _reduced(trace: Trace, event: Event, loop: Loop) -> bool:
-    first = min((e.order for e in trace.events if loop in e.loops), default=0)
-    reductions = [
-        e for e in trace.of("reduce") if first <= e.order <= event.order and not unused(e, event)
-    ]
-    return not all(_other(event, value) for e in reductions for value in flat(e.value))
-
-
-def _other(event: Event, value: Value) -> bool:
-    """Return whether a value that is reduced is no part of what an event reports."""
-    if isinstance(value, Quantity) and isinstance(event.value, Quantity):
-        return value.metric is not event.value.metric and bool(value.name and event.value.name)
-    return isinstance(value, Tensor)
