@@ -538,3 +538,31 @@ def finds_what_other_ranks_do_not_reach(model, train_loader, optimizer):
     if dist.get_rank() > 0:
         return
     print(total / len(train_loader.dataset))  # BP212
+
+
+def finds_a_curve_of_the_first_rank(model, train_loader, optimizer, writer, progress):
+    total, logged = 0.0, 0.0
+    for step, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if dist.get_rank() == 0 and (step + 1) % 50 == 0:
+            writer.add_scalar("loss", (total - logged) / 50, step)  # BP212
+            print((total - logged) / 50)  # BP212 likely
+            progress.set_postfix(loss=(total - logged) / 50)
+            logged = total
+
+
+def passes_a_curve_of_the_loss_of_each_rank(model, train_loader, optimizer, writer):
+    total = 0.0
+    for step, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if (step + 1) % 50 == 0:
+            writer.add_scalar("loss", total / 50, step)
+            total = 0.0

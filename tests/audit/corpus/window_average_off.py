@@ -657,3 +657,16 @@ def passes_a_counter_of_all_passes_that_is_raised_first(model, loader, optimizer
             if step % every == 0:
                 print(running / every)
                 running = 0.0
+
+
+def passes_a_difference_from_the_last_report(model, loader, optimizer, criterion):
+    total, logged = 0.0, 0.0
+    for step, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = criterion(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if (step + 1) % 50 == 0:
+            print((total - logged) / 50)
+            logged = total

@@ -1,6 +1,7 @@
 """The number of one rank is reported as that of all."""
 
 import ast
+import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Listing, Quantity
@@ -18,6 +19,9 @@ from batchproof.audit._dimensions._ranks import (
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
+# what keeps the numbers that it is given, step by step
+_CURVE = re.compile(r"add_scalars?$|log_metrics?$|log_scalar$|(wandb|swanlab|comet\w*|run)\.log$")
+
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield sums over a rank's share of a loader that are reported without being reduced."""
@@ -34,7 +38,10 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         loop = trace.loops.get(value.over)
         alone = on_first_rank(event)
-        if loop is None or loop.loader is None or loop in event.loops:
+        if loop is None or loop.loader is None:
+            continue
+        inside = loop in event.loops
+        if inside and (not alone or event.kind == "compare" or _moves(event)):
             continue
         if not is_shared(loop.loader) and not (alone and is_share(trace, loop, loop.loader)):
             continue
@@ -53,6 +60,7 @@ def find(trace: Trace) -> Iterator[Report]:
         where = "this rank's batches"
         tool = "accelerator" in event.text or "fabric" in event.text
         sure = evaluates(trace, loop) or alone or tool
+        sure = sure and (not inside or bool(_CURVE.search(event.text)))
         yield Report(
             event,
             f"mean over {where}",
@@ -78,6 +86,13 @@ def _scored(trace: Trace) -> Iterator[Report]:
         )
         yield Report(event, "f(samples of rank 0)", "f(samples of all ranks)", evidence)
         return
+
+
+def _moves(event: Event) -> bool:
+    """Return whether a line is that of a progress bar, which is overwritten by the next."""
+    return event.text.endswith(
+        ("set_postfix", "set_description", "set_postfix_str", "set_description_str")
+    )
 
 
 def _division(trace: Trace, event: Event) -> ast.AST:

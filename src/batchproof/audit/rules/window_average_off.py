@@ -1,5 +1,6 @@
 """A running average is divided by another number of batches than it holds."""
 
+import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
@@ -85,9 +86,17 @@ def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str,
     _, plus, every = window_test(event, loop) or ("", 0, "")
     if also_at_the_end(event, loop, plus, every):
         return _REST, "it is reported after the last batch, too"
-    if not sets_in(trace, total, loop):
+    if not sets_in(trace, total, loop) and not _subtracts(event):
         return "all batches so far", f"{total.text} is never set to 0 inside the loop"
     return first_window(trace, event, total, loop)
+
+
+def _subtracts(event: Event) -> bool:
+    """Return whether what is divided is a difference, as from the sum at the last report."""
+    match event.node:
+        case ast.BinOp(ast.BinOp(op=ast.Sub()), ast.Div(), _):
+            return True
+    return False
 
 
 def _last_window(trace: Trace) -> Iterator[Report]:
