@@ -25,8 +25,8 @@ def on_first_rank(event: Event) -> bool:
     if any(_RANK_0.search(ast.unparse(test)) for test in tests):
         return True
     names = {dotted(part).rpartition(".")[2] for test in tests for part in ast.walk(test)}
-    found = (_FIRST.search(line) for line in event.module.lines)
-    return any(match and match[1] in names for match in found)
+    lines = (_FIRST.search(line) for line in event.module.lines)
+    return any(match and match[1] in names for match in lines)
 
 
 def names_its_rank(event: Event) -> bool:
