@@ -358,7 +358,7 @@ def _by_name(machine: Machine, call: Call) -> Value:
     batches = [a for a in (*call.args, *call.keywords.values()) if isinstance(a, Tensor)]
     if _builds(call):
         return UNKNOWN
-    if is_model(call.name):
+    if is_model(call.name) or dotted(call.node.func) in call.frame.module.modules:
         machine.emit("forward", call.node, call.frame, Unknown(call.name), text=call.name)
         return Tensor(machine.batch_loop, "", machine.grad, output=True)
     owner = call.text.rpartition(".")[2].lower()

@@ -13,6 +13,8 @@ from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 # what a file says that switches autograd, or asks for gradients of an evaluation
 _SWITCHES = re.compile(r"grad(?!_norm|ient|_scaler|_clip)|inference_mode|volatile|jacobian|freeze")
 
+_FREEZES = re.compile(r"requires_grad_?\s*(=\s*|\()False")
+
 
 def mode_of(trace: Trace, event: Event) -> Event | None:
     """Return what last set a mode before a forward pass, None where nothing did."""
@@ -35,6 +37,20 @@ def switches_nothing(trace: Trace, event: Event) -> bool:
     mode = mode_of(trace, event)
     own = mode is not None and mode.kind == "eval" and mode.function == event.function
     return own and not any(_SWITCHES.search(_plain(line)) for line in event.module.lines)
+
+
+def detaches(trace: Trace, event: Event, loop: Loop | None) -> bool:
+    """Return whether a function that sets the mode detaches what it computes in a loop.
+
+    Under a caller's `no_grad` nothing would need to be. Weights that a line of the file freezes
+    may have no graph.
+    """
+    mode = mode_of(trace, event)
+    frozen = any(_FREEZES.search(line) for line in event.module.lines)
+    if mode is None or mode.kind != "eval" or mode.calls or frozen or loop is None:
+        return False
+    calls = [n.func for n in ast.walk(loop.node) if isinstance(n, ast.Call) and not n.args]
+    return any(isinstance(n, ast.Attribute) and n.attr == "detach" for n in calls)
 
 
 def _plain(line: str) -> str:

@@ -15,6 +15,8 @@ _PASSES = re.compile(
     r"([\w.]+(?:\[[\w'\"]+\])?)\)?\.backward\((?:\)|\w+_graph)"
     r"|(?:accelerator|fabric|engine|self)\.(?:manual_)?backward\(([\w.]+)[,)]"
 )
+# fcn.eval(), self.crnn.train(), torch.optim.Adam(resnet.parameters())
+_MODULES = re.compile(r"([A-Za-z_][\w.]*)\.(?:eval\(\)|train\(\)|parameters\(\))")
 _ROOTS = {
     "torch.nn.modules.loss": "torch.nn",
     "torch.utils.data.dataloader": "torch.utils.data",
@@ -74,6 +76,11 @@ class Module:
                 for pair in _PASSES.findall(text):
                     lines.setdefault(pair[0] or pair[1], []).append(number)
         return lines
+
+    @cached_property
+    def modules(self) -> frozenset[str]:
+        """Return the names of what the code uses as only modules of torch can be used."""
+        return frozenset(name for text in self.lines for name in _MODULES.findall(text))
 
 
 # what a cell, a fragment or a file of `import *` means by these names

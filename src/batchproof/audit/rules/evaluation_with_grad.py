@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._evaluations import (
     by_mode,
     by_phase,
+    detaches,
     on_its_own,
     scores_apart,
     second_pass,
@@ -54,6 +55,7 @@ def find(trace: Trace) -> Iterator[Report]:
         keys.add(key)
         hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - {"forward"}
         on = event.grad is True or enabled or switches_nothing(trace, event)
+        on = on or detaches(trace, event, loop)
         sure = on and not hidden and not of_numpy(event)
         inside = "in the function" if loop is None else "in the loop"
         evidence = (
@@ -92,12 +94,10 @@ def _apart(trace: Trace, event: Event) -> str:
 
 
 def _is_frozen(event: Event) -> bool:
-    """Return whether Lightning's freeze() has switched the gradients of a model off there."""
-    return any(
-        isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == "freeze"
-        for scope in scopes_of(event)
-        for n in ast.walk(scope)
-    )
+    """Return whether freeze() of Lightning, or each weight, has its gradients switched off."""
+    nodes = (n for scope in scopes_of(event) for n in ast.walk(scope))
+    names = {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+    return bool(names & {"freeze", "requires_grad", "requires_grad_"})
 
 
 def _needs_grad(event: Event, loop: Loop | None, place: ast.AST) -> bool:
