@@ -74,6 +74,37 @@ def finds_a_scaler(model, train_loader, optimizer, k):
             optimizer.zero_grad()
 
 
+def finds_a_count_of_all_batches_by_its_formula(model, train_loader, optimizer, k):
+    batches = len(train_loader)
+    for epoch in range(10):
+        for i, (x, y) in enumerate(train_loader):
+            so_far = i + batches * epoch
+            (F.mse_loss(model(x), y) / k).backward()
+            if so_far % k == 0:  # BP104
+                optimizer.step()
+                optimizer.zero_grad()
+
+
+def passes_a_count_of_all_batches_from_one(model, train_loader, optimizer, k):
+    for epoch in range(10):
+        for i, (x, y) in enumerate(train_loader):
+            so_far = epoch * len(train_loader) + i + 1
+            (F.mse_loss(model(x), y) / k).backward()
+            if so_far % k == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+
+
+def passes_a_count_of_all_batches_from_the_second_epoch(model, train_loader, optimizer, k):
+    for epoch in range(1, 10):
+        for i, (x, y) in enumerate(train_loader):
+            so_far = epoch * len(train_loader) + i
+            (F.mse_loss(model(x), y) / k).backward()
+            if so_far % k == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+
+
 def passes_an_index_plus_one(model, train_loader, optimizer, k):
     for i, (x, y) in enumerate(train_loader):
         (F.mse_loss(model(x), y) / k).backward()

@@ -81,6 +81,25 @@ def finds_another_name_for_the_length(model, train_loader, optimizer, k):
             optimizer.zero_grad()
 
 
+def finds_the_loss_of_a_model_of_tokens(model, train_loader, optimizer, accum_steps):
+    for i, batch in enumerate(train_loader):
+        outputs = model(input_ids=batch["ids"], labels=batch["labels"])
+        loss = outputs.loss
+        loss.backward()  # BP105
+        if (i + 1) % accum_steps == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_the_loss_of_any_model(model, train_loader, optimizer, accum_steps):
+    for i, batch in enumerate(train_loader):
+        outputs = model(input_values=batch["audio"], labels=batch["labels"])
+        outputs.loss.backward()  # BP105 likely
+        if (i + 1) % accum_steps == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
 def passes_a_divided_loss(model, train_loader, optimizer, accumulate):
     for i, (x, y) in enumerate(train_loader):
         (F.mse_loss(model(x), y) / accumulate).backward()

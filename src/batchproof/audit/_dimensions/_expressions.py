@@ -144,11 +144,33 @@ def _binary(machine: Machine, node: ast.expr, frame: Frame) -> Value:
         and isinstance(first.value, str)
     ):
         return second if isinstance(second, Several) else Several((second,))
-    result = operate(node.op, first, second)
+    result = _batches_so_far(machine, node, first, second, frame) or operate(node.op, first, second)
     unplaced = isinstance(result, Quantity) and not result.line
     return (
         replace(result, line=node.lineno) if unplaced and isinstance(result, Quantity) else result
     )
+
+
+def _batches_so_far(
+    machine: Machine, node: ast.BinOp, first: Value, second: Value, frame: Frame
+) -> Count | None:
+    """Return the batches of this pass and of those before it that `epoch * len(loader) + i` is."""
+    if not isinstance(node.op, ast.Add):
+        return None
+    for index, other in ((first, node.right), (second, node.left)):
+        match other:
+            case ast.BinOp(one, ast.Mult(), two) if isinstance(index, Count):
+                counts = [machine.evaluate(part, frame) for part in (one, two)]
+            case _:
+                continue
+        loop, keys = machine.trace.loops.get(index.key), {outer.key for outer in machine.loops[:-1]}
+        lengths = [c for c in counts if isinstance(c, Count) and c.unit == "batches" and not c.plus]
+        epochs = [c for c in counts if isinstance(c, Count) and c.key in keys and c.plus == -1]
+        if loop is None or loop.loader is None or index.unit != "batches" or not epochs:
+            continue
+        if loop in machine.loops and any(c.key == loop.loader.key for c in lengths):
+            return Count("passes", loop.key, index.plus, ast.unparse(node))
+    return None
 
 
 def _length_of_data(value: Value, loader: Loader) -> Count | None:

@@ -9,6 +9,7 @@ from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._terms import is_term, term_of
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._windows import window_test
 from batchproof.audit._reports import Report
 
 
@@ -75,10 +76,15 @@ def _feeds(trace: Trace, event: Event, output: Tensor, passes: list[Event]) -> b
 
 
 def _drops(trace: Trace, event: Event) -> bool:
-    """Return whether the sum or list is emptied, or is cut from its graph, inside the loop."""
+    """Return whether a sum or list is emptied, or cut from its graph, inside the loop.
+
+    A sum that is emptied once in so many batches keeps the graphs of all of them until then.
+    """
     around = event.loops if event.loop is None or event.loop.loader else event.loops[:-1]
     inside = {event.loops} | ({around} if event.batches in around else set())
-    return any(e.text == event.text and e.loops in inside for e in trace.of("assign"))
+    sets = (e for e in trace.of("assign") if e.text == event.text and e.loops in inside)
+    rarely = event.kind == "accumulate" and event.loop is not None
+    return any(not rarely or window_test(e, event.batches or e.loops[-1]) is None for e in sets)
 
 
 def _back_propagated(trace: Trace, event: Event, loss: Quantity | Tensor) -> bool:

@@ -33,7 +33,7 @@ def find(trace: Trace) -> Iterator[Report]:
                 f"{loss.name or 'the loss'} (line {loss.line}) is a mean over one micro-batch",
                 f"{every} of them are added before the optimiser steps, and nothing divides them",
             )
-            sure = loss.sure and "accum" in every.lower()
+            sure = (loss.sure or _is_of_tokens(event, loss)) and "accum" in every.lower()
             yield Report(event, "Σ_m mean_m", "Σ_m Σ_i loss_i / Σ_m n_m", evidence, sure)
     yield from _reported(trace)
 
@@ -67,6 +67,17 @@ def _is_plain(event: Event) -> bool:
     if not isinstance(loss, Quantity) or loss.base != "mean" or not is_batch_mean(loss):
         return False
     return not (loss.over or loss.scales or loss.divisor is not None or "engine" in event.text)
+
+
+def _is_of_tokens(event: Event, loss: Quantity) -> bool:
+    """Return whether a loss is that of a model of transformers which is given ids and labels.
+
+    Those are means over the targets; the sums among its losses are of models that are given audio.
+    """
+    calls = (n for scope in scopes_of(event) for n in ast.walk(scope) if isinstance(n, ast.Call))
+    names = ({keyword.arg for keyword in call.keywords} for call in calls)
+    with_labels = any("labels" in own and own & {"input_ids", "attention_mask"} for own in names)
+    return loss.name == "outputs.loss" and with_labels
 
 
 def _divides(passes: list[Event], every: str) -> bool:
