@@ -456,3 +456,71 @@ def finds_the_loss_of_the_last_slice(model, x, optimizer, epochs, size):
             loss.backward()
             optimizer.step()
         print(f"epoch {epoch}: {loss.item()}")  # BP205
+
+
+def finds_the_last_loss_of_training_in_a_validation(model, data, held_out, optimizer):
+    train_loader = DataLoader(data, batch_size=32, shuffle=True)
+    val_loader = DataLoader(held_out, batch_size=32)
+    for _ in range(10):
+        train_loss, val_loss = 0.0, 0.0
+        model.train()
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            train_loss += loss.item() * x.size(0)
+        model.eval()
+        with torch.no_grad():
+            for x, _ in val_loader:
+                model(x)
+                val_loss += loss.item() * x.size(0)  # BP205
+        print(train_loss / len(data), val_loss / len(held_out))
+
+
+def passes_a_loss_of_each_loop(model, data, held_out, optimizer):
+    train_loader = DataLoader(data, batch_size=32, shuffle=True)
+    val_loader = DataLoader(held_out, batch_size=32)
+    for _ in range(10):
+        train_loss, val_loss = 0.0, 0.0
+        model.train()
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            train_loss += loss.item() * x.size(0)
+        model.eval()
+        with torch.no_grad():
+            for x, y in val_loader:
+                loss = F.mse_loss(model(x), y)
+                val_loss += loss.item() * x.size(0)
+        print(train_loss / len(data), val_loss / len(held_out))
+
+
+def finds_what_a_function_of_an_epoch_gives(model, train_loader, optimizer):
+    def train_one_epoch():
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+        return loss.item()  # BP205
+
+    return train_one_epoch
+
+
+def _fit(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+    return loss.item()  # BP205
+
+
+def finds_what_a_function_gives_where_it_is_printed(model, data, optimizer):
+    loader = DataLoader(data, batch_size=32)
+    for _epoch in range(10):
+        result = _fit(model, loader, optimizer)
+        print(f"training loss: {result:.4f}")

@@ -221,11 +221,14 @@ def _with_term(first: Quantity, second: Quantity) -> Quantity:
         return replace(first, base="unknown", sure=False)
     if "coupled" in {first.base, second.base} and base == "unknown":
         base = "mean" if "mean" in {first.base, second.base} else "unknown"
+    means = [term for term in (first, second) if term.base == "mean" and term.sure]
+    part = means[0] if means and base == "mean" and not first.over else None
     return replace(
-        first,
+        part or first,  # a mean in sight is one, whatever is added to it
         base=base,
+        text=first.text,
         graph=True if True in (first.graph, second.graph) else first.graph,
-        sure=first.sure and second.sure,
+        sure=part is not None or (first.sure and second.sure),
         scales=_common(first, second),
         masked=first.masked or second.masked,
         loop=first.loop or second.loop,

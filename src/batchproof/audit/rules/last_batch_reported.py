@@ -1,12 +1,17 @@
 """The loss of the last batch is reported as that of the whole pass."""
 
-import ast
-import re
 from collections.abc import Iterator
+from dataclasses import replace
 
+from batchproof.audit._dimensions._epochs import (
+    computed_in,
+    kept_from_before,
+    of_an_epoch,
+    of_one_by_name,
+)
 from batchproof.audit._dimensions._lattice import Count, Loader, Quantity
 from batchproof.audit._dimensions._loaders import of_one_batch
-from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._names import words_of
 from batchproof.audit._dimensions._questions import (
     against_best,
     leaves_early,
@@ -20,15 +25,14 @@ from batchproof.audit._dimensions._questions import (
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
-_OF_ONE = {
-    "batch", "batches", "minibatch", "last", "latest", "current", "step", "steps", "iter", "iters",
-    "iteration", "iterations", "final",
-}  # fmt: skip
+_COUNTS = {"batches", "data set", "seen"}
 
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a value of one batch is used after the loop over batches."""
+    yield from _kept(trace)
     reports: dict[tuple[str, str], Report] = {}
+    returns: dict[str, tuple[str, Event]] = {}
     for event in trace.of("divide", "average", "report", "return", "compare", "append"):
         value = event.value
         if not isinstance(value, Quantity) or value.over or not value.loop:
@@ -38,19 +42,39 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         if of_one_batch(loop.loader) or not set(loop_path(trace, loop)) <= set(event.loops):
             continue
+        if event.kind == "return":
+            returns.setdefault(loop.key, (value.text, event))
+        name, leaving = returns.get(loop.key, (value.text, event))
         for report in _judged(trace, event, value, loop):
-            before = reports.get((loop.key, value.text))
+            leaves = leaving.function != event.function and report.sure  # what a function gave
+            key = loop.key, name if leaves else value.text
+            before = reports.get(key)
             if before is None or (report.sure and not before.sure):
-                reports[loop.key, value.text] = report
+                reports[key] = _where_it_leaves(report, leaving) if leaves else report
     yield from reports.values()
 
 
+def _where_it_leaves(report: Report, leaving: Event) -> Report:
+    """Return the report of a number that a function gave, at the place where it gives it."""
+    where = f"it is reported at line {report.event.line}"
+    return replace(report, event=leaving, evidence=(*report.evidence, where))
+
+
+def _kept(trace: Trace) -> Iterator[Report]:
+    """Yield what a loop adds for each batch that no batch of it changes: the last of another."""
+    for event in trace.of("accumulate", "append", "update"):
+        value, loop = event.value, event.batches
+        if isinstance(value, Quantity) and loop and (other := kept_from_before(trace, event, loop)):
+            name = value.text or "loss"
+            evidence = (
+                f"{name} is computed in the loop at line {getattr(other.node, 'lineno', 0)}",
+                f"no batch of the loop at line {getattr(loop.node, 'lineno', 0)} changes it",
+            )
+            yield Report(event, f"{name} of the last batch before", f"{name} of this one", evidence)
+
+
 def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator[Report]:
-    by_batches = isinstance(event.other, Count) and event.other.unit in {
-        "batches",
-        "data set",
-        "seen",
-    }
+    by_batches = isinstance(event.other, Count) and event.other.unit in _COUNTS
     hits = value.metric and value.base == "sum" and raised(event, loop)
     if event.kind == "divide" and not (by_batches or hits):
         return
@@ -59,9 +83,8 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
         return
     if event.kind == "compare" and not against_best(event):
         return
-    line = value.line or event.line
     evidence: tuple[str, ...] = (
-        f"{value.text or 'it'} is overwritten by every batch (line {line})",
+        f"{value.text or 'it'} is overwritten by every batch (line {value.line or event.line})",
         "after the loop it holds what the last batch gave",
     )
     is_average = event.kind in {"divide", "average"}
@@ -71,38 +94,16 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
     sure = is_average or (alone and (value.sure or not value.metric))
     if not trains(trace, loop) and of_the_whole(value.text) and is_set:
         sure, evidence = sure or value.sure, (*evidence, "before the loop it is set as a sum is")
-    if not sure and sets and not sets[-1].inside(loop) and _of_an_epoch(event):
+    origins = sets or computed_in(trace, value, loop)
+    if not sure and origins and not origins[-1].inside(loop) and of_an_epoch(event):
         sure, evidence = _of_several(loop), (*evidence, _unless(loop))
-    name = value.text or "loss"
     mine = sets[-1] if sets and sets[-1].module is event.module else None
-    of_one = {"new", "cur", *_OF_ONE} & set(words_of(value.text).split())
-    as_sum = (of_the_whole(value.text) or (is_set and not of_one)) and not any(
+    as_sum = (of_the_whole(value.text) or (is_set and not of_one_by_name(value.text))) and not any(
         getattr(e.value, "text", "") == value.text for e in trace.within(loop, "accumulate")
     )
     place = mine if mine is not None and as_sum else event
-    yield Report(place, f"{name} of the last batch", "mean over all batches", evidence, sure)
-
-
-def _of_an_epoch(event: Event) -> bool:
-    """Return whether what is printed, logged or appended is said to be of an epoch."""
-    text, bar = ast.unparse(event.node), event.text.rpartition(".")[2].startswith("set_")
-    if (
-        event.kind not in {"report", "append"}
-        or bar
-        or _OF_ONE & set(re.findall("[a-z]+", words_of(text)))
-    ):
-        return False
-    epochs = [lp.node for lp in event.loops if isinstance(lp.node, ast.For) and _counts(lp.node)]
-    if event.kind == "append":
-        return bool(epochs) and epochs[-1] is event.loops[-1].node
-    counters = {dotted(n) for node in epochs for n in ast.walk(node.target)} - {""}
-    names = {dotted(n) for n in ast.walk(event.node) if isinstance(n, ast.Name)}
-    return "epoch" in text.lower() or bool(counters & names)
-
-
-def _counts(node: ast.For) -> bool:
-    """Return whether a loop counts epochs, as its names say."""
-    return "epoch" in f"{ast.unparse(node.target)} {ast.unparse(node.iter)}".lower()
+    computes = f"{value.text or 'loss'} of the last batch"
+    yield Report(place, computes, "mean over all batches", evidence, sure)
 
 
 def _of_several(loop: Loop) -> bool:
@@ -110,8 +111,8 @@ def _of_several(loop: Loop) -> bool:
     loader = loop.loader
     assert isinstance(loader, Loader)
     names = {"loader", "dataloader", "dl", "batches", "iter", "iterator"}
-    in_sight = loader.line > 0 or loader.index != ""
-    return in_sight or bool(names & set(words_of(loader.text).split()))
+    in_sight = loader.line or loader.index
+    return bool(in_sight or names & set(words_of(loader.text).split()))
 
 
 def _unless(loop: Loop) -> str:

@@ -1,0 +1,74 @@
+"""Numbers that are said to be of an epoch, and numbers of one batch that outlive its loop."""
+
+import ast
+import re
+
+from batchproof.audit._dimensions._lattice import Quantity
+from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._questions import loop_path, scopes_of
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
+
+_OF_ONE = {
+    "batch", "batches", "minibatch", "last", "latest", "current", "step", "steps", "iter", "iters",
+    "iteration", "iterations", "final",
+}  # fmt: skip
+_OF_A_PASS = re.compile(r"\b(train|training|avg|average|mean) loss")
+
+
+def of_one_by_name(name: str) -> bool:
+    """Return whether a name says that it holds a value of one batch."""
+    return bool({"new", "cur", *_OF_ONE} & set(words_of(name).split()))
+
+
+def of_an_epoch(event: Event) -> bool:
+    """Return whether what is printed, logged, appended or returned is said to be of an epoch."""
+    text, bar = ast.unparse(event.node), event.text.rpartition(".")[2].startswith("set_")
+    if bar or _OF_ONE & set(re.findall("[a-z]+", words_of(text))):
+        return False
+    epochs = [lp.node for lp in event.loops if isinstance(lp.node, ast.For) and _counts(lp.node)]
+    directly = bool(epochs) and epochs[-1] is event.loops[-1].node
+    match event.kind:
+        case "append":
+            return directly
+        case "return":
+            return "epoch" in words_of(event.function).split()
+        case "report":
+            counters = {dotted(n) for node in epochs for n in ast.walk(node.target)} - {""}
+            names = {dotted(n) for n in ast.walk(event.node) if isinstance(n, ast.Name)}
+            says = "epoch" in text.lower() or bool(counters & names)
+            return says or (directly and bool(_OF_A_PASS.search(words_of(text))))
+    return False
+
+
+def _counts(node: ast.For) -> bool:
+    """Return whether a loop counts epochs, as its names say."""
+    return "epoch" in f"{ast.unparse(node.target)} {ast.unparse(node.iter)}".lower()
+
+
+def computed_in(trace: Trace, value: Quantity, loop: Loop) -> list[Event]:
+    """Return where a loop gives a name to what a value is computed from, by its line."""
+    return [e for e in trace.of("assign") if loop in e.loops and e.line == value.line]
+
+
+def kept_from_before(trace: Trace, event: Event, loop: Loop) -> Loop | None:
+    """Return the loop of which the last batch gave what another loop adds or keeps, or None.
+
+    Args:
+        trace: the events.
+        event: where the other loop adds a value or keeps it.
+        loop: the other loop.
+    """
+    value = event.value
+    if not isinstance(value, Quantity) or value.over or not value.text.isidentifier():
+        return None
+    other = trace.loops.get(value.loop)
+    if other is None or other.loader is None or other in event.loops:
+        return None
+    nodes = list(ast.walk(loop.node))
+    stores = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    reads = {n.id for n in ast.walk(event.node) if isinstance(n, ast.Name)}
+    loops = {id(other.node), id(loop.node)}
+    beside = any(loops <= {id(n) for n in ast.walk(scope)} for scope in scopes_of(event))
+    around = other.node is loop.node or loop in loop_path(trace, other)
+    apart = beside and not around and event.module is trace.module
+    return other if apart and value.text in reads - stores else None
