@@ -129,6 +129,29 @@ def finds_a_sum_that_is_emptied_now_and_then(model, train_loader, optimizer):
             total = 0
 
 
+def finds_a_term_that_a_model_gives(model, train_loader, optimizer):
+    sums = {"loss": 0.0, "divergence": 0.0}
+    for x, y in train_loader:
+        output, divergence = model(x)
+        loss = F.mse_loss(output, y) + divergence
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        sums["loss"] += loss.item()
+        sums["divergence"] += divergence  # BP401
+
+
+def passes_a_number_of_a_term_that_a_model_gives(model, train_loader, optimizer):
+    total = 0.0
+    for x, y in train_loader:
+        output, divergence = model(x)
+        loss = F.mse_loss(output, y) + divergence
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += divergence.item()
+
+
 def passes_item(model, loader, optimizer):
     total = 0.0
     for x, y in loader:

@@ -100,6 +100,32 @@ def finds_the_loss_of_any_model(model, train_loader, optimizer, accum_steps):
             optimizer.zero_grad()
 
 
+def finds_micro_steps_whose_report_is_divided(model, train_loader, optimizer, accum_steps):
+    batches = iter(train_loader)
+    for _ in range(100):
+        optimizer.zero_grad()
+        total = 0.0
+        for _ in range(accum_steps):
+            x, y = next(batches)
+            loss = F.mse_loss(model(x), y)
+            loss.backward()  # BP105
+            total += loss.item()
+        optimizer.step()
+        print(total / accum_steps)
+
+
+def passes_micro_steps_of_a_sum(model, train_loader, optimizer, accum_steps):
+    batches = iter(train_loader)
+    for _ in range(100):
+        optimizer.zero_grad()
+        total = 0.0
+        for _ in range(accum_steps):
+            x, y = next(batches)
+            total = total + F.mse_loss(model(x), y)
+        (total / accum_steps).backward()
+        optimizer.step()
+
+
 def passes_a_divided_loss(model, train_loader, optimizer, accumulate):
     for i, (x, y) in enumerate(train_loader):
         (F.mse_loss(model(x), y) / accumulate).backward()

@@ -99,6 +99,46 @@ def finds_a_loop_over_micro_batches(model, get_batch, optimizer, k):
         print(loss.item())  # BP206
 
 
+def finds_a_running_average_of_scaled_losses(model, train_loader, optimizer, k, interval):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        running += loss.item()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        if (i + 1) % interval == 0:
+            print(running / interval)  # BP206
+            running = 0.0
+
+
+def passes_an_average_over_steps(model, train_loader, optimizer, k, interval):
+    running, steps = 0.0, 0
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        running += loss.item()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+            steps += 1
+            if steps % interval == 0:
+                print(running / interval)
+                running = 0.0
+
+
+def finds_an_evaluation_divided_as_training_is(model, loader, args):
+    total, batches = 0.0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            loss = F.mse_loss(model(x), y)
+            loss = loss / args.accumulation_steps  # BP206
+            total += loss.item()
+            batches += 1
+    return total / batches  # BP201 likely
+
+
 def passes_a_loss_multiplied_back(model, train_loader, optimizer, k):
     for i, (x, y) in enumerate(train_loader):
         loss = F.mse_loss(model(x), y) / k

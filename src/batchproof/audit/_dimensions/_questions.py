@@ -348,6 +348,17 @@ def scopes_of(event: Event) -> list[FunctionNode] | list[ast.Module]:
     return functions_of(event) or [event.module.tree]
 
 
+def is_of_tokens(event: Event, loss: Quantity) -> bool:
+    """Return whether a loss is that of a model of transformers which is given ids and labels.
+
+    Those are means over the targets; the sums among its losses are of models that are given audio.
+    """
+    calls = (n for scope in scopes_of(event) for n in ast.walk(scope) if isinstance(n, ast.Call))
+    names = ({keyword.arg for keyword in call.keywords} for call in calls)
+    with_labels = any("labels" in own and own & {"input_ids", "attention_mask"} for own in names)
+    return loss.name == "outputs.loss" and with_labels
+
+
 def exchanges_weights(event: Event) -> bool:
     """Return whether a function exchanges weights for their average, and back."""
     nodes = (node for scope in scopes_of(event) for node in ast.walk(scope))

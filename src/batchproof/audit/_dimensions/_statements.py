@@ -369,7 +369,7 @@ def _evaluates(name: str, body: list[ast.stmt]) -> bool:
         return False
     nodes = [n for statement in body for n in ast.walk(statement) if isinstance(n, ast.Call)]
     words = [words_of(dotted(n.func)).split() for n in nodes]
-    return any({"criterion", "loss", "entropy"} & set(names) for names in words)
+    return any({"criterion", "crit", "loss", "entropy"} & set(names) for names in words)
 
 
 def _scores_pairs(node: ast.For | ast.AsyncFor, *, indexed: bool) -> bool:

@@ -2,15 +2,15 @@
 
 import ast
 
-from batchproof.audit._dimensions._lattice import Quantity
+from batchproof.audit._dimensions._lattice import Quantity, Tensor
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._trace import Event
 
 
-def is_term(backward: Event, event: Event, loss: Quantity) -> bool:
+def is_term(backward: Event, event: Event, loss: Quantity | Tensor) -> bool:
     """Return whether what is kept is what is back-propagated, or a term of it."""
-    value = backward.value
-    if isinstance(value, Quantity) and value.line == loss.line and loss.line and loss.graph is True:
+    line = loss.line if isinstance(loss, Quantity) and loss.graph is True else 0
+    if line and isinstance(backward.value, Quantity) and backward.value.line == line:
         return True
     if backward.function != event.function:
         return False  # a name means another thing in another function

@@ -347,6 +347,15 @@ def window_lead(trace: Trace, event: Event, loop: Loop, *, over_passes: bool = F
     return None
 
 
+def lengths_of_windows(trace: Trace, event: Event, loop: Loop) -> set[str]:
+    """Return the lengths of the windows of batches that an event ends, as the code writes them."""
+    ends = list(_moduli(event, loop))
+    leads = (
+        lead_of(trace, loop, test, parts[0], parts[1], over_passes=True) for test, parts in ends
+    )
+    return {parts[2] for (_, parts), ahead in zip(ends, leads, strict=True) if ahead is not None}
+
+
 def begins_short(trace: Trace, event: Event, total: Quantity, loop: Loop) -> bool:
     """Return whether a sum begins with each pass of a loop, and the counter of its windows not."""
     ahead = window_lead(trace, event, loop, over_passes=True)

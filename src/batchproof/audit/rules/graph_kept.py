@@ -27,10 +27,10 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         passes = _passes(trace, loop)
         beside = [e for e in passes if e.loops == event.loops]
+        number = isinstance(loss, Quantity) and loss.number
+        shares = not number and any(is_term(e, event, loss) for e in beside)
         if isinstance(loss, Tensor):
-            shares = _feeds(trace, event, loss, beside)
-        else:
-            shares = not loss.number and any(is_term(e, event, loss) for e in beside)
+            shares = _feeds(trace, event, loss, beside) or (shares and loss.output)
         if not shares or _back_propagated(trace, event, loss):
             continue
         term, what = term_of(event), "output" if isinstance(loss, Tensor) else "loss"

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity
 from batchproof.audit._dimensions._loaders import of_one_batch
-from batchproof.audit._dimensions._questions import is_batch_mean, scopes_of
+from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._questions import is_batch_mean, is_of_tokens, scopes_of
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._dimensions._windows import last_part, micro_loops, windows
 from batchproof.audit._reports import Report
@@ -22,7 +23,9 @@ def find(trace: Trace) -> Iterator[Report]:
     spans = [(w.every, trace.within(w.loop, "backward")) for w in windows(trace)]
     spans += [(loop.micro, passes) for loop, passes in micro_loops(trace)]
     for every, passes in spans:
-        if any(trace.of("managed")) or not all(map(_is_plain, passes)) or _divides(passes, every):
+        sums = {e.text for e in trace.of("accumulate") if _is_number(e)}
+        plain = not any(trace.of("managed")) and all(map(_is_plain, passes))
+        if not plain or _divides(passes, every, sums):
             continue
         for event in passes:
             loss = event.value
@@ -33,7 +36,7 @@ def find(trace: Trace) -> Iterator[Report]:
                 f"{loss.name or 'the loss'} (line {loss.line}) is a mean over one micro-batch",
                 f"{every} of them are added before the optimiser steps, and nothing divides them",
             )
-            sure = (loss.sure or _is_of_tokens(event, loss)) and "accum" in every.lower()
+            sure = (loss.sure or is_of_tokens(event, loss)) and "accum" in every.lower()
             yield Report(event, "Σ_m mean_m", "Σ_m Σ_i loss_i / Σ_m n_m", evidence, sure)
     yield from _reported(trace)
 
@@ -69,30 +72,23 @@ def _is_plain(event: Event) -> bool:
     return not (loss.over or loss.scales or loss.divisor is not None or "engine" in event.text)
 
 
-def _is_of_tokens(event: Event, loss: Quantity) -> bool:
-    """Return whether a loss is that of a model of transformers which is given ids and labels.
-
-    Those are means over the targets; the sums among its losses are of models that are given audio.
-    """
-    calls = (n for scope in scopes_of(event) for n in ast.walk(scope) if isinstance(n, ast.Call))
-    names = ({keyword.arg for keyword in call.keywords} for call in calls)
-    with_labels = any("labels" in own and own & {"input_ids", "attention_mask"} for own in names)
-    return loss.name == "outputs.loss" and with_labels
+def _is_number(event: Event) -> bool:
+    """Return whether what is added to a sum is a number, so that the sum is only reported."""
+    return isinstance(event.value, Quantity) and event.value.number
 
 
-def _divides(passes: list[Event], every: str) -> bool:
-    """Return whether the function of a window divides gradients, or anything, by hand."""
+def _divides(passes: list[Event], every: str, sums: set[str]) -> bool:
+    """Return whether the function of a window divides gradients, or all but sums of numbers."""
     nodes = (node for scope in scopes_of(passes[0]) for node in ast.walk(scope)) if passes else ()
-    return any(_changes_gradients(node) or _divides_by(node, every) for node in nodes)
+    return any(_changes_gradients(node) or _divides_by(node, every, sums) for node in nodes)
 
 
-def _divides_by(node: ast.AST, every: str) -> bool:
-    """Return whether code divides by the length of a window, other than a count of batches."""
+def _divides_by(node: ast.AST, every: str, sums: set[str]) -> bool:
+    """Return whether code divides by the length of a window, other than batches or such sums."""
     match node:
         case ast.BinOp(left, ast.Div(), right) | ast.AugAssign(left, ast.Div(), right):
-            return last_part(ast.unparse(right)) == last_part(every) and "len(" not in ast.unparse(
-                left
-            )
+            other = "len(" in ast.unparse(left) or dotted(left) in sums
+            return last_part(ast.unparse(right)) == last_part(every) and not other
     return False
 
 

@@ -3,11 +3,12 @@
 import ast
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import Constant, Count, Quantity
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import says_no_number
 from batchproof.audit._dimensions._trace import Event, Trace
-from batchproof.audit._dimensions._windows import accumulation_scale
+from batchproof.audit._dimensions._windows import accumulation_scale, lengths_of_windows
 from batchproof.audit._reports import Report
 
 _WHOLE = {"batches", "data set", "seen"}
@@ -25,7 +26,9 @@ def find(trace: Trace) -> Iterator[Report]:
         if event.kind in {"divide", "average"}:
             loop = trace.loops.get(value.over)
             adds = [e for e in trace.of("accumulate") if e.text == value.text]
-            counts_each = bool(adds) and _counts_each(trace, event, adds[-1])
+            counts_each = bool(adds) and (
+                _counts_each(trace, event, adds[-1]) or _counts_window(trace, event, adds[-1])
+            )
             whole = isinstance(event.other, Count) and event.other.unit in _WHOLE
             if loop is None or loop.loader is None or not (whole or counts_each):
                 continue
@@ -38,7 +41,26 @@ def find(trace: Trace) -> Iterator[Report]:
         evidence = (f"{value.text or 'the loss'} was divided by {scale} before",)
         computes, formula = f"loss / {scale}", "loss"
         remedy = f"loss.item() * {scale}"
-        yield Report(event, computes, formula, evidence, remedy=remedy)
+        place = _of_evaluation(trace, value, scale)
+        yield Report(event, computes, formula, evidence, remedy=remedy, node=place)
+
+
+def _of_evaluation(trace: Trace, loss: Quantity, scale: str) -> ast.AST | None:
+    """Return where a loop that back-propagates nothing divides its loss, None in any other loop."""
+    loop = trace.loops.get(loss.over or loss.loop)
+    if loop is None or any(loop in e.loops for e in trace.of("backward")):
+        return None
+    divides = (e for e in trace.of("divide") if loop in e.loops and name_of(e.other) == scale)
+    lines = (e.node for e in divides if getattr(e.value, "line", 0) == loss.line)
+    return next(lines, None)
+
+
+def _counts_window(trace: Trace, event: Event, adds: Event) -> bool:
+    """Return whether a sum over each batch is divided by the length of the window that it ends."""
+    divisor, loop = getattr(event.node, "right", None), adds.loop
+    if loop is None or loop not in event.loops or adds.inside(loop) or divisor is None:
+        return False
+    return ast.unparse(divisor) in lengths_of_windows(trace, event, loop)
 
 
 def _counts_each(trace: Trace, event: Event, adds: Event) -> bool:
