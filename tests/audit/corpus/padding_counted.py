@@ -257,3 +257,41 @@ def passes_a_mask_made_of_lengths_that_divides(prediction, y, lengths):
     mask = torch.arange(y.size(1))[None] < lengths[:, None]
     losses = F.l1_loss(prediction, y, reduction="none")
     return (losses * mask).sum() / mask.sum()  # BP109 likely
+
+
+def finds_differences_of_what_is_not_valid(model, loader, optimizer):
+    for image, other, valid_points in loader:
+        optimizer.zero_grad()
+        loss = _photometric(model(image), other, valid_points)
+        loss.backward()
+        optimizer.step()
+
+
+def _photometric(warped, other, valid_points):
+    diff = (other - warped) * valid_points.unsqueeze(1).float()
+    return diff.abs().mean()  # BP108
+
+
+def passes_differences_over_what_is_valid(model, loader, optimizer):
+    for image, other, valid_points in loader:
+        optimizer.zero_grad()
+        loss = _photometric_of_valid(model(image), other, valid_points)
+        loss.backward()
+        optimizer.step()
+
+
+def _photometric_of_valid(warped, other, valid_points):
+    diff = (other - warped) * valid_points.unsqueeze(1).float()
+    return diff.abs().mean() / valid_points.float().mean()
+
+
+class MeanOverTheMask(nn.Module):
+    def forward(self, scores, targets, keep_mask):
+        loss = F.binary_cross_entropy_with_logits(scores, targets, reduction="none") * keep_mask
+        return torch.sum(loss) / keep_mask.sum()  # BP109 likely
+
+
+class MeanBesideAMeanOverItsMask(nn.Module):
+    def forward(self, scores, targets, keep_mask):
+        loss = F.binary_cross_entropy_with_logits(scores, targets, reduction="none") * keep_mask
+        return loss.mean()  # BP108

@@ -16,6 +16,7 @@ _PADS = re.compile(
 # what leaves padded labels out, here or in a collator
 _LEAVES_OUT = re.compile(r"-100|ignore_index|IGNORE|CollatorFor|pad_token_id|label_pad|pad_id\b")
 _WORDS = re.compile(r"pad|valid|bound|attention|length|token|non zero|nonzero|ignore")
+_NOT_DATA = re.compile(r"\bpad|valid|\bbound|\blength")
 _COPIES = {"copy", "clone", "deepcopy", "list"}
 
 
@@ -71,6 +72,42 @@ def of_padding(event: Event, mask: str) -> bool:
 def names_padding(text: str) -> bool:
     """Return whether a name or an expression has a word of padding."""
     return bool(_WORDS.search(words_of(text)))
+
+
+def without_mask(event: Event) -> bool:
+    """Return whether the mean is taken where a test says that there is no mask."""
+    for condition in event.conditions:
+        text = ast.unparse(condition.test)
+        absent = text.endswith(" is None") and condition.branch
+        present = text.endswith(" is not None") and not condition.branch
+        if (absent or present) and names_padding(text):
+            return True
+    return False
+
+
+def counts_elsewhere(event: Event, mask: str) -> bool:
+    """Return whether a sibling, of the same name and with that mask, divides by the mask's sum.
+
+    Args:
+        event: where losses under a mask are averaged over all elements.
+        mask: its name.
+    """
+    name = event.function.rpartition(".")[2]
+    functions = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.FunctionDef))
+    siblings = [
+        function
+        for function in functions
+        if function.name == name and mask in {argument.arg for argument in function.args.args}
+    ]
+    return any(_is_over(node, mask) for sibling in siblings for node in ast.walk(sibling))
+
+
+def _is_over(node: ast.AST, mask: str) -> bool:
+    """Return whether an expression is the sum of a loss over the sum of a mask."""
+    match node:
+        case ast.BinOp(loss, ast.Div(), ast.Call(ast.Attribute(ast.Name(name), "sum"))):
+            return name == mask and "loss" in ast.unparse(loss).lower()
+    return False
 
 
 def divides_by_all(event: Event) -> bool:
@@ -133,6 +170,64 @@ def _assigns_in(scope: ast.AST) -> dict[str, list[ast.Assign | ast.AugAssign]]:
             case ast.Assign([ast.Name(name)]) | ast.AugAssign(ast.Name(name)):
                 assigns.setdefault(name, []).append(node)
     return assigns
+
+
+@lru_cache(maxsize=64)
+def masked_differences(tree: ast.Module) -> list[tuple[ast.Call, str, int]]:
+    """Return the means over differences that are 0 under a mask of what is padded or not valid.
+
+    Args:
+        tree: a file.
+
+    Returns:
+        The calls of mean, the code of their masks and the lines of the products.
+    """
+    functions = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+    return [found for function in functions for found in _differences_in(function)]
+
+
+def _differences_in(function: ast.AST) -> Iterator[tuple[ast.Call, str, int]]:
+    products = {
+        name: (mask, node.lineno)
+        for name, nodes in _assigns_in(function).items()
+        for node in nodes[:1]
+        if (mask := _mask_of_difference(node.value))
+    }
+    if not products or any(_divides_by_mask(node) for node in ast.walk(function)):
+        return
+    for node in ast.walk(function):
+        match node:
+            case ast.Call(
+                ast.Attribute(
+                    ast.Call(ast.Attribute(ast.Name(name), "abs" | "square"))
+                    | ast.BinOp(ast.Name(name), ast.Pow(), ast.Constant(2)),
+                    "mean",
+                ),
+                [],
+            ) if name in products:
+                yield node, *products[name]
+
+
+def _mask_of_difference(node: ast.expr) -> str:
+    """Return the mask of a product `(a - b) * valid`, or ""."""
+    match node:
+        case ast.BinOp(left, ast.Mult(), right):
+            for difference, mask in ((left, right), (right, left)):
+                code = ast.unparse(mask)
+                is_difference = isinstance(difference, ast.BinOp) and isinstance(
+                    difference.op, ast.Sub
+                )
+                if is_difference and _NOT_DATA.search(words_of(code)):
+                    return code
+    return ""
+
+
+def _divides_by_mask(node: ast.AST) -> bool:
+    """Return whether an expression divides by, or picks by, a mask of padding."""
+    match node:
+        case ast.BinOp(_, ast.Div(), by) | ast.AugAssign(_, ast.Div(), by):
+            return names_padding(ast.unparse(by)) or "mask" in ast.unparse(by)
+    return False
 
 
 def _is_mask(text: str) -> bool:

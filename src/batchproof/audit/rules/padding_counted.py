@@ -8,15 +8,19 @@ from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._names import words_of
 from batchproof.audit._dimensions._padding import (
     copied_labels,
+    counts_elsewhere,
     divides_by_all,
     mask_of_inputs,
-    names_padding,
+    masked_differences,
     of_padding,
+    without_mask,
 )
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
 _OF_SEQUENCES = re.compile(r"pad|attention|length|token|seq|mel")
+
+_ALL = "Σ_i m_i loss_i / number of elements"
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -37,18 +41,18 @@ def find(trace: Trace) -> Iterator[Report]:
             yield _ignored(event, loss)
         if not loss.masked:
             continue
-        if event.line in corrected or _without_mask(event):
+        if event.line in corrected or without_mask(event):
             continue
-        sure = of_padding(event, loss.masked) and loss.sure and not _shown(event)
+        counts = of_padding(event, loss.masked) or counts_elsewhere(event, loss.masked)
+        sure = counts and loss.sure and not _shown(event)
         evidence = (
             f"{loss.name or 'the losses'} (line {loss.line}) are set to 0 by {loss.masked}",
             "the mean divides by all elements, those included",
         )
-        yield Report(
-            event, "Σ_i m_i loss_i / number of elements", "Σ_i m_i loss_i / Σ_i m_i", evidence, sure
-        )
+        yield Report(event, _ALL, "Σ_i m_i loss_i / Σ_i m_i", evidence, sure)
 
     yield from _of_inputs(trace)
+    yield from _of_differences(trace)
     if trace.whole and trace.events:
         yield from _labels(trace)
 
@@ -72,8 +76,17 @@ def _of_inputs(trace: Trace) -> Iterator[Report]:
             f"both inputs are 0 where {mask} is 0, and so is their {event.text}",
             "the mean divides by all elements, those included",
         )
-        formula = "Σ_i m_i loss_i / number of elements"
-        yield Report(event, formula, "Σ_i m_i loss_i / Σ_i m_i", evidence, sure)
+        yield Report(event, _ALL, "Σ_i m_i loss_i / Σ_i m_i", evidence, sure)
+
+
+def _of_differences(trace: Trace) -> Iterator[Report]:
+    """Yield means of differences that are 0 where nothing valid is compared."""
+    for node, mask, line in masked_differences(trace.module.tree) if trace.events else ():
+        evidence = (
+            f"the difference of line {line} is 0 where {mask} is",
+            "the mean divides by all elements, those included",
+        )
+        yield Report(trace.events[0], _ALL, "Σ_i m_i loss_i / Σ_i m_i", evidence, node=node)
 
 
 def _labels(trace: Trace) -> Iterator[Report]:
@@ -96,17 +109,6 @@ def _ignored(event: Event, loss: Quantity) -> Report:
     )
     formula = "Σ_i loss_i / number of targets that are not ignored"
     return Report(event, "Σ_i loss_i / number of elements", formula, evidence, loss.sure)
-
-
-def _without_mask(event: Event) -> bool:
-    """Return whether the mean is taken where a test says that there is no mask."""
-    for condition in event.conditions:
-        text = ast.unparse(condition.test)
-        absent = text.endswith(" is None") and condition.branch
-        present = text.endswith(" is not None") and not condition.branch
-        if (absent or present) and names_padding(text):
-            return True
-    return False
 
 
 def _shown(event: Event) -> bool:
