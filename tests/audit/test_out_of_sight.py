@@ -63,6 +63,25 @@ def test_a_file_that_switches_autograd_may_do_so_around_it(tmp_path, rest):
     assert found in ([], [(10, "likely")])
 
 
+_READS = """
+def show(model, optimizer):
+    for p in filter(lambda p: p.requires_grad, model.parameters()):
+        print(p.grad.norm(), upgrade(p))  # the probabilities make grads too small
+"""
+
+
+def test_a_file_that_only_reads_gradients_switches_nothing(tmp_path):
+    found = _found(f"{_EVALUATION}\n{_READS}", "evaluation-with-grad", tmp_path)
+    assert found == [(10, "sure")]
+
+
+def test_data_that_is_cut_before_its_sampler_holds_each_sample_once(tmp_path):
+    cut = _LOADERS.replace(
+        "    train_sampler", "    train_set = train_set[:size]\n    train_sampler"
+    )
+    assert _found(cut, "duplicated-samples", tmp_path) == [(9, "sure")]
+
+
 def test_a_sampler_of_held_out_data_repeats_samples(tmp_path):
     assert _found(_LOADERS, "duplicated-samples", tmp_path) == [(8, "sure")]
 

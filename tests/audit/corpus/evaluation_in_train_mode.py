@@ -444,3 +444,33 @@ def _wrong(net, loader):
         for x, y in loader:
             right += (net(x).argmax(1) == y).sum().item()  # BP404
     return right
+
+
+def finds_a_model_that_functions_only_read(model, watch, train_loader, val_loader, optimizer):
+    model.train()
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    parts = []
+    if isinstance(model, nn.DataParallel) or hasattr(model, "module"):
+        parts.append(model)
+    right = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            right += (model(x).argmax(1) == y).sum().item()  # BP404
+    return right
+
+
+def passes_a_model_that_a_function_may_switch(model, prepare, train_loader, val_loader, optimizer):
+    model.train()
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    prepare(model)
+    right = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            right += (model(x).argmax(1) == y).sum().item()
+    return right

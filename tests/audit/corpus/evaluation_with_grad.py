@@ -632,3 +632,16 @@ def finds_a_module_by_its_mode(fcn, testloader):
     for x, y in testloader:
         found.append(fcn(x).detach().argmax(1))  # BP405
     return found
+
+
+def finds_a_model_by_its_mode(fcn, train_loader, val_loader, optimizer):
+    for x, y in train_loader:
+        fcn.train()
+        optimizer.zero_grad()
+        F.cross_entropy(fcn(x), y).backward()
+        optimizer.step()
+    fcn.eval()
+    right = 0
+    for x, y in val_loader:
+        right += (fcn(x).argmax(1) == y).sum().item()  # BP405
+    print(right)

@@ -56,6 +56,11 @@ _METERS = {
     "metrictracker",
     "metricmonitor",
 }
+# functions that leave the model that they are given as it is
+_ONLY_READ = {
+    "isinstance", "issubclass", "hasattr", "getattr", "callable", "len", "type", "id", "print",
+    "repr", "str", "append", "extend", "watch",
+}  # fmt: skip
 _CLIPS = {"clip_grad_norm_", "clip_grad_value_", "clip_grad_norm", "clip_grads_with_norm_"}
 
 
@@ -394,6 +399,8 @@ def _is_loss(call: Call) -> bool:
 
 def _note_opaque(machine: Machine, call: Call) -> None:
     order = len(machine.trace.events)
+    if call.name in _ONLY_READ:
+        return
     for argument in (*call.node.args, *(k.value for k in call.node.keywords)):
         text = dotted(argument)
         if text:

@@ -11,7 +11,11 @@ from batchproof.audit._dimensions._questions import compatible, functions_of, ro
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 
 # what a file says that switches autograd, or asks for gradients of an evaluation
-_SWITCHES = re.compile(r"grad(?!_norm|ient|_scaler|_clip)|inference_mode|volatile|jacobian|freeze")
+_SWITCHES = re.compile(
+    r"(no|enable|disable|stop|maybe|with|without|use)_?grad|grad_?(enabled|mode|off)"
+    r"|requires_grad_? *(\(|=(?!=))|\bgrad\(|inference_mode|volatile|jacobian|freeze",
+    re.IGNORECASE,
+)
 
 _FREEZES = re.compile(r"requires_grad_?\s*(=\s*|\()False")
 
@@ -54,8 +58,8 @@ def detaches(trace: Trace, event: Event, loop: Loop | None) -> bool:
 
 
 def _plain(line: str) -> str:
-    """Return a line without what only empties gradients."""
-    return line.replace("zero_grad", "")
+    """Return a line without its comment."""
+    return line.partition("#")[0]
 
 
 def on_its_own(trace: Trace, event: Event) -> str:

@@ -27,7 +27,8 @@ def repeats_held_out(trace: Trace, event: Event) -> bool:
         return False
     options = {keyword.arg for keyword in node.keywords}
     apart = any(_BY_IDENTITY.search(line) for line in event.module.lines)
-    exact = apart or _keeps_by_key(event.module.tree) or _drops(trace, event) or cuts(event)
+    exact = apart or _keeps_by_key(event.module.tree) or _drops(trace, event)
+    exact = exact or cuts(event, after=event.line)
     return "even_divisible" not in options and not exact
 
 
@@ -59,12 +60,17 @@ def of_samples(event: Event, loop: Loop) -> bool:
     )
 
 
-def cuts(event: Event) -> bool:
-    """Return whether the function around cuts a tensor to a number of rows that it computes."""
+def cuts(event: Event, after: int = 0) -> bool:
+    """Return whether the function around cuts a tensor to a number of rows that it computes.
+
+    Args:
+        event: where samples are repeated.
+        after: a line; what is cut before it are samples to draw from, not those that were drawn.
+    """
     for node in (n for scope in scopes_of(event) for n in ast.walk(scope)):
         match node:
             case ast.Subscript(slice=ast.Slice(None, ast.expr() as upper)):
-                if not isinstance(upper, ast.Constant):
+                if not isinstance(upper, ast.Constant) and node.lineno > after:
                     return True
     return False
 
