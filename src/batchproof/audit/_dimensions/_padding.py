@@ -183,7 +183,7 @@ def masked_differences(tree: ast.Module) -> list[tuple[ast.Call, str, int]]:
         The calls of mean, the code of their masks and the lines of the products.
     """
     functions = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
-    return [found for function in functions for found in _differences_in(function)]
+    return [mean for function in functions for mean in _differences_in(function)]
 
 
 def _differences_in(function: ast.AST) -> Iterator[tuple[ast.Call, str, int]]:
