@@ -306,3 +306,25 @@ def passes_a_stop_at_what_is_no_number(model, val_loader):
             break
         total += loss.item()
     return total / len(val_loader.dataset)
+
+
+def finds_a_sum_so_far_over_all_batches(model, iterator, optimizer):
+    total = 0.0
+    for count, (x, y) in enumerate(iterator, 1):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if count % 100 == 0:
+            print(total / len(iterator))  # BP203
+    return total
+
+
+def passes_a_sum_over_all_batches_at_the_last(model, iterator):
+    total = 0.0
+    for count, (x, y) in enumerate(iterator, 1):
+        with torch.no_grad():
+            total += F.mse_loss(model(x), y, reduction="sum").item() / len(y)
+        if count == len(iterator):
+            print(total / len(iterator))  # BP201 likely

@@ -241,3 +241,19 @@ def finds_a_sigmoid_before_logits(model, x, y):
 def passes_a_sigmoid_before_probabilities(model, x, y):
     criterion = nn.BCELoss()
     return criterion(torch.sigmoid(model(x)), y)
+
+
+class Synchronised(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x):
+        return F.softmax(self.layer(x), dim=-1)
+
+
+def finds_a_model_whose_norms_are_synchronised(x, y):
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(Synchronised())
+    model = nn.parallel.DistributedDataParallel(model)
+    criterion = nn.CrossEntropyLoss()
+    return criterion(model(x), y)  # BP402

@@ -372,6 +372,20 @@ def _moduli(event: Event, loop: Loop) -> Iterator[tuple[ast.expr, tuple[str, int
                 yield part, modulo
 
 
+def shown_so_far(trace: Trace) -> Iterator[tuple[Event, Count, Loop]]:
+    """Yield what a loop shows once in so many batches of a sum over it, with what divides it."""
+    places = set[int]()
+    for event in trace.of("report"):
+        mean, loop = event.value, event.batches
+        by = mean.divisor if isinstance(mean, Quantity) else None
+        if not isinstance(mean, Quantity) or by is None or loop is None or mean.over != loop.key:
+            continue
+        _, _, every = window_test(event, loop) or ("", 0, "")
+        if every.isdigit() and by.unit == "batches" and id(event.node) not in places:
+            places.add(id(event.node))
+            yield event, by, loop
+
+
 def counts_all_so_far(by: Value, loop: Loop) -> bool:
     """Return whether a divisor is the index of a loop, or one more: all batches so far."""
     if not isinstance(by, Count) or (by.unit, by.key) != ("batches", loop.key):

@@ -13,7 +13,8 @@ from batchproof.audit._dimensions._questions import (
     skips_by_size,
     varies,
 )
-from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._windows import shown_so_far
 from batchproof.audit._reports import Report
 
 _MEANT = "Σ over what was seen / count of what was seen"
@@ -21,6 +22,10 @@ _MEANT = "Σ over what was seen / count of what was seen"
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where the divisor counts what the sum does not hold."""
+    for event, by, loop in shown_so_far(trace):
+        if _of_all(by, loop):
+            evidence = ("the sum holds the batches so far", f"{by.text} counts all batches")
+            yield Report(event, f"Σ so far / {by.text}", _MEANT, evidence)
     for event in trace.of("divide"):
         total, by = event.value, event.other
         if not (isinstance(total, Quantity) and isinstance(by, Count)) or total.divisor is not None:
@@ -81,8 +86,8 @@ def _left_early(event: Event, by: Count, loop: Loop) -> Iterator[Report]:
         texts = " ".join(ast.unparse(c.test) for c in tests)
         if "len(" in texts or any(asks_for_number(c) or counts_too(c, event) for c in tests):
             continue
-        line = tests[-1].test.lineno
-        evidence = (f"the loop may break at line {line}", f"{by.text} counts all batches")
+        where = f"at line {tests[-1].test.lineno}"
+        evidence = (f"the loop may break {where}", f"{by.text} counts all batches")
         yield Report(event, f"Σ until the break / {by.text}", _MEANT, evidence)
         return
 
@@ -103,14 +108,11 @@ def _skipped(
             or is_debug(condition)
         ):
             continue
-        if _is_counting(condition) or counts_too(condition, event):
+        is_counting = any(isinstance(n, ast.Mod) for n in ast.walk(condition.test))
+        if is_counting or counts_too(condition, event):
             return
-        line = condition.test.lineno
-        evidence = (f"batches that fail the test at line {line} are not added", "they are counted")
+        where = f"at line {condition.test.lineno}"
+        evidence = (f"batches that fail the test {where} are not added", "they are counted")
         sure = condition.by == "continue" or not asks_for_none(condition)
         yield Report(event, "Σ over some batches / all batches", _MEANT, evidence, sure)
         return
-
-
-def _is_counting(condition: Condition) -> bool:
-    return any(isinstance(n, ast.Mod) for n in ast.walk(condition.test))
