@@ -141,6 +141,29 @@ def finds_a_term_that_a_model_gives(model, train_loader, optimizer):
         sums["divergence"] += divergence  # BP401
 
 
+def finds_a_loss_of_episodes(model, episodes, optimizer, play):
+    history = []
+    for _ in range(episodes):
+        chances = play(model)
+        loss = -torch.stack(chances).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(loss)  # BP401
+
+
+def passes_a_loss_of_episodes_as_a_number(model, episodes, optimizer, play):
+    history = []
+    for _ in range(episodes):
+        chances = play(model)
+        loss = -torch.stack(chances).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss = loss.item()
+        history.append(loss)
+
+
 def passes_a_number_of_a_term_that_a_model_gives(model, train_loader, optimizer):
     total = 0.0
     for x, y in train_loader:

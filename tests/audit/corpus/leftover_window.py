@@ -140,6 +140,16 @@ def finds_each_of_two_optimisers(first, second, train_loader, one_optimizer, opt
     optimizer.step()  # BP103
 
 
+def finds_drawn_batches_stepped_at_the_last(model, optimizer, draw, batches, k):
+    for i in range(batches):
+        x, y = draw()
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        if (i + 1) % k == 0 or i + 1 == batches:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
 def passes_a_count_over_epochs_emptied_once(model, train_loader, optimizer, k):
     held = 0
     optimizer.zero_grad()
@@ -563,3 +573,19 @@ def passes_a_stream_without_end(model, stream, optimizer, k):
         if (i + 1) % k == 0:
             optimizer.step()
             optimizer.zero_grad()
+
+
+class _Trainer:
+    def __init__(self, model, loader, optimizer, k):
+        self.model, self.loader, self.optimizer, self.k = model, loader, optimizer, k
+        self.seen = 0
+
+    def finds_an_attribute_over_epochs_and_gradients_emptied_at_each(self):
+        for _ in range(10):
+            self.optimizer.zero_grad()
+            for x, y in self.loader:
+                (F.mse_loss(self.model(x), y) / self.k).backward()
+                self.seen += 1
+                if self.seen % self.k == 0:  # BP103
+                    self.optimizer.step()
+                    self.optimizer.zero_grad()

@@ -502,7 +502,8 @@ def begin_counters(machine: Machine, body: list[ast.stmt], loop: Loop, frame: Fr
             continue
         count: Value = Count("batches", loop.key, start.value - 1, name)
         if frame.depth(name) < len(machine.loops) - 1:
-            begins = _begins(name, machine.loops[frame.depth(name)], loop) or "." in name
+            begins = _begins(name, machine.loops[frame.depth(name)], loop)
+            begins = begins or ("." in name and _is_set_again(name, frame.module.tree))
             goes_on = loop.loader is not None and not begins and not conditional
             so_far = Count("passes", loop.key, start.value - 1, name)
             count = so_far if goes_on else Unknown(name)
@@ -520,6 +521,21 @@ def _begins(name: str, outer: Loop, loop: Loop) -> bool:
             if sets and not _reads(node.value, name):
                 return True
     return False
+
+
+def _is_set_again(name: str, tree: ast.AST) -> bool:
+    """Return whether a file sets an attribute to a number anywhere but in an `__init__`."""
+    if not name.startswith("self."):
+        return True
+    makers = (n for n in ast.walk(tree) if getattr(n, "name", "") == "__init__")
+    inside = {id(node) for maker in makers for node in ast.walk(maker)}
+    return any(
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Constant)
+        and id(node) not in inside
+        and any(dotted(target) == name for target in node.targets)
+        for node in ast.walk(tree)
+    )
 
 
 def _increments(body: list[ast.stmt], *, conditional: bool) -> list[tuple[ast.AugAssign, bool]]:

@@ -186,7 +186,9 @@ def lead_of(
     return None
 
 
-def ends_inside(loop: Loop, every: str, ahead: int, module: Module) -> bool:
+def ends_inside(
+    loop: Loop, every: str, ahead: int, module: Module, *, at_the_end: bool = False
+) -> bool:
     """Return whether a pass can end inside a window, as far as its numbers are known.
 
     Args:
@@ -194,12 +196,13 @@ def ends_inside(loop: Loop, every: str, ahead: int, module: Module) -> bool:
         every: how many batches make a window, as the code writes it.
         ahead: the lead of its counter, see `lead_of`.
         module: the file.
+        at_the_end: whether the code steps at the end of a pass too, so that a window may be short.
     """
     loader, width = loop.loader, _number(module, every)
     if loader is None:
         passes = _number(module, loop.micro)
         if passes is None or not width:
-            return over_data(loop, module.tree)
+            return at_the_end or over_data(loop, module.tree)
         return (passes + ahead) % width != 0
     samples, size = length_of(loader.dataset), number(loader.batch_size)
     if not width or not samples or not size:

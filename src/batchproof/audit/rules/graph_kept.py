@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._evaluations import sums_graphs
-from batchproof.audit._dimensions._lattice import Quantity, Several, Tensor, Value
+from batchproof.audit._dimensions._lattice import Quantity, Several, Tensor, Unknown, Value
 from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._terms import is_term, term_of
@@ -16,7 +16,7 @@ from batchproof.audit._reports import Report
 def find(trace: Trace) -> Iterator[Report]:
     """Yield sums and lists of losses that carry their graphs from batch to batch."""
     for event in trace.of("accumulate", "append"):
-        loss, loop = _with_graph(event.value), event.loop
+        loss, loop = _with_graph(event.value) or _back_propagated_here(trace, event), event.loop
         if loss is None or loss.graph is False or event.grad is False:
             continue
         if loop is None or _drops(trace, event):
@@ -48,6 +48,19 @@ def _with_graph(value: Value) -> Quantity | Tensor | None:
         return value
     losses = [v for v in flat(value) if isinstance(v, Quantity) and v.graph is not False]
     return losses[0] if losses and isinstance(value, Several) else None
+
+
+def _back_propagated_here(trace: Trace, event: Event) -> Quantity | None:
+    """Return a loss for a value out of sight whose name the same pass of a loop back-propagates."""
+    name = term_of(event)
+    if not name or not isinstance(event.value, Unknown):
+        return None
+    for other in trace.of("backward"):
+        if (other.text, other.loops, other.conditions) == (name, event.loops, event.conditions):
+            first, last = sorted((other.order, event.order))
+            if not any(e.text == name and first < e.order < last for e in trace.of("assign")):
+                return Quantity("unknown", graph=True, text=name)
+    return None
 
 
 def _evaluated(event: Event, why: str) -> Report:

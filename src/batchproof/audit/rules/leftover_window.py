@@ -31,7 +31,10 @@ def find(trace: Trace) -> Iterator[Report]:
             ahead = lead(trace, window, over_passes=True)
         if id(window.test) in places or ahead is None:
             continue
-        if not ends_inside(window.loop, window.every, ahead, window.step.module):
+        at_the_end = window.last or (later is not None and later.text == window.step.text)
+        if not ends_inside(
+            window.loop, window.every, ahead, window.step.module, at_the_end=at_the_end
+        ):
             continue
         places.add(id(window.test))
         if later is None and not window.last:
