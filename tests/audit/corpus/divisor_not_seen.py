@@ -218,11 +218,11 @@ def misses_a_sampler_from_elsewhere(model, data, make_sampler):
 
 
 @torch.no_grad()
-def misses_batches_that_islice_cuts(model, loader, islice):
+def finds_batches_that_islice_cuts(model, loader, islice):
     total = 0.0
     for x, y in islice(loader, 10):
         total += F.mse_loss(model(x), y, reduction="sum").item()
-    return total / len(loader.dataset)  # missed BP203
+    return total / len(loader.dataset)  # BP203
 
 
 @torch.no_grad()
@@ -328,3 +328,33 @@ def passes_a_sum_over_all_batches_at_the_last(model, iterator):
             total += F.mse_loss(model(x), y, reduction="sum").item() / len(y)
         if count == len(iterator):
             print(total / len(iterator))  # BP201 likely
+
+
+@torch.no_grad()
+def finds_a_share_of_all_batches_so_far(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for i, (x, y) in enumerate(loader):
+        total += F.mse_loss(model(x), y).item() * len(x)
+        if i % 100 == 0:
+            print(total / len(data))  # BP203
+    return total / len(data)
+
+
+@torch.no_grad()
+def passes_a_report_at_the_last_batch(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total = 0.0
+    for i, (x, y) in enumerate(loader):
+        total += F.mse_loss(model(x), y).item() * len(x)
+        if i == len(loader) - 1:
+            print(total / len(data))
+
+
+@torch.no_grad()
+def misses_batches_that_are_drawn_a_number_of_times(model, loader, steps):
+    total, batches = 0.0, iter(loader)
+    for _ in range(steps):
+        x, y = next(batches)
+        total += F.mse_loss(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)  # missed BP203

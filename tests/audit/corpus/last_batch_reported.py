@@ -524,3 +524,39 @@ def finds_what_a_function_gives_where_it_is_printed(model, data, optimizer):
     for _epoch in range(10):
         result = _fit(model, loader, optimizer)
         print(f"training loss: {result:.4f}")
+
+
+def finds_a_schedule_that_is_given_the_last_loss(model, data, optimizer):
+    loader = DataLoader(data, batch_size=32)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    for _epoch in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+        scheduler.step(loss)  # BP205
+
+
+def finds_a_short_name_of_an_epoch(model, data, optimizer):
+    loader = DataLoader(data, batch_size=32)
+    for ep in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+        print(ep, loss.item())  # BP205
+
+
+def finds_an_array_of_last_losses(model, data, optimizer, num_epochs):
+    loader = DataLoader(data, batch_size=32)
+    history = np.zeros(num_epochs)
+    for epoch in range(num_epochs):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+        history[epoch] = loss.item()  # BP205
+    return history

@@ -670,3 +670,78 @@ def passes_a_difference_from_the_last_report(model, loader, optimizer, criterion
         if (step + 1) % 50 == 0:
             print((total - logged) / 50)
             logged = total
+
+
+EVERY = 100
+
+
+def finds_another_number_than_a_name_holds(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % EVERY == EVERY - 1:
+            print(running / 10)  # BP204
+            running = 0.0
+
+
+def finds_the_rest_of_the_last_window(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 100 == 99:
+            print(running / 100)
+            running = 0.0
+    return running  # BP204
+
+
+def passes_a_sum_beside_that_of_a_window(model, train_loader, optimizer):
+    running, total = 0.0, 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y, reduction="sum")
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        total += loss.item()
+        if i % 100 == 99:
+            print(running)
+            running = 0.0
+    return total
+
+
+def finds_one_window_over_a_counter_of_all(model, train_loader, optimizer):
+    running, count = 0.0, 0
+    for _ in range(10):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            count += 1
+            if count % 50 == 0:
+                print(running / count)  # BP204
+                running = 0.0
+
+
+def passes_a_counter_that_begins_again_by_number(model, train_loader, optimizer):
+    running, count = 0.0, 0
+    for _ in range(10):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            count += 1
+            if count % 50 == 0:
+                print(running / count)
+                running, count = 0.0, 0

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
+from torchvision import datasets
 
 
 @torch.no_grad()
@@ -749,3 +750,61 @@ def passes_a_sum_with_a_term_over_samples(vae, data, beta):
         divergence = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
         total += (distance + beta * divergence).item()
     return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def finds_means_over_the_size_of_a_batch(model, data, batch_size):
+    loader = DataLoader(data, batch_size=batch_size)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / batch_size  # BP202
+
+
+@torch.no_grad()
+def finds_means_over_the_size_of_the_data_written_out(model):
+    loader = DataLoader(datasets.MNIST("data", train=False), batch_size=64)
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / 10000  # BP202
+
+
+@torch.no_grad()
+def passes_hits_over_the_size_of_the_data_written_out(model):
+    loader = DataLoader(datasets.MNIST("data", train=False), batch_size=64)
+    hits = 0
+    for x, y in loader:
+        hits += (model(x).argmax(1) == y).sum().item()
+    return hits / 10000
+
+
+@torch.no_grad()
+def finds_a_counter_of_batches_that_begins_with_one(model, data):
+    loader = DataLoader(data, batch_size=64)
+    total, count = 0.0, 1
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+        count += 1
+    return total / count  # BP202
+
+
+@torch.no_grad()
+def finds_means_over_the_sizes_that_the_loader_was_built_with(model, data, batch_size):
+    loader = DataLoader(data, batch_size=batch_size)
+    total, seen = 0.0, 0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+        seen += batch_size
+    return total / seen  # BP202
+
+
+@torch.no_grad()
+def passes_the_losses_of_the_samples_of_a_batch(model, loader):
+    losses = []
+    for x, y in loader:
+        total = 0.0
+        for one, target in zip(x, y, strict=True):
+            total += F.mse_loss(model(one), target).item()
+        losses.append(total / len(x))
+    return losses

@@ -26,6 +26,7 @@ from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._methods import keep, keep_rows, size_of
 from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._sizes import is_nominal, is_size
 from batchproof.audit._dimensions._trace import Loop
 
 _ADDED = {"batch", "elements", "mask"}
@@ -199,7 +200,7 @@ def store(machine: Machine, node: ast.AST, target: ast.expr, value: Value, frame
         return
     if isinstance(target, ast.Starred):
         target = target.value
-    if isinstance(target, ast.Subscript) and _fills(machine, target, value, frame):
+    if isinstance(target, ast.Subscript) and _fills(machine, node, target, value, frame):
         return
     name = frame.path(target)
     if not name:
@@ -328,7 +329,9 @@ def _is_maximum(node: ast.AST) -> bool:
     return isinstance(value, ast.Call) and dotted(value.func).endswith((".max", ".topk"))
 
 
-def _fills(machine: Machine, target: ast.Subscript, value: Value, frame: Frame) -> bool:
+def _fills(
+    machine: Machine, node: ast.AST, target: ast.Subscript, value: Value, frame: Frame
+) -> bool:
     """Return whether losses[i] = loss fills a list or a tensor of losses, and note it.
 
     `losses[mask] = 0` fills a part of them with 0.
@@ -354,6 +357,8 @@ def _fills(machine: Machine, target: ast.Subscript, value: Value, frame: Frame) 
         case ast.Tuple():
             return False
     loop = next((lp for lp in reversed(machine.loops) if lp.loader is not None), machine.loops[-1])
+    if value.graph is False and value.loop not in {lp.key for lp in machine.loops}:
+        machine.emit("append", node, frame, value, Constant("list"), name)
     frame.names[name] = Listing(value, loop.key, len(machine.conditions) > loop.outer)
     return True
 
@@ -403,10 +408,11 @@ def accumulate(
             machine.emit("add", node, frame, current, value)
         machine.emit("assign", node, frame, current, text=name)
         steps = machine.loops[frame.depth(name) :]
-        if isinstance(value, Quantity) and steps and steps[-1].micro:
-            value = with_scale(value, f"*{steps[-1].micro}")  # a sum over a sequence
+        if isinstance(value, Quantity) and steps and (passes := _passes(steps[-1])):
+            value = with_scale(value, f"*{passes}")  # a sum over a sequence
         frame.write(name, _name(machine, node, add(current, value), name))
         return
+    value = _as_size(value, term, loop)
     machine.emit("accumulate", node, frame, value, current, name)
     shared = value.divisor if isinstance(value, Quantity) and not value.over else None
     if shared is not None and isinstance(value, Quantity):
@@ -418,6 +424,21 @@ def accumulate(
             machine.emit("divide", term, frame, total, shared, name)
             total = replace(total, divisor=shared)
     frame.write(name, total)
+
+
+def _passes(loop: Loop) -> str:
+    """Return the number of passes of a loop that adds terms of one batch, as code, or ""."""
+    match loop.node:
+        case ast.For(_, ast.Call(ast.Name("zip"), [ast.Name(name), ast.Name(), *_])):
+            return f"len({name})"
+    return loop.micro
+
+
+def _as_size(value: Value, term: ast.expr, loop: Loop) -> Value:
+    """Return what a loop adds for each batch as the size its loader was built with, if it is."""
+    if loop.loader is None or not is_size(value, dotted(term), loop.loader):
+        return value
+    return Count("nominal", loop.loader.key, text=dotted(term))
 
 
 def _summing(machine: Machine, name: str, value: Value, frame: Frame) -> Loop | None:
@@ -464,6 +485,8 @@ def _total(
     plain = loop.loader is not None and not spans and not conditional
     if value == Constant(1) and plain and start is not None:
         return Count("batches", loop.key, start, name)
+    if plain and start == 0 and loop.loader is not None and is_nominal(value):
+        return Count("padded", loop.loader.key, text=name)
     return _more_of(current, value)
 
 

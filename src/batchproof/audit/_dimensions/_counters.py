@@ -30,6 +30,9 @@ def _of_batches(
     if by.plus > 0 and by.key == loader.key:
         why = f"the sum holds one term for each batch of {loader.text}, {by.plus} fewer"
         return f"Σ_b loss_b / (batches + {by.plus})", "Σ_b loss_b / batches", why
+    if by.key == loop.key and by.plus == 1 and loop not in event.loops and not loop.leaves:
+        why = f"{by.text} is one more than the number of batches"
+        return f"Σ_b loss_b / {by.text}", "Σ_b loss_b / batches", why
     if by.key == loop.key and by.plus == -1 and loop not in event.loops:
         why = f"{by.text} begins at 0, so it is one less than the number of batches"
         return f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", why

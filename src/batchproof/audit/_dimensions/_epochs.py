@@ -12,7 +12,10 @@ _OF_ONE = {
     "batch", "batches", "minibatch", "last", "latest", "current", "step", "steps", "iter", "iters",
     "iteration", "iterations", "final",
 }  # fmt: skip
-_OF_A_PASS = re.compile(r"\b(train|training|avg|average|mean) loss")
+_OF_A_PASS = re.compile(
+    r"\b(train|training|avg|average|mean|val|valid|validation|test|eval|dev) loss"
+)
+_EPOCHS = re.compile(r"epoch|\b(ep|epk|epo)\b")
 
 
 def of_one_by_name(name: str) -> bool:
@@ -23,12 +26,12 @@ def of_one_by_name(name: str) -> bool:
 def of_an_epoch(event: Event) -> bool:
     """Return whether what is printed, logged, appended or returned is said to be of an epoch."""
     text, bar = ast.unparse(event.node), event.text.rpartition(".")[2].startswith("set_")
-    if bar or _OF_ONE & set(re.findall("[a-z]+", words_of(text))):
+    if event.kind != "schedule" and _OF_ONE & set(re.findall("[a-z]+", words_of(text))):
         return False
     epochs = [lp.node for lp in event.loops if isinstance(lp.node, ast.For) and _counts(lp.node)]
     directly = bool(epochs) and epochs[-1] is event.loops[-1].node
     match event.kind:
-        case "append":
+        case "append" | "schedule":
             return directly
         case "return":
             return "epoch" in words_of(event.function).split()
@@ -36,13 +39,13 @@ def of_an_epoch(event: Event) -> bool:
             counters = {dotted(n) for node in epochs for n in ast.walk(node.target)} - {""}
             names = {dotted(n) for n in ast.walk(event.node) if isinstance(n, ast.Name)}
             says = "epoch" in text.lower() or bool(counters & names)
-            return says or (directly and bool(_OF_A_PASS.search(words_of(text))))
+            return not bar and (says or (directly and bool(_OF_A_PASS.search(words_of(text)))))
     return False
 
 
 def _counts(node: ast.For) -> bool:
     """Return whether a loop counts epochs, as its names say."""
-    return "epoch" in f"{ast.unparse(node.target)} {ast.unparse(node.iter)}".lower()
+    return bool(_EPOCHS.search(f"{ast.unparse(node.target)} {ast.unparse(node.iter)}".lower()))
 
 
 def computed_in(trace: Trace, value: Quantity, loop: Loop) -> list[Event]:

@@ -30,7 +30,7 @@ from batchproof.audit._dimensions._lattice import (
     Value,
 )
 from batchproof.audit._dimensions._library import flat
-from batchproof.audit._dimensions._loaders import as_loader, number
+from batchproof.audit._dimensions._loaders import as_loader, length_of, number
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._methods import compare, size_of
 from batchproof.audit._dimensions._names import USUAL, dotted
@@ -204,7 +204,10 @@ def factor(machine: Machine, value: Value, node: ast.expr, of: Value) -> Value:
         samples = length_of_cuts(value, node, loader) or _length_of_data(value, loader)
         if samples is not None:
             return samples
-        if is_literal:
+        size = length_of(loader.dataset)
+        if is_literal and size and number(value) == size:
+            return Count("data set", loader.source, text=ast.unparse(node))
+        if is_literal and not dotted(node):
             continue
         if is_size(value, dotted(node), loader):
             return Count("nominal", loader.key, text=dotted(node) or ast.unparse(node))

@@ -12,7 +12,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
-from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
+from batchproof.audit._dimensions._names import FunctionNode, Module, dotted, words_of
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 
 _DEBUG = re.compile(
@@ -228,6 +228,11 @@ def says_no_number(event: Event) -> bool:
     return any(_NO_NUMBER.search(ast.unparse(c.test)) for c in event.conditions if not c.by)
 
 
+def is_cut(node: ast.AST) -> bool:
+    """Return whether an expression is a call of islice, which ends a loop early."""
+    return isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] == "islice"
+
+
 def varies(test: ast.expr, loop: Loop) -> bool:
     """Return whether a test can change from one batch of a loop to the next."""
     names = {dotted(n) for n in ast.walk(test) if isinstance(n, ast.Name | ast.Attribute)}
@@ -403,10 +408,11 @@ def sets_in(trace: Trace, total: Quantity, loop: Loop) -> list[Event]:
     return [e for e in trace.of("assign") if e.text == total.text and loop in e.loops]
 
 
-def differs(by: Value, every: str) -> bool:
+def differs(by: Value, every: str, module: Module) -> bool:
     """Return whether a divisor and the length of a window are numbers that differ."""
-    both = isinstance(by, Constant) and isinstance(by.value, int | float) and every.isdigit()
-    return both and isinstance(by, Constant) and by.value != int(every)
+    length = Constant(int(every)) if every.isdigit() else module.variables.get(every)
+    both = [v.value for v in (by, length) if isinstance(v, Constant)]
+    return len(both) == 2 and all(type(v) in {int, float} for v in both) and both[0] != both[1]
 
 
 def loop_path(trace: Trace, loop: Loop) -> list[Loop]:

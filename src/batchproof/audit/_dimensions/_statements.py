@@ -33,6 +33,7 @@ from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._loaders import as_loader, number, yields_batches
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
+from batchproof.audit._dimensions._questions import is_cut
 from batchproof.audit._dimensions._trace import Condition, Loop
 
 _HELD_OUT = {"valid", "val", "validation", "dev", "test"}
@@ -56,6 +57,7 @@ _WRAPPERS = {
     "cycle",
     "notebook_tqdm",
     "iter",
+    "islice",
     "list",
     "sorted",
 }
@@ -196,7 +198,7 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
                 else None
             )
             text = "" if inner.text.startswith("range:") else inner.text
-            return _Source(inner.value, with_index=True, start=first, text=text, steps=inner.steps)
+            return replace(inner, with_index=True, start=first, text=text)
         if name in _WRAPPERS:
             for keyword in node.keywords:
                 machine.evaluate(keyword.value, frame)
@@ -309,6 +311,11 @@ def _once(
     loop = Loop(
         machine.loop_key(node), node, loader, start=source.start, draws=source.draws, micro=micro
     )
+    loop.leaves += [
+        (Condition(n, branch=True),)
+        for n in ast.walk(node.iter)
+        if isinstance(n, ast.Call) and is_cut(n)
+    ]
     with machine.in_loop(loop):
         target = node.target
         if source.steps is not None and isinstance(target, ast.Name):

@@ -384,7 +384,7 @@ def shown_so_far(trace: Trace) -> Iterator[tuple[Event, Count, Loop]]:
         if not isinstance(mean, Quantity) or by is None or loop is None or mean.over != loop.key:
             continue
         _, _, every = window_test(event, loop) or ("", 0, "")
-        if every.isdigit() and by.unit == "batches" and id(event.node) not in places:
+        if every.isdigit() and by.unit in {"batches", "data set"} and id(event.node) not in places:
             places.add(id(event.node))
             yield event, by, loop
 
@@ -394,6 +394,15 @@ def counts_all_so_far(by: Value, loop: Loop) -> bool:
     if not isinstance(by, Count) or (by.unit, by.key) != ("batches", loop.key):
         return False
     return loop.index != "" and by.text.strip("()").split(" ")[0] == loop.index
+
+
+def counts_on(trace: Trace, by: Value, loop: Loop) -> bool:
+    """Return whether a divisor counts batches, and is never set to a number inside their loop."""
+    if not isinstance(by, Count) or by.unit not in {"batches", "passes"} or by.key != loop.key:
+        return False
+    name = by.text.strip("()").split(" ")[0]
+    sets = (e for e in trace.of("assign") if e.text == name and loop in e.loops)
+    return name.isidentifier() and not any(isinstance(e.value, Constant) for e in sets)
 
 
 def outgrows(trace: Trace, event: Event, total: Quantity, loop: Loop) -> bool:
@@ -508,3 +517,13 @@ def first_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tup
     if adds and always and leaves_out_first(event, loop, counter):
         return f"the first {every} + 1 batches", "batch 0 is added, unreported"
     return None
+
+
+def window_left(trace: Trace, event: Event) -> str:
+    """Return why a sum that is used after its loop holds only the batches since a window, or ""."""
+    total, loop = event.value, trace.loops.get(getattr(event.value, "over", ""))
+    if not isinstance(total, Quantity) or loop is None or loop in event.loops or total.divisor:
+        return ""
+    sets = [e for e in sets_in(trace, total, loop) if isinstance(e.value, Constant)]
+    begins = sets and window_test(sets[-1], loop)
+    return f"{total.text} is set to 0 after each window, line {sets[-1].line}" if begins else ""

@@ -9,6 +9,7 @@ from batchproof.audit._dimensions._questions import (
     asks_for_none,
     asks_for_number,
     counts_too,
+    is_cut,
     is_debug,
     skips_by_size,
     varies,
@@ -22,10 +23,10 @@ _MEANT = "Σ over what was seen / count of what was seen"
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where the divisor counts what the sum does not hold."""
-    for event, by, loop in shown_so_far(trace):
-        if _of_all(by, loop):
-            evidence = ("the sum holds the batches so far", f"{by.text} counts all batches")
-            yield Report(event, f"Σ so far / {by.text}", _MEANT, evidence)
+    for event, count, over in shown_so_far(trace):
+        if _of_all(count, over):
+            evidence = ("the sum holds the batches so far", f"{count.text} counts all batches")
+            yield Report(event, f"Σ so far / {count.text}", _MEANT, evidence)
     for event in trace.of("divide"):
         total, by = event.value, event.other
         if not (isinstance(total, Quantity) and isinstance(by, Count)) or total.divisor is not None:
@@ -80,14 +81,14 @@ def _left_early(event: Event, by: Count, loop: Loop) -> Iterator[Report]:
         if (
             not tests
             or any(is_debug(c) for c in tests)
-            or not any(varies(c.test, loop) for c in tests)
+            or not any(is_cut(c.test) or varies(c.test, loop) for c in tests)
         ):
             continue
         texts = " ".join(ast.unparse(c.test) for c in tests)
         if "len(" in texts or any(asks_for_number(c) or counts_too(c, event) for c in tests):
             continue
-        where = f"at line {tests[-1].test.lineno}"
-        evidence = (f"the loop may break {where}", f"{by.text} counts all batches")
+        ends = f"the loop may end early, line {tests[-1].test.lineno}"
+        evidence = (ends, f"{by.text} counts all batches")
         yield Report(event, f"Σ until the break / {by.text}", _MEANT, evidence)
         return
 

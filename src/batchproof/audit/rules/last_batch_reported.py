@@ -25,7 +25,8 @@ from batchproof.audit._dimensions._questions import (
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
-_COUNTS = {"batches", "data set", "seen"}
+_COUNTS, _KEPT = {"batches", "data set", "seen"}, {"report", "return", "append"}
+_KINDS = "divide", "average", *_KEPT, "compare", "schedule"
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -33,8 +34,8 @@ def find(trace: Trace) -> Iterator[Report]:
     yield from _kept(trace)
     reports: dict[tuple[str, str], Report] = {}
     returns: dict[str, tuple[str, Event]] = {}
-    for event in trace.of("divide", "average", "report", "return", "compare", "append"):
-        value = event.value
+    for event in trace.of(*_KINDS):
+        value = event.other if event.kind == "schedule" else event.value
         if not isinstance(value, Quantity) or value.over or not value.loop:
             continue
         loop = trace.loops.get(value.loop)
@@ -78,10 +79,8 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
     hits = value.metric and value.base == "sum" and raised(event, loop)
     if event.kind == "divide" and not (by_batches or hits):
         return
-    is_quotient = any(scale.startswith("/") for scale in value.scales)
-    if event.kind in {"report", "return", "append"} and is_quotient:
-        return
-    if event.kind == "compare" and not against_best(event):
+    is_quotient = event.kind in _KEPT and any(scale[0] == "/" for scale in value.scales)
+    if is_quotient or (event.kind == "compare" and not against_best(event)):
         return
     evidence: tuple[str, ...] = (
         f"{value.text or 'it'} is overwritten by every batch (line {value.line or event.line})",

@@ -11,9 +11,10 @@ from batchproof.audit._dimensions._windows import (
     also_at_the_end,
     bare_remainder,
     begins_again,
-    counts_all_so_far,
+    counts_on,
     first_window,
     outgrows,
+    window_left,
     window_test,
 )
 from batchproof.audit._reports import Report
@@ -33,6 +34,9 @@ def find(trace: Trace) -> Iterator[Report]:
         yield from _by_counter(trace, event, total, loop)
         if loop in event.loops:
             yield from _by_window(trace, event, total, loop)
+    for event in trace.of("report", "return", "append"):
+        if why := window_left(trace, event):
+            yield Report(event, "Σ of the rest of a window", "Σ of all batches", (why,))
     yield from _last_window(trace)
 
 
@@ -63,9 +67,9 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
     if sum(not c.by and varies(c.test, loop) for c in event.inside(loop)) > 1:
         return  # a loop that steps once a window
     clash = _held(trace, event, total, loop) if text == every else None
-    if counts_all_so_far(event.other, loop) and begins_again(trace, event, total, loop):
+    if counts_on(trace, event.other, loop) and begins_again(trace, event, total, loop):
         clash = f"the last {every} batches", f"{total.text} is set to 0 after each report"
-    elif text != every and differs(event.other, every):
+    elif text != every and differs(event.other, every, event.module):
         clash = f"{every} batches", f"it is reported every {every} batches"
     if clash is not None:
         content, why = clash

@@ -66,6 +66,9 @@ def _clash(
     mine = by.key in {loop.key, loader.key, loader.source}
     if of_batches and mine and total.base == "sum" and not total.scales:
         yield from _sum_by_batches(event, total, loader)
+    elif by.unit == "nominal" and total.base == "mean" and loader.line and loop not in event.loops:
+        evidence = (f"{by.text} is the size of a batch, and the sum holds one mean for each batch",)
+        yield Report(event, "Σ_b mean_b / B", "Σ_b n_b · mean_b / Σ_b n_b", evidence, total.sure)
     elif mine and loop not in event.loops and (clash := size_clash(total, by, loader)):
         if views_by_size(loop):
             return
