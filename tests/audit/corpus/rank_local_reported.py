@@ -566,3 +566,28 @@ def passes_a_curve_of_the_loss_of_each_rank(model, train_loader, optimizer, writ
         if (step + 1) % 50 == 0:
             writer.add_scalar("loss", total / 50, step)
             total = 0.0
+
+
+def _of_each_rank(outputs, targets):
+    return hvd.allgather(outputs), hvd.allgather(targets)
+
+
+def _dropped(loss):
+    value = loss.clone()
+    hvd.allreduce(value)
+    return value
+
+
+@torch.no_grad()
+def finds_a_loss_beside_hits_of_outputs_that_are_gathered(model, data):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data, drop_last=True))
+    total, right, seen = 0.0, 0, 0
+    for x, y in loader:
+        scores = model(x)
+        total += _dropped(F.cross_entropy(scores, y, reduction="sum"))
+        outputs, targets = _of_each_rank(scores, y)
+        right += (outputs.argmax(1) == targets).sum()
+        seen += len(targets)
+    if hvd.rank() == 0:
+        print(right / seen)
+        print(total)  # BP212

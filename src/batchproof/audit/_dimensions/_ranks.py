@@ -69,7 +69,10 @@ def _other(event: Event, value: Value, loop: Loop) -> bool:
         return value.metric is not event.value.metric and bool(value.name and event.value.name)
     if isinstance(value, Count) and value.unit == "seen":
         return bool(value.key) and value.key != loop.key
-    return isinstance(value, Tensor)
+    if not isinstance(value, Tensor):
+        return False
+    score = isinstance(event.value, Quantity) and event.value.metric
+    return not score or value.loop != loop.key  # a score may be of outputs that were gathered
 
 
 def how_shared(loader: Loader) -> str:

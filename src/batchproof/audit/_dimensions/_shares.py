@@ -45,9 +45,9 @@ def unused(reduction: Event, event: Event) -> bool:
     function = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
     if not function.endswith(("hvd.allreduce", "accelerator.reduce", "accelerator.gather")):
         return False
-    outer = (*reduction.calls, node)[len(event.calls)]
+    ends = {id(node), id((*reduction.calls, node)[len(event.calls)])}
     statements = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.Expr))
-    return any(statement.value is outer for statement in statements)
+    return any(id(statement.value) in ends for statement in statements)
 
 
 def of_samples(event: Event, loop: Loop) -> bool:
