@@ -591,3 +591,12 @@ def finds_a_loss_beside_hits_of_outputs_that_are_gathered(model, data):
     if hvd.rank() == 0:
         print(right / seen)
         print(total)  # BP212
+
+
+@torch.no_grad()
+def finds_a_table_of_results(model, data, logger):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    result = {}
+    result["loss"] = _loss(model, loader)
+    for key in sorted(result.keys()):
+        logger.info("  %s = %s", key, str(result[key]))  # BP212

@@ -38,6 +38,7 @@ from batchproof.audit._dimensions._sizes import is_size
 from batchproof.audit._dimensions._trace import Condition, Loop
 
 _BUILTINS = {
+    "str",
     "len", "float", "int", "round", "sum", "max", "min", "abs", "list", "tuple", "dict", "iter",
     "next", "print", "range", "enumerate", "zip", "reversed",
 }  # fmt: skip

@@ -49,6 +49,7 @@ _DRAWN = {
     "generator",
 }
 _WRAPPERS = {
+    "sorted",
     "tqdm",
     "track",
     "progress_bar",
