@@ -60,7 +60,6 @@ _WRAPPERS = {
     "iter",
     "islice",
     "list",
-    "sorted",
 }
 
 
