@@ -395,3 +395,13 @@ def finds_a_loss_in_a_dict_out_of_sight(model, train_loader, optimizer, config, 
         if (i + 1) % k == 0:  # BP103
             optimizer.step()
             optimizer.zero_grad()
+
+
+def passes_what_is_called_scaled(model, train_loader, optimizer, writer, accumulate):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / accumulate
+        loss.backward()
+        writer.add_scalar("scaled_loss", loss.item(), i)
+        if (i + 1) % accumulate == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()

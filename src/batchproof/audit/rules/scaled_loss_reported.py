@@ -18,7 +18,7 @@ def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a loss is reported that was divided by the accumulation steps."""
     for event in trace.of("report", "update", "divide", "average"):
         value = event.value
-        if not isinstance(value, Quantity) or says_no_number(event):
+        if not isinstance(value, Quantity) or says_no_number(event) or _says_scaled(event):
             continue
         scale = accumulation_scale(value, trace)
         if not scale:
@@ -43,6 +43,12 @@ def find(trace: Trace) -> Iterator[Report]:
         remedy = f"loss.item() * {scale}"
         place = _of_evaluation(trace, value, scale)
         yield Report(event, computes, formula, evidence, remedy=remedy, node=place)
+
+
+def _says_scaled(event: Event) -> bool:
+    """Return whether the line that reports a loss calls it scaled."""
+    texts = (n.value for n in ast.walk(event.node) if isinstance(n, ast.Constant))
+    return event.kind == "report" and any("scaled" in f"{text}" for text in texts)
 
 
 def _of_evaluation(trace: Trace, loss: Quantity, scale: str) -> ast.AST | None:
