@@ -745,3 +745,17 @@ def passes_a_counter_that_begins_again_by_number(model, train_loader, optimizer)
             if count % 50 == 0:
                 print(running / count)
                 running, count = 0.0, 0
+
+
+def finds_a_sum_that_begins_again_later(model, train_loader, optimizer):
+    running = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 100 == 99:
+            print(running / 100)  # BP204
+        if i % 500 == 499:
+            running = 0.0

@@ -527,3 +527,21 @@ def window_left(trace: Trace, event: Event) -> str:
     sets = [e for e in sets_in(trace, total, loop) if isinstance(e.value, Constant)]
     begins = sets and window_test(sets[-1], loop)
     return f"{total.text} is set to 0 after each window, line {sets[-1].line}" if begins else ""
+
+
+def goes_on(trace: Trace, total: Quantity, loop: Loop, every: str) -> str:
+    """Return why a sum that is divided every so many batches does not begin again there, or "".
+
+    Args:
+        trace: the events.
+        total: the sum.
+        loop: the loop over batches.
+        every: after how many batches it is divided, as the code writes it.
+    """
+    sets = sets_in(trace, total, loop)
+    if not sets:
+        return f"{total.text} is never set to 0 inside the loop"
+    others = [window_test(e, loop) for e in sets]
+    longer = [w[2] for w in others if w and w[2].isdigit() and every.isdigit()]
+    apart = len(longer) == len(sets) and all(int(other) > int(every) for other in longer)
+    return f"{total.text} is set to 0 after every {longer[0]} batches only" if apart else ""

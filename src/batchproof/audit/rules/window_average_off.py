@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import Count, Quantity
-from batchproof.audit._dimensions._questions import differs, sets_in, varies
+from batchproof.audit._dimensions._questions import differs, varies
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._dimensions._windows import (
     also_at_the_end,
@@ -13,6 +13,7 @@ from batchproof.audit._dimensions._windows import (
     begins_again,
     counts_on,
     first_window,
+    goes_on,
     outgrows,
     window_left,
     window_test,
@@ -90,8 +91,8 @@ def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str,
     _, plus, every = window_test(event, loop) or ("", 0, "")
     if also_at_the_end(event, loop, plus, every):
         return _REST, "it is reported after the last batch, too"
-    if not sets_in(trace, total, loop) and not _subtracts(event):
-        return "all batches so far", f"{total.text} is never set to 0 inside the loop"
+    if not _subtracts(event) and (why := goes_on(trace, total, loop, every)):
+        return "more than a window", why
     return first_window(trace, event, total, loop)
 
 
