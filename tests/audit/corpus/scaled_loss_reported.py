@@ -113,6 +113,18 @@ def finds_a_running_average_of_scaled_losses(model, train_loader, optimizer, k, 
             running = 0.0
 
 
+def finds_a_report_divided_beside_what_divides_itself(model, loader, optimizer, accelerator, args):
+    for x, y in loader:
+        with accelerator.accumulate(model):
+            loss = F.mse_loss(model(x), y)
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+        mean = accelerator.gather(loss.detach()).mean()
+        shown = mean.item() / args.gradient_accumulation_steps  # BP206
+        accelerator.log({"loss": shown})
+
+
 def passes_an_average_over_steps(model, train_loader, optimizer, k, interval):
     running, steps = 0.0, 0
     for i, (x, y) in enumerate(train_loader):

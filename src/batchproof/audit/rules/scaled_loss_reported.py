@@ -40,22 +40,26 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         evidence = (f"{value.text or 'the loss'} was divided by {scale} before",)
         computes, formula = f"loss / {scale}", "loss"
-        remedy = f"loss.item() * {scale}"
-        place = _of_evaluation(trace, value, scale)
+        place = _of_report(trace, value, scale)
+        remedy = f"loss.item() * {scale}" if place is None else "loss.item()"
         yield Report(event, computes, formula, evidence, remedy=remedy, node=place)
 
 
 def _says_scaled(event: Event) -> bool:
     """Return whether the line that reports a loss calls it scaled."""
-    texts = (n.value for n in ast.walk(event.node) if isinstance(n, ast.Constant))
-    return event.kind == "report" and any("scaled" in f"{text}" for text in texts)
+    values = (n.value for n in ast.walk(event.node) if isinstance(n, ast.Constant))
+    says_so = any(isinstance(value, str) and "scaled" in value for value in values)
+    return event.kind == "report" and says_so
 
 
-def _of_evaluation(trace: Trace, loss: Quantity, scale: str) -> ast.AST | None:
-    """Return where a loop that back-propagates nothing divides its loss, None in any other loop."""
+def _of_report(trace: Trace, loss: Quantity, scale: str) -> ast.AST | None:
+    """Return where a loss is divided that no pass back-propagates so, None where one does."""
     loop = trace.loops.get(loss.over or loss.loop)
-    if loop is None or any(loop in e.loops for e in trace.of("backward")):
+    if loop is None:
         return None
+    for event in trace.within(loop, "backward"):
+        if not isinstance(event.value, Quantity) or f"/{scale}" in event.value.scales:
+            return None
     divides = (e for e in trace.of("divide") if loop in e.loops and name_of(e.other) == scale)
     lines = (e.node for e in divides if getattr(e.value, "line", 0) == loss.line)
     return next(lines, None)
