@@ -222,6 +222,28 @@ def test_a_loop_over_files_needs_no_graph(tmp_path):
     assert _found(text, "evaluation-with-grad", tmp_path) == [(8, "sure")]
 
 
+_PREDICTIONS = """
+import torch
+
+model = Net()
+model.eval()
+right = 0
+for x, y in val_loader:
+    right += (model(x).argmax(1) == y).sum().item()
+print(right)
+"""
+_FREEZING = """
+for weight in model.parameters():
+    weight.requires_grad = False
+"""
+
+
+def test_weights_that_are_frozen_later_have_a_graph_before(tmp_path):
+    after = _found(_PREDICTIONS + _FREEZING, "evaluation-with-grad", tmp_path)
+    before = _found(_PREDICTIONS.replace("right = 0", _FREEZING), "evaluation-with-grad", tmp_path)
+    assert (after, before) == ([(8, "sure")], [])
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -94,9 +94,9 @@ def _apart(trace: Trace, event: Event) -> str:
 
 
 def _is_frozen(event: Event) -> bool:
-    """Return whether freeze() of Lightning, or each weight, has its gradients switched off."""
+    """Return whether freeze() of Lightning, or each weight, switches gradients off before."""
     nodes = (n for scope in scopes_of(event) for n in ast.walk(scope))
-    names = {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+    names = {n.attr for n in nodes if isinstance(n, ast.Attribute) and n.lineno < event.line}
     return bool(names & {"freeze", "requires_grad", "requires_grad_"})
 
 
