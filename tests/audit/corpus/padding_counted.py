@@ -295,3 +295,18 @@ class MeanBesideAMeanOverItsMask(nn.Module):
     def forward(self, scores, targets, keep_mask):
         loss = F.binary_cross_entropy_with_logits(scores, targets, reduction="none") * keep_mask
         return loss.mean()  # BP108
+
+
+def finds_a_smoothing_over_all_targets(output, target, eps, ignored):
+    scores = F.log_softmax(output, dim=-1)
+    loss = -scores.sum(dim=-1)
+    loss = loss.mean()  # BP108
+    return loss * eps / output.size(-1) + (1 - eps) * F.nll_loss(
+        scores, target, ignore_index=ignored
+    )
+
+
+def passes_a_smoothing_over_targets_that_count(output, target, eps, ignored):
+    scores = F.log_softmax(output, dim=-1)
+    smooth = -scores.sum(dim=-1)[target != ignored].mean()
+    return eps * smooth + (1 - eps) * F.nll_loss(scores, target, ignore_index=ignored)

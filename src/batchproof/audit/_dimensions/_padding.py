@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from batchproof.audit._dimensions._lattice import Count
+from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._questions import scopes_of
 from batchproof.audit._dimensions._trace import Event
@@ -17,6 +17,8 @@ _PADS = re.compile(
 _LEAVES_OUT = re.compile(r"-100|ignore_index|IGNORE|CollatorFor|pad_token_id|label_pad|pad_id\b")
 _WORDS = re.compile(r"pad|valid|bound|attention|length|token|non zero|nonzero|ignore")
 _NOT_DATA = re.compile(r"\bpad|valid|\bbound|\blength")
+# what leaves some elements out of a tensor before its mean
+_SELECTS = re.compile(r"mask|ignore|pad|valid|\[.*(==|!=|>|<)|\.(ne|eq|gt|ge)\(")
 _COPIES = {"copy", "clone", "deepcopy", "list"}
 
 
@@ -110,7 +112,57 @@ def _is_over(node: ast.AST, mask: str) -> bool:
     return False
 
 
-def divides_by_all(event: Event) -> bool:
+def averages(event: Event, loss: Quantity) -> bool:
+    """Return whether losses by element are averaged: by mean(), or as their sum over numel()."""
+    if event.kind == "mean":
+        return loss.base == "elements"
+    return loss.base == "sum" and not loss.over and _divides_by_all(event)
+
+
+def smoothed_apart(event: Event) -> Iterator[ast.Call]:
+    """Yield means over all targets that are added to a criterion which ignores some of them.
+
+    Both are of the same scores, as in a loss whose labels are smoothed.
+
+    Args:
+        event: a call of a criterion.
+    """
+    match event.node:
+        case ast.Call(_, [ast.Name(scores), *_], keywords) if any(
+            k.arg == "ignore_index" for k in keywords
+        ):
+            pass
+        case _:
+            return
+    for scope in scopes_of(event):
+        for total in (n for n in ast.walk(scope) if isinstance(n, ast.BinOp)):
+            parts = list(ast.walk(total))
+            if isinstance(total.op, ast.Add) and any(n is event.node for n in parts):
+                names = {n.id for n in parts if isinstance(n, ast.Name)} - {scores}
+                values = [node.value for name in names for node in _assigns_in(scope).get(name, ())]
+                yield from _means_over_all([total, *values], scores, scope)
+                return
+
+
+def _means_over_all(nodes: list[ast.expr], scores: str, scope: ast.AST) -> Iterator[ast.Call]:
+    """Yield the means in some expressions that are of all of what is made of scores."""
+    for node in (part for whole in nodes for part in ast.walk(whole)):
+        match node:
+            case ast.Call(ast.Attribute(subject, "mean"), []):
+                code = "\n".join(_made_of(subject, scope, 3))
+                if re.search(rf"\b{scores}\b", code) and not _SELECTS.search(code):
+                    yield node
+
+
+def _made_of(node: ast.expr, scope: ast.AST, depth: int) -> Iterator[str]:
+    """Yield the code of an expression, and of what the names in it are assigned in a function."""
+    yield ast.unparse(node)
+    for name in {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} if depth else ():
+        for assign in _assigns_in(scope).get(name, ()):
+            yield from _made_of(assign.value, scope, depth - 1)
+
+
+def _divides_by_all(event: Event) -> bool:
     """Return whether a sum is divided by the number of elements of a tensor."""
     if isinstance(event.other, Count):
         return event.other.unit == "elements"

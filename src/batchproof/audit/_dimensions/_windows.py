@@ -294,9 +294,9 @@ def micro_loops(trace: Trace) -> Iterator[tuple[Loop, list[Event]]]:
 
 def added_by_remainder(loop: Loop, name: str) -> bool:
     """Return whether a loop adds to a name where a test of a remainder holds."""
-    for node in ast.walk(loop.node):
-        adds = [n for n in getattr(node, "body", []) if isinstance(n, ast.AugAssign)]
-        if isinstance(node, ast.If) and any(dotted(n.target) == name for n in adds):
+    for node in (n for n in ast.walk(loop.node) if isinstance(n, ast.If)):
+        adds = [n for n in node.body if isinstance(n, ast.AugAssign)]
+        if any(dotted(n.target) == name for n in adds):
             return any(isinstance(n, ast.Mod) for n in ast.walk(node.test))
     return False
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._names import words_of
 from batchproof.audit._dimensions._padding import (
+    averages,
     copied_labels,
     counts_elsewhere,
-    divides_by_all,
     mask_of_inputs,
     masked_differences,
     of_padding,
+    smoothed_apart,
     without_mask,
 )
 from batchproof.audit._dimensions._trace import Event, Trace
@@ -35,7 +36,7 @@ def find(trace: Trace) -> Iterator[Report]:
     }
     for event in trace.of("mean", "divide"):
         loss = event.value
-        if not isinstance(loss, Quantity) or not _averages(event, loss):
+        if not isinstance(loss, Quantity) or not averages(event, loss):
             continue
         if loss.ignores and not loss.masked:
             yield _ignored(event, loss)
@@ -57,16 +58,15 @@ def find(trace: Trace) -> Iterator[Report]:
         yield from _labels(trace)
 
 
-def _averages(event: Event, loss: Quantity) -> bool:
-    """Return whether losses by element are averaged: by mean(), or as their sum over numel()."""
-    if event.kind == "mean":
-        return loss.base == "elements"
-    return loss.base == "sum" and not loss.over and divides_by_all(event)
-
-
 def _of_inputs(trace: Trace) -> Iterator[Report]:
     """Yield means of criteria of which both inputs are 0 under a mask of padding."""
     for event in trace.of("criterion"):
+        for mean in smoothed_apart(event):
+            evidence = (
+                f"{event.text} (line {event.line}), beside it, leaves ignored targets out",
+                "this mean is over all targets",
+            )
+            yield Report(event, _ALL, "Σ_i m_i loss_i / Σ_i m_i", evidence, node=mean)
         loss = event.value
         mask = mask_of_inputs(event) if isinstance(loss, Quantity) and loss.base == "mean" else ""
         if not (mask and isinstance(loss, Quantity)):
