@@ -263,7 +263,7 @@ def step_after(trace: Trace, window: Window) -> Event | None:
         event
         for event in trace.of("step")
         if event.order > window.step.order
-        and window.loop not in event.loops
+        and all(loop.node is not window.loop.node for loop in event.loops)  # nor of another call
         and event.loops[: len(outer)] == outer
         and event.function == window.step.function
     ]
