@@ -78,8 +78,8 @@ def _why(trace: Trace, event: Event, loop: Loop) -> str:
         return by_phase(trace, event, loop)
     if any(getattr(e.value, "over", "") == loop.key for e in trace.of("backward")):
         return ""  # its sum is back-propagated
-    beside = (e for e in trace.within(loop, "forward", "criterion") if e.calls == event.calls)
-    if any(e.grad is False for e in beside):
+    guarded = (e for e in trace.within(loop, "forward", "criterion") if e.grad is False)
+    if any(e.calls == event.calls or e.text != event.text for e in guarded):
         return ""  # this one is of inputs that a guarded model is given, or of its outputs
     return (
         by_mode(trace, event)
