@@ -225,7 +225,7 @@ def _leaves(loop: Loop) -> list[tuple[Condition, ...]]:
 
 def says_no_number(event: Event) -> bool:
     """Return whether an event comes under a test of `isfinite` or its like: it tells of a nan."""
-    return any(_NO_NUMBER.search(ast.unparse(c.test)) for c in event.conditions if not c.by)
+    return any(asks_for_number(c) for c in event.conditions if not c.by)
 
 
 def is_cut(node: ast.AST) -> bool:
