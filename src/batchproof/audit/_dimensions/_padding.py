@@ -213,7 +213,7 @@ def _assigned_to(name: str, event: Event) -> Iterator[ast.Assign | ast.AugAssign
         yield from _assigns_in(scope).get(name, ())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _assigns_in(scope: ast.AST) -> dict[str, list[ast.Assign | ast.AugAssign]]:
     """Return the assignments in a function, or a file, by the name assigned."""
     assigns: dict[str, list[ast.Assign | ast.AugAssign]] = {}
@@ -224,7 +224,7 @@ def _assigns_in(scope: ast.AST) -> dict[str, list[ast.Assign | ast.AugAssign]]:
     return assigns
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)
 def masked_differences(tree: ast.Module) -> list[tuple[ast.Call, str, int]]:
     """Return the means over differences that are 0 under a mask of what is padded or not valid.
 
