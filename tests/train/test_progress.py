@@ -1,6 +1,7 @@
 import io
 import itertools
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,7 +65,8 @@ def test_a_line_every_so_many_steps():
 
 def test_on_a_terminal_the_line_is_redrawn_at_most_ten_times_a_second(monkeypatch):
     now, reads = [0.0], []
-    monkeypatch.setattr(_progress.time, "monotonic", lambda: now[0])
+    # its own clock: every other, such as that of a loader that waits for its workers, must go on
+    monkeypatch.setattr(_progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
     progress = LiveProgress(console(terminal=True))
     progress.begin_epoch(1, 2, 100)
 
