@@ -271,9 +271,9 @@ def _scaled(
             loss = _name(machine, ast.Expr(first, lineno=node.lineno), value, name)
         case _:
             return value
-    divisor = machine.evaluate(by, frame)
     if not (isinstance(value, Tensor) and isinstance(loss, Quantity)):
         return value
+    divisor = machine.evaluate(by, frame)
     has_name = isinstance(divisor, Option | Unknown) and divisor.text
     return operate(ast.Div(), loss, divisor) if has_name else value
 

@@ -219,8 +219,7 @@ def may_break(loop: Loop) -> bool:
 
 
 def _leaves(loop: Loop) -> list[tuple[Condition, ...]]:
-    texts = [" ".join(ast.unparse(c.test) for c in conditions) for conditions in loop.leaves]
-    return [c for c, text in zip(loop.leaves, texts, strict=True) if not _NO_NUMBER.search(text)]
+    return [tests for tests in loop.leaves if not any(map(asks_for_number, tests))]
 
 
 def says_no_number(event: Event) -> bool:
