@@ -93,9 +93,14 @@ def passes_a_mean_divided_by_the_share(prediction, target, valid):
     return losses.mean() / valid.float().mean().clamp(min=1e-8)
 
 
-def misses_a_function_of_its_own(prediction, target, padding_mask):
+def finds_a_function_of_its_own(prediction, target, padding_mask):
     losses = (prediction - target) ** 2 * padding_mask
-    return losses.mean()  # missed BP108
+    return losses.mean()  # BP108
+
+
+def misses_lengths_without_a_name(model, batch):
+    text, mel, _ = batch
+    return F.l1_loss(model(text), mel)  # missed BP108
 
 
 def misses_padding_put_to_zero_before(prediction, target, lengths):
@@ -310,3 +315,108 @@ def passes_a_smoothing_over_targets_that_count(output, target, eps, ignored):
     scores = F.log_softmax(output, dim=-1)
     smooth = -scores.sum(dim=-1)[target != ignored].mean()
     return eps * smooth + (1 - eps) * F.nll_loss(scores, target, ignore_index=ignored)
+
+
+def finds_a_difference_in_one_expression(prediction, target, valid_frames):
+    return (torch.abs(prediction - target) * valid_frames).mean()  # BP108
+
+
+def passes_a_difference_over_what_is_valid(prediction, target, valid_frames):
+    total = (torch.abs(prediction - target) * valid_frames).sum()
+    return total / valid_frames.sum().clamp(min=1)
+
+
+def passes_a_difference_under_a_weight(prediction, target, weights):
+    return ((prediction - target) ** 2 * weights).mean()
+
+
+class JointsInSight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.criterion = nn.MSELoss()
+
+    def forward(self, output, target, target_weight):
+        loss = 0.0
+        for joint in range(output.size(1)):
+            loss += 0.5 * self.criterion(  # BP108
+                output[:, joint].mul(target_weight[:, joint]),
+                target[:, joint].mul(target_weight[:, joint]),
+            )
+        return loss / output.size(1)
+
+
+class JointsWithWeights(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.criterion = nn.MSELoss(reduction="sum")
+
+    def forward(self, output, target, target_weight):
+        loss = 0.0
+        for joint in range(output.size(1)):
+            weight = target_weight[:, joint]
+            loss += self.criterion(output[:, joint] * weight, target[:, joint] * weight)
+        return loss / target_weight.sum().clamp(min=1)
+
+
+def finds_lengths_that_only_a_model_reads(model, batch):
+    text, text_lens, mel, mel_lens = batch
+    prediction = model(text, text_lens.cuda(), mel, mel_lens)
+    return F.l1_loss(prediction, mel)  # BP108
+
+
+def finds_lengths_of_tokens(model, loader, optimizer):
+    for source, source_len, target, target_len in loader:
+        optimizer.zero_grad()
+        scores = model(source, source_len, target[:, :-1], target_len)
+        loss = F.cross_entropy(scores.view(-1, 100), target[:, 1:].reshape(-1))  # BP108
+        loss.backward()
+        optimizer.step()
+
+
+def finds_lengths_of_flat_targets(model, frames, stages, lengths):
+    scores = model(frames, lengths)
+    return F.cross_entropy(scores.view(-1, 8), stages.view(-1))  # BP108
+
+
+def passes_lengths_of_the_inputs(model, batch):
+    text, text_lens, label = batch
+    return F.cross_entropy(model(text, text_lens), label)
+
+
+def passes_lengths_of_what_is_classified(model, loader, optimizer):
+    for text, label, lengths in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(text, lengths), label)
+        loss.backward()
+        optimizer.step()
+
+
+def passes_lengths_that_pick(model, batch):
+    text, mel, mel_lens = batch
+    prediction = model(text)
+    losses = [F.l1_loss(p[:n], m[:n]) for p, m, n in zip(prediction, mel, mel_lens, strict=True)]
+    return torch.stack(losses).mean()
+
+
+def passes_lengths_that_make_a_mask(model, batch):
+    text, mel, mel_lens = batch
+    prediction = model(text) * sequence_mask(mel_lens)
+    return F.l1_loss(prediction, mel, reduction="sum") / mel_lens.sum()
+
+
+def passes_targets_that_say_where_the_end_is(model, batch):
+    text, gate, gate_lens = batch
+    return F.binary_cross_entropy_with_logits(model(text, gate_lens), gate)
+
+
+def passes_targets_that_are_unfolded(model, batch):
+    text, target, target_lens = batch
+    scores = model(text)
+    target = unfolded(target, target_lens)
+    return F.cross_entropy(scores, target)
+
+
+def passes_a_target_that_is_ignored(model, batch, pad):
+    text, target, target_lens = batch
+    scores = model(text, target_lens)
+    return F.cross_entropy(scores.view(-1, 100), target.view(-1), ignore_index=pad)

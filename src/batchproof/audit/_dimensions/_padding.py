@@ -19,6 +19,9 @@ _WORDS = re.compile(r"pad|valid|bound|attention|length|token|non zero|nonzero|ig
 _NOT_DATA = re.compile(r"\bpad|valid|\bbound|\blength")
 # what leaves some elements out of a tensor before its mean
 _SELECTS = re.compile(r"mask|ignore|pad|valid|\[.*(==|!=|>|<)|\.(ne|eq|gt|ge)\(")
+_OF_SEQUENCES = re.compile(r"pad|attention|length|token|seq|mel")
+# weights that are 0 where a target is not in sight, as a joint of a body
+_WEIGHTS_OF_TARGETS = re.compile(r"(target|joints?|key ?points?) ?(weights?|vis|valid)|visib")
 _COPIES = {"copy", "clone", "deepcopy", "list"}
 
 
@@ -185,16 +188,32 @@ def mask_of_inputs(event: Event) -> str:
     return masks[0] if masks[0] == masks[1] else ""
 
 
+def of_targets(mask: str) -> bool:
+    """Return whether a mask of inputs speaks of sequences, or of targets that are in sight."""
+    words = words_of(mask)
+    return bool(_OF_SEQUENCES.search(words) or _WEIGHTS_OF_TARGETS.search(words))
+
+
 def _mask_of(node: ast.expr, event: Event) -> str:
     """Return the mask of a product, a filled tensor, or a name that holds one, or ""."""
     match node:
-        case ast.BinOp(left, ast.Mult(), right):
-            return next((t for t in map(dotted, (right, left)) if _is_mask(t)), "")
+        case ast.BinOp(left, ast.Mult(), right) | ast.Call(
+            ast.Attribute(left, "mul" | "multiply"), [right]
+        ):
+            return next((mask for part in (right, left) if (mask := _named(part, event))), "")
         case ast.Call(ast.Attribute(_, "masked_fill"), [mask, ast.Constant(0)]):
-            return dotted(mask) if _is_mask(dotted(mask)) else ""
+            return ast.unparse(mask) if _is_mask(mask) else ""
         case ast.Name(name):
             return next((t for t in _held(name, event) if t), "")
     return ""
+
+
+def _named(node: ast.expr, event: Event) -> str:
+    """Return the code of a mask, or of what a name is assigned where that is one, or ""."""
+    values = [node]
+    if isinstance(node, ast.Name):
+        values += [assign.value for assign in _assigned_to(node.id, event)]
+    return next((ast.unparse(value) for value in values if _is_mask(value)), "")
 
 
 def _held(name: str, event: Event) -> Iterator[str]:
@@ -204,7 +223,7 @@ def _held(name: str, event: Event) -> Iterator[str]:
             case ast.Assign(value=ast.BinOp() | ast.Call() as value) if node.lineno < event.line:
                 yield _mask_of(value, event)
             case ast.AugAssign(_, ast.Mult(), value):
-                yield dotted(value) if _is_mask(dotted(value)) else ""
+                yield ast.unparse(value) if _is_mask(value) else ""
 
 
 def _assigned_to(name: str, event: Event) -> Iterator[ast.Assign | ast.AugAssign]:
@@ -245,30 +264,48 @@ def _differences_in(function: ast.AST) -> Iterator[tuple[ast.Call, str, int]]:
         for node in nodes[:1]
         if (mask := _mask_of_difference(node.value))
     }
-    if not products or any(_divides_by_mask(node) for node in ast.walk(function)):
+    calls = (n for n in ast.walk(function) if isinstance(n, ast.Call))
+    means = [(call, what) for call in calls if (what := _averaged(call)) is not None]
+    if not means or any(_divides_by_mask(node) for node in ast.walk(function)):
         return
-    for node in ast.walk(function):
-        match node:
-            case ast.Call(
-                ast.Attribute(
-                    ast.Call(ast.Attribute(ast.Name(name), "abs" | "square"))
-                    | ast.BinOp(ast.Name(name), ast.Pow(), ast.Constant(2)),
-                    "mean",
-                ),
-                [],
-            ) if name in products:
-                yield node, *products[name]
+    for mean, what in means:
+        node = _distance(what)
+        if isinstance(node, ast.Name) and node.id in products:
+            yield mean, *products[node.id]
+        elif mask := _mask_of_difference(node):
+            yield mean, mask, node.lineno
+
+
+def _averaged(node: ast.Call) -> ast.expr | None:
+    """Return what a call takes the mean of all elements of, or None."""
+    match node:
+        case ast.Call(ast.Attribute(ast.Name("torch"), "mean"), [value], []):
+            return value
+        case ast.Call(ast.Attribute(value, "mean"), [], []):
+            return value
+    return None
+
+
+def _distance(node: ast.expr) -> ast.expr:
+    """Return what is squared, or whose absolute value is taken, and any other expression itself."""
+    match node:
+        case (
+            ast.Call(ast.Attribute(ast.Name("torch"), "abs" | "square" | "pow"), [value, *_])
+            | ast.Call(ast.Attribute(value, "abs" | "square" | "pow"), _)
+            | ast.BinOp(value, ast.Pow(), ast.Constant(2))
+        ):
+            return value
+    return node
 
 
 def _mask_of_difference(node: ast.expr) -> str:
-    """Return the mask of a product `(a - b) * valid`, or ""."""
+    """Return the mask of a product `(a - b) * valid`, or `(a - b) ** 2 * valid`, or ""."""
     match node:
         case ast.BinOp(left, ast.Mult(), right):
             for difference, mask in ((left, right), (right, left)):
                 code = ast.unparse(mask)
-                is_difference = isinstance(difference, ast.BinOp) and isinstance(
-                    difference.op, ast.Sub
-                )
+                inner = _distance(difference)
+                is_difference = isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Sub)
                 if is_difference and _NOT_DATA.search(words_of(code)):
                     return code
     return ""
@@ -282,5 +319,10 @@ def _divides_by_mask(node: ast.AST) -> bool:
     return False
 
 
-def _is_mask(text: str) -> bool:
-    return "mask" in text.lower()
+def _is_mask(node: ast.expr) -> bool:
+    """Return whether an expression is a mask by its name, or the weights of targets in sight."""
+    match node:
+        case ast.Subscript(value) | ast.Call(ast.Attribute(value)):
+            return _is_mask(value)
+    name = dotted(node)
+    return "mask" in name.lower() or bool(_WEIGHTS_OF_TARGETS.search(words_of(name)))

@@ -1,11 +1,10 @@
 """Padding enters the denominator of a mean."""
 
 import ast
-import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Quantity
-from batchproof.audit._dimensions._names import words_of
+from batchproof.audit._dimensions._lengths import unused_lengths
 from batchproof.audit._dimensions._padding import (
     averages,
     copied_labels,
@@ -13,15 +12,15 @@ from batchproof.audit._dimensions._padding import (
     mask_of_inputs,
     masked_differences,
     of_padding,
+    of_targets,
     smoothed_apart,
     without_mask,
 )
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
-_OF_SEQUENCES = re.compile(r"pad|attention|length|token|seq|mel")
-
 _ALL = "Σ_i m_i loss_i / number of elements"
+_VALID = "Σ_i m_i loss_i / Σ_i m_i"
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -40,9 +39,7 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         if loss.ignores and not loss.masked:
             yield _ignored(event, loss)
-        if not loss.masked:
-            continue
-        if event.line in corrected or without_mask(event):
+        if not loss.masked or event.line in corrected or without_mask(event):
             continue
         counts = of_padding(event, loss.masked) or counts_elsewhere(event, loss.masked)
         sure = counts and loss.sure and not _shown(event)
@@ -50,7 +47,7 @@ def find(trace: Trace) -> Iterator[Report]:
             f"{loss.name or 'the losses'} (line {loss.line}) are set to 0 by {loss.masked}",
             "the mean divides by all elements, those included",
         )
-        yield Report(event, _ALL, "Σ_i m_i loss_i / Σ_i m_i", evidence, sure)
+        yield Report(event, _ALL, _VALID, evidence, sure)
 
     yield from _of_inputs(trace)
     yield from _of_differences(trace)
@@ -59,24 +56,27 @@ def find(trace: Trace) -> Iterator[Report]:
 
 
 def _of_inputs(trace: Trace) -> Iterator[Report]:
-    """Yield means of criteria of which both inputs are 0 under a mask of padding."""
+    """Yield means of criteria of which both inputs are 0 under a mask of padding, or are padded."""
     for event in trace.of("criterion"):
         for mean in smoothed_apart(event):
+            beside = f"{event.text} (line {event.line}), beside it, leaves ignored targets out"
+            evidence = (beside, "this mean is over all targets")
+            yield Report(event, _ALL, _VALID, evidence, node=mean)
+        if lengths := unused_lengths(event):
             evidence = (
-                f"{event.text} (line {event.line}), beside it, leaves ignored targets out",
-                "this mean is over all targets",
+                f"the targets come with {lengths}, so they are padded to the longest",
+                "the mean is over all of their positions, and nothing picks those that count",
             )
-            yield Report(event, _ALL, "Σ_i m_i loss_i / Σ_i m_i", evidence, node=mean)
+            yield Report(event, "Σ_i loss_i / number of positions", _VALID, evidence)
         loss = event.value
         mask = mask_of_inputs(event) if isinstance(loss, Quantity) and loss.base == "mean" else ""
         if not (mask and isinstance(loss, Quantity)):
             continue
-        sure = bool(_OF_SEQUENCES.search(words_of(mask))) and loss.sure
         evidence = (
             f"both inputs are 0 where {mask} is 0, and so is their {event.text}",
             "the mean divides by all elements, those included",
         )
-        yield Report(event, _ALL, "Σ_i m_i loss_i / Σ_i m_i", evidence, sure)
+        yield Report(event, _ALL, _VALID, evidence, loss.sure and of_targets(mask))
 
 
 def _of_differences(trace: Trace) -> Iterator[Report]:
@@ -86,7 +86,7 @@ def _of_differences(trace: Trace) -> Iterator[Report]:
             f"the difference of line {line} is 0 where {mask} is",
             "the mean divides by all elements, those included",
         )
-        yield Report(trace.events[0], _ALL, "Σ_i m_i loss_i / Σ_i m_i", evidence, node=node)
+        yield Report(trace.events[0], _ALL, _VALID, evidence, node=node)
 
 
 def _labels(trace: Trace) -> Iterator[Report]:
@@ -98,7 +98,7 @@ def _labels(trace: Trace) -> Iterator[Report]:
             "nothing gives the labels of the padding the value that the loss ignores, -100",
         )
         formula = "Σ_i loss_i / number of tokens, padding included"
-        yield Report(trace.events[0], formula, "Σ_i m_i loss_i / Σ_i m_i", evidence, node=node)
+        yield Report(trace.events[0], formula, _VALID, evidence, node=node)
 
 
 def _ignored(event: Event, loss: Quantity) -> Report:
