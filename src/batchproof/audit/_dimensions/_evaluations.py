@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._graphs import after, leave
 from batchproof.audit._dimensions._lattice import Instance, Quantity
 from batchproof.audit._dimensions._names import FunctionNode, dotted
-from batchproof.audit._dimensions._questions import compatible, functions_of, role, trains, within
+from batchproof.audit._dimensions._questions import (
+    compatible,
+    functions_of,
+    role,
+    scopes_of,
+    trains,
+    within,
+)
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 
 # what a file says that switches autograd, or asks for gradients of an evaluation
@@ -57,6 +64,18 @@ def detaches(trace: Trace, event: Event, loop: Loop | None) -> bool:
     return any(isinstance(n, ast.Attribute) and n.attr == "detach" for n in calls)
 
 
+def is_frozen(event: Event) -> bool:
+    """Return whether freeze() of Lightning, or each weight, switches gradients off before."""
+    nodes = (n for scope in scopes_of(event) for n in ast.walk(scope))
+    names = {
+        n.attr
+        for n in nodes
+        if isinstance(n, ast.Attribute) and n.lineno < event.line
+        if n.attr != "requires_grad" or isinstance(n.ctx, ast.Store)
+    }
+    return bool(names & {"freeze", "requires_grad", "requires_grad_"})
+
+
 def _plain(line: str) -> str:
     """Return a line without its comment."""
     return line.partition("#")[0]
@@ -66,22 +85,33 @@ def on_its_own(trace: Trace, event: Event) -> str:
     """Return that code evaluates outside loops over batches, for numbers alone, or "".
 
     It puts the model in evaluation mode itself, and no output leaves with its graph. A loop
-    elsewhere trains the model, or none does and the outputs are those of a loop over samples.
+    elsewhere trains the model, or the outputs are those of a loop over samples that trains nothing.
 
     Args:
         trace: the events.
-        event: a forward pass outside loops over batches.
+        event: a forward pass outside loops over batches, or in one that sets the mode inside it.
     """
     mode, around = mode_of(trace, event), event.calls
     if mode is None or mode.kind != "eval" or mode.calls != around:
         return ""
-    passes = [e for e in trace.of("backward", "step") if e.calls[: len(around)] == around]
-    samples = event.grad is True and not passes and event.loops != mode.loops
-    beside = _training(trace, event) is not None and _body_of(event) is not None
+    trained = _training(trace, event) is not None
+    apart = event.loops and (trained or event.loops != mode.loops)
+    changes = apart and trace.within(event.loops[-1], "backward", "step")
+    samples = apart and not changes and (event.grad is True or switches_nothing(trace, event))
+    passes = (e for e in trace.of("backward", "step") if e.calls[: len(around)] == around)
     later = any(e.order > event.order for e in passes)
-    if later or not (samples or beside) or not _is_quiet(trace, event):
+    beside = trained and not later and _body_of(event) is not None
+    if not (samples or beside) or not _is_quiet(trace, event, mode):
         return ""
     return f"eval() at line {mode.line}"
+
+
+def evaluated(trace: Trace, event: Event) -> Loop | None:
+    """Return the loop over batches that a pass is of, None where the mode is set inside it."""
+    loop, mode = event.batches, mode_of(trace, event)
+    if loop is None or mode is None or mode.kind != "eval" or mode.calls != event.calls:
+        return loop
+    return None if loop in mode.loops and trains(trace, loop) else loop
 
 
 def second_pass(trace: Trace, event: Event, loop: Loop) -> str:
@@ -103,7 +133,7 @@ def second_pass(trace: Trace, event: Event, loop: Loop) -> str:
     passes = {id(within(e, loop)) for e in trace.within(loop, "forward")}
     pure = {id(within(e, loop)) for e in trace.within(loop, "criterion")}
     scope = next((f for f in functions_of(event) if loop.node in ast.walk(f)), event.module.tree)
-    if leave(after(scope, loop.node), passes, pure, event.module.functions):
+    if leave(after(scope, loop.node), passes, pure, _keep_nothing(event)):
         return ""
     for call in trace.within(loop, "forward"):
         if within(call, loop) is not call.node and not _is_quiet(trace, call):
@@ -168,15 +198,37 @@ def steps_on_held_out(trace: Trace) -> Iterator[tuple[Event, str]]:
             yield step, f"{why}, and {loader.text} is held-out data"
 
 
-def _is_quiet(trace: Trace, event: Event) -> bool:
-    """Return whether the function that runs a model lets numbers alone leave, by its code."""
+def _is_quiet(trace: Trace, event: Event, mode: Event | None = None) -> bool:
+    """Return whether the function that runs a model lets numbers alone leave, by its code.
+
+    Args:
+        trace: the events.
+        event: a forward pass.
+        mode: where the mode is set of the passes whose outputs are meant, None where all are.
+    """
     body = _body_of(event)
-    if body is None and event.function:
+    if (body is None and event.function) or (body is not None and _asserts(body)):
         return False
-    passes = {id(e.node) for e in trace.of("forward") if e.function == event.function}
+    own = [e for e in trace.of("forward") if e.function == event.function]
+    own = [e for e in own if mode is None or getattr(mode_of(trace, e), "node", None) is mode.node]
     pure = {id(e.node) for e in trace.of("criterion") if e.function == event.function}
     statements = event.module.tree.body if body is None else body.body
-    return not leave(statements, passes, pure, event.module.functions)
+    return not leave(statements, {id(e.node) for e in own}, pure, _keep_nothing(event))
+
+
+def _asserts(body: FunctionNode) -> bool:
+    """Return whether a function is a test, which compares a few outputs once."""
+    tests = body.name.startswith("test") and any(isinstance(n, ast.Assert) for n in ast.walk(body))
+    return tests or any(
+        isinstance(n, ast.Attribute) and n.attr.startswith("assert") for n in ast.walk(body)
+    )
+
+
+def _keep_nothing(event: Event) -> set[str]:
+    """Return the functions in sight of an event, and those that its file takes from torch."""
+    imports = event.module.imports.items()
+    of_torch = {name for name, origin in imports if origin.startswith(("torch.", "numpy."))}
+    return of_torch | event.module.functions.keys()
 
 
 def _body_of(event: Event) -> FunctionNode | None:

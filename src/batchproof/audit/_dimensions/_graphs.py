@@ -12,12 +12,13 @@ from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 
 _CUTS = {
     "item", "detach", "numpy", "tolist", "argmax", "argmin", "size", "numel", "dim", "eq", "ne",
-    "gt", "lt", "ge", "le", "argsort",
+    "gt", "lt", "ge", "le", "argsort", "sample", "multinomial",
 }  # fmt: skip
 _DETACHES = {"detach", "repackage"}  # words in the names of functions that cut a graph
 _NUMBERS = {"float", "int", "bool", "str", "len", "round", "range", "print", "isinstance"}
 _PLAIN = {"data", "shape", "device", "dtype", "ndim"}
 _PURE = {"torch", "F", "nn", "np", "numpy", "functional", "math", "sum", "max", "min", "abs", "zip"}
+_ADDS = {"append", "extend", "insert"}
 _MEASURES = {"loss", "criterion", "accuracy", "acc", "score", "metric", "entropy", "correct"}
 
 
@@ -66,6 +67,7 @@ class _Block:
         self._pure = pure
         self._functions = names
         self._names: set[str] = set()
+        self._boxes: set[str] = set()  # lists, dicts and tensors that the block makes
         self.leaves = False
 
     def follow(self, body: Iterable[ast.stmt]) -> None:
@@ -106,11 +108,22 @@ class _Block:
         for target in targets:
             for part in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
                 if not isinstance(part, ast.Name):
-                    self.leaves |= carries
+                    self.leaves |= carries and not self._puts(part)
                 elif carries:
                     self._names.add(part.id)
                 else:
                     self._names.discard(part.id)
+                if isinstance(part, ast.Name) and _makes(value):
+                    self._boxes.add(part.id)
+
+    def _puts(self, place: ast.expr) -> bool:
+        """Return whether a place is in a box of the block, which has the graph from then on."""
+        while isinstance(place, ast.Subscript):
+            place = place.value
+        inside = isinstance(place, ast.Name) and place.id in self._boxes | self._names
+        if isinstance(place, ast.Name) and inside:
+            self._names.add(place.id)
+        return inside
 
     def _carries(self, node: ast.expr) -> bool:
         """Return whether an expression has a graph; note what is handed on in it."""
@@ -144,8 +157,11 @@ class _Block:
         if id(node) in self._passes:
             return True
         if last == "backward":
-            self.leaves = True
+            self.leaves |= whole or takes
         if last in _NUMBERS | _CUTS or _DETACHES & set(words_of(last).split()):
+            return False
+        if takes and last in _ADDS and isinstance(function, ast.Attribute):
+            self.leaves |= not self._puts(function.value)
             return False
         if takes and not whole and not (id(node) in self._pure or self._is_pure(name, last)):
             self.leaves = True
@@ -157,3 +173,16 @@ class _Block:
         return bool({name.partition(".")[0], last} & (_PURE | self._functions)) or bool(
             words & _MEASURES
         )
+
+
+def _makes(value: ast.expr) -> bool:
+    """Return whether code makes a list, a dict or a tensor, or several of them."""
+    match value:
+        case ast.List() | ast.Dict() | ast.ListComp() | ast.DictComp():
+            return True
+        case ast.Tuple(parts):
+            return bool(parts) and all(map(_makes, parts))
+        case ast.Call(function):
+            name = dotted(function)
+            return name in {"list", "dict"} or name.partition(".")[0] in {"torch", "np", "numpy"}
+    return False

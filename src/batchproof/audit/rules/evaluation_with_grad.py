@@ -8,6 +8,8 @@ from batchproof.audit._dimensions._evaluations import (
     by_mode,
     by_phase,
     detaches,
+    evaluated,
+    is_frozen,
     on_its_own,
     scores_apart,
     second_pass,
@@ -44,13 +46,13 @@ def find(trace: Trace) -> Iterator[Report]:
     keys = set[str]()
     enabled = any(e.grad is not False for e in trace.of("backward"))
     for event in trace.of("forward"):
-        loop = event.batches
+        loop = evaluated(trace, event)
         key = loop.key if loop is not None else f"{event.function}({len(event.loops)})"
         if event.grad is False or key in keys or _NO_WEIGHTS.search(event.text):
             continue
         why = _apart(trace, event) if loop is None else _why(trace, event, loop)
         place = event.node if loop is None else within(event, loop)
-        if not why or _needs_grad(event, loop, place) or _is_frozen(event):
+        if not why or _needs_grad(event, loop, place) or is_frozen(event):
             continue
         keys.add(key)
         hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - {"forward"}
@@ -91,13 +93,6 @@ def _why(trace: Trace, event: Event, loop: Loop) -> str:
 def _apart(trace: Trace, event: Event) -> str:
     """Return why a forward pass outside loops over batches is one of an evaluation, or ""."""
     return scores_apart(trace, event) or on_its_own(trace, event)
-
-
-def _is_frozen(event: Event) -> bool:
-    """Return whether freeze() of Lightning, or each weight, switches gradients off before."""
-    nodes = (n for scope in scopes_of(event) for n in ast.walk(scope))
-    names = {n.attr for n in nodes if isinstance(n, ast.Attribute) and n.lineno < event.line}
-    return bool(names & {"freeze", "requires_grad", "requires_grad_"})
 
 
 def _needs_grad(event: Event, loop: Loop | None, place: ast.AST) -> bool:
