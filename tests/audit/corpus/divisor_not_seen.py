@@ -4,6 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.data import DataLoader, SubsetRandomSampler, random_split
 
 
@@ -358,3 +359,43 @@ def misses_batches_that_are_drawn_a_number_of_times(model, loader, steps):
         x, y = next(batches)
         total += F.mse_loss(model(x), y, reduction="sum").item()
     return total / len(loader.dataset)  # missed BP203
+
+
+def finds_a_sum_over_tokens_up_to_the_end_of_the_sentence(decoder, targets, state, optimizer, end):
+    criterion, token, loss = nn.NLLLoss(), targets[0], 0
+    optimizer.zero_grad()
+    length = targets.size(0)
+    for i in range(length):
+        scores, state = decoder(token, state)
+        loss += criterion(scores, targets[i])
+        token = scores.argmax(1)
+        if token.item() == end:
+            break
+    loss.backward()
+    optimizer.step()
+    return loss.item() / length  # BP203
+
+
+def passes_a_sum_over_all_tokens(decoder, targets, state, optimizer):
+    criterion, token, loss = nn.NLLLoss(), targets[0], 0
+    optimizer.zero_grad()
+    length = targets.size(0)
+    for i in range(length):
+        scores, state = decoder(token, state)
+        loss += criterion(scores, targets[i])
+        token = targets[i]
+    loss.backward()
+    optimizer.step()
+    return loss.item() / length
+
+
+def passes_tokens_that_are_counted(decoder, targets, state, end):
+    criterion, token, loss, seen = nn.NLLLoss(), targets[0], 0, 0
+    with torch.no_grad():
+        for i in range(targets.size(0)):
+            scores, state = decoder(token, state)
+            loss += criterion(scores, targets[i])
+            token, seen = scores.argmax(1), seen + 1
+            if token.item() == end:
+                break
+    return loss.item() / seen

@@ -1788,3 +1788,54 @@ def finds_a_mean_beside_a_term_out_of_sight(model, data, overlap_loss):
         loss = 0.5 * F.cross_entropy(output, y) + 0.5 * overlap_loss(output, y)
         total += loss.item()
     return total / len(loader)  # BP201
+
+
+def _in_batches(items, size):
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _in_full_batches(items, size):
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+
+
+@torch.no_grad()
+def finds_batches_that_a_generator_collects(model, items, size):
+    total, batches = 0.0, 0
+    for batch in _in_batches(items, size):
+        x, y = map(torch.stack, zip(*batch, strict=True))
+        total += F.mse_loss(model(x), y).item()
+        batches += 1
+    return total / batches  # BP201
+
+
+@torch.no_grad()
+def passes_full_batches_that_a_generator_collects(model, items, size):
+    total, batches = 0.0, 0
+    for batch in _in_full_batches(items, size):
+        x, y = map(torch.stack, zip(*batch, strict=True))
+        total += F.mse_loss(model(x), y).item()
+        batches += 1
+    return total / batches
+
+
+def passes_micro_batches_of_a_batch(model, inputs, targets, optimizer, batch_size):
+    losses, targets = [], targets.split(batch_size)
+    for x, y in zip(torch.split(inputs, batch_size), targets, strict=True):
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        losses.append(loss.item())
+    optimizer.step()
+    optimizer.zero_grad()
+    return sum(losses) / len(losses)  # BP201 likely

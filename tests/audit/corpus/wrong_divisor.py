@@ -821,3 +821,21 @@ def finds_a_sum_of_some_batches_beside_a_choice(model, train_loader, optimizer, 
         if i % k == 0:
             total += loss.item()
     return total / len(train_loader), best  # BP202
+
+
+@torch.no_grad()
+def finds_the_index_of_the_last_sample(model, data):
+    criterion, total = nn.MSELoss(), 0.0
+    for i in range(len(data) - 1):
+        x, y = data[i], data[i + 1]
+        total += criterion(model(x), y).item()
+    return total / i  # BP202
+
+
+@torch.no_grad()
+def passes_one_more_than_the_index_of_the_last_sample(model, data):
+    criterion, total = nn.MSELoss(), 0.0
+    for i in range(len(data) - 1):
+        x, y = data[i], data[i + 1]
+        total += criterion(model(x), y).item()
+    return total / (i + 1)

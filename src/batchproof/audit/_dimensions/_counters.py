@@ -3,6 +3,7 @@
 import ast
 
 from batchproof.audit._dimensions._lattice import Count, Loader, Quantity
+from batchproof.audit._dimensions._questions import divisor_of
 from batchproof.audit._dimensions._trace import Event, Loop
 from batchproof.audit._dimensions._windows import last_of_window
 
@@ -19,7 +20,13 @@ def miscount(event: Event, total: Quantity, by: Count, loop: Loop) -> tuple[str,
     why = _of_one_pass(event, by, loop)
     if why:
         return f"Σ_b loss_b / {by.text}", "Σ_b loss_b / batches", why
-    return _of_batches(event, total, by, loop, loop.loader) if loop.loader is not None else None
+    if loop.loader is not None:
+        return _of_batches(event, total, by, loop, loop.loader)
+    steps = (by.unit, by.key, by.plus) == ("batches", loop.key, -1) and loop not in event.loops
+    if steps and not (loop.leaves or total.conditional or total.scales):
+        why = f"{by.text} begins at 0, so it is one less than the number of steps"
+        return f"Σ_i loss_i / {by.text}", f"Σ_i loss_i / ({by.text} + 1)", why
+    return None
 
 
 def _of_batches(
@@ -46,8 +53,7 @@ def _of_one_pass(event: Event, by: Count, loop: Loop) -> str:
     """Return why a divisor is a number of one pass of a loop, no count of all, or ""."""
     if by.unit == "offset" and by.key == loop.key and abs(by.plus) < 2:
         return f"{by.text} is where a slice begins, and moves by the length of a slice"
-    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
-    match divisor, loop.node:
+    match divisor_of(event.node), loop.node:
         case ast.Call(ast.Name("len"), [ast.Name(name)]), ast.For(target):
             items = {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
             if loop not in event.loops and name in items and not _set_again(event, name, loop.node):

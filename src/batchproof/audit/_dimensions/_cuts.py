@@ -102,12 +102,50 @@ def by_pieces(machine: Machine, node: ast.expr, frame: Frame) -> Loader | None:
     if not plain or (number(each) is None and not is_nominal(each)):
         return None
     rows, step = getattr(tensor, "rows", None), number(each)
-    even = bool(rows and step and rows % step == 0)
-    why = "" if even else f"{ast.unparse(node)} ends with what is left"
+    even = rows % step == 0 if rows and step else None if step is None else False
+    why = f"{ast.unparse(node)} ends with what is left" if even is False else ""
     data = Dataset(f"len({dotted(whole)})", rows)
     width = each if name == "split" else UNKNOWN
     key, line = machine.loop_key(node), node.lineno
     return Loader(key, ast.unparse(node), line, width, drop_last=even, dataset=data, ragged=why)
+
+
+def by_count(machine: Machine, body: FunctionNode, frame: Frame) -> Loader | None:
+    """Return the batches that a generator collects item by item, yielding each that is full.
+
+    Args:
+        machine: the interpretation.
+        body: the generator.
+        frame: the names in it.
+    """
+    block = body.body if isinstance(body.body, list) else []
+    for place, node in enumerate(block):
+        if isinstance(node, ast.For) and (full := _full(node)):
+            batch, size = full
+            rest = any(
+                _yields(part, batch) for after in block[place + 1 :] for part in ast.walk(after)
+            )
+            why = f"the last batch of {body.name} holds what is left" if rest else ""
+            width, key = machine.evaluate(size, frame), machine.loop_key(node)
+            return Loader(key, body.name, node.lineno, width, drop_last=not rest, ragged=why)
+    return None
+
+
+def _full(loop: ast.For) -> tuple[str, ast.expr] | None:
+    """Return the list that a loop yields where its length is a number, and that number."""
+    for test in (n for n in ast.walk(loop) if isinstance(n, ast.If)):
+        match test.test:
+            case ast.Compare(
+                ast.Call(ast.Name("len"), [ast.Name(batch)]), [ast.Eq() | ast.GtE()], [size]
+            ) if any(_yields(part, batch) for part in ast.walk(test)):
+                return batch, size
+    return None
+
+
+def _yields(node: ast.AST, name: str) -> bool:
+    """Return whether a node yields a value that is made of a name."""
+    names = ast.walk(node) if isinstance(node, ast.Yield) else ()
+    return any(isinstance(n, ast.Name) and n.id == name for n in names)
 
 
 def _loader(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import join
+from batchproof.audit._dimensions._cuts import by_count
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Class,
@@ -124,7 +125,7 @@ def _batches(machine: Machine, body: FunctionNode, frame: Frame, node: ast.AST) 
         inside = any(isinstance(n, ast.Yield) for n in ast.walk(loop.node))
         if key not in before and loop.loader is not None and inside and not loop.leaves:
             return replace(loop.loader, text=body.name, index="")
-    return UNKNOWN
+    return by_count(machine, body, frame) or UNKNOWN
 
 
 def no_grad_decorator(body: FunctionNode, module: Module) -> bool:

@@ -160,18 +160,26 @@ def over_data(loop: Loop, tree: ast.Module) -> bool:
     return "len" in names
 
 
+def divisor_of(node: ast.AST) -> ast.expr | None:
+    """Return the divisor of a quotient, `x / n` or `x /= n`."""
+    match node:
+        case ast.BinOp(_, _, divisor) | ast.AugAssign(_, _, divisor):
+            return divisor
+    return None
+
+
 def raised(event: Event, loop: Loop) -> bool:
     """Return whether the divisor of a quotient is a name that a loop adds to."""
-    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
-    name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
+    divisor = divisor_of(event.node)
+    name = dotted(divisor) if divisor is not None else ""
     adds = (n for n in ast.walk(loop.node) if isinstance(n, ast.AugAssign))
     return name != "" and name in {dotted(n.target) for n in adds}
 
 
 def counts_too(condition: Condition, event: Event) -> bool:
     """Return whether the divisor stops or counts with a test."""
-    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
-    name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
+    divisor = divisor_of(event.node)
+    name = dotted(divisor) if divisor is not None else ""
     raised = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.AugAssign))
     later = {dotted(n.target) for n in raised if n.lineno > condition.test.lineno}
     return bool(name) and name in later | {dotted(n) for n in ast.walk(condition.test)}

@@ -15,6 +15,7 @@ from batchproof.audit._dimensions._questions import (
     varies,
 )
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._unrolled import ended_early
 from batchproof.audit._dimensions._windows import shown_so_far
 from batchproof.audit._reports import Report
 
@@ -27,6 +28,8 @@ def find(trace: Trace) -> Iterator[Report]:
         if _of_all(count, over):
             evidence = ("the sum holds the batches so far", f"{count.text} counts all batches")
             yield Report(event, f"Σ so far / {count.text}", _MEANT, evidence)
+    for event, steps, why in ended_early(trace):
+        yield Report(event, f"Σ until the break / {steps}", _MEANT, why)
     for event in trace.of("divide"):
         total, by = event.value, event.other
         if not (isinstance(total, Quantity) and isinstance(by, Count)) or total.divisor is not None:
@@ -54,12 +57,10 @@ def _sampled(event: Event, total: Quantity, by: Count, loop: Loop) -> Iterator[R
 
 
 def _of_all(by: Count, loop: Loop) -> bool:
-    loader = loop.loader
-    if loader is None:
-        return False
-    if by.unit == "batches":
-        return by.key == loader.key and not by.plus
-    return by.unit == "data set" and by.key == loader.source
+    loader, counts = loop.loader, (by.unit, by.key)
+    return loader is not None and (
+        counts == ("data set", loader.source) or (counts == ("batches", loader.key) and not by.plus)
+    )
 
 
 def _dropped(event: Event, total: Quantity, by: Count, loop: Loop) -> Iterator[Report]:
