@@ -589,3 +589,33 @@ class _Trainer:
                 if self.seen % self.k == 0:  # BP103
                     self.optimizer.step()
                     self.optimizer.zero_grad()
+
+
+def finds_a_counter_that_begins_again_with_each_window(model, data, optimizer, k):
+    loader = DataLoader(data, batch_size=8)
+    optimizer.zero_grad()
+    for _ in range(10):
+        batches = 0
+        for x, y in loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            if (batches + 1) % k == 0:  # BP103
+                optimizer.step()
+                optimizer.zero_grad()
+                batches = 0
+            else:
+                batches += 1
+
+
+def passes_a_counter_that_goes_on_from_pass_to_pass(model, data, optimizer, k):
+    loader = DataLoader(data, batch_size=8)
+    optimizer.zero_grad()
+    batches = 0
+    for _ in range(10):
+        for x, y in loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            if (batches + 1) % k == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+                batches = 0
+            else:
+                batches += 1

@@ -600,3 +600,38 @@ def finds_a_table_of_results(model, data, logger):
     result["loss"] = _loss(model, loader)
     for key in sorted(result.keys()):
         logger.info("  %s = %s", key, str(result[key]))  # BP212
+
+
+def finds_a_curve_of_batches_of_the_first_rank(model, data, optimizer, writer):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    for step, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if dist.get_rank() == 0:
+            writer.add_scalar("loss", loss.item(), step)  # BP212
+            print("step", step, loss.item())
+
+
+def passes_a_curve_of_batches_of_all_ranks(model, data, optimizer, writer):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    for step, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        mean = loss.detach()
+        dist.all_reduce(mean, op=dist.ReduceOp.AVG)
+        if dist.get_rank() == 0:
+            writer.add_scalar("loss", mean.item(), step)
+
+
+def passes_a_curve_of_the_learning_rate(model, data, optimizer, scheduler, writer):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    for step, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+        if dist.get_rank() == 0:
+            writer.add_scalar("rate", scheduler.get_last_lr()[0], step)

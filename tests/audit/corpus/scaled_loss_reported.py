@@ -417,3 +417,29 @@ def passes_what_is_called_scaled(model, train_loader, optimizer, writer, accumul
         if (i + 1) % accumulate == 0:  # BP103
             optimizer.step()
             optimizer.zero_grad()
+
+
+def finds_a_mean_over_batches_that_are_counted_elsewhere(model, stream, optimizer, logger, args):
+    n_batches = stream.length()
+    total = 0.0
+    for i, (x, y) in enumerate(stream.train_loader()):
+        loss = F.mse_loss(model(x), y) / args.accumulation_steps
+        total += loss.item()
+        loss.backward()
+        if (i + 1) % args.accumulation_steps == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+    logger.info("loss %f", total / n_batches)  # BP206
+
+
+def passes_a_mean_over_windows_that_are_counted_elsewhere(model, stream, optimizer, logger, args):
+    window_batches = stream.length() // args.accumulation_steps
+    total = 0.0
+    for i, (x, y) in enumerate(stream.train_loader()):
+        loss = F.mse_loss(model(x), y) / args.accumulation_steps
+        total += loss.item()
+        loss.backward()
+        if (i + 1) % args.accumulation_steps == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+    logger.info("loss %f", total / window_batches)

@@ -78,6 +78,8 @@ def _average(machine: Machine, meter: Meter, name: str) -> Value:
     text = f"{meter.text}.{name}"
     for event in reversed(machine.trace.events):
         if event.kind == "update" and event.text == meter.text:
+            if machine.meters.get(event.order, meter.key) not in {meter.key, ""}:
+                continue  # another meter of that name
             loss, loop = event.value, event.batches
             if not isinstance(loss, Quantity) or loop is None or loop in machine.loops:
                 break

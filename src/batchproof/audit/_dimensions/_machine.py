@@ -169,6 +169,7 @@ class Machine:
         self.grad: bool | None = True
         self.depth = 0
         self.files: dict[str, Module | None] = {}
+        self.meters: dict[int, str] = {}  # the key of the meter that an event updates
         self.evaluate: Callable[[ast.expr | None, Frame], Value] = lambda _node, _frame: UNKNOWN
         self.execute: Callable[[list[ast.stmt], Frame], str] = lambda _body, _frame: ""
 

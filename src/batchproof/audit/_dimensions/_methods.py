@@ -416,6 +416,8 @@ def _of_meter(machine: Machine, value: Value, call: Call) -> Value:
         weight = call.argument(1, "n") or call.keywords.get("weight") or call.keywords.get("num")
         count = NOTHING if weight is None else weight
         for what in call.args[:1] or [v for v in call.keywords.values() if v is not weight]:
+            if isinstance(value, Meter):
+                machine.meters[len(machine.trace.events)] = value.key
             machine.emit("update", call.node, call.frame, what, count, call.text)
     return UNKNOWN
 

@@ -16,6 +16,7 @@ _RANK_0 = re.compile(
 _FIRST = re.compile(r"(\w+)(?:: bool)? = .*(?:rank\w*(?:\(\))? == 0|is_main_process)")
 # losses that Megatron has averaged over ranks already
 _AVERAGES = re.compile(r"megatron", re.IGNORECASE)
+_DISTRIBUTES = re.compile(r"DistributedDataParallel\(|\bDDP\(|DistributedSampler\(|\.prepare\(")
 _ONE_PROCESS = re.compile(r"local_rank == -1|(world_size|num_processes|n_?gpus?) (==|<=) 1")
 
 
@@ -50,6 +51,18 @@ def is_shared(loader: Loader) -> bool:
 def is_share(trace: Trace, loop: Loop, loader: Loader) -> bool:
     """Return whether a loader out of sight holds one rank's share, as those of training do."""
     return loader.line == 0 and trains(trace, loop)
+
+
+def is_of_batch(loss: Value, loop: Loop) -> bool:
+    """Return whether a value is a loss of one batch of a loop, of one rank."""
+    plain = isinstance(loss, Quantity) and not (loss.over or loss.ranks or loss.metric)
+    return plain and isinstance(loss, Quantity) and loss.loop == loop.key
+
+
+def of_shares(trace: Trace, loop: Loop) -> bool:
+    """Return whether a loop trains a model that a file distributes, each rank on its share."""
+    lines = (line.partition("#")[0] for line in trace.module.lines)
+    return trains(trace, loop) and any(map(_DISTRIBUTES.search, lines))
 
 
 def reduced(trace: Trace, event: Event, loop: Loop) -> bool:

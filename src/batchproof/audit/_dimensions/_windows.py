@@ -14,7 +14,14 @@ from batchproof.audit._dimensions._lattice import (
 )
 from batchproof.audit._dimensions._loaders import equal_batches, length_of, number
 from batchproof.audit._dimensions._names import Module, dotted, words_of
-from batchproof.audit._dimensions._questions import compatible, names_in, over_data, sets_in, varies
+from batchproof.audit._dimensions._questions import (
+    compatible,
+    loop_path,
+    names_in,
+    over_data,
+    sets_in,
+    varies,
+)
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace, modulus, tests_of
 
 _BATCH_INDEX = re.compile(r"(mini|micro)?(batch|step|iter)(i|idx|index|id|nb|no|num|number)")
@@ -183,7 +190,24 @@ def lead_of(
             return count.plus + (plus - _written(test))
     if loop.index and loop.index == counter and loop.start is not None:
         return loop.start - 1 + plus
-    return None
+    return plus - 1 if _counts_between(trace, loop, test, counter) else None
+
+
+def _counts_between(trace: Trace, loop: Loop, test: ast.expr, counter: str) -> bool:
+    """Return whether a counter is 0 before a loop, set to 0 where its test holds, and raised else.
+
+    Such a counter holds the batches since the last window, less the one that is now.
+    """
+    around = loop_path(trace, loop)
+    zeros = (e for e in trace.of("assign") if e.text == counter and e.value == Constant(0))
+    if not any(list(e.loops) == around for e in zeros):
+        return False
+    for node in (n for n in ast.walk(loop.node) if isinstance(n, ast.If) and n.test is test):
+        zeros_in = [n for n in node.body if isinstance(n, ast.Assign) and _is_zero(n.value)]
+        sets = {dotted(target) for n in zeros_in for target in n.targets}
+        adds = {dotted(n.target) for n in node.orelse if isinstance(n, ast.AugAssign)}
+        return counter in sets & adds
+    return False
 
 
 def ends_inside(

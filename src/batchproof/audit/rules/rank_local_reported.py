@@ -10,9 +10,11 @@ from batchproof.audit._dimensions._questions import against_best, evaluates
 from batchproof.audit._dimensions._ranks import (
     how_shared,
     in_one_process,
+    is_of_batch,
     is_share,
     is_shared,
     names_its_rank,
+    of_shares,
     on_first_rank,
     reduced,
 )
@@ -26,6 +28,7 @@ _CURVE = re.compile(r"add_scalars?$|log_metrics?$|log_scalar$|(wandb|swanlab|com
 def find(trace: Trace) -> Iterator[Report]:
     """Yield sums over a rank's share of a loader that are reported without being reduced."""
     yield from _scored(trace)
+    yield from _curves(trace)
     places = set[int]()
     for event in trace.of("report", "compare"):
         value = event.value
@@ -57,18 +60,32 @@ def find(trace: Trace) -> Iterator[Report]:
             how_shared(loop.loader),
             "nothing between the loop and this line reduces it over ranks",
         )
-        where = "this rank's batches"
         tool = "accelerator" in event.text or "fabric" in event.text
         sure = evaluates(trace, loop) or alone or tool
         sure = sure and (not inside or bool(_CURVE.search(event.text)))
         yield Report(
             event,
-            f"mean over {where}",
+            "mean over this rank's batches",
             "Σ over all ranks / count of all ranks",
             evidence,
             sure,
             node=_division(trace, event),
         )
+
+
+def _curves(trace: Trace) -> Iterator[Report]:
+    """Yield losses of batches of a rank's share that the first rank writes, one of each loop."""
+    loops = set[str]()
+    for event in trace.of("report"):
+        loss, loop = event.value, event.batches
+        if loop is None or loop.key in loops or not _CURVE.search(event.text):
+            continue
+        if not is_of_batch(loss, loop) or names_its_rank(event) or in_one_process(event):
+            continue
+        if on_first_rank(event) and of_shares(trace, loop) and not reduced(trace, event, loop):
+            loops.add(loop.key)
+            evidence = ("the loss is of this rank's batch", "nothing reduces it over ranks")
+            yield Report(event, "mean of a batch of rank 0", "mean of those of all", evidence)
 
 
 def _scored(trace: Trace) -> Iterator[Report]:

@@ -8,7 +8,11 @@ from batchproof.audit._dimensions._lattice import Constant, Count, Quantity
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import says_no_number
 from batchproof.audit._dimensions._trace import Event, Trace
-from batchproof.audit._dimensions._windows import accumulation_scale, lengths_of_windows
+from batchproof.audit._dimensions._windows import (
+    accumulation_scale,
+    last_part,
+    lengths_of_windows,
+)
 from batchproof.audit._reports import Report
 
 _WHOLE = {"batches", "data set", "seen"}
@@ -30,6 +34,7 @@ def find(trace: Trace) -> Iterator[Report]:
                 _counts_each(trace, event, adds[-1]) or _counts_window(trace, event, adds[-1])
             )
             whole = isinstance(event.other, Count) and event.other.unit in _WHOLE
+            whole = whole or (_names_batches(event, scale) and loop not in event.loops)
             if loop is None or loop.loader is None or not (whole or counts_each):
                 continue
             if value.conditional and not counts_each:
@@ -43,6 +48,16 @@ def find(trace: Trace) -> Iterator[Report]:
         place = _of_report(trace, value, scale)
         remedy = f"loss.item() * {scale}" if place is None else "loss.item()"
         yield Report(event, computes, formula, evidence, remedy=remedy, node=place)
+
+
+def _names_batches(event: Event, scale: str) -> bool:
+    """Return whether a divisor is called after batches, and no window is in what it is made of."""
+    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
+    name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
+    assigns = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.Assign))
+    made_of = [ast.unparse(n.value) for n in assigns if name in map(dotted, n.targets)]
+    windows = {"accum", last_part(scale)}
+    return "batches" in name and not any(w in code for w in windows for code in made_of)
 
 
 def _says_scaled(event: Event) -> bool:
