@@ -399,3 +399,28 @@ def passes_tokens_that_are_counted(decoder, targets, state, end):
             if token.item() == end:
                 break
     return loss.item() / seen
+
+
+def finds_every_tenth_loss_over_all_batches(model, data, optimizer):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for i, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if i % 10 == 0:
+            total += loss.item()
+    print(total / len(loader))  # BP203
+
+
+def passes_every_tenth_loss_over_their_number(model, data, optimizer):
+    loader, total, count = DataLoader(data, batch_size=64), 0.0, 0
+    for i, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if i % 10 == 0:
+            total += loss.item()
+            count += 1
+    print(total / count)

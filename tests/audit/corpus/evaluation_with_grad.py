@@ -660,7 +660,6 @@ def passes_what_a_guarded_model_is_given(model, encoder, loader):
     return correct
 
 
-
 def finds_an_evaluation_of_each_node_beside_training(model, loader, optimizer, nodes):
     found = {}
     for _ in range(3):
@@ -688,7 +687,6 @@ def passes_nodes_whose_outputs_are_kept(model, loader, optimizer, nodes, bank):
         model.eval()
         for node in nodes:
             bank.keep(node, model(node))
-
 
 
 def passes_a_test_of_a_model(self, model, x):

@@ -560,3 +560,105 @@ def finds_an_array_of_last_losses(model, data, optimizer, num_epochs):
             optimizer.step()
         history[epoch] = loss.item()  # BP205
     return history
+
+
+class AverageMeter:
+    def __init__(self):
+        self.val, self.sum, self.count, self.avg = 0.0, 0.0, 0, 0.0
+
+    def update(self, value, n=1):
+        self.val = value
+        self.sum += value * n
+        self.count += n
+        self.avg = self.sum / self.count
+
+
+def finds_the_last_value_of_a_meter(model, data, optimizer):
+    loader, losses = DataLoader(data, batch_size=32), AverageMeter()
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.update(loss.item(), len(x))
+    return losses.val  # BP205
+
+
+def passes_the_last_value_beside_the_mean(model, data, optimizer):
+    loader = DataLoader(data, batch_size=32)
+    for epoch in range(10):
+        losses = AverageMeter()
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.update(loss.item(), len(x))
+        print(f"epoch {epoch} loss {losses.val} ({losses.avg})")
+
+
+def finds_the_last_of_a_list(model, data, optimizer):
+    loader, losses = DataLoader(data, batch_size=32), []
+    for epoch in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            print(losses[-1])
+        print(f"epoch {epoch} loss {losses[-1]}")  # BP205
+
+
+def finds_the_last_loss_of_all_passes(model, data, optimizer):
+    loader = DataLoader(data, batch_size=32)
+    for _epoch in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+    print("train loss", loss.item())  # BP205
+
+
+def passes_the_last_loss_of_steps(model, loader, optimizer):
+    for step in range(1000):
+        x, y = next(iter(loader))
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+    print("train loss", loss.item())
+
+
+def finds_the_sum_of_the_last_losses(model, data, optimizer):
+    loader, total = DataLoader(data, batch_size=32), 0.0
+    for epoch in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+        total += loss.item()  # BP205
+        print(total / (epoch + 1))
+
+
+def train(model, loader, optimizer, epoch):
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+    return loss.item()  # BP205
+
+
+@torch.no_grad()
+def passes_losses_of_a_list_of_results(model, data):
+    loader, results, total, count = DataLoader(data, batch_size=32), [], 0.0, 0
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y, reduction="sum")
+        results.append({"loss": loss.item(), "count": len(x)})
+    for result in results:
+        total += result["loss"]
+        count += result["count"]
+    return total / count

@@ -1839,3 +1839,122 @@ def passes_micro_batches_of_a_batch(model, inputs, targets, optimizer, batch_siz
     optimizer.step()
     optimizer.zero_grad()
     return sum(losses) / len(losses)  # BP201 likely
+
+
+@torch.no_grad()
+def finds_batches_that_are_drawn_until_they_end(model, data):
+    loader, losses = DataLoader(data, batch_size=64), []
+    batches = iter(loader)
+    while True:
+        try:
+            x, y = next(batches)
+        except StopIteration:
+            break
+        losses.append(F.mse_loss(model(x), y).item())
+    print(np.mean(losses))  # BP201
+
+
+def finds_batches_that_are_drawn_from_pass_to_pass(model, data, optimizer, steps):
+    loader, total = DataLoader(data, batch_size=64, shuffle=True), 0.0
+    batches = iter(loader)
+    for _ in range(steps):
+        try:
+            x, y = next(batches)
+        except StopIteration:
+            batches = iter(loader)
+            x, y = next(batches)
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    print(total / steps)  # BP201
+
+
+@torch.no_grad()
+def finds_a_number_of_batches_that_are_drawn(model, data, steps):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    batches = iter(loader)
+    for _ in range(steps):
+        x, y = next(batches)
+        total += F.mse_loss(model(x), y).item()
+    print(total / steps)  # BP201 likely
+
+
+def passes_windows_of_batches_that_are_drawn(model, data, optimizer, steps):
+    loader, total = DataLoader(data, batch_size=64, shuffle=True), 0.0
+    batches = iter(loader)
+    for step in range(steps):
+        try:
+            x, y = next(batches)
+        except StopIteration:
+            batches = iter(loader)
+            x, y = next(batches)
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if (step + 1) % 100 == 0:
+            print(total / 100)
+            total = 0.0
+
+
+def _losses(model, loader):
+    for x, y in loader:
+        yield F.mse_loss(model(x), y).item()
+
+
+@torch.no_grad()
+def finds_losses_that_a_generator_yields(model, data):
+    loader = DataLoader(data, batch_size=64)
+    print(np.mean(list(_losses(model, loader))))  # BP201
+
+
+@torch.no_grad()
+def finds_a_sum_of_losses_that_a_generator_yields(model, data):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for loss in _losses(model, loader):
+        total += loss
+    print(total / len(loader))  # BP201
+
+
+@torch.no_grad()
+def passes_losses_of_full_batches_that_a_generator_yields(model, data):
+    loader = DataLoader(data, batch_size=64, drop_last=True)
+    print(np.mean(list(_losses(model, loader))))
+
+
+@torch.no_grad()
+def finds_columns_of_losses(model, data):
+    loader, losses = DataLoader(data, batch_size=64), []
+    for x, y in loader:
+        output = model(x)
+        losses.append([F.mse_loss(output, y).item(), F.l1_loss(output, y).item()])
+    print(np.mean(losses, axis=0))  # BP201
+
+
+def _top_of_each(output, y, ranks):
+    _, classes = output.topk(max(ranks), 1)
+    hits = classes.t().eq(y.view(1, -1))
+    scores = []
+    for k in ranks:
+        scores.append(hits[:k].view(-1).float().sum(0, keepdim=True).mul_(100.0 / len(y)))
+    return scores
+
+
+@torch.no_grad()
+def finds_the_first_of_several_accuracies(model, data):
+    loader, scores = DataLoader(data, batch_size=64), []
+    for x, y in loader:
+        first, _ = _top_of_each(model(x), y, (1, 5))
+        scores.append(first.item())
+    print(np.mean(scores))  # BP201
+
+
+@torch.no_grad()
+def passes_the_first_of_several_accuracies_by_size(model, data):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, y in loader:
+        total += _top_of_each(model(x), y, (1, 5))[0].item() * len(y)
+    print(total / len(loader.dataset))

@@ -759,3 +759,57 @@ def finds_a_sum_that_begins_again_later(model, train_loader, optimizer):
             print(running / 100)  # BP204
         if i % 500 == 499:
             running = 0.0
+
+
+def finds_one_more_than_a_window(model, train_loader, optimizer, every):
+    running = 0.0
+    for step, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if step % every == 0:
+            if step > 0:
+                running /= every + 1  # BP204
+            print(running)
+            running = 0.0
+
+
+def passes_a_window_of_one_more(model, train_loader, optimizer, every):
+    running = 0.0
+    for step, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if (step + 1) % (every + 1) == 0:
+            print(running / (every + 1))
+            running = 0.0
+
+
+def finds_one_more_than_a_counter_so_far(model, train_loader, optimizer):
+    total, batches = 0.0, 0
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        batches += 1
+        if batches % 50 == 0:
+            print(total / (batches + 1))  # BP204
+
+
+def passes_one_more_than_a_counter_that_is_raised_later(model, train_loader, optimizer):
+    total, batches = 0.0, 0
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if batches % 50 == 0:
+            print(total / (batches + 1))
+        batches += 1

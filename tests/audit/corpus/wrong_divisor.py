@@ -839,3 +839,30 @@ def passes_one_more_than_the_index_of_the_last_sample(model, data):
         x, y = data[i], data[i + 1]
         total += criterion(model(x), y).item()
     return total / (i + 1)
+
+
+class WeightedMeter:
+    def __init__(self):
+        self.val, self.sum, self.count, self.avg = 0.0, 0.0, 0, 0.0
+
+    def update(self, value, n=1):
+        self.val = value
+        self.sum += value * n
+        self.count += n
+        self.avg = self.sum / self.count
+
+
+@torch.no_grad()
+def finds_the_sum_of_a_meter_over_batches(model, data):
+    loader, losses = DataLoader(data, batch_size=64), WeightedMeter()
+    for x, y in loader:
+        losses.update(F.mse_loss(model(x), y).item(), len(x))
+    return losses.sum / len(loader)  # BP202
+
+
+@torch.no_grad()
+def passes_the_sum_of_a_meter_over_samples(model, data):
+    loader, losses = DataLoader(data, batch_size=64), WeightedMeter()
+    for x, y in loader:
+        losses.update(F.mse_loss(model(x), y).item(), len(x))
+    return losses.sum / len(loader.dataset), losses.sum / losses.count

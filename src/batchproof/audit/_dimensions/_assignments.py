@@ -24,7 +24,7 @@ from batchproof.audit._dimensions._lattice import (
 )
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._machine import Frame, Machine
-from batchproof.audit._dimensions._methods import keep, keep_rows, size_of
+from batchproof.audit._dimensions._methods import keep, keep_rows, of_batch, size_of
 from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._sizes import is_nominal, is_size
 from batchproof.audit._dimensions._trace import Loop
@@ -229,7 +229,7 @@ def _name(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
             return replace(value, text=name)
         case Tensor() if value.form == "mask" or value.output or not value.text:
             return replace(value, text=name)
-        case Loader() if not value.text:
+        case Loader() | Meter() if not value.text:
             return replace(value, text=name)
     return value
 
@@ -318,6 +318,8 @@ def _unpack(
             )
         elif not parts and isinstance(value, Loader):
             part = Tensor(machine.batch_loop, text=dotted(inner))
+        elif not parts and isinstance(value, Listing):
+            part = of_batch(value)
         is_call = isinstance(getattr(node, "value", None), ast.Call)
         if is_call and part == UNKNOWN and "loss" in words_of(dotted(inner)).split():
             part = Tensor(machine.batch_loop, "", None, output=True)

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 from batchproof.audit._dimensions._functions import bases, method
 from batchproof.audit._dimensions._lattice import (
+    NOTHING,
     UNKNOWN,
     Class,
+    Constant,
     Count,
     Dataset,
     Function,
@@ -24,6 +26,7 @@ from batchproof.audit._dimensions._lattice import (
 )
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._names import Module, dotted, methods_of
+from batchproof.audit._dimensions._trace import Loop
 
 _AVERAGES = {"avg", "average", "global_avg"}
 _SIZES = {"num_graphs", "batch_size", "num_nodes", "num_events"}
@@ -55,8 +58,8 @@ def attribute(machine: Machine, value: Value, node: ast.Attribute, frame: Frame)
             return _of_tensor(machine, value, name)
         case Quantity():
             return _of_quantity(value, name)
-        case Meter() if name in _AVERAGES:
-            return _average(machine, value, name)
+        case Meter() if name in {*_AVERAGES, "val", "sum"}:
+            return _of_meter(machine, value, name)
         case Model() if name == "module":
             return value
         case Dataset():
@@ -73,8 +76,8 @@ def _of_quantity(value: Quantity, name: str) -> Value:
     return replace(value, graph=False) if name == "data" else value
 
 
-def _average(machine: Machine, meter: Meter, name: str) -> Value:
-    """Return the mean that a meter holds after the loop that updates it."""
+def _of_meter(machine: Machine, meter: Meter, name: str) -> Value:
+    """Return what a meter holds after the loop that updates it: a mean, a sum, the last value."""
     text = f"{meter.text}.{name}"
     for event in reversed(machine.trace.events):
         if event.kind == "update" and event.text == meter.text:
@@ -83,11 +86,24 @@ def _average(machine: Machine, meter: Meter, name: str) -> Value:
             loss, loop = event.value, event.batches
             if not isinstance(loss, Quantity) or loop is None or loop in machine.loops:
                 break
-            if meter.pools or loss.base != "mean" or loss.scales:
+            if meter.pools or loss.base != "mean" or loss.scales or loss.over:
                 break
-            count = Count("seen", loop.key)
-            return replace(loss, over=loop.key, divisor=count, graph=False, text=text)
+            last = replace(loss, graph=False, text=text)
+            if name == "val":
+                return last
+            if name == "sum":
+                return _summed(last, event.other, loop)
+            return replace(last, over=loop.key, divisor=Count("seen", loop.key))
     return Unknown(text)
+
+
+def _summed(loss: Quantity, weight: Value, loop: Loop) -> Value:
+    """Return the sum over a loop of what a meter is given, times the number beside it."""
+    if weight in (NOTHING, Constant(1)):
+        return replace(loss, over=loop.key)
+    if isinstance(weight, Count) and weight.unit == "batch":
+        return replace(loss, base="sum", unit="sample", over=loop.key)
+    return Unknown(loss.text)
 
 
 def _of_reference(machine: Machine, value: Reference, name: str, frame: Frame) -> Value:

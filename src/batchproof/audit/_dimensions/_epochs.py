@@ -5,7 +5,12 @@ import re
 
 from batchproof.audit._dimensions._lattice import Quantity
 from batchproof.audit._dimensions._names import dotted, words_of
-from batchproof.audit._dimensions._questions import loop_path, scopes_of
+from batchproof.audit._dimensions._questions import (
+    functions_of,
+    loop_path,
+    scopes_of,
+    trains,
+)
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
 _OF_ONE = {
@@ -15,12 +20,25 @@ _OF_ONE = {
 _OF_A_PASS = re.compile(
     r"\b(train|training|avg|average|mean|val|valid|validation|test|eval|dev) loss"
 )
+_TRAINING = {"train", "training", "fit", "finetune", "pretrain"}
 _EPOCHS = re.compile(r"epoch|\b(ep|epk|epo)\b")
 
 
 def of_one_by_name(name: str) -> bool:
     """Return whether a name says that it holds a value of one batch."""
     return bool({"new", "cur", *_OF_ONE} & set(words_of(name).split()))
+
+
+def after_epochs(trace: Trace, event: Event, loop: Loop) -> bool:
+    """Return whether a number is printed or returned after all passes of a loop, as that of one."""
+    around = [outer for outer in loop_path(trace, loop) if outer not in event.loops]
+    epochs = all(isinstance(outer.node, ast.For) and _counts(outer.node) for outer in around)
+    if not around or not epochs or not trains(trace, loop):
+        return False
+    if event.kind == "return":
+        return bool(_TRAINING & set(words_of(event.function).split()))
+    shows = event.kind == "report" and _OF_A_PASS.search(words_of(ast.unparse(event.node)))
+    return bool(shows) and not event.text.rpartition(".")[2].startswith("set_")
 
 
 def of_an_epoch(event: Event) -> bool:
@@ -31,16 +49,23 @@ def of_an_epoch(event: Event) -> bool:
     epochs = [lp.node for lp in event.loops if isinstance(lp.node, ast.For) and _counts(lp.node)]
     directly = bool(epochs) and epochs[-1] is event.loops[-1].node
     match event.kind:
-        case "append" | "schedule":
+        case "append" | "accumulate" | "schedule":
             return directly
         case "return":
-            return "epoch" in words_of(event.function).split()
+            return _is_a_pass(event)
         case "report":
             counters = {dotted(n) for node in epochs for n in ast.walk(node.target)} - {""}
             names = {dotted(n) for n in ast.walk(event.node) if isinstance(n, ast.Name)}
             says = "epoch" in text.lower() or bool(counters & names)
             return not bar and (says or (directly and bool(_OF_A_PASS.search(words_of(text)))))
     return False
+
+
+def _is_a_pass(event: Event) -> bool:
+    """Return whether the function of an event is one pass of training, as its names say."""
+    words = set(words_of(event.function).split())
+    arguments = {a.arg for node in functions_of(event) for a in node.args.args}
+    return "epoch" in words or bool(_TRAINING & words and "epoch" in arguments)
 
 
 def _counts(node: ast.For) -> bool:
@@ -75,3 +100,22 @@ def kept_from_before(trace: Trace, event: Event, loop: Loop) -> Loop | None:
     around = other.node is loop.node or loop in loop_path(trace, other)
     apart = beside and not around and event.module is trace.module
     return other if apart and value.text in reads - stores else None
+
+
+def returns_last(event: Event) -> bool:
+    """Return whether a function gives the last value of a meter, which has the mean of all too."""
+    return event.kind == "return" and getattr(event.value, "text", "").endswith(".val")
+
+
+def shows_mean(event: Event) -> bool:
+    """Return whether the last value of a meter is shown beside the mean of all."""
+    meter, _, attribute = getattr(event.value, "text", "").rpartition(".")
+    return attribute == "val" and f"{meter}.avg" in ast.unparse(event.node)
+
+
+def of_several(loop: Loop) -> bool:
+    """Return whether a loop goes over several batches, as far as its loader shows."""
+    loader, names = loop.loader, {"loader", "dataloader", "dl", "batches", "iter", "iterator"}
+    if loader is None:
+        return False
+    return bool(loader.line or loader.index or names & set(words_of(loader.text).split()))

@@ -32,7 +32,7 @@ from batchproof.audit._dimensions._lattice import (
 from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._loaders import as_loader, length_of, number
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
-from batchproof.audit._dimensions._methods import compare, size_of
+from batchproof.audit._dimensions._methods import compare, of_batch, size_of
 from batchproof.audit._dimensions._names import USUAL, dotted
 from batchproof.audit._dimensions._sizes import is_size
 from batchproof.audit._dimensions._trace import Condition, Loop
@@ -202,6 +202,8 @@ def factor(machine: Machine, value: Value, node: ast.expr, of: Value) -> Value:
         loader = loop.loader
         if loader is None or not {loop.key, loader.key, loader.source} & keys:
             continue
+        if loop.draws and loop.micro and loop.micro == ast.unparse(node) and loop.key in keys:
+            return Count("batches", loop.key, text=loop.micro)
         samples = length_of_cuts(value, node, loader) or _length_of_data(value, loader)
         if samples is not None:
             return samples
@@ -353,10 +355,18 @@ def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
         case Quantity() if place == Constant(0):
             return replace(value, number=True)  # loss.data[0] of PyTorch 0.3
         case Loader() | Listing():
-            return value if isinstance(value, Loader) else UNKNOWN
+            return value if isinstance(value, Loader) else _of_list(node, value, place)
         case Unknown() if isinstance(node.slice, ast.Tuple | ast.Slice):
             return value
     return Unknown(dotted(node))
+
+
+def _of_list(node: ast.Subscript, value: Listing, place: Value) -> Value:
+    """Return an item of a list of the numbers of one batch, or the last of those of all batches."""
+    item = value.item
+    if place == Constant(-1) and isinstance(item, Quantity) and not item.over:
+        return replace(item, text=dotted(node)) if item.loop == value.over else UNKNOWN
+    return of_batch(value) if isinstance(place, Constant) else UNKNOWN
 
 
 def _is_row(value: Quantity, place: Value) -> bool:
@@ -598,6 +608,14 @@ def _assigned_here(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     return value
 
 
+def _yield(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    """Note what a generator gives, as what its function returns."""
+    assert isinstance(node, ast.Yield)
+    if node.value is not None:
+        frame.results.append(machine.evaluate(node.value, frame))
+    return UNKNOWN
+
+
 _RULES: dict[type, Callable[[Machine, ast.expr, Frame], Value]] = {
     ast.Name: _name,
     ast.Attribute: _attribute,
@@ -620,6 +638,7 @@ _RULES: dict[type, Callable[[Machine, ast.expr, Frame], Value]] = {
     ast.JoinedStr: _text,
     ast.Lambda: _lambda,
     ast.NamedExpr: _assigned_here,
+    ast.Yield: _yield,
     ast.Await: lambda machine, node, frame: machine.evaluate(getattr(node, "value", None), frame),
     ast.Starred: lambda machine, node, frame: machine.evaluate(getattr(node, "value", None), frame),
 }

@@ -11,6 +11,7 @@ from batchproof.audit._dimensions._lattice import (
     Class,
     Function,
     Instance,
+    Listing,
     Quantity,
     Several,
     Tensor,
@@ -113,7 +114,10 @@ def _yields(body: FunctionNode) -> bool:
 
 
 def _batches(machine: Machine, body: FunctionNode, frame: Frame, node: ast.AST) -> Value:
-    """Return the batches of a generator that yields one for each batch of a loop of its own."""
+    """Return the batches of a generator that yields one for each batch of a loop of its own.
+
+    One that yields the loss of each batch gives a list of losses.
+    """
     events, before = len(machine.trace.events), set(machine.trace.loops)
     loops, machine.loops = machine.loops, []
     try:
@@ -124,6 +128,9 @@ def _batches(machine: Machine, body: FunctionNode, frame: Frame, node: ast.AST) 
     for key, loop in list(machine.trace.loops.items()):
         inside = any(isinstance(n, ast.Yield) for n in ast.walk(loop.node))
         if key not in before and loop.loader is not None and inside and not loop.leaves:
+            loss = frame.results[0] if len(frame.results) == 1 else UNKNOWN
+            if isinstance(loss, Quantity) and loss.loop == key:
+                return Listing(loss, key)
             return replace(loop.loader, text=body.name, index="")
     return by_count(machine, body, frame) or UNKNOWN
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from batchproof.audit._dimensions._arithmetic import distance, is_mask
+from batchproof.audit._dimensions._arithmetic import distance, is_mask, operate
 from batchproof.audit._dimensions._branch_sums import is_conditional
 from batchproof.audit._dimensions._functions import is_module, method
 from batchproof.audit._dimensions._lattice import (
@@ -45,6 +45,7 @@ PASSING = _CASTS | {
 _ELEMENTWISE = {"cos", "sin", "exp", "log", "sqrt", "square", "tanh", "relu", "sign"}
 _OUT = {"item", "detach", "numpy", "tolist", "detach_"}
 _IN_PLACE = {"mul_", "div_", "add_", "sub_", "log_", "exp_", "pow_", "neg_"}
+_FACTORS = {"mul", "mul_", "div", "div_"}
 _SCORES = {"probabilities", "log-probabilities", "sigmoid"}
 _TARGETS = {"gold", "target", "targets", "label", "labels", "tgt"}
 _COMPARISONS = {"eq", "ne", "gt", "ge", "lt", "le"}
@@ -183,6 +184,7 @@ def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Val
     if value.form == "mask":
         return Count("mask", loop, text=value.text) if not dims else Tensor(loop, text=value.text)
     if value.form == "hits":
+        dims = [] if _is_flat(call.node) and call.args[:1] == [Constant(0)] else dims
         base: Literal["mean", "sum"] = "mean" if name == "mean" else "sum"
         if dims:
             return Tensor(loop)
@@ -195,6 +197,19 @@ def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Val
     return Quantity(
         "mean" if name == "mean" else "sum", loop, graph=value.graph, line=line, name=f"{name}()"
     )
+
+
+def _is_flat(node: ast.Call) -> bool:
+    """Return whether a method is called on what was flattened, as `x.view(-1).float().sum(0)`."""
+    receiver: ast.AST = node
+    while isinstance(receiver, ast.Call | ast.Attribute):
+        match receiver:
+            case ast.Call(ast.Attribute(_, "flatten" | "ravel"), []) | ast.Call(
+                ast.Attribute(_, "view" | "reshape"), [ast.UnaryOp(ast.USub(), ast.Constant(1))]
+            ):
+                return True
+        receiver = receiver.func if isinstance(receiver, ast.Call) else receiver.value
+    return False
 
 
 def size_of(value: Tensor, place: Value) -> Value:
@@ -250,9 +265,23 @@ def _of_quantity(machine: Machine, value: Value, call: Call) -> Value:
         return value if value.base == "elements" else replace(value, base="coupled")
     if name == "masked_select":
         return replace(value, base="elements", ignores="")
+    if name in _FACTORS and len(call.args) == 1 and value.metric:
+        return _times(machine, value, call)
     if name in {"items", "values"} and not call.args:  # a dict of losses
         return Listing(value if name == "values" else Several((UNKNOWN, value)))
     return value if name in PASSING else UNKNOWN
+
+
+def _times(machine: Machine, value: Quantity, call: Call) -> Value:
+    """Return hits after `hits.mul_(100 / n)`, `hits.div_(n)` and their like."""
+    by, divides = call.args[0], "div" in call.name
+    match call.node.args[0]:
+        case ast.BinOp(_, ast.Div(), count) if not divides:
+            by, divides = machine.evaluate(count, call.frame), True
+    result = operate(ast.Div() if divides else ast.Mult(), value, by)
+    if call.name.endswith("_") and call.text in call.frame.names:
+        call.frame.names[call.text] = result
+    return result
 
 
 def _reduce(machine: Machine, value: Quantity, call: Call) -> Value:
@@ -310,6 +339,9 @@ def _of_listing(machine: Machine, value: Value, call: Call) -> Value:
 def gather(machine: Machine, value: Listing, call: Call, *, mean: bool) -> Value:
     """Return the mean or the sum of a list, and record a mean."""
     item = value.item
+    if isinstance(item, Several) and not item.names:  # a column for each of its parts
+        columns = [replace(value, item=part) for part in item.items]
+        return Several(tuple(gather(machine, each, call, mean=mean) for each in columns))
     if not isinstance(item, Quantity):
         return UNKNOWN
     source, active = machine.trace.loops.get(value.over), {loop.key for loop in machine.loops}
@@ -328,6 +360,12 @@ def gather(machine: Machine, value: Listing, call: Call, *, mean: bool) -> Value
         Count("batches", value.over, conditional=value.conditional),
     )
     return replace(item, divisor=Count("batches", value.over, conditional=value.conditional))
+
+
+def of_batch(value: Listing) -> Value:
+    """Return an item of a list of the numbers of one batch, as of the accuracies of a batch."""
+    item = value.item
+    return item if isinstance(item, Quantity) and item.loop not in {"", value.over} else UNKNOWN
 
 
 def _of_loader(_machine: Machine, value: Value, call: Call) -> Value:

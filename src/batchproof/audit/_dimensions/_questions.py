@@ -227,7 +227,16 @@ def may_break(loop: Loop) -> bool:
 
 
 def _leaves(loop: Loop) -> list[tuple[Condition, ...]]:
-    return [tests for tests in loop.leaves if not any(map(asks_for_number, tests))]
+    return [
+        tests
+        for tests in loop.leaves
+        if not any(asks_for_number(c) or _at_the_end(c) for c in tests)
+    ]
+
+
+def _at_the_end(condition: Condition) -> bool:
+    """Return whether a break is in the handler of the end of an iterator."""
+    return dotted(condition.test) == "StopIteration"
 
 
 def says_no_number(event: Event) -> bool:

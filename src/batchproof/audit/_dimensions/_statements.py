@@ -10,6 +10,7 @@ from batchproof.audit._dimensions._branch_sums import merge_branches
 from batchproof.audit._dimensions._branches import merge, restore, state_of, take_side
 from batchproof.audit._dimensions._calls import is_model
 from batchproof.audit._dimensions._cuts import by_cursor, by_number, by_pieces, by_steps
+from batchproof.audit._dimensions._draws import drawn, from_pass_to_pass
 from batchproof.audit._dimensions._expressions import items_of, parts_of
 from batchproof.audit._dimensions._functions import is_no_grad, resolve
 from batchproof.audit._dimensions._lattice import (
@@ -279,6 +280,8 @@ def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
             )
     elif isinstance(node, ast.For) and source.text.startswith("range:"):
         source = replace(source, value=by_number(machine, node, frame) or source.value)
+        if source.value == UNKNOWN and (loader := drawn(machine, node, frame)):
+            source = replace(source, value=loader, draws=True)
     value = as_loader(source.value)
     items = items_of(value) if isinstance(value, Several) and not source.with_index else ()
     for item in items:
@@ -307,15 +310,14 @@ def _once(
     epochs = "epoch" in ast.unparse(node.target)
     if opaque and name and not epochs and _takes_batches(machine, node, name, source):
         loader = value = Loader(name, name)
+    if isinstance(value, Listing) and isinstance(value.item, Quantity | Several):
+        batches = machine.trace.loops.get(value.over)
+        loader = batches.loader if batches is not None and not value.conditional else None
     micro = source.text.removeprefix("range:") if source.text.startswith("range:") else ""
     loop = Loop(
         machine.loop_key(node), node, loader, start=source.start, draws=source.draws, micro=micro
     )
-    loop.leaves += [
-        (Condition(n, branch=True),)
-        for n in ast.walk(node.iter)
-        if isinstance(n, ast.Call) and is_cut(n)
-    ]
+    loop.leaves += [(Condition(n, branch=True),) for n in _cuts(node, source, loader)]
     with machine.in_loop(loop):
         target = node.target
         if source.steps is not None and isinstance(target, ast.Name):
@@ -346,6 +348,14 @@ def _once(
         machine.execute(node.body, frame)
     if node.orelse:
         machine.execute(node.orelse, frame)
+
+
+def _cuts(node: ast.For | ast.AsyncFor, source: _Source, loader: Loader | None) -> list[ast.expr]:
+    """Return the calls that may end a loop before its loader does: islice, or range as it draws."""
+    number_of = source.draws and source.text.startswith("range:")
+    if number_of and loader is not None and not from_pass_to_pass(loader):
+        return [node.iter]
+    return [n for n in ast.walk(node.iter) if isinstance(n, ast.Call) and is_cut(n)]
 
 
 def _takes_batches(
@@ -412,6 +422,8 @@ def _set(frame: Frame, target: ast.expr, value: Value, machine: Machine) -> None
 
 
 def _bind_batch(machine: Machine, target: ast.expr, value: Value, loop: Loop, frame: Frame) -> None:
+    if isinstance(value, Listing) and value.over:
+        value = replace(value, item=_of_loop(value.item, loop.key))
     if isinstance(value, Listing) and isinstance(value.item, Several):
         for name, part in parts_of(target, value.item).items():
             frame.names[name] = Unknown(name) if part == UNKNOWN else part
@@ -433,9 +445,18 @@ def _bind_batch(machine: Machine, target: ast.expr, value: Value, loop: Loop, fr
         frame.depths[name] = len(machine.loops)
 
 
+def _of_loop(item: Value, key: str) -> Value:
+    """Return an item of a list of losses as the loss of a pass of the loop over that list."""
+    if isinstance(item, Several):
+        return replace(item, items=tuple(_of_loop(part, key) for part in item.items))
+    plain = isinstance(item, Quantity) and item.loop and not item.over
+    return replace(item, loop=key) if plain and isinstance(item, Quantity) else item
+
+
 def _while(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.While)
-    loop = Loop(machine.loop_key(node), node, by_cursor(machine, node, frame))
+    loader = by_cursor(machine, node, frame) or drawn(machine, node, frame)
+    loop = Loop(machine.loop_key(node), node, loader, draws=loader is not None)
     with machine.in_loop(loop):
         begin_counters(machine, node.body, loop, frame)
         machine.evaluate(node.test, frame)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from batchproof.audit._dimensions._arithmetic import name_of
+from batchproof.audit._dimensions._draws import from_pass_to_pass
 from batchproof.audit._dimensions._lattice import (
     Constant,
     Count,
@@ -325,6 +326,19 @@ def added_by_remainder(loop: Loop, name: str) -> bool:
     return False
 
 
+def goes_over_a_pass(loop: Loop) -> bool:
+    """Return whether a loop goes over its loader, and draws no number of batches from passes."""
+    over = loop.loader is not None and not from_pass_to_pass(loop.loader)
+    return not loop.draws or (over and not loop.leaves)
+
+
+def adds_a_window(event: Event, condition: Condition) -> bool:
+    """Return whether a sum takes more than the loss of one batch where a test ends a window."""
+    loss = event.value
+    of_one = isinstance(loss, Quantity) and not (loss.over or loss.scales) and loss.sure
+    return not of_one and any(isinstance(n, ast.Mod) for n in ast.walk(condition.test))
+
+
 def last_of_window(loop: Loop, event: Event, total: Quantity) -> bool:
     """Return whether a scaled sum changes in a loop, and is divided outside its windows' tests."""
     changes = bool(total.scales) and varies(ast.Name(total.text), loop)
@@ -439,6 +453,25 @@ def begins_again(trace: Trace, event: Event, total: Quantity, loop: Loop) -> boo
     """Return whether a sum is set to a number where an event of its loop happens."""
     sets = sets_in(trace, total, loop)
     return any(e.conditions == event.conditions and isinstance(e.value, Constant) for e in sets)
+
+
+def off_by_one(trace: Trace, event: Event, total: Quantity, loop: Loop) -> str:
+    """Return the divisor k + 1 or k - 1 of a sum that begins again after every k batches, or ""."""
+    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
+    match divisor:
+        case ast.BinOp(length, ast.Add() | ast.Sub(), ast.Constant(1)):
+            windows = (window_test(e, loop) for e in sets_in(trace, total, loop))
+            again = any(w is not None and w[2] == ast.unparse(length) for w in windows)
+            return ast.unparse(divisor) if again else ""
+    return ""
+
+
+def subtracts(event: Event) -> bool:
+    """Return whether what is divided is a difference, as from the sum at the last report."""
+    match event.node:
+        case ast.BinOp(ast.BinOp(op=ast.Sub()), ast.Div(), _):
+            return True
+    return False
 
 
 def bare_remainder(event: Event, loop: Loop) -> str:

@@ -16,7 +16,7 @@ from batchproof.audit._dimensions._questions import (
 )
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._dimensions._unrolled import ended_early
-from batchproof.audit._dimensions._windows import shown_so_far
+from batchproof.audit._dimensions._windows import adds_a_window, shown_so_far
 from batchproof.audit._reports import Report
 
 _MEANT = "Σ over what was seen / count of what was seen"
@@ -110,8 +110,7 @@ def _skipped(
             or is_debug(condition)
         ):
             continue
-        is_counting = any(isinstance(n, ast.Mod) for n in ast.walk(condition.test))
-        if is_counting or counts_too(condition, event):
+        if adds_a_window(adds[0], condition) or counts_too(condition, event):
             return
         where = f"at line {condition.test.lineno}"
         evidence = (f"batches that fail the test {where} are not added", "they are counted")

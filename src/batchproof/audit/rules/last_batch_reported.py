@@ -4,14 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from batchproof.audit._dimensions._epochs import (
+    after_epochs,
     computed_in,
     kept_from_before,
     of_an_epoch,
     of_one_by_name,
+    of_several,
+    returns_last,
+    shows_mean,
 )
-from batchproof.audit._dimensions._lattice import Count, Loader, Quantity
+from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._loaders import of_one_batch
-from batchproof.audit._dimensions._names import words_of
 from batchproof.audit._dimensions._questions import (
     against_best,
     leaves_early,
@@ -25,7 +28,7 @@ from batchproof.audit._dimensions._questions import (
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
-_COUNTS, _KEPT = {"batches", "data set", "seen"}, {"report", "return", "append"}
+_COUNTS, _KEPT = {"batches", "data set", "seen"}, {"report", "return", "append", "accumulate"}
 _KINDS = "divide", "average", *_KEPT, "compare", "schedule"
 
 
@@ -36,12 +39,13 @@ def find(trace: Trace) -> Iterator[Report]:
     returns: dict[str, tuple[str, Event]] = {}
     for event in trace.of(*_KINDS):
         value = event.other if event.kind == "schedule" else event.value
-        if not isinstance(value, Quantity) or value.over or not value.loop:
+        if not isinstance(value, Quantity) or value.over or not value.loop or shows_mean(event):
             continue
         loop = trace.loops.get(value.loop)
         if loop is None or loop in event.loops or loop.loader is None or leaves_early(loop):
             continue
-        if of_one_batch(loop.loader) or not set(loop_path(trace, loop)) <= set(event.loops):
+        around = set(loop_path(trace, loop)) <= set(event.loops)
+        if of_one_batch(loop.loader) or not (around or after_epochs(trace, event, loop)):
             continue
         if event.kind == "return":
             returns.setdefault(loop.key, (value.text, event))
@@ -90,12 +94,13 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
     alone = not trains(trace, loop) and event.kind != "compare" and event.function != ""
     is_set = set_before(trace, value.text, loop)
     sets = sets_in(trace, value, loop)
-    sure = is_average or (alone and (value.sure or not value.metric))
+    sure = is_average or returns_last(event) or (alone and (value.sure or not value.metric))
     if not trains(trace, loop) and of_the_whole(value.text) and is_set:
         sure, evidence = sure or value.sure, (*evidence, "before the loop it is set as a sum is")
+    of_a_pass = of_an_epoch(event) or after_epochs(trace, event, loop)
     origins = sets or computed_in(trace, value, loop)
-    if not sure and origins and not origins[-1].inside(loop) and of_an_epoch(event):
-        sure, evidence = _of_several(loop), (*evidence, _unless(loop))
+    if not sure and origins and not origins[-1].inside(loop) and of_a_pass:
+        sure, evidence = of_several(loop), (*evidence, _unless(loop))
     mine = sets[-1] if sets and sets[-1].module is event.module else None
     as_sum = (of_the_whole(value.text) or (is_set and not of_one_by_name(value.text))) and not any(
         getattr(e.value, "text", "") == value.text for e in trace.within(loop, "accumulate")
@@ -103,15 +108,6 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
     place = mine if mine is not None and as_sum else event
     computes = f"{value.text or 'loss'} of the last batch"
     yield Report(place, computes, "mean over all batches", evidence, sure)
-
-
-def _of_several(loop: Loop) -> bool:
-    """Return whether a loop goes over several batches, as far as its loader shows."""
-    loader = loop.loader
-    assert isinstance(loader, Loader)
-    names = {"loader", "dataloader", "dl", "batches", "iter", "iterator"}
-    in_sight = loader.line or loader.index
-    return bool(in_sight or names & set(words_of(loader.text).split()))
 
 
 def _unless(loop: Loop) -> str:

@@ -9,6 +9,7 @@ from batchproof.audit._dimensions._trace import Event, Trace, tests_of
 from batchproof.audit._dimensions._windows import (
     Window,
     ends_inside,
+    goes_over_a_pass,
     last_part,
     lead,
     lengths,
@@ -29,7 +30,7 @@ def find(trace: Trace) -> Iterator[Report]:
         later, ahead = step_after(trace, window), lead(trace, window)
         if ahead is None and (later is not None or zeroed_between(trace, window)):
             ahead = lead(trace, window, over_passes=True)
-        if id(window.test) in places or ahead is None:
+        if id(window.test) in places or ahead is None or not goes_over_a_pass(window.loop):
             continue
         at_the_end = window.last or (later is not None and later.text == window.step.text)
         if not ends_inside(

@@ -1,6 +1,5 @@
 """A running average is divided by another number of batches than it holds."""
 
-import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
@@ -14,7 +13,9 @@ from batchproof.audit._dimensions._windows import (
     counts_on,
     first_window,
     goes_on,
+    off_by_one,
     outgrows,
+    subtracts,
     window_left,
     window_test,
 )
@@ -46,7 +47,7 @@ def _by_counter(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iter
     if not isinstance(by, Count) or by.conditional or loop.loader is None:
         return
     never = f"is never set to 0 between passes over {loop.loader.text}"
-    of_loader = by.unit == "batches" and by.key == loop.loader.key and not by.plus
+    of_loader = (by.unit, by.key, by.plus) == ("batches", loop.loader.key, 0)
     so_far = not by.plus and outgrows(trace, event, total, loop)
     if by.unit == "passes" and by.key == loop.key and not total.spans:
         computes = f"Σ of one pass / {by.text} of all passes"
@@ -57,10 +58,17 @@ def _by_counter(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iter
     elif by.key == loop.key and by.plus == -1 and loop in event.loops:
         why = f"{by.text} begins at 0, one less than the number of batches"
         yield Report(event, f"Σ_b loss_b / {by.text}", f"Σ_b loss_b / ({by.text} + 1)", (why,))
+    elif by.key == loop.key and (by.unit, by.plus) == ("batches", 1) and loop in event.loops:
+        why = f"{by.text} is one more than the number of batches so far"
+        yield Report(event, f"Σ_b loss_b / {by.text}", "Σ_b loss_b / batches", (why,))
 
 
 def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
     window, text = window_test(event, loop), name_of(event.other)
+    if window is not None and (count := off_by_one(trace, event, total, loop)):
+        why = f"{total.text} is set to 0 after every {window[2]} batches"
+        content = f"Σ of {window[2]} batches"
+        yield Report(event, f"{content} / ({count})", f"{content} / {window[2]}", (why,))
     if window is None or not text:
         yield from _but_one(trace, event, total, loop)
         return
@@ -91,17 +99,9 @@ def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str,
     _, plus, every = window_test(event, loop) or ("", 0, "")
     if also_at_the_end(event, loop, plus, every):
         return _REST, "it is reported after the last batch, too"
-    if not _subtracts(event) and (why := goes_on(trace, total, loop, every)):
+    if not subtracts(event) and (why := goes_on(trace, total, loop, every)):
         return "more than a window", why
     return first_window(trace, event, total, loop)
-
-
-def _subtracts(event: Event) -> bool:
-    """Return whether what is divided is a difference, as from the sum at the last report."""
-    match event.node:
-        case ast.BinOp(ast.BinOp(op=ast.Sub()), ast.Div(), _):
-            return True
-    return False
 
 
 def _last_window(trace: Trace) -> Iterator[Report]:

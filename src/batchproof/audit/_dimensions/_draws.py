@@ -1,0 +1,63 @@
+"""Batches that a loop draws one by one: `x, y = next(batches)`.
+
+for _ in range(n):              n batches, or fewer than a pass holds
+while True:                     until the iterator ends, which a handler turns into a break
+except StopIteration:           the iterator begins again, so that passes follow each other
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import replace
+
+from batchproof.audit._dimensions._lattice import Loader, Value
+from batchproof.audit._dimensions._machine import Frame, Machine
+from batchproof.audit._dimensions._names import FunctionNode, dotted
+
+_STEPS = {"step", "backward"}
+
+
+def drawn(machine: Machine, node: ast.For | ast.While, frame: Frame) -> Loader | None:
+    """Return the loader of which a loop draws one batch in each pass, None where it draws none.
+
+    Micro-batches, which are back-propagated inside and stepped outside, are drawn by no such loop.
+
+    Args:
+        machine: the interpretation.
+        node: a loop over numbers, or under a test.
+        frame: the names around it.
+    """
+    names = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)} & _STEPS
+    if machine.batch_loop or names == {"backward"}:
+        return None
+    for call in _draws(node.body):
+        name = dotted(call.args[0]) if call.args else ""
+        value: Value | None = frame.read(name) if name else None
+        if isinstance(value, Loader):
+            if _begins_again(node, name):
+                return replace(value, key=f"{value.key} of {name}")
+            return value
+    return None
+
+
+def from_pass_to_pass(loader: Loader) -> bool:
+    """Return whether a loop draws its batches from one pass of a loader after the other."""
+    return " of " in loader.key
+
+
+def _draws(body: list[ast.stmt]) -> Iterator[ast.Call]:
+    """Yield the calls of next() in the statements of a loop, those of inner loops left out."""
+    waiting: list[ast.AST] = list(body)
+    while waiting:
+        part = waiting.pop(0)
+        if isinstance(part, ast.For | ast.While | FunctionNode):
+            continue
+        match part:
+            case ast.Call(ast.Name("next")):
+                yield part
+        waiting += ast.iter_child_nodes(part)
+
+
+def _begins_again(node: ast.For | ast.While, name: str) -> bool:
+    """Return whether a loop makes the iterator anew where it ends."""
+    assigns = (n for n in ast.walk(node) if isinstance(n, ast.Assign))
+    return any(name in {dotted(target) for target in n.targets} for n in assigns)
