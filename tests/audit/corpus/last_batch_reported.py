@@ -662,3 +662,15 @@ def passes_losses_of_a_list_of_results(model, data):
         total += result["loss"]
         count += result["count"]
     return total / count
+
+
+def passes_a_schedule_of_the_losses_of_minibatches(model, data, optimizer, scheduler):
+    loader, minibatch_losses = DataLoader(data, batch_size=32), []
+    for _epoch in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            minibatch_losses.append(loss.item())
+        scheduler.step(minibatch_losses[-1])  # BP205 likely

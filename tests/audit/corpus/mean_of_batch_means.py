@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from another_file import imported_loader
 from lightning import LightningModule
 from torch import nn
@@ -1747,10 +1748,19 @@ def finds_a_criterion_by_its_name(model, data, criterion):
 
 
 @torch.no_grad()
-def finds_a_loss_that_no_criterion_gives_perhaps(model, data, adversarial_loss):
+def finds_a_loss_of_a_function_out_of_sight(model, data, adversarial_loss):
     loader, total = DataLoader(data, batch_size=64), 0.0
     for x, y in loader:
         total += adversarial_loss(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_loss_of_the_weights_perhaps(model, data, penalty_loss):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, y in loader:
+        model(x, y)
+        total += penalty_loss(model).item()
     return total / len(loader)  # BP201 likely
 
 
@@ -1958,3 +1968,23 @@ def passes_the_first_of_several_accuracies_by_size(model, data):
     for x, y in loader:
         total += _top_of_each(model(x), y, (1, 5))[0].item() * len(y)
     print(total / len(loader.dataset))
+
+
+@torch.no_grad()
+def finds_a_loader_that_is_prepared(model, data):
+    accelerator = Accelerator()
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    model, loader = accelerator.prepare(model, loader)
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_means_of_a_loader_that_is_prepared_from_all_ranks_perhaps(model, data):
+    accelerator = Accelerator()
+    loader, losses = DataLoader(data, batch_size=64), []
+    model, loader = accelerator.prepare(model, loader)
+    for x, y in loader:
+        losses.append(accelerator.gather_for_metrics(F.mse_loss(model(x), y).repeat(64)))
+    return torch.cat(losses).mean()  # BP201 likely

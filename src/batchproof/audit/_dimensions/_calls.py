@@ -20,6 +20,7 @@ from batchproof.audit._dimensions._lattice import (
     Loader,
     Meter,
     Model,
+    Option,
     Quantity,
     Reference,
     Several,
@@ -215,8 +216,17 @@ def _as_loss(machine: Machine, value: Value, call: Call) -> Value:
 def _usual_loss(machine: Machine, call: Call) -> Quantity:
     """Return the loss of a function out of sight: a mean, unless the call names a reduction."""
     base, _ = reduction_of(call.keywords)
-    line = call.node.lineno
-    return Quantity(base, machine.batch_loop, sure=False, line=line, name=call.name)
+    line, name = call.node.lineno, "a call out of sight" if _of_weights(call) else call.name
+    return Quantity(base, machine.batch_loop, sure=False, line=line, name=name)
+
+
+def _of_weights(call: Call) -> bool:
+    """Return whether a loss is given a model alone, so that it is one of its weights."""
+    args = (*call.args, *call.keywords.values())
+    names = [value.text.rpartition(".")[2] for value in args if isinstance(value, Unknown)]
+    others = [value for value in args if not isinstance(value, Unknown | Constant | Option)]
+    models = all(isinstance(value, Model | Instance) for value in others)
+    return bool(args) and models and all(is_model(name) for name in names)
 
 
 def _unless_known(machine: Machine, value: Value, call: Call) -> Value:
@@ -356,7 +366,8 @@ def _by_name(machine: Machine, call: Call) -> Value:
     if call.name == "scale_loss" and call.args and isinstance(call.args[0], Quantity):
         return call.args[0]  # apex's block, which scales back what it back-propagates
     if _is_loss(call) and (call.args or call.keywords):
-        criterion = Criterion(call.name, reduction_of(call.keywords)[0], sure=False)
+        name = "a call out of sight" if _of_weights(call) else call.name
+        criterion = Criterion(name, reduction_of(call.keywords)[0], sure=False)
         return use_criterion(machine, call, criterion)
     if low.endswith(("get_batch", "next_batch")):
         return Tensor(machine.batch_loop, text="batch")

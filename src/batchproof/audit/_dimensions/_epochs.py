@@ -44,7 +44,9 @@ def after_epochs(trace: Trace, event: Event, loop: Loop) -> bool:
 def of_an_epoch(event: Event) -> bool:
     """Return whether what is printed, logged, appended or returned is said to be of an epoch."""
     text, bar = ast.unparse(event.node), event.text.rpartition(".")[2].startswith("set_")
-    if event.kind != "schedule" and _OF_ONE & set(re.findall("[a-z]+", words_of(text))):
+    if event.kind == "schedule":
+        text = " ".join(map(ast.unparse, getattr(event.node, "args", [])))
+    if _OF_ONE & set(re.findall("[a-z]+", words_of(text))):
         return False
     epochs = [lp.node for lp in event.loops if isinstance(lp.node, ast.For) and _counts(lp.node)]
     directly = bool(epochs) and epochs[-1] is event.loops[-1].node

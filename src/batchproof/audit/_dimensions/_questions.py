@@ -28,6 +28,7 @@ _CRITERIA = {
     "outputs.loss",
     "the loss of a model",
 }
+_LOSSES = {"loss", "losses", "criterion", "criteria", "crit", "objective"}
 _HELD_OUT = {
     "val",
     "valid",
@@ -105,6 +106,12 @@ def is_batch_mean(value: Quantity) -> bool:
     """
     usual = value.name in _CRITERIA or (value.metric and value.base == "mean")
     return value.sure or (usual and not value.spans)
+
+
+def is_of_batch(value: Quantity) -> bool:
+    """Return whether a value is a mean or a sum over its batch, as what a loss by name gives is."""
+    by_name = bool(_LOSSES & set(words_of(value.name).split()))
+    return is_batch_mean(value) or (by_name and not value.spans)
 
 
 def ignores_padding(value: Quantity) -> bool:

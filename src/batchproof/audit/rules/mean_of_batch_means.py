@@ -2,12 +2,13 @@
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 
 from batchproof.audit._dimensions._lattice import NOTHING, Constant, Count, Quantity
 from batchproof.audit._dimensions._loaders import equal_batches, of_one_sample
 from batchproof.audit._dimensions._questions import (
     evaluates,
-    is_batch_mean,
+    is_of_batch,
     may_break,
     meter_call,
     reads_no_batch,
@@ -67,7 +68,8 @@ def _weighed_by_size(event: Event, total: Quantity) -> Iterator[Report]:
 def _equal(trace: Trace, total: Quantity, loop: Loop) -> tuple[bool | None, str]:
     """Return whether the batches of a loop weigh the same in what they contribute, and why."""
     assert loop.loader is not None
-    equal, why = equal_batches(loop.loader)
+    alone = loop.loader if total.ranks else replace(loop.loader, per_rank=False)
+    equal, why = equal_batches(alone)  # as one process goes through it
     line = 0 if equal is not None or loop.loader.line else weighted_beside(trace, loop)
     if line:
         return False, f"another value of the loop is weighted by the sizes of batches, line {line}"
@@ -86,7 +88,7 @@ def _judged(
     equal, why = _equal(trace, total, loop)
     if equal or takes_one_size(loop) or reads_no_batch(loop):
         return
-    sure = equal is False and is_batch_mean(total) and not may_break(loop)
+    sure = equal is False and is_of_batch(total) and not may_break(loop)
     evidence = (f"{_what(total)} is a mean over one batch", why)
     yield Report(event, computes, _MEANT, evidence, sure, node=place)
 
@@ -110,7 +112,7 @@ def _updated(trace: Trace, event: Event) -> Iterator[Report]:
         computes = "Σ_b mean_b / number of batches"
         none = "the meter is given no batch size"
         evidence: tuple[str, ...] = (f"{_what(value)} is a mean over one batch", why, none)
-        yield Report(event, computes, _MEANT, evidence, equal is False and is_batch_mean(value))
+        yield Report(event, computes, _MEANT, evidence, equal is False and is_of_batch(value))
     elif is_nominal(weight):
         evidence = ("the batch size of the loader is not that of its last batch", why)
         certain = isinstance(weight, Count) and evaluates(trace, loop)
