@@ -694,7 +694,7 @@ def passes_a_test_of_a_model(self, model, x):
     outputs = []
     for scale in (1, 2):
         outputs.append(model(x * scale))
-    self.assertEqual(outputs[0].shape, outputs[1].shape)
+    self.assertEqual(outputs[0].shape, outputs[1].shape)  # noqa: PT009
 
 
 def finds_a_filter_for_weights_that_train(model, train_loader, val_loader):
