@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._graphs import after, leave
+from batchproof.audit._dimensions._graphs import after, are_numbers, leave
 from batchproof.audit._dimensions._lattice import Instance, Quantity
 from batchproof.audit._dimensions._names import FunctionNode, dotted
 from batchproof.audit._dimensions._questions import (
@@ -50,30 +50,35 @@ def switches_nothing(trace: Trace, event: Event) -> bool:
     return own and not any(_SWITCHES.search(_plain(line)) for line in event.module.lines)
 
 
-def detaches(trace: Trace, event: Event, loop: Loop | None) -> bool:
-    """Return whether a function that sets the mode detaches what it computes in a loop.
+def guards_itself(trace: Trace, event: Event, loop: Loop | None) -> bool:
+    """Return whether a function that sets the mode shows that no caller switches autograd off.
 
-    Under a caller's `no_grad` nothing would need to be. Weights that a line of the file freezes
-    may have no graph.
+    It detaches what it computes in a loop, or switches autograd off for another part of it. Weights
+    that a line of the file freezes may have no graph.
     """
     mode = mode_of(trace, event)
     frozen = any(_FREEZES.search(line) for line in event.module.lines)
     if mode is None or mode.kind != "eval" or mode.calls or frozen or loop is None:
         return False
-    calls = [n.func for n in ast.walk(loop.node) if isinstance(n, ast.Call) and not n.args]
-    return any(isinstance(n, ast.Attribute) and n.attr == "detach" for n in calls)
+    parts = [n for n in ast.walk(loop.node) if isinstance(n, ast.Call) and not n.args]
+    calls = [n.func for n in parts if isinstance(n.func, ast.Attribute)]
+    return any(function.attr in {"detach", "no_grad", "inference_mode"} for function in calls)
 
 
 def is_frozen(event: Event) -> bool:
     """Return whether freeze() of Lightning, or each weight, switches gradients off before."""
     nodes = (n for scope in scopes_of(event) for n in ast.walk(scope))
-    names = {
-        n.attr
-        for n in nodes
-        if isinstance(n, ast.Attribute) and n.lineno < event.line
-        if n.attr != "requires_grad" or isinstance(n.ctx, ast.Store)
-    }
-    return bool(names & {"freeze", "requires_grad", "requires_grad_"})
+    return any(_freezes(n) for n in nodes if getattr(n, "lineno", event.line) < event.line)
+
+
+def _freezes(node: ast.AST) -> bool:
+    """Return whether code switches the gradients of weights off."""
+    match node:
+        case ast.Assign([ast.Attribute(attr="requires_grad")], value):
+            return not (isinstance(value, ast.Constant) and value.value is True)
+        case ast.Attribute(attr="freeze" | "requires_grad_"):
+            return True
+    return False
 
 
 def _plain(line: str) -> str:
@@ -92,7 +97,7 @@ def on_its_own(trace: Trace, event: Event) -> str:
         event: a forward pass outside loops over batches, or in one that sets the mode inside it.
     """
     mode, around = mode_of(trace, event), event.calls
-    if mode is None or mode.kind != "eval" or mode.calls != around:
+    if mode is None or mode.kind != "eval" or around[: len(mode.calls)] != mode.calls:
         return ""
     trained = _training(trace, event) is not None
     apart = event.loops and (trained or event.loops != mode.loops)
@@ -120,7 +125,7 @@ def second_pass(trace: Trace, event: Event, loop: Loop) -> str:
     Args:
         trace: the events.
         event: a forward pass in the loop.
-        loop: a loop over batches that changes no weight.
+        loop: a loop that changes no weight.
     """
     numbers = [
         e
@@ -128,17 +133,32 @@ def second_pass(trace: Trace, event: Event, loop: Loop) -> str:
         if isinstance(e.value, Quantity) and e.value.loop == loop.key and e.value.graph is False
     ]
     other = _training(trace, event)
-    if not numbers or other is None:
+    if other is None:
         return ""
     passes = {id(within(e, loop)) for e in trace.within(loop, "forward")}
     pure = {id(within(e, loop)) for e in trace.within(loop, "criterion")}
     scope = next((f for f in functions_of(event) if loop.node in ast.walk(f)), event.module.tree)
-    if leave(after(scope, loop.node), passes, pure, _keep_nothing(event)):
+    rest, names = after(scope, loop.node), _keep_nothing(event)
+    if leave(rest, passes, pure, names) or not (numbers or are_numbers(rest, passes, pure, names)):
         return ""
+    models = {id(e.node) for e in trace.within(loop, "forward") if within(e, loop) is e.node}
     for call in trace.within(loop, "forward"):
-        if within(call, loop) is not call.node and not _is_quiet(trace, call):
+        if id(within(call, loop)) not in models and not _is_quiet(trace, call):
             return ""
     return f"the model is trained at line {other.line}, and only numbers are kept here"
+
+
+def repeated(trace: Trace, event: Event) -> str:
+    """Return that a loop over no batches runs a trained model for numbers alone, or "".
+
+    Args:
+        trace: the events.
+        event: a forward pass outside loops over batches.
+    """
+    loop = event.loop
+    if loop is None or trace.within(loop, "backward", "step"):
+        return ""
+    return second_pass(trace, event, loop)
 
 
 def scores_apart(trace: Trace, event: Event) -> str:

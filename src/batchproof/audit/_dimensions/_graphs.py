@@ -33,11 +33,32 @@ def leave(
         pure: the ids of the calls that keep nothing, as those of criteria do.
         names: the functions in sight, which keep nothing either.
     """
+    return _followed(body, passes, pure, names).leaves
+
+
+def are_numbers(
+    body: Iterable[ast.stmt], passes: set[int], pure: set[int], names: Iterable[str] = ()
+) -> bool:
+    """Return whether statements take numbers from outputs of a model, which do not leave them.
+
+    Args:
+        body: the statements.
+        passes: the ids of the calls in them that run the model.
+        pure: the ids of the calls that keep nothing, as those of criteria do.
+        names: the functions in sight, which keep nothing either.
+    """
+    block = _followed(body, passes, pure, names)
+    return block.cuts and not block.leaves
+
+
+def _followed(
+    body: Iterable[ast.stmt], passes: set[int], pure: set[int], names: Iterable[str]
+) -> "_Block":
     block = _Block(passes, pure, set(names))
     statements = list(body)
     for _ in range(2):  # what one pass of a loop leaves in a name, the next reads
         block.follow(statements)
-    return block.leaves
+    return block
 
 
 def after(scope: ast.AST, loop: ast.AST) -> list[ast.stmt]:
@@ -69,6 +90,7 @@ class _Block:
         self._names: set[str] = set()
         self._boxes: set[str] = set()  # lists, dicts and tensors that the block makes
         self.leaves = False
+        self.cuts = False
 
     def follow(self, body: Iterable[ast.stmt]) -> None:
         """Follow statements in their order."""
@@ -133,7 +155,9 @@ class _Block:
             case ast.Call():
                 return self._called(node)
             case ast.Attribute(whole, name):
-                return self._carries(whole) and name not in _PLAIN
+                carries = self._carries(whole)
+                self.cuts |= carries and name == "data"
+                return carries and name not in _PLAIN
             case ast.Lambda():
                 return False
         inner = [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.expr)]
@@ -159,6 +183,7 @@ class _Block:
         if last == "backward":
             self.leaves |= whole or takes
         if last in _NUMBERS | _CUTS or _DETACHES & set(words_of(last).split()):
+            self.cuts |= whole or takes
             return False
         if takes and last in _ADDS and isinstance(function, ast.Attribute):
             self.leaves |= not self._puts(function.value)

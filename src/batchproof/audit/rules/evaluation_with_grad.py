@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._evaluations import (
     by_mode,
     by_phase,
-    detaches,
     evaluated,
+    guards_itself,
     is_frozen,
     on_its_own,
+    repeated,
     scores_apart,
     second_pass,
     steps_on_held_out,
@@ -57,7 +58,7 @@ def find(trace: Trace) -> Iterator[Report]:
         keys.add(key)
         hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - {"forward"}
         on = event.grad is True or enabled or switches_nothing(trace, event)
-        on = on or detaches(trace, event, loop)
+        on = on or guards_itself(trace, event, loop)
         sure = on and not hidden and not of_numpy(event)
         inside = "in the function" if loop is None else "in the loop"
         evidence = (
@@ -92,7 +93,7 @@ def _why(trace: Trace, event: Event, loop: Loop) -> str:
 
 def _apart(trace: Trace, event: Event) -> str:
     """Return why a forward pass outside loops over batches is one of an evaluation, or ""."""
-    return scores_apart(trace, event) or on_its_own(trace, event)
+    return scores_apart(trace, event) or on_its_own(trace, event) or repeated(trace, event)
 
 
 def _needs_grad(event: Event, loop: Loop | None, place: ast.AST) -> bool:

@@ -29,7 +29,7 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         zero, earlier = marks[-1], [e for e in marks if e.kind == "backward"]
         since = [e for e in marks if earlier and e.order > earlier[-1].order and e.kind == "step"]
-        if not earlier or since or not _same(zero, step) or not implies(zero, step, loop):
+        if not earlier or since or not _same(trace, zero, step) or not implies(zero, step, loop):
             continue
         if _writes_gradients(loop, zero, step):
             continue
@@ -39,6 +39,40 @@ def find(trace: Trace) -> Iterator[Report]:
             f"{zero.text}.zero_grad() drops them before the step at line {step.line}",
         )
         yield Report(zero, "step with gradient 0", "step with the gradient of the loss", evidence)
+    yield from _in_a_window(trace, places)
+
+
+def _in_a_window(trace: Trace, places: set[int]) -> Iterator[Report]:
+    """Yield zeroings where a window ends, before the backward pass of its last batch.
+
+    The step comes under the same test, so it has the gradients of that batch alone.
+    """
+    for zero in trace.of("zero"):
+        if zero.loop is None or id(zero.node) in places:
+            continue
+        beside = [e for e in trace.within(zero.loop, "zero", "backward", "step") if e is not zero]
+        passes = [e for e in beside if e.kind == "backward" and e.order > zero.order]
+        steps = [e for e in beside if e.kind == "step" and _same(trace, zero, e)]
+        if len(passes) != 1 or len(steps) != 1 or any(e.kind == "zero" for e in beside):
+            continue
+        tests = _ends(zero, passes[0])
+        if not tests or tests != _ends(steps[0], passes[0]) or steps[0].order < passes[0].order:
+            continue
+        places.add(id(zero.node))
+        evidence = (
+            f"line {passes[0].line} adds to gradients in each batch",
+            f"{zero.text}.zero_grad() drops those of all batches of the window but its last",
+        )
+        right = "step with the gradients of the window"
+        yield Report(zero, "step with the gradient of one batch", right, evidence)
+
+
+def _ends(event: Event, backward: Event) -> list[str]:
+    """Return the tests of an event that a backward pass does not have, where one ends a window."""
+    common = {id(c.test) for c in backward.conditions}
+    tests = [c for c in event.conditions if id(c.test) not in common]
+    window = any(isinstance(n, ast.Mod) for c in tests for n in ast.walk(c.test))
+    return [f"{c.branch} {ast.dump(c.test)}" for c in tests] if window else []
 
 
 def _writes_gradients(loop: Loop, zero: Event, step: Event) -> bool:
@@ -53,7 +87,16 @@ def _writes_gradients(loop: Loop, zero: Event, step: Event) -> bool:
     return False
 
 
-def _same(zero: Event, step: Event) -> bool:
+def _same(trace: Trace, zero: Event, step: Event) -> bool:
+    """Return whether what is zeroed is what steps: an optimiser, or all of its model.
+
+    Where a loop zeroes several modules in turn, each is a part that one step leaves as it is.
+    """
     if zero.text == step.text:
         return True
-    return "opt" not in zero.text.lower() and not zero.text.lower().endswith("er")
+    texts = {e.text for e in trace.of("zero") if e.loops == zero.loops and not _is_tool(e.text)}
+    return not _is_tool(zero.text) and len(texts) == 1
+
+
+def _is_tool(text: str) -> bool:
+    return "opt" in text.lower() or text.lower().endswith("er")
