@@ -705,3 +705,50 @@ def finds_a_filter_for_weights_that_train(model, train_loader, val_loader):
     for x, y in val_loader:
         right += (model(x).argmax(1) == y).sum().item()  # BP405
     print(right)
+
+
+def _predict_windows(model, windows):
+    outputs = []
+    for start in range(0, len(windows), 16):
+        outputs.append(model(windows[start : start + 16]).data.numpy())  # BP405
+    return outputs
+
+
+def finds_predictions_without_a_mode(model, loader, windows, optimizer):
+    for epoch in range(3):
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+        print(epoch, _predict_windows(model, windows))
+
+
+def finds_draws_after_training(model, steps, draw, windows, optimizer):
+    for _ in range(steps):
+        x, y = draw()
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    outputs = []
+    for _ in range(10):
+        output, _ = model(windows)  # BP405
+        outputs.append(output.data.numpy())
+    return outputs
+
+
+def passes_actions_whose_probabilities_are_kept(policy_net, states, steps, optimizer):
+    for _ in range(steps):
+        kept = []
+        for state in states:
+            scores = policy_net(state)
+            kept.append(scores.max())
+            print(scores.argmax().item())
+        optimizer.zero_grad()
+        torch.stack(kept).sum().backward()
+        optimizer.step()
+
+
+def passes_batches_that_move_statistics(model, train_loader, optimizer):
+    _train(model, train_loader, optimizer)
+    for x, _ in train_loader:
+        model(x)

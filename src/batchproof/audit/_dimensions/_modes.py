@@ -7,10 +7,18 @@ normalisation takes the statistics of the batch and changes its own.
 
 import ast
 import re
+from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Class, Constant, Instance, Model
 from batchproof.audit._dimensions._names import Module, dotted
-from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._dimensions._questions import (
+    asked_for,
+    compatible,
+    functions_of,
+    trains,
+    within,
+)
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
 _SWITCH = re.compile(r"\.(eval|train)\(")
 _LAYERS = re.compile(
@@ -19,6 +27,7 @@ _LAYERS = re.compile(
 )
 _BUILDS = re.compile(r"(?<!nn\.)\b([A-Z]\w+|resnet\w*|vgg\w*|from_pretrained|create_model)\(")
 _RATES = re.compile(r"dropout|drop_rate|drop_prob|p_drop|drop_p")
+_SETS = re.compile(r"train|mode|restore|resume", re.IGNORECASE)
 _ON_PURPOSE = re.compile(r"bn|stat|calib|swa|running|monte|mc_|uncertain|train", re.IGNORECASE)
 
 
@@ -44,6 +53,97 @@ def is_plain(value: object) -> bool:
     builds = set(_BUILDS.findall(code)) - module.classes.keys() - of_torch
     out_of_sight = builds - {part.kind.node.name for part in parts}
     return not (out_of_sight or _LAYERS.search(code)) and all(is_plain(part) for part in parts)
+
+
+def train_in_evaluation(trace: Trace) -> Iterator[tuple[Event, Event]]:
+    """Yield training passes that later passes of a loop run in the mode of an evaluation.
+
+    The evaluation at the end of each pass sets its mode, and nothing in the loop sets another. With
+    each training pass comes the event that sets the mode.
+    """
+    for mode in trace.of("eval"):
+        for loop in mode.loops:
+            if loop.single or trace.within(loop, "train", "mode") or asked_for(mode):
+                continue
+            before = [e for e in trace.within(loop, "forward") if e.order < mode.order]
+            passes = [e for e in before if _is_trained(trace, e, loop) and _is_of(mode, e)]
+            if passes and compatible(passes[0], mode) and _goes_on(trace, mode, passes[0], loop):
+                yield passes[0], mode
+                return
+
+
+def _is_trained(trace: Trace, event: Event, loop: Loop) -> bool:
+    """Return whether a forward pass is one of a loop that trains, all of it inside another."""
+    inner = event.batches or event.loops[-1]
+    inside = inner is loop or loop in event.loops[: event.loops.index(inner)]
+    return event.grad is not False and inside and trains(trace, inner)
+
+
+def _is_of(mode: Event, event: Event) -> bool:
+    """Return whether a mode is set of the model of a forward pass, which a name alone may show."""
+    own, other = mode.value, event.value
+    if isinstance(own, Model | Instance) or isinstance(other, Model | Instance):
+        return own == other and not is_plain(other)
+    return getattr(own, "text", "") == getattr(other, "text", "?") != ""
+
+
+def _goes_on(trace: Trace, mode: Event, event: Event, loop: Loop) -> bool:
+    """Return whether a loop goes on after a mode is set, and leaves it as it is."""
+    earlier = [e for e in trace.of("eval", "train", "mode") if e.order < event.order]
+    own = [e for e in earlier if _is_of(e, event)]
+    if own and own[-1].kind != "train":
+        return False  # it trains in that mode from the beginning
+    if any(
+        _sets_mode(node, event)
+        for part in (loop.node, *functions_of(mode))
+        for node in ast.walk(part)
+    ):
+        return False
+    place = within(mode, loop)
+    branches = [n for n in ast.walk(loop.node) if isinstance(n, ast.If) and place in ast.walk(n)]
+    ends = (n for branch in branches for part in branch.body for n in ast.walk(part))
+    return not any(isinstance(n, ast.Return | ast.Break | ast.Raise) for n in ends)
+
+
+def _sets_mode(node: ast.AST, event: Event) -> bool:
+    """Return whether code out of sight may set the mode of the model of a pass, by its name."""
+    match node:
+        case ast.Assign([ast.Attribute(attr="training"), *_]):
+            return True
+        case ast.Call(function, arguments):
+            name = dotted(function).rpartition(".")[2]
+            hidden = bool(_SETS.search(name)) and name not in event.module.functions
+            return hidden and event.text in {dotted(argument) for argument in arguments}
+    return False
+
+
+def left_alone(modes: list[Event], event: Event) -> str:
+    """Return why a model is in training mode where another, trained beside it, is evaluated."""
+    trains = [e for e in modes if e.kind == "train" and e.text == event.text]
+    later = [e for e in modes if trains and e.order > trains[-1].order]
+    evals = [e for e in later if e.kind == "eval"]
+    if not evals or event.text in {e.text for e in later} or event.batches in trains[-1].loops:
+        return ""
+    beside = {e.text for e in modes if e.kind == "train" and e.function == trains[-1].function}
+    alone = all(e.text in beside and not _holds(e, event.text) for e in evals)
+    plain = all(e.kind == "eval" or e.text in beside for e in later)
+    if not (alone and plain):
+        return ""
+    return f"{event.text}.train() at line {trains[-1].line}, {evals[-1].text}.eval() alone after it"
+
+
+def _holds(mode: Event, part: str) -> bool:
+    """Return whether a model may hold another: built from it, or it is a part."""
+    whole, inner = mode.text, part.rpartition(".")[2]
+    if part.startswith(f"{whole}.") or whole.startswith(f"{part}.") or whole in {"self", ""}:
+        return True
+    return any(
+        dotted(target) == whole
+        and inner in {dotted(n).rpartition(".")[2] for n in ast.walk(node.value)}
+        for node in ast.walk(mode.module.tree)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+    )
 
 
 def is_switched(event: Event) -> bool:

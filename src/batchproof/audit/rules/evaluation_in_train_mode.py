@@ -4,8 +4,14 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Instance, Model, Value
-from batchproof.audit._dimensions._modes import begins_in_training, has_modes, is_plain, is_switched
-from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._modes import (
+    begins_in_training,
+    has_modes,
+    is_plain,
+    is_switched,
+    left_alone,
+    train_in_evaluation,
+)
 from batchproof.audit._dimensions._questions import asked_for, compatible, evaluates, keeps_numbers
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
@@ -34,6 +40,14 @@ def find(trace: Trace) -> Iterator[Report]:
                 (why, f"{event.text or 'the model'} is not switched by an eval(): {scores}"),
             )
 
+    for event, mode in train_in_evaluation(trace):
+        yield Report(
+            event,
+            "training f(x; dropout off, running statistics)",
+            "training f(x; dropout on, batch statistics)",
+            (f"eval() at line {mode.line} ends a pass of a loop, and no train() begins the next",),
+        )
+
 
 def _left_training(trace: Trace, event: Event) -> str:
     """Return why the model of an evaluation is in training mode, "" where that is not known."""
@@ -42,7 +56,7 @@ def _left_training(trace: Trace, event: Event) -> str:
     last = modes[-1].order if modes else -1
     if any(_switches(text) for order, text in trace.opaque if last < order < event.order):
         return ""
-    apart = _apart(modes, event)
+    apart = left_alone(modes, event)
     if apart:
         return apart
     if modes:
@@ -62,35 +76,6 @@ def _left_training(trace: Trace, event: Event) -> str:
 def _is_one(first: Value, second: Value) -> bool:
     """Return whether two models are one, which a function knows by another name."""
     return isinstance(first, Model | Instance) and first == second
-
-
-def _apart(modes: list[Event], event: Event) -> str:
-    """Return why a model is in training mode where another, trained beside it, is evaluated."""
-    trains = [e for e in modes if e.kind == "train" and e.text == event.text]
-    later = [e for e in modes if trains and e.order > trains[-1].order]
-    evals = [e for e in later if e.kind == "eval"]
-    if not evals or event.text in {e.text for e in later} or event.batches in trains[-1].loops:
-        return ""
-    beside = {e.text for e in modes if e.kind == "train" and e.function == trains[-1].function}
-    alone = all(e.text in beside and not _holds(e, event.text) for e in evals)
-    plain = all(e.kind == "eval" or e.text in beside for e in later)
-    if not (alone and plain):
-        return ""
-    return f"{event.text}.train() at line {trains[-1].line}, {evals[-1].text}.eval() alone after it"
-
-
-def _holds(mode: Event, part: str) -> bool:
-    """Return whether a model may hold another: built from it, or it is a part."""
-    whole, inner = mode.text, part.rpartition(".")[2]
-    if part.startswith(f"{whole}.") or whole.startswith(f"{part}.") or whole in {"self", ""}:
-        return True
-    return any(
-        dotted(target) == whole
-        and inner in {dotted(n).rpartition(".")[2] for n in ast.walk(node.value)}
-        for node in ast.walk(mode.module.tree)
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-    )
 
 
 def _wants_targets(event: Event) -> bool:
