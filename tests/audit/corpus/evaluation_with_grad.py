@@ -752,3 +752,12 @@ def passes_batches_that_move_statistics(model, train_loader, optimizer):
     _train(model, train_loader, optimizer)
     for x, _ in train_loader:
         model(x)
+
+
+def passes_a_context_for_evaluations(model, train_loader, val_loader, optimizer, eval_mode):
+    _train(model, train_loader, optimizer)
+    right = 0
+    with eval_mode(model):
+        for x, y in val_loader:
+            right += (model(x).argmax(1) == y).sum().item()
+    print(right)

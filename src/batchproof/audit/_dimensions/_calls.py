@@ -42,6 +42,7 @@ _THINGS = {
     "model", "net", "network", "optimizer", "optim", "opt", "scheduler", "sched", "loader",
     "dataloader", "dataset", "config", "cfg", "args", "writer", "logger", "scaler",
 }  # fmt: skip
+_CHANGES = {"add", "register", "save", "set", "reset", "freeze", "unfreeze", "print", "log"}
 _REPORTS = {
     "info", "debug", "warning", "log", "add_scalar", "add_scalars", "set_postfix",
     "set_description", "write", "log_metrics", "print", "set_postfix_str", "log_metric", "log_dict",
@@ -357,8 +358,9 @@ def _out_of_sight(machine: Machine, call: Call) -> Value:
 
 
 def is_model(name: str) -> bool:
-    """Return whether a name is what such code calls a model, and no class."""
-    return bool(_MODELS.fullmatch(name.lower())) and not name[:1].isupper()
+    """Return whether a name is what such code calls a model, and no class or change of one."""
+    changes = words_of(name).split()[:1] in ([verb] for verb in _CHANGES)
+    return bool(_MODELS.fullmatch(name.lower())) and not name[:1].isupper() and not changes
 
 
 def _by_name(machine: Machine, call: Call) -> Value:

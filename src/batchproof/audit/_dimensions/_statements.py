@@ -479,6 +479,9 @@ def _with(machine: Machine, node: ast.stmt, frame: Frame) -> str:
             machine.grad = False
         elif name == "torch.enable_grad":
             machine.grad = True
+        elif value == UNKNOWN and _evaluates_in(name):
+            machine.grad = False
+            machine.emit("mode", context, frame)
         elif isinstance(context, ast.Call) and name.endswith(".accumulate"):
             machine.emit("managed", context, frame)
         if item.optional_vars is not None:
@@ -487,6 +490,12 @@ def _with(machine: Machine, node: ast.stmt, frame: Frame) -> str:
         return machine.execute(node.body, frame)
     finally:
         machine.grad = grad
+
+
+def _evaluates_in(name: str) -> bool:
+    """Return whether a context out of sight is for evaluations, so that it may switch anything."""
+    words = set(words_of(name.rpartition(".")[2]).split())
+    return bool(words & {"eval", "evaluate", "evaluating", "evaluation", "inference"})
 
 
 def _try(machine: Machine, node: ast.stmt, frame: Frame) -> str:

@@ -45,12 +45,15 @@ _NEEDS = {
 def find(trace: Trace) -> Iterator[Report]:
     """Yield forward passes of an evaluation that never back-propagates, with autograd on."""
     keys = set[str]()
+    models = {id(e.node) for e in trace.of("forward")}
     enabled = any(e.grad is not False for e in trace.of("backward"))
     for event in trace.of("forward"):
         loop = evaluated(trace, event)
         key = loop.key if loop is not None else f"{event.function}({len(event.loops)})"
         if event.grad is False or key in keys or _NO_WEIGHTS.search(event.text):
             continue
+        if loop is None and any(id(call) in models for call in event.calls):
+            continue  # a part of a model whose own call is an event
         why = _apart(trace, event) if loop is None else _why(trace, event, loop)
         place = event.node if loop is None else within(event, loop)
         if not why or _needs_grad(event, loop, place) or is_frozen(event):
