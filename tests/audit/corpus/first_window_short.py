@@ -259,3 +259,35 @@ def passes_a_count_over_all_epochs_that_is_raised_before_the_test(model, train_l
             if step % 8 == 0:
                 optimizer.step()
                 optimizer.zero_grad()
+
+
+def finds_a_counter_that_begins_again_after_an_evaluation(model, train_loader, optimizer, k, args):
+    steps, seen = 0, 0
+    for _ in range(args.epochs):
+        for x, y in train_loader:
+            loss = F.mse_loss(model(x), y) / k
+            seen += len(x)
+            steps += 1
+            loss.backward()
+            if (steps + 1) % k == 0:  # BP104
+                optimizer.step()
+                optimizer.zero_grad()
+        if args.evaluates:
+            print(seen)
+            steps, seen = 0, 0
+
+
+def passes_a_counter_that_begins_again_after_an_evaluation(model, train_loader, optimizer, k, args):
+    steps, seen = 0, 0
+    for _ in range(args.epochs):
+        for x, y in train_loader:
+            loss = F.mse_loss(model(x), y) / k
+            seen += len(x)
+            steps += 1
+            loss.backward()
+            if steps % k == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+        if args.evaluates:
+            print(seen)
+            steps, seen = 0, 0

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import optim
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, ReduceLROnPlateau, StepLR
 from transformers import get_linear_schedule_with_warmup
 
 
@@ -239,3 +239,33 @@ def finds_a_schedule_at_the_end_of_a_window(model, loader, k):
             scheduler.step()  # BP406
             optimizer.step()
             optimizer.zero_grad()
+
+
+class Warmup(LambdaLR):
+    def __init__(self, optimizer, steps):
+        super().__init__(optimizer, lambda step: min(1.0, step / steps))
+
+
+class WarmupOfItsOwn(LambdaLR):
+    def step(self):
+        self.optimizer.param_groups[0]["lr"] = self.lr_lambdas[0](self.last_epoch)
+
+
+def finds_a_schedule_that_a_class_in_sight_makes(model, loader):
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    scheduler = Warmup(optimizer, 100)
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        scheduler.step()  # BP406
+        optimizer.step()
+
+
+def passes_a_schedule_whose_class_steps_in_its_own_way(model, loader):
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    warmup = WarmupOfItsOwn(optimizer, None)
+    for x, y in loader:
+        warmup.step()
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()

@@ -363,7 +363,7 @@ def passes_a_counter_that_each_epoch_begins(model, train_loader, optimizer):
             optimizer.step()
             running += loss.item()
             batches += 1
-        print(epoch, running / batches)
+        print(epoch, running / batches)  # BP201 likely
         running, batches = 0.0, 0
 
 

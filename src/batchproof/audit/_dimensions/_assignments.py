@@ -531,7 +531,11 @@ def begin_counters(machine: Machine, body: list[ast.stmt], loop: Loop, frame: Fr
             begins = begins or ("." in name and _is_set_again(name, frame.module.tree))
             goes_on = loop.loader is not None and not begins and not conditional
             so_far = Count("passes", loop.key, start.value - 1, name)
-            count = so_far if goes_on else Unknown(name)
+            again = _sets_again(name, start, machine.loops[frame.depth(name)], loop)
+            if again and loop.loader is not None and not conditional:
+                count = count if again == "always" else replace(so_far, conditional=True)
+            else:
+                count = so_far if goes_on else Unknown(name)
         elif conditional:
             count = Count("some batches", loop.key, start.value, name, conditional=True)
         frame.write(name, count)
@@ -546,6 +550,39 @@ def _begins(name: str, outer: Loop, loop: Loop) -> bool:
             if sets and not _reads(node.value, name):
                 return True
     return False
+
+
+def _sets_again(name: str, start: Constant, outer: Loop, loop: Loop) -> str:
+    """Return whether an outer loop gives a counter its first value again after each inner loop.
+
+    Returns:
+        "always", "sometimes" where a test decides it, or "" where it is set to something else.
+    """
+    inside = {id(node) for node in ast.walk(loop.node)}
+    sets = [
+        node
+        for node in ast.walk(outer.node)
+        if isinstance(node, ast.Assign | ast.AugAssign) and id(node) not in inside
+        if name in {dotted(part) for part in ast.walk(node) if isinstance(part, ast.Name)}
+    ]
+    firsts = [n for n in sets if isinstance(n, ast.Assign) and _gives(n, name) == start.value]
+    if not sets or len(firsts) != len(sets) or loop.node not in getattr(outer.node, "body", []):
+        return ""
+    last = sets[-1].lineno > getattr(loop.node, "end_lineno", 0)
+    direct = any(node in getattr(outer.node, "body", []) for node in sets)
+    return ("always" if direct else "sometimes") if last else ""
+
+
+def _gives(node: ast.Assign, name: str) -> object:
+    """Return the number that an assignment gives a name, alone or in a tuple, or None."""
+    for target in node.targets:
+        pairs = [(target, node.value)]
+        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            pairs = list(zip(target.elts, node.value.elts, strict=False))
+        for place, value in pairs:
+            if dotted(place) == name and isinstance(value, ast.Constant):
+                return value.value
+    return None
 
 
 def _is_set_again(name: str, tree: ast.AST) -> bool:

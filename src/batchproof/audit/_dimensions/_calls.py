@@ -6,7 +6,14 @@ from dataclasses import replace
 
 from batchproof.audit._dimensions._attributes import attribute, member
 from batchproof.audit._dimensions._criteria import FUNCTIONS, reduction_of
-from batchproof.audit._dimensions._functions import create, follow, forward, is_module, method
+from batchproof.audit._dimensions._functions import (
+    create,
+    follow,
+    forward,
+    is_module,
+    is_schedule,
+    method,
+)
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
     UNKNOWN,
@@ -25,6 +32,7 @@ from batchproof.audit._dimensions._lattice import (
     Reference,
     Several,
     Tensor,
+    Tool,
     Unknown,
     Value,
 )
@@ -301,6 +309,8 @@ def _build(machine: Machine, kind: Class, call: Call) -> Value:
         size = rows.pop() if len(rows) == 1 else None
         place = f"{call.node.lineno}:{call.node.col_offset}"
         return Dataset(place, size, words=words_of(call.target))
+    if is_schedule(machine, kind):
+        return Tool("scheduler", call.target)
     instance = create(machine, kind, call.node, call.args, call.keywords, call.target)
     if (
         is_module(machine, kind)

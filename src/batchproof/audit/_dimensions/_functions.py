@@ -1,7 +1,7 @@
 """Calls of functions and methods that are in sight: followed with the values they are given."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import join
@@ -250,6 +250,19 @@ def bases(machine: Machine, kind: Class) -> list[Class]:
 
 def is_module(machine: Machine, kind: Class) -> bool:
     """Return whether a class is a module of torch, as far as its bases show."""
+    names = _bases_outside(machine, kind)
+    return any(n.startswith("torch.nn.") or n.endswith("LightningModule") for n in names)
+
+
+def is_schedule(machine: Machine, kind: Class) -> bool:
+    """Return whether a class is a schedule of torch that steps as those of torch do."""
+    names = _bases_outside(machine, kind)
+    ours = any(name.startswith("torch.optim.lr_scheduler.") for name in names)
+    return ours and "step" not in methods_of(kind.node)
+
+
+def _bases_outside(machine: Machine, kind: Class) -> Iterator[str]:
+    """Yield the names of the classes that a class and its bases in sight come from."""
     waiting, visits = [kind], set[ast.ClassDef]()
     while waiting:
         current = waiting.pop()
@@ -257,11 +270,8 @@ def is_module(machine: Machine, kind: Class) -> bool:
             continue
         visits.add(current.node)
         for base in current.node.bases:
-            name = resolve(dotted(base), current.module)
-            if name.startswith("torch.nn.") or name.endswith("LightningModule"):
-                return True
+            yield resolve(dotted(base), current.module)
         waiting += bases(machine, current)
-    return False
 
 
 def forward(

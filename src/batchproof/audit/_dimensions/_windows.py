@@ -185,7 +185,9 @@ def lead_of(
     tests = {test, getattr(test, "operand", test)}
     for event in trace.of("compare", "remainder"):
         count = event.value
-        if event.node not in tests or not isinstance(count, Count) or count.conditional:
+        if event.node not in tests or not isinstance(count, Count):
+            continue
+        if count.conditional and count.unit != "passes":
             continue
         if count.unit in units and count.key == loop.key:
             return count.plus + (plus - _written(test))
