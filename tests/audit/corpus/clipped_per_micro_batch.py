@@ -191,3 +191,24 @@ def finds_a_counter_that_begins_again(model, loader, optimizer):
             optimizer.step()
             optimizer.zero_grad()
             seen = 0
+
+
+class StepByStep:
+    def __init__(self, model, optimizer, args):
+        self.model, self.optimizer, self.args = model, optimizer, args
+
+    def clips_each(self, engine, batch):
+        loss = F.mse_loss(self.model(batch[0]), batch[1]) / self.args.accumulation_steps
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)  # BP113
+        if engine.state.iteration % self.args.accumulation_steps == 0:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+    def clips_whole(self, engine, batch):
+        loss = F.mse_loss(self.model(batch[0]), batch[1]) / self.args.accumulation_steps
+        loss.backward()
+        if engine.state.iteration % self.args.accumulation_steps == 0:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()

@@ -27,6 +27,21 @@ def find(trace: Trace) -> Iterator[Report]:
         for clip in trace.within(loop, "clip"):
             if clip.loop is loop and not clip.inside(loop):
                 yield _report(clip, loop.micro)
+    yield from _in_functions(trace)
+
+
+def _in_functions(trace: Trace) -> Iterator[Report]:
+    """Yield clips of a function that is called for each micro-batch, and does not always step."""
+    for step in trace.of("step"):
+        windows = [m for c in step.conditions if (m := modulus(c.test, branch=c.branch))]
+        every = next((parts[2] for parts in windows if "accum" in parts[2].lower()), "")
+        if step.loops or not every:
+            continue
+        own = [e for e in trace.events if e.function == step.function and not e.loops]
+        for clip in (e for e in own if e.kind == "clip" and e.order < step.order):
+            passes = [e for e in own if e.kind == "backward" and e.order < clip.order]
+            if passes and compatible(clip, step) and not _counts(clip, every):
+                yield _report(clip, every)
 
 
 def _counts(clip: Event, every: str) -> bool:
