@@ -383,6 +383,15 @@ def window_test(event: Event, loop: Loop) -> tuple[str, int, str] | None:
     return next((modulo for _, modulo in _moduli(event, loop)), None)
 
 
+def divisor_name(trace: Trace, event: Event, loop: Loop) -> str:
+    """Return the code of a divisor: the length of the windows where it is the same value."""
+    for test, (_, _, every) in _moduli(event, loop):
+        inner = {id(node) for node in ast.walk(test)}
+        if any(e.other == event.other for e in trace.of("remainder") if id(e.node) in inner):
+            return every
+    return name_of(event.other)
+
+
 def window_lead(trace: Trace, event: Event, loop: Loop, *, over_passes: bool = False) -> int | None:
     """Return the lead of the counter in the modulus test of an event, see `lead_of`."""
     for test, (counter, plus, _) in _moduli(event, loop):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._questions import differs, varies
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
@@ -11,6 +10,7 @@ from batchproof.audit._dimensions._windows import (
     bare_remainder,
     begins_again,
     counts_on,
+    divisor_name,
     first_window,
     goes_on,
     off_by_one,
@@ -64,7 +64,7 @@ def _by_counter(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iter
 
 
 def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
-    window, text = window_test(event, loop), name_of(event.other)
+    window, text = window_test(event, loop), divisor_name(trace, event, loop)
     if window is not None and (count := off_by_one(trace, event, total, loop)):
         why = f"{total.text} is set to 0 after every {window[2]} batches"
         content = f"Σ of {window[2]} batches"
@@ -88,7 +88,7 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
 
 def _but_one(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterator[Report]:
     """Yield a report after every batch but each k-th, as under `if i % k:`, divided by k."""
-    every, text = bare_remainder(event, loop), name_of(event.other)
+    every, text = bare_remainder(event, loop), divisor_name(trace, event, loop)
     if every and every == text and begins_again(trace, event, total, loop):
         why = f"the test holds for every batch but each {every}th"
         yield Report(event, f"loss_b / {text}", f"Σ of {every} batches / {every}", (why,))
