@@ -183,3 +183,56 @@ def misses_samples_of_other_lengths(model, batches, optimizer, k):
             (F.mse_loss(model(x), y) / k).backward()  # missed BP101
         optimizer.step()
         optimizer.zero_grad()
+
+
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(8, 100)
+
+    def forward(self, source, target=None):
+        if target is None:
+            return self.generate(source)
+        scores = self.head(source)
+        counted_loss = target[:, 1:].ne(1).view(-1)
+        shifted = scores[:, :-1].reshape(-1, 100)
+        loss = nn.CrossEntropyLoss()(shifted[counted_loss], target[:, 1:].flatten()[counted_loss])
+        return loss, loss * counted_loss.sum()
+
+    def generate(self, source):
+        return torch.cat([self.head(row) for row in source])
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(8, 100)
+
+    def forward(self, source, target=None):
+        if target is None:
+            return self.head(source)
+        return nn.CrossEntropyLoss()(self.head(source), target), self.head(source)
+
+
+def finds_elements_that_a_mask_picks(train_loader, k):
+    model = Decoder()
+    optimizer = torch.optim.Adam(model.parameters())
+    for i, (source, target) in enumerate(train_loader):
+        loss, _ = model(source, target)
+        loss = loss / k
+        loss.backward()  # BP101
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_a_mean_over_samples_of_a_model_in_sight(train_loader, k):
+    model = Classifier()
+    optimizer = torch.optim.Adam(model.parameters())
+    for i, (source, target) in enumerate(train_loader):
+        loss, _ = model(source, target)
+        loss = loss / k
+        loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()

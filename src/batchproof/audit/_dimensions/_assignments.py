@@ -48,7 +48,8 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
         return
     if isinstance(node.value, ast.Call):
         value = call(machine, node.value, frame, name)
-        unclear = value == UNKNOWN or (isinstance(value, Tensor) and not value.output)
+        plain = isinstance(value, Tensor) and not value.output and value.form != "mask"
+        unclear = value == UNKNOWN or plain
         if unclear and "loss" in words_of(name).split() and _may_be_loss(node.value, frame):
             value = Tensor(machine.batch_loop, "", None, output=True)
         value = _unless_carried(machine, node.value, value, name, frame)

@@ -10,6 +10,7 @@ from batchproof.audit._dimensions._attributes import attribute, member
 from batchproof.audit._dimensions._calls import call
 from batchproof.audit._dimensions._cuts import length_of_cuts
 from batchproof.audit._dimensions._lattice import (
+    NOTHING,
     UNKNOWN,
     Class,
     Constant,
@@ -277,7 +278,9 @@ def _compare(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     second = others[0]
     if isinstance(first, Tensor) or isinstance(second, Tensor):
         if isinstance(node.ops[0], ast.Is | ast.IsNot | ast.In | ast.NotIn):
-            return UNKNOWN
+            part = isinstance(first, Tensor) and first.loop and not first.output
+            there = part and second == NOTHING  # a part of a batch is no None
+            return Constant(value=isinstance(node.ops[0], ast.IsNot)) if there else UNKNOWN
         return compare(first, second)
     if isinstance(first, Constant) and isinstance(second, Constant) and len(others) == 1:
         return _decide(node.ops[0], first.value, second.value)

@@ -3,7 +3,7 @@
 import ast
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import add, is_mask
@@ -109,8 +109,36 @@ def use_criterion(machine: Machine, call: Call, criterion: Criterion) -> Value:
     loss = call_criterion(criterion, call.node, call.args, call.keywords, machine.batch_loop)
     if machine.grad is False:
         loss = replace(loss, graph=False)
+    if loss.base == "mean" and not loss.unit and _picks_by_mask(machine, call):
+        loss = replace(loss, unit="mask")
     machine.emit("criterion", call.node, call.frame, loss, _first(call), criterion.name)
     return loss
+
+
+def _picks_by_mask(machine: Machine, call: Call) -> bool:
+    """Return whether both inputs of a criterion are the elements that one mask picks."""
+    picks = set[str]()
+    for node in call.node.args[:2]:
+        values = [node]
+        if isinstance(node, ast.Name):
+            body = machine.running[-1] if machine.running else call.node
+            values += _values_of(node.id, body)
+        indices = (v.slice for v in values if isinstance(v, ast.Subscript))
+        masks = (i.id for i in indices if isinstance(i, ast.Name))
+        picks.add(next((m for m in masks if _is_mask_of(call.frame.read(m))), ""))
+    return len(call.node.args) > 1 and len(picks) == 1 and picks != {""}
+
+
+def _values_of(name: str, body: ast.AST) -> Iterator[ast.expr]:
+    """Yield what a name is assigned in a function."""
+    for node in ast.walk(body):
+        match node:
+            case ast.Assign([ast.Name(target)], value) if target == name:
+                yield value
+
+
+def _is_mask_of(value: Value | None) -> bool:
+    return isinstance(value, Tensor) and value.form == "mask"
 
 
 def _optimizer(_machine: Machine, call: Call, _name: str) -> Value:

@@ -1,9 +1,11 @@
 """The means of micro-batches are averaged as if each micro-batch weighed the same."""
 
+import ast
 import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity
+from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import ignores_padding
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._dimensions._windows import accumulation_scale
@@ -21,7 +23,7 @@ def find(trace: Trace) -> Iterator[Report]:
         loss = event.value
         if not isinstance(loss, Quantity) or loss.base != "mean" or loss.over:
             continue
-        scale = accumulation_scale(loss, trace)
+        scale = accumulation_scale(loss, trace) or _managed(trace, event)
         if not scale or not (
             loss.ignores or loss.unit in {"mask", "elements"} or loss.name == "outputs.loss"
         ):
@@ -40,6 +42,14 @@ def find(trace: Trace) -> Iterator[Report]:
         yield Report(
             event, f"Σ_m (Σ_i loss_i / n_m) / {scale}", "Σ_m Σ_i loss_i / Σ_m n_m", evidence, sure
         )
+
+
+def _managed(trace: Trace, event: Event) -> str:
+    """Return what accelerate divides a loss by, inside its `accumulate`, or ""."""
+    inside = any(e.loops == event.loops for e in trace.of("managed"))
+    by_it = isinstance(event.node, ast.Call) and "accelerator" in dotted(event.node.func)
+    steps = "gradient_accumulation_steps"
+    return steps if inside and by_it and any(steps in n for n in event.module.lines) else ""
 
 
 def _marked(event: Event) -> int:
