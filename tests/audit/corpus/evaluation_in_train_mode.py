@@ -474,3 +474,73 @@ def passes_a_model_that_a_function_may_switch(model, prepare, train_loader, val_
         for x, y in val_loader:
             right += (model(x).argmax(1) == y).sum().item()
     return right
+
+
+class _Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class _Large(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 64), nn.BatchNorm1d(64), nn.Linear(64, 2))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class _Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def _chosen_scores(size, val_loader):
+    if size == "large":
+        model = _Large()
+    else:
+        model = _Small()
+    model.train()
+    right = 0
+    with torch.no_grad():
+        for x, y in val_loader:
+            right += (model(x).argmax(1) == y).sum().item()  # BP404
+    return right
+
+
+def finds_one_of_two_models(size, val_loader):
+    print(_chosen_scores(size, val_loader))
+
+
+def passes_a_plain_model_that_is_trained_on(train_loader, val_loader):
+    model = _Plain()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        model.eval()
+        right = 0
+        with torch.no_grad():
+            for x, y in val_loader:
+                right += (model(x).argmax(1) == y).sum().item()
+        print(right)
+
+
+def finds_what_is_read_of_a_model(model, val_loader, levels_of):
+    model.train()
+    right = 0
+    print(levels_of(model.classes))
+    with torch.no_grad():
+        for x, y in val_loader:
+            right += (model(x).argmax(1) == y).sum().item()  # BP404
+    return right

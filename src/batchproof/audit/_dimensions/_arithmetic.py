@@ -10,8 +10,10 @@ from batchproof.audit._dimensions._lattice import (
     Count,
     Criterion,
     Dataset,
+    Instance,
     Listing,
     Loader,
+    Model,
     Option,
     Quantity,
     Reference,
@@ -22,6 +24,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
+from batchproof.audit._dimensions._layers import either
 from batchproof.audit._dimensions._loaders import SIZES, equal_batches, number
 from batchproof.audit._dimensions._names import words_of
 
@@ -424,6 +427,8 @@ def _join_unlike(first: Value, second: Value) -> Value:
         return first if sizes[0] and sizes[0] == sizes[1] else UNKNOWN
     if isinstance(first, Dataset) and isinstance(second, Dataset):
         return _join_datasets(first, second)
+    if isinstance(first, Model | Instance) and isinstance(second, Model | Instance):
+        return either(first, second) or UNKNOWN
     for one, other in ((first, second), (second, first)):
         if isinstance(one, Quantity) and isinstance(other, Constant | Unknown):
             return replace(one, conditional=True) if one.over else one

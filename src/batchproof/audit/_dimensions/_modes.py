@@ -9,8 +9,9 @@ import ast
 import re
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Class, Constant, Instance, Model
-from batchproof.audit._dimensions._names import Module, dotted
+from batchproof.audit._dimensions._lattice import Constant, Instance, Model
+from batchproof.audit._dimensions._layers import has_layers, is_plain
+from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import (
     asked_for,
     compatible,
@@ -21,11 +22,6 @@ from batchproof.audit._dimensions._questions import (
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
 _SWITCH = re.compile(r"\.(eval|train)\(")
-_LAYERS = re.compile(
-    r"\b(Sync)?(Dropout|BatchNorm)(\dd)?\(|\bTransformer((En|De)coderLayer)?\("
-    r"|\bdropout\w* *= *(?!0\b(?!\.[0-9]*[1-9])|None|False)"
-)
-_BUILDS = re.compile(r"(?<!nn\.)\b([A-Z]\w+|resnet\w*|vgg\w*|from_pretrained|create_model)\(")
 _RATES = re.compile(r"dropout|drop_rate|drop_prob|p_drop|drop_p")
 _SETS = re.compile(r"train|mode|restore|resume", re.IGNORECASE)
 _ON_PURPOSE = re.compile(r"bn|stat|calib|swa|running|monte|mc_|uncertain|train", re.IGNORECASE)
@@ -37,22 +33,8 @@ def has_modes(event: Event) -> bool:
     if isinstance(value, Model):
         return value.moody is True
     if isinstance(value, Instance):
-        return bool(_LAYERS.search(_code_of(value.kind)))
+        return has_layers(value.kind)
     return _takes_a_rate(event)
-
-
-def is_plain(value: object) -> bool:
-    """Return whether a model computes the same in both modes, all of whose parts are in sight."""
-    if isinstance(value, Model):
-        return value.moody is False
-    if not isinstance(value, Instance) or not isinstance(value.kind.module, Module):
-        return False
-    code, module = _code_of(value.kind), value.kind.module
-    parts = [v for v in value.attributes.values() if isinstance(v, Instance) and v is not value]
-    of_torch = {n for n, origin in module.imports.items() if origin.startswith("torch.")}
-    builds = set(_BUILDS.findall(code)) - module.classes.keys() - of_torch
-    out_of_sight = builds - {part.kind.node.name for part in parts}
-    return not (out_of_sight or _LAYERS.search(code)) and all(is_plain(part) for part in parts)
 
 
 def train_in_evaluation(trace: Trace) -> Iterator[tuple[Event, Event]]:
@@ -174,26 +156,12 @@ def _takes_a_rate(event: Event) -> bool:
     """Return whether a model is built, out of sight, with a rate of dropout that is not 0."""
     for node in ast.walk(event.module.tree):
         match node:
-            case ast.Assign([target], ast.Call(keywords=keywords)) if dotted(target) == event.text:
+            case ast.Assign([target], ast.Call() as call) if dotted(target) == event.text:
+                keywords = [n for n in ast.walk(call) if isinstance(n, ast.keyword)]
                 rates = [k.value for k in keywords if k.arg and _RATES.search(k.arg)]
                 if any(not (isinstance(r, ast.Constant) and not r.value) for r in rates):
                     return True
     return False
-
-
-def _code_of(kind: Class) -> str:
-    """Return the code of a class, and of the classes of its file that it names."""
-    module = kind.module
-    if not isinstance(module, Module):
-        return ""
-    waiting, visits = [kind.node], dict[str, str]()
-    while waiting:
-        node = waiting.pop()
-        code = "\n".join(module.lines[node.lineno - 1 : node.end_lineno])
-        visits[node.name] = code
-        names = set(re.findall(r"\w+", code)) & module.classes.keys() - visits.keys()
-        waiting += [module.classes[name] for name in names]
-    return "\n".join(visits.values())
 
 
 def is_positive(value: object) -> bool:

@@ -4,10 +4,10 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Instance, Model, Value
+from batchproof.audit._dimensions._layers import is_plain
 from batchproof.audit._dimensions._modes import (
     begins_in_training,
     has_modes,
-    is_plain,
     is_switched,
     left_alone,
     train_in_evaluation,
@@ -85,7 +85,9 @@ def _wants_targets(event: Event) -> bool:
 
 
 def _switches(text: str) -> bool:
-    return "eval" in text.lower() or "mode" in text.lower()
+    """Return whether what is handed out of sight, or its function, may be what sets a mode."""
+    low = text.lower()
+    return "eval" in low or "mode" in low.rpartition(".")[2]
 
 
 def _same(mode: Event, event: Event) -> bool:
