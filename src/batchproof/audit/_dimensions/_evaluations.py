@@ -106,7 +106,7 @@ def on_its_own(trace: Trace, event: Event) -> str:
     passes = (e for e in trace.of("backward", "step") if e.calls[: len(around)] == around)
     later = any(e.order > event.order for e in passes)
     beside = trained and not later and _body_of(event) is not None
-    if not (samples or beside) or not _is_quiet(trace, event, mode):
+    if not (samples or beside) or not _is_quiet(trace, event, mode, takes=not beside):
         return ""
     return f"eval() at line {mode.line}"
 
@@ -218,13 +218,16 @@ def steps_on_held_out(trace: Trace) -> Iterator[tuple[Event, str]]:
             yield step, f"{why}, and {loader.text} is held-out data"
 
 
-def _is_quiet(trace: Trace, event: Event, mode: Event | None = None) -> bool:
+def _is_quiet(
+    trace: Trace, event: Event, mode: Event | None = None, *, takes: bool = False
+) -> bool:
     """Return whether the function that runs a model lets numbers alone leave, by its code.
 
     Args:
         trace: the events.
         event: a forward pass.
         mode: where the mode is set of the passes whose outputs are meant, None where all are.
+        takes: whether it must take a number of them, as a pass that warms up does not.
     """
     body = _body_of(event)
     if (body is None and event.function) or (body is not None and _asserts(body)):
@@ -233,7 +236,10 @@ def _is_quiet(trace: Trace, event: Event, mode: Event | None = None) -> bool:
     own = [e for e in own if mode is None or getattr(mode_of(trace, e), "node", None) is mode.node]
     pure = {id(e.node) for e in trace.of("criterion") if e.function == event.function}
     statements = event.module.tree.body if body is None else body.body
-    return not leave(statements, {id(e.node) for e in own}, pure, _keep_nothing(event))
+    passes, names = {id(e.node) for e in own}, _keep_nothing(event)
+    if takes:
+        return are_numbers(statements, passes, pure, names)
+    return not leave(statements, passes, pure, names)
 
 
 def _asserts(body: FunctionNode) -> bool:

@@ -1,13 +1,17 @@
 """Gradients of earlier steps are still in the sum when the optimiser steps."""
 
 import ast
+import re
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Tool, Value
+from batchproof.audit._dimensions._lattice import Tool, Unknown, Value
+from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import compatible, of_numpy
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._dimensions._zeroing import BY_HAND, empties, touches, zeroes
 from batchproof.audit._reports import Report
+
+_OPTIMISER = re.compile(r"^(?!.*(ema|sched|\[)).*opt", re.IGNORECASE)
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -25,7 +29,8 @@ def find(trace: Trace) -> Iterator[Report]:
         if not passes or any(trace.of("managed")) or _handed_on(trace, step) or _closure(step):
             continue
         zeros = list(trace.of("zero"))
-        if zeroes(step) if not zeros else not (_once(loop, zeros) or _another(step, loop, zeros)):
+        left = any(asks(step, loop, zeros) for asks in (_once, _another, _one_of_two))
+        if zeroes(step) if not zeros else not left:
             continue
         places.add(id(step.node))
         evidence = (
@@ -41,13 +46,22 @@ def find(trace: Trace) -> Iterator[Report]:
         )
 
 
-def _once(loop: Loop, zeros: list[Event]) -> bool:
-    """Return whether gradients are zeroed before a loop over batches and never inside it."""
-    around = {other for e in zeros for other in e.loops}
-    batches = any(other.loader is not None for other in around)
-    if loop.loader is None or loop.loader.index or loop.leaves or loop in around or batches:
+def _once(step: Event, loop: Loop, zeros: list[Event]) -> bool:
+    """Return whether gradients are zeroed outside a loop that takes steps, and never inside it."""
+    first = any(not conditions for conditions in loop.leaves)
+    inside = any(loop in e.loops for e in zeros)
+    if not isinstance(loop.node, ast.For) or first or inside or _is_new(step, loop):
         return False
-    return not any(touches(inner) for inner in ast.walk(loop.node))
+    if loop.loader is not None and loop.loader.index:
+        return False
+    own = any(e.text == step.text or not isinstance(e.value, Tool) for e in zeros)
+    return own and not any(touches(inner) for inner in ast.walk(loop.node))
+
+
+def _is_new(step: Event, loop: Loop) -> bool:
+    """Return whether each pass of a loop has an optimiser of its own."""
+    stores = (n for n in ast.walk(loop.node) if isinstance(getattr(n, "ctx", None), ast.Store))
+    return step.text.partition(".")[0] in {dotted(n).partition(".")[0] for n in stores}
 
 
 def _another(step: Event, loop: Loop, zeros: list[Event]) -> bool:
@@ -60,6 +74,18 @@ def _another(step: Event, loop: Loop, zeros: list[Event]) -> bool:
     return bool(mine and others and all(others)) and not any(
         other.startswith(mine) or mine.startswith(other) for other in others
     )
+
+
+def _one_of_two(step: Event, loop: Loop, zeros: list[Event]) -> bool:
+    """Return whether only another optimiser zeroes gradients, of two that a loop steps by name."""
+    names, nodes = {e.text for e in zeros}, list(ast.walk(loop.node))
+    steps = {dotted(n.value) for n in nodes if isinstance(n, ast.Attribute) and n.attr == "step"}
+    steps |= {dotted(a) for n in nodes if isinstance(n, ast.Call) for a in n.args}
+    plain = all(isinstance(e.value, Tool | Unknown) and loop in e.loops for e in (step, *zeros))
+    if not plain or not all(_OPTIMISER.search(name) for name in (step.text, *names)):
+        return False
+    apart = step.text not in names and names <= steps and not _is_new(step, loop)
+    return apart and not any(empties(n) for n in nodes) and all(not _is_new(e, loop) for e in zeros)
 
 
 def _module_of(value: Value) -> str:
