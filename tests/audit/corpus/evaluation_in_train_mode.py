@@ -504,10 +504,9 @@ class _Plain(nn.Module):
 
 
 def _chosen_scores(size, val_loader):
+    model = _Small()
     if size == "large":
         model = _Large()
-    else:
-        model = _Small()
     model.train()
     right = 0
     with torch.no_grad():
