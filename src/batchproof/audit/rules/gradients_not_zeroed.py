@@ -29,8 +29,8 @@ def find(trace: Trace) -> Iterator[Report]:
         if not passes or any(trace.of("managed")) or _handed_on(trace, step) or _closure(step):
             continue
         zeros = list(trace.of("zero"))
-        left = any(asks(step, loop, zeros) for asks in (_once, _another, _one_of_two))
-        if zeroes(step) if not zeros else not left:
+        leaves = any(asks(step, loop, zeros) for asks in (_once, _another, _one_of_two))
+        if zeroes(step) if not zeros else not leaves:
             continue
         places.add(id(step.node))
         evidence = (
