@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from lightning import Fabric, LightningModule
 from sklearn.metrics import classification_report, f1_score
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
+from torch.utils.tensorboard import SummaryWriter
 
 
 @torch.no_grad()
@@ -635,3 +637,24 @@ def passes_a_curve_of_the_learning_rate(model, data, optimizer, scheduler, write
         optimizer.step()
         if dist.get_rank() == 0:
             writer.add_scalar("rate", scheduler.get_last_lr()[0], step)
+
+
+def _on_each_gpu(rank, data, epochs):
+    model = DistributedDataParallel(torch.nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    writer = SummaryWriter()
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data))
+    for step, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        if rank == 0:
+            writer.add_scalar("loss", loss.item(), step)  # BP212
+
+
+def finds_what_processes_do_that_are_started_here(data, epochs):
+    if torch.cuda.device_count() > 1:
+        torch.multiprocessing.spawn(_on_each_gpu, nprocs=8, args=(data, epochs))
+    else:
+        _on_each_gpu(0, data, epochs)

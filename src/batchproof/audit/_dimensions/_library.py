@@ -14,7 +14,7 @@ from batchproof.audit._dimensions._criteria import (
     call_criterion,
     function_criterion,
 )
-from batchproof.audit._dimensions._functions import bind
+from batchproof.audit._dimensions._functions import bind, follow
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
     UNKNOWN,
@@ -169,6 +169,16 @@ def _of_one_process(call: Call) -> bool:
     one = devices in (Constant(1), Constant("1"))
     alone = call.keywords.get("num_nodes", Constant(1)) == Constant(1)
     return alone and (one or (kind == Constant("cpu") and devices in (None, Constant("auto"))))
+
+
+def _spawn(machine: Machine, call: Call, _name: str) -> Value:
+    """Follow the function that each of several processes calls with its rank."""
+    function = call.argument(0, "fn")
+    others = call.argument(1, "args")
+    if isinstance(function, Function):
+        rest = list(others.items) if isinstance(others, Several) else []
+        follow(machine, function, call.node, [Unknown("rank"), *rest], {})
+    return UNKNOWN
 
 
 def _same(_machine: Machine, call: Call, _name: str) -> Value:
@@ -624,6 +634,10 @@ EXACT: dict[str, Transfer] = {
     "copy.deepcopy": _deepcopy,
     "copy.copy": _same,
     "torch.save": _save,
+    **dict.fromkeys(
+        ("torch.multiprocessing.spawn", "torch.multiprocessing.spawn.spawn"),
+        _spawn,
+    ),
     **dict.fromkeys(
         ("print", "wandb.log", "tqdm.tqdm.write", "mlflow.log_metric", "mlflow.log_metrics"),
         _report,

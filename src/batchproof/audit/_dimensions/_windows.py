@@ -191,9 +191,25 @@ def lead_of(
             continue
         if count.unit in units and count.key == loop.key:
             return count.plus + (plus - _written(test))
-    if loop.index and loop.index == counter and loop.start is not None:
-        return loop.start - 1 + plus
+    start = _after_resuming(loop) if loop.start is None else loop.start
+    if loop.index and loop.index == counter and start is not None:
+        return start - 1 + plus
     return plus - 1 if _counts_between(trace, loop, test, counter) else None
+
+
+def _after_resuming(loop: Loop) -> int | None:
+    """Return what a loop counts from where it resumes nothing: 1 for `start=first_step + 1`."""
+    for node in ast.walk(getattr(loop.node, "iter", ast.Pass())):
+        match node:
+            case ast.Call(ast.Name("enumerate"), [_, start]) | ast.Call(
+                ast.Name("enumerate"), keywords=[ast.keyword("start", start)]
+            ):
+                match start:
+                    case ast.BinOp(ast.Name(name), ast.Add(), ast.Constant(1)) if "start" in name:
+                        return 1
+                    case ast.Name(name) if "start" in name:
+                        return 0
+    return None
 
 
 def _counts_between(trace: Trace, loop: Loop, test: ast.expr, counter: str) -> bool:
