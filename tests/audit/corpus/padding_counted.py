@@ -420,3 +420,37 @@ def passes_a_target_that_is_ignored(model, batch, pad):
     text, target, target_lens = batch
     scores = model(text, target_lens)
     return F.cross_entropy(scores.view(-1, 100), target.view(-1), ignore_index=pad)
+
+
+class Speech(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.distance = nn.MSELoss()
+
+    def forward(self, outputs, targets):
+        mel_target, gate_target = targets
+        mel, gate = outputs
+        loss = self.distance(mel, mel_target)  # BP108
+        return loss + F.binary_cross_entropy_with_logits(gate, gate_target)
+
+
+class Vocoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.distance = nn.L1Loss()
+
+    def forward(self, mel, mel_target):
+        return self.distance(mel, mel_target)
+
+
+class SpeechUnderAMask(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.distance = nn.MSELoss()
+
+    def forward(self, outputs, targets, mel_mask):
+        mel_target, duration_target = targets
+        mel, duration = outputs
+        mel_target = mel_target.masked_select(mel_mask)
+        loss = self.distance(mel.masked_select(mel_mask), mel_target)
+        return loss + F.l1_loss(duration, duration_target)

@@ -14,6 +14,10 @@ _ONE_LENGTH = re.compile(r"(?:(.+?)_?)?(?:len|length)$", re.IGNORECASE)
 _SELECTS = re.compile(r"mask|pack|select|unpad|\bpad_id|ignore|trim|crop", re.IGNORECASE)
 # the end of a sequence is what such a target says, in its padding too
 _OF_THE_END = re.compile(r"gate|stop|\beos\b|\bdone\b|\bend\b")
+# targets of speech that only sequences of several lengths have, and the frames beside them
+_OF_SEQUENCES = re.compile(r"\b(gate|stop\w*|durations?)\b.*\b(targets?|tgt)\b")
+_FRAMES = re.compile(r"\b(mels?|spec\w*|frames)\b")
+_DISTANCES = {"MSELoss", "L1Loss", "SmoothL1Loss", "mse_loss", "l1_loss", "smooth_l1_loss"}
 _TARGET = {"target", "targets", "tgt", "trg", "label", "labels", "y"}
 _RESHAPES = {
     "to",
@@ -54,6 +58,30 @@ def unused_lengths(event: Event) -> str:
         if _are_of(stem, target, flat=flat) and _only_passed_on(name, target, scope):
             return name
     return ""
+
+
+def padded_frames(event: Event) -> str:
+    """Return the target that shows that the frames which a criterion compares are padded, or "".
+
+    Frames whose ends or durations are predicted too are of sequences of several lengths.
+
+    Args:
+        event: a call of a criterion.
+    """
+    loss, node = event.value, event.node
+    if not (isinstance(loss, Quantity) and loss.base == "mean" and loss.sure):
+        return ""
+    if event.text not in _DISTANCES or not isinstance(node, ast.Call) or len(node.args) != 2:
+        return ""
+    scope, target = _innermost(event), _root(node.args[1])
+    if scope is None or not _FRAMES.search(words_of(target)) or _of_one(event):
+        return ""
+    names = {n.id for n in ast.walk(scope) if isinstance(n, ast.Name)}
+    names |= {n.attr for n in ast.walk(scope) if isinstance(n, ast.Attribute)}
+    names |= {k.arg or "" for k in ast.walk(scope) if isinstance(k, ast.keyword | ast.arg)}
+    if any(map(_SELECTS.search, names)) or any(map(_LENGTHS.match, names)):
+        return ""
+    return min((name for name in names if _OF_SEQUENCES.search(words_of(name))), default="")
 
 
 def _of_one(event: Event) -> bool:

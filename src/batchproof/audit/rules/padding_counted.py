@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Quantity
-from batchproof.audit._dimensions._lengths import unused_lengths
+from batchproof.audit._dimensions._lengths import padded_frames, unused_lengths
 from batchproof.audit._dimensions._padding import (
     averages,
     copied_labels,
@@ -62,9 +62,9 @@ def _of_inputs(trace: Trace) -> Iterator[Report]:
             beside = f"{event.text} (line {event.line}), beside it, leaves ignored targets out"
             evidence = (beside, "this mean is over all targets")
             yield Report(event, _ALL, _VALID, evidence, node=mean)
-        if lengths := unused_lengths(event):
+        if shows := unused_lengths(event) or padded_frames(event):
             evidence = (
-                f"the targets come with {lengths}, so they are padded to the longest",
+                f"the targets come with {shows}, so they are padded to the longest",
                 "the mean is over all of their positions, and nothing picks those that count",
             )
             yield Report(event, "Σ_i loss_i / number of positions", _VALID, evidence)
