@@ -3,7 +3,7 @@
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 
 @torch.no_grad()
@@ -191,3 +191,15 @@ def misses_a_helper_that_averages(model, data, average_over_ranks):
         total += F.mse_loss(model(x), y).item()
     mean = total / len(loader)  # BP201
     return average_over_ranks(mean)  # missed BP213
+
+
+@torch.no_grad()
+def finds_a_helper_that_averages(model, data):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data, drop_last=True))
+    losses = 0.0
+    for step, batch in enumerate(loader):
+        outputs = model(**batch)
+        loss = outputs.loss
+        losses += loss.float()
+    losses = losses / (step + 1)  # BP201
+    return get_all_reduce_mean(losses).item()  # BP213

@@ -454,3 +454,18 @@ class SpeechUnderAMask(nn.Module):
         mel_target = mel_target.masked_select(mel_mask)
         loss = self.distance(mel.masked_select(mel_mask), mel_target)
         return loss + F.l1_loss(duration, duration_target)
+
+
+def finds_lengths_that_a_batch_holds_by_key(model, batch):
+    prediction = model(batch["text"], batch["text_lens"], batch["mel"], batch["mel_lens"])
+    return F.l1_loss(prediction, batch["mel"])  # BP108
+
+
+def passes_lengths_of_another_name(model, batch):
+    longest = batch["mel_lens"]
+    prediction = model(batch["text"], longest)
+    return F.l1_loss(prediction[:, : longest.max()], batch["mel"])
+
+
+def passes_a_label_of_a_batch_with_lengths(model, batch):
+    return F.cross_entropy(model(batch["text"], batch["text_lens"]), batch["label"])

@@ -658,3 +658,30 @@ def finds_what_processes_do_that_are_started_here(data, epochs):
         torch.multiprocessing.spawn(_on_each_gpu, nprocs=8, args=(data, epochs))
     else:
         _on_each_gpu(0, data, epochs)
+
+
+def finds_what_a_function_prints_for_the_first_rank(model, data, optimizer, args):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data, drop_last=True))
+    total, seen = 0.0, 0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(x)
+        seen += len(x)
+    print_rank_0(f"loss {total / seen}", args.global_rank)  # BP212
+
+
+def passes_what_is_reduced_before_the_first_rank_prints_it(model, data, optimizer, args):
+    loader = DataLoader(data, batch_size=8, sampler=DistributedSampler(data, drop_last=True))
+    totals = torch.zeros(2)
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        totals[0] += loss.detach() * len(x)
+        totals[1] += len(x)
+    dist.all_reduce(totals)
+    print_rank_0(f"loss {totals[0] / totals[1]}", args.global_rank)

@@ -104,7 +104,7 @@ def finds_one_of_two(model, loader):
 
 def finds_what_may_be_a_schedule(model, loader, optimizer, scheduler):
     for _ in range(5):
-        scheduler.step()  # BP406 likely
+        scheduler.step()  # BP406
         for x, y in loader:
             optimizer.zero_grad()
             F.mse_loss(model(x), y).backward()
@@ -269,3 +269,12 @@ def passes_a_schedule_whose_class_steps_in_its_own_way(model, loader):
         optimizer.zero_grad()
         F.mse_loss(model(x), y).backward()
         optimizer.step()
+
+
+def finds_what_is_less_clearly_a_schedule(model, loader, optimizer, sched):
+    for _ in range(5):
+        sched.step()  # BP406 likely
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()

@@ -39,7 +39,13 @@ from batchproof.audit._dimensions._lattice import (
 from batchproof.audit._dimensions._library import flat, transfer_of, use_criterion
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._methods import PASSES, QUIET, Call, call_method
-from batchproof.audit._dimensions._names import FunctionNode, dotted, methods_of, words_of
+from batchproof.audit._dimensions._names import (
+    FunctionNode,
+    dotted,
+    methods_of,
+    prints_for_first_rank,
+    words_of,
+)
 from batchproof.audit._dimensions._trace import Condition
 
 _MODELS = re.compile(
@@ -106,6 +112,8 @@ def call(machine: Machine, node: ast.Call, frame: Frame, target: str = "") -> Va
         callee = attribute(machine, receiver, function, frame)
     else:
         callee = machine.evaluate(function, frame)
+    if prints_for_first_rank(name):
+        _write(machine, parts)
     return invoke(machine, callee, parts)
 
 
@@ -163,6 +171,11 @@ def _write(machine: Machine, call: Call) -> None:
                 machine.emit(
                     "report", call.node, call.frame, inner, text=f"{call.text}.{call.name}"
                 )
+
+
+def _way_of(name: str) -> str:
+    """Return how a function reduces over ranks, as its name says."""
+    return "average" if set(words_of(name).split()) & {"mean", "avg", "average"} else "helper"
 
 
 def _is_meter(kind: Class) -> bool:
@@ -244,7 +257,7 @@ def _unless_known(machine: Machine, value: Value, call: Call) -> Value:
     if "reduce" in name or "gather" in name:
         first = call.args[0] if call.args else UNKNOWN
         average = call.keywords.get("average")
-        how = "sum" if average == Constant(value=False) else "helper"
+        how = "sum" if average == Constant(value=False) else _way_of(name)
         machine.emit("reduce", call.node, call.frame, first, text=how)
         return replace(first, ranks=how) if isinstance(first, Quantity) else first
     if value == UNKNOWN:
@@ -352,7 +365,7 @@ def _out_of_sight(machine: Machine, call: Call) -> Value:
         return Loader(machine.loop_key(call.node), call.target or name)
     if "reduce" in low or "gather" in low:
         first = call.args[0] if call.args else UNKNOWN
-        how = "sum" if call.keywords.get("average") == Constant(value=False) else "helper"
+        how = "sum" if call.keywords.get("average") == Constant(value=False) else _way_of(low)
         machine.emit("reduce", call.node, call.frame, first, text=how)
         return replace(first, ranks=how) if isinstance(first, Quantity) else first
     if name == "get_world_size":

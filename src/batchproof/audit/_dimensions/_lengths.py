@@ -78,6 +78,7 @@ def padded_frames(event: Event) -> str:
         return ""
     names = {n.id for n in ast.walk(scope) if isinstance(n, ast.Name)}
     names |= {n.attr for n in ast.walk(scope) if isinstance(n, ast.Attribute)}
+    names |= set(map(_part_of_batch, ast.walk(scope)))
     names |= {k.arg or "" for k in ast.walk(scope) if isinstance(k, ast.keyword | ast.arg)}
     if any(map(_SELECTS.search, names)) or any(map(_LENGTHS.match, names)):
         return ""
@@ -105,6 +106,10 @@ def _root(node: ast.expr) -> str:
             return name
         case ast.Call(ast.Attribute(value, name)) if name in _RESHAPES:
             return _root(value)
+        case ast.Subscript(ast.Name(), ast.Constant(str(key))):
+            return key
+        case ast.Attribute(ast.Name(batch), name) if "batch" in batch:
+            return name
         case ast.Subscript(value) if not any(isinstance(n, ast.Name) for n in ast.walk(node.slice)):
             return _root(value)
     return ""
@@ -127,7 +132,18 @@ def _lengths_in(scope: FunctionNode) -> Iterator[tuple[str, str]]:
             case ast.For(ast.AST() as target) | ast.Assign([ast.Tuple() as target], ast.Name()):
                 inside = [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]
                 matches += [(n, _LENGTHS.match(n) or _ONE_LENGTH.match(n)) for n in inside]
+    matches += [(n, _LENGTHS.match(n)) for n in map(_part_of_batch, ast.walk(scope)) if n]
     yield from ((name, match[1] or "") for name, match in matches if match)
+
+
+def _part_of_batch(node: ast.AST) -> str:
+    """Return the key or the attribute by which a part of a batch is read, or ""."""
+    match node:
+        case ast.Subscript(ast.Name(), ast.Constant(str(key))):
+            return key
+        case ast.Attribute(ast.Name(batch), name) if "batch" in batch:
+            return name
+    return ""
 
 
 def _are_of(stem: str, target: str, *, flat: bool) -> bool:
@@ -156,12 +172,22 @@ def _only_passed_on(name: str, target: str, scope: FunctionNode) -> bool:
             case ast.Call(args=arguments, keywords=keywords):
                 values = [*arguments, *(k.value for k in keywords)]
                 places |= {id(_moved(value)) for value in values}
-            case ast.Assign(targets, value) if name in _names(value):
-                if target in {n for t in targets for n in _names(t)} and name != target:
+            case ast.Assign(targets, value) if any(_reads(n, name) for n in ast.walk(value)):
+                named = {n for t in targets for n in _names(t)}
+                renamed = _reads(_moved(value), name) and named != {name}
+                if renamed or (target in named and name != target):
                     return False
-                places |= {id(_moved(value))}
-    reads = (n for n in ast.walk(scope) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
-    return all(id(node) in places for node in reads if node.id == name)
+                places |= {id(_moved(value))} if named == {name} else set()
+        if _SELECTS.search(_part_of_batch(node)):
+            return False
+    return all(id(node) in places for node in ast.walk(scope) if _reads(node, name))
+
+
+def _reads(node: ast.AST, name: str) -> bool:
+    """Return whether an expression reads a name, or a part of a batch of that name."""
+    if isinstance(node, ast.Name):
+        return node.id == name and isinstance(node.ctx, ast.Load)
+    return _part_of_batch(node) == name
 
 
 def _moved(node: ast.expr) -> ast.expr:

@@ -107,6 +107,14 @@ def dotted(node: ast.AST) -> str:
             return ""
 
 
+_PRINTS = re.compile(r"(print|log)\w*_(rank_?(0|zero)|main|master)$|rank_?(0|zero)_(print|log)$")
+
+
+def prints_for_first_rank(name: str) -> bool:
+    """Return whether a function of that name prints what it is given on the first rank alone."""
+    return bool(_PRINTS.search(name))
+
+
 def words_of(text: str) -> str:
     """Return a name in lower case with its words apart: valLoader is "val loader"."""
     words = "".join(f" {c}" if c.isupper() else c for c in text)

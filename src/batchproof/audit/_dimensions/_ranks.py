@@ -5,23 +5,27 @@ import re
 
 from batchproof.audit._dimensions._lattice import Count, Loader, Quantity, Tensor, Value
 from batchproof.audit._dimensions._library import flat
-from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._names import dotted, prints_for_first_rank
 from batchproof.audit._dimensions._questions import trains
 from batchproof.audit._dimensions._shares import unused
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
 _RANK_0 = re.compile(
-    r"rank\w*(\(\))? (==|!=|in|>) |is_\w*main_process|is_master|is_main\b|is_global_zero"
+    r"rank\w*(\(\))? (==|!=|in|<=|>) |is_\w*main_process|is_master|is_main\b|is_global_zero"
 )
 _FIRST = re.compile(r"(\w+)(?:: bool)? = .*(?:rank\w*(?:\(\))? == 0|is_main_process)")
 # losses that Megatron has averaged over ranks already
 _AVERAGES = re.compile(r"megatron", re.IGNORECASE)
-_DISTRIBUTES = re.compile(r"DistributedDataParallel\(|\bDDP\(|DistributedSampler\(|\.prepare\(")
+_DISTRIBUTES = re.compile(
+    r"DistributedDataParallel\(|\bDDP\(|DistributedSampler\(|\.prepare\(|deepspeed\.initialize\("
+)
 _ONE_PROCESS = re.compile(r"local_rank == -1|(world_size|num_processes|n_?gpus?) (==|<=) 1")
 
 
 def on_first_rank(event: Event) -> bool:
-    """Return whether a test on the way to an event asks for the rank."""
+    """Return whether a test on the way to an event, or a name, says that the first rank does it."""
+    if prints_for_first_rank(event.text):
+        return True
     tests = [c.test for c in event.conditions]
     if any(_RANK_0.search(ast.unparse(test)) for test in tests):
         return True
@@ -33,6 +37,8 @@ def on_first_rank(event: Event) -> bool:
 def names_its_rank(event: Event) -> bool:
     """Return whether what is reported says of which rank it is."""
     names = (n for n in ast.walk(event.node) if isinstance(n, ast.Name | ast.Attribute))
+    if prints_for_first_rank(event.text):
+        return False  # it is given the rank that decides who prints
     return event.kind == "report" and any(dotted(n).lower().endswith("rank") for n in names)
 
 

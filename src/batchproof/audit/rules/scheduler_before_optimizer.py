@@ -11,6 +11,9 @@ from batchproof.audit._reports import Report
 # Until PyTorch 1.1 a schedule was stepped first, by its own manual. What runs under none since:
 _OLD = re.compile(r"\.data\[0\]|async=True")
 
+# what nothing but a schedule of torch is called, where no class of the project is seen
+_NAMES = {"scheduler", "lr_scheduler"}
+
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield steps of a schedule before the first step of the optimiser in the same loop."""
@@ -18,6 +21,7 @@ def find(trace: Trace) -> Iterator[Report]:
     for event in trace.of("schedule"):
         loop = event.loop
         certain = isinstance(event.value, Tool) and event.value.kind == "scheduler"
+        certain = certain or event.text.rpartition(".")[2] in _NAMES
         if loop is None or event.other != NOTHING or id(event.node) in places:
             continue
         steps = [e for e in trace.within(loop, "step") if compatible(e, event)]
