@@ -173,11 +173,11 @@ def _only_passed_on(name: str, target: str, scope: FunctionNode) -> bool:
                 values = [*arguments, *(k.value for k in keywords)]
                 places |= {id(_moved(value)) for value in values}
             case ast.Assign(targets, value) if any(_reads(n, name) for n in ast.walk(value)):
-                named = {n for t in targets for n in _names(t)}
-                renamed = _reads(_moved(value), name) and named != {name}
-                if renamed or (target in named and name != target):
+                names = {n for t in targets for n in _names(t)}
+                renamed = _reads(_moved(value), name) and names != {name}
+                if renamed or (target in names and name != target):
                     return False
-                places |= {id(_moved(value))} if named == {name} else set()
+                places |= {id(_moved(value))} if names == {name} else set()
         if _SELECTS.search(_part_of_batch(node)):
             return False
     return all(id(node) in places for node in ast.walk(scope) if _reads(node, name))
