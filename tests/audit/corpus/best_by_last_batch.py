@@ -49,8 +49,8 @@ def finds_a_validation_batch(model, loader):
     with torch.no_grad():
         for _ in range(10):
             for x, y in loader:
-                val_loss = F.mse_loss(model(x), y)  # BP205 likely
-            if val_loss < best_loss:  # BP303
+                val_loss = F.mse_loss(model(x), y)
+            if val_loss < best_loss:  # BP205 likely, BP303
                 best_loss = val_loss
                 torch.save(model.state_dict(), "best.pt")
 

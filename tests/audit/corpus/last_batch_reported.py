@@ -264,8 +264,8 @@ def finds_a_loss_that_passes_through_a_function(model, loader):
     with torch.no_grad():
         for x, y in loader:
             val_loss = F.mse_loss(model(x), y)
-            val_loss = shown_loss(val_loss)  # BP205
-    print(val_loss)
+            val_loss = shown_loss(val_loss)
+    print(val_loss)  # BP205
 
 
 def finds_an_array_that_grows(model, loader):
@@ -674,3 +674,62 @@ def passes_a_schedule_of_the_losses_of_minibatches(model, data, optimizer, sched
             optimizer.step()
             minibatch_losses.append(loss.item())
         scheduler.step(minibatch_losses[-1])  # BP205 likely
+
+
+@torch.no_grad()
+def finds_batches_that_are_taken_by_number(model, criterion, test_batches):
+    for i in range(len(test_batches)):
+        x, y = test_batches[i]
+        loss = criterion(model(x), y)
+    return loss.item()  # BP205
+
+
+@torch.no_grad()
+def passes_samples_that_are_taken_by_number(model, criterion, samples):
+    total = 0.0
+    for i in range(len(samples)):
+        x, y = samples[i]
+        total += criterion(model(x), y).item()
+    return total / len(samples)
+
+
+@torch.no_grad()
+def finds_a_name_that_other_functions_set_to_0(model, criterion, val_loader):
+    for x, y in val_loader:
+        loss = criterion(model(x), y)
+    return loss.item()  # BP205
+
+
+@torch.no_grad()
+def finds_scores_of_the_last_batch(model, val_loader, accuracy, file):
+    for x, y in val_loader:
+        score = accuracy(model(x), y)
+    file.write(f"{score}")  # BP205
+    print("of all of them", len(val_loader))
+
+
+def optimise(model, data, optimizer, epoch):
+    for x, y in data:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+    print(epoch, "done")
+    return loss.item()  # BP205
+
+
+class Batches:
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __iter__(self):
+        for batch in self.loader:
+            yield batch["x"], batch["y"]
+
+
+@torch.no_grad()
+def finds_batches_of_an_object(model, data):
+    batches = Batches(DataLoader(data, batch_size=32))
+    for x, y in batches:
+        loss = F.mse_loss(model(x), y)
+    return loss.item()  # BP205

@@ -382,3 +382,37 @@ def passes_the_ratio_of_the_mean(model, data):
     for x, y in loader:
         total += F.mse_loss(model(x), y, reduction="sum").item()
     return 10 * math.log10(1 / (total / len(loader.dataset)))
+
+
+class AverageMeter:
+    def __init__(self):
+        self.sum, self.count, self.avg = 0.0, 0, 0.0
+
+    def update(self, value, n=1):
+        self.sum += value * n
+        self.count += n
+        self.avg = self.sum / self.count
+
+
+@torch.no_grad()
+def finds_areas_that_a_meter_weighs(model, val_loader):
+    areas = AverageMeter()
+    for x, y in val_loader:
+        areas.update(roc_auc_score(y.numpy(), model(x)[:, 1].numpy()), len(y))  # BP208
+    return areas.avg
+
+
+@torch.no_grad()
+def finds_areas_of_batches_out_of_sight(model, val_loader):
+    areas = []
+    for x, y in val_loader:
+        areas.append(roc_auc_score(y.numpy(), model(x)[:, 1].numpy()))
+    return np.mean(areas)  # BP208
+
+
+@torch.no_grad()
+def finds_scores_of_batches_out_of_sight_perhaps(model, val_loader):
+    scores = []
+    for x, y in val_loader:
+        scores.append(f1_score(y.numpy(), model(x).argmax(1).numpy()))
+    return np.mean(scores)  # BP208 likely

@@ -828,3 +828,53 @@ def finds_a_length_that_the_loop_computes(model, rows, optimizer):
         if i % every == 0 and i > 0:
             print(running / every)  # BP204
             running = 0.0
+
+
+def finds_the_length_of_another_window(model, train_loader, optimizer, print_every, plot_every):
+    shown, plotted, curve = 0.0, 0.0, []
+    for i, (x, y) in enumerate(train_loader, 1):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        shown += loss.item()
+        plotted += loss.item()
+        if i % print_every == 0:
+            print(shown / print_every)
+            shown = 0.0
+        if i % plot_every == 0:
+            curve.append(plotted / print_every)  # BP204
+            plotted = 0.0
+    return curve
+
+
+def passes_two_windows(model, train_loader, optimizer, print_every, plot_every):
+    shown, plotted, curve = 0.0, 0.0, []
+    for i, (x, y) in enumerate(train_loader, 1):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        shown += loss.item()
+        plotted += loss.item()
+        if i % print_every == 0:
+            print(shown / print_every)
+            shown = 0.0
+        if i % plot_every == 0:
+            curve.append(plotted / plot_every)
+            plotted = 0.0
+    return curve
+
+
+def finds_a_length_that_each_batch_computes(model, train_loader, optimizer):
+    total = 0.0
+    for batch, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        log_interval = int(len(train_loader) / 5)
+        if batch % log_interval == 0 and batch > 0:
+            print(total / log_interval)  # BP204
+            total = 0.0

@@ -866,3 +866,21 @@ def passes_the_sum_of_a_meter_over_samples(model, data):
     for x, y in loader:
         losses.update(F.mse_loss(model(x), y).item(), len(x))
     return losses.sum / len(loader.dataset), losses.sum / losses.count
+
+
+@torch.no_grad()
+def finds_one_more_than_the_steps_of_a_sequence(model, criterion, source):
+    total = 0.0
+    for i in range(0, source.size(0) - 1, 35):
+        x, y = source[i : i + 35], source[i + 1 : i + 36]
+        total += len(x) * criterion(model(x), y).item()
+    return total / len(source)  # BP202
+
+
+@torch.no_grad()
+def passes_the_steps_of_a_sequence(model, criterion, source):
+    total = 0.0
+    for i in range(0, source.size(0) - 1, 35):
+        x, y = source[i : i + 35], source[i + 1 : i + 36]
+        total += len(x) * criterion(model(x), y).item()
+    return total / (len(source) - 1)

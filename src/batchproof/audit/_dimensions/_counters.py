@@ -21,6 +21,9 @@ def miscount(event: Event, total: Quantity, by: Count, loop: Loop) -> tuple[str,
     if why:
         return f"Σ_b loss_b / {by.text}", "Σ_b loss_b / batches", why
     if loop.loader is not None:
+        if (by.unit, by.plus, by.key) == ("data set", 1, loop.loader.source):
+            why = f"the slices end at {by.key}, one fewer than {by.text}"
+            return f"Σ_i loss_i / {by.text}", f"Σ_i loss_i / ({by.key})", why
         return _of_batches(event, total, by, loop, loop.loader)
     steps = (by.unit, by.key, by.plus) == ("batches", loop.key, -1) and loop not in event.loops
     if steps and not (loop.leaves or total.conditional or total.scales):

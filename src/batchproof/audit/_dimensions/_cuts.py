@@ -21,7 +21,7 @@ from batchproof.audit._dimensions._lattice import (
 )
 from batchproof.audit._dimensions._loaders import as_loader, number
 from batchproof.audit._dimensions._machine import Frame, Machine
-from batchproof.audit._dimensions._names import FunctionNode, dotted
+from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 from batchproof.audit._dimensions._sizes import is_nominal
 
 
@@ -44,6 +44,8 @@ def by_steps(machine: Machine, node: ast.For, steps: ast.Call, frame: Frame) -> 
             ):
                 batches = isinstance(as_loader(Unknown(dotted(whole))), Loader)
                 cut |= _is(lower, dotted(target)) and width in ast.unparse(upper) and not batches
+            case ast.Call(function, [_, *others]) if "batch" in words_of(dotted(function)).split():
+                cut |= any(_is(other, dotted(target)) for other in others)
     if not cut:
         return None
     index, begin = dotted(target), number(machine.evaluate(first, frame))
@@ -175,7 +177,7 @@ def _loader(
 def _text(length: Value, node: ast.expr) -> str:
     """Return the key of a data set of which the length is known by its code."""
     if isinstance(length, Count):
-        return length.key or length.text
+        return f"{length.key or length.text}{' - 1' if length.plus == -1 else ''}"
     return name_of(length) or ast.unparse(node)
 
 
@@ -189,9 +191,21 @@ def length_of_cuts(value: Value, node: ast.expr, loader: Loader) -> Count | None
     """
     if not loader.index or not isinstance(loader.dataset, Dataset):
         return None
-    text = value.text if isinstance(value, Count) and not value.key else name_of(value)
-    mine = loader.source in {text, ast.unparse(node)} - {""}
-    return Count("data set", loader.source, text=ast.unparse(node)) if mine else None
+    text = _text(value, node) if isinstance(value, Count) else name_of(value)
+    code = ast.unparse(node)
+    if loader.source in {text, code} - {""}:
+        return Count("data set", loader.source, text=code)
+    whole = loader.source.removesuffix(" - 1")
+    fewer = whole != loader.source and _length(whole) in {text, _length(code)}
+    return Count("data set", loader.source, plus=1, text=code) if fewer else None
+
+
+def _length(code: str) -> str:
+    """Return the code of a length as `len(x)`, which x.size(0) and x.shape[0] are too."""
+    for end in (".size(0)", ".shape[0]"):
+        if code.endswith(end):
+            return f"len({code.removesuffix(end)})"
+    return code
 
 
 def by_number(machine: Machine, node: ast.For, frame: Frame) -> Loader | None:

@@ -3,6 +3,8 @@
 for _ in range(n):              n batches, or fewer than a pass holds
 while True:                     until the iterator ends, which a handler turns into a break
 except StopIteration:           the iterator begins again, so that passes follow each other
+
+Or it takes them by their number: `x, y = batches[i]`.
 """
 
 import ast
@@ -11,8 +13,9 @@ from dataclasses import replace
 
 from batchproof.audit._dimensions._lattice import Loader, Value
 from batchproof.audit._dimensions._machine import Frame, Machine
-from batchproof.audit._dimensions._names import FunctionNode, dotted
+from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 
+_BATCHES = {"batch", "batches", "loader", "dataloader", "gen", "generator"}
 _STEPS = {"step", "backward"}
 
 
@@ -37,6 +40,22 @@ def drawn(machine: Machine, node: ast.For | ast.While, frame: Frame) -> Loader |
                 return replace(value, key=f"{value.key} of {name}")
             return value
     return None
+
+
+def by_index(node: ast.For) -> Loader | None:
+    """Return what a loop over range(len(batches)) takes each batch from, as batches[i]."""
+    match node:
+        case ast.For(ast.Name(index), ast.Call(_, [ast.Call(ast.Name("len"), [whole])])):
+            text = dotted(whole)
+        case _:
+            return None
+    items = {
+        dotted(part.value)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Subscript) and dotted(part.slice) == index
+    }
+    named = _BATCHES & set(words_of(f"{index} {text.rpartition('.')[2]}").split())
+    return Loader(text, text) if named and text in items - {""} else None
 
 
 def from_pass_to_pass(loader: Loader) -> bool:

@@ -8,6 +8,8 @@ from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._questions import (
     functions_of,
     loop_path,
+    of_the_whole,
+    role,
     scopes_of,
     trains,
 )
@@ -20,6 +22,7 @@ _OF_ONE = {
 _OF_A_PASS = re.compile(
     r"\b(train|training|avg|average|mean|val|valid|validation|test|eval|dev) loss"
 )
+_SOURCES = {"loader", "dataloader", "dl", "batches", "iter", "iterator", "gen", "generator", "data"}
 _TRAINING = {"train", "training", "fit", "finetune", "pretrain"}
 _EPOCHS = re.compile(r"epoch|\b(ep|epk|epo)\b")
 
@@ -65,9 +68,8 @@ def of_an_epoch(event: Event) -> bool:
 
 def _is_a_pass(event: Event) -> bool:
     """Return whether the function of an event is one pass of training, as its names say."""
-    words = set(words_of(event.function).split())
     arguments = {a.arg for node in functions_of(event) for a in node.args.args}
-    return "epoch" in words or bool(_TRAINING & words and "epoch" in arguments)
+    return "epoch" in {*arguments, *words_of(event.function).split()}
 
 
 def _counts(node: ast.For) -> bool:
@@ -104,6 +106,14 @@ def kept_from_before(trace: Trace, event: Event, loop: Loop) -> Loop | None:
     return other if apart and value.text in reads - stores else None
 
 
+def of_an_evaluation(event: Event, value: Quantity, loop: Loop) -> bool:
+    """Return whether a script names a value of one batch after the held-out data of its loop."""
+    text = loop.loader.text if loop.loader is not None else ""
+    return (
+        of_the_whole(value.text) and role(text) == "held out" and event.kind in {"report", "append"}
+    )
+
+
 def returns_last(event: Event) -> bool:
     """Return whether a function gives the last value of a meter, which has the mean of all too."""
     return event.kind == "return" and getattr(event.value, "text", "").endswith(".val")
@@ -117,7 +127,8 @@ def shows_mean(event: Event) -> bool:
 
 def of_several(loop: Loop) -> bool:
     """Return whether a loop goes over several batches, as far as its loader shows."""
-    loader, names = loop.loader, {"loader", "dataloader", "dl", "batches", "iter", "iterator"}
+    loader = loop.loader
     if loader is None:
         return False
-    return bool(loader.line or loader.index or names & set(words_of(loader.text).split()))
+    in_sight = loader.line or loader.index or role(loader.text) == "training"
+    return bool(in_sight or _SOURCES & set(words_of(loader.text).split()))

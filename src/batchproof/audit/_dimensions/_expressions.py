@@ -192,7 +192,9 @@ def factor(machine: Machine, value: Value, node: ast.expr, of: Value) -> Value:
         node: its code.
         of: what is multiplied or divided by it.
     """
-    counts = isinstance(value, Count) and value.unit == "batch" and not value.key
+    counts = isinstance(value, Count) and (
+        value.unit == "data set" or (value.unit == "batch" and not value.key)
+    )
     if not isinstance(of, Quantity | Count) or not (
         counts or isinstance(value, Constant | Option | Unknown)
     ):

@@ -96,7 +96,7 @@ def _run_steps(machine: Machine, owner: Instance, frame: Frame) -> None:
         owner: the module whose method is entered.
         frame: the method's names, of which its parameter becomes the list of what steps return.
     """
-    ending = re.fullmatch(r"(on_)?(validation|test|train|training)_epoch_end", frame.name)
+    ending = re.fullmatch(r"(on_)?(validation|test|train|training)(_epoch)?_end", frame.name)
     phase = ending[2].removesuffix("ing") if ending else ""
     step = method(machine, owner.kind, f"{'training' if phase == 'train' else phase}_step", owner)
     if step is None or not is_module(machine, owner.kind):

@@ -125,7 +125,8 @@ def words_of(text: str) -> str:
 _TELLING = re.compile(
     r"loss|criterion|backward|loader|\.step\(|zero_grad|entropy|nll|\.eval\(|best|optim|sampler"
     r"|Dataset|accura|correct|mean|metric|reduce|gather|train|Softmax|dice|iou|psnr|score"
-    r"|Linear\(|def forward\(|_step\(|_epoch_end\(|evaluate\(|validate\(|(model|net)\(",
+    r"|Linear\(|def forward\(|_step\(|(?:epoch|validation|test)_end\(|evaluate\(|validate\("
+    r"|(model|net)\(",
     re.IGNORECASE,
 )
 

@@ -447,8 +447,11 @@ def loop_path(trace: Trace, loop: Loop) -> list[Loop]:
 def set_before(trace: Trace, name: str, loop: Loop) -> bool:
     """Return whether a name, or the dict that it is an item of, was set before a loop."""
     whole = name.partition("[")[0]
-    first = next((e.order for e in trace.of("assign") if e.text == name and loop in e.loops), 0)
-    sets = (e for e in trace.of("assign") if e.text in {name, whole} and e.order < first)
+    first = next((e for e in trace.of("assign") if e.text == name and loop in e.loops), None)
+    if first is None:
+        return whole != name
+    before = (e for e in trace.of("assign") if e.order < first.order)
+    sets = (e for e in before if e.text in {name, whole} and e.function == first.function)
     return whole != name or any(isinstance(e.value, Constant) and _counts(e.value) for e in sets)
 
 

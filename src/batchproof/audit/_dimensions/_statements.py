@@ -10,15 +10,16 @@ from batchproof.audit._dimensions._branch_sums import merge_branches
 from batchproof.audit._dimensions._branches import merge, restore, state_of, take_side
 from batchproof.audit._dimensions._calls import is_model
 from batchproof.audit._dimensions._cuts import by_cursor, by_number, by_pieces, by_steps
-from batchproof.audit._dimensions._draws import drawn, from_pass_to_pass
+from batchproof.audit._dimensions._draws import by_index, drawn, from_pass_to_pass
 from batchproof.audit._dimensions._expressions import items_of, parts_of
-from batchproof.audit._dimensions._functions import is_no_grad, resolve
+from batchproof.audit._dimensions._functions import follow, is_no_grad, method, resolve
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Class,
     Constant,
     Count,
     Function,
+    Instance,
     Listing,
     Loader,
     Option,
@@ -215,7 +216,7 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
             return replace(counter, value=batches)
         if name.endswith("range"):
             return _range(machine, node, frame)
-    value = by_pieces(machine, node, frame) or machine.evaluate(node, frame)
+    value = by_pieces(machine, node, frame) or _iterated(machine, node, frame)
     if value == Constant("range"):
         return _Source(UNKNOWN, with_index=True, text="range:")
     if isinstance(value, Loader) and value.with_index:
@@ -224,6 +225,18 @@ def _source(machine: Machine, node: ast.expr, frame: Frame) -> _Source:
         text = ast.unparse(node)
         return _Source(Loader(text, text))
     return _Source(value, text=dotted(node))
+
+
+def _iterated(machine: Machine, node: ast.expr, frame: Frame) -> Value:
+    """Return what a loop goes over: an object yields what its class does, or its name says."""
+    value = machine.evaluate(node, frame)
+    if not isinstance(value, Instance):
+        return value
+    inner = method(machine, value.kind, "__iter__", value)
+    yields = UNKNOWN if inner is None else follow(machine, inner, node, [], {})
+    if isinstance(yields, Loader):
+        return replace(yields, text=dotted(node))
+    return yields if isinstance(yields, Listing) else Unknown(dotted(node))
 
 
 def _counter_beside(machine: Machine, node: ast.Call, frame: Frame) -> _Source:
@@ -282,6 +295,8 @@ def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
         source = replace(source, value=by_number(machine, node, frame) or source.value)
         if source.value == UNKNOWN and (loader := drawn(machine, node, frame)):
             source = replace(source, value=loader, draws=True)
+        elif source.value == UNKNOWN and (loader := by_index(node)):
+            source = replace(source, value=loader)
     value = as_loader(source.value)
     items = items_of(value) if isinstance(value, Several) and not source.with_index else ()
     for item in items:

@@ -10,6 +10,7 @@ from batchproof.audit._dimensions._draws import from_pass_to_pass
 from batchproof.audit._dimensions._lattice import (
     Constant,
     Count,
+    Option,
     Quantity,
     Value,
 )
@@ -17,6 +18,7 @@ from batchproof.audit._dimensions._loaders import equal_batches, length_of, numb
 from batchproof.audit._dimensions._names import Module, dotted, words_of
 from batchproof.audit._dimensions._questions import (
     compatible,
+    differs,
     loop_path,
     names_in,
     over_data,
@@ -25,6 +27,7 @@ from batchproof.audit._dimensions._questions import (
 )
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace, modulus, tests_of
 
+REST = "the last r batches"
 _BATCH_INDEX = re.compile(r"(mini|micro)?(batch|step|iter)(i|idx|index|id|nb|no|num|number)")
 
 
@@ -493,6 +496,25 @@ def off_by_one(trace: Trace, event: Event, total: Quantity, loop: Loop) -> str:
     return ""
 
 
+def of_other_length(trace: Trace, event: Event, loop: Loop, every: str) -> bool:
+    """Return whether a divisor is a number other than a window's length, or that of another window.
+
+    Args:
+        trace: the events.
+        event: a quotient of the sum of a window.
+        loop: the loop over batches.
+        every: the length of the window, as the code writes it.
+    """
+    text = divisor_name(trace, event, loop)
+    if differs(event.other, every, event.module):
+        return True
+    value, length = event.other, event.module.variables.get(every)
+    equal = isinstance(value, Option) and length == Constant(value.default)
+    others = (window_test(e, loop) for e in trace.within(loop, "divide", "assign", "report"))
+    apart = any(window is not None and window[2] == text for window in others)
+    return apart and text != every and not text.isdigit() and not equal
+
+
 def subtracts(event: Event) -> bool:
     """Return whether what is divided is a difference, as from the sum at the last report."""
     match event.node:
@@ -601,6 +623,16 @@ def first_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tup
     if adds and always and leaves_out_first(event, loop, counter):
         return f"the first {every} + 1 batches", "batch 0 is added, unreported"
     return None
+
+
+def held_instead(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str, str] | None:
+    """Return what a sum that is divided by the window's length holds instead, and why."""
+    _, plus, every = window_test(event, loop) or ("", 0, "")
+    if also_at_the_end(event, loop, plus, every):
+        return REST, "it is reported after the last batch, too"
+    if not subtracts(event) and (why := goes_on(trace, total, loop, every)):
+        return "more than a window", why
+    return first_window(trace, event, total, loop)
 
 
 def window_left(trace: Trace, event: Event) -> str:

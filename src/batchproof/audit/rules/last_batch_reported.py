@@ -8,6 +8,7 @@ from batchproof.audit._dimensions._epochs import (
     computed_in,
     kept_from_before,
     of_an_epoch,
+    of_an_evaluation,
     of_one_by_name,
     of_several,
     returns_last,
@@ -91,10 +92,11 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
         "after the loop it holds what the last batch gave",
     )
     is_average = event.kind in {"divide", "average"}
-    alone = not trains(trace, loop) and event.kind != "compare" and event.function != ""
+    alone = not trains(trace, loop) and event.kind != "compare"
+    alone &= event.function != "" or of_an_evaluation(event, value, loop)
     is_set = set_before(trace, value.text, loop)
     sets = sets_in(trace, value, loop)
-    sure = is_average or returns_last(event) or (alone and (value.sure or not value.metric))
+    sure = is_average or returns_last(event) or (alone and (value.sure or value.base == "mean"))
     if not trains(trace, loop) and of_the_whole(value.text) and is_set:
         sure, evidence = sure or value.sure, (*evidence, "before the loop it is set as a sum is")
     of_a_pass = of_an_epoch(event) or after_epochs(trace, event, loop)
@@ -102,7 +104,8 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
     if not sure and origins and not origins[-1].inside(loop) and of_a_pass:
         sure, evidence = of_several(loop), (*evidence, _unless(loop))
     mine = sets[-1] if sets and sets[-1].module is event.module else None
-    as_sum = (of_the_whole(value.text) or (is_set and not of_one_by_name(value.text))) and not any(
+    as_sum = is_set and (of_the_whole(value.text) or not of_one_by_name(value.text))
+    as_sum &= not any(
         getattr(e.value, "text", "") == value.text for e in trace.within(loop, "accumulate")
     )
     place = mine if mine is not None and as_sum else event

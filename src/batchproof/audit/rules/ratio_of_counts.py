@@ -10,6 +10,7 @@ from batchproof.audit._dimensions._scores import words_of_score
 from batchproof.audit._dimensions._trace import Loop, Trace
 from batchproof.audit._reports import Report
 
+_OF_RANKS = {"roc_auc_score", "average_precision_score"}  # of several samples at least
 _OF_IMAGES = {"peak_signal_noise_ratio", "psnr"}  # of one whole image at a time, as a rule
 
 
@@ -28,8 +29,11 @@ def find(trace: Trace) -> Iterator[Report]:
             continue  # a mean over folds, classes or seeds, each of which has a ratio of its own
         step = isinstance(loop.node, FunctionNode)  # of Lightning, which averages what is logged
         plain = event.kind != "update" or step  # not a meter, which may weigh
-        score = step and value.metric and words_of_score(value.name) not in _OF_IMAGES
-        sure = value.sure and plain and _evaluates_batches(trace, loop, score=score)
+        kind = words_of_score(value.name)
+        ranks = value.metric and kind in _OF_RANKS
+        score = ranks or (step and value.metric and kind not in _OF_IMAGES)
+        certain = value.sure and (plain or ranks)
+        sure = certain and _evaluates_batches(trace, loop, score=score)
         name = value.text or value.name or "it"
         evidence = [f"{name} of a batch is a ratio or root, not a mean of samples"]
         if event.kind == "update" and step:
@@ -44,7 +48,7 @@ def _evaluates_batches(trace: Trace, loop: Loop, *, score: bool) -> bool:
     Args:
         trace: the events.
         loop: the loop.
-        score: whether a step of Lightning computes a score, as one does of several samples.
+        score: whether it is a score of several samples, as a step of Lightning computes.
     """
     loader = loop.loader
     if loader is None or not (loader.line or score) or not evaluates(trace, loop):

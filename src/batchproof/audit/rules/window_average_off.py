@@ -3,25 +3,22 @@
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Quantity
-from batchproof.audit._dimensions._questions import differs, varies
+from batchproof.audit._dimensions._questions import varies
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._dimensions._windows import (
-    also_at_the_end,
+    REST,
     bare_remainder,
     begins_again,
     counts_on,
     divisor_name,
-    first_window,
-    goes_on,
+    held_instead,
+    of_other_length,
     off_by_one,
     outgrows,
-    subtracts,
     window_left,
     window_test,
 )
 from batchproof.audit._reports import Report
-
-_REST = "the last r batches"
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -75,14 +72,14 @@ def _by_window(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Itera
     every = window[2]
     if sum(not c.by and varies(c.test, loop) for c in event.inside(loop)) > 1:
         return  # a loop that steps once a window
-    clash = _held(trace, event, total, loop) if text == every else None
+    clash = held_instead(trace, event, total, loop) if text == every else None
     if counts_on(trace, event.other, loop) and begins_again(trace, event, total, loop):
         clash = f"the last {every} batches", f"{total.text} is set to 0 after each report"
-    elif text != every and differs(event.other, every, event.module):
+    elif text != every and of_other_length(trace, event, loop, every):
         clash = f"{every} batches", f"it is reported every {every} batches"
     if clash is not None:
         content, why = clash
-        formula = f"Σ of {_REST} / r" if content == _REST else f"Σ of {every} batches / {every}"
+        formula = f"Σ of {REST} / r" if content == REST else f"Σ of {every} batches / {every}"
         yield Report(event, f"Σ of {content} / {text}", formula, (why, f"it is divided by {text}"))
 
 
@@ -92,16 +89,6 @@ def _but_one(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterato
     if every and every == text and begins_again(trace, event, total, loop):
         why = f"the test holds for every batch but each {every}th"
         yield Report(event, f"loss_b / {text}", f"Σ of {every} batches / {every}", (why,))
-
-
-def _held(trace: Trace, event: Event, total: Quantity, loop: Loop) -> tuple[str, str] | None:
-    """Return what a sum that is divided by the window's length holds instead, and why."""
-    _, plus, every = window_test(event, loop) or ("", 0, "")
-    if also_at_the_end(event, loop, plus, every):
-        return _REST, "it is reported after the last batch, too"
-    if not subtracts(event) and (why := goes_on(trace, total, loop, every)):
-        return "more than a window", why
-    return first_window(trace, event, total, loop)
 
 
 def _last_window(trace: Trace) -> Iterator[Report]:
