@@ -2004,3 +2004,40 @@ class EndsAsLightningOnceDid(LightningModule):
 
     def validation_end(self, outputs):
         return {"loss": torch.stack([each["loss"] for each in outputs]).mean()}  # BP201
+
+
+@torch.no_grad()
+def finds_summaries_of_batches(model, data, scores):
+    loader, summaries = DataLoader(data, batch_size=64), []
+    for x, y in loader:
+        output = model(x)
+        summary = {name: score(output, y) for name, score in scores.items()}
+        summary["loss"] = F.cross_entropy(output, y).item()
+        summaries.append(summary)
+    return {key: np.mean([each[key] for each in summaries]) for key in summaries[0]}  # BP201
+
+
+def _loss_and_size(model, x, y):
+    return F.mse_loss(model(x), y).item(), len(x)
+
+
+@torch.no_grad()
+def finds_a_column_of_results(model, data):
+    loader = DataLoader(data, batch_size=64)
+    losses, _ = zip(*[_loss_and_size(model, x, y) for x, y in loader], strict=True)
+    return np.mean(losses)  # BP201
+
+
+@torch.no_grad()
+def passes_columns_of_results_by_size(model, data):
+    loader = DataLoader(data, batch_size=64)
+    losses, sizes = zip(*[_loss_and_size(model, x, y) for x, y in loader], strict=True)
+    return np.sum(np.multiply(losses, sizes)) / np.sum(sizes)
+
+
+@torch.no_grad()
+def finds_a_column_of_a_table(model, data):
+    rows = []
+    for x, y in DataLoader(data, batch_size=64):
+        rows.append({"loss": F.mse_loss(model(x), y).item(), "size": len(x)})
+    return pd.DataFrame(rows)["loss"].mean()  # BP201

@@ -125,8 +125,8 @@ def _parts(
     for argument in node.args:
         if isinstance(argument, ast.Starred):
             has_star = True
-            machine.evaluate(argument.value, frame)
-            args.append(UNKNOWN)
+            value = machine.evaluate(argument.value, frame)
+            args.append(value if name == "zip" else UNKNOWN)
         else:
             args.append(machine.evaluate(argument, frame))
     keywords: dict[str, Value] = {}

@@ -369,6 +369,9 @@ def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
 def _of_list(node: ast.Subscript, value: Listing, place: Value) -> Value:
     """Return an item of a list of the numbers of one batch, or the last of those of all batches."""
     item = value.item
+    if isinstance(item, Several) and item.names and isinstance(place, Constant):
+        column = _item(item, place)  # of a table
+        return UNKNOWN if column == UNKNOWN else replace(value, item=column)
     if place == Constant(-1) and isinstance(item, Quantity) and not item.over:
         return replace(item, text=dotted(node)) if item.loop == value.over else UNKNOWN
     return of_batch(value) if isinstance(place, Constant) else UNKNOWN
@@ -424,13 +427,20 @@ def _item(value: Several, place: Value) -> Value:
     return UNKNOWN
 
 
+def _one_loss(value: Several) -> Value:
+    """Return one of the losses in a dict, where all that is known of it are means of one batch."""
+    items = [item for item in value.items if not isinstance(item, Unknown)]
+    losses = [v for v in items if isinstance(v, Quantity) and v.base == "mean" and not v.over]
+    return losses[0] if losses and len(losses) == len(items) else UNKNOWN
+
+
 def _one_of(value: Several) -> Value:
-    """Return what is known of any item of a tuple or dict of loaders, or of data sets."""
+    """Return what is known of any item of a tuple or dict of loaders, data sets or losses."""
     first, *others = value.items or (UNKNOWN,)
     if all(isinstance(v, Dataset) for v in value.items):
         return reduce(join, others, first)
     if not isinstance(first, Loader):
-        return UNKNOWN
+        return _one_loss(value)
     for other in others:
         if not isinstance(other, Loader) or _formed(other) != _formed(first):
             return UNKNOWN
@@ -581,11 +591,10 @@ def _comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     over = source.over if isinstance(source, Listing) and source.over else loop.key
     if isinstance(value, Quantity) and loader is None and not isinstance(source, Listing):
         return UNKNOWN
-    return (
-        Listing(value, over, conditional=bool(first.ifs))
-        if isinstance(value, Quantity)
-        else UNKNOWN
-    )
+    holds = isinstance(value, Several) and any(isinstance(v, Quantity) for v in value.items)
+    if isinstance(value, Quantity) or (holds and loader is not None):
+        return Listing(value, over, conditional=bool(first.ifs))
+    return UNKNOWN
 
 
 def _text(machine: Machine, node: ast.expr, frame: Frame) -> Value:

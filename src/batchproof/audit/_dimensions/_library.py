@@ -582,7 +582,13 @@ def _recent(_machine: Machine, call: Call, _name: str) -> Value:
 
 
 def _zip(_machine: Machine, call: Call, _name: str) -> Value:
-    """Return the first loader of zip(...), which yields as many batches as the shortest."""
+    """Return the first loader of zip(...), which yields as many batches as the shortest.
+
+    Of `zip(*rows)`, return the columns.
+    """
+    match call.args:
+        case [Listing(item=Several(items, ())) as rows] if call.starred:
+            return Several(tuple(replace(rows, item=part) for part in items))
     return next((value for value in call.args if isinstance(value, Loader)), UNKNOWN)
 
 

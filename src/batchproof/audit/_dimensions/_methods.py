@@ -621,9 +621,20 @@ def _state_dict(_machine: Machine, _value: Value, call: Call) -> Value | None:
 
 def _append(machine: Machine, value: Value, call: Call) -> Value | None:
     item = call.args[0] if call.args else UNKNOWN
+    if isinstance(item, Unknown) and call.node.args:
+        item = _of_parts(dotted(call.node.args[0]), call.frame) or item
     function = call.node.func
     name = call.frame.path(function.value) if isinstance(function, ast.Attribute) else ""
     return NOTHING if keep(machine, call.node, value, item, name, call.frame) else None
+
+
+def _of_parts(name: str, frame: Frame) -> Several | None:
+    """Return a dict of which some items are known, as those that were set after it was made."""
+    begin = f"{name}['"
+    parts = sorted(part for part in frame.parts if part.startswith(begin) and part.endswith("']"))
+    items = {part.removeprefix(begin).removesuffix("']"): frame.names.get(part) for part in parts}
+    losses = {key: value for key, value in items.items() if isinstance(value, Quantity)}
+    return Several(tuple(losses.values()), tuple(losses)) if losses else None
 
 
 def _log(machine: Machine, value: Value, call: Call) -> Value | None:
