@@ -1,5 +1,6 @@
 """Means of batches averaged without their sizes."""
 
+import math
 from collections import defaultdict, deque
 
 import monai
@@ -2041,3 +2042,47 @@ def finds_a_column_of_a_table(model, data):
     for x, y in DataLoader(data, batch_size=64):
         rows.append({"loss": F.mse_loss(model(x), y).item(), "size": len(x)})
     return pd.DataFrame(rows)["loss"].mean()  # BP201
+
+
+@torch.no_grad()
+def finds_a_number_of_batches_that_is_rounded_up(model, data, args):
+    loader = DataLoader(data, batch_size=args.batch_size)
+    steps = math.ceil(len(data) / args.batch_size)
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / steps  # BP201
+
+
+@torch.no_grad()
+def finds_a_dict_of_meters(model, data):
+    losses = defaultdict(AverageMeter)
+    for x, y in DataLoader(data, batch_size=64):
+        parts = {
+            "squared": F.mse_loss(model(x), y).item(),
+            "absolute": F.l1_loss(model(x), y).item(),
+        }
+        for name, value in parts.items():
+            losses[name].update(value)  # BP201
+    return {name: meter.avg for name, meter in losses.items()}
+
+
+@torch.no_grad()
+def passes_a_number_of_full_batches_that_are_drawn(model, data, args):
+    loader, total = DataLoader(data, batch_size=args.batch_size), 0.0
+    steps, batches = len(data) // args.batch_size, iter(loader)
+    for _ in range(steps):
+        x, y = next(batches)
+        total += F.mse_loss(model(x), y).item()
+    return total / steps
+
+
+@torch.no_grad()
+def passes_full_batches_that_are_drawn_by_number(model, data):
+    loader, total = DataLoader(data, batch_size=32), 0.0
+    steps = len(data) // 32
+    batches = iter(loader)
+    for _ in range(steps):
+        x, y = next(batches)
+        total += F.mse_loss(model(x), y).item()
+    return total / steps

@@ -884,3 +884,54 @@ def passes_the_steps_of_a_sequence(model, criterion, source):
         x, y = source[i : i + 35], source[i + 1 : i + 36]
         total += len(x) * criterion(model(x), y).item()
     return total / (len(source) - 1)
+
+
+@torch.no_grad()
+def finds_the_size_of_the_last_batch(model, loader):
+    hits, count = 0, 0
+    for x, y in loader:
+        hits += (model(x).argmax(1) == y).sum().item()
+        count = y.size(0)
+    return hits / count  # BP202
+
+
+@torch.no_grad()
+def passes_the_size_of_a_batch_in_its_loop(model, loader):
+    shares = []
+    for x, y in loader:
+        count = y.size(0)
+        hits = (model(x).argmax(1) == y).sum().item()
+        shares.append(hits / count)
+    return shares
+
+
+@torch.no_grad()
+def finds_full_batches_that_are_counted_before(model, data, args):
+    loader = DataLoader(data, batch_size=args.batch_size)
+    steps = len(data) // args.batch_size
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / steps  # BP202
+
+
+@torch.no_grad()
+def passes_full_batches_that_are_counted_before(model, data, args):
+    loader = DataLoader(data, batch_size=args.batch_size, drop_last=True)
+    steps = len(data) // args.batch_size
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / steps
+
+
+@torch.no_grad()
+def passes_a_loop_that_ends_after_full_batches(model, data, args):
+    loader = DataLoader(data, batch_size=args.batch_size)
+    steps = len(data) // args.batch_size
+    total = 0.0
+    for i, (x, y) in enumerate(loader):
+        if i == steps:
+            break
+        total += F.mse_loss(model(x), y).item()
+    return total / steps

@@ -56,6 +56,8 @@ def _of_one_pass(event: Event, by: Count, loop: Loop) -> str:
     """Return why a divisor is a number of one pass of a loop, no count of all, or ""."""
     if by.unit == "offset" and by.key == loop.key and abs(by.plus) < 2:
         return f"{by.text} is where a slice begins, and moves by the length of a slice"
+    if (by.unit, by.key, by.plus) == ("batch", loop.key, 0) and loop not in event.loops:
+        return "after the loop it is the size of the last batch"
     match divisor_of(event.node), loop.node:
         case ast.Call(ast.Name("len"), [ast.Name(name)]), ast.For(target):
             items = {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}

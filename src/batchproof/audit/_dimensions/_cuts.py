@@ -230,14 +230,14 @@ def by_number(machine: Machine, node: ast.For, frame: Frame) -> Loader | None:
                 if _times(lower, index) or dotted(lower) in starts - {""}:
                     name = index if _times(lower, index) else dotted(lower)
                     key, data = machine.loop_key(node), Dataset(f"len({dotted(whole)})")
-                    if _is_full(node.iter, frame):
+                    if is_full(node.iter, frame):
                         line = node.lineno
                         return Loader(key, index, line, drop_last=True, dataset=data, index=name)
                     return Loader(key, index, dataset=data, index=name)
     return None
 
 
-def _is_full(node: ast.expr, frame: Frame) -> bool:
+def is_full(node: ast.expr, frame: Frame) -> bool:
     """Return whether a range is over a number of batches that was rounded down."""
     match node:
         case ast.Call(args=[number_of]):

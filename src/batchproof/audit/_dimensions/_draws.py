@@ -11,7 +11,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import replace
 
-from batchproof.audit._dimensions._lattice import Loader, Value
+from batchproof.audit._dimensions._cuts import is_full
+from batchproof.audit._dimensions._lattice import Count, Loader, Value
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 
@@ -36,10 +37,22 @@ def drawn(machine: Machine, node: ast.For | ast.While, frame: Frame) -> Loader |
         name = dotted(call.args[0]) if call.args else ""
         value: Value | None = frame.read(name) if name else None
         if isinstance(value, Loader):
+            if _goes_over_full_ones(machine, node, frame):
+                value = replace(value, drop_last=True)
             if _begins_again(node, name):
                 return replace(value, key=f"{value.key} of {name}")
             return value
     return None
+
+
+def _goes_over_full_ones(machine: Machine, node: ast.For | ast.While, frame: Frame) -> bool:
+    """Return whether a loop is over a number of batches that was rounded down."""
+    match node:
+        case ast.For(iter=ast.Call(args=[number_of])):
+            count = machine.evaluate(number_of, frame)
+            full = isinstance(count, Count) and count.unit == "full"
+            return full or is_full(node.iter, frame)
+    return False
 
 
 def by_index(node: ast.For) -> Loader | None:

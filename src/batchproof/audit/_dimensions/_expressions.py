@@ -20,6 +20,7 @@ from batchproof.audit._dimensions._lattice import (
     Function,
     Listing,
     Loader,
+    Meter,
     Option,
     Quantity,
     Reference,
@@ -199,28 +200,45 @@ def factor(machine: Machine, value: Value, node: ast.expr, of: Value) -> Value:
         counts or isinstance(value, Constant | Option | Unknown)
     ):
         return value
-    is_literal = isinstance(value, Constant) and isinstance(of, Quantity) and of.over != ""
     keys = {of.over or of.loop} if isinstance(of, Quantity) else {of.key}
     for loop in machine.trace.loops.values():
-        loader = loop.loader
-        if loader is None or not {loop.key, loader.key, loader.source} & keys:
+        if loop.loader is None or not {loop.key, loop.loader.key, loop.loader.source} & keys:
             continue
         if loop.draws and loop.micro and loop.micro == ast.unparse(node) and loop.key in keys:
             return Count("batches", loop.key, text=loop.micro)
-        samples = length_of_cuts(value, node, loader) or _length_of_data(value, loader)
-        if samples is not None:
-            return samples
-        size = length_of(loader.dataset)
-        if is_literal and size and number(value) == size:
-            return Count("data set", loader.source, text=ast.unparse(node))
-        if is_literal and not dotted(node):
-            continue
-        if is_size(value, dotted(node), loader):
-            return Count("nominal", loader.key, text=dotted(node) or ast.unparse(node))
+        count = _count_of(loop.loader, value, node, of)
+        if count is not None:
+            return count
+    if isinstance(of, Count) and of.unit == "data set":
+        return _size_to_come(machine, value, node, of) or value
     is_number = isinstance(value, Constant) and type(value.value) in {int, float}
     if is_number and isinstance(value, Constant) and isinstance(of, Quantity) and dotted(node):
         return Option(dotted(node), value.value)
     return value
+
+
+def _count_of(loader: Loader, value: Value, node: ast.expr, of: Value) -> Count | None:
+    """Return a factor or divisor as the length of a loader's data set, or as its batch size."""
+    is_literal = isinstance(value, Constant) and isinstance(of, Quantity) and of.over != ""
+    samples = length_of_cuts(value, node, loader) or _length_of_data(value, loader)
+    if samples is not None:
+        return samples
+    size = length_of(loader.dataset)
+    if is_literal and size and number(value) == size:
+        return Count("data set", loader.source, text=ast.unparse(node))
+    if is_size(value, dotted(node), loader) and not (is_literal and not dotted(node)):
+        return Count("nominal", loader.key, text=dotted(node) or ast.unparse(node))
+    return None
+
+
+def _size_to_come(machine: Machine, value: Value, node: ast.expr, of: Count) -> Count | None:
+    """Return the batch size of a loader whose data set is counted before the loop over it."""
+    for event in machine.trace.of("loader"):
+        loader = event.value
+        mine = isinstance(loader, Loader) and loader.source == of.key
+        if mine and isinstance(loader, Loader) and is_size(value, dotted(node), loader):
+            return Count("nominal", loader.key, text=dotted(node))
+    return None
 
 
 def combine(
@@ -359,8 +377,8 @@ def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
             return value
         case Quantity() if place == Constant(0):
             return replace(value, number=True)  # loss.data[0] of PyTorch 0.3
-        case Loader() | Listing():
-            return value if isinstance(value, Loader) else _of_list(node, value, place)
+        case Loader() | Listing() | Meter():
+            return _of_list(node, value, place) if isinstance(value, Listing) else value
         case Unknown() if isinstance(node.slice, ast.Tuple | ast.Slice):
             return value
     return Unknown(dotted(node))

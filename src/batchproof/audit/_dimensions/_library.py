@@ -18,6 +18,7 @@ from batchproof.audit._dimensions._functions import bind, follow
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
     UNKNOWN,
+    Class,
     Constant,
     Count,
     Criterion,
@@ -457,13 +458,25 @@ def _number(_machine: Machine, call: Call, name: str) -> Value:
     value = _first(call)
     if isinstance(value, Constant) and type(value.value) is float and len(call.args) == 1:
         return _rounded(value.value, name)
+    if isinstance(value, Count) and value.unit == "portions":
+        return _whole_batches(value, name)
     return replace(value, graph=False, number=True) if isinstance(value, Quantity) else value
 
 
+def _whole_batches(portions: Count, name: str) -> Count:
+    """Return the number of batches that N / B is, rounded down, up or to the nearest."""
+    last = name.rpartition(".")[2]
+    if last == "ceil":
+        return replace(portions, unit="batches")
+    return replace(portions, unit="full") if last in {"int", "floor"} else portions
+
+
 def _rounded(value: float, name: str) -> Value:
-    """Return the whole number that int(...), round(...) or floor(...) makes of a number."""
+    """Return the whole number that int(...), round(...) or ceil(...) makes of a number."""
     if name == "float" or not math.isfinite(value):
         return Constant(value)
+    if name.endswith("ceil"):
+        return Constant(math.ceil(value))
     return Constant(round(value) if "round" in name or name.endswith("around") else int(value))
 
 
@@ -598,10 +611,14 @@ def _table(_machine: Machine, call: Call, _name: str) -> Value:
     return value if isinstance(value, Listing | Several) else UNKNOWN
 
 
-def _mapping(_machine: Machine, call: Call, name: str) -> Value:
-    """Return the dict that keywords make, or a copy of one."""
+def _mapping(machine: Machine, call: Call, name: str) -> Value:
+    """Return the dict that keywords make, or a copy of one; a meter stands for a dict of meters."""
+    first = _first(call)
     if call.args and name == "dict":
-        return _first(call)
+        return first
+    kind = first.node.name if isinstance(first, Class) else getattr(first, "name", "")
+    if name.endswith("defaultdict") and "meter" in kind.lower():
+        return Meter(call.target, machine.loop_key(call.node))
     return Several(tuple(call.keywords.values()), tuple(call.keywords))
 
 
@@ -698,7 +715,14 @@ EXACT: dict[str, Transfer] = {
         _logarithm,
     ),
     **dict.fromkeys(
-        ("float", "int", "round", "numpy.round", "numpy.around", "numpy.floor", "math.floor"),
+        (
+            "float",
+            "int",
+            "round",
+            *(f"{home}.{name}" for home in ("numpy", "math") for name in ("floor", "ceil")),
+            "numpy.round",
+            "numpy.around",
+        ),
         _number,
     ),
     "str": _shown,

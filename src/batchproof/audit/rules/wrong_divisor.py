@@ -70,7 +70,7 @@ def _clash(
         evidence = (f"{by.text} is the size of a batch, and the sum holds one mean for each batch",)
         yield Report(event, "Σ_b mean_b / B", "Σ_b n_b · mean_b / Σ_b n_b", evidence, total.sure)
     elif mine and loop not in event.loops and (clash := size_clash(total, by, loader)):
-        if views_by_size(loop):
+        if views_by_size(loop) or loop.leaves:
             return
         certain = total.sure and loader.line > 0 and not (total.conditional or by.conditional)
         formula = _SAMPLES if total.base == "sum" else "Σ_b n_b · mean_b / Σ_b n_b"
