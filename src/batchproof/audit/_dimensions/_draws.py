@@ -67,8 +67,8 @@ def by_index(node: ast.For) -> Loader | None:
         for part in ast.walk(node)
         if isinstance(part, ast.Subscript) and dotted(part.slice) == index
     }
-    named = _BATCHES & set(words_of(f"{index} {text.rpartition('.')[2]}").split())
-    return Loader(text, text) if named and text in items - {""} else None
+    speaks = _BATCHES & set(words_of(f"{index} {text.rpartition('.')[2]}").split())
+    return Loader(text, text) if speaks and text in items - {""} else None
 
 
 def from_pass_to_pass(loader: Loader) -> bool:
