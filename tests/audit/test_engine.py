@@ -263,6 +263,7 @@ def train(model, loader):
         ("", "sure"),
         ("x = Variable(x); criterion = MSELoss(size_average=True)", "sure"),
         ("print(loss.data[0])", "likely"),
+        ("finder = FindLR(scheduler)", "likely"),
     ],
 )
 def test_a_schedule_first_is_wrong_in_every_torch_that_runs_the_file(sign, grade):

@@ -11,6 +11,7 @@ from batchproof.audit._reports import Report
 # Until PyTorch 1.1 a schedule was stepped first, by its own manual. What runs under none since:
 _OLD = re.compile(r"\.data\[0\]|async=True")
 
+_TRIES = re.compile(r"lr_?find|find_?lr", re.IGNORECASE)
 # what nothing but a schedule of torch is called, where no class of the project is seen
 _NAMES = {"scheduler", "lr_scheduler"}
 
@@ -45,7 +46,7 @@ def find(trace: Trace) -> Iterator[Report]:
             "step t uses the learning rate of step t + 1",
             "step t uses the learning rate of step t",
             evidence,
-            certain and _beside(event, steps[0]) and not age,
+            certain and _beside(event, steps[0]) and not age and not _tries_rates(event),
         )
 
 
@@ -60,6 +61,11 @@ def _sign_of_age(event: Event) -> str:
     text = "\n".join(line.partition("#")[0] for line in event.module.lines)
     sign = _OLD.search(text)
     return sign[0].strip(".(") if sign else ""
+
+
+def _tries_rates(event: Event) -> bool:
+    """Return whether a file tries learning rates one by one, where the first is of no account."""
+    return any(_TRIES.search(line) for line in event.module.lines)
 
 
 def _beside(event: Event, step: Event) -> bool:
