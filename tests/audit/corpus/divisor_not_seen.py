@@ -424,3 +424,12 @@ def passes_every_tenth_loss_over_their_number(model, data, optimizer):
             total += loss.item()
             count += 1
     print(total / count)
+
+
+@torch.no_grad()
+def passes_samples_that_are_drawn_by_weight(model, data, weights):
+    sampler = torch.utils.data.WeightedRandomSampler(weights, len(data))
+    loader, total = DataLoader(data, batch_size=16, sampler=sampler), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y, reduction="sum").item()
+    return total / len(loader.dataset)

@@ -2086,3 +2086,52 @@ def passes_full_batches_that_are_drawn_by_number(model, data):
         x, y = next(batches)
         total += F.mse_loss(model(x), y).item()
     return total / steps
+
+
+class _GraphLoader(DataLoader):
+    def __init__(self, dataset, batch_size=1, **options):
+        super().__init__(dataset, batch_size, collate_fn=torch.stack, **options)
+
+
+class _FullLoader(DataLoader):
+    def __init__(self, dataset, batch_size=1, **options):
+        super().__init__(dataset, batch_size, drop_last=True, **options)
+
+
+@torch.no_grad()
+def finds_a_loader_of_a_class_in_sight(model, data, args):
+    loader, total = _GraphLoader(data, batch_size=args.batch_size), 0.0
+    for x in loader:
+        total += F.mse_loss(model(x), x).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_a_loader_of_a_class_that_forms_its_batches_perhaps(model, data, args):
+    loader, total = _FullLoader(data, batch_size=args.batch_size), 0.0
+    for x in loader:
+        total += F.mse_loss(model(x), x).item()
+    return total / len(loader)  # BP201 likely
+
+
+@torch.no_grad()
+def finds_hits_over_the_points_of_a_batch(model, data):
+    loader, accuracy = DataLoader(data, batch_size=16), []
+    for points, target in loader:
+        batch_size, num_points, _ = points.size()
+        scores = model(points).view(-1, 50)
+        correct = scores.max(1)[1].eq(target.view(-1)).sum()
+        accuracy.append(correct.item() / (batch_size * num_points))
+    return sum(accuracy) / len(accuracy)  # BP201
+
+
+def finds_samples_that_are_drawn_by_weight(model, data, weights, optimizer):
+    sampler = torch.utils.data.WeightedRandomSampler(weights, len(weights))
+    loader, total = DataLoader(data, batch_size=16, sampler=sampler), 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total / len(loader)  # BP201

@@ -74,7 +74,16 @@ def multiply(first: Value, second: Value) -> Value:
         if counts.keys() == {"batches", "nominal"} and not counts["batches"].plus:
             text = f"{first.text} * {second.text}"
             return Count("padded", counts["batches"].key, text=text)
-    return UNKNOWN
+    return _elements(first, second) or _elements(second, first) or UNKNOWN
+
+
+def _elements(size: Value, each: Value) -> Count | None:
+    """Return the elements of a batch, `batch_size * length`, where each sample has as many."""
+    alike = isinstance(each, Option | Unknown) or (number(each) or 0) > 1
+    if isinstance(size, Count) and size.unit == "batch" and not size.plus and alike:
+        text = f"{size.text} * {name_of(each)}"
+        return Count("elements", size.key, text=text, conditional=size.conditional)
+    return None
 
 
 def _scale(quantity: Quantity, by: Value) -> Value:

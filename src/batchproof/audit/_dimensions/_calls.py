@@ -37,6 +37,7 @@ from batchproof.audit._dimensions._lattice import (
     Value,
 )
 from batchproof.audit._dimensions._library import flat, transfer_of, use_criterion
+from batchproof.audit._dimensions._loaders import build_loader
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._methods import PASSES, QUIET, Call, call_method
 from batchproof.audit._dimensions._names import (
@@ -314,6 +315,8 @@ def _build(machine: Machine, kind: Class, call: Call) -> Value:
     if _is_meter(kind):
         pools = bool(_POOLS.search(ast.unparse(kind.node)))
         return Meter(call.target, machine.loop_key(call.node), pools)
+    if any(dotted(base).endswith("DataLoader") for base in kind.node.bases):
+        return _own_loader(kind, call)
     words = words_of(kind.node.name)
     if words.strip().endswith("data loader") or words.strip().endswith("loader"):
         return Loader(machine.loop_key(call.node), call.target or call.name)
@@ -332,6 +335,16 @@ def _build(machine: Machine, kind: Class, call: Call) -> Value:
     ):
         return Criterion(kind.node.name, "mean", sure=False)
     return instance
+
+
+def _own_loader(kind: Class, call: Call) -> Loader:
+    """Return what a class of the project makes that is a DataLoader of torch with a collator."""
+    code = ast.unparse(kind.node)
+    forms_batches = re.search(r"\b(drop_last|\w*sampler|__iter__|__len__)\b", code)
+    if forms_batches or "batch_size" not in call.keywords:
+        return Loader(f"{call.node.lineno}:{call.node.col_offset}", call.target or call.name)
+    options = {"dataset": call.args[0], **call.keywords} if call.args else call.keywords
+    return build_loader(kind.node.name, call.node, [], options, call.target, open_=call.starred)
 
 
 def _outside(machine: Machine, name: str, call: Call) -> Value:
@@ -371,12 +384,9 @@ def _out_of_sight(machine: Machine, call: Call) -> Value:
     if name == "get_world_size":
         return _outside(machine, "torch.distributed.get_world_size", call)
     loader = [a for a in call.args if isinstance(a, Loader)]
-    if len(loader) == 1 and len(call.args) == 1 and not call.keywords:
-        return (
-            loader[0]
-            if low in {"tqdm", "iter", "list", "progress", "track", "pbar"}
-            else replace(loader[0], drop_last=None, line=0)
-        )
+    shows = low in {"tqdm", "iter", "list", "progress", "track", "pbar"}
+    if len(loader) == 1 and len(call.args) == 1 and (shows or not call.keywords):
+        return loader[0] if shows else replace(loader[0], drop_last=None, line=0)
     return _by_name(machine, call)
 
 

@@ -61,6 +61,7 @@ SAMPLERS: dict[str, Literal["all", "part", "ranks", "batches"]] = {
     f"{_DATA}distributed.DistributedSampler": "ranks",
     f"{_DATA}SequentialSampler": "all",
     f"{_DATA}RandomSampler": "all",
+    f"{_DATA}WeightedRandomSampler": "all",
     f"{_DATA}BatchSampler": "batches",
 }
 _BATCHES = ("loader", "dataloader", "dl", "batches", "iterator", "iter", "loop", "pbar", "bar")
