@@ -147,6 +147,42 @@ def test_a_model_whose_mode_no_line_sets_is_evaluated_in_training_mode(last, nam
     assert [f.name for f in findings(UNSWITCHED.replace("LAST", last))] == names
 
 
+NESTED = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(28, 10)
+
+    def forward(self, x):
+        return self.last(x)
+
+def {name}(train_loader, test_loader):
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x.{asks}), y).backward()
+        optimizer.step()
+        correct = total = 0
+        for inputs, labels in test_loader:
+            _, predicted = torch.max(model(inputs).data, 1)
+            total += labels.size(0)
+            correct += (predicted == labels).sum()
+        print(100 * correct / total)
+"""
+
+
+@pytest.mark.parametrize("name", ["run", "train"])
+@pytest.mark.parametrize("asks", ["float()", "requires_grad_()", "requires_grad_(True)"])
+def test_outputs_belong_to_the_loop_that_calls_the_model(asks, name):
+    """A model in sight is read once; what it gives an inner loop is no part of the outer one."""
+    found = findings(NESTED.replace("{asks}", asks).replace("{name}", name))
+    assert [(f.line, f.name) for f in found] == [(22, "evaluation-with-grad")]
+
+
 def test_code_of_older_pythons_is_read_with_every_node_in_its_place():
     text = """
 import torch.nn.functional as F

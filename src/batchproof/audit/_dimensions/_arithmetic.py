@@ -80,7 +80,7 @@ def multiply(first: Value, second: Value) -> Value:
 def _elements(size: Value, each: Value) -> Count | None:
     """Return the elements of a batch, `batch_size * length`, where each sample has as many."""
     alike = isinstance(each, Option | Unknown) or (number(each) or 0) > 1
-    if isinstance(size, Count) and size.unit == "batch" and not size.plus and alike:
+    if isinstance(size, Count) and size.unit in {"batch", "elements"} and not size.plus and alike:
         text = f"{size.text} * {name_of(each)}"
         return Count("elements", size.key, text=text, conditional=size.conditional)
     return None

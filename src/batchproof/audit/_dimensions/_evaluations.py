@@ -76,7 +76,10 @@ def _freezes(node: ast.AST) -> bool:
     match node:
         case ast.Assign([ast.Attribute(attr="requires_grad")], value):
             return not (isinstance(value, ast.Constant) and value.value is True)
-        case ast.Attribute(attr="freeze" | "requires_grad_"):
+        case ast.Call(ast.Attribute(_, "requires_grad_"), args, keywords):
+            values = [*args, *(k.value for k in keywords)]
+            return any(not (isinstance(v, ast.Constant) and v.value is True) for v in values)
+        case ast.Attribute(attr="freeze"):
             return True
     return False
 

@@ -287,6 +287,7 @@ def forward(
     if inner is None:
         return Tensor(machine.batch_loop, "", _graph(machine), output=True)
     module, key = instance.kind.module, inner.node
+    loop = machine.batch_loop
     if isinstance(module, Module) and name == "forward" and key in module.forms:
         value = module.forms[key]
     else:
@@ -294,20 +295,13 @@ def forward(
         in_sight = len(machine.calls) < CALLS and not isinstance(value, Quantity | Several)
         if isinstance(module, Module) and in_sight:
             module.forms[key] = value
+        if getattr(value, "loop", "") in {each.key for each in machine.loops}:
+            loop = getattr(value, "loop", loop)
     if name == "__call__":
         return value
     if isinstance(value, Tensor):
-        active = {loop.key for loop in machine.loops}
-        return Tensor(
-            value.loop if value.loop in active else machine.batch_loop,
-            value.form,
-            _graph(machine),
-            output=True,
-            text=value.text,
-        )
-    return (
-        Tensor(machine.batch_loop, "", _graph(machine), output=True) if value == UNKNOWN else value
-    )
+        return Tensor(loop, value.form, _graph(machine), output=True, text=value.text)
+    return Tensor(loop, "", _graph(machine), output=True) if value == UNKNOWN else value
 
 
 def _graph(machine: Machine) -> bool | None:

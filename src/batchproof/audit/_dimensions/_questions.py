@@ -341,7 +341,9 @@ def keeps_numbers(trace: Trace, event: Event, loop: Loop) -> str:
     ]
     numbers = bool(values) and all(value.graph is False for value in values)
     text = loop.loader.text if loop.loader is not None else ""
-    held_out = role(text) == "held out" and role(event.function) != "training"
+    around = event.loops[: event.loops.index(loop)]
+    apart = role(event.function) != "training" or any(trains(trace, each) for each in around)
+    held_out = role(text) == "held out" and apart
     return (
         f"{text} is held-out data, of which only numbers are kept" if numbers and held_out else ""
     )
