@@ -17,6 +17,8 @@ from collections.abc import Callable
 
 from batchproof.audit._dimensions._arithmetic import join
 from batchproof.audit._dimensions._branch_sums import is_pure
+from batchproof.audit._dimensions._criteria import CLASSES, build_criterion
+from batchproof.audit._dimensions._functions import resolve
 from batchproof.audit._dimensions._lattice import UNKNOWN, Constant, Unknown, Value
 from batchproof.audit._dimensions._machine import Fork, Frame
 from batchproof.audit._dimensions._names import dotted
@@ -103,6 +105,20 @@ def take_side(frame: Frame, test: ast.expr, scope: ast.AST, *, branch: bool) -> 
     for name, (yes, no, both) in fork.values.items():
         if name not in writes and frame.read(name) is both:
             frame.write(name, yes if branch is holds else no)
+
+
+def take_class(frame: Frame, test: ast.expr) -> None:
+    """Give a name the criterion that a test says it is: isinstance(loss_fn, nn.CrossEntropyLoss).
+
+    Args:
+        frame: the names.
+        test: the test, in the branch where it holds.
+    """
+    match test:
+        case ast.Call(ast.Name("isinstance"), [subject, kind]) if dotted(subject):
+            name = CLASSES.get(resolve(dotted(kind), frame.module))
+            if name is not None:
+                frame.write(dotted(subject), build_criterion(name, [], {}, open_=True))
 
 
 def _is_pure(test: ast.expr) -> bool:

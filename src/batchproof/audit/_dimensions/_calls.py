@@ -100,7 +100,10 @@ def call(machine: Machine, node: ast.Call, frame: Frame, target: str = "") -> Va
     text = dotted(function.value) if isinstance(function, ast.Attribute) else ""
     name = function.attr if isinstance(function, ast.Attribute) else dotted(function)
     parts = _parts(machine, node, frame, name, text, target)
-    if receiver is not None and not isinstance(receiver, Reference):
+    own = frame.names.get(dotted(function)) if isinstance(receiver, Unknown) else None
+    if isinstance(own, Criterion | Model | Instance | Function):  # args.loss_fn = nn.MSELoss()
+        callee = own
+    elif receiver is not None and not isinstance(receiver, Reference):
         result = _on_value(machine, receiver, parts)
         if result is not None:
             return result
@@ -216,7 +219,7 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
             value = forward(machine, callee, call.node, call.args, call.keywords)
             return _as_loss(machine, value, call)
         case Criterion():
-            return use_criterion(machine, call, callee)
+            return _with_pass(machine, call, use_criterion(machine, call, callee))
         case Model():
             machine.emit("forward", call.node, call.frame, callee, text=callee.text)
             return Tensor(
@@ -403,7 +406,7 @@ def _by_name(machine: Machine, call: Call) -> Value:
     if _is_loss(call) and (call.args or call.keywords):
         name = "a call out of sight" if _of_weights(call) else call.name
         criterion = Criterion(name, reduction_of(call.keywords)[0], sure=False)
-        return use_criterion(machine, call, criterion)
+        return _with_pass(machine, call, use_criterion(machine, call, criterion))
     if low.endswith(("get_batch", "next_batch")):
         return Tensor(machine.batch_loop, text="batch")
     batches = [a for a in (*call.args, *call.keywords.values()) if isinstance(a, Tensor)]
@@ -424,6 +427,20 @@ def _by_name(machine: Machine, call: Call) -> Value:
         graph = False if all(t.graph is False for t in batches) and output else None
         return Tensor(batches[0].loop, "", graph, output)
     return UNKNOWN
+
+
+def _with_pass(machine: Machine, call: Call, loss: Value) -> Value:
+    """Return the loss that a model computes of a batch in a method of its own, with its graph."""
+    whole = dotted(call.node.func).rpartition(".")[0]
+    owner = whole.rpartition(".")[2]
+    given = [*call.args, *call.keywords.values()]
+    plain = any(isinstance(v, Tensor) for v in given) and not any(
+        isinstance(v, Tensor) and v.output for v in given
+    )
+    if call.name not in PASSES or not plain or not _MODELS.fullmatch(owner.lower()):
+        return loss
+    machine.emit("forward", call.node, call.frame, Unknown(owner), text=f"{whole}.{call.name}")
+    return replace(loss, graph=machine.grad) if isinstance(loss, Quantity) else loss
 
 
 def _builds(call: Call) -> bool:

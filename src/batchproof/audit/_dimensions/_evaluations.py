@@ -44,10 +44,11 @@ def by_mode(trace: Trace, event: Event) -> str:
 
 
 def switches_nothing(trace: Trace, event: Event) -> bool:
-    """Return whether a function sets the mode itself, in a file that never switches autograd."""
-    mode = mode_of(trace, event)
+    """Return whether a file never switches autograd, and sets the mode in a function, or trains."""
+    mode, lines = mode_of(trace, event), [_plain(line) for line in event.module.lines]
     own = mode is not None and mode.kind == "eval" and mode.function == event.function
-    return own and not any(_SWITCHES.search(_plain(line)) for line in event.module.lines)
+    whole = own or any(".backward(" in line for line in lines)
+    return whole and not any(_SWITCHES.search(line) for line in lines)
 
 
 def guards_itself(trace: Trace, event: Event, loop: Loop | None) -> bool:

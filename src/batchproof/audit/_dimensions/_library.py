@@ -376,6 +376,13 @@ def _model(_machine: Machine, call: Call, name: str) -> Value:
     return Model(call.target or short, form, _moody(name, short, call))
 
 
+def _data_parallel(machine: Machine, call: Call, _name: str) -> Value:
+    """Run a model on several devices, as `data_parallel(model, x)` does."""
+    text = dotted(call.node.args[0]) if call.node.args else ""
+    machine.emit("forward", call.node, call.frame, _first(call), text=text)
+    return Tensor(machine.batch_loop, "", machine.grad, output=True)
+
+
 _PLAIN = {
     "Linear",
     "ReLU",
@@ -761,6 +768,10 @@ EXACT: dict[str, Transfer] = {
         _all_scores,
     ),
     **dict.fromkeys(("ignite.engine.Engine", "ignite.engine.engine.Engine"), _engine),
+    **dict.fromkeys(
+        ("torch.nn.parallel.data_parallel", "torch.nn.parallel.data_parallel.data_parallel"),
+        _data_parallel,
+    ),
     "torchmetrics.MetricCollection": _collected,
     "torchmetrics.collections.MetricCollection": _collected,
     **dict.fromkeys(("torch.nn.ModuleDict", "torch.nn.ModuleList"), _modules),

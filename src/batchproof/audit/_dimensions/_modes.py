@@ -73,7 +73,7 @@ def _goes_on(trace: Trace, mode: Event, event: Event, loop: Loop) -> bool:
     """Return whether a loop goes on after a mode is set, and leaves it as it is."""
     earlier = [e for e in trace.of("eval", "train", "mode") if e.order < event.order]
     own = [e for e in earlier if _is_of(e, event)]
-    if own and own[-1].kind != "train":
+    if own and own[-1].kind != "train" and event.calls[: len(own[-1].calls)] == own[-1].calls:
         return False  # it trains in that mode from the beginning
     if any(
         _sets_mode(node, event)
@@ -97,6 +97,14 @@ def _sets_mode(node: ast.AST, event: Event) -> bool:
             hidden = bool(_SETS.search(name)) and name not in event.module.functions
             return hidden and event.text in {dotted(argument) for argument in arguments}
     return False
+
+
+def _trains_alone(event: Event) -> bool:
+    """Return whether a pass is of an object whose file trains, and sets no mode anywhere."""
+    lines = event.module.lines
+    trains = any(".backward(" in line for line in lines)
+    own = isinstance(event.node, ast.Call) and dotted(event.node.func).startswith("self.")
+    return own and trains and not is_switched(event)
 
 
 def left_alone(modes: list[Event], event: Event) -> str:
@@ -141,7 +149,8 @@ def begins_in_training(trace: Trace, event: Event) -> str:
         event: a forward pass before which nothing sets a mode.
     """
     in_sight = isinstance(event.value, Model | Instance)
-    if not (in_sight and trace.whole and has_modes(event)) or _ON_PURPOSE.search(event.function):
+    whole = trace.whole or _trains_alone(event)
+    if not (in_sight and whole and has_modes(event)) or _ON_PURPOSE.search(event.function):
         return ""
     if event.function == "forward":  # a part of the model whose pass this is
         return ""

@@ -7,7 +7,7 @@ from functools import partial
 
 from batchproof.audit._dimensions._assignments import assign, assign_with, begin_counters, store
 from batchproof.audit._dimensions._branch_sums import merge_branches
-from batchproof.audit._dimensions._branches import merge, restore, state_of, take_side
+from batchproof.audit._dimensions._branches import merge, restore, state_of, take_class, take_side
 from batchproof.audit._dimensions._calls import is_model
 from batchproof.audit._dimensions._cuts import by_cursor, by_number, by_pieces, by_steps
 from batchproof.audit._dimensions._draws import by_index, drawn, from_pass_to_pass
@@ -126,6 +126,7 @@ def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     before, (asks, holds) = state_of(frame), _asked(node.test, frame)
     scope = machine.running[-1] if machine.running else frame.module.tree
     take_side(frame, asks, scope, branch=holds)
+    take_class(frame, node.test)
     with machine.under(Condition(asks, branch=holds)):
         first = machine.execute(node.body, frame)
     after = state_of(frame)

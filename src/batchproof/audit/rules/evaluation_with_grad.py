@@ -31,6 +31,7 @@ from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
 
 _NO_WEIGHTS = re.compile(r"(softmax|sigmoid|relu|tanh)$", re.IGNORECASE)
+_PLAIN = {"forward", "loss", "get_loss", "compute_loss", "calc_loss", "calculate_loss"}
 _NEEDS = {
     "grad",
     "requires_grad",
@@ -59,7 +60,7 @@ def find(trace: Trace) -> Iterator[Report]:
         if not why or _needs_grad(event, loop, place) or is_frozen(event):
             continue
         keys.add(key)
-        hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - {"forward"}
+        hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - _PLAIN
         on = event.grad is True or enabled or switches_nothing(trace, event)
         on = on or guards_itself(trace, event, loop)
         sure = on and not hidden and not of_numpy(event)
