@@ -433,9 +433,9 @@ def _with_pass(machine: Machine, call: Call, loss: Value) -> Value:
     """Return the loss that a model computes of a batch in a method of its own, with its graph."""
     whole = dotted(call.node.func).rpartition(".")[0]
     owner = whole.rpartition(".")[2]
-    given = [*call.args, *call.keywords.values()]
-    plain = any(isinstance(v, Tensor) for v in given) and not any(
-        isinstance(v, Tensor) and v.output for v in given
+    inputs = [*call.args, *call.keywords.values()]
+    plain = any(isinstance(v, Tensor) for v in inputs) and not any(
+        isinstance(v, Tensor) and v.output for v in inputs
     )
     if call.name not in PASSES or not plain or not _MODELS.fullmatch(owner.lower()):
         return loss
