@@ -21,6 +21,7 @@ from torch.utils.data import (
     Subset,
     SubsetRandomSampler,
     TensorDataset,
+    WeightedRandomSampler,
     random_split,
 )
 from torchmetrics import Accuracy
@@ -2134,4 +2135,20 @@ def finds_samples_that_are_drawn_by_weight(model, data, weights, optimizer):
         loss.backward()
         optimizer.step()
         total += loss.item()
+
+
+@torch.no_grad()
+def finds_a_bar_that_is_imported_out_of_sight(model, data, track):
+    bar, total = track(DataLoader(data, batch_size=64), unit="batches"), 0.0
+    for i, (x, y) in enumerate(bar):
+        total += F.mse_loss(model(x), y).item()
+    return total / (i + 1)  # BP201
+
+
+@torch.no_grad()
+def finds_batches_that_are_drawn_by_weight(model, data, weights):
+    sampler = WeightedRandomSampler(weights, len(weights))
+    loader, total = DataLoader(data, batch_size=64, sampler=sampler), 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
     return total / len(loader)  # BP201
