@@ -101,6 +101,7 @@ def call(machine: Machine, node: ast.Call, frame: Frame, target: str = "") -> Va
     name = function.attr if isinstance(function, ast.Attribute) else dotted(function)
     parts = _parts(machine, node, frame, name, text, target)
     own = frame.names.get(dotted(function)) if isinstance(receiver, Unknown) else None
+    callee: Value = UNKNOWN
     if isinstance(own, Criterion | Model | Instance | Function):  # args.loss_fn = nn.MSELoss()
         callee = own
     elif receiver is not None and not isinstance(receiver, Reference):
@@ -221,7 +222,8 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
         case Criterion():
             return _with_pass(machine, call, use_criterion(machine, call, callee))
         case Model():
-            machine.emit("forward", call.node, call.frame, callee, text=callee.text)
+            text = call.name if " or " in callee.text else callee.text
+            machine.emit("forward", call.node, call.frame, callee, text=text)
             return Tensor(
                 machine.batch_loop,
                 callee.form,

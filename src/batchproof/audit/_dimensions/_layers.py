@@ -35,6 +35,9 @@ def either(first: Model | Instance, second: Model | Instance) -> Value | None:
     """Return what is known of a model that is one of two, None where one of them is no model."""
     if not all(isinstance(v, Model) or "def forward(" in _code_of(v.kind) for v in (first, second)):
         return None
+    kinds = [v.kind.node for v in (first, second) if isinstance(v, Instance)]
+    if len(kinds) == 2 and kinds[0] is kinds[1]:
+        return first
     forms = {v.form if isinstance(v, Model) else "" for v in (first, second)}
     moods = {_mood(first), _mood(second)}
     names = sorted(v.text if isinstance(v, Model) else v.kind.node.name for v in (first, second))

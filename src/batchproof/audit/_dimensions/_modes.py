@@ -94,8 +94,10 @@ def _sets_mode(node: ast.AST, event: Event) -> bool:
             return True
         case ast.Call(function, arguments):
             name = dotted(function).rpartition(".")[2]
-            hidden = bool(_SETS.search(name)) and name not in event.module.functions
-            return hidden and event.text in {dotted(argument) for argument in arguments}
+            if not _SETS.search(name) or name in event.module.functions:
+                return False
+            own = dotted(function).rpartition(".")[0].rpartition(".")[2]
+            return event.text in {own, *(dotted(argument) for argument in arguments)}
     return False
 
 
