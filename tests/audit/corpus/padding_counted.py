@@ -338,7 +338,7 @@ class JointsInSight(nn.Module):
     def forward(self, output, target, target_weight):
         loss = 0.0
         for joint in range(output.size(1)):
-            loss += 0.5 * self.criterion(  # BP108
+            loss += 0.5 * self.criterion(  # BP108 likely
                 output[:, joint].mul(target_weight[:, joint]),
                 target[:, joint].mul(target_weight[:, joint]),
             )

@@ -189,9 +189,13 @@ def mask_of_inputs(event: Event) -> str:
 
 
 def of_targets(mask: str) -> bool:
-    """Return whether a mask of inputs speaks of sequences, or of targets that are in sight."""
+    """Return whether a mask of inputs speaks of sequences, or of targets that are in sight.
+
+    Weights may be meant to count in the mean, those of targets that are 0 or 1 included.
+    """
     words = words_of(mask)
-    return bool(_OF_SEQUENCES.search(words) or _WEIGHTS_OF_TARGETS.search(words))
+    weights = "weight" in words or not _WEIGHTS_OF_TARGETS.search(words)
+    return bool(_OF_SEQUENCES.search(words)) or not weights
 
 
 def _mask_of(node: ast.expr, event: Event) -> str:
