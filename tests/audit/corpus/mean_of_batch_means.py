@@ -2152,3 +2152,21 @@ def finds_batches_that_are_drawn_by_weight(model, data, weights):
     for x, y in loader:
         total += F.mse_loss(model(x), y).item()
     return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def finds_batches_of_ray(model, data, size):
+    mean = 0.0
+    for i, batch in enumerate(data.iter_torch_batches(batch_size=size)):
+        loss = F.mse_loss(model(batch["x"]), batch["y"]).item()
+        mean += (loss - mean) / (i + 1)  # BP201
+    return mean
+
+
+@torch.no_grad()
+def passes_full_batches_of_ray(model, data, size):
+    mean = 0.0
+    for i, batch in enumerate(data.iter_torch_batches(batch_size=size, drop_last=True)):
+        loss = F.mse_loss(model(batch["x"]), batch["y"]).item()
+        mean += (loss - mean) / (i + 1)
+    return mean

@@ -935,3 +935,54 @@ def passes_a_loop_that_ends_after_full_batches(model, data, args):
             break
         total += F.mse_loss(model(x), y).item()
     return total / steps
+
+
+def finds_a_mean_of_means_times_a_batch(model, data, optimizer):
+    loader, total = DataLoader(data, batch_size=32), 0.0
+    for i, (x, y) in enumerate(loader, 1):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if i % 10 == 0:
+            print(f"{i * len(x)} samples, loss {total / i * len(x):.4f}")  # BP202
+
+
+def passes_the_samples_beside_a_mean(model, data, optimizer):
+    loader, total = DataLoader(data, batch_size=32), 0.0
+    for i, (x, y) in enumerate(loader, 1):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if i % 10 == 0:
+            print(f"{i * len(x)} samples, loss {total / i:.4f}")
+
+
+def passes_a_mean_of_one_sample_times_a_batch(model, data, optimizer):
+    loader, total = DataLoader(data, batch_size=1), 0.0
+    for i, (x, y) in enumerate(loader, 1):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+        if i % 10 == 0:
+            print(f"loss {total / i * len(x):.4f}")
+
+
+@torch.no_grad()
+def finds_a_mean_or_a_sum_that_is_scaled(model, data, args):
+    loader, total, steps = DataLoader(data, batch_size=32), 0.0, 0
+    for x, y in loader:
+        if args.several_labels:
+            loss = F.binary_cross_entropy_with_logits(model(x), y, reduction="sum")
+        else:
+            loss = F.cross_entropy(model(x), y)
+        if args.accumulation_steps > 1:
+            loss = loss / args.accumulation_steps  # BP206
+        total += loss.item()
+        steps += 1
+    return total / steps  # BP202

@@ -1,10 +1,14 @@
-"""Divisors that count other batches than a sum holds: one more, one fewer, those of one pass."""
+"""Divisors that count other batches than a sum holds: one more, one fewer, those of one pass.
+
+And means of batch means that are multiplied by the size of one batch, Σ_b mean_b / batches · n_b.
+"""
 
 import ast
 
 from batchproof.audit._dimensions._lattice import Count, Loader, Quantity
+from batchproof.audit._dimensions._loaders import of_one_sample
 from batchproof.audit._dimensions._questions import divisor_of
-from batchproof.audit._dimensions._trace import Event, Loop
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._dimensions._windows import last_of_window
 
 
@@ -30,6 +34,38 @@ def miscount(event: Event, total: Quantity, by: Count, loop: Loop) -> tuple[str,
         why = f"{by.text} begins at 0, so it is one less than the number of steps"
         return f"Σ_i loss_i / {by.text}", f"Σ_i loss_i / ({by.text} + 1)", why
     return None
+
+
+def report_clash(trace: Trace, event: Event) -> tuple[str, str, str] | None:
+    """Return what a report computes, what was meant, and why that is wrong, or None.
+
+    Args:
+        trace: the events.
+        event: the report.
+    """
+    loss = event.value
+    if not isinstance(loss, Quantity) or loss.divisor is None:
+        return None
+    by, loop = loss.divisor, trace.loops.get(loss.over) if loss.over else event.batches
+    if loop is None or loop.loader is None or by.key not in {loop.key, loop.loader.key}:
+        return None
+    if not loss.over and loss.scales == ("/batches",) and by.key == loop.key:
+        why = f"the loss is of one batch, and {by.text} counts all batches so far"
+        return f"loss_b / {by.text}", f"Σ_b loss_b / {by.text}", why
+    mean = loss.base == "mean" and loss.sure and loss.loop == loop.key and by.unit == "batches"
+    if not mean or loss.scales != ("*batch",) or of_one_sample(loop.loader):
+        return None
+    why = f"the sum of means is divided by {by.text} already, and is multiplied by a batch size"
+    return "(Σ_b mean_b / batches) · n_b", "Σ_b n_b · mean_b / Σ_b n_b", why
+
+
+def product_in(event: Event) -> ast.AST:
+    """Return the product of a quotient in a report, or the report itself."""
+    for node in ast.walk(event.node):
+        match node:
+            case ast.BinOp(ast.BinOp(_, ast.Div(), _), ast.Mult(), _):
+                return node
+    return event.node
 
 
 def _of_batches(

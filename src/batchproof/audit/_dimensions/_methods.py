@@ -372,6 +372,16 @@ def _of_loader(_machine: Machine, value: Value, call: Call) -> Value:
     return value if call.name in {"__iter__", "iter", "shuffle", "map"} else UNKNOWN
 
 
+def _of_ray(_machine: Machine, _value: Value, call: Call) -> Value:
+    """Return the batches of a data set of Ray, which keeps a last batch that is not full."""
+    open_ = call.starred
+    drop = call.keywords.get("drop_last", UNKNOWN if open_ else Constant(value=False))
+    size = call.keywords.get("batch_size", UNKNOWN if open_ else Constant(256))
+    last = bool(drop.value) if isinstance(drop, Constant) else None
+    key, line = f"{call.node.lineno}:{call.node.col_offset}", call.node.lineno
+    return Loader(key, call.target or call.name, line, size, last)
+
+
 def _of_model(machine: Machine, value: Value, call: Call) -> Value | None:
     assert isinstance(value, Model)
     if call.name in _MOVES:
@@ -766,6 +776,7 @@ ANY: dict[str, Callable[[Machine, Value, Call], Value | None]] = {
     "state_dict": _state_dict,
     "append": _append,
     "extend": _extend,
+    "iter_torch_batches": _of_ray,
     "fit": _hand,
     "validate": _hand,
     "test": _hand,

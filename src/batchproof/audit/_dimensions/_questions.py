@@ -305,15 +305,6 @@ def weights_of(total: Quantity) -> str:
     return "class weights" if total.classes else targets or masked
 
 
-def one_by_many(event: Event) -> str:
-    """Return the number of batches so far by which the loss of one batch is divided, or ""."""
-    loss, loop = event.value, event.batches
-    if not isinstance(loss, Quantity) or loss.over or loss.scales != ("/batches",):
-        return ""
-    by = loss.divisor
-    return by.text if by is not None and loop is not None and by.key == loop.key else ""
-
-
 def of_other_data(text: str, other: str) -> bool:
     """Return whether two names speak of different data: training or not, validation or test."""
     roles, phases = (role(text), role(other)), (_phase(text), _phase(other))

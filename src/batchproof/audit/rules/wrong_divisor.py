@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._counters import miscount
+from batchproof.audit._dimensions._counters import miscount, product_in, report_clash
 from batchproof.audit._dimensions._lattice import Constant, Count, Loader, Quantity
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import (
     of_other_data,
-    one_by_many,
     views_by_size,
     within,
 )
@@ -30,9 +29,8 @@ def find(trace: Trace) -> Iterator[Report]:
             if loop is not None and not size_next(trace, event):
                 yield from _of_loop(event, total, by, loop)
     for event in trace.of("report"):
-        if so_far := one_by_many(event):
-            evidence = (f"the loss is of one batch, and {so_far} counts all batches so far",)
-            yield Report(event, f"loss_b / {so_far}", f"Σ_b loss_b / {so_far}", evidence)
+        if wrong := report_clash(trace, event):
+            yield Report(event, *wrong[:2], wrong[2:], node=product_in(event))
     for event in trace.of("update"):
         loop, loss = event.batches, event.value
         if loop is not None and loop.loader is not None and isinstance(loss, Quantity):
@@ -105,7 +103,8 @@ def _mean_by_samples(
 
 
 def _right_for_one(event: Event, total: Quantity, by: Count, loader: Loader) -> Iterator[Report]:
-    if total.scales or total.conditional or by.conditional or number(loader.batch_size) == 1:
+    others = any("accum" not in scale for scale in total.scales)
+    if others or total.conditional or by.conditional or number(loader.batch_size) == 1:
         return
     evidence = (f"{total.name or 'each term'} is a mean or a sum over its batch, by a test before",)
     computes = f"Σ_b (mean_b or Σ_i loss_i) / {by.text or 'one count'}"
