@@ -26,6 +26,9 @@ _SWITCHES = re.compile(
 
 _FREEZES = re.compile(r"requires_grad_?\s*(=\s*|\()False")
 
+_GRADIENTS = {"grad", "jacobian", "hessian"}  # functions of torch that need a graph
+_PARTS = 2  # how deep the parts of a model are looked into
+
 
 def mode_of(trace: Trace, event: Event) -> Event | None:
     """Return what last set a mode before a forward pass, None where nothing did."""
@@ -70,6 +73,38 @@ def is_frozen(event: Event) -> bool:
     """Return whether freeze() of Lightning, or each weight, switches gradients off before."""
     nodes = (n for scope in scopes_of(event) for n in ast.walk(scope))
     return any(_freezes(n) for n in nodes if getattr(n, "lineno", event.line) < event.line)
+
+
+def differentiates(event: Event) -> bool:
+    """Return whether the class of a model, or of a part of it, takes gradients where it runs.
+
+    Such a model adapts itself to a few samples, or computes forces from an energy. One that
+    switches autograd on for itself runs in no_grad(), too.
+    """
+    names = set(_called_by(event.value, 0))
+    return bool(names & _GRADIENTS) and "enable_grad" not in names
+
+
+def _called_by(value: object, depth: int) -> Iterator[str]:
+    """Yield the last names of what the classes of a model call."""
+    if not isinstance(value, Instance) or depth > _PARTS:
+        return
+    for node in ast.walk(value.kind.node):
+        if isinstance(node, ast.Call):
+            yield dotted(node.func).rpartition(".")[2]
+    for part in value.attributes.values():
+        yield from _called_by(part, depth + 1)
+
+
+def near(event: Event, parts: list[ast.AST]) -> list[ast.AST]:
+    """Return code without what reads `.grad` outside the loop of a pass, as training does."""
+    if event.loop is None:
+        return parts
+    own = {id(n) for n in ast.walk(event.loop.node)}
+    own |= {id(n.func) for n in parts if isinstance(n, ast.Call)}
+    return [
+        n for n in parts if not (isinstance(n, ast.Attribute) and n.attr == "grad") or id(n) in own
+    ]
 
 
 def _freezes(node: ast.AST) -> bool:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._evaluations import (
     by_mode,
     by_phase,
+    differentiates,
     evaluated,
     guards_itself,
     is_frozen,
+    near,
     on_its_own,
     repeated,
     scores_apart,
@@ -33,14 +35,9 @@ from batchproof.audit._reports import Report
 _NO_WEIGHTS = re.compile(r"(softmax|sigmoid|relu|tanh)$", re.IGNORECASE)
 _PLAIN = {"forward", "loss", "get_loss", "compute_loss", "calc_loss", "calculate_loss"}
 _NEEDS = {
-    "grad",
-    "requires_grad",
-    "requires_grad_",
-    "enable_grad",
-    "jacobian",
-    "no_grad",
+    "grad", "requires_grad", "requires_grad_", "enable_grad", "jacobian", "no_grad",
     "inference_mode",
-}
+}  # fmt: skip
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -57,7 +54,7 @@ def find(trace: Trace) -> Iterator[Report]:
             continue  # a part of a model whose own call is an event
         why = _apart(trace, event) if loop is None else _why(trace, event, loop)
         place = event.node if loop is None else within(event, loop)
-        if not why or _needs_grad(event, loop, place) or is_frozen(event):
+        if not why or _needs_grad(event, loop, place) or is_frozen(event) or differentiates(event):
             continue
         keys.add(key)
         hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - _PLAIN
@@ -109,6 +106,8 @@ def _needs_grad(event: Event, loop: Loop | None, place: ast.AST) -> bool:
     calls = {dotted(n.func) for n in parts if isinstance(n, ast.Call)}
     helpers = (event.module.functions.get(name) for name in calls)
     parts += [n for node in helpers if node is not None for n in ast.walk(node)]
+    if loop is None:
+        parts = near(event, parts)
     blocks = [n for n in parts if isinstance(n, ast.With)]  # what is inside them has no graph
     contexts = [n.context_expr for block in blocks for n in block.items]
     contexts_of = {id(n.func) for n in contexts if isinstance(n, ast.Call)}
