@@ -2170,3 +2170,30 @@ def passes_full_batches_of_ray(model, data, size):
         loss = F.mse_loss(model(batch["x"]), batch["y"]).item()
         mean += (loss - mean) / (i + 1)
     return mean
+def finds_results_by_key(model, data, measure):
+    loader, losses, accuracies = DataLoader(data, batch_size=64), [], []
+    for batch in loader:
+        results = measure(model, batch)
+        losses.append(results["train"]["total_loss"].item())
+        accuracies.append(results["top1_accuracy"].item())
+    print(sum(accuracies) / len(accuracies))  # BP201
+    return sum(losses) / len(losses)  # BP201
+
+
+@torch.no_grad()
+def passes_results_by_key_and_size(model, data, measure):
+    total, seen = 0.0, 0
+    for batch in DataLoader(data, batch_size=64):
+        results = measure(model, batch)
+        total += results["total_loss"].item() * len(batch["image"])
+        seen += len(batch["image"])
+    return total / seen
+
+
+@torch.no_grad()
+def passes_weights_of_a_loss_by_key(data):
+    total = 0.0
+    loader = DataLoader(data, batch_size=64)
+    for batch in loader:
+        total += batch["loss_weight"].mean().item()
+    return total / len(loader)

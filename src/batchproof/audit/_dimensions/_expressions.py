@@ -35,7 +35,7 @@ from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._loaders import as_loader, length_of, number
 from batchproof.audit._dimensions._machine import DEEPEST, Frame, Machine
 from batchproof.audit._dimensions._methods import compare, of_batch, size_of
-from batchproof.audit._dimensions._names import USUAL, dotted
+from batchproof.audit._dimensions._names import USUAL, dotted, words_of
 from batchproof.audit._dimensions._sizes import is_size
 from batchproof.audit._dimensions._trace import Condition, Loop
 
@@ -351,6 +351,19 @@ def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     return cut if cut is not None else _pick(node, value, place)
 
 
+def _of_results(value: Tensor, place: Value) -> Value:
+    """Return what results of a batch hold under a key: a loss or an accuracy where it says so."""
+    key = place.value if isinstance(place, Constant) else ""
+    if not isinstance(key, str):
+        return replace(value, form="", rows=None)
+    last = words_of(key).split()[-1:]
+    if not set(last) & {"loss", "acc", "accuracy"}:
+        return replace(value, text=key or value.text, form="" if key else value.form, rows=None)
+    name, graph = ("outputs.loss", value.graph) if value.output else (key, None)
+    metric, name = last != ["loss"], name if key == "loss" else key
+    return Quantity("mean", value.loop, graph=graph, sure=False, metric=metric, name=name, text=key)
+
+
 def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
     """Return what a subscript picks out of a value, other than rows of a batch."""
     match value:
@@ -358,15 +371,8 @@ def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
             return size_of(value.tensor, place)
         case Several() if (item := _item(value, place)) != UNKNOWN:
             return item
-        case Tensor() if place == Constant("loss") and value.output:
-            return Quantity(
-                "mean", value.loop, graph=value.graph, sure=False, name="outputs.loss", text="loss"
-            )
         case Tensor():
-            key = place.value if isinstance(place, Constant) else ""
-            text = f"{key}" if isinstance(key, str) and key else value.text
-            form = value.form if isinstance(key, str) and not key else ""
-            return replace(value, text=text, form=form, rows=None)
+            return _of_results(value, place)
         case Quantity() if value.base == "elements" and isinstance(place, Tensor | Unknown):
             return replace(value, ignores="")
         case Quantity() if (
