@@ -2197,3 +2197,12 @@ def passes_weights_of_a_loss_by_key(data):
     for batch in loader:
         total += batch["loss_weight"].mean().item()
     return total / len(loader)
+
+
+@torch.no_grad()
+def finds_accuracies_where_there_are_any(model, data, measure):
+    loader, accuracies = DataLoader(data, batch_size=64), []
+    for batch in loader:
+        results = measure(model, batch)
+        accuracies.append(results["accuracy"].item() if "accuracy" in results else 0.0)
+    return sum(accuracies) / len(accuracies)  # BP201

@@ -1,6 +1,7 @@
 """Sums, products and quotients of dimensions."""
 
 import ast
+import re
 from dataclasses import replace
 
 from batchproof.audit._dimensions._lattice import (
@@ -45,6 +46,10 @@ def is_mask(value: Value) -> str:
     return ""
 
 
+# names of numbers that are no lengths
+_OF_LOSSES = re.compile(r"loss|acc|err|score|metric|value|mean|avg", re.IGNORECASE)
+
+
 def name_of(value: Value) -> str:
     """Return the code of a plain divisor or factor, or ""."""
     if isinstance(value, Constant):
@@ -79,7 +84,8 @@ def multiply(first: Value, second: Value) -> Value:
 
 def _elements(size: Value, each: Value) -> Count | None:
     """Return the elements of a batch, `batch_size * length`, where each sample has as many."""
-    alike = isinstance(each, Option | Unknown) or (number(each) or 0) > 1
+    named = isinstance(each, Option | Unknown) and not _OF_LOSSES.search(name_of(each))
+    alike = named or (number(each) or 0) > 1
     if isinstance(size, Count) and size.unit in {"batch", "elements"} and not size.plus and alike:
         text = f"{size.text} * {name_of(each)}"
         return Count("elements", size.key, text=text, conditional=size.conditional)

@@ -335,6 +335,8 @@ def _choice(machine: Machine, node: ast.expr, frame: Frame) -> Value:
         first = machine.evaluate(node.body, frame)
     with machine.under(Condition(node.test, branch=False)):
         second = machine.evaluate(node.orelse, frame)
+    if isinstance(first, Quantity) and second in {Constant(0), Constant(value=False)}:
+        return first  # 0 where there is none
     return join(first, second)
 
 
