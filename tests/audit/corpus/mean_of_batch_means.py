@@ -2135,6 +2135,7 @@ def finds_samples_that_are_drawn_by_weight(model, data, weights, optimizer):
         loss.backward()
         optimizer.step()
         total += loss.item()
+    return total / len(loader)  # BP201
 
 
 @torch.no_grad()
@@ -2170,6 +2171,9 @@ def passes_full_batches_of_ray(model, data, size):
         loss = F.mse_loss(model(batch["x"]), batch["y"]).item()
         mean += (loss - mean) / (i + 1)
     return mean
+
+
+@torch.no_grad()
 def finds_results_by_key(model, data, measure):
     loader, losses, accuracies = DataLoader(data, batch_size=64), [], []
     for batch in loader:
