@@ -84,8 +84,8 @@ def multiply(first: Value, second: Value) -> Value:
 
 def _elements(size: Value, each: Value) -> Count | None:
     """Return the elements of a batch, `batch_size * length`, where each sample has as many."""
-    named = isinstance(each, Option | Unknown) and not _OF_LOSSES.search(name_of(each))
-    alike = named or (number(each) or 0) > 1
+    by_name = isinstance(each, Option | Unknown) and not _OF_LOSSES.search(name_of(each))
+    alike = by_name or (number(each) or 0) > 1
     if isinstance(size, Count) and size.unit in {"batch", "elements"} and not size.plus and alike:
         text = f"{size.text} * {name_of(each)}"
         return Count("elements", size.key, text=text, conditional=size.conditional)
