@@ -798,3 +798,25 @@ def passes_a_model_that_adapts_itself(loader):
     for x, y, queries, targets in loader:
         right += (model(x, y, queries).argmax(1) == targets).sum().item()
     print(right)
+
+
+def finds_held_out_data_between_steps(model, train_loader, x_test, y_test, optimizer):
+    for step, (x, y) in enumerate(train_loader):
+        output = model(x)
+        loss = F.cross_entropy(output, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 50 == 0:
+            output = model(x_test)  # BP405
+            print((output.argmax(1) == y_test).float().mean().item())
+
+
+def passes_held_out_data_whose_loss_is_trained_on(model, x_train, y_train, x_val, y_val, optimizer):
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x_train), y_train)
+        loss = loss + F.mse_loss(model(x_val), y_val)
+        print(loss.item())
+        loss.backward()
+        optimizer.step()

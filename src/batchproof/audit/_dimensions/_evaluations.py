@@ -24,6 +24,13 @@ _SWITCHES = re.compile(
     re.IGNORECASE,
 )
 
+# data that are held out, as x_test or val_inputs
+_HELD_OUT = re.compile(
+    r"((test|val|valid|validation|dev|holdout)_?(x|data|inputs?|images?|features?|seq|tensor)"
+    r"|(x|data|inputs?|images?|features?|seq|tensor)_?(test|val|valid|validation|dev|holdout))$",
+    re.IGNORECASE,
+)
+
 _FREEZES = re.compile(r"requires_grad_?\s*(=\s*|\()False")
 
 _GRADIENTS = {"grad", "jacobian", "hessian"}  # functions of torch that need a graph
@@ -188,7 +195,7 @@ def second_pass(trace: Trace, event: Event, loop: Loop) -> str:
 
 
 def repeated(trace: Trace, event: Event) -> str:
-    """Return that a loop over no batches runs a trained model for numbers alone, or "".
+    """Return that a loop runs a trained model for numbers alone, of no batches of its own, or "".
 
     Args:
         trace: the events.
@@ -196,8 +203,34 @@ def repeated(trace: Trace, event: Event) -> str:
     """
     loop = event.loop
     if loop is None or trace.within(loop, "backward", "step"):
+        return held_out(trace, event)
+    return second_pass(trace, event, loop) or held_out(trace, event)
+
+
+def held_out(trace: Trace, event: Event) -> str:
+    """Return that a loop that trains runs its model on held-out data for numbers alone, or "".
+
+    Args:
+        trace: the events.
+        event: a forward pass, of data whose names alone say that they are held out.
+    """
+    if not any(trains(trace, loop) for loop in event.loops) or not _is_held_out(event.node):
         return ""
-    return second_pass(trace, event, loop)
+    passes = (e for e in trace.of("forward") if e.text == event.text and e.node is not event.node)
+    others = [e for e in passes if e.grad is not False and not _is_held_out(e.node)]
+    trained = [e for e in others if e.loop is not None and trains(trace, e.loop)]
+    body = _body_of(event)
+    statements = event.module.tree.body if body is None else body.body
+    pure = {id(e.node) for e in trace.of("criterion") if e.function == event.function}
+    if not trained or not are_numbers(statements, {id(event.node)}, pure, _keep_nothing(event)):
+        return ""
+    return f"{ast.unparse(event.node)} is used for numbers alone, in a loop that trains"
+
+
+def _is_held_out(node: ast.AST) -> bool:
+    """Return whether a call is given nothing but data that their names call held out."""
+    arguments = node.args if isinstance(node, ast.Call) else []
+    return bool(arguments) and all(_HELD_OUT.search(dotted(a)) for a in arguments)
 
 
 def scores_apart(trace: Trace, event: Event) -> str:

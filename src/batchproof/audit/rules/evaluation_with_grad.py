@@ -10,6 +10,7 @@ from batchproof.audit._dimensions._evaluations import (
     differentiates,
     evaluated,
     guards_itself,
+    held_out,
     is_frozen,
     near,
     on_its_own,
@@ -79,7 +80,7 @@ def _why(trace: Trace, event: Event, loop: Loop) -> str:
     if any(not conditions for conditions in loop.leaves):
         return ""  # it looks at one batch
     if not evaluates(trace, loop):
-        return by_phase(trace, event, loop)
+        return by_phase(trace, event, loop) or held_out(trace, event)
     if any(getattr(e.value, "over", "") == loop.key for e in trace.of("backward")):
         return ""  # its sum is back-propagated
     guarded = (e for e in trace.within(loop, "forward", "criterion") if e.grad is False)
