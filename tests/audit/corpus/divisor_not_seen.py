@@ -433,3 +433,21 @@ def passes_samples_that_are_drawn_by_weight(model, data, weights):
     for x, y in loader:
         total += F.cross_entropy(model(x), y, reduction="sum").item()
     return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def finds_full_slices_by_steps(model, x, y, size):
+    total = 0.0
+    for i in range(0, len(x) - size + 1, size):
+        total += F.mse_loss(model(x[i : i + size]), y[i : i + size], reduction="sum").item()
+    return total / len(x)  # BP203
+
+
+@torch.no_grad()
+def passes_full_slices_and_the_rest(model, x, y, size):
+    total, rest = 0.0, len(x) % size
+    for i in range(0, len(x) - size + 1, size):
+        total += F.mse_loss(model(x[i : i + size]), y[i : i + size], reduction="sum").item()
+    if rest:
+        total += F.mse_loss(model(x[-rest:]), y[-rest:], reduction="sum").item()
+    return total / len(x)

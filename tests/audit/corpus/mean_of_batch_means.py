@@ -2210,3 +2210,51 @@ def finds_accuracies_where_there_are_any(model, data, measure):
         results = measure(model, batch)
         accuracies.append(results["accuracy"].item() if "accuracy" in results else 0.0)
     return sum(accuracies) / len(accuracies)  # BP201
+
+
+@torch.no_grad()
+def passes_slices_that_end_where_one_is_full(model, x, y, size):
+    losses = []
+    for i in range(0, len(x) - size + 1, size):
+        losses.append(F.mse_loss(model(x[i : i + size]), y[i : i + size]).item())
+    return sum(losses) / len(losses)
+
+
+@torch.no_grad()
+def passes_slices_without_the_rest(model, x, y, size):
+    losses = []
+    for i in range(0, len(x) - len(x) % size, size):
+        losses.append(F.mse_loss(model(x[i : i + size]), y[i : i + size]).item())
+    return sum(losses) / len(losses)
+
+
+@torch.no_grad()
+def passes_slices_of_a_product(model, x, y, size):
+    losses = []
+    for i in range(0, len(x) // size * size, size):
+        losses.append(F.mse_loss(model(x[i : i + size]), y[i : i + size]).item())
+    return sum(losses) / len(losses)
+
+
+@torch.no_grad()
+def finds_slices_that_end_with_the_rest(model, x, y, size):
+    losses = []
+    for i in range(0, len(x), size):
+        losses.append(F.mse_loss(model(x[i : i + size]), y[i : i + size]).item())
+    return sum(losses) / len(losses)  # BP201
+
+
+def _full_parts(x, y, size):
+    order = np.random.permutation(len(x))
+    for start in range(0, len(x) - size + 1, size):
+        part = order[start : start + size]
+        yield x[part], y[part]
+
+
+@torch.no_grad()
+def passes_full_parts_of_a_generator(model, x, y):
+    total, count = 0.0, 0
+    for inputs, targets in _full_parts(x, y, 32):
+        total += F.mse_loss(model(inputs), targets).item()
+        count += 1
+    return total / count

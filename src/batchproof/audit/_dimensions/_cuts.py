@@ -1,6 +1,6 @@
 """Batches that a loop cuts out of tensors by hand: x[i : i + size], x.split(size).
 
-for i in range(0, n, size):     by steps; the last slice may be shorter
+for i in range(0, n, size):     by steps; the last slice may be shorter, or left out (n - size + 1)
 for i in range(n // size):      by number; every slice is full, or one may be left out
 while start < n:                by a cursor, which the loop moves by the size
 for batch in x.split(size):     by pieces
@@ -161,7 +161,12 @@ def _loader(
 ) -> Loader:
     """Return slices of a size from a beginning to the end of something, as the batches they are."""
     key = machine.loop_key(node)
-    if _is_trimmed(frame, last):
+    if (whole := _cut_to_full(last, size)) is not None:
+        text, width = _text(machine.evaluate(whole, frame), whole), machine.evaluate(size, frame)
+        return Loader(
+            key, index, node.lineno, width, drop_last=True, dataset=Dataset(text), index=index
+        )
+    if _is_trimmed(frame, last, size):
         return Loader(key, index, index=index)
     length, step = machine.evaluate(last, frame), machine.evaluate(size, frame)
     end, each = number(length), number(step)
@@ -291,12 +296,57 @@ def _near(frame: Frame, place: ast.AST) -> Iterator[ast.AST]:
         waiting += ast.iter_child_nodes(node)
 
 
-def _is_trimmed(frame: Frame, length: ast.expr) -> bool:
+def _cut_to_full(last: ast.expr, size: ast.expr) -> ast.expr | None:
+    """Return the n of `n - size`, `n - size + 1`, `n - n % size`, `n // size * size`, or None.
+
+    Args:
+        last: where a loop ends that moves by a size.
+        size: the size.
+    """
+    width = ast.unparse(size)
+    match last:
+        case ast.BinOp(inner, ast.Add(), ast.Constant(1)):
+            return _cut_to_full(inner, size) if _takes_away(inner, width) else None
+        case ast.BinOp(whole, ast.Sub(), less) if _takes_away(last, width):
+            return (
+                whole if not isinstance(less, ast.BinOp) or _is_rest(less, whole, width) else None
+            )
+        case ast.BinOp(ast.BinOp(whole, ast.FloorDiv(), by), ast.Mult(), times):
+            alike = ast.unparse(by) == ast.unparse(times) == width
+            return whole if alike and not isinstance(whole, ast.BinOp | ast.UnaryOp) else None
+    return None
+
+
+def _takes_away(node: ast.expr, width: str) -> bool:
+    """Return whether code is a difference whose second term is a size, or is made of it."""
+    match node:
+        case ast.BinOp(_, ast.Sub(), less):
+            return any(ast.unparse(n) == width for n in ast.walk(less) if isinstance(n, ast.expr))
+    return False
+
+
+def _is_rest(node: ast.BinOp, whole: ast.expr, width: str) -> bool:
+    """Return whether code is `whole % width`."""
+    return isinstance(node.op, ast.Mod) and (ast.unparse(node.left), ast.unparse(node.right)) == (
+        ast.unparse(whole), width,
+    )  # fmt: skip
+
+
+def _is_trimmed(frame: Frame, length: ast.expr, size: ast.expr) -> bool:
     """Return whether what a length is of was cut to a product, as to whole batches."""
+    width = ast.unparse(size)
+    if any(_cuts(node, width) for node in ast.walk(length)):
+        return True
     names = {n.id for n in ast.walk(length) if isinstance(n, ast.Name)}
     for node in _near(frame, length):
         if isinstance(node, ast.Assign) and names & {dotted(t) for t in node.targets}:
             inner = list(ast.walk(node.value))
-            if any(isinstance(n, ast.Mult | ast.FloorDiv | ast.Mod) for n in inner):
+            if any(_cuts(n, width) for n in inner):
                 return True
     return False
+
+
+def _cuts(node: ast.AST, width: str) -> bool:
+    """Return whether code rounds a length, or takes a size from it."""
+    rounds = isinstance(node, ast.Mult | ast.FloorDiv | ast.Mod)
+    return rounds or (isinstance(node, ast.expr) and _takes_away(node, width))
