@@ -41,11 +41,7 @@ def are_numbers(
 ) -> bool:
     """Return whether statements take numbers from outputs of a model, which do not leave them.
 
-    Args:
-        body: the statements.
-        passes: the ids of the calls in them that run the model.
-        pure: the ids of the calls that keep nothing, as those of criteria do.
-        names: the functions in sight, which keep nothing either.
+    The arguments are those of `leave`.
     """
     block = _followed(body, passes, pure, names)
     return block.cuts and not block.leaves
