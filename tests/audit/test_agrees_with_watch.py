@@ -31,7 +31,6 @@ UNSEEN = {
     "loop_best_by_reference_detached",
     "loop_best_by_reference_folds",
     "loop_best_by_reference_restored",
-    "loop_evaluation_with_grad_sum",
     "num_batch_means_by_rows",
     "num_last_batch_refilled",
     "num_masked_tokens_repeated",

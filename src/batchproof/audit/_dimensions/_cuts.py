@@ -173,9 +173,9 @@ def _loader(
     samples = None if begin is None or end is None else end - begin
     even = each == 1 or bool(samples and each and (samples % each == 0 or samples <= each))
     why = "" if even else f"the slices end with what is left of {ast.unparse(last)}"
-    data = Dataset(_text(length, last))
+    data = Dataset(_text(length, last), samples)
     return Loader(
-        key, index, node.lineno, step, drop_last=even, dataset=data, ragged=why, index=index
+        key, index, node.lineno, step, drop_last=False, dataset=data, ragged=why, index=index
     )
 
 
