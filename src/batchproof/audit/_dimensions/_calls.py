@@ -178,9 +178,15 @@ def _write(machine: Machine, call: Call) -> None:
                 )
 
 
-def _way_of(name: str) -> str:
-    """Return how a function reduces over ranks, as its name says."""
-    return "average" if set(words_of(name).split()) & {"mean", "avg", "average"} else "helper"
+def _reduced(machine: Machine, call: Call) -> Value:
+    """Return what a function reduces over ranks, in the way that its name and options say."""
+    first = call.args[0] if call.args else UNKNOWN
+    averages = set(words_of(call.name.lower()).split()) & {"mean", "avg", "average"}
+    how = "average" if averages else "helper"
+    if call.keywords.get("average") == Constant(value=False):
+        how = "sum"
+    machine.emit("reduce", call.node, call.frame, first, text=how)
+    return replace(first, ranks=how) if isinstance(first, Quantity) else first
 
 
 def _is_meter(kind: Class) -> bool:
@@ -261,11 +267,7 @@ def _unless_known(machine: Machine, value: Value, call: Call) -> Value:
     """Return the value of a followed call, or that which its name suggests if there is none."""
     name = call.name.lower()
     if "reduce" in name or "gather" in name:
-        first = call.args[0] if call.args else UNKNOWN
-        average = call.keywords.get("average")
-        how = "sum" if average == Constant(value=False) else _way_of(name)
-        machine.emit("reduce", call.node, call.frame, first, text=how)
-        return replace(first, ranks=how) if isinstance(first, Quantity) else first
+        return _reduced(machine, call)
     if value == UNKNOWN:
         machine.trace.opaque.append((len(machine.trace.events), call.name))
     if value == UNKNOWN and _is_loss(call):
@@ -382,10 +384,7 @@ def _out_of_sight(machine: Machine, call: Call) -> Value:
     if low.endswith(("dataloader", "data_loader")) and name[:1].isupper():
         return Loader(machine.loop_key(call.node), call.target or name)
     if "reduce" in low or "gather" in low:
-        first = call.args[0] if call.args else UNKNOWN
-        how = "sum" if call.keywords.get("average") == Constant(value=False) else _way_of(low)
-        machine.emit("reduce", call.node, call.frame, first, text=how)
-        return replace(first, ranks=how) if isinstance(first, Quantity) else first
+        return _reduced(machine, call)
     if name == "get_world_size":
         return _outside(machine, "torch.distributed.get_world_size", call)
     loader = [a for a in call.args if isinstance(a, Loader)]

@@ -201,10 +201,10 @@ def repeated(trace: Trace, event: Event) -> str:
         trace: the events.
         event: a forward pass outside loops over batches.
     """
-    loop = event.loop
-    if loop is None or trace.within(loop, "backward", "step"):
-        return held_out(trace, event)
-    return second_pass(trace, event, loop) or held_out(trace, event)
+    loop, why = event.loop, ""
+    if loop is not None and not trace.within(loop, "backward", "step"):
+        why = second_pass(trace, event, loop)
+    return why or held_out(trace, event)
 
 
 def held_out(trace: Trace, event: Event) -> str:

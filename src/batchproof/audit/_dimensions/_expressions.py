@@ -235,8 +235,9 @@ def _size_to_come(machine: Machine, value: Value, node: ast.expr, of: Count) -> 
     """Return the batch size of a loader whose data set is counted before the loop over it."""
     for event in machine.trace.of("loader"):
         loader = event.value
-        mine = isinstance(loader, Loader) and loader.source == of.key
-        if mine and isinstance(loader, Loader) and is_size(value, dotted(node), loader):
+        if not isinstance(loader, Loader) or loader.source != of.key:
+            continue
+        if is_size(value, dotted(node), loader):
             return Count("nominal", loader.key, text=dotted(node))
     return None
 

@@ -295,8 +295,8 @@ def forward(
         in_sight = len(machine.calls) < CALLS and not isinstance(value, Quantity | Several)
         if isinstance(module, Module) and in_sight:
             module.forms[key] = value
-        if getattr(value, "loop", "") in {each.key for each in machine.loops}:
-            loop = getattr(value, "loop", loop)
+        if isinstance(value, Tensor) and value.loop in {each.key for each in machine.loops}:
+            loop = value.loop
     if name == "__call__":
         return value
     if isinstance(value, Tensor):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Constant, Quantity
 from batchproof.audit._dimensions._names import FunctionNode, words_of
-from batchproof.audit._dimensions._questions import scopes_of
+from batchproof.audit._dimensions._questions import names_in, scopes_of
 from batchproof.audit._dimensions._trace import Event
 
 _LENGTHS = re.compile(r"(?:(.+?)_?)?(?:lens|lengths)$", re.IGNORECASE)
@@ -173,7 +173,7 @@ def _only_passed_on(name: str, target: str, scope: FunctionNode) -> bool:
                 values = [*arguments, *(k.value for k in keywords)]
                 places |= {id(_moved(value)) for value in values}
             case ast.Assign(targets, value) if any(_reads(n, name) for n in ast.walk(value)):
-                names = {n for t in targets for n in _names(t)}
+                names = {n for t in targets for n in names_in(t)}
                 renamed = _reads(_moved(value), name) and names != {name}
                 if renamed or (target in names and name != target):
                     return False
@@ -196,7 +196,3 @@ def _moved(node: ast.expr) -> ast.expr:
         case ast.Call(ast.Attribute(value, "to" | "cuda" | "cpu" | "long")):
             return value
     return node
-
-
-def _names(node: ast.expr) -> set[str]:
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}

@@ -3,7 +3,7 @@
 import ast
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import add, is_mask
@@ -55,7 +55,7 @@ from batchproof.audit._dimensions._loaders import (
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._methods import Call, call_method, compare, gather
 from batchproof.audit._dimensions._modes import is_positive
-from batchproof.audit._dimensions._names import Module, dotted
+from batchproof.audit._dimensions._names import Module, assigns_in, dotted
 from batchproof.audit._dimensions._scores import base_of_score, is_class, is_score
 from batchproof.audit._dimensions._trace import Loop
 
@@ -123,19 +123,12 @@ def _picks_by_mask(machine: Machine, call: Call) -> bool:
         values = [node]
         if isinstance(node, ast.Name):
             body = machine.running[-1] if machine.running else call.node
-            values += _values_of(node.id, body)
+            assigns = assigns_in(body).get(node.id, ())
+            values += [each.value for each in assigns if isinstance(each, ast.Assign)]
         indices = (v.slice for v in values if isinstance(v, ast.Subscript))
         masks = (i.id for i in indices if isinstance(i, ast.Name))
         picks.add(next((m for m in masks if _is_mask_of(call.frame.read(m))), ""))
     return len(call.node.args) > 1 and len(picks) == 1 and picks != {""}
-
-
-def _values_of(name: str, body: ast.AST) -> Iterator[ast.expr]:
-    """Yield what a name is assigned in a function."""
-    for node in ast.walk(body):
-        match node:
-            case ast.Assign([ast.Name(target)], value) if target == name:
-                yield value
 
 
 def _is_mask_of(value: Value | None) -> bool:

@@ -3,7 +3,7 @@
 import ast
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from batchproof.audit._dimensions._lattice import Option, Value
@@ -113,6 +113,17 @@ _PRINTS = re.compile(r"(print|log)\w*_(rank_?(0|zero)|main|master)$|rank_?(0|zer
 def prints_for_first_rank(name: str) -> bool:
     """Return whether a function of that name prints what it is given on the first rank alone."""
     return bool(_PRINTS.search(name))
+
+
+@lru_cache(maxsize=16)
+def assigns_in(scope: ast.AST) -> dict[str, list[ast.Assign | ast.AugAssign]]:
+    """Return the assignments in a function, or a file, by the name assigned."""
+    assigns: dict[str, list[ast.Assign | ast.AugAssign]] = {}
+    for node in ast.walk(scope):
+        match node:
+            case ast.Assign([ast.Name(name)]) | ast.AugAssign(ast.Name(name)):
+                assigns.setdefault(name, []).append(node)
+    return assigns
 
 
 def words_of(text: str) -> str:

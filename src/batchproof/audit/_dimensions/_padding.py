@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from batchproof.audit._dimensions._lattice import Count, Quantity
-from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._names import assigns_in, dotted, words_of
 from batchproof.audit._dimensions._questions import scopes_of
 from batchproof.audit._dimensions._trace import Event
 
@@ -142,7 +142,7 @@ def smoothed_apart(event: Event) -> Iterator[ast.Call]:
             parts = list(ast.walk(total))
             if isinstance(total.op, ast.Add) and any(n is event.node for n in parts):
                 names = {n.id for n in parts if isinstance(n, ast.Name)} - {scores}
-                values = [node.value for name in names for node in _assigns_in(scope).get(name, ())]
+                values = [node.value for name in names for node in assigns_in(scope).get(name, ())]
                 yield from _means_over_all([total, *values], scores, scope)
                 return
 
@@ -161,7 +161,7 @@ def _made_of(node: ast.expr, scope: ast.AST, depth: int) -> Iterator[str]:
     """Yield the code of an expression, and of what the names in it are assigned in a function."""
     yield ast.unparse(node)
     for name in {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} if depth else ():
-        for assign in _assigns_in(scope).get(name, ()):
+        for assign in assigns_in(scope).get(name, ()):
             yield from _made_of(assign.value, scope, depth - 1)
 
 
@@ -233,18 +233,7 @@ def _held(name: str, event: Event) -> Iterator[str]:
 def _assigned_to(name: str, event: Event) -> Iterator[ast.Assign | ast.AugAssign]:
     """Yield the assignments to a name in the function of an event."""
     for scope in scopes_of(event):
-        yield from _assigns_in(scope).get(name, ())
-
-
-@lru_cache(maxsize=16)
-def _assigns_in(scope: ast.AST) -> dict[str, list[ast.Assign | ast.AugAssign]]:
-    """Return the assignments in a function, or a file, by the name assigned."""
-    assigns: dict[str, list[ast.Assign | ast.AugAssign]] = {}
-    for node in ast.walk(scope):
-        match node:
-            case ast.Assign([ast.Name(name)]) | ast.AugAssign(ast.Name(name)):
-                assigns.setdefault(name, []).append(node)
-    return assigns
+        yield from assigns_in(scope).get(name, ())
 
 
 @lru_cache(maxsize=4)
@@ -264,7 +253,7 @@ def masked_differences(tree: ast.Module) -> list[tuple[ast.Call, str, int]]:
 def _differences_in(function: ast.AST) -> Iterator[tuple[ast.Call, str, int]]:
     products = {
         name: (mask, node.lineno)
-        for name, nodes in _assigns_in(function).items()
+        for name, nodes in assigns_in(function).items()
         for node in nodes[:1]
         if (mask := _mask_of_difference(node.value))
     }

@@ -61,8 +61,9 @@ def is_share(trace: Trace, loop: Loop, loader: Loader) -> bool:
 
 def is_of_batch(loss: Value, loop: Loop) -> bool:
     """Return whether a value is a loss of one batch of a loop, of one rank."""
-    plain = isinstance(loss, Quantity) and not (loss.over or loss.ranks or loss.metric)
-    return plain and isinstance(loss, Quantity) and loss.loop == loop.key
+    if not isinstance(loss, Quantity) or loss.over or loss.ranks or loss.metric:
+        return False
+    return loss.loop == loop.key
 
 
 def of_shares(trace: Trace, loop: Loop) -> bool:

@@ -465,8 +465,9 @@ def _of_loop(item: Value, key: str) -> Value:
     """Return an item of a list of losses as the loss of a pass of the loop over that list."""
     if isinstance(item, Several):
         return replace(item, items=tuple(_of_loop(part, key) for part in item.items))
-    plain = isinstance(item, Quantity) and item.loop and not item.over
-    return replace(item, loop=key) if plain and isinstance(item, Quantity) else item
+    if isinstance(item, Quantity) and item.loop and not item.over:
+        return replace(item, loop=key)
+    return item
 
 
 def _while(machine: Machine, node: ast.stmt, frame: Frame) -> str:

@@ -19,6 +19,7 @@ from batchproof.audit._dimensions._names import Module, dotted, words_of
 from batchproof.audit._dimensions._questions import (
     compatible,
     differs,
+    divisor_of,
     loop_path,
     names_in,
     over_data,
@@ -487,7 +488,7 @@ def begins_again(trace: Trace, event: Event, total: Quantity, loop: Loop) -> boo
 
 def off_by_one(trace: Trace, event: Event, total: Quantity, loop: Loop) -> str:
     """Return the divisor k + 1 or k - 1 of a sum that begins again after every k batches, or ""."""
-    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
+    divisor = divisor_of(event.node)
     match divisor:
         case ast.BinOp(length, ast.Add() | ast.Sub(), ast.Constant(1)):
             windows = (window_test(e, loop) for e in sets_in(trace, total, loop))

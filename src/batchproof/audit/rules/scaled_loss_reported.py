@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import Constant, Count, Quantity
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import says_no_number
+from batchproof.audit._dimensions._questions import divisor_of, says_no_number
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._dimensions._windows import (
     accumulation_scale,
@@ -52,7 +52,7 @@ def find(trace: Trace) -> Iterator[Report]:
 
 def _names_batches(event: Event, scale: str) -> bool:
     """Return whether a divisor is called after batches, and no window is in what it is made of."""
-    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
+    divisor = divisor_of(event.node)
     name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
     assigns = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.Assign))
     made_of = [ast.unparse(n.value) for n in assigns if name in map(dotted, n.targets)]
@@ -90,7 +90,7 @@ def _counts_window(trace: Trace, event: Event, adds: Event) -> bool:
 
 def _counts_each(trace: Trace, event: Event, adds: Event) -> bool:
     """Return whether the divisor is a counter that is raised wherever a loss is added to a sum."""
-    divisor = getattr(event.node, "right", None) or getattr(event.node, "value", None)
+    divisor = divisor_of(event.node)
     name = dotted(divisor) if isinstance(divisor, ast.expr) else ""
     counts = [e for e in trace.of("accumulate") if e.text == name and e.value == Constant(1)]
     return any((e.loops, e.conditions) == (adds.loops, adds.conditions) for e in counts)
