@@ -543,3 +543,15 @@ def finds_what_is_read_of_a_model(model, val_loader, levels_of):
         for x, y in val_loader:
             right += (model(x).argmax(1) == y).sum().item()  # BP404
     return right
+
+
+@torch.no_grad()
+def passes_the_calibration_of_batch_statistics(model, train_loader):
+    def calibrate_bn():
+        model.train()
+        right = 0
+        for x, y in train_loader:
+            right += (model(x).argmax(1) == y).sum().item()
+        return right
+
+    return calibrate_bn()

@@ -820,3 +820,46 @@ def passes_held_out_data_whose_loss_is_trained_on(model, x_train, y_train, x_val
         print(loss.item())
         loss.backward()
         optimizer.step()
+
+
+class _Spectrum(torch.nn.Module):
+    def __init__(self, size=512):
+        super().__init__()
+        self.size = size
+        self.register_buffer("window", torch.hann_window(size))
+
+    def forward(self, x):
+        return torch.stft(x, self.size, window=self.window, return_complex=True).abs()
+
+
+def passes_a_transform_without_weights(train_loader, test_loader, model, optimizer):
+    spectrum = _Spectrum().eval()
+    levels = []
+    for x, _ in test_loader:
+        levels.append(spectrum(x).mean().item())
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(spectrum(x)), y).backward()
+        optimizer.step()
+    return levels
+
+
+class _Learned(torch.nn.Module):
+    def __init__(self, size=512):
+        super().__init__()
+        self.window = torch.nn.Parameter(torch.ones(size))
+
+    def forward(self, x):
+        return (x * self.window).sum(1)
+
+
+def finds_a_transform_that_learns(train_loader, test_loader, optimizer):
+    weighted, levels = _Learned(), []
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.mse_loss(weighted(x), y).backward()
+        optimizer.step()
+    weighted.eval()
+    for x, _ in test_loader:
+        levels.append(weighted(x).mean().item())  # BP405
+    return levels

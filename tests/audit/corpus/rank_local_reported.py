@@ -685,3 +685,96 @@ def passes_what_is_reduced_before_the_first_rank_prints_it(model, data, optimize
         totals[1] += len(x)
     dist.all_reduce(totals)
     print_rank_0(f"loss {totals[0] / totals[1]}", args.global_rank)
+
+
+def _train_step(model, x, y, optimizer):
+    optimizer.zero_grad()
+    loss = F.mse_loss(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def finds_a_curve_of_the_first_gpu(model, loader, optimizer, writer, gpu):
+    model = DistributedDataParallel(model, device_ids=[gpu])
+    for step, (x, y) in enumerate(loader):
+        loss = _train_step(model, x, y, optimizer)
+        if gpu == 0:
+            writer.add_scalar("loss", loss.item(), step)  # BP212
+
+
+def passes_a_test_on_the_number_of_gpus(model, loader, optimizer, writer, n_gpu):
+    if n_gpu > 0:
+        model = DistributedDataParallel(model)
+    for step, (x, y) in enumerate(loader):
+        loss = _train_step(model, x, y, optimizer)
+        if n_gpu == 0:
+            writer.add_scalar("loss", loss.item(), step)
+
+
+def finds_a_writer_that_the_first_rank_has(model, loader, optimizer, rank):
+    model, board = DistributedDataParallel(model), None
+    if rank == 0:
+        board = SummaryWriter("runs")
+    for step, (x, y) in enumerate(loader):
+        loss = _train_step(model, x, y, optimizer)
+        if board:
+            board.add_scalar("loss", loss.item(), step)  # BP212
+
+
+def finds_a_tracker_of_accelerate(model, loader, optimizer):
+    accelerator = Accelerator(log_with="wandb")
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    for step, (x, y) in enumerate(loader):
+        loss = F.mse_loss(model(x), y)
+        accelerator.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        accelerator.log({"loss": loss.item()}, step=step)  # BP212
+
+
+def passes_a_tracker_that_is_given_what_was_gathered(model, loader, optimizer):
+    accelerator = Accelerator(log_with="wandb")
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    for step, (x, y) in enumerate(loader):
+        loss = F.mse_loss(model(x), y)
+        accelerator.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        mean = accelerator.gather(loss.detach()).mean()
+        accelerator.log({"loss": mean.item()}, step=step)
+
+
+def finds_a_running_mean_of_a_meter(model, loader, optimizer, rank, writer, AverageMeter):
+    model, losses = DistributedDataParallel(model), AverageMeter()
+    for step, (x, y) in enumerate(loader):
+        losses.update(_train_step(model, x, y, optimizer).item() / 2, len(x))
+        if rank == 0 and step % 10 == 0:
+            writer.add_scalar("loss", losses.avg, step)  # BP212
+    if rank == 0:
+        print("epoch", losses.avg)  # BP212
+
+
+def finds_a_curve_of_batches_drawn_by_number(model, loader, optimizer, rank, writer, steps):
+    model, batches = DistributedDataParallel(model), iter(loader)
+    for step in range(steps):
+        x, y = next(batches)
+        loss = _train_step(model, x, y, optimizer)
+        if rank == 0:
+            writer.add_scalar("loss", loss.item(), step)  # BP212
+
+
+class _OfOneProcess:
+    def __init__(self, model, loader, optimizer, writer):
+        self.model = DistributedDataParallel(model)
+        self.loader, self.optimizer, self.writer = loader, optimizer, writer
+        self.is_master = True
+
+    def finds_a_switch_that_begins_with_true(self):
+        for step, (x, y) in enumerate(self.loader):
+            self.optimizer.zero_grad()
+            loss = F.mse_loss(self.model(x), y)
+            loss.backward()
+            self.optimizer.step()
+            if self.is_master:
+                self.writer.add_scalar("loss", loss.item(), step)  # BP212

@@ -84,9 +84,10 @@ def _of_meter(machine: Machine, meter: Meter, name: str) -> Value:
             if machine.meters.get(event.order, meter.key) not in {meter.key, ""}:
                 continue  # another meter of that name
             loss, loop = event.value, event.batches
-            if not isinstance(loss, Quantity) or loop is None or loop in machine.loops:
+            inside = loop in machine.loops and name not in _AVERAGES
+            if not isinstance(loss, Quantity) or loop is None or inside:
                 break
-            if meter.pools or loss.base != "mean" or loss.scales or loss.over:
+            if meter.pools or loss.base != "mean" or loss.over:
                 break
             last = replace(loss, graph=False, text=text)
             if name == "val":

@@ -61,6 +61,8 @@ _CHANGES = {"add", "register", "save", "set", "reset", "freeze", "unfreeze", "pr
 _REPORTS = {
     "info", "debug", "warning", "log", "add_scalar", "add_scalars", "set_postfix",
     "set_description", "write", "log_metrics", "print", "set_postfix_str", "log_metric", "log_dict",
+    "log_scalar", "log_scalars", "log_value", "scalar_summary", "write_scalar", "write_scalars",
+    "write_event", "logkv", "log_row",
 }  # fmt: skip
 _RATIOS = {"iou", "miou", "dice", "psnr", "f1", "auc", "auroc", "rmse", "kappa", "jaccard"}
 _MEANS = {"accuracy", "acc"}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._graphs import after, are_numbers, leave
 from batchproof.audit._dimensions._lattice import Instance, Quantity
+from batchproof.audit._dimensions._layers import has_no_weights
 from batchproof.audit._dimensions._names import FunctionNode, dotted
 from batchproof.audit._dimensions._questions import (
     compatible,
@@ -77,7 +78,13 @@ def guards_itself(trace: Trace, event: Event, loop: Loop | None) -> bool:
 
 
 def is_frozen(event: Event) -> bool:
-    """Return whether freeze() of Lightning, or each weight, switches gradients off before."""
+    """Return whether no weight of a model takes part in autograd.
+
+    freeze() of Lightning, or a line for each weight, switches gradients off before, or the module
+    has no weights.
+    """
+    if has_no_weights(event.value):
+        return True
     nodes = (n for scope in scopes_of(event) for n in ast.walk(scope))
     return any(_freezes(n) for n in nodes if getattr(n, "lineno", event.line) < event.line)
 

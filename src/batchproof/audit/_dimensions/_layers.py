@@ -1,14 +1,16 @@
 """The layers of a model, as its code shows them: whether training and evaluation differ for it."""
 
+import ast
 import re
 
 from batchproof.audit._dimensions._lattice import Class, Instance, Model, Value
-from batchproof.audit._dimensions._names import Module
+from batchproof.audit._dimensions._names import Module, dotted, methods_of
 
 _LAYERS = re.compile(
     r"\b(Sync)?(Dropout|BatchNorm)(\dd)?\(|\bTransformer((En|De)coderLayer)?\("
     r"|\bdropout\w* *= *(?!0\b(?!\.[0-9]*[1-9])|None|False)"
 )
+_CALLS = re.compile(r"\b([A-Z]\w+|from_pretrained|create_model)\(")
 _BUILDS = re.compile(r"(?<!nn\.)\b([A-Z]\w+|resnet\w*|vgg\w*|from_pretrained|create_model)\(")
 
 
@@ -29,6 +31,23 @@ def is_plain(value: object) -> bool:
     builds = set(_BUILDS.findall(code)) - module.classes.keys() - of_torch
     out_of_sight = builds - {part.kind.node.name for part in parts}
     return not (out_of_sight or _LAYERS.search(code)) and all(is_plain(part) for part in parts)
+
+
+def has_no_weights(value: object) -> bool:
+    """Return whether a module in sight builds no layer and no parameter, as a transform does.
+
+    It is given none either: whatever it takes has a default that is written out.
+    """
+    if not isinstance(value, Instance) or not isinstance(value.kind.module, Module):
+        return False
+    kind, code = value.kind.node, _code_of(value.kind)
+    builds = {name for name in _CALLS.findall(code) if name not in value.kind.module.classes}
+    start = methods_of(kind).get("__init__")
+    parameters, defaults = (start.args.args, start.args.defaults) if start is not None else ([], [])
+    plain = all(isinstance(d, ast.Constant) for d in defaults)
+    takes = len(parameters) - len(defaults) > 1 or (start is not None and start.args.vararg)
+    own = [dotted(base).rpartition(".")[2] for base in kind.bases] == ["Module"]
+    return own and plain and "self." in code and not (takes or builds or "Parameter(" in code)
 
 
 def either(first: Model | Instance, second: Model | Instance) -> Value | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Constant, Instance, Model
 from batchproof.audit._dimensions._layers import has_layers, is_plain
-from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._questions import (
     asked_for,
     compatible,
@@ -25,6 +25,11 @@ _SWITCH = re.compile(r"\.(eval|train)\(")
 _RATES = re.compile(r"dropout|drop_rate|drop_prob|p_drop|drop_p")
 _SETS = re.compile(r"train|mode|restore|resume", re.IGNORECASE)
 _ON_PURPOSE = re.compile(r"bn|stat|calib|swa|running|monte|mc_|uncertain|train", re.IGNORECASE)
+# what a function is for that runs batches in training mode for statistics, or for samples of it
+_FOR_STATISTICS = {
+    "bn", "batchnorm", "norm", "stats", "statistics", "calibrate", "calibration", "recalibrate",
+    "swa", "running", "monte", "mc", "uncertainty",
+}  # fmt: skip
 
 
 def has_modes(event: Event) -> bool:
@@ -136,6 +141,12 @@ def _holds(mode: Event, part: str) -> bool:
         if isinstance(node, ast.Assign)
         for target in node.targets
     )
+
+
+def for_statistics(mode: Event, event: Event) -> bool:
+    """Return whether training mode is set for the statistics of batches, by a function's name."""
+    names = {name for each in (mode, event) for name in words_of(each.function).split()}
+    return bool(names & _FOR_STATISTICS)
 
 
 def is_switched(event: Event) -> bool:

@@ -2,16 +2,24 @@
 
 import ast
 import re
+from functools import lru_cache
 
 from batchproof.audit._dimensions._lattice import Count, Loader, Quantity, Tensor, Value
 from batchproof.audit._dimensions._library import flat
-from batchproof.audit._dimensions._names import dotted, prints_for_first_rank
+from batchproof.audit._dimensions._names import Module, dotted, prints_for_first_rank
 from batchproof.audit._dimensions._questions import trains
 from batchproof.audit._dimensions._shares import unused
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
 _RANK_0 = re.compile(
-    r"rank\w*(\(\))? (==|!=|in|<=|>) |is_\w*main_process|is_master|is_main\b|is_global_zero"
+    r"rank\w*(\(\))? (==|!=|in|not in|<=|>) |is_\w*main_proc|is_master|is_main\b|is_global_zero"
+    r"|is_\w*rank_?(0|zero)\b|is_(root|chief|primary)\b|\b(main|master)_process\b"
+    r"|\brank_?(0|zero)\b|not [\w.]*rank\b"
+)
+# the first device, in a file that gives each process one of them
+_DEVICE_0 = re.compile(
+    r"(?<!n_)(?<!num_)(gpu|device|proc|process|replica|worker)(_?(id|idx|index))?"
+    r" ([=!]= 0|in [\[(])"
 )
 _FIRST = re.compile(r"(\w+)(?:: bool)? = .*(?:rank\w*(?:\(\))? == 0|is_main_process)")
 # losses that Megatron has averaged over ranks already
@@ -19,19 +27,50 @@ _AVERAGES = re.compile(r"megatron", re.IGNORECASE)
 _DISTRIBUTES = re.compile(
     r"DistributedDataParallel\(|\bDDP\(|DistributedSampler\(|\.prepare\(|deepspeed\.initialize\("
 )
+_WRITES_ONCE = re.compile(r"(accelerator|fabric)\.log(_dict)?$")  # on the main process alone
+_CURVE = re.compile(
+    r"add_scalars?$|log_(metrics?|scalars?|value|dict)$|scalar_summary$|write_(scalars?|event)$|logkv$"
+    r"|(wandb|swanlab|comet\w*|run|tracker|accelerator|fabric)\.log$"
+)
 _ONE_PROCESS = re.compile(r"local_rank == -1|(world_size|num_processes|n_?gpus?) (==|<=) 1")
 
 
 def on_first_rank(event: Event) -> bool:
     """Return whether a test on the way to an event, or a name, says that the first rank does it."""
-    if prints_for_first_rank(event.text):
+    if prints_for_first_rank(event.text) or _WRITES_ONCE.search(event.text):
         return True
     tests = [c.test for c in event.conditions]
-    if any(_RANK_0.search(ast.unparse(test)) for test in tests):
+    texts = [ast.unparse(test) for test in tests]
+    if any(map(_RANK_0.search, texts)):
         return True
-    names = {dotted(part).rpartition(".")[2] for test in tests for part in ast.walk(test)}
+    if any(map(_DEVICE_0.search, texts)) and distributes(event.module):
+        return True
+    names = {dotted(part).rpartition(".")[2] for test in tests for part in ast.walk(test)} - {""}
     lines = (_FIRST.search(line) for line in event.module.lines)
-    return any(match and match[1] in names for match in lines)
+    if any(match and match[1] in names for match in lines):
+        return True
+    return any(name in names for name in _set_on_first_rank(event.module))
+
+
+@lru_cache(maxsize=4)
+def _set_on_first_rank(module: Module) -> set[str]:
+    """Return the names, as of a writer, that are set on the first rank and are None elsewhere."""
+    inside, first, others = set[int](), set[str](), set[str]()
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.If) and _RANK_0.search(ast.unparse(node.test)):
+            inside |= {id(n) for n in node.body}
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Assign([ast.Name(name)], ast.Call()):
+                (first if id(node) in inside else others).add(name)
+    return first - others
+
+
+def loop_of(trace: Trace, event: Event) -> Loop | None:
+    """Return the loop over batches around an event, or one that trains on what it draws itself."""
+    if event.batches is not None:
+        return event.batches
+    return next((loop for loop in reversed(event.loops) if trains(trace, loop)), None)
 
 
 def names_its_rank(event: Event) -> bool:
@@ -59,17 +98,30 @@ def is_share(trace: Trace, loop: Loop, loader: Loader) -> bool:
     return loader.line == 0 and trains(trace, loop)
 
 
-def is_of_batch(loss: Value, loop: Loop) -> bool:
+def is_of_batch(trace: Trace, loss: Value, loop: Loop) -> bool:
     """Return whether a value is a loss of one batch of a loop, of one rank."""
     if not isinstance(loss, Quantity) or loss.over or loss.ranks or loss.metric:
         return False
-    return loss.loop == loop.key
+    if loop.loader is not None or loss.loop:
+        return loss.loop == loop.key
+    trained = (event.value for event in trace.within(loop, "backward"))
+    return any(isinstance(value, Quantity) and value.line == loss.line for value in trained)
+
+
+def is_curve(event: Event) -> bool:
+    """Return whether a report goes to what keeps the numbers that it is given, step by step."""
+    return bool(_CURVE.search(event.text))
 
 
 def of_shares(trace: Trace, loop: Loop) -> bool:
     """Return whether a loop trains a model that a file distributes, each rank on its share."""
-    lines = (line.partition("#")[0] for line in trace.module.lines)
-    return trains(trace, loop) and any(map(_DISTRIBUTES.search, lines))
+    return trains(trace, loop) and distributes(trace.module)
+
+
+def distributes(module: Module) -> bool:
+    """Return whether a file gives its model, or its data, to several processes."""
+    lines = (line.partition("#")[0] for line in module.lines)
+    return any(map(_DISTRIBUTES.search, lines))
 
 
 def reduced(trace: Trace, event: Event, loop: Loop) -> bool:

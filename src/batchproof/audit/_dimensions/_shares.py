@@ -11,6 +11,7 @@ from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
 # what tells repeated samples apart: identities of images, objects by key
 _BY_IDENTITY = re.compile(r"[cC]oco|COCO|gather_object|gather_for_metrics|image_id|dedup")
+_IDS = {"id", "ids", "idx", "idxs", "index", "indices", "indexes"}
 
 
 def repeats_held_out(trace: Trace, event: Event) -> bool:
@@ -78,16 +79,28 @@ def cuts(event: Event, after: int = 0) -> bool:
 def _keeps_by_key(tree: ast.Module) -> bool:
     """Return whether a file keeps outputs in a dict by keys of samples, so that none counts twice.
 
-    The key is one of several that a loop goes through, as the identities of a batch are.
+    The key is one of several that a loop goes through, as the identities of a batch are, or their
+    places in the data set.
     """
     for loop in (n for n in ast.walk(tree) if isinstance(n, ast.For)):
-        own = {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}
+        own = {n.id for n in ast.walk(_batch_of(loop)) if isinstance(n, ast.Name)}
         for node in ast.walk(loop):
             match node:
                 case ast.Assign([ast.Subscript(ast.Name(table), ast.Name(key))]):
-                    if "pred" in table.lower() or (key in own and "id" in words_of(key).split()):
+                    if "pred" in table.lower() or (
+                        key in own and _IDS & set(words_of(key).split())
+                    ):
                         return True
     return False
+
+
+def _batch_of(loop: ast.For) -> ast.expr:
+    """Return what a loop assigns a batch to, without the number that enumerate gives it."""
+    numbered = any(isinstance(n, ast.Name) and n.id == "enumerate" for n in ast.walk(loop.iter))
+    match loop.target:
+        case ast.Tuple([_, batch]) if numbered:
+            return batch
+    return loop.target
 
 
 def _is_held_out(event: Event, node: ast.Call) -> bool:

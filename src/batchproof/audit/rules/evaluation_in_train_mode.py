@@ -7,6 +7,7 @@ from batchproof.audit._dimensions._lattice import Instance, Model, Value
 from batchproof.audit._dimensions._layers import is_plain
 from batchproof.audit._dimensions._modes import (
     begins_in_training,
+    for_statistics,
     has_modes,
     is_switched,
     left_alone,
@@ -61,7 +62,7 @@ def _left_training(trace: Trace, event: Event) -> str:
         return apart
     if modes:
         inside = event.batches in modes[-1].loops  # put in that mode for its losses, on purpose
-        on_purpose = inside or asked_for(modes[-1])
+        on_purpose = inside or asked_for(modes[-1]) or for_statistics(modes[-1], event)
         trains = modes[-1].kind == "train" and _same(modes[-1], event) and not on_purpose
         return f"{modes[-1].text}.train() at line {modes[-1].line}" if trains else ""
     passes = [e for e in before if e.kind == "forward" and e.grad is not False]

@@ -1,7 +1,6 @@
 """The number of one rank is reported as that of all."""
 
 import ast
-import re
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Listing, Quantity
@@ -10,9 +9,11 @@ from batchproof.audit._dimensions._questions import against_best, evaluates
 from batchproof.audit._dimensions._ranks import (
     how_shared,
     in_one_process,
+    is_curve,
     is_of_batch,
     is_share,
     is_shared,
+    loop_of,
     names_its_rank,
     of_shares,
     on_first_rank,
@@ -20,9 +21,6 @@ from batchproof.audit._dimensions._ranks import (
 )
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
-
-# what keeps the numbers that it is given, step by step
-_CURVE = re.compile(r"add_scalars?$|log_metrics?$|log_scalar$|(wandb|swanlab|comet\w*|run)\.log$")
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -62,7 +60,7 @@ def find(trace: Trace) -> Iterator[Report]:
         )
         tool = "accelerator" in event.text or "fabric" in event.text
         sure = evaluates(trace, loop) or alone or tool
-        sure = sure and (not inside or bool(_CURVE.search(event.text)))
+        sure = sure and (not inside or is_curve(event))
         yield Report(
             event,
             "mean over this rank's batches",
@@ -77,10 +75,10 @@ def _curves(trace: Trace) -> Iterator[Report]:
     """Yield losses of batches of a rank's share that the first rank writes, one of each loop."""
     loops = set[str]()
     for event in trace.of("report"):
-        loss, loop = event.value, event.batches
-        if loop is None or loop.key in loops or not _CURVE.search(event.text):
+        loss, loop = event.value, loop_of(trace, event)
+        if loop is None or loop.key in loops or not is_curve(event):
             continue
-        if not is_of_batch(loss, loop) or names_its_rank(event) or in_one_process(event):
+        if not is_of_batch(trace, loss, loop) or names_its_rank(event) or in_one_process(event):
             continue
         if on_first_rank(event) and of_shares(trace, loop) and not reduced(trace, event, loop):
             loops.add(loop.key)
