@@ -213,14 +213,14 @@ def passes_an_average_meter(model, loader, optimizer, meter):
 
 
 def misses_a_name_that_says_nothing(model, loader, optimizer):
-    lowest = float("inf")
+    record = float("inf")
     for x, y in loader:
         optimizer.zero_grad()
         loss = F.mse_loss(model(x), y)
         loss.backward()
         optimizer.step()
-        if loss.item() < lowest:  # missed BP303
-            lowest = loss.item()
+        if loss.item() < record:  # missed BP303
+            record = loss.item()
             torch.save(model.state_dict(), "best.pt")
 
 
@@ -266,4 +266,16 @@ def finds_the_accuracy_of_the_last_batch(model, train_loader, pairs, optimizer):
                 accuracy = (model(x).argmax(1) == y).float().mean().item()
         if accuracy > best:  # BP205 likely, BP303
             best = accuracy
+            torch.save(model.state_dict(), "best.pt")
+
+
+def finds_a_test_that_a_name_holds(model, val_loader):
+    lowest = float("inf")
+    for _ in range(10):
+        for x, y in val_loader:
+            with torch.no_grad():
+                val_loss = F.mse_loss(model(x), y)
+        improves = val_loss < lowest  # BP303
+        if improves:
+            lowest = val_loss
             torch.save(model.state_dict(), "best.pt")

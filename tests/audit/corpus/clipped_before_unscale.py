@@ -203,3 +203,34 @@ def misses_a_helper_of_another_file(model, loader, optimizer):
         clip(model)  # missed BP114
         scaler.step(optimizer)
         scaler.update()
+
+
+class Trains:
+    def __init__(self, model, optimizer, mixed):
+        self.model, self.optimizer, self.mixed = model, optimizer, mixed
+        self.scaler = GradScaler()
+
+    def step(self, x, y):
+        loss = F.mse_loss(self.model(x), y)
+        if self.mixed:
+            self.scaler.scale(loss).backward()
+        else:
+            loss.backward()
+
+    def finds_a_clip_before_unscale_in_the_loop_that_calls_it(self, loader):
+        for x, y in loader:
+            self.optimizer.zero_grad()
+            self.step(x, y)
+            clip_grad_norm_(self.model.parameters(), 1.0)  # BP114
+            self.scaler.unscale_(self.optimizer)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+
+    def passes_a_clip_after_unscale(self, loader):
+        for x, y in loader:
+            self.optimizer.zero_grad()
+            self.step(x, y)
+            self.scaler.unscale_(self.optimizer)
+            clip_grad_norm_(self.model.parameters(), 1.0)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()

@@ -733,3 +733,19 @@ def finds_batches_of_an_object(model, data):
     for x, y in batches:
         loss = F.mse_loss(model(x), y)
     return loss.item()  # BP205
+
+
+def finds_it_in_a_loop_that_skips_what_a_run_has_done(model, train_loader, optimizer, done):
+    history = {"train_loss": []}
+    for _epoch in range(10):
+        for x, y in train_loader:
+            if done > 0:
+                done -= 1
+                continue
+            loss = F.mse_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            current_loss = loss.item()
+        history["train_loss"].append(current_loss)  # BP205
+    return history

@@ -630,3 +630,80 @@ def finds_a_count_that_goes_on_where_a_run_was_resumed(model, loader, optimizer,
     if step % k != 0:  # BP103
         optimizer.step()
         optimizer.zero_grad()
+
+
+def finds_a_count_that_is_tested_for_less(model, train_loader, optimizer, k):
+    for _ in range(10):
+        held = 0
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            held += 1
+            if held < k:  # BP103
+                continue
+            optimizer.step()
+            optimizer.zero_grad()
+            held = 0
+
+
+def passes_the_same_where_the_count_goes_on(model, train_loader, optimizer, k):
+    held = 0
+    for _ in range(10):
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            held += 1
+            if held < k:
+                continue
+            optimizer.step()
+            optimizer.zero_grad()
+            held = 0
+
+
+def finds_a_count_that_goes_down(model, train_loader, optimizer, k):
+    for _ in range(10):
+        left = k
+        for x, y in train_loader:
+            (F.mse_loss(model(x), y) / k).backward()
+            left -= 1
+            if left == 0:  # BP103
+                optimizer.step()
+                optimizer.zero_grad()
+                left = k
+
+
+class Accumulates:
+    def __init__(self, model, optimizer, steps):
+        self.model, self.optimizer, self.steps = model, optimizer, steps
+
+    def ends_window(self, index):
+        return (index + 1) % self.steps == 0
+
+    def finds_a_test_in_a_method(self, train_loader):
+        for i, (x, y) in enumerate(train_loader):
+            (F.mse_loss(self.model(x), y) / self.steps).backward()
+            if self.ends_window(i):
+                self.optimizer.step()  # BP103
+                self.optimizer.zero_grad()
+
+
+class OwnAdam(torch.optim.Optimizer):
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data.add_(p.grad, alpha=-group["lr"])
+
+
+def finds_an_optimiser_of_the_project(model, train_loader, k):
+    optimizer = OwnAdam(model.parameters(), {"lr": 0.1})
+    for i, (x, y) in enumerate(train_loader):
+        (F.mse_loss(model(x), y) / k).backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_batches_inside_a_progress_bar(model, stream, optimizer, tqdm, k):
+    for i, (x, y) in enumerate(tqdm(stream.next_epoch_itr(), desc="epoch")):
+        (F.mse_loss(model(x), y) / k).backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()

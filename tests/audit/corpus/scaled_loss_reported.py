@@ -443,3 +443,87 @@ def passes_a_mean_over_windows_that_are_counted_elsewhere(model, stream, optimiz
             optimizer.step()
             optimizer.zero_grad()
     logger.info("loss %f", total / window_batches)
+
+
+def finds_a_progress_bar_out_of_sight(model, train_loader, optimizer, pbar, k):
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y).div(k)
+        loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        pbar(i, {"loss": loss.item()})  # BP206
+
+
+def finds_a_history(model, train_loader, optimizer, k):
+    history = {"loss": []}
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        history["loss"].append(loss.item())  # BP206
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+    return history
+
+
+def passes_a_list_that_is_summed_for_each_window(model, train_loader, optimizer, k):
+    log = []
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        log.append(loss.item())
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+            print(sum(log))
+            log = []
+
+
+def finds_the_last_loss_of_a_window_returned(model, batches, optimizer, accum):
+    optimizer.zero_grad()
+    for _ in range(accum):
+        x, y = next(batches)
+        loss = F.mse_loss(model(x), y) / accum
+        loss.backward()
+    optimizer.step()
+    return {"loss": loss.item()}  # BP206
+
+
+def passes_the_sum_of_a_window_returned(model, batches, optimizer, accum):
+    optimizer.zero_grad()
+    total = 0.0
+    for _ in range(accum):
+        x, y = next(batches)
+        loss = F.mse_loss(model(x), y) / accum
+        loss.backward()
+        total += loss.item()
+    optimizer.step()
+    return total
+
+
+def finds_a_sum_that_is_divided_again(model, batches, optimizer, accum):
+    optimizer.zero_grad()
+    total = 0.0
+    for _ in range(accum):
+        x, y = next(batches)
+        loss = F.mse_loss(model(x), y) / accum
+        loss.backward()
+        total += loss.item()
+    optimizer.step()
+    return total / accum  # BP206
+
+
+def finds_what_a_step_gives_its_engine(model, optimizer, args):
+    from ignite.engine import Engine
+
+    def update(engine, batch):
+        x, y = batch
+        loss = F.mse_loss(model(x), y) / args.accumulation_steps
+        loss.backward()
+        if engine.state.iteration % args.accumulation_steps == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss.item()  # BP206
+
+    return Engine(update)

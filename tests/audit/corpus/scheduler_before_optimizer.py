@@ -278,3 +278,40 @@ def finds_what_is_less_clearly_a_schedule(model, loader, optimizer, sched):
             optimizer.zero_grad()
             F.mse_loss(model(x), y).backward()
             optimizer.step()
+
+
+def finds_it_before_a_call_that_trains(model, loader, train_one_epoch):
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    scheduler = StepLR(optimizer, step_size=10)
+    for epoch in range(10):
+        scheduler.step()  # BP406
+        train_one_epoch(model, optimizer, loader, epoch)
+
+
+def passes_it_after_a_call_that_trains(model, loader, train_one_epoch):
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    scheduler = StepLR(optimizer, step_size=10)
+    for epoch in range(10):
+        train_one_epoch(model, optimizer, loader, epoch)
+        scheduler.step()
+
+
+class Fits:
+    def __init__(self, model, loader):
+        self.model, self.loader = model, loader
+        self.optimizer = optim.SGD(model.parameters(), lr=0.1)
+        self.schedule = StepLR(self.optimizer, step_size=10)
+
+    def finds_it_at_the_start_of_one_epoch(self, epoch):
+        self.schedule.step()  # BP406
+        for x, y in self.loader:
+            self.optimizer.zero_grad()
+            F.mse_loss(self.model(x), y).backward()
+            self.optimizer.step()
+
+    def passes_it_at_the_end_of_one_epoch(self, epoch):
+        for x, y in self.loader:
+            self.optimizer.zero_grad()
+            F.mse_loss(self.model(x), y).backward()
+            self.optimizer.step()
+        self.schedule.step()

@@ -65,8 +65,14 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
         store(machine, node, target, value, frame)
     frame.tests.pop(name, None)
     asks = isinstance(node.value, ast.Attribute) and node.value.attr.endswith("main_process")
-    if name and (asks or isinstance(node.value, ast.Compare | ast.BoolOp)):
+    if name and (asks or _is_test(node.value)):
         frame.tests[name] = node.value
+
+
+def _is_test(node: ast.expr) -> bool:
+    """Return whether an expression is a test, as `not (i + 1) % k` is one too."""
+    negation = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    return negation or isinstance(node, ast.Compare | ast.BoolOp)
 
 
 def _may_be_loss(node: ast.Call, frame: Frame) -> bool:

@@ -11,6 +11,7 @@ from batchproof.audit._dimensions._functions import (
     follow,
     forward,
     is_module,
+    is_optimizer,
     is_schedule,
     method,
 )
@@ -64,6 +65,8 @@ _REPORTS = {
     "log_scalar", "log_scalars", "log_value", "scalar_summary", "write_scalar", "write_scalars",
     "write_event", "logkv", "log_row",
 }  # fmt: skip
+# words of functions out of sight that show what they are given, where nothing uses their result
+_SHOWS = {"log", "logs", "logger", "print", "report", "pbar", "progress", "scalar", "scalars"}
 _RATIOS = {"iou", "miou", "dice", "psnr", "f1", "auc", "auroc", "rmse", "kappa", "jaccard"}
 _MEANS = {"accuracy", "acc"}
 _POOLS = re.compile(r"reduce\(|gather\(")
@@ -163,12 +166,17 @@ def _on_value(machine: Machine, receiver: Value, call: Call) -> Value | None:
                     return _as_seen(ratio, own, call)
                 return Tensor(machine.batch_loop, "", machine.grad, output=True)
             return _as_seen(value, own, call)
-    if call.name in _REPORTS:
+    if call.name in _REPORTS or (isinstance(receiver, Unknown) and _shows(machine, call)):
         _write(machine, call)
     result = call_method(machine, receiver, call)
     if result is None and call.name == "update" and _names_meter(call.text):
         return call_method(machine, Meter(call.text, ""), call)
     return result
+
+
+def _shows(machine: Machine, call: Call) -> bool:
+    """Return whether a call out of sight is a statement by itself, and named after a report."""
+    return call.node is machine.statement and bool(_SHOWS & set(words_of(call.name).split()))
 
 
 def _write(machine: Machine, call: Call) -> None:
@@ -336,6 +344,9 @@ def _build(machine: Machine, kind: Class, call: Call) -> Value:
         return Dataset(place, size, words=words_of(call.target))
     if is_schedule(machine, kind):
         return Tool("scheduler", call.target)
+    if is_optimizer(machine, kind):
+        of = ast.unparse(call.node.args[0]) if call.node.args else ""
+        return Tool("optimizer", call.target, of=of)
     instance = create(machine, kind, call.node, call.args, call.keywords, call.target)
     if (
         is_module(machine, kind)
@@ -380,6 +391,8 @@ def _out_of_sight(machine: Machine, call: Call) -> Value:
             "clip", call.node, call.frame, text=dotted(call.node.args[0]) if call.node.args else ""
         )
         return UNKNOWN
+    if _shows(machine, call) and not prints_for_first_rank(name):
+        _write(machine, call)
     _note_opaque(machine, call)
     if _names_meter(name) and (name[:1].isupper() or low.startswith("average")):
         return Meter(call.target, machine.loop_key(call.node))

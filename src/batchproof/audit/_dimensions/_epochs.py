@@ -49,7 +49,9 @@ def of_an_epoch(event: Event) -> bool:
     text, bar = ast.unparse(event.node), event.text.rpartition(".")[2].startswith("set_")
     if event.kind == "schedule":
         text = " ".join(map(ast.unparse, getattr(event.node, "args", [])))
-    if _OF_ONE & set(re.findall("[a-z]+", words_of(text))):
+    keeps = event.kind in {"append", "accumulate"}
+    words = set(re.findall("[a-z]+", words_of(text))) - ({"current"} if keeps else set())
+    if _OF_ONE & words:
         return False
     epochs = [lp.node for lp in event.loops if isinstance(lp.node, ast.For) and _counts(lp.node)]
     directly = bool(epochs) and epochs[-1] is event.loops[-1].node
@@ -57,7 +59,7 @@ def of_an_epoch(event: Event) -> bool:
         case "append" | "accumulate" | "schedule":
             return directly
         case "return":
-            return _is_a_pass(event)
+            return is_a_pass(event)
         case "report":
             counters = {dotted(n) for node in epochs for n in ast.walk(node.target)} - {""}
             names = {dotted(n) for n in ast.walk(event.node) if isinstance(n, ast.Name)}
@@ -66,7 +68,7 @@ def of_an_epoch(event: Event) -> bool:
     return False
 
 
-def _is_a_pass(event: Event) -> bool:
+def is_a_pass(event: Event) -> bool:
     """Return whether the function of an event is one pass of training, as its names say."""
     arguments = {a.arg for node in functions_of(event) for a in node.args.args}
     return "epoch" in {*arguments, *words_of(event.function).split()}
@@ -132,3 +134,19 @@ def of_several(loop: Loop) -> bool:
         return False
     in_sight = loader.line or loader.index or role(loader.text) == "training"
     return bool(in_sight or _SOURCES & set(words_of(loader.text).split()))
+
+
+def is_history(event: Event) -> bool:
+    """Return whether a list to which a loss is appended is called a history, and never summed."""
+    name = event.text.partition("[")[0]
+    calls = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.Call))
+    reads = (c for c in calls if dotted(c.func) == "sum" and event.text in map(dotted, c.args))
+    says = {"history", "hist", "curve", "logs", "log", "record", "records"}
+    return bool(says & set(words_of(name).split())) and next(reads, None) is None
+
+
+def is_engine_step(event: Event) -> bool:
+    """Return whether a function is what an engine of ignite runs for each batch."""
+    calls = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.Call))
+    engines = (c for c in calls if dotted(c.func).rpartition(".")[2] == "Engine")
+    return any(event.function in map(dotted, engine.args) for engine in engines)

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import join
@@ -73,6 +74,41 @@ def follow(
     for other in results[1:]:
         value = join(value, other)
     return value
+
+
+def test_of_call(function: Value, node: ast.Call, module: Module) -> ast.expr | None:
+    """Return the test of a remainder that is all that a function of a file returns, or None.
+
+    Args:
+        function: what is called.
+        node: the call, whose arguments stand in for the parameters.
+        module: the file.
+    """
+    if not isinstance(function, Function) or function.module is not module:
+        return None
+    match function.node:
+        case ast.FunctionDef(_, parameters, [*others, ast.Return(ast.expr() as test)]):
+            plain = all(isinstance(n, ast.Expr) for n in others)
+        case _:
+            return None
+    if not plain or not any(isinstance(n, ast.Mod) for n in ast.walk(test)):
+        return None
+    names = [a.arg for a in parameters.args if a.arg != "self"]
+    values = dict(zip(names, node.args, strict=False))
+    values |= {k.arg: k.value for k in node.keywords if k.arg}
+    same = all(dotted(value) == name for name, value in values.items())
+    return test if same else _Replace(values).visit(deepcopy(test))
+
+
+class _Replace(ast.NodeTransformer):
+    """Put expressions in the place of names."""
+
+    def __init__(self, values: Mapping[str, ast.expr]) -> None:
+        self.values = values
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """Return what stands in for a name."""
+        return self.values.get(node.id, node)
 
 
 def _holds_losses(owner: Instance | None) -> bool:
@@ -259,6 +295,12 @@ def is_schedule(machine: Machine, kind: Class) -> bool:
     names = _bases_outside(machine, kind)
     ours = any(name.startswith("torch.optim.lr_scheduler.") for name in names)
     return ours and "step" not in methods_of(kind.node)
+
+
+def is_optimizer(machine: Machine, kind: Class) -> bool:
+    """Return whether a class is an optimiser of torch, whatever its own step does."""
+    names = _bases_outside(machine, kind)
+    return any(name.startswith("torch.optim.") and "lr_scheduler" not in name for name in names)
 
 
 def _bases_outside(machine: Machine, kind: Class) -> Iterator[str]:

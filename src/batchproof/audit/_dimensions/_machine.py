@@ -168,6 +168,7 @@ class Machine:
         self.entered_bodies: set[ast.AST] = set()
         self.grad: bool | None = True
         self.depth = 0
+        self.statement: ast.expr | None = None  # the last one that is a statement by itself
         self.files: dict[str, Module | None] = {}
         self.meters: dict[int, str] = {}  # the key of the meter that an event updates
         self.evaluate: Callable[[ast.expr | None, Frame], Value] = lambda _node, _frame: UNKNOWN

@@ -265,7 +265,7 @@ def _of_quantity(machine: Machine, value: Value, call: Call) -> Value:
         return value if value.base == "elements" else replace(value, base="coupled")
     if name == "masked_select":
         return replace(value, base="elements", ignores="")
-    if name in _FACTORS and len(call.args) == 1 and value.metric:
+    if name in _FACTORS and len(call.args) == 1 and (value.metric or "div" in name):
         return _times(machine, value, call)
     if name in {"items", "values"} and not call.args:  # a dict of losses
         return Listing(value if name == "values" else Several((UNKNOWN, value)))
@@ -273,7 +273,7 @@ def _of_quantity(machine: Machine, value: Value, call: Call) -> Value:
 
 
 def _times(machine: Machine, value: Quantity, call: Call) -> Value:
-    """Return hits after `hits.mul_(100 / n)`, `hits.div_(n)` and their like."""
+    """Return hits after `hits.mul_(100 / n)`, a loss after `loss.div_(n)`, and their like."""
     by, divides = call.args[0], "div" in call.name
     match call.node.args[0]:
         case ast.BinOp(_, ast.Div(), count) if not divides:

@@ -12,7 +12,13 @@ from batchproof.audit._dimensions._calls import is_model
 from batchproof.audit._dimensions._cuts import by_cursor, by_number, by_pieces, by_steps
 from batchproof.audit._dimensions._draws import by_index, drawn, from_pass_to_pass
 from batchproof.audit._dimensions._expressions import items_of, parts_of
-from batchproof.audit._dimensions._functions import follow, is_no_grad, method, resolve
+from batchproof.audit._dimensions._functions import (
+    follow,
+    is_no_grad,
+    method,
+    resolve,
+    test_of_call,
+)
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Class,
@@ -46,6 +52,7 @@ _DRAWN = {
     "iterate",
     "iter",
     "iterator",
+    "itr",
     "data",
     "loader",
     "generator",
@@ -102,6 +109,7 @@ def _parts(machine: Machine, node: ast.stmt, frame: Frame) -> str:
 
 def _expression(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.Expr)
+    machine.statement = node.value
     machine.evaluate(node.value, frame)
     return ""
 
@@ -123,7 +131,7 @@ def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     test = _truth(machine, node.test, frame)
     if test is not None:
         return machine.execute(node.body if test else node.orelse, frame)
-    before, (asks, holds) = state_of(frame), _asked(node.test, frame)
+    before, (asks, holds) = state_of(frame), _asked(machine, node.test, frame)
     scope = machine.running[-1] if machine.running else frame.module.tree
     take_side(frame, asks, scope, branch=holds)
     take_class(frame, node.test)
@@ -146,14 +154,26 @@ def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     return ""
 
 
-def _asked(test: ast.expr, frame: Frame) -> tuple[ast.expr, bool]:
-    """Return the test that a name holds, for the name and for its negation, and whether it holds.
+def _asked(machine: Machine, test: ast.expr, frame: Frame) -> tuple[ast.expr, bool]:
+    """Return the test that a name holds or a function returns, and whether it holds.
 
     Any other test is its own, and holds in the branch of its statement.
     """
     negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
-    inner = frame.tests.get(dotted(test.operand if isinstance(test, ast.UnaryOp) else test))
+    subject = test.operand if isinstance(test, ast.UnaryOp) else test
+    inner = frame.tests.get(dotted(subject))
+    if isinstance(subject, ast.Call):
+        inner = test_of_call(_called(machine, subject.func, frame), subject, frame.module)
     return (test, True) if inner is None else (inner, not negated)
+
+
+def _called(machine: Machine, function: ast.expr, frame: Frame) -> Value:
+    """Return what a call calls: a method of an object in sight, or the value of a name."""
+    if isinstance(function, ast.Attribute):
+        owner = machine.evaluate(function.value, frame)
+        if isinstance(owner, Instance):
+            return method(machine, owner.kind, function.attr, owner) or UNKNOWN
+    return machine.evaluate(function, frame)
 
 
 def _settle(machine: Machine, node: ast.If, frame: Frame, name: str, parts: list[Value]) -> Value:
@@ -363,9 +383,31 @@ def _once(
         else:
             _bind_batch(machine, target, value, loop, frame)
         begin_counters(machine, node.body, loop, frame)
-        machine.execute(node.body, frame)
+        _pass(machine, node.body, frame)
     if node.orelse:
         machine.execute(node.orelse, frame)
+
+
+def _pass(machine: Machine, body: list[ast.stmt], frame: Frame) -> str:
+    """Follow one pass of a loop; autograd is on in one that always back-propagates."""
+    grad = machine.grad
+    if grad is None and _always_trains(body):
+        machine.grad = True
+    try:
+        return machine.execute(body, frame)
+    finally:
+        machine.grad = grad
+
+
+def _always_trains(body: list[ast.stmt]) -> bool:
+    """Return whether a block back-propagates under no condition."""
+    for node in body:
+        match node:
+            case ast.Expr(ast.Call(ast.Attribute(attr="backward" | "manual_backward"))):
+                return True
+            case ast.With(body=inner) if _always_trains(inner):
+                return True
+    return False
 
 
 def _cuts(node: ast.For | ast.AsyncFor, source: _Source, loader: Loader | None) -> list[ast.expr]:
@@ -387,8 +429,11 @@ def _takes_batches(
 
 def _name_of_call(node: ast.expr) -> str:
     """Return the code of a method that a loop goes over, as `data.batches_of(epoch)`, or ""."""
-    if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] == "enumerate":
-        node = node.args[0] if node.args else node
+    around = {"enumerate", *_WRAPPERS}
+    while isinstance(node, ast.Call) and node.args:
+        if dotted(node.func).rpartition(".")[2] not in around:
+            break
+        node = node.args[0]
     match node:
         case ast.Call(ast.Attribute(ast.Name() | ast.Attribute(), name)) if name not in {
             "count", "cycle", "repeat", "items", "values", "keys", "range", "trange", "arange",
@@ -479,7 +524,7 @@ def _while(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     with machine.in_loop(loop):
         begin_counters(machine, node.body, loop, frame)
         machine.evaluate(node.test, frame)
-        end = machine.execute(node.body, frame)
+        end = _pass(machine, node.body, frame)
     return "return" if end == "return" and isinstance(node.test, ast.Constant) else ""
 
 

@@ -56,6 +56,12 @@ class Window:
     every: str
     last: bool
 
+    @property
+    def place(self) -> ast.AST:
+        """Return its test, or its step where the test is what a function in sight returns."""
+        inside = any(node is self.test for node in ast.walk(self.step.module.tree))
+        return self.test if inside else self.step.node
+
 
 def windows(trace: Trace) -> Iterator[Window]:
     """Yield the accumulation windows of a trace."""
@@ -110,8 +116,8 @@ def _ends(window: Window, event: Event) -> bool:
 def _window(loop: Loop, step: Event, condition: Condition) -> Window | None:
     for part in tests_of(condition.test):
         modulo = modulus(part, branch=condition.branch)
-        if modulo is None and condition.branch:
-            modulo = _begun_again(part, loop)
+        if modulo is None:
+            modulo = _begun_again(part, loop, branch=condition.branch)
         if modulo is None or modulo[2] in {"1", "0"}:
             continue
         if step.module.variables.get(modulo[2]) == Constant(1):
@@ -139,18 +145,57 @@ def _at_the_end(condition: Condition, every: str) -> bool:
     return False
 
 
-def _begun_again(test: ast.expr, loop: Loop) -> tuple[str, int, str] | None:
-    """Return the parts of a test `held == k` of a counter that is then set to 0."""
+def _begun_again(test: ast.expr, loop: Loop, *, branch: bool) -> tuple[str, int, str] | None:
+    """Return the parts of a test of a counter that begins again where its window ends.
+
+    `held == k` of one that is then set to 0, or `left == 0` of one that is then set to k.
+
+    Args:
+        test: the test.
+        loop: the loop.
+        branch: whether it holds; `held < k` and `left` are such tests where they do not.
+    """
     match test:
-        case ast.Compare(ast.Name(name), [ast.Eq() | ast.GtE()], [every]):
+        case ast.UnaryOp(ast.Not(), ast.Name() | ast.Attribute() as counter) if branch:
+            every: ast.expr = ast.Constant(0)
+        case ast.Name() | ast.Attribute() as counter if not branch:
+            every = ast.Constant(0)
+        case ast.Compare(counter, [ast.Eq() | ast.GtE()], [every]) if branch:
+            pass
+        case ast.Compare(counter, [ast.LtE()], [ast.Constant(0) as every]) if branch:
+            pass
+        case ast.Compare(counter, [ast.NotEq() | ast.Lt()], [every]) if not branch:
+            pass
+        case ast.Compare(counter, [ast.Gt()], [ast.Constant(0) as every]) if not branch:
             pass
         case _:
             return None
-    if not (dotted(every) or isinstance(every, ast.Constant)):
+    name = dotted(counter)
+    if not name or not (dotted(every) or isinstance(every, ast.Constant)):
         return None
-    zeros = [n for n in ast.walk(loop.node) if isinstance(n, ast.Assign) and _is_zero(n.value)]
-    again = any(dotted(target) == name for node in zeros for target in node.targets)
-    return (name, 0, ast.unparse(every)) if again else None
+    values = list(_given(loop, name))
+    if not _is_zero(every):
+        return (name, 0, ast.unparse(every)) if any(map(_is_zero, values)) else None
+    lengths = [value for value in values if dotted(value) or isinstance(value, ast.Constant)]
+    return (name, 0, ast.unparse(lengths[0])) if lengths and _counts_down(loop, name) else None
+
+
+def _given(loop: Loop, name: str) -> Iterator[ast.expr]:
+    """Yield what a loop assigns to a name, as `held = 0` and `held, total = 0, 0.0`."""
+    for node in (n for n in ast.walk(loop.node) if isinstance(n, ast.Assign)):
+        for target in node.targets:
+            pairs = zip(
+                getattr(target, "elts", [target]),
+                node.value.elts if isinstance(node.value, ast.Tuple) else [node.value],
+                strict=False,
+            )
+            yield from (value for part, value in pairs if dotted(part) == name)
+
+
+def _counts_down(loop: Loop, name: str) -> bool:
+    """Return whether a loop takes one from a name."""
+    takes = (n for n in ast.walk(loop.node) if isinstance(n, ast.AugAssign))
+    return any(isinstance(n.op, ast.Sub) and dotted(n.target) == name for n in takes)
 
 
 def _is_zero(node: ast.expr) -> bool:
@@ -198,6 +243,8 @@ def lead_of(
     start = _after_resuming(loop) if loop.start is None else loop.start
     if loop.index and loop.index == counter and start is not None:
         return start - 1 + plus
+    if _begins_full(trace, loop, counter):
+        return 0
     return plus - 1 if _counts_between(trace, loop, test, counter) else None
 
 
@@ -214,6 +261,13 @@ def _after_resuming(loop: Loop) -> int | None:
                     case ast.Name(name) if "start" in name:
                         return 0
     return None
+
+
+def _begins_full(trace: Trace, loop: Loop, counter: str) -> bool:
+    """Return whether a counter that a loop counts down is set just before that loop."""
+    around = loop_path(trace, loop)
+    sets = [e for e in trace.of("assign") if e.text == counter and list(e.loops) == around]
+    return bool(sets) and _counts_down(loop, counter)
 
 
 def _counts_between(trace: Trace, loop: Loop, test: ast.expr, counter: str) -> bool:

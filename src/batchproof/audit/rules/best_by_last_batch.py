@@ -4,10 +4,12 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Quantity, Value
-from batchproof.audit._dimensions._names import dotted
+from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._questions import leaves_early
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
+
+_BEST = {"min", "minimum", "lowest", "max", "maximum", "highest"}
 
 
 def find(trace: Trace) -> Iterator[Report]:
@@ -21,9 +23,14 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         pairs = ((event.value, node.comparators[0]), (event.other, node.left))
         for value, best in pairs:
-            if "best" in dotted(best).lower() and id(node) not in places and _of_one(trace, value):
+            if _is_best(dotted(best)) and id(node) not in places and _of_one(trace, value):
                 places.add(id(node))
                 yield _report(trace, event, value)
+
+
+def _is_best(name: str) -> bool:
+    """Return whether a name is that of the best value so far."""
+    return "best" in name.lower() or bool(_BEST & set(words_of(name).split()))
 
 
 def _of_one(trace: Trace, value: Value) -> bool:
@@ -54,10 +61,14 @@ def _report(trace: Trace, event: Event, value: Value) -> Report:
 
 def _keeps_a_model(event: Event) -> bool:
     """Return whether a model is saved or kept where the test holds, not only a counter reset."""
+    nodes = list(ast.walk(event.module.tree))
+    assigns = (n for n in nodes if isinstance(n, ast.Assign) and n.value is event.node)
+    names = {dotted(target) for node in assigns for target in node.targets} - {""}
     branches = [
         node
-        for node in ast.walk(event.module.tree)
-        if isinstance(node, ast.If) and event.node in ast.walk(node.test)
+        for node in nodes
+        if isinstance(node, ast.If)
+        if event.node in ast.walk(node.test) or dotted(node.test) in names
     ]
     text = " ".join(ast.unparse(inner).lower() for node in branches for inner in node.body)
     return any(word in text for word in ("save", "state_dict", "copy", "model", "checkpoint"))

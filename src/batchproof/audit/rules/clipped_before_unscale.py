@@ -40,6 +40,10 @@ def find(trace: Trace) -> Iterator[Report]:
 
 
 def _last(trace: Trace, clip: Event, kind: str) -> Event | None:
-    """Return the last scaled backward pass that can lead to a clip."""
+    """Return the last scaled backward pass that can lead to a clip, in its function or its loop."""
     before = [e for e in trace.of(kind) if e.order < clip.order and compatible(e, clip)]
-    return before[-1] if before and before[-1].function == clip.function else None
+    if not before:
+        return None
+    last, loop = before[-1], clip.batches
+    beside = last.function == clip.function or (loop is not None and last.batches is loop)
+    return last if beside else None

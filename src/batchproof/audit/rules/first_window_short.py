@@ -25,7 +25,7 @@ def find(trace: Trace) -> Iterator[Report]:
             f"the first step comes after {short}",
             f"a step after every {window.every} micro-batches",
             evidence,
-            node=window.test,
+            node=window.place,
         )
 
 

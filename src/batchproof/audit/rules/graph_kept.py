@@ -29,6 +29,8 @@ def find(trace: Trace) -> Iterator[Report]:
         beside = [e for e in passes if e.loops == event.loops]
         number = isinstance(loss, Quantity) and loss.number
         shares = not number and any(is_term(e, event, loss) for e in beside)
+        of_outputs = isinstance(loss, Quantity) and loss.graph is True and not loss.metric
+        shares |= of_outputs and bool(beside)
         if isinstance(loss, Tensor):
             shares = _feeds(trace, event, loss, beside) or (shares and loss.output)
         if not shares or _back_propagated(trace, event, loss):

@@ -101,7 +101,8 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
         sure, evidence = sure or value.sure, (*evidence, "before the loop it is set as a sum is")
     of_a_pass = of_an_epoch(event) or after_epochs(trace, event, loop)
     origins = sets or computed_in(trace, value, loop)
-    if not sure and origins and not origins[-1].inside(loop) and of_a_pass:
+    always = origins and all(c.by == "continue" for c in origins[-1].inside(loop))
+    if not sure and always and of_a_pass:
         sure, evidence = of_several(loop), (*evidence, _unless(loop))
     mine = sets[-1] if sets and sets[-1].module is event.module else None
     as_sum = is_set and (of_the_whole(value.text) or not of_one_by_name(value.text))

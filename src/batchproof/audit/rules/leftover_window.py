@@ -74,7 +74,7 @@ def _lost(window: Window, *, sure: bool) -> Report:
         "one more step after the last micro-batch, divided by what it holds",
         evidence,
         sure,
-        node=window.test,
+        node=window.place,
     )
 
 
@@ -102,7 +102,7 @@ def _stepped_short(trace: Trace, window: Window, later: Event | None) -> Iterato
 def _place(later: Event | None, window: Window) -> ast.AST:
     """Return the test that a short window passes to its step, or that step where it passes none."""
     if later is None:
-        return window.condition.test
+        return window.place if window.test is window.condition.test else window.condition.test
     tests = [c.test for c in later.conditions[window.loop.outer :] if not c.by]
     return tests[-1] if tests else later.node
 

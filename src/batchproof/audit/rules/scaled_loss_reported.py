@@ -4,14 +4,16 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
+from batchproof.audit._dimensions._epochs import is_engine_step, is_history
 from batchproof.audit._dimensions._lattice import Constant, Count, Quantity
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import divisor_of, says_no_number
-from batchproof.audit._dimensions._trace import Event, Trace
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._dimensions._windows import (
     accumulation_scale,
     last_part,
     lengths_of_windows,
+    micro_loops,
 )
 from batchproof.audit._reports import Report
 
@@ -20,34 +22,55 @@ _WHOLE = {"batches", "data set", "seen"}
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a loss is reported that was divided by the accumulation steps."""
-    for event in trace.of("report", "update", "divide", "average"):
+    for event in trace.of("report", "update", "divide", "average", "append", "return"):
         value = event.value
         if not isinstance(value, Quantity) or says_no_number(event) or _says_scaled(event):
             continue
         scale = accumulation_scale(value, trace)
-        if not scale:
-            continue
-        if event.kind in {"divide", "average"}:
-            loop = trace.loops.get(value.over)
-            adds = [e for e in trace.of("accumulate") if e.text == value.text]
-            counts_each = bool(adds) and (
-                _counts_each(trace, event, adds[-1]) or _counts_window(trace, event, adds[-1])
-            )
-            whole = isinstance(event.other, Count) and event.other.unit in _WHOLE
-            whole = whole or (_names_batches(event, scale) and loop not in event.loops)
-            if loop is None or loop.loader is None or not (whole or counts_each):
-                continue
-            if value.conditional and not counts_each:
-                continue
-            if any(e.loop is not None and e.loop.micro == scale for e in adds):
-                continue
-        elif value.over:
+        if not scale or not _shows(trace, event, value, scale):
             continue
         evidence = (f"{value.text or 'the loss'} was divided by {scale} before",)
         computes, formula = f"loss / {scale}", "loss"
         place = _of_report(trace, value, scale)
         remedy = f"loss.item() * {scale}" if place is None else "loss.item()"
         yield Report(event, computes, formula, evidence, remedy=remedy, node=place)
+
+
+def _shows(trace: Trace, event: Event, value: Quantity, scale: str) -> bool:
+    """Return whether an event shows a scaled loss where the loss is meant, not a part of a sum."""
+    match event.kind:
+        case "divide" | "average":
+            return _averages(trace, event, value, scale)
+        case "append":
+            return value.number and not value.over and is_history(event)
+        case "return":
+            after = any(_gives(loop, value, event) for loop, _ in micro_loops(trace))
+            return value.number and not value.over and (after or is_engine_step(event))
+    return not value.over
+
+
+def _gives(loop: Loop, value: Quantity, event: Event) -> bool:
+    """Return whether a loss is that of the last pass of a loop that an event comes after."""
+    body = (getattr(n, "lineno", 0) for n in ast.walk(loop.node))
+    return loop not in event.loops and value.line in body
+
+
+def _averages(trace: Trace, event: Event, value: Quantity, scale: str) -> bool:
+    """Return whether a sum of scaled losses is divided by how many they are."""
+    loop = trace.loops.get(value.over)
+    adds = [e for e in trace.of("accumulate") if e.text == value.text]
+    if loop is None:
+        return False
+    if loop.loader is None:
+        parts = {last_part(text) for text in (loop.micro, scale, name_of(event.other))}
+        return len(parts) == 1 and loop not in event.loops
+    if any(e.loop is not None and e.loop.micro == scale for e in adds):
+        return False
+    if adds and (_counts_each(trace, event, adds[-1]) or _counts_window(trace, event, adds[-1])):
+        return True
+    whole = isinstance(event.other, Count) and event.other.unit in _WHOLE
+    whole = whole or (_names_batches(event, scale) and loop not in event.loops)
+    return whole and not value.conditional
 
 
 def _names_batches(event: Event, scale: str) -> bool:

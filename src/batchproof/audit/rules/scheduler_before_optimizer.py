@@ -1,9 +1,12 @@
 """The schedule steps before the optimiser, so its first learning rate is skipped."""
 
+import ast
 import re
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._epochs import is_a_pass
 from batchproof.audit._dimensions._lattice import NOTHING, Tool
+from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._questions import compatible, varies
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 from batchproof.audit._reports import Report
@@ -20,25 +23,20 @@ def find(trace: Trace) -> Iterator[Report]:
     """Yield steps of a schedule before the first step of the optimiser in the same loop."""
     places = set[int]()
     for event in trace.of("schedule"):
-        loop = event.loop
         certain = isinstance(event.value, Tool) and event.value.kind == "scheduler"
         certain = certain or event.text.rpartition(".")[2] in _NAMES
-        if loop is None or event.other != NOTHING or id(event.node) in places:
+        first = min((e.order for e in trace.of("step")), default=event.order + 1)
+        if event.other != NOTHING or id(event.node) in places or first < event.order:
             continue
-        steps = [e for e in trace.within(loop, "step") if compatible(e, event)]
-        first = min((e.order for e in trace.of("step")), default=None)
-        if (
-            not steps
-            or first is None
-            or first < event.order
-            or any(varies(c.test, loop) for c in _apart(event, steps[0], loop))
-        ):
+        after = _step_after(trace, event)
+        if after is None:
             continue
+        line, beside = after
         places.add(id(event.node))
         age = _sign_of_age(event)
         evidence = (
             f"{event.text}.step() is at line {event.line}",
-            f"the optimiser steps first at line {steps[0].line}",
+            f"the optimiser steps first at line {line}",
             *((f"{age} says that this may be PyTorch before 1.1, where it was right",) * bool(age)),
         )
         yield Report(
@@ -46,8 +44,37 @@ def find(trace: Trace) -> Iterator[Report]:
             "step t uses the learning rate of step t + 1",
             "step t uses the learning rate of step t",
             evidence,
-            certain and _beside(event, steps[0]) and not age and not _tries_rates(event),
+            certain and beside and not age and not _tries_rates(event),
         )
+
+
+def _step_after(trace: Trace, event: Event) -> tuple[int, bool] | None:
+    """Return the line of the first step after a schedule's in its loop, and if it always comes.
+
+    A function of one epoch is a pass of a loop out of sight; so is a call out of sight that trains.
+    """
+    loop = event.loop
+    if loop is None:
+        own = [e for e in trace.of("step") if e.function == event.function and e.loops]
+        own = [e for e in own if compatible(e, event) and not event.conditions]
+        return (own[0].line, True) if own and is_a_pass(event) else None
+    steps = [e for e in trace.within(loop, "step") if compatible(e, event)]
+    if steps:
+        varied = any(varies(c.test, loop) for c in _apart(event, steps[0], loop))
+        return None if varied else (steps[0].line, _beside(event, steps[0]))
+    line = 0 if trace.within(loop, "backward") else _trains_after(event, loop)
+    return (line, not event.inside(loop)) if line else None
+
+
+def _trains_after(event: Event, loop: Loop) -> int:
+    """Return the line where a loop calls a function that trains with an optimiser, or 0."""
+    for node in (n for n in ast.walk(loop.node) if isinstance(n, ast.Call)):
+        words = set(words_of(dotted(node.func).rpartition(".")[2]).split())
+        names = [dotted(n).lower() for n in (*node.args, *(k.value for k in node.keywords))]
+        trains = words & {"train", "training"} and any("optim" in name for name in names)
+        if trains and node.lineno > event.line:
+            return node.lineno
+    return 0
 
 
 def _apart(event: Event, step: Event, loop: Loop) -> list[Condition]:
