@@ -1,6 +1,6 @@
 """The audit of one file: its code is interpreted, and every rule looks at what happens in it."""
 
-import ast
+import os
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ from batchproof.audit import rules
 from batchproof.audit._dimensions._interpreter import interpret
 from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._finding import Finding
+from batchproof.audit._lines import file_of, told
 from batchproof.audit._project import Project, Source
 from batchproof.audit._repairs import repair
 from batchproof.audit._reports import Report
@@ -22,7 +23,7 @@ Rule = Callable[[Trace], Iterator[Report]]
 _WORTH = re.compile(
     r"\.backward\(|for\b.*\b\w*(?:[lL]oader|dl|iter\w*|batches)\b|(?:[lL]oss|criterion|entropy)\w*\("
     r"|(?:masked?|pad|valid)\w*\)?\)\.mean\(|_batch\(|[<>]=? *(?:self\.)?best|best\w* *[<>]"
-    r"|DistributedSampler\(|\+= *\w*loss\b|labels(?:['\"]\])? ?=.*input_ids"
+    r"|DistributedSampler\(|DataLoader\(|\+= *\w*loss\b|labels(?:['\"]\])? ?=.*input_ids"
 )
 # a script that loads a model, evaluates it over files, and switches autograd nowhere
 _LOADS = re.compile(r"load_state_dict\(|torch\.load\(|from_pretrained\(|pretrained=True")
@@ -39,6 +40,16 @@ _OTHERS = re.compile(
 _IMPORTS_TORCH = re.compile(r"^\s*(?:import|from)\s+(?:torch|lightning|pytorch_)", re.MULTILINE)
 
 
+# what rests on the batches, criteria and models that a caller gives; modes, autograd and the order
+# of steps are judged where the code is
+_BY_CALLERS = frozenset({
+    "divisor-not-seen", "duplicated-samples", "last-batch-reported", "leftover-window",
+    "mean-of-batch-means", "mean-of-micro-batch-means", "mean-over-ranks", "padding-counted",
+    "rank-local-reported", "ratio-of-counts", "scaled-loss-reported",
+    "softmax-before-cross-entropy", "weight-per-micro-batch", "window-average-off", "wrong-divisor",
+})  # fmt: skip
+
+
 @cache
 def all_rules() -> dict[str, Rule]:
     """Return the rules by the name of the mistake they find."""
@@ -50,7 +61,10 @@ def all_rules() -> dict[str, Rule]:
 
 
 def analyse(source: Source, path: str, project: Project | None = None) -> list[Finding]:
-    """Return the mistakes in a file, in the order of its lines.
+    """Return the mistakes in a file, in the order of its lines, and those that it leads to.
+
+    A function of another file that is given what this file builds, as a loader, shows mistakes
+    there. Their findings name the absolute path of that file.
 
     Args:
         source: its text and its syntax tree.
@@ -79,21 +93,12 @@ def analyse(source: Source, path: str, project: Project | None = None) -> list[F
         return []
     if _OTHERS.search(text) and not _IMPORTS_TORCH.search(text):
         return []
-    traces = interpret(source.path, source.tree, project, text)
-    findings: dict[tuple[str, int, int], Finding] = {}
-    for trace in traces:
+    findings = _Findings(source, path, project)
+    for trace in interpret(source.path, source.tree, project, text):
         for name, find in all_rules().items():
             for report in find(trace):
-                if report.event.module is not trace.module or not _is_here(report, source):
-                    continue
-                finding = _finding(name, report, trace, source, path)
-                key = name, finding.line, finding.column
-                if key not in findings or (findings[key].grade, finding.grade) == (
-                    "likely",
-                    "sure",
-                ):
-                    findings[key] = finding
-    return sorted(findings.values(), key=lambda f: (f.line, f.column, f.name))
+                findings.add(name, report, trace)
+    return findings.in_order()
 
 
 def _evaluates(text: str) -> bool:
@@ -102,31 +107,62 @@ def _evaluates(text: str) -> bool:
     return bool(loads) and not _GUARDS.search(text)
 
 
-def _is_here(report: Report, file: Source) -> bool:
-    """Return whether the place of a report is in this file; a base class's is in another."""
-    node = report.node
-    if node is None or node is report.event.node:
-        return True
-    return any(each is node for each in ast.walk(file.tree))
+class _Findings:
+    """The findings that one file leads to, each place once, sure ones before likely ones.
 
+    Args:
+        source: the file.
+        path: its path, as findings name it.
+        project: what follows imports.
+    """
 
-def _finding(name: str, report: Report, trace: Trace, file: Source, path: str) -> Finding:
-    entry = mistake(name)
-    node = report.node or report.event.node
-    line, column, end_line, end_column = file.span(node)
-    return Finding(
-        name,
-        entry.code,
-        report.grade,
-        path,
-        line,
-        column,
-        end_line,
-        end_column,
-        entry.sentence,
-        report.computes,
-        report.meant,
-        report.evidence,
-        report.remedy or entry.remedy.code,
-        report.fix or repair(name, report, trace, file),
-    )
+    def __init__(self, source: Source, path: str, project: Project | None) -> None:
+        self._root = project.root if project is not None else None
+        self._here = os.path.realpath(source.path)
+        self._names = {self._here: path}
+        self._sources = {self._here: source}
+        self._findings: dict[tuple[str, str, int, int], Finding] = {}
+
+    def add(self, name: str, report: Report, trace: Trace) -> None:
+        """Add what a rule reports."""
+        node = report.node or report.event.node
+        file = file_of(node) or os.path.realpath(report.event.module.path)
+        source = self._source(file, trace)
+        if source is None or (file != self._here and name not in _BY_CALLERS):
+            return
+        key = (file, name, *source.span(node)[:2])
+        former = self._findings.get(key)
+        if former is None or (former.grade, report.grade) == ("likely", "sure"):
+            self._findings[key] = self._finding(name, report, trace, source, file)
+
+    def in_order(self) -> list[Finding]:
+        """Return them by file and line, those of the file itself first."""
+        of_others = {key: key[0] != self._here for key in self._findings}
+        order = sorted(self._findings, key=lambda k: (of_others[k], k[0], k[2], k[3], k[1]))
+        return [self._findings[key] for key in order]
+
+    def _source(self, file: str, trace: Trace) -> Source | None:
+        if file not in self._sources:
+            for module in {event.module for event in trace.events}:
+                if os.path.realpath(module.path) == file:
+                    text = "\n".join(module.lines)
+                    self._sources[file] = Source(module.path, text, module.tree)
+        return self._sources.get(file)
+
+    def _finding(
+        self, name: str, report: Report, trace: Trace, source: Source, file: str
+    ) -> Finding:
+        entry = mistake(name)
+        return Finding(
+            name,
+            entry.code,
+            report.grade,
+            self._names.get(file, file),
+            *source.span(report.node or report.event.node),
+            entry.sentence,
+            report.computes,
+            report.meant,
+            tuple(told(fact, file, self._root) for fact in report.evidence),
+            report.remedy or entry.remedy.code,
+            report.fix or repair(name, report, trace, source),
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchproof.audit._auditor import Analyse, Audited, Auditor, Located, Notice
 from batchproof.audit._cache import Cache, cache_place
+from batchproof.audit._callers import callers_of, shown_in, with_shown, without_unused
 from batchproof.audit._discover import discover
 from batchproof.audit._fingerprint import fingerprints, read_baseline
 from batchproof.audit._settings import Settings
@@ -25,11 +26,13 @@ class Report:
         files: the result for each file, in the order in which the files were found.
         settings: those of the audit.
         in_baseline: how many findings a baseline hides.
+        callers: what was audited only for what it shows in the files.
     """
 
     files: tuple[Audited, ...]
     settings: Settings
     in_baseline: int = 0
+    callers: tuple[Audited, ...] = ()
 
     @property
     def findings(self) -> list[Located]:
@@ -86,20 +89,39 @@ def audit_paths(
         return without_known(Report(tuple(unread), settings))
     cache = Cache(cache_place(settings.root) if cached else None)
     run = analyse or all_rules()
+    callers = _callers(paths, discovery.files, settings)
+    auditor = Auditor(run, settings, cache)
     workers = processes or min(os.cpu_count() or 1, PROCESSES, len(discovery.files) // MANY + 1)
     if workers > 1:
         from batchproof.audit._pool import in_processes  # noqa: PLC0415  # few runs need it
 
         results = list(in_processes(discovery.files, run, settings, cache, workers))
     else:
-        auditor = Auditor(run, settings, cache)
         results = [auditor.file(path) for path in discovery.files]
+    beside = [auditor.file(path) for path in callers or ()]
     cache.write()
-    return without_known(Report((*unread, *results), settings))
+    results = with_shown(results, beside, auditor)
+    if callers is None:
+        results = [without_unused(result) for result in results]
+    return without_known(Report((*unread, *results), settings, callers=tuple(beside)))
+
+
+def _callers(
+    paths: Sequence[Path], files: Sequence[Path], settings: Settings
+) -> Sequence[Path] | None:
+    """Return the files that lead to those audited; a whole project's are among these."""
+    root = settings.root.resolve()
+    whole = any(root.is_relative_to(os.path.realpath(path)) for path in paths)
+    return () if whole else callers_of(files, settings)
 
 
 def audit_text(
-    path: Path, content: bytes | str, settings: Settings, *, analyse: Analyse | None = None
+    path: Path,
+    content: bytes | str,
+    settings: Settings,
+    *,
+    analyse: Analyse | None = None,
+    callers: bool = True,
 ) -> Report:
     """Audit the content of a file, saved or not: an editor's buffer, the standard input.
 
@@ -108,13 +130,21 @@ def audit_text(
         content: its bytes, or its text where it is decoded already.
         settings: what is reported.
         analyse: returns the findings of a source; by default every rule of batchproof.
+        callers: whether the files of the project that lead to it are audited for what they show.
     """
     auditor = Auditor(analyse or all_rules(), settings, Cache(None))
+    places = callers_of([path], settings) if callers else None
+    buffer = content.encode(errors="surrogatepass") if isinstance(content, str) else content
+    auditor.hold(path, buffer)
+    beside = [auditor.file(place) for place in places or ()]
+    by_callers = shown_in(path, beside)
     if isinstance(content, str):
-        result = auditor.text(path, content)
+        result = auditor.text(path, content, by_callers=by_callers)
     else:
-        result = auditor.file(path, content=content)
-    return without_known(Report((result,), settings))
+        result = auditor.file(path, content=content, by_callers=by_callers)
+    if places is None:
+        result = without_unused(result)
+    return without_known(Report((result,), settings, callers=tuple(beside)))
 
 
 def all_rules() -> Analyse:
@@ -141,4 +171,4 @@ def without_known(report: Report) -> Report:
     hidden_count = sum(map(len, (f.findings for f in report.files))) - sum(
         len(f.findings) for f in files
     )
-    return Report(files, report.settings, hidden_count)
+    return replace(report, files=files, in_baseline=hidden_count)

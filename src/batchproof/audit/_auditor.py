@@ -5,10 +5,11 @@ Whatever a file holds, an audit of it ends, and ends in findings or in a notice 
 
 import ast
 import hashlib
+import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from batchproof.audit._allowances import UNUSED, allowances, split, unused_allow
 from batchproof.audit._cache import Cache, Kept
 from batchproof.audit._document import Document, Place, read_content, read_document
 from batchproof.audit._finding import Finding
+from batchproof.audit._lines import name_in
 from batchproof.audit._project import Project, Source
 from batchproof.audit._reading import Text, UnreadableError
 from batchproof.audit._settings import CODES, Settings
@@ -25,7 +27,7 @@ from batchproof.mistakes import CATALOGUE
 
 SECONDS = 20.0  # of processor time, for one file
 
-_LINE = re.compile(r"\bline (\d+)\b")
+_LINE = re.compile(r"\bline (\d+)\b(?! of )")  # not those of another file
 
 WATCHED = frozenset({"gradient", "number", "loop"})  # groups of mistakes that a watched run shows
 
@@ -94,12 +96,14 @@ class Audited:
         findings: what is to be reported.
         notices: what could not be read.
         unasked: the number of further findings, of a grade that was not asked for.
+        elsewhere: what it shows in files that it imports, which they name by absolute paths.
     """
 
     path: str
     findings: tuple[Located, ...] = ()
     notices: tuple[Notice, ...] = ()
     unasked: int = 0
+    elsewhere: tuple[Finding, ...] = ()
 
     @property
     def unread(self) -> bool:
@@ -130,32 +134,42 @@ class Auditor:
         self._seconds = seconds
         self._project = Project(settings.root)
 
-    def file(self, path: Path, *, content: bytes | None = None) -> Audited:
+    def hold(self, path: Path, content: bytes) -> None:
+        """Take a file to hold what is not saved there yet, wherever an import leads to it."""
+        self._project.hold(path, content)
+
+    def file(
+        self, path: Path, *, content: bytes | None = None, by_callers: Sequence[Finding] = ()
+    ) -> Audited:
         """Return the result of auditing a file.
 
         Args:
             path: the file, as its findings are to name it.
             content: what it holds, or is to hold; read where that is None.
+            by_callers: what other files show in it.
         """
         name = path.as_posix()
         try:
             content = read_content(path) if content is None else content
             analysis, document = self._from_cache(path, content) or self._from_rules(path, content)
-            return self._report(name, analysis, document)
+            if by_callers:
+                document = document or read_document(path, content=content)
+            return self._report(name, _joined(analysis, by_callers), document)
         except UnreadableError as error:
             return Audited(name, notices=(Notice(name, error.line, error.reason),))
 
-    def text(self, path: Path, text: str) -> Audited:
+    def text(self, path: Path, text: str, *, by_callers: Sequence[Finding] = ()) -> Audited:
         """Return the result of auditing Python text that is decoded already.
 
         Args:
             path: the file that holds it, or will hold it.
             text: the text; its coding line is ignored.
+            by_callers: what other files show in it.
         """
         name = path.as_posix()
         document = Document(path, Text(text, "utf-8"), None)
         try:
-            return self._report(name, self._analysis(document), document)
+            return self._report(name, _joined(self._analysis(document), by_callers), document)
         except UnreadableError as error:
             return Audited(name, notices=(Notice(name, error.line, error.reason),))
 
@@ -195,14 +209,20 @@ class Auditor:
             what = f"{type(error).__name__}: {' '.join(str(error).split())}"
             reason = f"a rule failed here, which is a bug of batchproof: {what}"
             raise UnreadableError(reason) from error
-        return Kept(tuple(findings), tuple(document.faults), script)
+        name = path.as_posix()
+        own = tuple(finding for finding in findings if finding.path == name)
+        others = (finding for finding in findings if finding.path != name)
+        elsewhere = tuple(_told(finding, document, self._project.root) for finding in others)
+        return Kept(own, tuple(document.faults), script, elsewhere)
 
     def _report(self, path: str, analysis: Kept, document: Document | None) -> Audited:
         notices = tuple(
             Notice(path, line, reason, unread=False) for line, reason in analysis.notices
         )
+        script = path if analysis.script else ""
+        elsewhere = tuple(replace(finding, script=script) for finding in analysis.elsewhere)
         if document is None:
-            return Audited(path, (), notices)
+            return Audited(path, (), notices, elsewhere=elsewhere)
         settings = self._settings
         candidates = [
             finding for finding in analysis.findings if settings.covers(finding.name, path)
@@ -218,10 +238,9 @@ class Auditor:
                 if self._could_be_used(comment.rule, path)
             ]
         findings.sort(key=lambda finding: (finding.line, finding.column, finding.code))
-        script = path if analysis.script else "SCRIPT" if path.endswith(".py") else ""
-        proof = f"batchproof watch {script}" if script else ""
-        items = tuple(_locate(document, finding, proof) for finding in findings)
-        return Audited(path, items, notices, further)
+        script = script or ("SCRIPT" if path.endswith(".py") else "")
+        items = tuple(_locate(document, finding, finding.script or script) for finding in findings)
+        return Audited(path, items, notices, further, elsewhere)
 
     def _could_be_used(self, rule: str, path: str) -> bool:
         """Return whether findings that a comment names would be looked for, or cannot exist."""
@@ -229,19 +248,43 @@ class Auditor:
         return all(self._settings.covers(name, path) for name in names)
 
 
-def _locate(document: Document, finding: Finding, proof: str) -> Located:
+def _joined(analysis: Kept, by_callers: Sequence[Finding]) -> Kept:
+    """Return an analysis with what other files show in the file; of two at a place the sure one."""
+    if not by_callers:
+        return analysis
+    findings: dict[tuple[str, int, int], Finding] = {}
+    for finding in (*analysis.findings, *by_callers):
+        key = finding.name, finding.line, finding.column
+        if key not in findings or (findings[key].grade, finding.grade) == ("likely", "sure"):
+            findings[key] = finding
+    return replace(analysis, findings=tuple(findings.values()))
+
+
+def _told(finding: Finding, document: Document, root: Path) -> Finding:
+    """Return a finding in another file, in which lines of a notebook are named as cell:line."""
+    if document.notebook is None:
+        return finding
+    name = name_in(os.path.realpath(document.path), root)
+
+    def cell(match: re.Match[str]) -> str:
+        place = document.place(int(match[1]))
+        return f"cell {place.cell}:{place.cell_line} of {name}"
+
+    pattern = re.compile(rf"\bline (\d+) of {re.escape(name)}")
+    return replace(finding, evidence=tuple(pattern.sub(cell, fact) for fact in finding.evidence))
+
+
+def _locate(document: Document, finding: Finding, script: str) -> Located:
     line = min(finding.line, len(document.lines))
     end = min(max(line, finding.end_line), len(document.lines))
-    command = (
-        proof if finding.name in CATALOGUE and CATALOGUE[finding.name].group in WATCHED else ""
-    )
+    shows = finding.name in CATALOGUE and CATALOGUE[finding.name].group in WATCHED
     evidence = tuple(_in_cells(document, fact) for fact in finding.evidence)
     return Located(
         replace(finding, evidence=evidence),
         document.place(line),
         document.place(end).line,
         document.lines[line - 1],
-        command,
+        f"batchproof watch {script}" if script and shows else "",
     )
 
 

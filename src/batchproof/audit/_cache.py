@@ -32,7 +32,8 @@ class Kept:
     """The result of auditing a file, before comments and settings apply.
 
     Attributes:
-        findings: all of them.
+        findings: those of the file.
+        elsewhere: those that it shows in files it imports, which they name by absolute paths.
         notices: line and reason of what could not be read.
         script: whether it is a script that can be run.
     """
@@ -40,6 +41,7 @@ class Kept:
     findings: tuple[Finding, ...] = ()
     notices: tuple[tuple[int, str], ...] = ()
     script: bool = False
+    elsewhere: tuple[Finding, ...] = ()
 
 
 class Cache:
@@ -61,7 +63,7 @@ class Cache:
             path: the file.
             digest: of its bytes.
         """
-        entry = self._entries.get(path)
+        entry = self._new.get(path) or self._entries.get(path)
         try:
             if entry is None or entry["digest"] != digest:
                 return None
@@ -77,6 +79,7 @@ class Cache:
             "findings": [asdict(finding) for finding in analysis.findings],
             "notices": analysis.notices,
             "script": analysis.script,
+            "elsewhere": [asdict(finding) for finding in analysis.elsewhere],
         }
 
     def drain(self) -> dict[str, Any]:
@@ -144,6 +147,7 @@ def _analysis(entry: Mapping[str, Any]) -> Kept:
         tuple(map(_finding, entry["findings"])),
         tuple((int(line), str(reason)) for line, reason in entry["notices"]),
         bool(entry["script"]),
+        tuple(map(_finding, entry["elsewhere"])),
     )
 
 

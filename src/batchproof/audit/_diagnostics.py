@@ -28,11 +28,21 @@ def report_of(
     """
     try:
         settings = read_settings([path], path.parent)
-        return audit_text(path, content, settings, analyse=analyse)
+        is_saved = _is_saved(path, content)
+        return audit_text(path, content, settings, analyse=analyse, callers=is_saved)
     except SettingError as error:
         message = lsp.ShowMessageParams(lsp.MessageType.Error, f"batchproof: {error}")
         server.window_show_message(message)
         return None
+
+
+def _is_saved(path: Path, content: str | bytes) -> bool:
+    """Return whether a file holds the text that an editor has open."""
+    try:
+        on_disk = path.read_bytes()
+    except OSError:
+        return False
+    return on_disk == (content if isinstance(content, bytes) else content.encode(errors="replace"))
 
 
 def diagnostic(entry: Located, document: TextDocument) -> lsp.Diagnostic:

@@ -29,25 +29,34 @@ class Discovery:
     Attributes:
         files: to audit, in the order of the arguments and then of their names.
         unreadable: each file or folder that cannot be read, and why.
+        whole: whether every walk went through.
     """
 
     files: list[Path] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    whole: bool = True
 
 
-def discover(paths: Sequence[Path], root: Path, *, excluded: Sequence[str] = EXCLUDED) -> Discovery:
+def discover(
+    paths: Sequence[Path],
+    root: Path,
+    *,
+    excluded: Sequence[str] = EXCLUDED,
+    most: int | None = None,
+) -> Discovery:
     """Return the Python files and notebooks that paths name, or that are below them.
 
     Args:
         paths: files, taken as they are, and folders, walked.
         root: the project's folder; the .gitignore files from there on count.
         excluded: globs of names, or of paths below the root, that a walk leaves out.
+        most: where walks end, once folders have held more entries than that.
 
     Returns:
         Each file once.
     """
     discovery = Discovery()
-    walk = _Walk(root.resolve(), tuple(excluded), discovery)
+    walk = _Walk(root.resolve(), tuple(excluded), discovery, most)
     for path in paths:
         if path.is_dir():
             walk.through(path)
@@ -71,8 +80,12 @@ class _Rules:
 
 
 class _Walk:
-    def __init__(self, root: Path, excluded: tuple[str, ...], discovery: Discovery) -> None:
+    def __init__(
+        self, root: Path, excluded: tuple[str, ...], discovery: Discovery, most: int | None
+    ) -> None:
         self._root = root
+        self._most = most
+        self._count = 0
         self._names = frozenset(name for name in excluded if not set(name) & set("*?[/"))
         self._globs = tuple(name for name in excluded if set(name) & set("*?[/"))
         self._discovery = discovery
@@ -89,7 +102,7 @@ class _Walk:
         """Add the files of a folder and of those in it."""
         real = Path(os.path.realpath(folder))
         waiting = [(folder, str(real), self._above(real))]
-        while waiting:
+        while waiting and self._discovery.whole:
             path, place, rules = waiting.pop()
             own = read_patterns(Path(place, ".gitignore"))
             if own:
@@ -99,6 +112,8 @@ class _Walk:
             except OSError as error:
                 self._discovery.unreadable.append((path, (error.strerror or "unreadable").lower()))
                 continue
+            self._count += len(entries)
+            self._discovery.whole = self._most is None or self._count <= self._most
             deeper = []
             for entry in self._kept(entries, place, rules):
                 if entry.is_dir(follow_symlinks=False):

@@ -61,6 +61,7 @@ class Finding:
         evidence: the facts that decide it, a sentence each.
         remedy: the code to write, in the style of the file.
         fix: how to rewrite it, None if that takes a person.
+        script: the script of another file that leads there; "" where none does.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Finding:
     evidence: tuple[str, ...]
     remedy: str
     fix: Fix | None
+    script: str = ""
 
     @property
     def safe(self) -> bool:

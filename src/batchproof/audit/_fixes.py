@@ -14,6 +14,7 @@ from batchproof._files import write_file
 from batchproof.audit._audit import Report, all_rules, without_known
 from batchproof.audit._auditor import Analyse, Audited, Auditor
 from batchproof.audit._cache import Cache
+from batchproof.audit._callers import shown_in
 from batchproof.audit._document import OverlapError, read_content, read_document
 from batchproof.audit._finding import Finding
 from batchproof.audit._reading import UnreadableError
@@ -75,11 +76,14 @@ def fix_report(
         analyse: returns the findings of a source; by default every rule of batchproof.
     """
     auditor = Auditor(analyse or all_rules(), report.settings, Cache(None))
+    showing = [file for file in (*report.files, *report.callers) if file.elsewhere]
 
     def again(path: Path, content_now: bytes) -> Audited:
-        (file,) = without_known(
-            Report((auditor.file(path, content=content_now),), report.settings)
-        ).files
+        auditor.hold(path, content_now)
+        callers = [Path(file.path) for file in showing if shown_in(path, [file])]
+        by_callers = shown_in(path, [auditor.file(caller) for caller in callers])
+        result = auditor.file(path, content=content_now, by_callers=by_callers)
+        (file,) = without_known(Report((result,), report.settings)).files
         return file
 
     files, fixed = list[Audited](), list[Fixed]()

@@ -29,7 +29,7 @@ class Plugin:
     def run(self) -> Iterator[tuple[int, int, str, type["Plugin"]]]:
         """Yield line, column from 0, code with sentence, and this class for each finding."""
         settings = _settings(self._path.parent, Path.cwd())
-        for entry in audit_text(self._path, self._text, settings).findings:
+        for entry in audit_text(self._path, self._text, settings, callers=False).findings:
             finding = entry.finding
             text = f"{finding.code} {finding.name}: {finding.sentence}"
             yield finding.line, finding.column - 1, text, type(self)

@@ -48,7 +48,7 @@ class Source:
 
     def span(self, node: ast.AST) -> tuple[int, int, int, int]:
         """Return line, column, end line and end column of a node, columns in characters from 1."""
-        line, end_line = getattr(node, "lineno", 1), getattr(node, "end_lineno", None)
+        line, end_line = int(getattr(node, "lineno", 1)), getattr(node, "end_lineno", None)
         start, end = getattr(node, "col_offset", 0), getattr(node, "end_col_offset", None)
         end_line = line if end_line is None else end_line
         return (
@@ -83,6 +83,7 @@ class Project:
         self._digests: dict[Path, str] = {}
         self._imports: dict[Path, dict[str, Path | None]] = {}
         self._places: dict[tuple[Path, str], Path | None] = {}
+        self._unsaved: dict[Path, bytes] = {}
 
     def module(self, dotted_name: str, from_path: Path | str) -> Source | None:
         """Return the file that an import names, None where it is not of this tree.
@@ -97,6 +98,28 @@ class Project:
             paths[dotted_name] = self._locate(dotted_name, start)
         path = paths[dotted_name]
         return None if path is None else self._source(path)
+
+    def place(self, dotted_name: str, from_path: Path) -> Path | None:
+        """Return the place of the file that an import names, None where it is not of this tree.
+
+        Args:
+            dotted_name: as `module` takes it.
+            from_path: the file that imports it.
+        """
+        return self._locate(dotted_name, from_path.resolve())
+
+    def hold(self, path: Path, content: bytes) -> None:
+        """Take a file to hold what is not saved there yet.
+
+        Args:
+            path: the file.
+            content: what it is to hold.
+        """
+        place = path.resolve()
+        self._unsaved[place] = content
+        self._digests.pop(place, None)
+        source = self._sources.pop(place, None)
+        self._room += len(source.text) if source else 0
 
     def followed(self, path: Path) -> dict[str, dict[str, str]]:
         """Return the files that a file's findings may depend on: its imports, direct or not.
@@ -174,10 +197,14 @@ class Project:
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
             try:
-                self._digests[path] = hashlib.sha256(read_bytes(path)).hexdigest()
+                self._digests[path] = hashlib.sha256(self._content(path)).hexdigest()
             except UnreadableError as error:
                 self._digests[path] = error.reason
         return self._digests[path]
+
+    def _content(self, path: Path) -> bytes:
+        content = self._unsaved.get(path)
+        return read_bytes(path) if content is None else content
 
     def _source(self, path: Path) -> Source | None:
         if path in self._sources:
@@ -185,7 +212,7 @@ class Project:
             return self._sources[path]
         source = None
         try:
-            content = read_bytes(path)
+            content = self._content(path)
             self._digests[path] = hashlib.sha256(content).hexdigest()
             text = decode(content).text
             source = Source(path, text, parse_rest(text)[0])

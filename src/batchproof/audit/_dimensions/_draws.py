@@ -40,7 +40,7 @@ def drawn(machine: Machine, node: ast.For | ast.While, frame: Frame) -> Loader |
             if _goes_over_full_ones(machine, node, frame):
                 value = replace(value, drop_last=True)
             if _begins_again(node, name):
-                return replace(value, key=f"{value.key} of {name}")
+                return replace(value, key=f"{value.key} of {name}", endless=True)
             return value
     return None
 
@@ -69,11 +69,6 @@ def by_index(node: ast.For) -> Loader | None:
     }
     speaks = _BATCHES & set(words_of(f"{index} {text.rpartition('.')[2]}").split())
     return Loader(text, text) if speaks and text in items - {""} else None
-
-
-def from_pass_to_pass(loader: Loader) -> bool:
-    """Return whether a loop draws its batches from one pass of a loader after the other."""
-    return " of " in loader.key
 
 
 def _draws(body: list[ast.stmt]) -> Iterator[ast.Call]:

@@ -125,6 +125,7 @@ class Loader:
         per_rank: prepared by accelerate or fabric, so that each rank sees a share.
         with_index: inside enumerate(...) from 0, so that each batch comes with its index.
         index: the name i of a loop that cuts its batches out of tensors by [i : i + size], or "".
+        endless: drawn from with next(), one pass after the other.
     """
 
     key: str
@@ -138,6 +139,7 @@ class Loader:
     per_rank: bool = False
     with_index: bool = False
     index: str = ""
+    endless: bool = False
 
     @property
     def source(self) -> str:

@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from batchproof.audit._dimensions._lattice import Option, Value
+from batchproof.audit._lines import number_lines
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -160,6 +161,7 @@ def read_module(path: Path, tree: ast.Module, text: str = "") -> Module:
         tree: its syntax tree.
         text: its text.
     """
+    number_lines(tree, path)
     module = Module(path, tree, lines=text.split("\n") if text else [])
     waiting: list[ast.stmt] = list(reversed(tree.body))
     while waiting:

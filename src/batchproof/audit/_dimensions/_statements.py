@@ -10,7 +10,7 @@ from batchproof.audit._dimensions._branch_sums import merge_branches
 from batchproof.audit._dimensions._branches import merge, restore, state_of, take_class, take_side
 from batchproof.audit._dimensions._calls import is_model
 from batchproof.audit._dimensions._cuts import by_cursor, by_number, by_pieces, by_steps
-from batchproof.audit._dimensions._draws import by_index, drawn, from_pass_to_pass
+from batchproof.audit._dimensions._draws import by_index, drawn
 from batchproof.audit._dimensions._expressions import items_of, parts_of
 from batchproof.audit._dimensions._functions import (
     follow,
@@ -413,7 +413,7 @@ def _always_trains(body: list[ast.stmt]) -> bool:
 def _cuts(node: ast.For | ast.AsyncFor, source: _Source, loader: Loader | None) -> list[ast.expr]:
     """Return the calls that may end a loop before its loader does: islice, or range as it draws."""
     number_of = source.draws and source.text.startswith("range:")
-    if number_of and loader is not None and not from_pass_to_pass(loader):
+    if number_of and loader is not None and not loader.endless:
         return [node.iter]
     return [n for n in ast.walk(node.iter) if isinstance(n, ast.Call) and is_cut(n)]
 

@@ -91,7 +91,8 @@ class Event:
     @property
     def line(self) -> int:
         """Return the line of its node."""
-        return int(getattr(self.node, "lineno", 0))
+        line: int = getattr(self.node, "lineno", 0)
+        return line
 
     @property
     def loop(self) -> Loop | None:

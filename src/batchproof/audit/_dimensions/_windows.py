@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from batchproof.audit._dimensions._arithmetic import name_of
-from batchproof.audit._dimensions._draws import from_pass_to_pass
 from batchproof.audit._dimensions._lattice import (
     Constant,
     Count,
@@ -404,7 +403,7 @@ def added_by_remainder(loop: Loop, name: str) -> bool:
 
 def goes_over_a_pass(loop: Loop) -> bool:
     """Return whether a loop goes over its loader, and draws no number of batches from passes."""
-    over = loop.loader is not None and not from_pass_to_pass(loop.loader)
+    over = loop.loader is not None and not loop.loader.endless
     return not loop.draws or (over and not loop.leaves)
 
 
