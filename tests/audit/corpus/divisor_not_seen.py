@@ -468,3 +468,25 @@ def passes_slices_of_one(model, rows):
     for start in range(0, len(rows), size):
         total += F.mse_loss(model(rows[start : start + size]), rows[start], reduction="sum").item()
     return total / len(rows)
+
+
+@torch.no_grad()
+def finds_a_break_at_a_batch_that_is_not_full(model, data, batch_size):
+    loader, total = DataLoader(data, batch_size=batch_size), 0.0
+    for x, y in loader:
+        if len(x) != batch_size:
+            break
+        total += F.mse_loss(model(x), y).item() * len(x)
+    return total / len(loader.dataset)  # BP203
+
+
+@torch.no_grad()
+def passes_keys_that_begin_in_the_first_pass(model, data, criterion):
+    loader, totals = DataLoader(data, batch_size=64, drop_last=True), {}
+    for x, y in loader:
+        for key, value in criterion(model(x), y).items():
+            if key in totals:
+                totals[key] += value.item()
+            else:
+                totals[key] = value.item()
+    return {key: totals[key] / len(loader) for key in totals}

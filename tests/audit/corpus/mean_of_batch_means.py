@@ -2258,3 +2258,155 @@ def passes_full_parts_of_a_generator(model, x, y):
         total += F.mse_loss(model(inputs), targets).item()
         count += 1
     return total / count
+
+
+@torch.no_grad()
+def finds_means_carried_along_in_other_words(model, data):
+    loader, first, second, third = DataLoader(data, batch_size=64), 0.0, 0.0, 0.0
+    for i, (x, y) in enumerate(loader):
+        loss = F.mse_loss(model(x), y).item()
+        first += (1.0 / float(i + 1)) * (loss - first)  # BP201
+        second = second * i / (i + 1) + loss / (i + 1)  # BP201
+        third -= (third - loss) / (i + 1)  # BP201
+    return first, second, third
+
+
+@torch.no_grad()
+def passes_means_that_move_by_a_fixed_share(model, data):
+    loader, mean = DataLoader(data, batch_size=64), 0.0
+    for i, (x, y) in enumerate(loader):
+        mean += (F.mse_loss(model(x), y).item() - mean) / 10
+    return mean
+
+
+@torch.no_grad()
+def passes_a_mean_that_is_carried_along_by_samples(model, data):
+    loader, mean, count = DataLoader(data, batch_size=64), 0.0, 0
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y).item()
+        mean = (mean * count + loss * len(x)) / (count + len(x))
+        count += len(x)
+    return mean
+
+
+@torch.no_grad()
+def finds_sums_that_begin_in_the_first_pass(model, data, compute_losses):
+    loader, totals = DataLoader(data, batch_size=64), {}
+    for x, y in loader:
+        losses = compute_losses(model(x), y)
+        for key in losses:
+            if key not in totals:
+                totals[key] = 0.0
+            totals[key] += losses[key].item()
+    return {key: totals[key] / len(loader) for key in totals}  # BP201
+
+
+@torch.no_grad()
+def finds_sums_that_one_branch_begins(model, data, compute_losses):
+    loader, totals, total = DataLoader(data, batch_size=64), {}, None
+    for x, y in loader:
+        losses = compute_losses(model(x), y)
+        for key, value in losses.items():
+            if key in totals:
+                totals[key] += value.item()
+            else:
+                totals[key] = value.item()
+        loss = F.mse_loss(model(x), y)
+        total = loss if total is None else total + loss
+    return total / len(loader), {key: totals[key] / len(loader) for key in totals}  # BP201
+
+
+@torch.no_grad()
+def passes_sums_of_samples_that_begin_in_the_first_pass(model, data, compute_losses):
+    loader, totals, count = DataLoader(data, batch_size=64), {}, 0
+    for x, y in loader:
+        for key, value in compute_losses(model(x), y).items():
+            if key not in totals:
+                totals[key] = 0.0
+            totals[key] += value.item() * len(x)
+        count += len(x)
+    return {key: totals[key] / count for key in totals}
+
+
+@torch.no_grad()
+def finds_one_of_a_dict_of_losses(model, data, compute_losses):
+    loader, total, lists = DataLoader(data, batch_size=64), 0.0, {}
+    for x, y in loader:
+        losses = compute_losses(model(x), y)
+        total += losses["box"].item()
+        lists.setdefault("box", []).append(losses["box"].item())
+    return total / len(loader), np.mean(lists["box"])  # BP201
+
+
+@torch.no_grad()
+def finds_a_list_made_longer_by_another(model, data):
+    loader, lists, history = DataLoader(data, batch_size=64), defaultdict(list), []
+    for x, y in loader:
+        lists["loss"].append(F.mse_loss(model(x), y).item())
+    history += lists["loss"]
+    return np.mean(history)  # BP201
+
+
+def _with_meter(model, loader, options):
+    for x, y in loader:
+        options.losses.update(F.mse_loss(model(x), y).item())  # BP201
+
+
+@torch.no_grad()
+def finds_a_meter_in_an_attribute_that_is_handed_on(model, data, options):
+    loader = DataLoader(data, batch_size=64)
+    options.losses = AverageMeter()
+    _with_meter(model, loader, options)
+
+
+class _Average:
+    def __init__(self):
+        self.sum, self.number = torch.tensor(0.0), torch.tensor(0.0)
+
+    def update(self, value):
+        self.sum += value.detach().cpu()
+        self.number += 1
+
+    @property
+    def mean(self):
+        return self.sum / self.number
+
+
+@torch.no_grad()
+def finds_a_mean_that_is_a_property(model, data):
+    loader, average = DataLoader(data, batch_size=64), _Average()
+    for x, y in loader:
+        average.update(F.mse_loss(model(x), y))  # BP201
+    return average.mean
+
+
+@torch.no_grad()
+def finds_a_mean_over_a_mask_of_the_batch(model, loader):
+    total = 0.0
+    for x, y, mask in loader:
+        losses = F.mse_loss(model(x), y, reduction="none") * mask
+        total += (losses.sum() / mask.sum().clamp(min=1)).item()
+    return total / len(loader)  # BP201
+
+
+def _shares(size):
+    data = MNIST("data", train=True)
+    order = np.random.permutation(len(data))
+    last = order[int(0.8 * len(data)) :]
+    return DataLoader(data, batch_size=size, sampler=SubsetRandomSampler(last))
+
+
+@torch.no_grad()
+def passes_a_share_of_a_known_size(model):
+    loader, total = _shares(100), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def finds_a_share_of_a_known_size(model):
+    loader, total = _shares(64), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201

@@ -317,7 +317,7 @@ def passes_a_mean_that_is_carried_along(model, loader, optimizer):
         loss = F.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
-        mean = mean * i / (i + 1) + loss.item() / (i + 1)
+        mean = mean * i / (i + 1) + loss.item() / (i + 1)  # BP201 likely
         print(_LINE.format(i, mean))
 
 

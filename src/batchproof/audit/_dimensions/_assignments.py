@@ -4,8 +4,10 @@ import ast
 from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import add, is_mask, operate, with_scale
+from batchproof.audit._dimensions._beginnings import begin_sums
 from batchproof.audit._dimensions._branch_sums import is_conditional
 from batchproof.audit._dimensions._calls import call, is_model
+from batchproof.audit._dimensions._carried import carried
 from batchproof.audit._dimensions._expressions import combine, factor
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
@@ -22,7 +24,7 @@ from batchproof.audit._dimensions._lattice import (
     Unknown,
     Value,
 )
-from batchproof.audit._dimensions._loaders import number
+from batchproof.audit._dimensions._loaders import number, whole
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._methods import keep, keep_rows, of_batch, size_of
 from batchproof.audit._dimensions._names import dotted, words_of
@@ -37,15 +39,37 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
     if node.value is None:
         return
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    if isinstance(node.value, ast.IfExp) and _begins_by_choice(
+        machine, targets[0], node.value, frame
+    ):
+        return
     name = dotted(targets[0]) if len(targets) == 1 else ""
     term = _added_to(node.value, targets[0]) if name else None
+    if name and _carry(machine, node, targets[0], node.value, frame):
+        return
     if term is not None:
-        if not _carry(machine, node, targets[0], moved_mean(term, name), frame):
-            accumulate(machine, node, targets[0], term, frame)
+        accumulate(machine, node, targets[0], term, frame)
         return
-    carries = name and _carry(machine, node, targets[0], carried_mean(node.value, name), frame)
-    if carries or (name and _grows(machine, node, targets[0], frame)):
+    if name and _grows(machine, node, targets[0], frame):
         return
+    value = _value_of(machine, node, name, frame)
+    for target in targets:
+        store(machine, node, target, value, frame)
+    frame.tests.pop(name, None)
+    asks = isinstance(node.value, ast.Attribute) and node.value.attr.endswith("main_process")
+    if name and (asks or _is_test(node.value)):
+        frame.tests[name] = node.value
+
+
+def _is_test(node: ast.expr) -> bool:
+    """Return whether an expression is a test, as `not (i + 1) % k` is one too."""
+    negation = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    return negation or isinstance(node, ast.Compare | ast.BoolOp)
+
+
+def _value_of(machine: Machine, node: ast.Assign | ast.AnnAssign, name: str, frame: Frame) -> Value:
+    """Return the value that an assignment gives a name."""
+    assert node.value is not None
     if isinstance(node.value, ast.Call):
         value = call(machine, node.value, frame, name)
         plain = isinstance(value, Tensor) and not value.output and value.form != "mask"
@@ -61,18 +85,14 @@ def assign(machine: Machine, node: ast.Assign | ast.AnnAssign, frame: Frame) -> 
         if isinstance(value, Quantity) and carries_on and _reads(node.value, whole):
             value = UNKNOWN  # an average that is carried along
         value = _scaled(machine, node, value, name, frame)
-    for target in targets:
-        store(machine, node, target, value, frame)
-    frame.tests.pop(name, None)
-    asks = isinstance(node.value, ast.Attribute) and node.value.attr.endswith("main_process")
-    if name and (asks or _is_test(node.value)):
-        frame.tests[name] = node.value
+    return value
 
 
-def _is_test(node: ast.expr) -> bool:
-    """Return whether an expression is a test, as `not (i + 1) % k` is one too."""
-    negation = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
-    return negation or isinstance(node, ast.Compare | ast.BoolOp)
+def _begins_by_choice(machine: Machine, target: ast.expr, value: ast.IfExp, frame: Frame) -> bool:
+    """Return whether `total = loss if i == 0 else total + loss` begins a sum, and follow it."""
+    ways = [ast.Assign([target], part, lineno=value.lineno) for part in (value.body, value.orelse)]
+    branches = ast.If(value.test, ways[:1], ways[1:])
+    return begin_sums(machine, ast.copy_location(branches, value), frame)
 
 
 def _may_be_loss(node: ast.Call, frame: Frame) -> bool:
@@ -116,48 +136,18 @@ def _grows(
     return keep(machine, node, machine.evaluate(target, frame), value, name, frame)
 
 
-def carried_mean(value: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
-    """Return x and n of a mean that is carried along as `name = (name * i + x) / n`, or None."""
-    match value:
-        case ast.BinOp(
-            ast.BinOp(ast.BinOp(first, ast.Mult(), second), ast.Add(), term), ast.Div(), count
-        ) if name in {dotted(first), dotted(second)}:
-            return term, count
-    return None
-
-
-def moved_mean(step: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
-    """Return x and n of a mean that is moved by `(x - name) / n`, or `1 / n * (x - name)`."""
-    match step:
-        case ast.BinOp(ast.BinOp(term, ast.Sub(), old), ast.Div(), count):
-            pass
-        case ast.BinOp(
-            ast.BinOp(ast.Constant(1), ast.Div(), count),
-            ast.Mult(),
-            ast.BinOp(term, ast.Sub(), old),
-        ):
-            pass
-        case _:
-            return None
-    return (term, count) if dotted(old) == name else None
-
-
 def _carry(
-    machine: Machine,
-    node: ast.AST,
-    target: ast.expr,
-    parts: tuple[ast.expr, ast.expr] | None,
-    frame: Frame,
+    machine: Machine, node: ast.AST, target: ast.expr, value: ast.expr, frame: Frame
 ) -> bool:
     """Return whether a mean over a loop is carried along here, and note it as such a mean."""
-    value, count = (machine.evaluate(part, frame) for part in parts or (None, None))
     name = frame.path(target)
-    if not (isinstance(value, Quantity) and isinstance(count, Count)) or value.over:
+    parts = carried(machine, value, dotted(target), frame) if machine.loops and name else None
+    if parts is None:
         return False
-    if count.unit != "batches" or count.plus or count.key not in {lp.key for lp in machine.loops}:
-        return False
-    total = replace(value, over=count.key, text=name)
-    machine.emit("average", node, frame, total, replace(count, text="number of batches"), name)
+    term, count = parts
+    total = replace(term, over=count.key, text=name)
+    count = replace(count, plus=0, text="number of batches")
+    machine.emit("average", node, frame, total, count, name)
     frame.write(name, replace(total, divisor=count))
     return True
 
@@ -374,10 +364,11 @@ def _fills(
 
 def assign_with(machine: Machine, node: ast.AugAssign, frame: Frame) -> None:
     """Follow `target += value` and its like."""
+    whole = ast.BinOp(node.target, node.op, node.value)
+    if _carry(machine, node, node.target, ast.copy_location(whole, node), frame):
+        return
     if isinstance(node.op, ast.Add):
-        parts = moved_mean(node.value, dotted(node.target))
-        if not _carry(machine, node, node.target, parts, frame):
-            accumulate(machine, node, node.target, node.value, frame)
+        accumulate(machine, node, node.target, node.value, frame)
         return
     first, second = machine.evaluate(node.target, frame), machine.evaluate(node.value, frame)
     second = factor(machine, second, node.value, first)
@@ -407,9 +398,7 @@ def accumulate(
     if isinstance(term, ast.List) and isinstance(value, Several) and len(value.items) == 1:
         keep(machine, node, current, value.items[0], name, frame)
         return
-    is_list = current == Constant("list") or (isinstance(current, Listing) and current.rows)
-    if is_list and isinstance(value, Tensor) and value.loop:
-        keep_rows(machine, current, value, name, frame)
+    if _lengthens(machine, name, current, value, frame):
         return
     loop = _summing(machine, name, value, frame)
     if loop is None:
@@ -433,6 +422,18 @@ def accumulate(
             machine.emit("divide", term, frame, total, shared, name)
             total = replace(total, divisor=shared)
     frame.write(name, total)
+
+
+def _lengthens(machine: Machine, name: str, current: Value, value: Value, frame: Frame) -> bool:
+    """Return whether a list is made longer by another list, or by the samples of a batch."""
+    is_list = current == Constant("list") or (isinstance(current, Listing) and current.rows)
+    if is_list and isinstance(value, Tensor) and value.loop:
+        keep_rows(machine, current, value, name, frame)
+        return True
+    if isinstance(value, Listing) and (is_list or current == value):
+        frame.write(name, value)
+        return True
+    return False
 
 
 def _passes(loop: Loop) -> str:
@@ -470,7 +471,7 @@ def _total(
     around = machine.loops[frame.depth(name) :]
     if "[" in name:  # the item of a key has a sum of its own in each pass
         around = [other for other in around if not other.single]
-    spans = len(around) > 1 and around[0] is not loop and not _begins(name, around[0], loop)
+    spans = len(around) > 1 and around[0] is not loop and not _is_set_between(name, around[0], loop)
     conditional = is_conditional(machine.conditions[loop.outer :], around[0] if spans else loop)
     if isinstance(value, Quantity):
         if value.over:
@@ -490,7 +491,7 @@ def _total(
         return add(current, total) if more else total
     if isinstance(value, Count) and value.unit in _ADDED and not spans:
         return Count("seen", loop.key, number(current) or 0, value.unit, conditional)
-    start = number(current)
+    start = whole(current)
     plain = loop.loader is not None and not spans and not conditional
     if value == Constant(1) and plain and start is not None:
         return Count("batches", loop.key, start, name)
@@ -530,25 +531,26 @@ def begin_counters(machine: Machine, body: list[ast.stmt], loop: Loop, frame: Fr
     """
     for node, conditional in _increments(body, conditional=False):
         name, start = frame.path(node.target), machine.evaluate(node.target, frame)
-        if not (isinstance(start, Constant) and type(start.value) is int):
+        first = whole(start)
+        if first is None or not isinstance(start, Constant):
             continue
-        count: Value = Count("batches", loop.key, start.value - 1, name)
+        count: Value = Count("batches", loop.key, first - 1, name)
         if frame.depth(name) < len(machine.loops) - 1:
-            begins = _begins(name, machine.loops[frame.depth(name)], loop)
+            begins = _is_set_between(name, machine.loops[frame.depth(name)], loop)
             begins = begins or ("." in name and _is_set_again(name, frame.module.tree))
             goes_on = loop.loader is not None and not begins and not conditional
-            so_far = Count("passes", loop.key, start.value - 1, name)
+            so_far = Count("passes", loop.key, first - 1, name)
             again = _sets_again(name, start, machine.loops[frame.depth(name)], loop)
             if again and loop.loader is not None and not conditional:
                 count = count if again == "always" else replace(so_far, conditional=True)
             else:
                 count = so_far if goes_on else Unknown(name)
         elif conditional:
-            count = Count("some batches", loop.key, start.value, name, conditional=True)
+            count = Count("some batches", loop.key, first, name, conditional=True)
         frame.write(name, count)
 
 
-def _begins(name: str, outer: Loop, loop: Loop) -> bool:
+def _is_set_between(name: str, outer: Loop, loop: Loop) -> bool:
     """Return whether a sum that began before two loops is set in the outer one, for each pass."""
     inside = {id(node) for node in ast.walk(loop.node)}
     for node in ast.walk(outer.node):

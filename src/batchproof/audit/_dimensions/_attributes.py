@@ -3,7 +3,7 @@
 import ast
 from dataclasses import replace
 
-from batchproof.audit._dimensions._functions import bases, method
+from batchproof.audit._dimensions._functions import bases, follow, method
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
     UNKNOWN,
@@ -196,7 +196,8 @@ def of_instance(machine: Machine, instance: Instance | Class, name: str) -> Valu
     inner = method(machine, instance.kind, name, instance)
     if inner is not None:
         if any(dotted(d) == "property" for d in getattr(inner.node, "decorator_list", [])):
-            return Unknown(f"self.{name}")
+            value = follow(machine, inner, inner.node, [], {}) if _sums(instance) else UNKNOWN
+            return Unknown(f"self.{name}") if value == UNKNOWN else value
         return inner
     value = _set_somewhere(machine, instance, name)
     if value == UNKNOWN:
@@ -204,6 +205,11 @@ def of_instance(machine: Machine, instance: Instance | Class, name: str) -> Valu
     value = Unknown(f"self.{name}") if value == UNKNOWN else value
     instance.attributes[name] = value
     return value
+
+
+def _sums(instance: Instance) -> bool:
+    """Return whether an attribute of an object is a sum over batches, as in a meter."""
+    return any(isinstance(v, Quantity) and v.over for v in instance.attributes.values())
 
 
 def _of_class(kind: Class, name: str) -> Value:

@@ -10,6 +10,7 @@ from batchproof.audit._dimensions._functions import (
     create,
     follow,
     forward,
+    handed_on,
     is_module,
     is_optimizer,
     is_schedule,
@@ -158,7 +159,8 @@ def _on_value(machine: Machine, receiver: Value, call: Call) -> Value | None:
         if own is not None:
             if _is_meter(receiver.kind) and call.name == "update":
                 return call_method(machine, Meter(call.text, ""), call)
-            value = follow(machine, own, call.node, call.args, call.keywords)
+            more = handed_on(own, call.node, call.frame)
+            value = follow(machine, own, call.node, call.args, {**call.keywords, **more})
             takes_tensor = any(isinstance(a, Tensor) for a in call.args)
             if isinstance(value, Unknown) and takes_tensor and is_module(machine, receiver.kind):
                 ratio = _metric(machine, call)
@@ -224,7 +226,8 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
         return _loss_scaler(machine, call)
     match callee:
         case Function():
-            value = follow(machine, callee, call.node, call.args, call.keywords)
+            more = handed_on(callee, call.node, call.frame)
+            value = follow(machine, callee, call.node, call.args, {**call.keywords, **more})
             if isinstance(value, Quantity) and not _POOLS.search(ast.unparse(callee.node)):
                 return _as_seen(_as_ratio(value, call), callee, call)
             return _as_seen(_unless_known(machine, value, call), callee, call)
@@ -470,7 +473,7 @@ def _builds(call: Call) -> bool:
 
 
 def _is_loss(call: Call) -> bool:
-    words = {"loss", "criterion", "objective", "criteria", "crit"} & set(
+    words = {"loss", "losses", "criterion", "objective", "criteria", "crit"} & set(
         words_of(call.name).split()
     )
     return bool(words) and call.name.rsplit(".", 1)[-1] not in FUNCTIONS

@@ -384,6 +384,8 @@ def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
             or _is_row(value, place)
         ):
             return value
+        case Quantity() if _is_of_dict(value, place):
+            return value
         case Quantity() if place == Constant(0):
             return replace(value, number=True)  # loss.data[0] of PyTorch 0.3
         case Loader() | Listing() | Meter():
@@ -402,6 +404,20 @@ def _of_list(node: ast.Subscript, value: Listing, place: Value) -> Value:
     if place == Constant(-1) and isinstance(item, Quantity) and not item.over:
         return replace(item, text=dotted(node)) if item.loop == value.over else UNKNOWN
     return of_batch(value) if isinstance(place, Constant) else UNKNOWN
+
+
+_COUNTED = {"n", "num", "count", "correct", "hits", "samples", "tokens", "size", "total_n"}
+
+
+def _is_of_dict(value: Quantity, place: Value) -> bool:
+    """Return whether a key picks one of the losses in a dict of them, by the key or its name."""
+    if value.over or value.metric:
+        return False
+    if isinstance(place, Unknown):
+        words = set(words_of(f"{value.text} {value.name}").split())
+        return place.text != "" and bool({"losses", "dict", "stats", "metrics", "logs"} & words)
+    key = place.value if isinstance(place, Constant) else ""
+    return isinstance(key, str) and key != "" and not _COUNTED & set(words_of(key).split())
 
 
 def _is_row(value: Quantity, place: Value) -> bool:

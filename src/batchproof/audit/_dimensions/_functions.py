@@ -10,12 +10,18 @@ from batchproof.audit._dimensions._cuts import by_count
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Class,
+    Criterion,
+    Dataset,
     Function,
     Instance,
     Listing,
+    Loader,
+    Meter,
+    Model,
     Quantity,
     Several,
     Tensor,
+    Tool,
     Unknown,
     Value,
 )
@@ -29,6 +35,7 @@ from batchproof.audit._dimensions._names import (
     tells,
 )
 
+_THINGS = Meter | Criterion | Loader | Dataset | Model | Tool  # what no loop changes
 NO_GRAD = {"torch.no_grad", "torch.inference_mode", "torch.autograd.no_grad"}
 
 
@@ -56,6 +63,7 @@ def follow(
         machine.entered_bodies.add(body)
         return UNKNOWN
     names = bind(machine, function, args, keywords)
+    names |= {name: value for name, value in keywords.items() if "." in name}
     frame = Frame(module, getattr(body, "name", ""), names, owner=function.owner)
     frame.depths = dict.fromkeys(names, len(machine.loops))
     frame.around = function.around
@@ -225,6 +233,31 @@ def bind(
         if rest is not None:
             names[rest.arg] = Unknown(rest.arg)
     return names
+
+
+def handed_on(function: Function, node: ast.Call, frame: Frame) -> dict[str, Value]:
+    """Return what a call hands on in attributes of its arguments, by the names inside the function.
+
+    `run(model, args)` after `args.losses = AverageMeter()` hands on args.losses.
+
+    Args:
+        function: what is called.
+        node: the call.
+        frame: the names around it.
+    """
+    plain = [*function.node.args.posonlyargs, *function.node.args.args]
+    names = [parameter.arg for parameter in plain[function.owner is not None :]]
+    pairs = [(name, dotted(value)) for name, value in zip(names, node.args, strict=False)]
+    pairs += [(keyword.arg or "", dotted(keyword.value)) for keyword in node.keywords]
+    return {
+        f"{name}{part.removeprefix(text)}": frame.names[part]
+        for name, text in pairs
+        for part in frame.parts
+        if text
+        and name
+        and part.startswith(f"{text}.")
+        and isinstance(frame.names.get(part), _THINGS)
+    }
 
 
 def enter(machine: Machine, function: Function) -> Frame:

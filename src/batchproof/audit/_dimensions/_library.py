@@ -308,7 +308,10 @@ def _random(_machine: Machine, call: Call, _name: str) -> Value:
 
 def _tensor(_machine: Machine, call: Call, _name: str) -> Value:
     value = _first(call)
-    return value.items[0] if isinstance(value, Several) and len(value.items) == 1 else value
+    items = value.items if isinstance(value, Several) and not value.names else ()
+    kinds = {(i.base, i.loop) for i in items if isinstance(i, Quantity) and not i.over}
+    alike = len(kinds) == 1 and all(isinstance(i, Quantity) and not i.over for i in items)
+    return items[0] if len(items) == 1 or alike else value
 
 
 def _length(machine: Machine, call: Call, _name: str) -> Value:

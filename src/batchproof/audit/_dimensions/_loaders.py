@@ -78,6 +78,12 @@ def number(value: Value) -> int | None:
     return None
 
 
+def whole(value: Value) -> int | None:
+    """Return the whole number that a counter is known to be, 0.0 included."""
+    exact = isinstance(value, Constant) and type(value.value) is float and value.value.is_integer()
+    return int(value.value) if exact and isinstance(value.value, float) else number(value)
+
+
 def build_loader(
     name: str,
     node: ast.Call,
@@ -278,19 +284,25 @@ def equal_batches(loader: Loader) -> tuple[bool | None, str]:
     total = samples if loader.sampler is None else loader.sampler.size
     if size and total:
         return _by_numbers(loader, size, total)
-    why = _perhaps_equal(loader, samples)
+    partial = loader.sampler is not None and loader.sampler.kind in {"part", "ranks"}
+    why = _perhaps_equal(loader, total if partial else samples, samples if partial else None)
     may_be_smaller = (
         f"the loader at line {loader.line} has no drop_last: its last batch may be smaller"
     )
     return (None, why) if why else (False, may_be_smaller)
 
 
-def _perhaps_equal(loader: Loader, samples: int | None) -> str:
-    """Return why the batches of a loader may all be equal after all, "" where nothing says so."""
+def _perhaps_equal(loader: Loader, samples: int | None, among: int | None) -> str:
+    """Return why the batches of a loader may all be equal after all, "" where nothing says so.
+
+    Args:
+        loader: what yields them.
+        samples: how many samples it draws, where that is known.
+        among: of how many samples its sampler draws a part, where that is known.
+    """
     whole, choices = _sizes_of(loader.dataset)
-    partial = loader.sampler is not None and loader.sampler.kind in {"part", "ranks"}
-    if whole or (samples and partial):
-        return f"it draws a part of {samples or whole} samples, and how many is out of sight"
+    if samples is None and (among or whole):
+        return f"it draws a part of {among or whole} samples, and how many is out of sight"
     size = loader.batch_size
     usual = size.default if isinstance(size, Option) else number(size)
     if not (isinstance(usual, int) and usual):

@@ -181,7 +181,7 @@ def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Val
         "dim",
         "axis",
     }
-    if value.form == "mask":
+    if value.form == "mask" or (name == "sum" and value.loop and not value.form and is_mask(value)):
         return Count("mask", loop, text=value.text) if not dims else Tensor(loop, text=value.text)
     if value.form == "hits":
         dims = [] if _is_flat(call.node) and call.args[:1] == [Constant(0)] else dims
@@ -455,10 +455,13 @@ def _gathered(value: Value, how: str) -> Value:
     return replace(value, ranks=how) if isinstance(value, Quantity | Tensor) else value
 
 
+_ADDS = {"update", "add", "push", "record", "accumulate"}
+
+
 def _of_meter(machine: Machine, value: Value, call: Call) -> Value:
     if any(word in call.name for word in ("reduce", "gather", "sync")):
         machine.emit("reduce", call.node, call.frame, value, text="sum")
-    if call.name == "update":
+    if call.name in _ADDS:
         if call.args[:1] and isinstance(call.args[0], Constant) and call.args[1:]:
             call = replace(call, args=call.args[1:])  # update(name, value, n)
         weight = call.argument(1, "n") or call.keywords.get("weight") or call.keywords.get("num")
@@ -633,9 +636,18 @@ def _append(machine: Machine, value: Value, call: Call) -> Value | None:
     item = call.args[0] if call.args else UNKNOWN
     if isinstance(item, Unknown) and call.node.args:
         item = _of_parts(dotted(call.node.args[0]), call.frame) or item
-    function = call.node.func
-    name = call.frame.path(function.value) if isinstance(function, ast.Attribute) else ""
+    name = _path_of_list(call)
     return NOTHING if keep(machine, call.node, value, item, name, call.frame) else None
+
+
+def _path_of_list(call: Call) -> str:
+    """Return the name or item that an item is appended to; d.setdefault(key, []) is d[key]."""
+    match call.node.func:
+        case ast.Attribute(ast.Call(ast.Attribute(whole, "setdefault"), [key, *_])):
+            return call.frame.path(ast.Subscript(whole, key))
+        case ast.Attribute(whole):
+            return call.frame.path(whole)
+    return ""
 
 
 def _of_parts(name: str, frame: Frame) -> Several | None:

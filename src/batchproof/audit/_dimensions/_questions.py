@@ -99,6 +99,13 @@ def asks_for_none(condition: Condition) -> bool:
     return any(isinstance(n.ops[0], ast.Is | ast.IsNot) for n in tests)
 
 
+def asks_for_the_end(test: ast.expr, loop: Loop) -> bool:
+    """Return whether a test asks for a length, other than that of a batch."""
+    lengths = (n for n in ast.walk(test) if isinstance(n, ast.Call) and dotted(n.func) == "len")
+    batch = names_in(getattr(loop.node, "target", ast.Pass()))
+    return any(not names_in(length) & batch for length in lengths)
+
+
 def is_batch_mean(value: Quantity) -> bool:
     """Return whether a value is a mean over its batch, as the loss of a criterion by name is.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from batchproof.audit._dimensions._assignments import assign, assign_with, begin_counters, store
+from batchproof.audit._dimensions._beginnings import begin_sums
 from batchproof.audit._dimensions._branch_sums import merge_branches
 from batchproof.audit._dimensions._branches import merge, restore, state_of, take_class, take_side
 from batchproof.audit._dimensions._calls import is_model
@@ -128,6 +129,8 @@ def _assign_with(machine: Machine, node: ast.stmt, frame: Frame) -> str:
 
 def _if(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.If)
+    if begin_sums(machine, node, frame):
+        return ""
     test = _truth(machine, node.test, frame)
     if test is not None:
         return machine.execute(node.body if test else node.orelse, frame)

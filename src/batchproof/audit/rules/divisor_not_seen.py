@@ -1,6 +1,5 @@
 """A sum is divided by the size of something of which only a part was seen."""
 
-import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._lattice import Count, Dataset, Quantity
@@ -8,6 +7,7 @@ from batchproof.audit._dimensions._loaders import length_of, number
 from batchproof.audit._dimensions._questions import (
     asks_for_none,
     asks_for_number,
+    asks_for_the_end,
     counts_too,
     is_cut,
     is_debug,
@@ -85,8 +85,9 @@ def _left_early(event: Event, by: Count, loop: Loop) -> Iterator[Report]:
             or not any(is_cut(c.test) or varies(c.test, loop) for c in tests)
         ):
             continue
-        texts = " ".join(ast.unparse(c.test) for c in tests)
-        if "len(" in texts or any(asks_for_number(c) or counts_too(c, event) for c in tests):
+        if any(asks_for_the_end(c.test, loop) for c in tests) or any(
+            asks_for_number(c) or counts_too(c, event) for c in tests
+        ):
             continue
         ends = f"the loop may end early, line {tests[-1].test.lineno}"
         evidence = (ends, f"{by.text} counts all batches")
