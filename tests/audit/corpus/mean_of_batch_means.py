@@ -2410,3 +2410,36 @@ def finds_a_share_of_a_known_size(model):
     for x, y in loader:
         total += F.cross_entropy(model(x), y).item()
     return total / len(loader)  # BP201
+
+
+def finds_a_mean_over_a_mask_weighted_by_samples(model, data, optimizer):
+    loader, total = DataLoader(data, batch_size=64, drop_last=True), 0.0
+    for x, y in loader:
+        mask = ~torch.isnan(y)
+        out = model(x)[mask]
+        optimizer.zero_grad()
+        loss = F.mse_loss(out, y[mask])
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * x.size(0)
+    return total / len(loader.dataset)  # BP201, BP203
+
+
+@torch.no_grad()
+def finds_a_part_of_the_samples_of_a_data_set(model, some):
+    data = MNIST("data", train=False)
+    data.data = data.data[some]
+    loader, total = DataLoader(data, batch_size=100), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def passes_other_labels_of_all_samples(model, labels):
+    data = MNIST("data", train=False)
+    data.targets = labels
+    loader, total = DataLoader(data, batch_size=100), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)

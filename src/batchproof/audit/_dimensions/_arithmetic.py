@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 from batchproof.audit._dimensions._lattice import (
+    MASKED,
     UNKNOWN,
     Base,
     Constant,
@@ -101,7 +102,9 @@ def _scale(quantity: Quantity, by: Value) -> Value:
             if f"/{by.unit}" in quantity.scales:
                 return replace(quantity, scales=_without(quantity.scales, f"/{by.unit}"))
             unit = "sample" if by.unit == "batch" else by.unit
-            return replace(quantity, base="sum", unit=unit, graph=quantity.graph)
+            of_mask = quantity.unit == "mask" and by.unit != "mask"
+            ignores = MASKED if of_mask else quantity.ignores
+            return replace(quantity, base="sum", unit=unit, ignores=ignores)
         if by.unit == "nominal" and quantity.base == "mean" and not quantity.scales:
             return replace(quantity, base="sum", unit="nominal")
         return with_scale(quantity, f"*{by.text or by.unit}")

@@ -13,6 +13,7 @@ from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Constant,
     Count,
+    Dataset,
     Listing,
     Loader,
     Meter,
@@ -31,6 +32,7 @@ from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._sizes import is_nominal, is_size
 from batchproof.audit._dimensions._trace import Loop
 
+_SAMPLES = {"data", "train_data", "test_data", "samples", "imgs"}
 _ADDED = {"batch", "elements", "mask"}
 
 
@@ -90,7 +92,9 @@ def _value_of(machine: Machine, node: ast.Assign | ast.AnnAssign, name: str, fra
 
 def _begins_by_choice(machine: Machine, target: ast.expr, value: ast.IfExp, frame: Frame) -> bool:
     """Return whether `total = loss if i == 0 else total + loss` begins a sum, and follow it."""
-    ways = [ast.Assign([target], part, lineno=value.lineno) for part in (value.body, value.orelse)]
+    ways: list[ast.stmt] = [
+        ast.Assign([target], part, lineno=value.lineno) for part in (value.body, value.orelse)
+    ]
     branches = ast.If(value.test, ways[:1], ways[1:])
     return begin_sums(machine, ast.copy_location(branches, value), frame)
 
@@ -203,6 +207,8 @@ def store(machine: Machine, node: ast.AST, target: ast.expr, value: Value, frame
     if not name:
         machine.evaluate(target, frame)
         return
+    if isinstance(target, ast.Attribute) and target.attr in _SAMPLES:
+        _resize(target.value, value, frame)
     if isinstance(target, ast.Subscript) and name == dotted(target):
         value = value if isinstance(target.slice, ast.Constant) else UNKNOWN
     value = _name(machine, node, value, name)
@@ -211,6 +217,14 @@ def store(machine: Machine, node: ast.AST, target: ast.expr, value: Value, frame
     machine.emit("assign", node, frame, value, text=name)
     frame.write(name, value)
     frame.begin(name, len(machine.loops))
+
+
+def _resize(data: ast.expr, column: Value, frame: Frame) -> None:
+    """Give a data set the size of what its samples are set to: `data.data = data.data[:n]`."""
+    whole = frame.read(dotted(data) or " ")
+    if isinstance(whole, Dataset):
+        rows = column.rows if isinstance(column, Tensor) else None
+        frame.write(dotted(data), replace(whole, size=rows, among=None, choices=()))
 
 
 def _name(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:

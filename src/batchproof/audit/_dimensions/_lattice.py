@@ -179,6 +179,8 @@ class Shape:
     tensor: "Tensor"
 
 
+MASKED = "what a mask leaves out"  # of a mean over a mask that was multiplied by another count
+
 Form = Literal[
     "",
     "probabilities",

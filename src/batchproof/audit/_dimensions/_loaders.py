@@ -80,8 +80,10 @@ def number(value: Value) -> int | None:
 
 def whole(value: Value) -> int | None:
     """Return the whole number that a counter is known to be, 0.0 included."""
-    exact = isinstance(value, Constant) and type(value.value) is float and value.value.is_integer()
-    return int(value.value) if exact and isinstance(value.value, float) else number(value)
+    match value:
+        case Constant(value=float() as size) if size.is_integer():
+            return int(size)
+    return number(value)
 
 
 def build_loader(

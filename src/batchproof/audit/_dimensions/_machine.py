@@ -142,9 +142,9 @@ def _with_item(several: Several, key: str, value: Value) -> Several:
         place = int(key) if key.isdigit() and int(key) < len(several.items) else None
         items = [value if i == place else item for i, item in enumerate(several.items)]
         return Several(tuple(items))
-    place = repr(key.strip("'\""))
-    members = dict(zip(map(repr, several.names), several.items, strict=False)) | {place: value}
-    names = {repr(name): name for name in several.names} | {place: key.strip("'\"")}
+    code = repr(key.strip("'\""))
+    members = dict(zip(map(repr, several.names), several.items, strict=False)) | {code: value}
+    names = {repr(name): name for name in several.names} | {code: key.strip("'\"")}
     return Several(tuple(members.values()), tuple(names[k] for k in members))
 
 

@@ -5,6 +5,7 @@ import re
 from functools import lru_cache
 
 from batchproof.audit._dimensions._lattice import (
+    MASKED,
     Constant,
     Count,
     Option,
@@ -308,7 +309,8 @@ def weighted_beside(trace: Trace, loop: Loop) -> int:
 def weights_of(total: Quantity) -> str:
     """Return what the mean of a batch is weighted by, where that is not its samples, or ""."""
     targets = "targets that are not ignored" if ignores_padding(total) else ""
-    masked = "unmasked elements" if total.unit == "mask" and total.base == "mean" else ""
+    of_mask = (total.unit == "mask" and total.base == "mean") or total.ignores == MASKED
+    masked = "unmasked elements" if of_mask else ""
     return "class weights" if total.classes else targets or masked
 
 
