@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning import LightningModule
 from torch import nn
 
 
@@ -555,3 +556,56 @@ def passes_the_calibration_of_batch_statistics(model, train_loader):
         return right
 
     return calibrate_bn()
+
+
+class _Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class _OfLightning(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.head = _Head()
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        loss = F.cross_entropy(self.head(x), y)
+        loss.backward()
+        return loss
+
+    @torch.no_grad()
+    def validation_step(self, batch, batch_idx):  # whose Trainer switches the module
+        x, y = batch
+        self.log("hits", (self.head(x).argmax(1) == y).sum(), batch_size=len(y))
+
+
+class _Checked(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        if len(sizes) < 2:
+            raise RuntimeError("two sizes at least")
+        self.first = nn.Linear(sizes[0], sizes[1])
+
+    def forward(self, x):
+        return self.first(x)
+
+
+def passes_a_plain_model_that_checks_its_sizes(train_loader, val_loader):
+    model = _Checked((8, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        model.eval()
+        right = 0
+        with torch.no_grad():
+            for x, y in val_loader:
+                right += (model(x).argmax(1) == y).sum().item()
+        print(right)

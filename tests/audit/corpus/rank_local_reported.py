@@ -778,3 +778,14 @@ class _OfOneProcess:
             self.optimizer.step()
             if self.is_master:
                 self.writer.add_scalar("loss", loss.item(), step)  # BP212
+
+
+def finds_the_last_loss_of_a_meter(model, batches, optimizer, rank, writer, AverageMeter):
+    model, losses = DistributedDataParallel(model), AverageMeter()
+    x, y = batches.next()
+    while x is not None:
+        loss = _train_step(model, x, y, optimizer)
+        losses.update(loss.item(), len(x))
+        if rank == 0:
+            writer.add_scalar("loss", losses.val)  # BP212
+        x, y = batches.next()

@@ -84,12 +84,14 @@ def _of_meter(machine: Machine, meter: Meter, name: str) -> Value:
             if machine.meters.get(event.order, meter.key) not in {meter.key, ""}:
                 continue  # another meter of that name
             loss, loop = event.value, event.batches
-            inside = loop in machine.loops and name not in _AVERAGES
-            if not isinstance(loss, Quantity) or loop is None or inside:
-                break
-            if meter.pools or loss.base != "mean" or loss.over:
+            if not isinstance(loss, Quantity) or meter.pools:
                 break
             last = replace(loss, graph=False, text=text)
+            if name == "val" and event.loop in machine.loops:
+                return last
+            inside = loop in machine.loops and name not in _AVERAGES
+            if loop is None or inside or loss.base != "mean" or loss.over:
+                break
             if name == "val":
                 return last
             if name == "sum":

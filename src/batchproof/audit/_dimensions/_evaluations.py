@@ -18,12 +18,15 @@ from batchproof.audit._dimensions._questions import (
 )
 from batchproof.audit._dimensions._trace import Condition, Event, Loop, Trace
 
-# what a file says that switches autograd, or asks for gradients of an evaluation
+# what a file says that switches autograd, or freezes weights
 _SWITCHES = re.compile(
     r"(no|enable|disable|stop|maybe|with|without|use)_?grad|grad_?(enabled|mode|off)"
-    r"|requires_grad_? *(\(|=(?!=))|\bgrad\(|inference_mode|volatile|jacobian|freeze",
+    r"|(?<!detach\(\))\.requires_grad_? *(= *(?!=|True)|\((?!True|\)))"
+    r"|inference_mode|volatile|freeze",
     re.IGNORECASE,
 )
+# what a function says that asks for gradients of an evaluation
+_ASKS = re.compile(r"requires_grad_? *(\(|=(?!=))|\bgrad\(|jacobian", re.IGNORECASE)
 
 # data that are held out, as x_test or val_inputs
 _HELD_OUT = re.compile(
@@ -55,11 +58,42 @@ def by_mode(trace: Trace, event: Event) -> str:
 
 
 def switches_nothing(trace: Trace, event: Event) -> bool:
-    """Return whether a file never switches autograd, and sets the mode in a function, or trains."""
+    """Return whether a file never switches autograd, and sets the mode in a function, or trains.
+
+    Blocks of other functions than the one that sets the mode do not count, as each of those guards
+    itself, unless a block calls that function.
+    """
     mode, lines = mode_of(trace, event), [_plain(line) for line in event.module.lines]
     own = mode is not None and mode.kind == "eval" and mode.function == event.function
     whole = own or any(".backward(" in line for line in lines)
-    return whole and not any(_SWITCHES.search(line) for line in lines)
+    inside = [lines[n.lineno - 1 : n.end_lineno] for n in functions_of(event)] or [lines]
+    if not whole or any(_ASKS.search(line) for part in inside for line in part):
+        return False
+    numbers = {n for n, line in enumerate(lines, 1) if _SWITCHES.search(line)}
+    return not numbers or (own and numbers <= _of_others(trace, event))
+
+
+def _of_others(trace: Trace, event: Event) -> set[int]:
+    """Return the lines of blocks without gradient in other functions, which lead to no pass."""
+    names = {
+        event.function,
+        trace.entry,
+        *(dotted(n).rpartition(".")[2] for n in _functions(event)),
+    }
+    places = set[int]()
+    for body in (n for n in ast.walk(event.module.tree) if isinstance(n, FunctionNode)):
+        if event.function in {"", body.name}:
+            continue
+        for block in (n for n in ast.walk(body) if isinstance(n, ast.With)):
+            calls = (n.func for n in ast.walk(block) if isinstance(n, ast.Call))
+            if not names & {dotted(call).rpartition(".")[2] for call in calls}:
+                places.add(block.lineno)
+    return places
+
+
+def _functions(event: Event) -> Iterator[ast.expr]:
+    """Yield what is called on the way to an event."""
+    return (call.func for call in event.calls if isinstance(call, ast.Call))
 
 
 def guards_itself(trace: Trace, event: Event, loop: Loop | None) -> bool:
@@ -97,6 +131,15 @@ def differentiates(event: Event) -> bool:
     """
     names = set(_called_by(event.value, 0))
     return bool(names & _GRADIENTS) and "enable_grad" not in names
+
+
+def helpers_of(event: Event, parts: list[ast.AST]) -> list[FunctionNode]:
+    """Return the functions of a file, and the methods of self, that code calls by their names."""
+    calls = {dotted(n.func) for n in parts if isinstance(n, ast.Call)}
+    own = {name.removeprefix("self.") for name in calls if name.startswith("self.")}
+    methods = (m for kind in event.module.classes.values() for m in kind.body)
+    helpers = [f for name in calls if (f := event.module.functions.get(name)) is not None]
+    return helpers + [m for m in methods if isinstance(m, FunctionNode) and m.name in own]
 
 
 def _called_by(value: object, depth: int) -> Iterator[str]:

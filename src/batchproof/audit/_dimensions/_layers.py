@@ -1,6 +1,7 @@
 """The layers of a model, as its code shows them: whether training and evaluation differ for it."""
 
 import ast
+import builtins
 import re
 
 from batchproof.audit._dimensions._lattice import Class, Instance, Model, Value
@@ -12,6 +13,8 @@ _LAYERS = re.compile(
 )
 _CALLS = re.compile(r"\b([A-Z]\w+|from_pretrained|create_model)\(")
 _BUILDS = re.compile(r"(?<!nn\.)\b([A-Z]\w+|resnet\w*|vgg\w*|from_pretrained|create_model)\(")
+
+_BUILT_IN = set(dir(builtins))  # RuntimeError and its like
 
 
 def has_layers(kind: Class) -> bool:
@@ -28,7 +31,7 @@ def is_plain(value: object) -> bool:
     code, module = _code_of(value.kind), value.kind.module
     parts = [v for v in value.attributes.values() if isinstance(v, Instance) and v is not value]
     of_torch = {n for n, origin in module.imports.items() if origin.startswith("torch.")}
-    builds = set(_BUILDS.findall(code)) - module.classes.keys() - of_torch
+    builds = set(_BUILDS.findall(code)) - module.classes.keys() - of_torch - _BUILT_IN
     out_of_sight = builds - {part.kind.node.name for part in parts}
     return not (out_of_sight or _LAYERS.search(code)) and all(is_plain(part) for part in parts)
 
@@ -41,7 +44,7 @@ def has_no_weights(value: object) -> bool:
     if not isinstance(value, Instance) or not isinstance(value.kind.module, Module):
         return False
     kind, code = value.kind.node, _code_of(value.kind)
-    builds = {name for name in _CALLS.findall(code) if name not in value.kind.module.classes}
+    builds = set(_CALLS.findall(code)) - value.kind.module.classes.keys() - _BUILT_IN
     start = methods_of(kind).get("__init__")
     parameters, defaults = (start.args.args, start.args.defaults) if start is not None else ([], [])
     plain = all(isinstance(d, ast.Constant) for d in defaults)

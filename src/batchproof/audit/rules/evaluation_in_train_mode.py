@@ -13,6 +13,7 @@ from batchproof.audit._dimensions._modes import (
     left_alone,
     train_in_evaluation,
 )
+from batchproof.audit._dimensions._names import FunctionNode
 from batchproof.audit._dimensions._questions import asked_for, compatible, evaluates, keeps_numbers
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
@@ -23,8 +24,8 @@ def find(trace: Trace) -> Iterator[Report]:
     keys = set[str]()
     for event in trace.of("forward"):
         loop = event.batches
-        if loop is None or loop.key in keys:
-            continue
+        if loop is None or loop.key in keys or isinstance(loop.node, FunctionNode):
+            continue  # before a step of Lightning its Trainer sets the mode
         records = event.grad is not False
         scores = keeps_numbers(trace, event, loop) if records else "it records no gradient"
         if not scores:

@@ -11,6 +11,7 @@ from batchproof.audit._dimensions._evaluations import (
     evaluated,
     guards_itself,
     held_out,
+    helpers_of,
     is_frozen,
     near,
     on_its_own,
@@ -21,7 +22,6 @@ from batchproof.audit._dimensions._evaluations import (
     switches_nothing,
 )
 from batchproof.audit._dimensions._methods import PASSES
-from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import (
     evaluates,
     functions_of,
@@ -104,9 +104,7 @@ def _needs_grad(event: Event, loop: Loop | None, place: ast.AST) -> bool:
     if loop is None or place is not event.node:
         scopes = scopes_of(event) if loop is None else functions_of(event)
         parts += [n for scope in scopes for n in ast.walk(scope)]
-    calls = {dotted(n.func) for n in parts if isinstance(n, ast.Call)}
-    helpers = (event.module.functions.get(name) for name in calls)
-    parts += [n for node in helpers if node is not None for n in ast.walk(node)]
+    parts += [n for node in helpers_of(event, parts) for n in ast.walk(node)]
     if loop is None:
         parts = near(event, parts)
     blocks = [n for n in parts if isinstance(n, ast.With)]  # what is inside them has no graph
