@@ -986,3 +986,35 @@ def finds_a_mean_or_a_sum_that_is_scaled(model, data, args):
         total += loss.item()
         steps += 1
     return total / steps  # BP202
+
+
+def _batch_at(source, i, length):
+    width = min(length, len(source) - 1 - i)
+    return source[i : i + width], source[i + 1 : i + 1 + width].view(-1)
+
+
+@torch.no_grad()
+def finds_steps_of_a_batch_that_another_function_cuts(model, source, criterion, length):
+    total = 0.0
+    for i in range(0, source.size(0) - 1, length):
+        batch, targets = get_batch(source, i, length)
+        total += len(batch) * criterion(model(batch), targets).item()
+    return total / len(source)  # BP202
+
+
+@torch.no_grad()
+def finds_steps_of_a_batch_that_a_function_in_sight_cuts(model, source, length):
+    total = 0.0
+    for i in range(0, source.size(0) - 1, length):
+        batch, targets = _batch_at(source, i, length)
+        total += len(batch) * F.cross_entropy(model(batch), targets).item()
+    return total / len(source)  # BP202
+
+
+@torch.no_grad()
+def passes_one_step_fewer_than_the_source_has(model, source, length):
+    total = 0.0
+    for i in range(0, source.size(0) - 1, length):
+        batch, targets = _batch_at(source, i, length)
+        total += len(batch) * F.cross_entropy(model(batch), targets).item()
+    return total / (len(source) - 1)

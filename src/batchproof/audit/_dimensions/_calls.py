@@ -84,6 +84,7 @@ _ONLY_READ = {
     "isinstance", "issubclass", "hasattr", "getattr", "callable", "len", "type", "id", "print",
     "repr", "str", "append", "extend", "watch",
 }  # fmt: skip
+_DRAWS = ("get_batch", "next_batch")
 _CLIPS = {"clip_grad_norm_", "clip_grad_value_", "clip_grad_norm", "clip_grads_with_norm_"}
 
 
@@ -285,6 +286,8 @@ def _unless_known(machine: Machine, value: Value, call: Call) -> Value:
         machine.trace.opaque.append((len(machine.trace.events), call.name))
     if value == UNKNOWN and _is_loss(call):
         return _usual_loss(machine, call)
+    if value == UNKNOWN and name.endswith(_DRAWS):
+        return Tensor(machine.batch_loop, text="batch")
     return _metric(machine, call) or value if value == UNKNOWN else value
 
 
@@ -426,7 +429,7 @@ def _by_name(machine: Machine, call: Call) -> Value:
         name = "a call out of sight" if _of_weights(call) else call.name
         criterion = Criterion(name, reduction_of(call.keywords)[0], sure=False)
         return _with_pass(machine, call, use_criterion(machine, call, criterion))
-    if low.endswith(("get_batch", "next_batch")):
+    if low.endswith(_DRAWS):
         return Tensor(machine.batch_loop, text="batch")
     batches = [a for a in (*call.args, *call.keywords.values()) if isinstance(a, Tensor)]
     if _builds(call):

@@ -201,7 +201,8 @@ def length_of_cuts(value: Value, node: ast.expr, loader: Loader) -> Count | None
     if loader.source in {text, code} - {""}:
         return Count("data set", loader.source, text=code)
     whole = loader.source.removesuffix(" - 1")
-    fewer = whole != loader.source and _length(whole) in {text, _length(code)}
+    lengths = {text, f"len({text})", _length(code)}
+    fewer = whole != loader.source and _length(whole) in lengths
     return Count("data set", loader.source, plus=1, text=code) if fewer else None
 
 

@@ -10,6 +10,7 @@ from batchproof.audit._dimensions._cuts import by_count
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Class,
+    Count,
     Criterion,
     Dataset,
     Function,
@@ -58,7 +59,7 @@ def follow(
     body, module = function.node, function.module
     if body in machine.running or len(machine.calls) >= CALLS or not isinstance(module, Module):
         return UNKNOWN
-    holds = _holds_losses(function.owner) or any(isinstance(a, Quantity | Tensor) for a in args)
+    holds = _holds_losses(function.owner) or any(_is_of_batch(value) for value in args)
     if not (isinstance(body, ast.Lambda) or holds or tells(module, body) or _yields(body)):
         machine.entered_bodies.add(body)
         return UNKNOWN
@@ -117,6 +118,12 @@ class _Replace(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.expr:
         """Return what stands in for a name."""
         return self.values.get(node.id, node)
+
+
+def _is_of_batch(value: Value) -> bool:
+    """Return whether an argument is of a batch, or is where a slice of one begins."""
+    offset = isinstance(value, Count) and value.unit == "offset"
+    return isinstance(value, Quantity | Tensor) or offset
 
 
 def _holds_losses(owner: Instance | None) -> bool:
