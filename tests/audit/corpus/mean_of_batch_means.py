@@ -2443,3 +2443,42 @@ def passes_other_labels_of_all_samples(model, labels):
     for x, y in loader:
         total += F.cross_entropy(model(x), y).item()
     return total / len(loader)
+
+
+@torch.no_grad()
+def finds_a_dict_of_meters_made_key_by_key(model, data, keys):
+    loader, meters = DataLoader(data, batch_size=64), {key: AverageMeter() for key in keys}
+    for x, y in loader:
+        meters["loss"].update(F.mse_loss(model(x), y).item())  # BP201
+
+
+@torch.no_grad()
+def passes_a_meter_of_each_sample(model, data, score):
+    loader, meter = DataLoader(data, batch_size=64), AverageMeter()
+    for x, y in loader:
+        outputs = model(x)
+        for i in range(len(x)):
+            meter.update(score(outputs[i], y[i]).mean().item())
+
+
+class TwoHeads(nn.Module):
+    def forward(self, x):
+        return self.first(x), self.second(x)
+
+
+class LossOfTwoHeads(nn.Module):
+    def forward(self, boxes, classes, targets):
+        positive = targets > 0
+        of_boxes = F.smooth_l1_loss(boxes[positive], targets[positive], size_average=False)
+        of_classes = self.focal(classes, targets)
+        return (of_boxes + of_classes) / positive.long().sum()
+
+
+@torch.no_grad()
+def finds_a_loss_of_several_outputs(data):
+    model, criterion = TwoHeads(), LossOfTwoHeads()
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, y in loader:
+        boxes, classes = model(x)
+        total += criterion(boxes, classes, y).item()
+    return total / len(loader)  # BP201

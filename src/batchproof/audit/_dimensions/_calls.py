@@ -229,6 +229,7 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
         case Function():
             more = handed_on(callee, call.node, call.frame)
             value = follow(machine, callee, call.node, call.args, {**call.keywords, **more})
+            value = _usual_loss(machine, call) if _is_unclear(value) and _is_loss(call) else value
             if isinstance(value, Quantity) and not _POOLS.search(ast.unparse(callee.node)):
                 return _as_seen(_as_ratio(value, call), callee, call)
             return _as_seen(_unless_known(machine, value, call), callee, call)
@@ -258,7 +259,13 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
 
 def _as_loss(machine: Machine, value: Value, call: Call) -> Value:
     """Give a loss module that hides its reduction the name of a loss."""
-    return _usual_loss(machine, call) if isinstance(value, Tensor) and _is_loss(call) else value
+    unclear = isinstance(value, Tensor) or _is_unclear(value)
+    return _usual_loss(machine, call) if unclear and _is_loss(call) else value
+
+
+def _is_unclear(value: Value) -> bool:
+    """Return whether of a loss nothing is known but that it is one of a batch."""
+    return isinstance(value, Quantity) and value.base == "unknown" and not value.over
 
 
 def _usual_loss(machine: Machine, call: Call) -> Quantity:

@@ -583,8 +583,8 @@ def _dict_comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value
         for test in part.ifs:
             machine.evaluate(test, inner)
     machine.evaluate(node.key, inner)
-    machine.evaluate(node.value, inner)
-    return UNKNOWN
+    value = machine.evaluate(node.value, inner)
+    return value if isinstance(value, Meter) else UNKNOWN  # it stands for a dict of meters
 
 
 def _moved(

@@ -383,7 +383,11 @@ def forward(
         return value
     if isinstance(value, Tensor):
         return Tensor(loop, value.form, _graph(machine), output=True, text=value.text)
-    return Tensor(loop, "", _graph(machine), output=True) if value == UNKNOWN else value
+    plain = Tensor(loop, "", _graph(machine), output=True)
+    if isinstance(value, Several):  # outputs that are out of sight are outputs all the same
+        items = tuple(plain if isinstance(item, Unknown) else item for item in value.items)
+        return replace(value, items=items)
+    return plain if value == UNKNOWN else value
 
 
 def _graph(machine: Machine) -> bool | None:

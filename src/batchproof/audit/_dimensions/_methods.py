@@ -455,6 +455,12 @@ def _gathered(value: Value, how: str) -> Value:
     return replace(value, ranks=how) if isinstance(value, Quantity | Tensor) else value
 
 
+def _of_a_part(machine: Machine) -> bool:
+    """Return whether an inner loop goes over parts of the batch of a loop around it."""
+    inner = machine.loops[-1] if machine.loops else None
+    return bool(machine.batch_loop) and inner is not None and not (inner.loader or inner.single)
+
+
 _ADDS = {"update", "add", "push", "record", "accumulate"}
 
 
@@ -467,6 +473,8 @@ def _of_meter(machine: Machine, value: Value, call: Call) -> Value:
         weight = call.argument(1, "n") or call.keywords.get("weight") or call.keywords.get("num")
         count = NOTHING if weight is None else weight
         for what in call.args[:1] or [v for v in call.keywords.values() if v is not weight]:
+            if isinstance(what, Quantity) and _of_a_part(machine):
+                what = replace(what, base="unknown", sure=False)
             if isinstance(value, Meter):
                 machine.meters[len(machine.trace.events)] = value.key
             machine.emit("update", call.node, call.frame, what, count, call.text)
