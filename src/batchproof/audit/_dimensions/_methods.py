@@ -461,6 +461,7 @@ def _of_a_part(machine: Machine) -> bool:
     return bool(machine.batch_loop) and inner is not None and not (inner.loader or inner.single)
 
 
+_NO_WEIGHTS = {"step", "name", "key", "verbose", "epoch"}
 _ADDS = {"update", "add", "push", "record", "accumulate"}
 
 
@@ -471,10 +472,13 @@ def _of_meter(machine: Machine, value: Value, call: Call) -> Value:
         if call.args[:1] and isinstance(call.args[0], Constant) and call.args[1:]:
             call = replace(call, args=call.args[1:])  # update(name, value, n)
         weight = call.argument(1, "n") or call.keywords.get("weight") or call.keywords.get("num")
+        if weight is None and call.args:  # update(loss, size=n)
+            weight = next((v for k, v in call.keywords.items() if k not in _NO_WEIGHTS), None)
         count = NOTHING if weight is None else weight
-        for what in call.args[:1] or [v for v in call.keywords.values() if v is not weight]:
-            if isinstance(what, Quantity) and _of_a_part(machine):
-                what = replace(what, base="unknown", sure=False)
+        for item in call.args[:1] or [v for v in call.keywords.values() if v is not weight]:
+            what = item
+            if isinstance(item, Quantity) and _of_a_part(machine):
+                what = replace(item, base="unknown", sure=False)
             if isinstance(value, Meter):
                 machine.meters[len(machine.trace.events)] = value.key
             machine.emit("update", call.node, call.frame, what, count, call.text)
