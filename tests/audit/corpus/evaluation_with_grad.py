@@ -863,3 +863,12 @@ def finds_a_transform_that_learns(train_loader, test_loader, optimizer):
     for x, _ in test_loader:
         levels.append(weighted(x).mean().item())  # BP405
     return levels
+
+
+def passes_a_similarity(model, pairs_loader, train_loader, optimizer):
+    cosine, levels = torch.nn.CosineSimilarity(), []
+    _train(model, train_loader, optimizer)
+    model.eval()
+    for x, y in pairs_loader:
+        levels.append(cosine(x, y).mean().item())
+    return levels

@@ -220,3 +220,96 @@ def misses_a_name_that_says_nothing(model, epochs, train, validate):
         loss = validate(model)
         if loss < reference:  # missed BP302
             torch.save(model.state_dict(), "best.pt")
+
+
+def _mean_loss(model, loader):
+    total, seen = 0.0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            total += F.mse_loss(model(x), y, reduction="sum").item()
+            seen += len(x)
+    return total / seen
+
+
+def finds_a_loss_that_must_be_less_than_0(model, loader, epochs, train):
+    best_loss = 0
+    for _ in range(epochs):
+        train(model)
+        val_loss = _mean_loss(model, loader)
+        if val_loss < best_loss:  # BP302
+            best_loss = val_loss
+            torch.save(model.state_dict(), "best.pt")
+
+
+def finds_a_score_that_must_be_more_than_infinity(model, epochs, train, validate):
+    best_score = float("inf")
+    for _ in range(epochs):
+        train(model)
+        score = validate(model)
+        if score > best_score:  # BP302
+            best_score = score
+            torch.save(model.state_dict(), "best.pt")
+
+
+def passes_a_value_that_may_be_less_than_0(model, epochs, train, validate):
+    best_value = 0
+    for _ in range(epochs):
+        train(model)
+        value = validate(model)
+        if value < best_value:
+            best_value = value
+            torch.save(model.state_dict(), "best.pt")
+
+
+def passes_a_start_that_is_read_from_a_file(model, loader, epochs, train, path):
+    best_loss = 0
+    if path:
+        best_loss = torch.load(path)["best_loss"]
+    for _ in range(epochs):
+        train(model)
+        val_loss = _mean_loss(model, loader)
+        if val_loss < best_loss:
+            best_loss = val_loss
+            torch.save(model.state_dict(), "best.pt")
+
+
+def _kept(model, score, best_score):
+    if score > best_score:  # BP302
+        best_score = score
+        torch.save(model.state_dict(), "best.pt")
+    return score
+
+
+def finds_an_argument_that_a_function_sets(model, epochs, train, validate):
+    best_score = 0.0
+    for _ in range(epochs):
+        train(model)
+        _kept(model, validate(model), best_score)
+
+
+def _kept_and_returned(model, score, best_score):
+    if score > best_score:
+        best_score = score
+        torch.save(model.state_dict(), "best.pt")
+    return best_score
+
+
+def passes_an_argument_that_comes_back(model, epochs, train, validate):
+    best_score = 0.0
+    for _ in range(epochs):
+        train(model)
+        best_score = _kept_and_returned(model, validate(model), best_score)
+
+
+def _search(model, epochs, validate, best_score):
+    for _ in range(epochs):
+        score = validate(model)
+        if score > best_score:
+            best_score = score
+            torch.save(model.state_dict(), "best.pt")
+
+
+def passes_an_argument_that_each_search_begins_with(models, epochs, validate):
+    best_score = 0.0
+    for model in models:
+        _search(model, epochs, validate, best_score)

@@ -300,11 +300,13 @@ class Model:
         text: how the code calls it.
         form: what its forward returns, as far as that is visible.
         moody: whether it holds dropout or batch normalisation; None where that is not visible.
+        weights: False where it is a layer that has none, as one of similarities.
     """
 
     text: str
     form: Form = ""
     moody: bool | None = None
+    weights: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ def has_no_weights(value: object) -> bool:
 
     It is given none either: whatever it takes has a default that is written out.
     """
+    if isinstance(value, Model):
+        return not value.weights
     if not isinstance(value, Instance) or not isinstance(value.kind.module, Module):
         return False
     kind, code = value.kind.node, _code_of(value.kind)

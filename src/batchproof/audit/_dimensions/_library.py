@@ -369,7 +369,14 @@ def _model(_machine: Machine, call: Call, name: str) -> Value:
     form: Form = forms.get(short, "")
     if short == "Sequential" and call.args and isinstance(call.args[-1], Model):
         form = call.args[-1].form
-    return Model(call.target or short, form, _moody(name, short, call))
+    weights = not (name.startswith("torch.nn.") and _WEIGHTLESS.fullmatch(short))
+    return Model(call.target or short, form, _moody(name, short, call), weights)
+
+
+_WEIGHTLESS = re.compile(
+    r"Cosine\w+|Pairwise\w+|\w*Pool\dd|Upsample\w*|\w*Pad\dd|Pixel\w+|Flatten|Unflatten|Identity|Fold"
+    r"|Unfold|Dropout\w*|(Log)?Softmax\w*|Sigmoid|Tanh|\w*(?<!P)ReLU6?|GELU|SiLU|ELU"
+)
 
 
 def _data_parallel(machine: Machine, call: Call, _name: str) -> Value:

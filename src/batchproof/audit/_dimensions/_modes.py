@@ -149,9 +149,20 @@ def for_statistics(mode: Event, event: Event) -> bool:
     return bool(names & _FOR_STATISTICS)
 
 
-def is_switched(event: Event) -> bool:
-    """Return whether a line of the file sets the mode of some model."""
-    return any(_SWITCH.search(line) for line in event.module.lines)
+def is_switched(event: Event, trace: Trace | None = None) -> bool:
+    """Return whether a line of the file sets the mode of some model.
+
+    Args:
+        event: a forward pass.
+        trace: the events, if lines that are reached only after the pass do not count.
+    """
+    lines = {n for n, line in enumerate(event.module.lines, 1) if _SWITCH.search(line)}
+    later = set[int]()
+    if trace is not None and trace.whole:
+        modes = [e for e in trace.of("eval", "train", "mode") if e.module is event.module]
+        early = {e.line for e in modes if e.order < event.order or set(e.loops) & set(event.loops)}
+        later = {e.line for e in modes} - early
+    return bool(lines - later)
 
 
 def begins_in_training(trace: Trace, event: Event) -> str:

@@ -70,7 +70,7 @@ def _left_training(trace: Trace, event: Event) -> str:
     trained = [e for e in passes if e.text == event.text or _is_one(e.value, event.value)]
     if not (trained and any(e.kind == "step" for e in before)):
         return begins_in_training(trace, event)
-    if is_switched(event) or not has_modes(event):
+    if is_switched(event, trace) or not has_modes(event):
         return ""
     return f"a model begins in training mode, and is trained at line {trained[0].line}"
 

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._bests import is_out_of_reach, is_start, key_never_set, stays
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
@@ -21,25 +22,30 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         for side in (node.left, node.comparators[0]):
             name = dotted(side)
-            if (
-                any(word in name.lower() for word in _BEST)
-                and _never_set(event, name)
-                and _keeps(trace, event)
-            ):
+            why = _why(event, name) if any(word in name.lower() for word in _BEST) else ""
+            if why and _keeps(trace, event):
                 places.add(id(node))
-                evidence = (f"{name} is set before the loop and nowhere else",)
-                yield Report(
-                    event,
-                    f"value against the first {name}",
-                    f"value against the {name} so far",
-                    evidence,
-                )
+                computes = f"value against the first {name}"
+                yield Report(event, computes, f"value against the {name} so far", (why,))
+
+
+def _why(event: Event, name: str) -> str:
+    """Return why a best value stays what it was, or ""."""
+    if _never_set(event, name):
+        return f"{name} is set before the loop and nowhere else"
+    if is_out_of_reach(event, name):
+        return f"no value passes the start of {name}"
+    if stays(event, name):
+        return (
+            f"{event.function} sets a name of its own, and its caller passes the first value again"
+        )
+    return ""
 
 
 def _never_set(event: Event, name: str) -> bool:
     """Return whether a name is set once in its scope, outside the loop, to a start value."""
     if name.endswith("']"):
-        return _key_never_set(event.module.tree, name)
+        return key_never_set(event.module.tree, name)
     places: list[ast.AST] = []
     for node in ast.walk(_scope(event, name)):
         targets: list[ast.expr] = []
@@ -59,25 +65,6 @@ def _never_set(event: Event, name: str) -> bool:
     return len(places) == 1 and id(places[0]) not in inside and _is_start(places[0])
 
 
-def _key_never_set(tree: ast.Module, name: str) -> bool:
-    """Return whether a key is set once in the file, by a dict that is written out."""
-    state, _, key = name.removesuffix("']").rpartition("['")
-    starts: list[ast.expr] = []
-    for node in ast.walk(tree):
-        match node:
-            case ast.Dict(keys, values):
-                starts += [
-                    v
-                    for k, v in zip(keys, values, strict=True)
-                    if isinstance(k, ast.Constant) and k.value == key
-                ]
-            case ast.Subscript(slice=ast.Constant(other), ctx=ast.Store()) if other == key:
-                return False
-            case ast.Call(ast.Attribute(inner, "update" | "setdefault")) if dotted(inner) == state:
-                return False
-    return len(starts) == 1 and _starts(starts[0])
-
-
 def _scope(event: Event, name: str) -> ast.AST:
     """Return the function that sets a name of its own; the whole file for an attribute."""
     inner = [
@@ -93,13 +80,7 @@ def _scope(event: Event, name: str) -> ast.AST:
 def _is_start(node: ast.AST) -> bool:
     """Return whether a name is set to what a search begins with: infinity, or a whole number."""
     value = getattr(node, "value", None)
-    return isinstance(value, ast.expr) and _starts(value)
-
-
-def _starts(value: ast.expr) -> bool:
-    text = ast.unparse(value)
-    number = text.lstrip("-").removesuffix(".0")
-    return number.isdigit() or any(word in text for word in ("inf", "1e", "maxsize"))
+    return isinstance(value, ast.expr) and is_start(value)
 
 
 def _keeps(trace: Trace, event: Event) -> bool:
