@@ -27,21 +27,19 @@ def find(trace: Trace) -> Iterator[Report]:
     """Yield sums over a rank's share of a loader that are reported without being reduced."""
     yield from _scored(trace)
     yield from _curves(trace)
-    places = set[int]()
+    places = set[tuple[object, ...]]()
     for event in trace.of("report", "compare"):
         value = event.value
-        if (
-            not isinstance(value, Quantity)
-            or not value.over
-            or value.ranks
-            or id(event.node) in places
-        ):
+        if not isinstance(value, Quantity) or not value.over or value.ranks:
             continue
         loop = trace.loops.get(value.over)
         alone = on_first_rank(event)
         if loop is None or loop.loader is None:
             continue
         inside = loop in event.loops
+        place = (value.over, event.function, event.kind, inside, is_curve(event))
+        if place in places:
+            continue
         if inside and (not alone or event.kind == "compare" or _moves(event)):
             continue
         if not is_shared(loop.loader) and not (alone and is_share(trace, loop, loop.loader)):
@@ -53,7 +51,7 @@ def find(trace: Trace) -> Iterator[Report]:
             or (event.kind == "compare" and not against_best(event))
         ):
             continue
-        places.add(id(event.node))
+        places.add(place)
         evidence = (
             how_shared(loop.loader),
             "nothing between the loop and this line reduces it over ranks",
