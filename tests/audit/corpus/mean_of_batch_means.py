@@ -2489,3 +2489,53 @@ def passes_a_weight_by_another_name(model, data):
     loader, meter = DataLoader(data, batch_size=64), AverageMeter()
     for x, y in loader:
         meter.update(F.mse_loss(model(x), y).item(), repeats=len(y))
+
+
+@torch.no_grad()
+def finds_slices_by_a_number_that_is_rounded_up(model, x, y, size):
+    losses, number = [], int(np.ceil(len(x) / float(size)))
+    for i in range(number):
+        part = slice(i * size, (i + 1) * size)
+        losses.append(F.mse_loss(model(x[i * size : (i + 1) * size]), y[part]).item())
+    return np.mean(losses)  # BP201
+
+
+def _parts(x, y, size):
+    for i in range((len(x) + size - 1) // size):
+        yield x[i * size : (i + 1) * size], y[i * size : (i + 1) * size]
+
+
+@torch.no_grad()
+def finds_parts_by_a_number_that_is_rounded_up(model, x, y):
+    losses = [F.mse_loss(model(inputs), targets).item() for inputs, targets in _parts(x, y, 32)]
+    return np.mean(losses)  # BP201
+
+
+@torch.no_grad()
+def passes_slices_by_a_number_that_divides(model):
+    x, y, size, losses = torch.rand(640, 3), torch.rand(640, 1), 64, []
+    for i in range(math.ceil(len(x) / size)):
+        losses.append(
+            F.mse_loss(model(x[i * size : (i + 1) * size]), y[i * size : (i + 1) * size]).item()
+        )
+    return np.mean(losses)
+
+
+@torch.no_grad()
+def passes_slices_by_a_number_that_is_rounded_down(model, x, y, size):
+    losses, number = [], len(x) // size
+    for i in range(number):
+        losses.append(
+            F.mse_loss(model(x[i * size : (i + 1) * size]), y[i * size : (i + 1) * size]).item()
+        )
+    return np.mean(losses)
+
+
+@torch.no_grad()
+def finds_slices_until_the_end(model, x, y, size):
+    losses, start = [], 0
+    while start < len(x):
+        end = min(start + size, len(x))
+        losses.append(F.mse_loss(model(x[start:end]), y[start:end]).item())
+        start = end
+    return sum(losses) / len(losses)  # BP201

@@ -7,7 +7,6 @@ for batch in x.split(size):     by pieces
 """
 
 import ast
-from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
 from batchproof.audit._dimensions._lattice import (
@@ -22,6 +21,7 @@ from batchproof.audit._dimensions._lattice import (
 from batchproof.audit._dimensions._loaders import as_loader, number
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
+from batchproof.audit._dimensions._rounding import count_of_range, near, rounded_up
 from batchproof.audit._dimensions._sizes import is_nominal
 
 
@@ -68,7 +68,12 @@ def by_cursor(machine: Machine, node: ast.While, frame: Frame) -> Loader | None:
     sizes: dict[str, ast.expr] = {}
     for part in ast.walk(node):
         match part:
-            case ast.Assign([ast.Name(end)], ast.BinOp(ast.Name(name), ast.Add(), size)):
+            case ast.Assign(
+                [ast.Name(end)], ast.BinOp(ast.Name(name), ast.Add(), size)
+            ) | ast.Assign(
+                [ast.Name(end)],
+                ast.Call(ast.Name("min"), [ast.BinOp(ast.Name(name), ast.Add(), size), _]),
+            ):
                 sizes |= {end: size} if name == start else {}
             case ast.AugAssign(ast.Name(name), ast.Add(), size) if name == start:
                 sizes[start] = size
@@ -236,28 +241,18 @@ def by_number(machine: Machine, node: ast.For, frame: Frame) -> Loader | None:
                 if _times(lower, index) or dotted(lower) in starts - {""}:
                     name = index if _times(lower, index) else dotted(lower)
                     key, data = machine.loop_key(node), Dataset(f"len({dotted(whole)})")
-                    if is_full(node.iter, frame):
+                    why = rounded_up(machine, node.iter, frame)
+                    if is_full(node.iter, frame) or why == "":
                         line = node.lineno
                         return Loader(key, index, line, drop_last=True, dataset=data, index=name)
-                    return Loader(key, index, dataset=data, index=name)
+                    line, why = node.lineno if why else 0, why or ""
+                    return Loader(key, index, line, dataset=data, ragged=why, index=name)
     return None
 
 
 def is_full(node: ast.expr, frame: Frame) -> bool:
     """Return whether a range is over a number of batches that was rounded down."""
-    match node:
-        case ast.Call(args=[number_of]):
-            pass
-        case _:
-            return False
-    code = [number_of]
-    if isinstance(number_of, ast.Name | ast.Attribute):
-        name = dotted(number_of)
-        code = [
-            n.value
-            for n in ast.walk(frame.module.tree)
-            if isinstance(n, ast.Assign) and name in {dotted(t) for t in n.targets}
-        ]
+    code = count_of_range(node, frame)
     return bool(code) and all(_rounds_down(part) for part in code)
 
 
@@ -282,19 +277,6 @@ def _times(node: ast.expr | None, name: str) -> bool:
 
 def _is(node: ast.expr | None, name: str) -> bool:
     return node is not None and dotted(node) == name
-
-
-def _near(frame: Frame, place: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of the function around a place, and those of no function."""
-    waiting: list[ast.AST] = list(frame.module.tree.body)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, FunctionNode):
-            first, last = node.lineno, node.end_lineno or node.lineno
-            if not first <= getattr(place, "lineno", 0) <= last:
-                continue
-        yield node
-        waiting += ast.iter_child_nodes(node)
 
 
 def _cut_to_full(last: ast.expr, size: ast.expr) -> ast.expr | None:
@@ -339,7 +321,7 @@ def _is_trimmed(frame: Frame, length: ast.expr, size: ast.expr) -> bool:
     if any(_cuts(node, width) for node in ast.walk(length)):
         return True
     names = {n.id for n in ast.walk(length) if isinstance(n, ast.Name)}
-    for node in _near(frame, length):
+    for node in near(frame, length):
         if isinstance(node, ast.Assign) and names & {dotted(t) for t in node.targets}:
             inner = list(ast.walk(node.value))
             if any(_cuts(n, width) for n in inner):

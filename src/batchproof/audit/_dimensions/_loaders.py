@@ -33,7 +33,9 @@ SIZES = {
 _SPLITS = {"SVHN": {"train": 73257, "test": 26032}, "STL10": {"train": 5000, "test": 8000}}
 LOADERS = {
     "torch.utils.data.DataLoader",
+    "torch.utils.data.dataloader.DataLoader",
     "torch_geometric.loader.DataLoader",
+    "torch_geometric.data.DenseDataLoader",
     "torch_geometric.data.DataLoader",
     "torch_geometric.loader.NeighborLoader",
     "torch_geometric.loader.DenseDataLoader",
@@ -41,6 +43,7 @@ LOADERS = {
     "torch_geometric.data.DataListLoader",
     "torchdata.stateful_dataloader.StatefulDataLoader",
     "monai.data.DataLoader",
+    "monai.data.dataloader.DataLoader",
     "monai.data.ThreadDataLoader",
     "dgl.dataloading.GraphDataLoader",
 }
