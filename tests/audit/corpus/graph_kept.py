@@ -509,3 +509,27 @@ def passes_an_accuracy_of_torchmetrics(model, loader, optimizer, classes):
         loss.backward()
         optimizer.step()
     return total
+
+
+def finds_a_list_of_losses_that_are_averaged_after_it(model, loader, optimizer):
+    losses = []
+    for x, y in loader:
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss)  # BP401
+    first = losses[0]
+    return first / len(losses)
+
+
+def passes_a_list_of_losses_that_are_back_propagated_one_by_one_after_it(model, twin, loader):
+    losses = []
+    for x, y in loader:
+        F.cross_entropy(twin(x), y).backward()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward(retain_graph=True)
+        losses.append(loss)
+    for i in range(3):
+        loss = losses[i]
+        loss.backward()

@@ -2539,3 +2539,122 @@ def finds_slices_until_the_end(model, x, y, size):
         losses.append(F.mse_loss(model(x[start:end]), y[start:end]).item())
         start = end
     return sum(losses) / len(losses)  # BP201
+
+
+class _Runner:
+    @torch.no_grad()
+    def validate(model, loader):
+        batches, total = 0, 0.0
+        for x, y in loader:
+            total += F.cross_entropy(model(x), y).item()
+            batches += 1
+        return total / batches  # BP201
+
+    @torch.no_grad()
+    def test(model, loader):
+        batches, total = 0, 0.0
+        for x, y in loader:
+            total += F.cross_entropy(model(x), y).item()
+            batches += 1
+        return total / batches
+
+    @classmethod
+    @torch.no_grad()
+    def score(cls, model, loader):
+        total = 0.0
+        for x, y in loader:
+            total += F.cross_entropy(model(x), y).item()
+        return total / len(loader)  # BP201
+
+
+def finds_methods_that_are_called_on_their_class(model, data):
+    loader = DataLoader(data, batch_size=64)
+    print(_Runner.validate(model, loader), _Runner.score(model, loader))
+
+
+def passes_a_method_that_is_called_on_its_class_with_full_batches(model, data):
+    print(_Runner.test(model, DataLoader(data, batch_size=64, drop_last=True)))
+
+
+@torch.no_grad()
+def _by_entropy(model, loader):
+    total = 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def _by_distance(model, loader):
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def _by_full_batches(model, loader):
+    total = 0.0
+    for x, y in loader:
+        total += F.mse_loss(model(x), y).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def _by_sums(model, loader):
+    count, total = 0, 0.0
+    for x, y in loader:
+        total += F.cross_entropy(model(x), y, reduction="sum").item()
+        count += len(y)
+    return total / count
+
+
+def finds_a_function_that_a_test_chooses(args, model, data):
+    validate = _by_entropy if args.classes else _by_distance
+    loader = DataLoader(data, batch_size=64)
+    for _ in range(args.epochs):
+        print(validate(model, loader))
+
+
+def passes_a_function_that_a_test_chooses(args, model, data):
+    validate = _by_sums if args.sums else _by_full_batches
+    print(validate(model, DataLoader(data, batch_size=64, drop_last=True)))
+
+
+@torch.no_grad()
+def finds_losses_that_are_summed_over_classes(model, data):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, targets in loader:
+        loss = -torch.sum(targets * F.log_softmax(model(x), dim=-1), dim=-1)
+        total += loss.mean().item()
+    return total / len(loader)  # BP201
+
+
+@torch.no_grad()
+def passes_losses_that_are_summed_over_classes(model, data):
+    loader, total = DataLoader(data, batch_size=64), 0.0
+    for x, targets in loader:
+        loss = -torch.sum(targets * F.log_softmax(model(x), dim=-1), dim=-1)
+        total += loss.sum().item()
+    return total / len(loader.dataset)
+
+
+@torch.no_grad()
+def finds_a_mean_beside_one_over_the_outputs_of_layers(model, data, k):
+    losses, criterion = [], nn.MSELoss()
+    for x in DataLoader(data, batch_size=64):
+        output, series = model(x)
+        distance = 0.0
+        for i in range(len(series)):
+            distance += torch.mean(k(series[i], x))
+        distance = distance / len(series)
+        losses.append((criterion(output, x) - distance).item())
+    return np.average(losses)  # BP201
+
+
+@torch.no_grad()
+def passes_a_mean_over_the_outputs_of_layers(model, x, k):
+    series, distance = model(x), 0.0
+    for i in range(len(series)):
+        distance += F.mse_loss(series[i], x).item()
+    return distance / len(series)

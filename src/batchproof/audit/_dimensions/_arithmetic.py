@@ -8,10 +8,12 @@ from batchproof.audit._dimensions._lattice import (
     MASKED,
     UNKNOWN,
     Base,
+    Choice,
     Constant,
     Count,
     Criterion,
     Dataset,
+    Function,
     Instance,
     Listing,
     Loader,
@@ -30,6 +32,7 @@ from batchproof.audit._dimensions._layers import either
 from batchproof.audit._dimensions._loaders import SIZES, equal_batches, number
 from batchproof.audit._dimensions._names import words_of
 
+CHOICES = 6  # functions that one value may be
 SAMPLES = {"batch", "elements", "mask"}
 _WHOLE = {"batches", "data set", "padded", "portions", "full"}
 _MASKS = ("mask", "pad", "valid", "bound")
@@ -183,9 +186,11 @@ def _quotient(quantity: Quantity, by: Value) -> Value:
         unit = "" if by.unit == "batch" else by.unit
         return replace(quantity, base="mean", unit=unit)
     text = by.unit if isinstance(by, Count) else name_of(by)
-    if quantity.metric and quantity.base == "sum" and text.startswith("len("):
+    if isinstance(by, Count) and by.text and f"*{by.text}" in quantity.scales:
+        text = by.text  # the length of a list, whatever it is a list of
+    elif quantity.metric and quantity.base == "sum" and text.startswith("len("):
         return replace(quantity, base="mean")  # hits, over the length of the predictions
-    if isinstance(by, Count) and not quantity.over and by.unit in _WHOLE:
+    elif isinstance(by, Count) and not quantity.over and by.unit in _WHOLE:
         return replace(with_scale(quantity, f"/{text}"), divisor=by)
     if f"*{text}" in quantity.scales:
         return replace(quantity, scales=_without(quantity.scales, f"*{text}"))
@@ -447,6 +452,13 @@ def _join_unlike(first: Value, second: Value) -> Value:
         return _join_datasets(first, second)
     if isinstance(first, Model | Instance) and isinstance(second, Model | Instance):
         return either(first, second) or UNKNOWN
+    if isinstance(first, Function | Choice) and isinstance(second, Function | Choice):
+        return _join_functions(first, second)
+    return _join_apart(first, second)
+
+
+def _join_apart(first: Value, second: Value) -> Value:
+    """Return the value after two branches that give values of two kinds, or two counts."""
     for one, other in ((first, second), (second, first)):
         if isinstance(one, Quantity) and isinstance(other, Constant | Unknown):
             return replace(one, conditional=True) if one.over else one
@@ -458,6 +470,17 @@ def _join_unlike(first: Value, second: Value) -> Value:
         same = (first.unit, first.key) == (second.unit, second.key)
         return replace(first, conditional=True) if same else UNKNOWN
     return UNKNOWN
+
+
+def _join_functions(first: Function | Choice, second: Function | Choice) -> Value:
+    """Return one of the functions that two values may be."""
+    parts = [
+        value.functions if isinstance(value, Choice) else (value,) for value in (first, second)
+    ]
+    functions = tuple({function.node: function for part in parts for function in part}.values())
+    if len(functions) == 1:
+        return first
+    return Choice(functions) if len(functions) <= CHOICES else UNKNOWN
 
 
 def _join_datasets(first: Dataset, second: Dataset) -> Dataset:

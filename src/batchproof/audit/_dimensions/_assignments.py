@@ -232,9 +232,11 @@ def _name(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
     words = words_of(name).split()
     match value:
         case Tensor() if {"loss", "losses"} & set(words[-2:]) and value.output and value.form == "":
+            of_rows = _is_of_rows(getattr(node, "value", None))
             return Quantity(
-                "mean", value.loop or machine.batch_loop, graph=value.graph, sure=False, text=name,
-                line=getattr(node, "lineno", 0), name=_origin(node),
+                "elements" if of_rows else "mean", value.loop or machine.batch_loop,
+                graph=value.graph, sure=of_rows, text=name, line=getattr(node, "lineno", 0),
+                name=name if of_rows else _origin(node),
             )  # fmt: skip
         case Quantity():
             return replace(value, text=name)
@@ -243,6 +245,19 @@ def _name(machine: Machine, node: ast.AST, value: Value, name: str) -> Value:
         case Loader() | Meter() if not value.text:
             return replace(value, text=name)
     return value
+
+
+def _is_of_rows(node: ast.AST | None) -> bool:
+    """Return whether a loss is a sum or mean along another dimension than the first."""
+    match node:
+        case ast.UnaryOp(ast.USub(), inner) | ast.BinOp(ast.Constant(), ast.Mult(), inner):
+            return _is_of_rows(inner)
+        case ast.Call(function, args, keywords) if (
+            dotted(function).rpartition(".")[2] or getattr(function, "attr", "")
+        ) in {"sum", "mean"}:
+            along = [k.value for k in keywords if k.arg in {"dim", "axis"}] or args[-1:]
+            return any(ast.unparse(place) in {"1", "-1", "2"} for place in along)
+    return False
 
 
 def _back_propagated(

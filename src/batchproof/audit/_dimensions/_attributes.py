@@ -192,7 +192,7 @@ def _is_loader_name(text: str) -> bool:
 def of_instance(machine: Machine, instance: Instance | Class, name: str) -> Value:
     """Return an attribute of a class or an object, set by a method, or a method itself."""
     if isinstance(instance, Class):
-        return _of_class(instance, name)
+        return method(machine, instance, name, None) or _of_class(instance, name)
     if name in instance.attributes:
         return instance.attributes[name]
     inner = method(machine, instance.kind, name, instance)

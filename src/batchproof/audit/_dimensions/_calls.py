@@ -2,8 +2,10 @@
 
 import ast
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 
+from batchproof.audit._dimensions._arithmetic import join
 from batchproof.audit._dimensions._attributes import attribute, member
 from batchproof.audit._dimensions._criteria import FUNCTIONS, reduction_of
 from batchproof.audit._dimensions._functions import (
@@ -20,6 +22,7 @@ from batchproof.audit._dimensions._lattice import (
     NOTHING,
     UNKNOWN,
     Base,
+    Choice,
     Class,
     Constant,
     Criterion,
@@ -109,7 +112,9 @@ def call(machine: Machine, node: ast.Call, frame: Frame, target: str = "") -> Va
     parts = _parts(machine, node, frame, name, text, target)
     own = frame.names.get(dotted(function)) if isinstance(receiver, Unknown) else None
     callee: Value = UNKNOWN
-    if isinstance(own, Criterion | Model | Instance | Function):  # args.loss_fn = nn.MSELoss()
+    if isinstance(
+        own, Criterion | Model | Instance | Function | Choice
+    ):  # args.loss_fn = nn.MSELoss()
         callee = own
     elif receiver is not None and not isinstance(receiver, Reference):
         result = _on_value(machine, receiver, parts)
@@ -227,12 +232,9 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
         return _loss_scaler(machine, call)
     match callee:
         case Function():
-            more = handed_on(callee, call.node, call.frame)
-            value = follow(machine, callee, call.node, call.args, {**call.keywords, **more})
-            value = _usual_loss(machine, call) if _is_unclear(value) and _is_loss(call) else value
-            if isinstance(value, Quantity) and not _POOLS.search(ast.unparse(callee.node)):
-                return _as_seen(_as_ratio(value, call), callee, call)
-            return _as_seen(_unless_known(machine, value, call), callee, call)
+            return _invoke_function(machine, callee, call)
+        case Choice():
+            return _invoke_each(machine, callee, call)
         case Class():
             return _build(machine, callee, call)
         case Instance():
@@ -255,6 +257,30 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
         case Reference():
             return _outside(machine, callee.name, call)
     return _out_of_sight(machine, call)
+
+
+def _invoke_function(machine: Machine, function: Function, call: Call) -> Value:
+    """Return the result of a function in sight."""
+    more = handed_on(function, call.node, call.frame)
+    value = follow(machine, function, call.node, call.args, {**call.keywords, **more})
+    value = _usual_loss(machine, call) if _is_unclear(value) and _is_loss(call) else value
+    if isinstance(value, Quantity) and not _POOLS.search(ast.unparse(function.node)):
+        return _as_seen(_as_ratio(value, call), function, call)
+    return _as_seen(_unless_known(machine, value, call), function, call)
+
+
+def _invoke_each(machine: Machine, choice: Choice, call: Call) -> Value:
+    """Return the joint result of the functions that are called by a test, each in its branch."""
+    value: Value = NOTHING
+    with ExitStack() as branches:
+        for function in choice.functions:
+            name = ast.Name(getattr(function.node, "name", "lambda"), ast.Load())
+            test = ast.copy_location(ast.Compare(call.node.func, [ast.Is()], [name]), call.node)
+            with machine.under(Condition(test, branch=True)):
+                result = invoke(machine, function, call)
+            value = join(value, result)
+            branches.enter_context(machine.under(Condition(test, branch=False)))
+    return value
 
 
 def _as_loss(machine: Machine, value: Value, call: Call) -> Value:

@@ -62,13 +62,18 @@ def by_index(node: ast.For) -> Loader | None:
             text = dotted(whole)
         case _:
             return None
-    items = {
-        dotted(part.value)
-        for part in ast.walk(node)
-        if isinstance(part, ast.Subscript) and dotted(part.slice) == index
-    }
     speaks = _BATCHES & set(words_of(f"{index} {text.rpartition('.')[2]}").split())
-    return Loader(text, text) if speaks and text in items - {""} else None
+    return Loader(text, text) if speaks and text and indexes(node, text) else None
+
+
+def indexes(node: ast.For | ast.AsyncFor, text: str) -> bool:
+    """Return whether a loop takes items of something by its number, as no loader lets it."""
+    index = dotted(node.target)
+    return bool(index) and any(
+        dotted(part.value) == text and dotted(part.slice) == index
+        for part in ast.walk(node)
+        if isinstance(part, ast.Subscript)
+    )
 
 
 def _draws(body: list[ast.stmt]) -> Iterator[ast.Call]:

@@ -56,6 +56,8 @@ def follow(
         args: the values of its positional arguments.
         keywords: the values of its keywords.
     """
+    if args and isinstance(args[0], Instance) and _takes_self(function):
+        function, args = replace(function, owner=args[0]), args[1:]  # Base.run(self)
     body, module = function.node, function.module
     if body in machine.running or len(machine.calls) >= CALLS or not isinstance(module, Module):
         return UNKNOWN
@@ -124,6 +126,12 @@ def _is_of_batch(value: Value) -> bool:
     """Return whether an argument is of a batch, or is where a slice of one begins."""
     offset = isinstance(value, Count) and value.unit == "offset"
     return isinstance(value, Quantity | Tensor) or offset
+
+
+def _takes_self(function: Function) -> bool:
+    """Return whether a function is a method that is called on its class, with the object first."""
+    parameters = function.node.args.args
+    return function.owner is None and bool(parameters) and parameters[0].arg == "self"
 
 
 def _holds_losses(owner: Instance | None) -> bool:
@@ -216,8 +224,9 @@ def bind(
     plain = [*parameters.posonlyargs, *parameters.args]
     decorators = getattr(function.node, "decorator_list", [])
     static = any(dotted(d) == "staticmethod" for d in decorators)
-    if function.owner is not None and plain and not static:
-        names[plain.pop(0).arg] = function.owner
+    of_class = any(dotted(d) == "classmethod" for d in decorators)
+    if (function.owner is not None or of_class) and plain and not static:
+        names[plain.pop(0).arg] = function.owner or UNKNOWN
     module = function.module
     scope = Frame(module) if isinstance(module, Module) else None
     defaults: dict[str, ast.expr | None] = dict(

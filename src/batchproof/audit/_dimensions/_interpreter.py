@@ -70,8 +70,8 @@ def interpret(
 
 
 def _callees(text: str) -> set[str]:
-    """Return the names that are called anywhere in a file, and some that only look like it."""
-    return set(re.findall(r"(?<!def )\b(\w+)\(", text))
+    """Return the names that are called or named anywhere in a file, to be chosen or handed over."""
+    return set(re.findall(r"(?<!def )\b([A-Za-z_]\w*)\b", text))
 
 
 def _entries(module: Module) -> list[tuple[ast.ClassDef | None, FunctionNode]]:

@@ -406,6 +406,13 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """One of several functions, as the branches of a test or the items of a dict give it."""
+
+    functions: tuple[Function, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Class:
     """A class of this file, or of a file of the same package."""
 
@@ -452,6 +459,7 @@ Value = (
     | Meter
     | StateDict
     | Function
+    | Choice
     | Class
     | Instance
 )

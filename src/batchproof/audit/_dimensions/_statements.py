@@ -11,7 +11,7 @@ from batchproof.audit._dimensions._branch_sums import merge_branches
 from batchproof.audit._dimensions._branches import merge, restore, state_of, take_class, take_side
 from batchproof.audit._dimensions._calls import is_model
 from batchproof.audit._dimensions._cuts import by_cursor, by_number, by_pieces, by_steps
-from batchproof.audit._dimensions._draws import by_index, drawn
+from batchproof.audit._dimensions._draws import by_index, drawn, indexes
 from batchproof.audit._dimensions._expressions import items_of, parts_of
 from batchproof.audit._dimensions._functions import (
     follow,
@@ -311,6 +311,8 @@ def _measured(node: ast.expr) -> ast.expr | None:
 def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
     assert isinstance(node, ast.For | ast.AsyncFor)
     source = _source(machine, node.iter, frame)
+    if source.draws and isinstance(source.value, Loader) and indexes(node, source.value.text):
+        source = replace(source, value=UNKNOWN, text=f"range:{source.text}", draws=False)
     if isinstance(node, ast.For) and source.steps is not None:
         slices = by_steps(machine, node, source.steps, frame)
         if slices is not None:

@@ -4,7 +4,7 @@ import ast
 
 from batchproof.audit._dimensions._lattice import Quantity, Tensor
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._trace import Event
+from batchproof.audit._dimensions._trace import Event, Trace
 
 
 def is_term(backward: Event, event: Event, loss: Quantity | Tensor) -> bool:
@@ -59,3 +59,13 @@ def term_of(event: Event) -> str:
     """Return the name of what is added, "" where it has none."""
     term = added(event)
     return "" if term is None else dotted(term)
+
+
+def takes_items(trace: Trace, event: Event) -> bool:
+    """Return whether a backward pass follows where items of a list are taken, after its loop."""
+    for other in trace.of("assign"):
+        match other.node:
+            case ast.Assign(value=ast.Subscript(whole)) if dotted(whole) == event.text:
+                if event.loop not in other.loops and other.order > event.order:
+                    return any(e.order > other.order for e in trace.of("backward"))
+    return False

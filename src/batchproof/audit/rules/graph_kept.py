@@ -7,7 +7,7 @@ from batchproof.audit._dimensions._evaluations import sums_graphs
 from batchproof.audit._dimensions._lattice import Quantity, Several, Tensor, Unknown, Value
 from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._terms import is_term, term_of
+from batchproof.audit._dimensions._terms import is_term, takes_items, term_of
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._dimensions._windows import window_test
 from batchproof.audit._reports import Report
@@ -109,7 +109,7 @@ def _back_propagated(trace: Trace, event: Event, loss: Quantity | Tensor) -> boo
             return True
         if isinstance(other.value, Quantity) and loop is not None and other.value.over == loop.key:
             return True
-    return isinstance(loss, Quantity) and bool(loss.over)
+    return takes_items(trace, event) or (isinstance(loss, Quantity) and bool(loss.over))
 
 
 def _within_call(event: Event, name: str) -> bool:
