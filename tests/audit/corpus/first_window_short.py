@@ -291,3 +291,13 @@ def passes_a_counter_that_begins_again_after_an_evaluation(model, train_loader, 
         if args.evaluates:
             print(seen)
             steps, seen = 0, 0
+
+
+def passes_a_window_that_grows_from_one(model, train_loader, optimizer, growth, limit):
+    for i, (x, y) in enumerate(train_loader):
+        if i < 1000:
+            k = max(1, min(limit, i // growth))
+        F.mse_loss(model(x), y).backward()  # BP105 likely
+        if i % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()

@@ -533,3 +533,57 @@ def passes_a_list_of_losses_that_are_back_propagated_one_by_one_after_it(model, 
     for i in range(3):
         loss = losses[i]
         loss.backward()
+
+
+class SumsTensors:
+    def __init__(self):
+        self.sum, self.count = 0, 0
+
+    def update(self, value, n=1):
+        self.sum += value * n
+        self.count += n
+
+
+class TensorMeter(SumsTensors):
+    def update(self, value, n=1):
+        self.sum += value * n
+        self.count += n
+
+
+class NumberMeter(SumsTensors):
+    def update(self, value, n=1):
+        self.sum += float(value) * n
+        self.count += n
+
+
+def finds_a_meter_that_adds_up_tensors(model, loader, optimizer):
+    losses = TensorMeter()
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.update(loss, x.size(0))  # BP401
+    return losses
+
+
+def passes_a_number_given_to_it(model, loader, optimizer):
+    losses = TensorMeter()
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.update(loss.item(), x.size(0))
+    return losses
+
+
+def passes_a_meter_that_adds_up_numbers(model, loader, optimizer):
+    losses = NumberMeter()
+    for x, y in loader:
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.update(loss, x.size(0))
+    return losses

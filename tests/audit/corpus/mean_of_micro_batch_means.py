@@ -1,5 +1,7 @@
 """Token means of micro-batches, each divided by their number."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -233,6 +235,45 @@ def passes_a_mean_over_samples_of_a_model_in_sight(train_loader, k):
         loss, _ = model(source, target)
         loss = loss / k
         loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_slices_of_a_batch(model, loader, optimizer, size):
+    for x, y in loader:
+        optimizer.zero_grad()
+        for i in range(0, len(x), size):
+            loss = F.mse_loss(model(x[i : i + size]), y[i : i + size])
+            loss.div_(math.ceil(len(x) / size))
+            loss.backward()  # BP101
+        optimizer.step()
+
+
+def passes_slices_of_a_batch_that_are_summed(model, loader, optimizer, size):
+    for x, y in loader:
+        optimizer.zero_grad()
+        for i in range(0, len(x), size):
+            loss = F.mse_loss(model(x[i : i + size]), y[i : i + size], reduction="sum")
+            (loss / len(x)).backward()
+        optimizer.step()
+
+
+def finds_the_mean_of_what_a_mask_picks(model, loader, optimizer, k):
+    for i, (x, y) in enumerate(loader):
+        losses = F.cross_entropy(model(x), y, reduction="none")
+        loss = losses[y > 0].mean() / k
+        loss.backward()  # BP101
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def finds_targets_of_a_class_that_is_ignored(model, loader, optimizer, k, config):
+    criterion = nn.CrossEntropyLoss(ignore_index=config.ignore_label)
+    for i, (x, y) in enumerate(loader):
+        loss = criterion(model(x), y) / k
+        loss.backward()  # BP101
         if (i + 1) % k == 0:  # BP103
             optimizer.step()
             optimizer.zero_grad()

@@ -527,3 +527,33 @@ def finds_what_a_step_gives_its_engine(model, optimizer, args):
         return loss.item()  # BP206
 
     return Engine(update)
+
+
+def finds_a_window_whose_length_has_two_names(model, train_loader, optimizer, options, accum):
+    total = 0.0
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / accum
+        loss.backward()
+        total += loss.item()
+        if (i + 1) % (options["every"] * options["accum"]) == 0:
+            print(total / (options["every"] * accum))  # BP206
+            total = 0.0
+        if (i + 1) % accum == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def passes_a_sum_that_begins_with_the_first_loss(model, batches, optimizer, accum):
+    optimizer.zero_grad()
+    total = None
+    for _ in range(accum):
+        x, y = next(batches)
+        loss = F.mse_loss(model(x), y)
+        loss /= accum
+        loss.backward()
+        if total is None:
+            total = loss.detach()
+        else:
+            total += loss.detach()
+    optimizer.step()
+    return total.item()

@@ -8,6 +8,7 @@ from batchproof.audit._dimensions._beginnings import begin_sums
 from batchproof.audit._dimensions._branch_sums import is_conditional
 from batchproof.audit._dimensions._calls import call, is_model
 from batchproof.audit._dimensions._carried import carried
+from batchproof.audit._dimensions._epochs import names_an_epoch
 from batchproof.audit._dimensions._expressions import combine, factor
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
@@ -28,7 +29,7 @@ from batchproof.audit._dimensions._lattice import (
 from batchproof.audit._dimensions._loaders import number, whole
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._methods import keep, keep_rows, of_batch, size_of
-from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 from batchproof.audit._dimensions._sizes import is_nominal, is_size
 from batchproof.audit._dimensions._trace import Loop
 
@@ -576,7 +577,16 @@ def begin_counters(machine: Machine, body: list[ast.stmt], loop: Loop, frame: Fr
                 count = so_far if goes_on else Unknown(name)
         elif conditional:
             count = Count("some batches", loop.key, first, name, conditional=True)
+        elif loop.loader is not None and _goes_on(machine, name, frame):
+            count = Count("passes", loop.key, first - 1, name)
         frame.write(name, count)
+
+
+def _goes_on(machine: Machine, name: str, frame: Frame) -> bool:
+    """Return whether an attribute counts on from call to call of a function of one epoch."""
+    body = machine.running[-1] if machine.running else None
+    one_epoch = isinstance(body, FunctionNode) and not machine.calls and names_an_epoch(body)
+    return one_epoch and not _is_set_again(name, frame.module.tree)
 
 
 def _is_set_between(name: str, outer: Loop, loop: Loop) -> bool:

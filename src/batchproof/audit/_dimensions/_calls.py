@@ -74,6 +74,7 @@ _SHOWS = {"log", "logs", "logger", "print", "report", "pbar", "progress", "scala
 _RATIOS = {"iou", "miou", "dice", "psnr", "f1", "auc", "auroc", "rmse", "kappa", "jaccard"}
 _MEANS = {"accuracy", "acc"}
 _POOLS = re.compile(r"reduce\(|gather\(")
+_CUTS = re.compile(r"\.item\(|float\(|detach|\.data\b|numpy|no_grad|tolist")
 _METERS = {
     "averager",
     "cumulativeaverage",
@@ -218,6 +219,15 @@ def _adds_apart(update: FunctionNode) -> bool:
     parameters = [argument.arg for argument in update.args.args[1:3]]
     terms = {dotted(n.value) for n in ast.walk(update) if isinstance(n, ast.AugAssign)}
     return len(parameters) == 2 and set(parameters) <= terms
+
+
+def _adds_graphs(update: FunctionNode | None) -> bool:
+    """Return whether a method adds its first argument to a sum as it is, with its graph."""
+    if update is None or len(update.args.args) < 2 or _CUTS.search(ast.unparse(update)):
+        return False
+    first = update.args.args[1].arg
+    adds = (n for n in ast.walk(update) if isinstance(n, ast.AugAssign))
+    return any(first in {dotted(part) for part in ast.walk(n.value)} for n in adds)
 
 
 def _names_meter(name: str) -> bool:
@@ -370,7 +380,8 @@ def _metric(machine: Machine, call: Call) -> Quantity | None:
 def _build(machine: Machine, kind: Class, call: Call) -> Value:
     if _is_meter(kind):
         pools = bool(_POOLS.search(ast.unparse(kind.node)))
-        return Meter(call.target, machine.loop_key(call.node), pools)
+        keeps = _adds_graphs(methods_of(kind.node).get("update"))
+        return Meter(call.target, machine.loop_key(call.node), pools, keeps)
     if any(dotted(base).endswith("DataLoader") for base in kind.node.bases):
         return _own_loader(kind, call)
     words = words_of(kind.node.name)

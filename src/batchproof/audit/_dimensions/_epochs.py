@@ -4,7 +4,7 @@ import ast
 import re
 
 from batchproof.audit._dimensions._lattice import Quantity
-from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 from batchproof.audit._dimensions._questions import (
     functions_of,
     loop_path,
@@ -12,6 +12,7 @@ from batchproof.audit._dimensions._questions import (
     role,
     scopes_of,
     trains,
+    varies,
 )
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
@@ -70,8 +71,12 @@ def of_an_epoch(event: Event) -> bool:
 
 def is_a_pass(event: Event) -> bool:
     """Return whether the function of an event is one pass of training, as its names say."""
-    arguments = {a.arg for node in functions_of(event) for a in node.args.args}
-    return "epoch" in {*arguments, *words_of(event.function).split()}
+    return any(names_an_epoch(node) for node in functions_of(event))
+
+
+def names_an_epoch(node: FunctionNode) -> bool:
+    """Return whether a function is one pass, as its name or a parameter says."""
+    return "epoch" in {*(a.arg for a in node.args.args), *words_of(node.name).split()}
 
 
 def _counts(node: ast.For) -> bool:
@@ -82,6 +87,12 @@ def _counts(node: ast.For) -> bool:
 def computed_in(trace: Trace, value: Quantity, loop: Loop) -> list[Event]:
     """Return where a loop gives a name to what a value is computed from, by its line."""
     return [e for e in trace.of("assign") if loop in e.loops and e.line == value.line]
+
+
+def always_given(origin: Event, loop: Loop) -> bool:
+    """Return whether every batch that is not skipped gives a value, whatever else is asked."""
+    tests = (c.test for c in origin.inside(loop) if c.by != "continue")
+    return not any(varies(test, loop) for test in tests)
 
 
 def kept_from_before(trace: Trace, event: Event, loop: Loop) -> Loop | None:
@@ -150,3 +161,12 @@ def is_engine_step(event: Event) -> bool:
     calls = (n for n in ast.walk(event.module.tree) if isinstance(n, ast.Call))
     engines = (c for c in calls if dotted(c.func).rpartition(".")[2] == "Engine")
     return any(event.function in map(dotted, engine.args) for engine in engines)
+
+
+def last_of(loop: Loop, value: Quantity, event: Event) -> bool:
+    """Return whether a loss is that of the last pass of a loop that an event comes after."""
+    nodes = list(ast.walk(loop.node))
+    sums = {dotted(n.target) for n in nodes if isinstance(n, ast.AugAssign)}
+    names = {dotted(n) for n in ast.walk(event.node)} & sums
+    lines = {getattr(n, "lineno", 0) for n in nodes}
+    return loop not in event.loops and value.line in lines and not names - {""}

@@ -377,7 +377,8 @@ def _pick(node: ast.Subscript, value: Value, place: Value) -> Value:
         case Tensor():
             return _of_results(value, place)
         case Quantity() if value.base == "elements" and isinstance(place, Tensor | Unknown):
-            return replace(value, ignores="")
+            unit = "mask" if is_mask(place) else value.unit
+            return replace(value, ignores="", unit=unit)
         case Quantity() if (
             value.base == "elements"
             or isinstance(node.slice, ast.Tuple | ast.Slice)

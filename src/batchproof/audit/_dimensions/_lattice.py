@@ -355,11 +355,13 @@ class Meter:
         text: how the code calls it.
         key: which one.
         pools: whether its class, which is in sight, reduces over ranks itself.
+        keeps: whether its class, which is in sight, adds up tensors with their graphs.
     """
 
     text: str
     key: str
     pools: bool = False
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

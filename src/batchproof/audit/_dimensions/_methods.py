@@ -482,6 +482,8 @@ def _of_meter(machine: Machine, value: Value, call: Call) -> Value:
             if isinstance(value, Meter):
                 machine.meters[len(machine.trace.events)] = value.key
             machine.emit("update", call.node, call.frame, what, count, call.text)
+            if isinstance(value, Meter) and value.keeps:
+                machine.emit("keep", call.node, call.frame, what, count, call.text)
     return UNKNOWN
 
 

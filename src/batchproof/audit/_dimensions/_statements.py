@@ -19,6 +19,7 @@ from batchproof.audit._dimensions._functions import (
     method,
     resolve,
     test_of_call,
+    testing,
 )
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
@@ -165,7 +166,9 @@ def _asked(machine: Machine, test: ast.expr, frame: Frame) -> tuple[ast.expr, bo
     negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
     subject = test.operand if isinstance(test, ast.UnaryOp) else test
     inner = frame.tests.get(dotted(subject))
-    if isinstance(subject, ast.Call):
+    if isinstance(subject, ast.Call) and dotted(subject.func).rpartition(".")[2] in testing(
+        frame.module.tree
+    ):
         inner = test_of_call(_called(machine, subject.func, frame), subject, frame.module)
     return (test, True) if inner is None else (inner, not negated)
 

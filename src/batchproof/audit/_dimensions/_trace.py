@@ -59,9 +59,9 @@ class Event:
     """An event of an imagined run.
 
     Attributes:
-        kind: divide, average, update, add, mean, accumulate, append, assign, compare, remainder,
-            criterion, forward, backward, scale, unscale, clip, step, zero, schedule, managed,
-            eval, train, mode, reduce, score, report, return, save, loader, sampler.
+        kind: divide, average, update, add, mean, accumulate, append, keep, assign, compare,
+            remainder, criterion, forward, backward, scale, unscale, clip, step, zero, schedule,
+            managed, eval, train, mode, reduce, score, report, return, save, loader, sampler.
         node: where.
         order: its position among all events.
         loops: the loops around it, outermost first.

@@ -19,6 +19,7 @@ from batchproof.audit._dimensions._questions import (
     compatible,
     differs,
     divisor_of,
+    functions_of,
     loop_path,
     names_in,
     over_data,
@@ -195,6 +196,10 @@ def _counts_down(loop: Loop, name: str) -> bool:
     """Return whether a loop takes one from a name."""
     takes = (n for n in ast.walk(loop.node) if isinstance(n, ast.AugAssign))
     return any(isinstance(n.op, ast.Sub) and dotted(n.target) == name for n in takes)
+
+
+def _is_one(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value == 1
 
 
 def _is_zero(node: ast.expr) -> bool:
@@ -375,10 +380,27 @@ def zeroed_between(trace: Trace, window: Window) -> bool:
     """Return whether gradients are emptied between the passes of a loop, whatever its counter."""
     outer = window.step.loops[: window.step.loops.index(window.loop)]
     conditions = window.step.conditions[: window.loop.outer]
-    return bool(outer) and any(
+    return (bool(outer) or _comes_from_before(trace, window)) and any(
         (e.loops, e.conditions, e.function) == (outer, conditions, window.step.function)
         for e in trace.of("zero")
     )
+
+
+def _comes_from_before(trace: Trace, window: Window) -> bool:
+    """Return whether a counter goes on in a function that is called for each pass.
+
+    It is a parameter of the function, or an attribute, and the function does not set it.
+    """
+    adds = [n for n in ast.walk(window.loop.node) if isinstance(n, ast.AugAssign)]
+    counts = any(_adds_one(n) and dotted(n.target) == window.counter for n in adds)
+    sets = (e for e in trace.of("assign") if e.text == window.counter)
+    functions = functions_of(window.step)
+    is_parameter = any(a.arg == window.counter for node in functions for a in node.args.args)
+    return counts and next(sets, None) is None and (is_parameter or "self." in window.counter)
+
+
+def _adds_one(node: ast.AugAssign) -> bool:
+    return isinstance(node.op, ast.Add) and _is_one(node.value)
 
 
 def micro_loops(trace: Trace) -> Iterator[tuple[Loop, list[Event]]]:
@@ -473,12 +495,20 @@ def window_lead(trace: Trace, event: Event, loop: Loop, *, over_passes: bool = F
 
 
 def lengths_of_windows(trace: Trace, event: Event, loop: Loop) -> set[str]:
-    """Return the lengths of the windows of batches that an event ends, as the code writes them."""
+    """Return the lengths of the windows of batches that an event ends, see `plain_length`."""
     ends = list(_moduli(event, loop))
     leads = (
         lead_of(trace, loop, test, parts[0], parts[1], over_passes=True) for test, parts in ends
     )
-    return {parts[2] for (_, parts), ahead in zip(ends, leads, strict=True) if ahead is not None}
+    texts = {parts[2] for (_, parts), ahead in zip(ends, leads, strict=True) if ahead is not None}
+    return {plain_length(ast.parse(text, mode="eval").body) for text in texts}
+
+
+def plain_length(node: ast.expr) -> str:
+    """Return the code of a product of lengths with the last part of each name or key alone."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return " * ".join(sorted((plain_length(node.left), plain_length(node.right))))
+    return last_part(ast.unparse(node))
 
 
 def begins_short(trace: Trace, event: Event, total: Quantity, loop: Loop) -> bool:

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._dimensions._windows import Window, lead, windows
 from batchproof.audit._reports import Report
@@ -12,7 +13,7 @@ def find(trace: Trace) -> Iterator[Report]:
     """Yield windows whose counter is off by one when the test looks at it."""
     places = set[int]()
     for window in windows(trace):
-        if id(window.test) in places or _guarded(window):
+        if id(window.test) in places or _guarded(window) or _grows(window):
             continue
         places.add(id(window.test))
         ahead = lead(trace, window, over_passes=True)
@@ -37,3 +38,9 @@ def _guarded(window: Window) -> bool:
     return isinstance(window.condition.test, ast.BoolOp) and isinstance(
         window.condition.test.op, ast.And
     )
+
+
+def _grows(window: Window) -> bool:
+    """Return whether a loop sets the length of its windows, as one that warms up from 1 does."""
+    assigns = (n for n in ast.walk(window.loop.node) if isinstance(n, ast.Assign))
+    return any(window.every in map(dotted, node.targets) for node in assigns)

@@ -15,7 +15,7 @@ from batchproof.audit._reports import Report
 
 def find(trace: Trace) -> Iterator[Report]:
     """Yield sums and lists of losses that carry their graphs from batch to batch."""
-    for event in trace.of("accumulate", "append"):
+    for event in trace.of("accumulate", "append", "keep"):
         loss, loop = _with_graph(event.value) or _back_propagated_here(trace, event), event.loop
         if loss is None or loss.graph is False or event.grad is False:
             continue

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from batchproof.audit._dimensions._epochs import (
     after_epochs,
+    always_given,
     computed_in,
     kept_from_before,
     of_an_epoch,
@@ -101,7 +102,7 @@ def _judged(trace: Trace, event: Event, value: Quantity, loop: Loop) -> Iterator
         sure, evidence = sure or value.sure, (*evidence, "before the loop it is set as a sum is")
     of_a_pass = of_an_epoch(event) or after_epochs(trace, event, loop)
     origins = sets or computed_in(trace, value, loop)
-    always = origins and all(c.by == "continue" for c in origins[-1].inside(loop))
+    always = origins and always_given(origins[-1], loop)
     if not sure and always and of_a_pass:
         sure, evidence = of_several(loop), (*evidence, _unless(loop))
     mine = sets[-1] if sets and sets[-1].module is event.module else None

@@ -30,6 +30,7 @@ def find(trace: Trace) -> Iterator[Report]:
         later, ahead = step_after(trace, window), lead(trace, window)
         if ahead is None and (later is not None or zeroed_between(trace, window)):
             ahead = lead(trace, window, over_passes=True)
+            ahead = 0 if ahead is None and zeroed_between(trace, window) else ahead
         if id(window.test) in places or ahead is None or not goes_over_a_pass(window.loop):
             continue
         at_the_end = window.last or (later is not None and later.text == window.step.text)

@@ -4,16 +4,17 @@ import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._arithmetic import name_of
-from batchproof.audit._dimensions._epochs import is_engine_step, is_history
+from batchproof.audit._dimensions._epochs import is_engine_step, is_history, last_of
 from batchproof.audit._dimensions._lattice import Constant, Count, Quantity
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import divisor_of, says_no_number
-from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._dimensions._windows import (
     accumulation_scale,
     last_part,
     lengths_of_windows,
     micro_loops,
+    plain_length,
 )
 from batchproof.audit._reports import Report
 
@@ -44,15 +45,9 @@ def _shows(trace: Trace, event: Event, value: Quantity, scale: str) -> bool:
         case "append":
             return value.number and not value.over and is_history(event)
         case "return":
-            after = any(_gives(loop, value, event) for loop, _ in micro_loops(trace))
+            after = any(last_of(loop, value, event) for loop, _ in micro_loops(trace))
             return value.number and not value.over and (after or is_engine_step(event))
     return not value.over
-
-
-def _gives(loop: Loop, value: Quantity, event: Event) -> bool:
-    """Return whether a loss is that of the last pass of a loop that an event comes after."""
-    body = (getattr(n, "lineno", 0) for n in ast.walk(loop.node))
-    return loop not in event.loops and value.line in body
 
 
 def _averages(trace: Trace, event: Event, value: Quantity, scale: str) -> bool:
@@ -108,7 +103,7 @@ def _counts_window(trace: Trace, event: Event, adds: Event) -> bool:
     divisor, loop = getattr(event.node, "right", None), adds.loop
     if loop is None or loop not in event.loops or adds.inside(loop) or divisor is None:
         return False
-    return ast.unparse(divisor) in lengths_of_windows(trace, event, loop)
+    return plain_length(divisor) in lengths_of_windows(trace, event, loop)
 
 
 def _counts_each(trace: Trace, event: Event, adds: Event) -> bool:
