@@ -2658,3 +2658,27 @@ def passes_a_mean_over_the_outputs_of_layers(model, x, k):
     for i in range(len(series)):
         distance += F.mse_loss(series[i], x).item()
     return distance / len(series)
+
+
+def _loaders_of(splits, data, full):
+    loaders = {}
+    for split in ["train", "val"]:
+        if split in splits:
+            loaders[split] = DataLoader(data(split), batch_size=64, drop_last=full)
+    return loaders
+
+
+@torch.no_grad()
+def finds_a_loader_that_a_dict_has_where_it_is_asked_for(model, data):
+    loaders, total = _loaders_of(["val"], data, full=False), 0.0
+    for x, y in loaders["val"]:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loaders["val"])  # BP201
+
+
+@torch.no_grad()
+def passes_a_full_loader_that_a_dict_has_where_it_is_asked_for(model, data):
+    loaders, total = _loaders_of(["val"], data, full=True), 0.0
+    for x, y in loaders["val"]:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loaders["val"])

@@ -430,14 +430,18 @@ def _joint_base(first: Base, second: Base) -> Base:
 
 
 def _join_several(first: Several, second: Several) -> Value:
-    """Return a tuple of the joint items of two, or a dict of the values that two have alike."""
+    """Return a tuple of the joint items of two, or a dict of the values that two have alike.
+
+    A loader that one of two dicts has is there wherever it is read.
+    """
     if not first.names and not second.names and len(first.items) == len(second.items):
         return Several(tuple(map(join, first.items, second.items)))
     if any(len(part.names) < len(part.items) for part in (first, second)):
         return UNKNOWN
     mine, other = (dict(zip(p.names, p.items, strict=True)) for p in (first, second))
     both = {n: join(mine[n], other[n]) for n in mine if n in other}
-    items = dict.fromkeys([*mine, *other], UNKNOWN) | both
+    alone = {n: v if isinstance(v, Loader) else UNKNOWN for n, v in (mine | other).items()}
+    items = alone | both
     return Several(tuple(items.values()), tuple(items))
 
 
