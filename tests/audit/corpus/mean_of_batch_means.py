@@ -1,7 +1,8 @@
 """Means of batches averaged without their sizes."""
 
 import math
-from collections import defaultdict, deque
+from collections import defaultdict, deque, namedtuple
+from dataclasses import dataclass
 
 import monai
 import numpy as np
@@ -2682,3 +2683,64 @@ def passes_a_full_loader_that_a_dict_has_where_it_is_asked_for(model, data):
     for x, y in loaders["val"]:
         total += F.cross_entropy(model(x), y).item()
     return total / len(loaders["val"])
+
+
+Parts = namedtuple("Parts", "data loader")  # noqa: PYI024
+
+
+def _parts_of(data, full):
+    return Parts(data, loader=DataLoader(data, batch_size=64, drop_last=full))
+
+
+@torch.no_grad()
+def finds_a_loader_in_a_named_tuple(model, data):
+    parts, total = _parts_of(data, full=False), 0.0
+    for x, y in parts.loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(parts.loader)  # BP201
+
+
+@torch.no_grad()
+def passes_a_full_loader_in_a_named_tuple(model, data):
+    parts, total = _parts_of(data, full=True), 0.0
+    for x, y in parts.loader:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(parts.loader)
+
+
+@dataclass
+class Loaders:
+    train: DataLoader
+    valid: DataLoader
+
+
+@torch.no_grad()
+def finds_a_loader_in_a_data_class(model, train, valid):
+    loaders, total = Loaders(DataLoader(train, 64, drop_last=True), DataLoader(valid, 64)), 0.0
+    for x, y in loaders.valid:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loaders.valid)  # BP201
+
+
+@torch.no_grad()
+def passes_a_full_loader_in_a_data_class(model, train, valid):
+    loaders, total = Loaders(DataLoader(train, 64, drop_last=True), DataLoader(valid, 64)), 0.0
+    for x, y in loaders.train:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loaders.train)
+
+
+@torch.no_grad()
+def finds_a_dict_of_loaders_by_keys_out_of_sight(model, parts):
+    loaders, total = {key: DataLoader(part, batch_size=64) for key, part in parts.items()}, 0.0
+    for x, y in loaders["valid"]:
+        total += F.cross_entropy(model(x), y).item()
+    return total / len(loaders["valid"])  # BP201
+
+
+@torch.no_grad()
+def passes_a_loop_over_a_dict_of_loaders(model, parts, score):
+    loaders, total = {key: DataLoader(part, batch_size=64) for key, part in parts.items()}, 0.0
+    for key in loaders:
+        total += score(model, key).item()
+    return total / len(loaders)

@@ -463,9 +463,9 @@ def _item(value: Several, place: Value) -> Value:
     if not isinstance(place, Constant):
         return _one_of(value)
     if value.names:
-        return (
-            value.items[value.names.index(place.value)] if place.value in value.names else UNKNOWN
-        )
+        if place.value in value.names:
+            return value.items[value.names.index(place.value)]
+        return _one_of(value) if ... in value.names else UNKNOWN
     if type(place.value) is int and -len(value.items) <= place.value < len(value.items):
         return value.items[place.value]
     return UNKNOWN
@@ -585,6 +585,8 @@ def _dict_comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value
             machine.evaluate(test, inner)
     machine.evaluate(node.key, inner)
     value = machine.evaluate(node.value, inner)
+    if isinstance(value, Loader):
+        return Several((value,), (...,))  # a dict of loaders by keys out of sight
     return value if isinstance(value, Meter) else UNKNOWN  # it stands for a dict of meters
 
 

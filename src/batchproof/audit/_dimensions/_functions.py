@@ -314,6 +314,11 @@ def create(
     start = method(machine, kind, "__init__", instance)
     if start is not None:
         follow(machine, start, node, args, keywords)
+    else:
+        fields = [n.target for n in kind.node.body if isinstance(n, ast.AnnAssign)]
+        names = [field.id for field in fields if isinstance(field, ast.Name)]
+        instance.attributes.update(zip(names, args, strict=False))
+        instance.attributes.update({k: v for k, v in keywords.items() if k in names})
     return instance
 
 

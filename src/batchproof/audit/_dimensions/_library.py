@@ -650,6 +650,24 @@ def _permutation(_machine: Machine, call: Call, _name: str) -> Value:
     return _indices(number(_first(call))) or Tensor(graph=False)
 
 
+def _named_tuple(_machine: Machine, call: Call, _name: str) -> Value:
+    """Return a class with the fields that the code gives a named tuple."""
+    match call.node.args:
+        case [ast.Constant(str(title)), ast.Constant(str(text))]:
+            names: list[object] = [*text.replace(",", " ").split()]
+        case [ast.Constant(str(title)), ast.List(parts) | ast.Tuple(parts)]:
+            names = [getattr(part, "value", None) for part in parts]
+        case _:
+            return UNKNOWN
+    fields = [
+        ast.AnnAssign(ast.Name(name, ast.Store()), ast.Name("object", ast.Load()), None, 1)
+        for name in names
+        if isinstance(name, str)
+    ]
+    body = ast.ClassDef(title, [], [], [*fields], [])
+    return Class(ast.copy_location(body, call.node), call.frame.module)
+
+
 _TORCH = "torch."
 EXACT: dict[str, Transfer] = {
     **dict.fromkeys((*LOADERS, *RAGGED), _loader),
@@ -659,6 +677,7 @@ EXACT: dict[str, Transfer] = {
     **dict.fromkeys(
         ("torch.cuda.amp.GradScaler", "torch.amp.GradScaler", "torch.GradScaler"), _scaler
     ),
+    "collections.namedtuple": _named_tuple,
     "accelerate.Accelerator": _tool("accelerator"),
     "lightning.Fabric": _tool("fabric"),
     "lightning.fabric.Fabric": _tool("fabric"),
