@@ -308,3 +308,36 @@ def passes_weights_that_are_exchanged_for_their_average(model, average, loader, 
         if evaluate(model) > best:
             best, best_weights = evaluate(model), weights
     return best_weights
+
+
+def finds_a_dict_of_live_tensors(model, loader, optimizer, validate):
+    best, best_state = float("inf"), None
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            best_state = {name: w.detach() for name, w in model.state_dict().items()}  # BP301
+    model.load_state_dict(best_state)
+
+
+def passes_a_dict_of_clones(model, loader, optimizer, validate):
+    best, best_state = float("inf"), None
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best:
+            best = value
+            best_state = {name: w.detach().clone() for name, w in model.state_dict().items()}
+    model.load_state_dict(best_state)
+
+
+def finds_weights_in_a_dict_of_its_own(model, loader, optimizer, validate):
+    best = {"value": float("inf"), "weights": None}
+    for _ in range(10):
+        _epoch(model, loader, optimizer)
+        value = validate(model)
+        if value < best["value"]:
+            best["value"] = value
+            best["weights"] = model.state_dict()  # BP301
+    model.load_state_dict(best["weights"])

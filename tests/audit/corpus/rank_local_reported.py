@@ -6,6 +6,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from accelerate import Accelerator
 from lightning import Fabric, LightningModule
+from lightning.pytorch.utilities import rank_zero_only
 from sklearn.metrics import classification_report, f1_score
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
@@ -789,3 +790,27 @@ def finds_the_last_loss_of_a_meter(model, batches, optimizer, rank, writer, Aver
         if rank == 0:
             writer.add_scalar("loss", losses.val)  # BP212
         x, y = batches.next()
+
+
+@rank_zero_only
+def _write(writer, value, step):
+    writer.add_scalar("loss", value, step)  # BP212
+
+
+def finds_a_function_for_the_first_rank_alone(model, loader, optimizer, writer):
+    model = DistributedDataParallel(model)
+    for step, (x, y) in enumerate(loader):
+        _write(writer, _train_step(model, x, y, optimizer).item(), step)
+
+
+@rank_zero_only
+def _write_what_was_reduced(writer, value, step):
+    writer.add_scalar("loss", value, step)
+
+
+def passes_a_function_that_is_given_what_was_reduced(model, loader, optimizer, writer):
+    model = DistributedDataParallel(model)
+    for step, (x, y) in enumerate(loader):
+        loss = _train_step(model, x, y, optimizer).detach()
+        dist.all_reduce(loss)
+        _write_what_was_reduced(writer, loss.item() / dist.get_world_size(), step)

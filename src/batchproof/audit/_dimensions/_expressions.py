@@ -27,6 +27,7 @@ from batchproof.audit._dimensions._lattice import (
     Scope,
     Several,
     Shape,
+    StateDict,
     Tensor,
     Unknown,
     Value,
@@ -575,6 +576,8 @@ def _dict_comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value
     source = machine.evaluate(node.generators[0].iter, frame)
     if isinstance(source, Tensor) and source.loop:
         return _moved(machine, node.generators[0], node.value, source, frame)
+    if isinstance(source, StateDict):
+        return replace(source, is_copy=source.is_copy or not _is_alias(node.value))
     items = items_of(source) if isinstance(source, Several) else ()
     if items:
         return _of_each(machine, node, items, frame)
@@ -588,6 +591,14 @@ def _dict_comprehension(machine: Machine, node: ast.expr, frame: Frame) -> Value
     if isinstance(value, Loader):
         return Several((value,), (...,))  # a dict of loaders by keys out of sight
     return value if isinstance(value, Meter) else UNKNOWN  # it stands for a dict of meters
+
+
+def _is_alias(node: ast.expr) -> bool:
+    """Return whether an item of a dict is a tensor itself, or a view without its graph."""
+    match node:
+        case ast.Call(ast.Attribute(whole, "detach"), []) | ast.Attribute(whole, "data"):
+            return isinstance(whole, ast.Name)
+    return isinstance(node, ast.Name)
 
 
 def _moved(

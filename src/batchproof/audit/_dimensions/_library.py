@@ -624,7 +624,7 @@ def _table(_machine: Machine, call: Call, _name: str) -> Value:
 def _mapping(machine: Machine, call: Call, name: str) -> Value:
     """Return the dict that keywords make, or a copy of one; a meter stands for a dict of meters."""
     first = _first(call)
-    if call.args and name == "dict":
+    if (call.args and name == "dict") or isinstance(first, StateDict):
         return first
     kind = first.node.name if isinstance(first, Class) else getattr(first, "name", "")
     if name.endswith("defaultdict") and "meter" in kind.lower():

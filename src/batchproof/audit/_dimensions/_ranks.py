@@ -7,7 +7,7 @@ from functools import lru_cache
 from batchproof.audit._dimensions._lattice import Count, Loader, Quantity, Tensor, Value
 from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._names import Module, dotted, prints_for_first_rank
-from batchproof.audit._dimensions._questions import trains
+from batchproof.audit._dimensions._questions import functions_of, trains
 from batchproof.audit._dimensions._shares import unused
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
@@ -22,6 +22,10 @@ _DEVICE_0 = re.compile(
     r" ([=!]= 0|in [\[(])"
 )
 _FIRST = re.compile(r"(\w+)(?:: bool)? = .*(?:rank\w*(?:\(\))? == 0|is_main_process)")
+# decorators of functions that the first rank alone runs
+_ONLY = re.compile(
+    r"(rank_?(0|zero)|master|main(_process)?)_only|(only_)?on_(main|master)(_process)?"
+)
 # losses that Megatron has averaged over ranks already
 _AVERAGES = re.compile(r"megatron", re.IGNORECASE)
 _DISTRIBUTES = re.compile(
@@ -48,6 +52,9 @@ def on_first_rank(event: Event) -> bool:
     names = {dotted(part).rpartition(".")[2] for test in tests for part in ast.walk(test)} - {""}
     lines = (_FIRST.search(line) for line in event.module.lines)
     if any(match and match[1] in names for match in lines):
+        return True
+    decorators = (d for body in functions_of(event) for d in body.decorator_list)
+    if any(_ONLY.search(ast.unparse(d)) for d in decorators):
         return True
     return any(name in names for name in _set_on_first_rank(event.module))
 

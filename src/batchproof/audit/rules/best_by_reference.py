@@ -108,9 +108,11 @@ def _written_at_once(trace: Trace, event: Event) -> bool:
 
 
 def _used_later(event: Event) -> bool:
+    """Return whether another line reads the name of the weights, or the dict that holds them."""
+    text = event.text.partition("[")[0].rpartition(".")[2]
     for node in ast.walk(event.module.tree):
         if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             name = node.id if isinstance(node, ast.Name) else node.attr
-            if name == event.text.rsplit(".", 1)[-1] and node.lineno != event.line:
+            if name == text and node.lineno != event.line:
                 return True
     return False
