@@ -251,3 +251,11 @@ def passes_a_function_that_forgets(model, loader, optimizer):
         F.mse_loss(model(x), y).backward()
         optimizer.step()
         _forget(model)
+
+
+def finds_a_method_that_is_not_called(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad  # noqa: B018
+        loss = F.mse_loss(model(x), y)
+        loss.backward()  # BP115
+        optimizer.step()

@@ -159,3 +159,23 @@ def passes_gradients_that_are_copied(model, copies, train_loader, optimizer):
         for copy, parameter in zip(copies, model.parameters(), strict=True):
             copy.grad.copy_(parameter.grad)
         optimizer.step()
+
+
+def finds_gradients_that_each_batch_of_a_window_zeroes(model, loader, optimizer):
+    for step, (x, y) in enumerate(loader):
+        optimizer.zero_grad()  # BP116
+        loss = F.mse_loss(model(x), y) / 4
+        loss.backward()
+        if (step + 1) % 4 == 0:  # BP103
+            optimizer.step()
+
+
+def passes_a_generator_that_steps_less_often(net, critic, loader, optimizer, critic_optimizer):
+    for step, (x, z) in enumerate(loader):
+        critic_optimizer.zero_grad()
+        optimizer.zero_grad()
+        (critic(net(z).detach()).mean() - critic(x).mean()).backward()
+        critic_optimizer.step()
+        if step % 5 == 0:
+            (-critic(net(z)).mean()).backward()
+            optimizer.step()

@@ -13,6 +13,8 @@ _SETS = {"zero_", "fill_", "copy_", "mul_", "set_"}
 def zeroes(step: Event) -> bool:
     """Return whether the function of a step, or what it calls in its file, zeroes by hand."""
     inner = [part for node in scopes_of(step) for part in ast.walk(node)]
+    bare = {id(n.value) for n in inner if isinstance(n, ast.Expr)}  # optimizer.zero_grad, uncalled
+    inner = [n for n in inner if not (isinstance(n, ast.Attribute) and id(n) in bare)]
     calls = {dotted(n.func).rpartition(".")[2] for n in inner if isinstance(n, ast.Call)}
     functions = (n for n in ast.walk(step.module.tree) if isinstance(n, FunctionNode))
     helpers = [function for function in functions if function.name in calls]

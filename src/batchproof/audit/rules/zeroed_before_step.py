@@ -43,9 +43,10 @@ def find(trace: Trace) -> Iterator[Report]:
 
 
 def _in_a_window(trace: Trace, places: set[int]) -> Iterator[Report]:
-    """Yield zeroings where a window ends, before the backward pass of its last batch.
+    """Yield zeroings in a window that drop the gradients of its earlier batches.
 
-    The step comes under the same test, so it has the gradients of that batch alone.
+    The step comes under a test on the window. The zeroing comes under the same test, before the
+    backward pass, or in each batch.
     """
     for zero in trace.of("zero"):
         if zero.loop is None or id(zero.node) in places:
@@ -55,8 +56,10 @@ def _in_a_window(trace: Trace, places: set[int]) -> Iterator[Report]:
         steps = [e for e in beside if e.kind == "step" and _same(trace, zero, e)]
         if len(passes) != 1 or len(steps) != 1 or any(e.kind == "zero" for e in beside):
             continue
-        tests = _ends(zero, passes[0])
-        if not tests or tests != _ends(steps[0], passes[0]) or steps[0].order < passes[0].order:
+        tests = _ends(steps[0], passes[0])
+        if not tests or steps[0].order < passes[0].order or passes[0].loops != zero.loops:
+            continue
+        if _ends(zero, passes[0]) != tests and not _in_each_batch(zero, passes[0]):
             continue
         places.add(id(zero.node))
         evidence = (
@@ -65,6 +68,12 @@ def _in_a_window(trace: Trace, places: set[int]) -> Iterator[Report]:
         )
         right = "step with the gradients of the window"
         yield Report(zero, "step with the gradient of one batch", right, evidence)
+
+
+def _in_each_batch(zero: Event, backward: Event) -> bool:
+    """Return whether gradients are zeroed wherever a backward pass adds to them."""
+    tests = {(id(c.test), c.branch) for c in backward.conditions}
+    return all((id(c.test), c.branch) in tests for c in zero.conditions if not c.by)
 
 
 def _ends(event: Event, backward: Event) -> list[str]:
