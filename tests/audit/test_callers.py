@@ -211,3 +211,12 @@ def test_a_caller_that_is_broken_or_gone_is_no_notice_of_a_file_it_calls(tree):
     report = found("engine.py")
     assert not report.notices
     assert places(report) == EXPECTED
+
+
+def test_a_package_is_led_to_by_its_name_and_by_dots(tree):
+    Path("engines").mkdir()
+    tree(**{"engines/__init__": ENGINE, "train": TRAIN.replace("from engine ", "from engines ")})
+    expected = [("engines/__init__.py", *EXPECTED[0][1:])]
+    assert places(found("engines/__init__.py")) == expected
+    tree(**{"train": "", "engines/run": TRAIN.replace("from engine ", "from . ")})
+    assert places(found("engines/__init__.py")) == expected

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 from batchproof.audit._allowances import UNUSED
@@ -94,7 +93,7 @@ def callers_of(paths: Sequence[Path], settings: Settings) -> list[Path] | None:
     rest = {os.path.realpath(file): file for file in walk.files}
     while ends and len(callers) < CALLERS:
         rest = {real: file for real, file in rest.items() if real not in ends}
-        stems = {_stem(path) for path in ends}
+        stems = {stem for path in ends for stem in _stems(path)}
         ends = {real for real, file in rest.items() if ends & set(_led_to(file, stems, project))}
         callers += [_as_named(rest[real]) for real in sorted(ends)]
     return callers[:CALLERS]
@@ -106,39 +105,32 @@ def _as_named(file: Path) -> Path:
     return file.relative_to(here) if file.is_relative_to(here) else file
 
 
-def _stem(path: str) -> str:
-    """Return the last part of the dotted name by which a file is imported."""
+def _stems(path: str) -> set[str]:
+    """Return the last parts of the dotted names by which a file is imported."""
     stem = Path(path).stem
-    return Path(path).parent.name if stem == "__init__" else stem
+    return {Path(path).parent.name, "."} if stem == "__init__" else {stem}
 
 
 def _led_to(file: Path, stems: set[str], project: Project) -> Iterator[str]:
     """Yield the files that the imports of a file lead to, of those whose names have a stem."""
     try:
-        status = file.stat()
-        names = _imports(file, status.st_mtime_ns, status.st_size)
-    except OSError:
-        return
-    for name in names:
-        if stems & set(name.split(".")) or name.startswith("."):
-            place = project.place(name, file)
-            if place is not None:
-                yield str(place)
-
-
-@lru_cache(maxsize=2 * MOST)
-def _imports(file: Path, _changed: int, _size: int) -> tuple[str, ...]:
-    """Return the dotted names that the imports of a file may lead to, until it is changed."""
-    try:
         content = read_bytes(file)
     except UnreadableError:
-        return ()
-    names: dict[str, None] = {}
+        return
+    if any(stem.encode() in content for stem in stems):
+        for name in _imports(content):
+            if stems & (set(name.split(".")) if name.strip(".") else {"."}):
+                place = project.place(name, file)
+                if place is not None:
+                    yield str(place)
+
+
+def _imports(content: bytes) -> Iterator[str]:
+    """Yield the dotted names that the imports of a file may lead to."""
     for match in _IMPORT.finditer(content):
         origin, parts, modules = (part.decode(errors="replace") for part in match.groups(b""))
+        joint = "" if not origin or origin.endswith(".") else "."
         for name in _NAME.findall(modules or parts):
-            joint = "" if not origin or origin.endswith(".") else "."
-            names[f"{origin}{joint}{name}"] = None
+            yield f"{origin}{joint}{name}"
         if origin:
-            names[origin] = None
-    return tuple(names)
+            yield origin

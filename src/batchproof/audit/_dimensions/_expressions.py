@@ -101,6 +101,7 @@ def _name(machine: Machine, node: ast.expr, frame: Frame) -> Value:
 
 def _import(machine: Machine, name: str, frame: Frame) -> Value:
     parent, _, last = name.rpartition(".")
+    parent = parent if parent.strip(".") else name.removesuffix(last)  # from . import name
     if parent:
         file = machine.file(parent, frame.module)
         inner = member(file, last) if file is not None else None
