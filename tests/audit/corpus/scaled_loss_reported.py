@@ -557,3 +557,22 @@ def passes_a_sum_that_begins_with_the_first_loss(model, batches, optimizer, accu
             total += loss.detach()
     optimizer.step()
     return total.item()
+
+
+class Bar:
+    def __init__(self, length):
+        self.length = length
+
+    def __call__(self, step, info):
+        print(f"{step}/{self.length}", info)
+
+
+def finds_a_progress_bar_of_the_project(model, train_loader, optimizer, k):
+    pbar = Bar(len(train_loader))
+    for i, (x, y) in enumerate(train_loader):
+        loss = F.mse_loss(model(x), y) / k
+        loss.backward()
+        if (i + 1) % k == 0:  # BP103
+            optimizer.step()
+            optimizer.zero_grad()
+        pbar(i, {"loss": loss.item()})  # BP206

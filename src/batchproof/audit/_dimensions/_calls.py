@@ -248,10 +248,7 @@ def invoke(machine: Machine, callee: Value, call: Call) -> Value:
         case Class():
             return _build(machine, callee, call)
         case Instance():
-            if is_module(machine, callee.kind):
-                machine.emit("forward", call.node, call.frame, callee, text=call.name)
-            value = forward(machine, callee, call.node, call.args, call.keywords)
-            return _as_loss(machine, value, call)
+            return _call_object(machine, callee, call)
         case Criterion():
             return _with_pass(machine, call, use_criterion(machine, call, callee))
         case Model():
@@ -291,6 +288,16 @@ def _invoke_each(machine: Machine, choice: Choice, call: Call) -> Value:
             value = join(value, result)
             branches.enter_context(machine.under(Condition(test, branch=False)))
     return value
+
+
+def _call_object(machine: Machine, callee: Instance, call: Call) -> Value:
+    """Return the result of calling an object: of its forward, or its `__call__`."""
+    if is_module(machine, callee.kind):
+        machine.emit("forward", call.node, call.frame, callee, text=call.name)
+    elif _shows(machine, call):
+        _write(machine, call)
+    value = forward(machine, callee, call.node, call.args, call.keywords)
+    return _as_loss(machine, value, call)
 
 
 def _as_loss(machine: Machine, value: Value, call: Call) -> Value:
