@@ -337,3 +337,14 @@ def passes_the_mean_of_sums_over_the_batch_size(model, loader, optimizer, batch_
         total += loss.item()
         if step % 100 == 99:
             print(total / (step + 1) / batch_size)
+
+
+@torch.no_grad()
+def passes_several_loaders(model, val_loaders_left):
+    means = []
+    for loader in val_loaders_left:
+        total = 0.0
+        for x, y in loader:
+            total += F.cross_entropy(model(x), y)
+        means.append(total / len(loader))  # BP201 likely
+    return torch.stack(means)

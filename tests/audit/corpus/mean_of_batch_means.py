@@ -2744,3 +2744,12 @@ def passes_a_loop_over_a_dict_of_loaders(model, parts, score):
     for key in loaders:
         total += score(model, key).item()
     return total / len(loaders)
+
+
+@torch.no_grad()
+def passes_a_mean_over_the_mask_of_a_split(model, loader):
+    total = 0.0
+    for data in loader:
+        losses = F.mse_loss(model(data.x), data.y, reduction="none") * data.val_mask
+        total += (losses.sum() / data.val_mask.sum().clamp(min=1)).item()
+    return total / len(loader)

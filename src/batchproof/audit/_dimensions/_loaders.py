@@ -231,7 +231,7 @@ def as_loader(value: Value) -> Value:
     if isinstance(value, Unknown) and value.text:
         words = words_of(value.text.split("[")[0]).split()
         batches = bool(words) and words[-1] in _BATCHES
-        several = value.text.endswith("loaders")
+        several = {"loaders", "dataloaders"} & set(words) or value.text.endswith("loaders")
         if batches or ("loader" in value.text.lower() and not several):
             return Loader(value.text, value.text)
     return value

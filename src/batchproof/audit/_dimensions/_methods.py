@@ -181,7 +181,7 @@ def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Val
         "dim",
         "axis",
     }
-    if value.form == "mask" or (name == "sum" and value.loop and not value.form and is_mask(value)):
+    if value.form == "mask" or (name == "sum" and _masks_batch(value)):
         return Count("mask", loop, text=value.text) if not dims else Tensor(loop, text=value.text)
     if value.form == "hits":
         dims = [] if _is_flat(call.node) and call.args[:1] == [Constant(0)] else dims
@@ -197,6 +197,13 @@ def reduce_tensor(value: Tensor, name: str, call: Call, machine: Machine) -> Val
     return Quantity(
         "mean" if name == "mean" else "sum", loop, graph=value.graph, line=line, name=f"{name}()"
     )
+
+
+def _masks_batch(value: Tensor) -> bool:
+    """Return whether a part of a batch is a mask by its name, but none of a split: train_mask."""
+    words = words_of(is_mask(value)).split()
+    of_split = any(word.startswith(("train", "val", "test", "dev")) for word in words)
+    return bool(value.loop and words) and not value.form and not of_split
 
 
 def _is_flat(node: ast.Call) -> bool:
