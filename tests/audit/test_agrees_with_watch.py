@@ -35,9 +35,11 @@ UNSEEN = {
     "num_last_batch_refilled",
     "num_masked_tokens_repeated",
 }
-# one thing by two names: a short window with the full divisor is a leftover window to audit; the
-# number of one rank of a DistributedSampler is also rank-local
+# one thing by two names: a short window with the full divisor is a leftover window to audit, and
+# gradients that each batch of a window zeroes are those of one batch; the number of one rank of a
+# DistributedSampler is also rank-local
 NEAR = {
+    "one-micro-batch-only": {"zeroed-before-step"},
     "fixed-window-size": {"leftover-window"},
     "duplicated-samples": {"rank-local-reported"},
 }
