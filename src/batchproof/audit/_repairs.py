@@ -62,19 +62,16 @@ def _around(value: ast.expr, method: str, source: Source) -> tuple[Edit, ...]:
 def _copied(node: ast.AST, source: Source) -> Fix | None:
     """Keep a deep copy of the weights; `copy` is imported where it is not."""
     match node:
-        case ast.Assign(targets=[ast.Name() | ast.Attribute()], value=ast.Dict(values=parts)):
+        case ast.Assign(targets=[_], value=ast.Dict(values=parts)):
             states = [part for part in parts if ast.unparse(part).endswith(".state_dict()")]
             if len(states) != 1:
                 return None
             state = states[0]
-        case ast.Assign(targets=[ast.Name() | ast.Attribute()], value=state):
+        case ast.Assign(targets=[ast.Name() | ast.Attribute() | ast.Subscript()], value=state):
             pass
         case _:
             return None
-    is_method = isinstance(state, ast.Call) and isinstance(state.func, ast.Attribute)
-    if not (is_method or isinstance(state, ast.Name | ast.Attribute)):
-        return None
-    if isinstance(state, ast.Call) and not ast.unparse(state.func).endswith(".state_dict"):
+    if not _is_copied_whole(state):
         return None
     names, first = _imported(source.tree)
     if ("copy" in names and names["copy"] != "copy") or first is None:
@@ -87,6 +84,16 @@ def _copied(node: ast.AST, source: Source) -> Fix | None:
     if "copy" not in names:
         edits.insert(0, Edit(first, 1, first, 1, "import copy\n"))
     return Fix("Keep a deep copy.", tuple(edits), safe=True)
+
+
+def _is_copied_whole(state: ast.expr) -> bool:
+    """Return whether a deep copy of what is kept holds the weights and nothing else."""
+    match state:
+        case ast.DictComp(generators=[ast.comprehension(iter=items)]):
+            return ast.unparse(items).endswith(".state_dict().items()")
+        case ast.Call(func=ast.Attribute(attr=name)):
+            return name == "state_dict"
+    return isinstance(state, ast.Name | ast.Attribute)
 
 
 def _imported(tree: ast.Module) -> tuple[dict[str, str], int | None]:
