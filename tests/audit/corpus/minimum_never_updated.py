@@ -313,3 +313,15 @@ def passes_an_argument_that_each_search_begins_with(models, epochs, validate):
     best_score = 0.0
     for model in models:
         _search(model, epochs, validate, best_score)
+
+
+def passes_a_first_epoch_that_is_always_the_best(model, loader, epochs):
+    best_loss = -1.0
+    for epoch in range(epochs):
+        total, count = 0.0, 0
+        for x, y in loader:
+            total += F.mse_loss(model(x), y).item() * len(x)
+            count += len(x)
+        if epoch == 0 or total / count < best_loss:
+            best_loss = total / count
+            torch.save(model.state_dict(), "best.pt")

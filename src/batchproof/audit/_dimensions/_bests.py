@@ -52,13 +52,12 @@ def _start(event: Event, name: str) -> float | None:
     inner = [f for f in ast.walk(event.module.tree) if isinstance(f, FunctionNode)]
     scopes = [f for f in inner if any(n is event.node for n in ast.walk(f))]
     scope = scopes[-1] if scopes else event.module.tree
-    branches = [n for n in ast.walk(scope) if isinstance(n, ast.If)]
+    branches = [n for n in ast.walk(scope) if isinstance(n, ast.If) and _holds(n.test, event.node)]
+    tests = [n for branch in branches for n in ast.walk(branch.test)]
+    if any(isinstance(n, ast.BoolOp) and isinstance(n.op, ast.Or) for n in tests):
+        return None  # as in `epoch == 0 or loss < best`
     own = {
-        id(part)
-        for branch in branches
-        if any(n is event.node for n in ast.walk(branch.test))
-        for statement in branch.body
-        for part in ast.walk(statement)
+        id(part) for branch in branches for statement in branch.body for part in ast.walk(statement)
     }
     others = [n for n in ast.walk(scope) if id(n) not in own and name in _sets(n)]
     if len(others) != 1 or not isinstance(others[0], ast.Assign):
