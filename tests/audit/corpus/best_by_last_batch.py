@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from tqdm import tqdm
 
 
 def finds_it_inside_the_loop(model, loader, optimizer):
@@ -278,4 +279,25 @@ def finds_a_test_that_a_name_holds(model, val_loader):
         improves = val_loss < lowest  # BP303
         if improves:
             lowest = val_loss
+            torch.save(model.state_dict(), "best.pt")
+
+
+def _accuracy(model, loader):
+    hits = count = 0
+    model.eval()
+    with torch.no_grad():
+        for x, y in loader:
+            hits += (model(x).argmax(1) == y).sum().item()
+            count += y.size(0)
+    return hits / count
+
+
+def passes_a_loop_over_the_loaders_of_clients(model, client_loaders, train):
+    best = 0.0
+    client_bar = tqdm(enumerate(client_loaders), total=len(client_loaders))
+    for client, (train_loader, val_loader) in client_bar:
+        train(model, train_loader, client)
+        accuracy = _accuracy(model, val_loader)
+        if accuracy > best:
+            best = accuracy
             torch.save(model.state_dict(), "best.pt")

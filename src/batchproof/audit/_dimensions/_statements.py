@@ -328,7 +328,7 @@ def _for(machine: Machine, node: ast.stmt, frame: Frame) -> str:
             source = replace(source, value=loader, draws=True)
         elif source.value == UNKNOWN and (loader := by_index(node)):
             source = replace(source, value=loader)
-    value = as_loader(source.value)
+    value = source.value if _takes_loaders(node.target) else as_loader(source.value)
     items = items_of(value) if isinstance(value, Several) and not source.with_index else ()
     for item in items:
         _with_item(machine, node, frame, item)
@@ -430,9 +430,17 @@ def _takes_batches(
     machine: Machine, node: ast.For | ast.AsyncFor, name: str, source: _Source
 ) -> bool:
     """Return whether a loop over what is out of sight trains, or evaluates, by its statements."""
+    if _takes_loaders(node.target):
+        return False
     if _trains(node.body) or _evaluates(name, node.body):
         return True
     return machine.grad is False and _scores_pairs(node, indexed=source.with_index)
+
+
+def _takes_loaders(target: ast.expr) -> bool:
+    """Return whether what a loop goes over are loaders, as those of clients, by its own names."""
+    names = [words_of(n.id).split()[-1:] for n in ast.walk(target) if isinstance(n, ast.Name)]
+    return ["loader"] in names or ["dataloader"] in names
 
 
 def _name_of_call(node: ast.expr) -> str:
