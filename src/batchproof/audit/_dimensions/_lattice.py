@@ -78,6 +78,7 @@ class Dataset:
         words: what its construction says about its role, in lower case.
         among: the size of that whole, where it is known.
         choices: its sizes, where it is one of several data sets.
+        full: the size of the full batches whose samples it holds, where a loop collected them.
     """
 
     key: str
@@ -86,6 +87,7 @@ class Dataset:
     words: str = ""
     among: int | None = None
     choices: tuple[int, ...] = ()
+    full: "Value | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -495,8 +495,13 @@ def _largest(_machine: Machine, call: Call, _name: str) -> Value:
     return UNKNOWN if count is None else replace(count, guarded=True)
 
 
-def _dataset(_machine: Machine, call: Call, name: str) -> Value:
-    return build_dataset(name, call.node, call.args, call.keywords, call.target)
+def _dataset(machine: Machine, call: Call, name: str) -> Value:
+    dataset = build_dataset(name, call.node, call.args, call.keywords, call.target)
+    rows = call.args[0] if call.args else UNKNOWN
+    loop = machine.trace.loops.get(rows.over) if isinstance(rows, Listing) and rows.rows else None
+    if isinstance(dataset, Dataset) and loop is not None and loop.loader is not None:
+        return replace(dataset, full=loop.loader.batch_size if loop.loader.drop_last else None)
+    return dataset
 
 
 def _subset(_machine: Machine, call: Call, _name: str) -> Value:

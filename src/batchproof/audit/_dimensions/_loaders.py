@@ -286,6 +286,8 @@ def equal_batches(loader: Loader) -> tuple[bool | None, str]:
         return None, "its sampler is out of sight"
     if of_all_samples(loader):
         return True, "one batch holds the whole data set"
+    if _of_full_batches(loader):
+        return True, "its samples are those of full batches of that size"
     total = samples if loader.sampler is None else loader.sampler.size
     if size and total:
         return _by_numbers(loader, size, total)
@@ -348,6 +350,12 @@ def of_all_samples(loader: Loader) -> bool:
     return size.key == (
         dataset.key if isinstance(dataset, Dataset) else getattr(dataset, "text", "")
     )
+
+
+def _of_full_batches(loader: Loader) -> bool:
+    """Return whether the samples were collected from full batches of the same size."""
+    full = loader.dataset.full if isinstance(loader.dataset, Dataset) else None
+    return full is not None and full == loader.batch_size and full != UNKNOWN
 
 
 def _by_numbers(loader: Loader, size: int, samples: int) -> tuple[bool, str]:
