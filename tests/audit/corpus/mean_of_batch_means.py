@@ -2753,3 +2753,65 @@ def passes_a_mean_over_the_mask_of_a_split(model, loader):
         losses = F.mse_loss(model(data.x), data.y, reduction="none") * data.val_mask
         total += (losses.sum() / data.val_mask.sum().clamp(min=1)).item()
     return total / len(loader)
+
+
+class LoadersComeLater:
+    def __init__(self, model):
+        self.model, self.loader = model, None
+
+    def set_data(self, data):
+        self.loader = DataLoader(data, batch_size=64)
+
+    def finds_a_loader_that_another_method_sets(self):
+        if self.loader is None:
+            return None
+        losses = []
+        with torch.no_grad():
+            for x, y in self.loader:
+                losses.append(F.cross_entropy(self.model(x), y).item())
+        return sum(losses) / len(losses)  # BP201
+
+
+class LoadersNeverCome:
+    def __init__(self, model):
+        self.model, self.loader = model, None
+
+    def passes_a_loop_that_no_method_reaches(self, loader):
+        if self.loader is None:
+            return None
+        total = 0.0
+        with torch.no_grad():
+            for x, y in loader:
+                total += F.cross_entropy(self.model(x), y).item()
+        return total / len(loader)
+
+
+def _collected(encoder, loader):
+    features, labels = [], []
+    with torch.no_grad():
+        for x, y in loader:
+            features.extend(encoder(x).numpy())
+            labels.extend(y.numpy())
+    return np.array(features), np.array(labels)
+
+
+@torch.no_grad()
+def passes_samples_of_full_batches(encoder, head, data, args):
+    images = DataLoader(data, batch_size=args.batch_size, drop_last=True)
+    x, y = _collected(encoder, images)
+    features = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    loader, total = DataLoader(features, batch_size=args.batch_size), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(head(x), y).item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def finds_samples_of_full_batches_of_another_size(encoder, head, data, args):
+    images = DataLoader(data, batch_size=args.batch_size, drop_last=True)
+    x, y = _collected(encoder, images)
+    features = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    loader, total = DataLoader(features, batch_size=args.head_batch_size), 0.0
+    for x, y in loader:
+        total += F.cross_entropy(head(x), y).item()
+    return total / len(loader)  # BP201

@@ -5,8 +5,10 @@ import re
 from functools import partial
 from pathlib import Path
 
+from batchproof.audit._dimensions._attributes import assignments_of
 from batchproof.audit._dimensions._expressions import evaluate
 from batchproof.audit._dimensions._functions import (
+    bases,
     create,
     enter,
     follow,
@@ -16,6 +18,7 @@ from batchproof.audit._dimensions._functions import (
 )
 from batchproof.audit._dimensions._lattice import (
     Class,
+    Constant,
     Function,
     Instance,
     Listing,
@@ -165,6 +168,30 @@ def _averages(body: FunctionNode) -> bool:
     return bool(keywords) and not any(name.endswith(("backward", ".step")) for name in calls)
 
 
+def _forget_switches(machine: Machine, owner: Instance) -> None:
+    """Forget each None, True or False of an `__init__` that another method replaces.
+
+    Such a method, as `set_loaders`, runs before the one that is entered, or does not.
+    """
+    waiting, visits = [owner.kind], set[ast.ClassDef]()
+    while waiting:
+        kind = waiting.pop()
+        if kind.node in visits:
+            continue
+        visits.add(kind.node)
+        for name, expressions in assignments_of(kind.node).items():
+            first = owner.attributes.get(name)
+            if not isinstance(first, Constant) or not isinstance(first.value, bool | None):
+                continue
+            if any(not _gives(expression, first) for expression in expressions):
+                del owner.attributes[name]
+        waiting += bases(machine, kind)
+
+
+def _gives(node: ast.expr, value: Constant) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value.value
+
+
 class _Run:
     """The entries of one file, which share one effort.
 
@@ -234,5 +261,6 @@ class _Run:
                 machine.running.append(start.node)
                 machine.execute(start.node.body, enter(machine, start))
                 machine.running.pop()
+            _forget_switches(machine, blank)
         whole = self._objects[kind]
         return Instance(whole.kind, "self", dict(whole.attributes))
