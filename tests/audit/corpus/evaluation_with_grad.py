@@ -872,3 +872,55 @@ def passes_a_similarity(model, pairs_loader, train_loader, optimizer):
     for x, y in pairs_loader:
         levels.append(cosine(x, y).mean().item())
     return levels
+
+
+_graph = torch.nn.Linear(8, 2)
+_adam = torch.optim.Adam(_graph.parameters())
+
+
+def finds_a_whole_graph_after_its_step(nodes, labels, train_ids, val_ids, epochs):
+    def epoch_of():
+        _graph.train()
+        _adam.zero_grad()
+        output = _graph(nodes)
+        loss = F.cross_entropy(output[train_ids], labels[train_ids])
+        loss.backward()
+        _adam.step()
+        _graph.eval()
+        output = _graph(nodes)  # BP405
+        val_loss = F.cross_entropy(output[val_ids], labels[val_ids])
+        print(loss.item(), val_loss.item())
+
+    for _ in range(epochs):
+        epoch_of()
+
+
+def passes_a_whole_graph_without_autograd(nodes, labels, train_ids, val_ids, epochs):
+    def epoch_of():
+        _graph.train()
+        _adam.zero_grad()
+        output = _graph(nodes)
+        F.cross_entropy(output[train_ids], labels[train_ids]).backward()
+        _adam.step()
+        _graph.eval()
+        with torch.no_grad():
+            output = _graph(nodes)
+        print(F.cross_entropy(output[val_ids], labels[val_ids]).item())
+
+    for _ in range(epochs):
+        epoch_of()
+
+
+def passes_a_second_loss_after_the_step(nodes, labels, train_ids, val_ids, epochs):
+    def epoch_of():
+        _graph.train()
+        _adam.zero_grad()
+        F.cross_entropy(_graph(nodes)[train_ids], labels[train_ids]).backward()
+        _adam.step()
+        _graph.eval()
+        _adam.zero_grad()
+        F.cross_entropy(_graph(nodes)[val_ids], labels[val_ids]).backward()
+        _adam.step()
+
+    for _ in range(epochs):
+        epoch_of()

@@ -201,10 +201,11 @@ def on_its_own(trace: Trace, event: Event) -> str:
     samples = apart and not changes and (event.grad is True or switches_nothing(trace, event))
     passes = (e for e in trace.of("backward", "step") if e.calls[: len(around)] == around)
     later = any(e.order > event.order for e in passes)
-    beside = trained and not later and _body_of(event) is not None
+    over = not later and not trained and _trained_before(trace, event)
+    beside = (over or (trained and not later)) and _body_of(event) is not None
     if not (samples or beside) or not _is_quiet(trace, event, mode, takes=not beside):
         return ""
-    return f"eval() at line {mode.line}"
+    return f"eval() at line {mode.line}" + (", where the training step is over" if over else "")
 
 
 def evaluated(trace: Trace, event: Event) -> Loop | None:
@@ -396,6 +397,15 @@ def _training(trace: Trace, event: Event) -> Event | None:
         if mine and apart and loop is not None and trains(trace, loop):
             return other
     return None
+
+
+def _trained_before(trace: Trace, event: Event) -> bool:
+    """Return whether the code around a pass has trained the same model, in another mode."""
+    own = [e for e in trace.events if e.order < event.order and e.calls == event.calls]
+    passes = (e for e in own if e.kind == "forward" and e.text == event.text)
+    modes = (mode_of(trace, e) for e in passes)
+    trains_it = any(mode is None or mode.kind != "eval" for mode in modes)
+    return trains_it and {"backward", "step"} <= {e.kind for e in own}
 
 
 def by_phase(trace: Trace, event: Event, loop: Loop) -> str:
