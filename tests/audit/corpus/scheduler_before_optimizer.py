@@ -315,3 +315,35 @@ class Fits:
             F.mse_loss(self.model(x), y).backward()
             self.optimizer.step()
         self.schedule.step()
+
+
+def finds_it_at_the_start_of_a_function_that_trains(model, scheduler, optimizer, loader):
+    def train_and_test():
+        scheduler.step()  # BP406
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+
+    return train_and_test()
+
+
+def passes_it_at_the_end_of_a_function_that_trains(model, scheduler, optimizer, loader):
+    def train_and_test():
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+        scheduler.step()
+
+    return train_and_test()
+
+
+def train_with_a_schedule_that_must_begin(model, scheduler, optimizer, loader, epochs):
+    scheduler.step()
+    for epoch in range(epochs):
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+        scheduler.step(epoch)

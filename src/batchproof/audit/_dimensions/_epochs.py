@@ -36,7 +36,7 @@ def of_one_by_name(name: str) -> bool:
 def after_epochs(trace: Trace, event: Event, loop: Loop) -> bool:
     """Return whether a number is printed or returned after all passes of a loop, as that of one."""
     around = [outer for outer in loop_path(trace, loop) if outer not in event.loops]
-    epochs = all(isinstance(outer.node, ast.For) and _counts(outer.node) for outer in around)
+    epochs = all(isinstance(outer.node, ast.For) and counts_epochs(outer.node) for outer in around)
     if not around or not epochs or not trains(trace, loop):
         return False
     if event.kind == "return":
@@ -54,7 +54,8 @@ def of_an_epoch(event: Event) -> bool:
     words = set(re.findall("[a-z]+", words_of(text))) - ({"current"} if keeps else set())
     if _OF_ONE & words:
         return False
-    epochs = [lp.node for lp in event.loops if isinstance(lp.node, ast.For) and _counts(lp.node)]
+    loops = [loop.node for loop in event.loops if isinstance(loop.node, ast.For)]
+    epochs = [node for node in loops if counts_epochs(node)]
     directly = bool(epochs) and epochs[-1] is event.loops[-1].node
     match event.kind:
         case "append" | "accumulate" | "schedule":
@@ -79,7 +80,7 @@ def names_an_epoch(node: FunctionNode) -> bool:
     return "epoch" in {*(a.arg for a in node.args.args), *words_of(node.name).split()}
 
 
-def _counts(node: ast.For) -> bool:
+def counts_epochs(node: ast.For) -> bool:
     """Return whether a loop counts epochs, as its names say."""
     return bool(_EPOCHS.search(f"{ast.unparse(node.target)} {ast.unparse(node.iter)}".lower()))
 

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._epochs import is_a_pass
+from batchproof.audit._dimensions._epochs import counts_epochs, is_a_pass
 from batchproof.audit._dimensions._lattice import NOTHING, Tool
 from batchproof.audit._dimensions._names import dotted, words_of
 from batchproof.audit._dimensions._questions import compatible, varies
@@ -57,13 +57,20 @@ def _step_after(trace: Trace, event: Event) -> tuple[int, bool] | None:
     if loop is None:
         own = [e for e in trace.of("step") if e.function == event.function and e.loops]
         own = [e for e in own if compatible(e, event) and not event.conditions]
-        return (own[0].line, True) if own and is_a_pass(event) else None
+        return (own[0].line, True) if own and (is_a_pass(event) or _is_one(own[0])) else None
     steps = [e for e in trace.within(loop, "step") if compatible(e, event)]
     if steps:
         varied = any(varies(c.test, loop) for c in _apart(event, steps[0], loop))
         return None if varied else (steps[0].line, _beside(event, steps[0]))
     line = 0 if trace.within(loop, "backward") else _trains_after(event, loop)
     return (line, not event.inside(loop)) if line else None
+
+
+def _is_one(step: Event) -> bool:
+    """Return whether a function is one pass of training, by its name and its only loop."""
+    counts = any(not isinstance(lp.node, ast.For) or counts_epochs(lp.node) for lp in step.loops)
+    trains = {"train", "training"} & set(words_of(step.function).split())
+    return bool(trains) and len(step.loops) == 1 and not counts
 
 
 def _trains_after(event: Event, loop: Loop) -> int:
