@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from lightning import LightningModule
 from segmentation_models_pytorch.metrics import iou_score
-from sklearn.metrics import classification_report, f1_score, roc_auc_score
+from sklearn.metrics import classification_report, f1_score, r2_score, roc_auc_score
 from torch.utils.data import DataLoader
 from torchmetrics import Accuracy, F1Score, JaccardIndex, MetricCollection, Recall, functional
 from torchmetrics.classification import MulticlassAccuracy
@@ -416,3 +416,22 @@ def finds_scores_of_batches_out_of_sight_perhaps(model, val_loader):
     for x, y in val_loader:
         scores.append(f1_score(y.numpy(), model(x).argmax(1).numpy()))
     return np.mean(scores)  # BP208 likely
+
+
+@torch.no_grad()
+def finds_r2_of_batches_out_of_sight(model, loader):
+    model.eval()
+    total = 0.0
+    for x, y in loader:
+        total += r2_score(y.numpy(), model(x).numpy())
+    return total / len(loader)  # BP208
+
+
+@torch.no_grad()
+def passes_r2_of_all_batches(model, loader):
+    model.eval()
+    targets, guesses = [], []
+    for x, y in loader:
+        targets.extend(y.numpy())
+        guesses.extend(model(x).numpy())
+    return r2_score(targets, guesses)

@@ -10,7 +10,10 @@ from batchproof.audit._dimensions._scores import words_of_score
 from batchproof.audit._dimensions._trace import Loop, Trace
 from batchproof.audit._reports import Report
 
-_OF_RANKS = {"roc_auc_score", "average_precision_score"}  # of several samples at least
+_OF_RANKS = {  # of several samples at least
+    "roc_auc_score", "average_precision_score", "r2_score", "matthews_corrcoef",
+    "cohen_kappa_score", "explained_variance_score",
+}  # fmt: skip
 _OF_IMAGES = {"peak_signal_noise_ratio", "psnr"}  # of one whole image at a time, as a rule
 
 
