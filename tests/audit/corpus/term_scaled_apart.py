@@ -1,5 +1,6 @@
 """Terms of one objective of which only some are divided by the accumulation steps."""
 
+import torch
 import torch.nn.functional as F
 
 
@@ -199,3 +200,85 @@ def misses_a_factor(model, train_loader, optimizer, k):
         if (i + 1) % k == 0:  # BP103
             optimizer.step()
             optimizer.zero_grad()
+
+
+def finds_a_sum_beside_a_mean(model, train_loader, optimizer):
+    for x, _ in train_loader:
+        optimizer.zero_grad()
+        decoded, mean, log_variance = model(x)
+        error = F.mse_loss(decoded, x)
+        divergence = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+        loss = error + divergence  # BP112
+        loss.backward()
+        optimizer.step()
+
+
+def finds_a_mean_beside_a_sum(model, train_loader, optimizer):
+    for x, _ in train_loader:
+        optimizer.zero_grad()
+        decoded, mean, log_variance = model(x)
+        error = F.binary_cross_entropy(decoded, x, reduction="sum")
+        terms = torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp(), dim=1)
+        loss = error + torch.mean(-0.5 * terms)  # BP112
+        loss.backward()
+        optimizer.step()
+
+
+def passes_a_strength_out_of_sight(model, train_loader, optimizer, strength):
+    for x, _ in train_loader:
+        optimizer.zero_grad()
+        decoded, mean, log_variance = model(x)
+        divergence = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+        loss = F.mse_loss(decoded, x) + strength * divergence
+        loss.backward()
+        optimizer.step()
+
+
+def finds_a_strength_in_sight(model, train_loader, optimizer):
+    for x, _ in train_loader:
+        optimizer.zero_grad()
+        decoded, mean, log_variance = model(x)
+        divergence = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+        loss = F.mse_loss(decoded, x) + 0.1 * divergence  # BP112
+        loss.backward()
+        optimizer.step()
+
+
+def passes_two_sums(model, train_loader, optimizer):
+    for x, _ in train_loader:
+        optimizer.zero_grad()
+        decoded, mean, log_variance = model(x)
+        divergence = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+        loss = F.mse_loss(decoded, x, reduction="sum") + divergence
+        loss.backward()
+        optimizer.step()
+
+
+def passes_a_sum_over_the_batch_size(model, train_loader, optimizer):
+    for x, _ in train_loader:
+        optimizer.zero_grad()
+        decoded, mean, log_variance = model(x)
+        divergence = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+        loss = F.mse_loss(decoded, x) + divergence / x.size(0)
+        loss.backward()
+        optimizer.step()
+
+
+def passes_a_penalty_on_weights(model, train_loader, optimizer):
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        penalty = sum(p.square().sum() for p in model.parameters())
+        loss = F.mse_loss(model(x), y) + 0.01 * penalty
+        loss.backward()
+        optimizer.step()
+
+
+def passes_sums_that_are_only_reported(model, train_loader, optimizer):
+    for x, _ in train_loader:
+        optimizer.zero_grad()
+        decoded, mean, log_variance = model(x)
+        divergence = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+        error = F.mse_loss(decoded, x)
+        error.backward()
+        print(error.item() + divergence.item())
+        optimizer.step()

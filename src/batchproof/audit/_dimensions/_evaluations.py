@@ -208,6 +208,12 @@ def on_its_own(trace: Trace, event: Event) -> str:
     return f"eval() at line {mode.line}" + (", where the training step is over" if over else "")
 
 
+def guarded_otherwise(trace: Trace, event: Event) -> bool:
+    """Return whether another branch switches autograd off around the same pass."""
+    same = (e for e in trace.of("forward") if e.node is event.node and e.grad is False)
+    return any(not compatible(e, event) for e in same)
+
+
 def evaluated(trace: Trace, event: Event) -> Loop | None:
     """Return the loop over batches that a pass is of, None where the mode is set inside it."""
     loop, mode = event.batches, mode_of(trace, event)
@@ -402,6 +408,7 @@ def _training(trace: Trace, event: Event) -> Event | None:
 def _trained_before(trace: Trace, event: Event) -> bool:
     """Return whether the code around a pass has trained the same model, in another mode."""
     own = [e for e in trace.events if e.order < event.order and e.calls == event.calls]
+    own = [e for e in own if e.function == event.function]
     passes = (e for e in own if e.kind == "forward" and e.text == event.text)
     modes = (mode_of(trace, e) for e in passes)
     trains_it = any(mode is None or mode.kind != "eval" for mode in modes)

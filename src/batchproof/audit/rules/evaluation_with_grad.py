@@ -9,6 +9,7 @@ from batchproof.audit._dimensions._evaluations import (
     by_phase,
     differentiates,
     evaluated,
+    guarded_otherwise,
     guards_itself,
     held_out,
     helpers_of,
@@ -49,9 +50,10 @@ def find(trace: Trace) -> Iterator[Report]:
     for event in trace.of("forward"):
         loop = evaluated(trace, event)
         key = loop.key if loop is not None else f"{event.function}({len(event.loops)})"
-        if event.grad is False or key in keys or _NO_WEIGHTS.search(event.text):
+        if event.grad is False or key in keys or guarded_otherwise(trace, event):
             continue
-        if loop is None and any(id(call) in models for call in event.calls):
+        inner = loop is None and any(id(call) in models for call in event.calls)
+        if inner or _NO_WEIGHTS.search(event.text):
             continue  # a part of a model whose own call is an event
         why = _apart(trace, event) if loop is None else _why(trace, event, loop)
         place = event.node if loop is None else within(event, loop)

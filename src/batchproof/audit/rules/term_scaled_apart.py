@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from batchproof.audit._dimensions._lattice import Quantity
+from batchproof.audit._dimensions._lattice import Quantity, Value
+from batchproof.audit._dimensions._loaders import of_one_sample
 from batchproof.audit._dimensions._questions import compatible
 from batchproof.audit._dimensions._trace import Trace
 from batchproof.audit._dimensions._windows import accumulation_scale, micro_loops, windows
@@ -21,6 +22,7 @@ def find(trace: Trace) -> Iterator[Report]:
                 evidence = (f"one term was divided by {scale}, the other was not",)
                 yield Report(event, f"a / {scale} + b", f"(a + b) / {scale}", evidence)
     yield from _apart(trace)
+    yield from _mean_and_sum(trace)
 
 
 def _apart(trace: Trace) -> Iterator[Report]:
@@ -42,3 +44,35 @@ def _apart(trace: Trace) -> Iterator[Report]:
                 evidence = (f"the loss at line {line} is divided by {scale}, this one is not",)
                 computes, formula = f"Σ_m (a_m / {scale} + b_m)", f"Σ_m (a_m + b_m) / {scale}"
                 yield Report(event, computes, formula, evidence)
+
+
+def _mean_and_sum(trace: Trace) -> Iterator[Report]:
+    """Yield the places where a mean over a batch and a sum over the same batch are added."""
+    for event in trace.of("add"):
+        terms = {_base(value): value for value in (event.value, event.other)}
+        mean, total = terms.get("mean"), terms.get("sum")
+        if not isinstance(mean, Quantity) or not isinstance(total, Quantity):
+            continue
+        loop = trace.loops.get(mean.loop)
+        if loop is None or loop.loader is None or total.loop != mean.loop:
+            continue
+        if of_one_sample(loop.loader) or not trace.within(loop, "backward"):
+            continue
+        first, second = (
+            mean.text or mean.name or "one term",
+            total.text or total.name or "the other",
+        )
+        evidence = (
+            f"{first} (line {mean.line}) is a mean over one batch",
+            f"{second} (line {total.line}) is a sum over it, which grows with the batch",
+        )
+        sure = mean.sure and total.sure
+        yield Report(event, "mean_b + sum_b", "mean_b + sum_b / n_b", evidence, sure)
+
+
+def _base(value: Value) -> str:
+    """Return whether a term is the mean or the sum of a batch, with its graph; "" if neither."""
+    if not isinstance(value, Quantity) or value.over or value.metric or value.graph is not True:
+        return ""
+    plain = not (value.scales or value.divisor is not None or value.masked or value.conditional)
+    return value.base if plain else ""
