@@ -1018,3 +1018,30 @@ def passes_one_step_fewer_than_the_source_has(model, source, length):
         batch, targets = _batch_at(source, i, length)
         total += len(batch) * F.cross_entropy(model(batch), targets).item()
     return total / (len(source) - 1)
+
+
+def finds_a_divergence_that_is_divided_by_classes(student, teacher, loader, optimizer, warmth):
+    for x, y in loader:
+        logits, targets = student(x), teacher(x)
+        divergence = nn.KLDivLoss()(  # BP202
+            F.log_softmax(logits / warmth, dim=1), F.softmax(targets / warmth, dim=1)
+        )
+        loss = divergence * warmth**2 + F.cross_entropy(logits, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def finds_a_function_that_divides_by_classes(logits, targets):
+    return F.kl_div(F.log_softmax(logits, dim=1), F.softmax(targets, dim=1))  # BP202
+
+
+def passes_divergences_by_samples(logits, targets):
+    criterion = nn.KLDivLoss(reduction="batchmean")
+    first = criterion(F.log_softmax(logits, dim=1), F.softmax(targets, dim=1))
+    summed = F.kl_div(F.log_softmax(logits, dim=1), F.softmax(targets, dim=1), reduction="sum")
+    return first, summed / logits.size(0)
+
+
+def passes_a_mean_that_is_asked_for(logits, targets):
+    return F.kl_div(F.log_softmax(logits, 1), F.softmax(targets, 1), reduction="mean")

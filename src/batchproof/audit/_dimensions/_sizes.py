@@ -77,14 +77,18 @@ def counts_samples(by: Count, loop: Loop, loader: Loader) -> bool:
     return (by.unit, by.key) in {("seen", loop.key), ("data set", loader.source)}
 
 
-def meter_clash(value: Quantity, weight: Value, loader: Loader) -> tuple[str, str] | None:
-    """Return what a meter computes of the sum of a batch, and why it is wrong, or None.
+def meter_clash(event: Event) -> tuple[str, str, bool] | None:
+    """Return what a meter that is given the sum of a batch computes, and why it is wrong.
+
+    Its third part is whether the code shows that it is a sum; None is for what is right.
 
     Args:
-        value: what the meter is given.
-        weight: the number beside it.
-        loader: what yields the batches.
+        event: where a meter is given a value and a number beside it.
     """
+    value, weight, loop = event.value, event.other, event.batches
+    loader = loop.loader if loop is not None else None
+    if not isinstance(value, Quantity) or loader is None:
+        return None
     weighs = isinstance(weight, Count) and weight.unit == "batch"
     if value.base != "sum" or value.metric or value.over or value.scales or not weighs:
         return None
@@ -92,7 +96,7 @@ def meter_clash(value: Quantity, weight: Value, loader: Loader) -> tuple[str, st
         return None
     how = "times its size already" if value.unit else "a sum over its batch"
     why = f"{value.name or 'the loss'} (line {value.line}) is {how}, and is weighted by it again"
-    return "Σ_b n_b · (Σ_i loss_i) / number of samples", why
+    return "Σ_b n_b · (Σ_i loss_i) / number of samples", why, value.sure
 
 
 def size_clash(total: Quantity, by: Count, loader: Loader) -> tuple[str, tuple[str, ...]] | None:

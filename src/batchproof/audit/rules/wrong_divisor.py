@@ -3,14 +3,11 @@
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._counters import miscount, product_in, report_clash
+from batchproof.audit._dimensions._divergences import BATCH_MEAN, divergence_clash
 from batchproof.audit._dimensions._lattice import Constant, Count, Loader, Quantity
 from batchproof.audit._dimensions._loaders import number
 from batchproof.audit._dimensions._names import dotted
-from batchproof.audit._dimensions._questions import (
-    of_other_data,
-    views_by_size,
-    within,
-)
+from batchproof.audit._dimensions._questions import of_other_data, views_by_size, within
 from batchproof.audit._dimensions._sizes import counts_samples, meter_clash, size_clash, size_next
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
 from batchproof.audit._reports import Report
@@ -22,8 +19,8 @@ def find(trace: Trace) -> Iterator[Report]:
     """Yield the places where a sum over batches is divided by the count of something else."""
     for event in trace.of("divide", "average"):
         total, by = event.value, event.other
-        if isinstance(by, Count):
-            yield from _seeded(trace, event, by)
+        if isinstance(by, Count) and (by.unit, by.plus) == ("seen", 1):
+            yield from _seeded(trace, event)
         if isinstance(total, Quantity) and isinstance(by, Count) and total.divisor is None:
             loop = trace.loops.get(total.over)
             if loop is not None and not size_next(trace, event):
@@ -31,18 +28,21 @@ def find(trace: Trace) -> Iterator[Report]:
     for event in trace.of("report"):
         if wrong := report_clash(trace, event):
             yield Report(event, *wrong[:2], wrong[2:], node=product_in(event))
+    yield from _of_one_batch(trace)
+
+
+def _of_one_batch(trace: Trace) -> Iterator[Report]:
+    """Yield the meters and the divergences that divide what one batch gives by another count."""
     for event in trace.of("update"):
-        loop, loss = event.batches, event.value
-        if loop is not None and loop.loader is not None and isinstance(loss, Quantity):
-            clash = meter_clash(loss, event.other, loop.loader)
-            if clash is not None:
-                yield Report(event, clash[0], _SAMPLES, clash[1:], loss.sure)
+        if wrong := meter_clash(event):
+            yield Report(event, wrong[0], _SAMPLES, wrong[1:2], wrong[2])
+    for event in trace.of("criterion"):
+        if formulas := divergence_clash(event):
+            yield Report(event, *formulas, remedy=BATCH_MEAN)
 
 
-def _seeded(trace: Trace, event: Event, by: Count) -> Iterator[Report]:
+def _seeded(trace: Trace, event: Event) -> Iterator[Report]:
     """Yield a counter of samples that begins with 1."""
-    if by.unit != "seen" or by.plus != 1:
-        return
     name = dotted(getattr(event.node, "right", getattr(event.node, "value", event.node)))
     starts = [e for e in trace.of("assign") if e.text == name and e.value == Constant(1)]
     evidence = (f"{name or 'the counter'} begins with 1, and ends with one sample too many",)
@@ -98,8 +98,8 @@ def _mean_by_samples(
         return
     what = f"{total.name or 'each term'} (line {total.line}) is a mean over one batch"
     evidence = (what, "the quotient is too small by the batch size")
-    place, computes = within(event, loop), "Σ_b mean_b / number of samples"
-    yield Report(event, computes, _SAMPLES, evidence, total.sure, node=place)
+    computes = "Σ_b mean_b / number of samples"
+    yield Report(event, computes, _SAMPLES, evidence, total.sure, node=within(event, loop))
 
 
 def _right_for_one(event: Event, total: Quantity, by: Count, loader: Loader) -> Iterator[Report]:
@@ -107,13 +107,13 @@ def _right_for_one(event: Event, total: Quantity, by: Count, loader: Loader) -> 
     if others or total.conditional or by.conditional or number(loader.batch_size) == 1:
         return
     evidence = (f"{total.name or 'each term'} is a mean or a sum over its batch, by a test before",)
-    computes = f"Σ_b (mean_b or Σ_i loss_i) / {by.text or 'one count'}"
-    yield Report(event, computes, "each by its own count", evidence, total.sure)
+    formulas = f"Σ_b (mean_b or Σ_i loss_i) / {by.text or 'one count'}", "each by its own count"
+    yield Report(event, *formulas, evidence, total.sure)
 
 
 def _other_loader(event: Event, by: Count, loader: Loader) -> Iterator[Report]:
-    text = by.text.removeprefix("len(").removesuffix(")")
-    if by.unit in {"batches", "data set"} and of_other_data(loader.text, text):
+    other = of_other_data(loader.text, by.text.removeprefix("len(").removesuffix(")"))
+    if by.unit in {"batches", "data set"} and other:
         evidence = (f"the loop goes over {loader.text}", f"the divisor is {by.text}")
         formulas = f"Σ over {loader.text} / {by.text}", f"Σ over {loader.text} / its own count"
         yield Report(event, *formulas, evidence)
