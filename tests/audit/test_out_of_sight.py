@@ -62,6 +62,24 @@ def test_a_file_that_switches_autograd_may_do_so_around_it(tmp_path):
     assert found in ([], [(10, "likely")])
 
 
+_GUARDED = """
+@torch.no_grad()
+def sample(model, start):
+    return model(start).argmax(1)
+"""
+
+
+def test_the_decorator_of_another_function_guards_that_one_alone(tmp_path):
+    found = _found(f"{_EVALUATION}\n{_GUARDED}", "evaluation-with-grad", tmp_path)
+    assert found == [(10, "sure")]
+
+
+def test_a_decorator_of_a_function_that_leads_to_the_evaluation_guards_it(tmp_path):
+    text = _GUARDED.replace("model(start)", "evaluate(start, model, 0)")
+    found = _found(f"{_EVALUATION}\n{text}", "evaluation-with-grad", tmp_path)
+    assert found in ([], [(10, "likely")])
+
+
 def test_gradients_that_another_function_asks_for_are_none_of_numbers(tmp_path):
     found = _found(f"{_EVALUATION}\n{_ATTACK}", "evaluation-with-grad", tmp_path)
     assert found == [(10, "sure")]

@@ -60,8 +60,8 @@ def by_mode(trace: Trace, event: Event) -> str:
 def switches_nothing(trace: Trace, event: Event) -> bool:
     """Return whether a file never switches autograd, and sets the mode in a function, or trains.
 
-    Blocks of other functions than the one that sets the mode do not count, as each of those guards
-    itself, unless a block calls that function.
+    Blocks and decorators of other functions than the one that sets the mode do not count, as each of
+    those guards itself, unless one leads to that function.
     """
     mode, lines = mode_of(trace, event), [_plain(line) for line in event.module.lines]
     own = mode is not None and mode.kind == "eval" and mode.function == event.function
@@ -74,7 +74,7 @@ def switches_nothing(trace: Trace, event: Event) -> bool:
 
 
 def _of_others(trace: Trace, event: Event) -> set[int]:
-    """Return the lines of blocks without gradient in other functions, which lead to no pass."""
+    """Return the lines of blocks and decorators of other functions, which lead to no pass."""
     names = {
         event.function,
         trace.entry,
@@ -84,11 +84,23 @@ def _of_others(trace: Trace, event: Event) -> set[int]:
     for body in (n for n in ast.walk(event.module.tree) if isinstance(n, FunctionNode)):
         if event.function in {"", body.name}:
             continue
+        if not names & (_read_in(body) | {body.name}):
+            places |= {line for d in body.decorator_list for line in _lines_of(d)}
         for block in (n for n in ast.walk(body) if isinstance(n, ast.With)):
-            calls = (n.func for n in ast.walk(block) if isinstance(n, ast.Call))
-            if not names & {dotted(call).rpartition(".")[2] for call in calls}:
+            if not names & _read_in(block):
                 places.add(block.lineno)
     return places
+
+
+def _read_in(node: ast.AST) -> set[str]:
+    """Return the names and attributes that code reads, or calls."""
+    names = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+    return names | {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _lines_of(node: ast.expr) -> range:
+    """Return the lines of an expression."""
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def _functions(event: Event) -> Iterator[ast.expr]:
