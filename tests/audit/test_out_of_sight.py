@@ -80,6 +80,51 @@ def test_a_decorator_of_a_function_that_leads_to_the_evaluation_guards_it(tmp_pa
     assert found in ([], [(10, "likely")])
 
 
+_DRAWS = """
+import torch
+import numpy as np
+
+
+criterion = torch.nn.CrossEntropyLoss()
+
+
+def test(model, writer, steps):
+    classes = lambda scores: scores.detach().numpy().argmax(1)
+    model.eval()
+    shares = []
+    for step in range(steps):
+        x, y = draw()
+        output = model(x)
+        shares.append((classes(output) == y).mean())
+    print(np.mean(shares))
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("classes(", "classes("),
+        ("shares.append((classes(output) == y).mean())", "writer.add_scalar('x', output[0], step)"),
+    ],
+)
+def test_outputs_that_a_lambda_or_a_writer_takes_are_numbers(tmp_path, change):
+    assert _found(_DRAWS.replace(*change), "evaluation-with-grad", tmp_path) == [(15, "sure")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("scores.detach().numpy().argmax(1)", "2 * scores"),
+        ("shares.append((classes(output) == y).mean())", "bank.keep(output, step)"),
+        ("shares.append((classes(output) == y).mean())", "shares.append(bank.add(output.log()))"),
+    ],
+)
+def test_outputs_that_leave_with_their_graphs_are_right(tmp_path, change):
+    text = _DRAWS.replace(*change).replace("print(np.mean(shares))", "return shares")
+    text = text.replace("(classes(output) == y).mean()", "classes(output)")
+    assert not _found(text, "evaluation-with-grad", tmp_path)
+
+
 def test_gradients_that_another_function_asks_for_are_none_of_numbers(tmp_path):
     found = _found(f"{_EVALUATION}\n{_ATTACK}", "evaluation-with-grad", tmp_path)
     assert found == [(10, "sure")]

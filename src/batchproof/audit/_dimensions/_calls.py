@@ -46,6 +46,7 @@ from batchproof.audit._dimensions._loaders import build_loader
 from batchproof.audit._dimensions._machine import Frame, Machine
 from batchproof.audit._dimensions._methods import PASSES, QUIET, Call, call_method
 from batchproof.audit._dimensions._names import (
+    REPORTS,
     FunctionNode,
     dotted,
     methods_of,
@@ -63,12 +64,6 @@ _THINGS = {
     "dataloader", "dataset", "config", "cfg", "args", "writer", "logger", "scaler",
 }  # fmt: skip
 _CHANGES = {"add", "register", "save", "set", "reset", "freeze", "unfreeze", "print", "log"}
-_REPORTS = {
-    "info", "debug", "warning", "log", "add_scalar", "add_scalars", "set_postfix",
-    "set_description", "write", "log_metrics", "print", "set_postfix_str", "log_metric", "log_dict",
-    "log_scalar", "log_scalars", "log_value", "scalar_summary", "write_scalar", "write_scalars",
-    "write_event", "logkv", "log_row",
-}  # fmt: skip
 # words of functions out of sight that show what they are given, where nothing uses their result
 _SHOWS = {"log", "logs", "logger", "print", "report", "pbar", "progress", "scalar", "scalars"}
 _RATIOS = {"iou", "miou", "dice", "psnr", "f1", "auc", "auroc", "rmse", "kappa", "jaccard"}
@@ -175,7 +170,7 @@ def _on_value(machine: Machine, receiver: Value, call: Call) -> Value | None:
                     return _as_seen(ratio, own, call)
                 return Tensor(machine.batch_loop, "", machine.grad, output=True)
             return _as_seen(value, own, call)
-    if call.name in _REPORTS or (isinstance(receiver, Unknown) and _shows(machine, call)):
+    if call.name in REPORTS or (isinstance(receiver, Unknown) and _shows(machine, call)):
         _write(machine, call)
     result = call_method(machine, receiver, call)
     if result is None and call.name == "update" and _names_meter(call.text):

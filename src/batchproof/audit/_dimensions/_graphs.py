@@ -8,7 +8,7 @@ out of sight leaves with it.
 import ast
 from collections.abc import Iterable
 
-from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
+from batchproof.audit._dimensions._names import REPORTS, FunctionNode, dotted, words_of
 
 _CUTS = {
     "item", "detach", "numpy", "tolist", "argmax", "argmin", "size", "numel", "dim", "eq", "ne",
@@ -85,6 +85,7 @@ class _Block:
         self._functions = names
         self._names: set[str] = set()
         self._boxes: set[str] = set()  # lists, dicts and tensors that the block makes
+        self._lambdas: dict[str, list[ast.Lambda]] = {}
         self.leaves = False
         self.cuts = False
 
@@ -133,6 +134,8 @@ class _Block:
                     self._names.discard(part.id)
                 if isinstance(part, ast.Name) and _makes(value):
                     self._boxes.add(part.id)
+                if isinstance(part, ast.Name) and isinstance(value, ast.Lambda):
+                    self._lambdas.setdefault(part.id, []).append(value)
 
     def _puts(self, place: ast.expr) -> bool:
         """Return whether a place is in a box of the block, which has the graph from then on."""
@@ -181,12 +184,33 @@ class _Block:
         if last in _NUMBERS | _CUTS or _DETACHES & set(words_of(last).split()):
             self.cuts |= whole or takes
             return False
-        if takes and last in _ADDS and isinstance(function, ast.Attribute):
-            self.leaves |= not self._puts(function.value)
-            return False
-        if takes and not whole and not (id(node) in self._pure or self._is_pure(name, last)):
-            self.leaves = True
+        if takes and not whole:
+            return self._given(node, name, last)
         return takes or whole
+
+    def _given(self, node: ast.Call, name: str, last: str) -> bool:
+        """Return whether what a function makes of a graph has one; note where it leaves."""
+        if last in _ADDS and isinstance(node.func, ast.Attribute):
+            self.leaves |= not self._puts(node.func.value)
+            return False
+        if last in REPORTS and name.partition(".")[0] not in _PURE | {last}:
+            self.cuts = True  # a method that shows it, no logarithm
+            return False
+        if name in self._lambdas:
+            results = [self._applied(each, node) for each in self._lambdas[name]]
+            return True in results
+        self.leaves |= not (id(node) in self._pure or self._is_pure(name, last))
+        return True
+
+    def _applied(self, function: ast.Lambda, node: ast.Call) -> bool:
+        """Return whether the result of a lambda of the block has a graph."""
+        names = [argument.arg for argument in function.args.args]
+        outer, pairs = set(self._names), zip(names, node.args, strict=False)
+        carry = {name for name, value in pairs if self._carries(value)}
+        self._names = (outer - set(names)) | carry
+        carries = self._carries(function.body)
+        self._names = outer
+        return carries
 
     def _is_pure(self, name: str, last: str) -> bool:
         """Return whether a function keeps nothing of its arguments, by its name."""

@@ -108,6 +108,14 @@ def dotted(node: ast.AST) -> str:
             return ""
 
 
+# methods that show what they are given, and keep numbers of it
+REPORTS = {
+    "info", "debug", "warning", "log", "add_scalar", "add_scalars", "set_postfix",
+    "set_description", "write", "log_metrics", "print", "set_postfix_str", "log_metric", "log_dict",
+    "log_scalar", "log_scalars", "log_value", "scalar_summary", "write_scalar", "write_scalars",
+    "write_event", "logkv", "log_row",
+}  # fmt: skip
+
 _PRINTS = re.compile(r"(print|log)\w*_(rank_?(0|zero)|main|master)$|rank_?(0|zero)_(print|log)$")
 
 
