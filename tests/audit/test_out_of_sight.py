@@ -215,6 +215,25 @@ def test_a_model_without_modes_or_that_may_be_switched_is_right(tmp_path, text):
     assert not _found(text, "evaluation-in-train-mode", tmp_path)
 
 
+_UNUSED = """
+
+
+def predict(net, x):
+    net.eval()
+    return net(x)
+"""
+
+
+@pytest.mark.parametrize(("call", "found"), [("", [(21, "sure")]), ("\npredict(model, x)", [])])
+def test_a_function_that_nothing_calls_switches_nothing(tmp_path, call, found):
+    text = _SCRIPT.replace("MODEL", "Net()") + _UNUSED
+    trained = "optimizer.zero_grad()\nnn.MSELoss()(model(a), b).backward()\noptimizer.step()\n"
+    loop = "for a, b in loader:\n    " + trained.replace("\n", "\n    ").rstrip(" ")
+    text = text.replace("print(", loop + call + "\nprint(")
+    lines = [(line, grade) for line, grade in found]
+    assert _found(text, "evaluation-in-train-mode", tmp_path) == lines
+
+
 _COLLATOR = """
 import torch
 from torch.utils.data import DataLoader

@@ -609,3 +609,78 @@ def passes_a_plain_model_that_checks_its_sizes(train_loader, val_loader):
             for x, y in val_loader:
                 right += (model(x).argmax(1) == y).sum().item()
         print(right)
+
+
+def finds_a_test_set_at_once(x_train, y_train, x_test, y_test):
+    net = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+    optimizer = torch.optim.Adam(net.parameters())
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(x_train), y_train)
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        scores = net(torch.as_tensor(x_test).float())  # BP404
+    print((scores.argmax(1) == y_test).float().mean())
+
+
+def finds_a_test_set_between_steps(x_train, y_train, x_test, y_test):
+    net = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    optimizer = torch.optim.Adam(net.parameters())
+    for step in range(100):
+        optimizer.zero_grad()
+        F.cross_entropy(net(x_train), y_train).backward()
+        optimizer.step()
+        if step % 10 == 0:
+            with torch.no_grad():
+                print(F.cross_entropy(net(x_test), y_test).item())  # BP404
+
+
+def passes_a_test_set_whose_mode_is_set(x_train, y_train, x_test, y_test):
+    net = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    optimizer = torch.optim.Adam(net.parameters())
+    for step in range(100):
+        net.train()
+        optimizer.zero_grad()
+        F.cross_entropy(net(x_train), y_train).backward()
+        optimizer.step()
+        net.eval()
+        if step % 10 == 0:
+            with torch.no_grad():
+                print(F.cross_entropy(net(x_test), y_test).item())
+
+
+def passes_a_test_set_of_a_plain_model(x_train, y_train, x_test, y_test):
+    net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    optimizer = torch.optim.Adam(net.parameters())
+    for _ in range(100):
+        optimizer.zero_grad()
+        F.cross_entropy(net(x_train), y_train).backward()
+        optimizer.step()
+    with torch.no_grad():
+        print(F.cross_entropy(net(x_test), y_test).item())
+
+
+def finds_a_model_that_its_own_function_makes(train_loader, test_loader):
+    net = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+    optimizer = torch.optim.Adam(net.parameters())
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    with torch.no_grad():
+        for x, y in test_loader:
+            print((net(x).argmax(1) == y).sum().item())  # BP404
+
+
+def passes_a_model_that_its_function_hands_on(train_loader, test_loader, prepare):
+    net = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+    optimizer = torch.optim.Adam(net.parameters())
+    for x, y in train_loader:
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    prepare(net)
+    with torch.no_grad():
+        for x, y in test_loader:
+            print((net(x).argmax(1) == y).sum().item())

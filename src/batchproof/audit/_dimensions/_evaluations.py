@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from batchproof.audit._dimensions._graphs import after, are_numbers, leave
 from batchproof.audit._dimensions._lattice import Instance, Quantity
 from batchproof.audit._dimensions._layers import has_no_weights
+from batchproof.audit._dimensions._methods import PASSING
 from batchproof.audit._dimensions._names import FunctionNode, dotted
 from batchproof.audit._dimensions._questions import (
     compatible,
@@ -60,8 +61,8 @@ def by_mode(trace: Trace, event: Event) -> str:
 def switches_nothing(trace: Trace, event: Event) -> bool:
     """Return whether a file never switches autograd, and sets the mode in a function, or trains.
 
-    Blocks and decorators of other functions than the one that sets the mode do not count, as each of
-    those guards itself, unless one leads to that function.
+    Blocks and decorators of other functions than the one that sets the mode do not count, as each
+    of those guards itself, unless one leads to that function.
     """
     mode, lines = mode_of(trace, event), [_plain(line) for line in event.module.lines]
     own = mode is not None and mode.kind == "eval" and mode.function == event.function
@@ -277,29 +278,45 @@ def repeated(trace: Trace, event: Event) -> str:
 
 
 def held_out(trace: Trace, event: Event) -> str:
-    """Return that a loop that trains runs its model on held-out data for numbers alone, or "".
+    """Return that a model that a loop trains runs on held-out data for numbers alone, or "".
 
     Args:
         trace: the events.
         event: a forward pass, of data whose names alone say that they are held out.
     """
-    if not any(trains(trace, loop) for loop in event.loops) or not _is_held_out(event.node):
+    if not is_held_out(event.node):
         return ""
+    inside = any(trains(trace, loop) for loop in event.loops)
     passes = (e for e in trace.of("forward") if e.text == event.text and e.node is not event.node)
-    others = [e for e in passes if e.grad is not False and not _is_held_out(e.node)]
+    others = [e for e in passes if e.grad is not False and not is_held_out(e.node)]
     trained = [e for e in others if e.loop is not None and trains(trace, e.loop)]
     body = _body_of(event)
     statements = event.module.tree.body if body is None else body.body
     pure = {id(e.node) for e in trace.of("criterion") if e.function == event.function}
     if not trained or not are_numbers(statements, {id(event.node)}, pure, _keep_nothing(event)):
         return ""
-    return f"{ast.unparse(event.node)} is used for numbers alone, in a loop that trains"
+    where = "in a loop that trains" if inside else f"after line {trained[0].line} has trained it"
+    return f"{ast.unparse(event.node)} is used for numbers alone, {where}"
 
 
-def _is_held_out(node: ast.AST) -> bool:
+def is_held_out(node: ast.AST) -> bool:
     """Return whether a call is given nothing but data that their names call held out."""
     arguments = node.args if isinstance(node, ast.Call) else []
-    return bool(arguments) and all(_HELD_OUT.search(dotted(a)) for a in arguments)
+    return bool(arguments) and all(_HELD_OUT.search(dotted(_subject(a))) for a in arguments)
+
+
+def _subject(node: ast.expr) -> ast.expr:
+    """Return what is made a tensor, moved or cut: x in torch.tensor(x[:9]).float().to(device)."""
+    while True:
+        match node:
+            case ast.Call(ast.Attribute(whole, name), arguments) if (
+                not arguments or name in PASSING
+            ):
+                node = whole
+            case ast.Call(_, [first, *_]) | ast.Subscript(first):
+                node = first
+            case _:
+                return node
 
 
 def scores_apart(trace: Trace, event: Event) -> str:

@@ -8,10 +8,11 @@ normalisation takes the statistics of the batch and changes its own.
 import ast
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from batchproof.audit._dimensions._lattice import Constant, Instance, Model
 from batchproof.audit._dimensions._layers import has_layers, is_plain
-from batchproof.audit._dimensions._names import dotted, words_of
+from batchproof.audit._dimensions._names import FunctionNode, dotted, words_of
 from batchproof.audit._dimensions._questions import (
     asked_for,
     compatible,
@@ -154,15 +155,51 @@ def is_switched(event: Event, trace: Trace | None = None) -> bool:
 
     Args:
         event: a forward pass.
-        trace: the events, if lines that are reached only after the pass do not count.
+        trace: the events, if lines that are reached only after the pass, or never, do not count.
     """
     lines = {n for n, line in enumerate(event.module.lines, 1) if _SWITCH.search(line)}
-    later = set[int]()
-    if trace is not None and trace.whole:
-        modes = [e for e in trace.of("eval", "train", "mode") if e.module is event.module]
-        early = {e.line for e in modes if e.order < event.order or set(e.loops) & set(event.loops)}
-        later = {e.line for e in modes} - early
-    return bool(lines - later)
+    own = trace is not None and _is_made_here(trace, event)
+    if trace is None or not (trace.whole or own):
+        return bool(lines)
+    modes = [e for e in trace.of("eval", "train", "mode") if e.module is event.module]
+    early = {e.line for e in modes if e.order < event.order or set(e.loops) & set(event.loops)}
+    later = {e.line for e in modes} - early
+    return bool(early if own else lines - later - _idle_lines(event.module.tree))
+
+
+@lru_cache(maxsize=4)
+def _idle_lines(tree: ast.Module) -> frozenset[int]:
+    """Return the lines of functions that a file names nowhere else."""
+    bodies = [n for n in ast.walk(tree) if isinstance(n, FunctionNode)]
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    names |= {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    idle = (body for body in bodies if body.name not in names)
+    return frozenset(n for body in idle for n in range(body.lineno, (body.end_lineno or 0) + 1))
+
+
+def _is_made_here(trace: Trace, event: Event) -> bool:
+    """Return whether the function that a trace begins with makes the model of a pass itself.
+
+    It hands the model to nothing out of sight, so no other function can have switched it.
+    """
+    if not isinstance(event.value, Model | Instance) or trace.module is not event.module:
+        return False
+    own = (f for f in ast.walk(trace.module.tree) if isinstance(f, FunctionNode))
+    bodies = [f for f in own if f.name == trace.entry]
+    assigns = (n for f in bodies[:1] for n in ast.walk(f) if isinstance(n, ast.Assign))
+    makes = any(
+        dotted(target) == event.value.text and isinstance(node.value, ast.Call)
+        for node in assigns
+        for target in node.targets
+    )
+    return makes and len(bodies) == 1 and not _is_handed_on(trace, event)
+
+
+def _is_handed_on(trace: Trace, event: Event) -> bool:
+    """Return whether a model was handed to something out of sight before a pass."""
+    names = {event.text, getattr(event.value, "text", "")} - {""}
+    handed = [text for order, text in trace.opaque if order <= event.order]
+    return bool(names & {text.partition(".")[0] for text in handed})
 
 
 def begins_in_training(trace: Trace, event: Event) -> str:
@@ -173,14 +210,12 @@ def begins_in_training(trace: Trace, event: Event) -> str:
         event: a forward pass before which nothing sets a mode.
     """
     in_sight = isinstance(event.value, Model | Instance)
-    whole = trace.whole or _trains_alone(event)
+    whole = trace.whole or _trains_alone(event) or _is_made_here(trace, event)
     if not (in_sight and whole and has_modes(event)) or _ON_PURPOSE.search(event.function):
         return ""
     if event.function == "forward":  # a part of the model whose pass this is
         return ""
-    names = {event.text, getattr(event.value, "text", "")} - {""}
-    handed = [text for order, text in trace.opaque if order < event.order]
-    if names & {text.partition(".")[0] for text in handed}:
+    if _is_handed_on(trace, event):
         return ""
     return "a model begins in training mode, and nothing switches it before this line"
 

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._evaluations import held_out, is_held_out
 from batchproof.audit._dimensions._lattice import Instance, Model, Value
 from batchproof.audit._dimensions._layers import is_plain
 from batchproof.audit._dimensions._modes import (
@@ -14,7 +15,13 @@ from batchproof.audit._dimensions._modes import (
     train_in_evaluation,
 )
 from batchproof.audit._dimensions._names import FunctionNode
-from batchproof.audit._dimensions._questions import asked_for, compatible, evaluates, keeps_numbers
+from batchproof.audit._dimensions._questions import (
+    asked_for,
+    compatible,
+    evaluates,
+    keeps_numbers,
+    trains,
+)
 from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
@@ -28,20 +35,13 @@ def find(trace: Trace) -> Iterator[Report]:
             continue  # before a step of Lightning its Trainer sets the mode
         records = event.grad is not False
         scores = keeps_numbers(trace, event, loop) if records else "it records no gradient"
-        if not scores:
-            continue
         if is_plain(event.value) or not evaluates(trace, loop) or _wants_targets(event):
             continue
-        why = _left_training(trace, event)
+        why = _left_training(trace, event) if scores else ""
         if why:
             keys.add(loop.key)
-            yield Report(
-                event,
-                "f(x; dropout on, batch statistics)",
-                "f(x; dropout off, running statistics)",
-                (why, f"{event.text or 'the model'} is not switched by an eval(): {scores}"),
-            )
-
+            yield _report(event, why, scores)
+    yield from _of_all_samples(trace)
     for event, mode in train_in_evaluation(trace):
         yield Report(
             event,
@@ -49,6 +49,28 @@ def find(trace: Trace) -> Iterator[Report]:
             "training f(x; dropout on, batch statistics)",
             (f"eval() at line {mode.line} ends a pass of a loop, and no train() begins the next",),
         )
+
+
+def _of_all_samples(trace: Trace) -> Iterator[Report]:
+    """Yield passes of held-out data as a whole, whose numbers alone are used."""
+    texts = set[str]()
+    for event in (e for e in trace.of("forward") if is_held_out(e.node)):
+        if event.batches is not None and not trains(trace, event.batches):
+            continue
+        scores = "it records no gradient" if event.grad is False else held_out(trace, event)
+        why = "" if is_plain(event.value) or not scores else _left_training(trace, event)
+        if why and event.text not in texts:
+            texts.add(event.text)
+            yield _report(event, why, scores)
+
+
+def _report(event: Event, why: str, scores: str) -> Report:
+    return Report(
+        event,
+        "f(x; dropout on, batch statistics)",
+        "f(x; dropout off, running statistics)",
+        (why, f"{event.text or 'the model'} is not switched by an eval(): {scores}"),
+    )
 
 
 def _left_training(trace: Trace, event: Event) -> str:
