@@ -992,7 +992,7 @@ def finds_a_test_set_after_training(x_train, y_train, x_test, y_test, optimizer)
         optimizer.zero_grad()
         F.cross_entropy(net(x_train), y_train).backward()
         optimizer.step()
-    scores = net(torch.tensor(x_test).float())  # BP405
+    scores = net(torch.tensor(x_test).float())  # BP405 likely
     print((scores.argmax(1) == y_test).float().mean().item())
 
 

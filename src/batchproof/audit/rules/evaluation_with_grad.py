@@ -63,12 +63,13 @@ def find(trace: Trace) -> Iterator[Report]:
         hidden = "." in event.text and event.text.rpartition(".")[2] in PASSES - _PLAIN
         on = event.grad is True or enabled or switches_nothing(trace, event)
         on = on or guards_itself(trace, event, loop)
-        sure = on and not hidden and not of_numpy(event)
+        visible = on and not hidden and not of_numpy(event)
+        sure = visible and " after line " not in why  # one pass of a few samples costs little
         inside = "in the function" if loop is None else "in the loop"
         evidence = (
             f"{why}, and no backward pass {'there' if ' where ' in why else inside}",
             ("eval() does not switch autograd off" if "eval()" in why else "autograd is on here")
-            if sure
+            if visible
             else f"whether {'the method' if hidden else 'a caller'} does is out of sight",
         )
         yield Report(event, "f(x) and its graph", "f(x)", evidence, sure, node=place)
