@@ -341,3 +341,41 @@ def finds_weights_in_a_dict_of_its_own(model, loader, optimizer, validate):
             best["value"] = value
             best["weights"] = model.state_dict()  # BP301
     model.load_state_dict(best["weights"])
+
+
+def finds_weights_that_each_fold_is_to_begin_with(model, loaders, make_optimizer):
+    start = model.state_dict().copy()  # BP301
+    for loader in loaders:
+        model.load_state_dict(start)
+        _epoch(model, loader, make_optimizer(model))
+
+
+class Folds:
+    def finds_weights_of_an_object(self, loaders):
+        start = self.model.state_dict()  # BP301
+        for loader in loaders:
+            self.model.load_state_dict(start)
+            _epoch(self.model, loader, self.optimizer)
+
+
+def passes_a_copy_that_each_fold_begins_with(model, loaders, make_optimizer):
+    start = copy.deepcopy(model.state_dict())
+    for loader in loaders:
+        model.load_state_dict(start)
+        _epoch(model, loader, make_optimizer(model))
+
+
+def passes_weights_of_a_model_that_does_not_train(model, make, loaders):
+    start = model.state_dict()
+    for loader in loaders:
+        student = make()
+        student.load_state_dict(start)
+        _epoch(student, loader, torch.optim.Adam(student.parameters()))
+
+
+def passes_weights_that_are_merged_once(model, loader, optimizer, pretrained):
+    weights = model.state_dict()
+    weights.update(pretrained)
+    model.load_state_dict(weights)
+    for _ in range(3):
+        _epoch(model, loader, optimizer)

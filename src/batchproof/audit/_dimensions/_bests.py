@@ -7,9 +7,9 @@ argument that a function sets is a name of its own, so that its caller's value s
 import ast
 import math
 
-from batchproof.audit._dimensions._lattice import Quantity, Value
+from batchproof.audit._dimensions._lattice import Quantity, Tool, Value
 from batchproof.audit._dimensions._names import FunctionNode, dotted
-from batchproof.audit._dimensions._trace import Event
+from batchproof.audit._dimensions._trace import Event, Loop, Trace
 
 # criteria that are never less than 0
 _AT_LEAST_0 = {
@@ -157,3 +157,54 @@ def is_start(value: ast.expr) -> bool:
     text = ast.unparse(value)
     number = text.lstrip("-").removesuffix(".0")
     return number.isdigit() or any(word in text for word in ("inf", "1e", "maxsize"))
+
+
+def made_in(loop: Loop, live: str) -> bool:
+    """Return whether a loop makes another model in each of its passes."""
+    model = live.removesuffix(".state_dict()")
+    names = {model, model.partition(".")[0]}
+    stores = [n for n in ast.walk(loop.node) if isinstance(n, ast.Name | ast.Attribute)]
+    return any(dotted(n) in names for n in stores if isinstance(n.ctx, ast.Store))
+
+
+def used_later(event: Event) -> bool:
+    """Return whether another line reads the name of the weights, or the dict that holds them."""
+    text = event.text.partition("[")[0].rpartition(".")[2]
+    for node in ast.walk(event.module.tree):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+            name = node.id if isinstance(node, ast.Name) else node.attr
+            if name == text and node.lineno != event.line:
+                return True
+    return False
+
+
+def begins_again(trace: Trace, event: Event, live: str) -> Event | None:
+    """Return the step of a loop in which weights that were kept before it are loaded back, or None.
+
+    Args:
+        trace: the events.
+        event: an assignment that keeps weights by reference, which nothing else sets.
+        live: the weights, `model.state_dict()`, or "".
+    """
+    model = live.removesuffix(".state_dict()")
+    if model == live:
+        return None
+    functions = (f for f in ast.walk(event.module.tree) if isinstance(f, FunctionNode))
+    scopes = [f for f in functions if "." not in event.text and _holds(f, event.node)]
+    nodes = list(ast.walk(scopes[-1] if scopes else event.module.tree))
+    if sum(event.text in _sets(n) for n in nodes) != 1:
+        return None
+    loads = [
+        n
+        for n in nodes
+        if isinstance(n, ast.Call)
+        and dotted(n.func) == f"{model}.load_state_dict"
+        and [dotted(argument) for argument in n.args[:1]] == [event.text]
+    ]
+    for step in trace.of("step"):
+        of = step.value.of if isinstance(step.value, Tool) else ""
+        for loop in step.loops if of == "" or of.startswith(f"{model}.") else ():
+            outside = loop not in event.loops and not made_in(loop, live)
+            if outside and any(_holds(loop.node, call) for call in loads):
+                return step
+    return None

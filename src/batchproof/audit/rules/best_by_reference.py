@@ -4,11 +4,12 @@ import ast
 import re
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._bests import begins_again, made_in, used_later
 from batchproof.audit._dimensions._lattice import Instance, Model, StateDict, Unknown, Value
 from batchproof.audit._dimensions._library import flat
 from batchproof.audit._dimensions._names import dotted
 from batchproof.audit._dimensions._questions import exchanges_weights
-from batchproof.audit._dimensions._trace import Event, Loop, Trace
+from batchproof.audit._dimensions._trace import Event, Trace
 from batchproof.audit._reports import Report
 
 _MODEL = re.compile(r"(.*[._])?(model|net|network|module|unet|encoder|decoder|classifier)\d?")
@@ -20,6 +21,7 @@ def find(trace: Trace) -> Iterator[Report]:
     for event in trace.of("assign"):
         live = next((live for value in flat(event.value) if (live := _live(value))), "")
         if not _keeps_best(event, live):
+            yield from _of_a_beginning(trace, event, live)
             continue
         if live and event.loop is None:
             yield from _in_an_object(event, live)
@@ -27,11 +29,11 @@ def find(trace: Trace) -> Iterator[Report]:
             continue
         if not live or _written_at_once(trace, event) or exchanges_weights(event):
             continue
-        same = [loop for loop in event.loops if not _made_in(loop, live)]
+        same = [loop for loop in event.loops if not made_in(loop, live)]
         if not same:
             continue
         trains_on = bool(trace.within(same[0], "step"))
-        used = _used_later(event)
+        used = used_later(event)
         evidence = (
             f"{event.text} refers to the tensors of {live}, which the optimiser changes in place",
             "training goes on after this line"
@@ -41,6 +43,18 @@ def find(trace: Trace) -> Iterator[Report]:
         name = live if live.endswith("()") else f"{live}.state_dict()"
         remedy = f"{event.text} = copy.deepcopy({name})"
         yield Report(event, _COMPUTES, _MEANT, evidence, trains_on and used, remedy=remedy)
+
+
+def _of_a_beginning(trace: Trace, event: Event, live: str) -> Iterator[Report]:
+    """Yield weights kept before a loop that trains, with which each of its passes is to begin."""
+    step = begins_again(trace, event, live)
+    if step is not None:
+        evidence = (
+            f"{event.text} refers to the tensors of {live}, which line {step.line} changes",
+            "loading it back in the next pass of the loop changes nothing",
+        )
+        remedy = f"{event.text} = copy.deepcopy({live})"
+        yield Report(event, _COMPUTES, "weights before the first pass", evidence, remedy=remedy)
 
 
 def _keeps_best(event: Event, live: str) -> bool:
@@ -77,14 +91,6 @@ def _in_an_object(event: Event, live: str) -> Iterator[Report]:
                 return
 
 
-def _made_in(loop: Loop, live: str) -> bool:
-    """Return whether a loop makes another model in each of its passes."""
-    model = live.removesuffix(".state_dict()")
-    names = {model, model.partition(".")[0]}
-    stores = [n for n in ast.walk(loop.node) if isinstance(n, ast.Name | ast.Attribute)]
-    return any(dotted(n) in names for n in stores if isinstance(n.ctx, ast.Store))
-
-
 def _live(value: Value) -> str:
     """Return the live weights that a value refers to, or ""."""
     if isinstance(value, StateDict):
@@ -104,15 +110,4 @@ def _written_at_once(trace: Trace, event: Event) -> bool:
             and tests & {id(c.test) for c in save.conditions}
         ):
             return True
-    return False
-
-
-def _used_later(event: Event) -> bool:
-    """Return whether another line reads the name of the weights, or the dict that holds them."""
-    text = event.text.partition("[")[0].rpartition(".")[2]
-    for node in ast.walk(event.module.tree):
-        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
-            name = node.id if isinstance(node, ast.Name) else node.attr
-            if name == text and node.lineno != event.line:
-                return True
     return False
