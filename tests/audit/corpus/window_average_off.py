@@ -896,3 +896,78 @@ class CountsOn:
             if self.done % 10 == 0:
                 print(total / 10)  # BP204
                 total = 0.0
+
+
+def _train_one_epoch(model, train_loader, optimizer):
+    running, last_loss = 0.0, 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % 1000 == 999:
+            last_loss = running / 1000
+            running = 0.0
+    return last_loss  # BP204
+
+
+def finds_the_last_window_that_a_function_gives(model, train_loader, optimizer, writer):
+    for epoch in range(5):
+        average = _train_one_epoch(model, train_loader, optimizer)
+        print("epoch", epoch, "train loss", average)
+        writer.add_scalar("train loss", average, epoch)
+
+
+def _train_some_steps(model, train_loader, optimizer, every):
+    running, last_loss = 0.0, 0.0
+    for i, (x, y) in enumerate(train_loader):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if i % every == every - 1:
+            last_loss = running / every
+            running = 0.0
+    return last_loss
+
+
+def passes_the_last_window_that_is_called_so(model, train_loader, optimizer, every):
+    for _ in range(5):
+        last_loss = _train_some_steps(model, train_loader, optimizer, every)
+        print("loss of the last steps", last_loss)
+
+
+def finds_a_history_of_last_windows(model, train_loader, optimizer, every):
+    history = []
+    for _epoch in range(5):
+        running, average = 0.0, 0.0
+        for i, (x, y) in enumerate(train_loader):
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            if (i + 1) % every == 0:
+                average = running / every
+                running = 0.0
+        history.append(average)  # BP204
+    return history
+
+
+def passes_a_history_of_windows(model, train_loader, optimizer, every):
+    history = []
+    for _epoch in range(5):
+        running = 0.0
+        for i, (x, y) in enumerate(train_loader):
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            if (i + 1) % every == 0:
+                average = running / every
+                running = 0.0
+                history.append(average)
+    return history

@@ -729,6 +729,35 @@ def window_left(trace: Trace, event: Event) -> str:
     return f"{total.text} is set to 0 after each window, line {sets[-1].line}" if begins else ""
 
 
+def set_for_a_window(trace: Trace, event: Event) -> Event | None:
+    """Return where a mean that is used after its loop was last set, for one window, or None."""
+    average, loop = event.value, trace.loops.get(getattr(event.value, "over", ""))
+    if not isinstance(average, Quantity) or average.divisor is None:
+        return None
+    if loop is None or loop in event.loops or loop.loader is None:
+        return None
+    names = {average.text} | {e.value.text for e in trace.of("return") if _alike(e.value, average)}
+    sets = [e for e in trace.of("assign") if e.text in names and e.order < event.order]
+    sets = [e for e in sets if loop in e.loops or e.text == average.text]
+    while sets and loop not in sets[-1].loops and _alike(sets[-1].value, average):
+        sets.pop()  # what a function gave
+    last = sets[-1] if sets else None
+    return last if last and loop in last.loops and window_test(last, loop) else None
+
+
+def gives(leaving: Event, start: Event, event: Event) -> bool:
+    """Return whether a function gives a mean, set in it, to where another function reports it."""
+    own = leaving.function == start.function != event.function
+    return own and start.order < leaving.order < event.order and _alike(leaving.value, start.value)
+
+
+def _alike(first: Value, second: Value) -> bool:
+    """Return whether two values are one mean, by whatever name."""
+    if not isinstance(first, Quantity) or not isinstance(second, Quantity):
+        return False
+    return (first.over, first.line, first.divisor) == (second.over, second.line, second.divisor)
+
+
 def goes_on(trace: Trace, total: Quantity, loop: Loop, every: str) -> str:
     """Return why a sum that is divided every so many batches does not begin again there, or "".
 

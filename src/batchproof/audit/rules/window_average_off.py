@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._epochs import of_an_epoch
 from batchproof.audit._dimensions._lattice import Count, Quantity
 from batchproof.audit._dimensions._questions import varies
 from batchproof.audit._dimensions._trace import Event, Loop, Trace
@@ -11,10 +12,12 @@ from batchproof.audit._dimensions._windows import (
     begins_again,
     counts_on,
     divisor_name,
+    gives,
     held_instead,
     of_other_length,
     off_by_one,
     outgrows,
+    set_for_a_window,
     window_left,
     window_test,
 )
@@ -93,15 +96,18 @@ def _but_one(trace: Trace, event: Event, total: Quantity, loop: Loop) -> Iterato
 
 def _last_window(trace: Trace) -> Iterator[Report]:
     """Yield averages of a window that are reported as those of the whole loop."""
-    for event in trace.of("report"):
-        average = event.value
-        if not isinstance(average, Quantity) or average.divisor is None or not average.over:
+    places = set[int]()
+    for event in trace.of("report", "append"):
+        start = set_for_a_window(trace, event)
+        if start is None:
             continue
-        loop = trace.loops.get(average.over)
-        if loop is None or loop in event.loops or loop.loader is None:
+        here = event.kind == "report" and start.function == event.function
+        if not here and not of_an_epoch(event):
             continue
-        sets = [e for e in trace.of("assign") if e.text == average.text and e.order < event.order]
-        if not sets or loop not in sets[-1].loops or not window_test(sets[-1], loop):
+        place = next((e for e in trace.of("return") if gives(e, start, event)), event)
+        if id(place.node) in places:
             continue
-        evidence = (f"{average.text} was last set at line {sets[-1].line}, for one window",)
-        yield Report(event, "mean of the last full window", "mean of all batches", evidence)
+        places.add(id(place.node))
+        reported = () if place is event else (f"it is reported at line {event.line}",)
+        evidence = (f"{start.text} was last set at line {start.line}, for one window", *reported)
+        yield Report(place, "mean of the last full window", "mean of all batches", evidence)
