@@ -311,3 +311,68 @@ def test_a_function_of_another_file_returns_one_of_several_loaders(first, grade,
     source = Source(tree("validate.py", VALIDATE), VALIDATE, ast.parse(VALIDATE))
     found = analyse(source, "validate.py", Project(tmp_path))
     assert [(f.name, f.grade) for f in found] == [("mean-of-batch-means", grade)]
+
+
+BATCHES = """
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
+
+def pad_targets(samples):
+    inputs, targets = zip(*samples)
+    return torch.stack(inputs), pad_sequence(targets)
+"""
+OF_BATCHES = """
+from torch.nn import functional as F
+from batches import DataLoader, pad_targets
+
+def train(model, data, optimizer):
+    for x, y in DataLoader(data, batch_size=8, collate_fn=pad_targets):
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+"""
+
+
+def test_a_loader_and_a_collator_of_another_file_are_followed(tree, tmp_path):
+    tree("batches.py", BATCHES)
+    source = Source(tree("train.py", OF_BATCHES), OF_BATCHES, ast.parse(OF_BATCHES))
+    findings = analyse(source, "train.py", Project(tmp_path))
+    assert [(f.name, f.line) for f in findings] == [("padding-counted", 7)]
+
+
+LOSSES = """
+from torch import nn
+
+class Losses:
+    def __init__(self, size_average=SIZES, batch_average=True):
+        self.size_average = size_average
+        self.batch_average = batch_average
+
+    def entropy(self, scores, target):
+        n = scores.size(0)
+        loss = nn.CrossEntropyLoss(size_average=self.size_average)(scores, target)
+        if self.batch_average:
+            loss /= n
+        return loss
+"""
+OF_LOSSES = """
+from losses import Losses
+
+def train(model, loader, optimizer):
+    criterion = Losses().entropy
+    for x, y in loader:
+        loss = criterion(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+"""
+
+
+@pytest.mark.parametrize(("average", "lines"), [("True", [13]), ("False", [])])
+def test_settings_of_an_object_choose_its_reduction(tree, tmp_path, average, lines):
+    tree("losses.py", LOSSES.replace("SIZES", average))
+    source = Source(tree("train.py", OF_LOSSES), OF_LOSSES, ast.parse(OF_LOSSES))
+    findings = analyse(source, "train.py", Project(tmp_path))
+    assert [f.line for f in findings if f.name == "divided-twice"] == lines

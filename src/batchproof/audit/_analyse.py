@@ -24,6 +24,7 @@ _WORTH = re.compile(
     r"\.backward\(|for\b.*\b\w*(?:[lL]oader|dl|iter\w*|batches)\b|(?:[lL]oss|criterion|entropy)\w*\("
     r"|(?:masked?|pad|valid)\w*\)?\)\.mean\(|_batch\(|[<>]=? *(?:self\.)?best|best\w* *[<>]"
     r"|DistributedSampler\(|DataLoader\(|\+= *\w*loss\b|labels(?:['\"]\])? ?=.*input_ids"
+    r"|['\"]labels['\"] ?:"
 )
 # a script that loads a model, evaluates it over files, and switches autograd nowhere
 _LOADS = re.compile(r"load_state_dict\(|torch\.load\(|from_pretrained\(|pretrained=True")
@@ -43,9 +44,9 @@ _IMPORTS_TORCH = re.compile(r"^\s*(?:import|from)\s+(?:torch|lightning|pytorch_)
 # what rests on the batches, criteria and models that a caller gives; modes, autograd and the order
 # of steps are judged where the code is
 _BY_CALLERS = frozenset({
-    "divisor-not-seen", "duplicated-samples", "last-batch-reported", "leftover-window",
-    "mean-of-batch-means", "mean-of-micro-batch-means", "mean-over-ranks", "padding-counted",
-    "rank-local-reported", "ratio-of-counts", "scaled-loss-reported",
+    "divided-twice", "divisor-not-seen", "duplicated-samples", "last-batch-reported",
+    "leftover-window", "mean-of-batch-means", "mean-of-micro-batch-means", "mean-over-ranks",
+    "padding-counted", "rank-local-reported", "ratio-of-counts", "scaled-loss-reported",
     "softmax-before-cross-entropy", "weight-per-micro-batch", "window-average-off", "wrong-divisor",
 })  # fmt: skip
 

@@ -11,6 +11,7 @@ from batchproof.audit._dimensions._cuts import by_count
 from batchproof.audit._dimensions._lattice import (
     UNKNOWN,
     Class,
+    Constant,
     Count,
     Criterion,
     Dataset,
@@ -20,6 +21,7 @@ from batchproof.audit._dimensions._lattice import (
     Loader,
     Meter,
     Model,
+    Option,
     Quantity,
     Several,
     Tensor,
@@ -313,6 +315,7 @@ def create(
     instance = Instance(kind, text, {}, born=len(machine.loops))
     start = method(machine, kind, "__init__", instance)
     if start is not None:
+        instance.attributes.update(_stored(machine, start, args, keywords))
         follow(machine, start, node, args, keywords)
     else:
         fields = [n.target for n in kind.node.body if isinstance(n, ast.AnnAssign)]
@@ -320,6 +323,21 @@ def create(
         instance.attributes.update(zip(names, args, strict=False))
         instance.attributes.update({k: v for k, v in keywords.items() if k in names})
     return instance
+
+
+def _stored(
+    machine: Machine, start: Function, args: list[Value], keywords: Mapping[str, Value]
+) -> dict[str, Value]:
+    """Return the settings that an __init__ keeps as it is given them: `self.mean = mean`."""
+    names = bind(machine, start, args, keywords)
+    settings: dict[str, Value] = {}
+    for statement in getattr(start.node, "body", ()):
+        match statement:
+            case ast.Assign([ast.Attribute(ast.Name("self"), name)], ast.Name(parameter)):
+                value = names.get(parameter, UNKNOWN)
+                if isinstance(value, Constant | Option):
+                    settings[name] = value
+    return settings
 
 
 def method(machine: Machine, kind: Class, name: str, owner: Instance | None) -> Function | None:
