@@ -261,7 +261,37 @@ for texts in loader:
 """
 
 
-@pytest.mark.parametrize(("text", "line"), [(_COLLATOR, 8), (_CALL, 4)])
+_TARGETS = """
+class Pairs(Dataset):
+    def __getitem__(self, index):
+        source = self.tokenizer(self.sources[index], padding="max_length", return_tensors="pt")
+        target = self.tokenizer(self.targets[index], padding="max_length", return_tensors="pt")
+        labels = target["input_ids"].flatten()
+        return {"input_ids": source["input_ids"].flatten(), "labels": labels}
+
+
+model.config.pad_token_id = tokenizer.pad_token_id
+for batch in DataLoader(Pairs(), batch_size=8):
+    loss = model(**batch).loss
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+_POSITION = """
+ids = tokenizer(texts, padding=True, return_tensors="pt").input_ids
+for batch in DataLoader(TensorDataset(ids, masks), batch_size=8):
+    b_input_ids = batch[0].to(device)
+    b_labels = batch[0].to(device)
+    loss = model(b_input_ids, labels=b_labels, attention_mask=batch[1].to(device))[0]
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [(_COLLATOR, 8), (_CALL, 4), (_TARGETS, 7), (_POSITION, 6)]
+)
 def test_padded_ids_are_no_labels(tmp_path, text, line):
     assert _found(text, "padding-counted", tmp_path) == [(line, "sure")]
 
@@ -275,6 +305,9 @@ def test_padded_ids_are_no_labels(tmp_path, text, line):
         _COLLATOR.replace("padding=True, ", ""),
         _CALL.replace("labels=batch", "labels=targets"),
         _CALL + "collator = DataCollatorForLanguageModeling(tokenizer, mlm=False)\n",
+        _TARGETS.replace('self.targets[index], padding="max_length"', "self.targets[index]"),
+        _TARGETS.replace("        return", "        labels[labels == 0] = -9\n        return"),
+        _POSITION.replace("b_labels = batch[0]", "b_labels = batch[2]"),
     ],
 )
 def test_labels_without_padding_are_right(tmp_path, text):

@@ -10,11 +10,6 @@ from batchproof.audit._dimensions._names import assigns_in, dotted, words_of
 from batchproof.audit._dimensions._questions import scopes_of
 from batchproof.audit._dimensions._trace import Event
 
-_PADS = re.compile(
-    r"padding *= *(True|['\"](max_length|longest))|\.pad\(|WithPadding\(|pad_sequence\("
-)
-# what leaves padded labels out, here or in a collator
-_LEAVES_OUT = re.compile(r"-100|ignore_index|IGNORE|CollatorFor|pad_token_id|label_pad|pad_id\b")
 _WORDS = re.compile(r"pad|valid|bound|attention|length|token|non zero|nonzero|ignore")
 _NOT_DATA = re.compile(r"\bpad|valid|\bbound|\blength")
 # what leaves some elements out of a tensor before its mean
@@ -22,45 +17,6 @@ _SELECTS = re.compile(r"mask|ignore|pad|valid|\[.*(==|!=|>|<)|\.(ne|eq|gt|ge)\("
 _OF_SEQUENCES = re.compile(r"pad|attention|length|token|seq|mel")
 # weights that are 0 where a target is not in sight, as a joint of a body
 _WEIGHTS_OF_TARGETS = re.compile(r"(target|joints?|key ?points?) ?(weights?|vis|valid)|visib")
-_COPIES = {"copy", "clone", "deepcopy", "list"}
-
-
-def copied_labels(tree: ast.Module, lines: list[str]) -> Iterator[tuple[ast.AST, int]]:
-    """Yield the places of a file where padded ids are the labels, with the line that pads.
-
-    Args:
-        tree: the file.
-        lines: its lines.
-    """
-    codes = enumerate((line.partition("#")[0] for line in lines), 1)
-    pads = [number for number, code in codes if _PADS.search(code)]
-    if not pads or any(_LEAVES_OUT.search(line) for line in lines):
-        return
-    for node in ast.walk(tree):
-        match node:
-            case ast.Assign([ast.Subscript(slice=ast.Constant("labels"))], value):
-                ids = _copied(value)
-                if isinstance(ids, ast.Subscript) and _is_ids(ids):
-                    yield node, pads[0]
-            case ast.Call(keywords=keywords):
-                options = {k.arg: ast.unparse(k.value) for k in keywords if k.arg}
-                name = options.get("input_ids", "")
-                if name and options.get("labels") == name and "mask" not in name:
-                    yield node, pads[0]
-
-
-def _is_ids(node: ast.Subscript) -> bool:
-    return isinstance(node.slice, ast.Constant) and node.slice.value == "input_ids"
-
-
-def _copied(node: ast.expr) -> ast.expr:
-    """Return what a call copies, and any other expression itself."""
-    match node:
-        case ast.Call(ast.Attribute(value, name), []) if name in _COPIES:
-            return value
-        case ast.Call(_, [value], []) if dotted(node.func).rpartition(".")[2] in _COPIES:
-            return value
-    return node
 
 
 def of_padding(event: Event, mask: str) -> bool:

@@ -3,11 +3,11 @@
 import ast
 from collections.abc import Iterator
 
+from batchproof.audit._dimensions._labels import copied_labels
 from batchproof.audit._dimensions._lattice import Count, Quantity
-from batchproof.audit._dimensions._lengths import padded_frames, unused_lengths
+from batchproof.audit._dimensions._lengths import padded_frames, padded_targets, unused_lengths
 from batchproof.audit._dimensions._padding import (
     averages,
-    copied_labels,
     counts_elsewhere,
     mask_of_inputs,
     masked_differences,
@@ -62,7 +62,14 @@ def _of_inputs(trace: Trace) -> Iterator[Report]:
             beside = f"{event.text} (line {event.line}), beside it, leaves ignored targets out"
             evidence = (beside, "this mean is over all targets")
             yield Report(event, _ALL, _VALID, evidence, node=mean)
-        if shows := unused_lengths(event) or padded_frames(event):
+        if how := padded_targets(event):
+            evidence = (
+                f"the targets are padded when their batch is made: {how}",
+                "the mean is over all of their positions, and ignores none",
+            )
+            sure = isinstance(event.value, Quantity) and event.value.sure
+            yield Report(event, "Σ_i loss_i / number of positions", _VALID, evidence, sure)
+        elif shows := unused_lengths(event) or padded_frames(event):
             evidence = (
                 f"the targets come with {shows}, so they are padded to the longest",
                 "the mean is over all of their positions, and nothing picks those that count",
