@@ -2,6 +2,8 @@
 
 import torch
 import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 
 def finds_a_product(prediction, target, padding_mask):
@@ -469,3 +471,164 @@ def passes_lengths_of_another_name(model, batch):
 
 def passes_a_label_of_a_batch_with_lengths(model, batch):
     return F.cross_entropy(model(batch["text"], batch["text_lens"]), batch["label"])
+
+
+def _pad_both(samples):
+    sources, targets = zip(*samples, strict=True)
+    return (
+        nn.utils.rnn.pad_sequence(sources, batch_first=True),
+        nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=0),
+    )
+
+
+def _pad_with_what_is_ignored(samples):
+    sources, targets = zip(*samples, strict=True)
+    targets = nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=-100)
+    return nn.utils.rnn.pad_sequence(sources, batch_first=True), targets
+
+
+def _pad_sources(samples):
+    sources, labels = zip(*samples, strict=True)
+    return nn.utils.rnn.pad_sequence(sources, batch_first=True), torch.stack(labels)
+
+
+def _copy_rows(samples):
+    lengths = [len(tags) for _, tags in samples]
+    rows = torch.zeros(len(samples), max(lengths)).long()
+    for i, (_, tags) in enumerate(samples):
+        rows[i, : lengths[i]] = tags
+    return {"words": torch.stack([words for words, _ in samples]), "tags": rows}
+
+
+class Collator:
+    def __init__(self, pad_id):
+        self.pad_id = pad_id
+
+    def __call__(self, samples):
+        longest = max(len(ids) for ids in samples)
+        ids = [self.fill(sample, longest) for sample in samples]
+        return torch.tensor(ids)
+
+    def fill(self, ids, longest):
+        return ids + [self.pad_id] * (longest - len(ids))
+
+
+class Tagged(Dataset):
+    def __init__(self, rows, width):
+        self.rows, self.width = rows, width
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        words, tags = self.rows[index]
+        words = F.pad(words, (0, self.width - len(words)))
+        tags = F.pad(tags, (0, self.width - len(tags)))
+        return words, tags
+
+
+def finds_a_collator_that_pads_targets(model, data, optimizer):
+    for source, target in DataLoader(data, 32, collate_fn=_pad_both):
+        ids = target.cuda()
+        scores = model(source, ids[:, :-1])
+        loss = F.cross_entropy(scores.reshape(-1, 100), ids[:, 1:].reshape(-1))  # BP108
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def finds_a_collator_behind_a_function(model, data, optimizer):
+    loader = DataLoader(data, 32, collate_fn=lambda samples: _pad_both(list(samples)))
+    criterion = nn.CrossEntropyLoss()
+    for batch in loader:
+        source, target = [part.cuda() for part in batch]
+        loss = criterion(model(source).transpose(1, 2), target)  # BP108
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def finds_rows_that_a_collator_copies(model, data, optimizer):
+    for batch in DataLoader(data, 32, collate_fn=_copy_rows):
+        scores = model(batch["words"])
+        loss = F.cross_entropy(scores.view(-1, 9), batch["tags"].view(-1))  # BP108
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def finds_a_collator_that_is_an_object(model, data, optimizer):
+    for ids in DataLoader(data, 32, collate_fn=Collator(0)):
+        scores = model(ids[:, :-1])
+        loss = F.cross_entropy(scores.flatten(0, 1), ids[:, 1:].flatten())  # BP108
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def finds_a_data_set_that_pads(model, rows, optimizer):
+    for words, tags in DataLoader(Tagged(rows, 50), batch_size=32):
+        loss = F.cross_entropy(model(words).flatten(0, 1), tags.flatten())  # BP108
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def finds_targets_that_a_loop_pads(model, loader, optimizer):
+    for samples in loader:
+        values = nn.utils.rnn.pad_sequence([sample["values"] for sample in samples])
+        loss = F.mse_loss(model(samples), values)  # BP108
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def passes_padding_that_a_criterion_ignores(model, data, optimizer):
+    criterion = nn.CrossEntropyLoss(ignore_index=0)
+    for source, target in DataLoader(data, 32, collate_fn=_pad_both):
+        loss = criterion(model(source).transpose(1, 2), target)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def passes_padding_that_criteria_ignore_by_themselves(model, data, optimizer):
+    for source, target in DataLoader(data, 32, collate_fn=_pad_with_what_is_ignored):
+        loss = F.cross_entropy(model(source).transpose(1, 2), target)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def passes_labels_of_padded_sources(model, data, optimizer):
+    for source, label in DataLoader(data, 32, collate_fn=_pad_sources):
+        loss = F.cross_entropy(model(source), label)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def passes_padding_that_a_mask_leaves_out(model, data, optimizer):
+    for source, target in DataLoader(data, 32, collate_fn=_pad_both):
+        real = target != 0
+        loss = F.cross_entropy(model(source)[real], target[real])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def passes_padding_that_is_cut_off(model, data, optimizer):
+    for source, target in DataLoader(data, 32, collate_fn=_pad_both):
+        shortest = int((target != 0).sum(1).min())
+        loss = F.mse_loss(model(source)[:, :shortest], target[:, :shortest])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def passes_padding_of_batches_of_one(model, data, optimizer):
+    for source, target in DataLoader(data, 1, collate_fn=_pad_both):
+        loss = F.cross_entropy(model(source).transpose(1, 2), target)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()

@@ -8,6 +8,7 @@ from batchproof.audit._dimensions._beginnings import begin_sums
 from batchproof.audit._dimensions._branch_sums import is_conditional
 from batchproof.audit._dimensions._calls import call, is_model
 from batchproof.audit._dimensions._carried import carried
+from batchproof.audit._dimensions._collates import at
 from batchproof.audit._dimensions._epochs import names_an_epoch
 from batchproof.audit._dimensions._expressions import combine, factor
 from batchproof.audit._dimensions._lattice import (
@@ -335,7 +336,7 @@ def _unpack(
             form = (
                 "classes" if value.form == "" and place == 1 and _is_maximum(node) else value.form
             )
-            part = replace(value, text=dotted(inner), form=form)
+            part = replace(value, text=dotted(inner), form=form, pads=at(value.pads, place))
         elif not parts and isinstance(value, Quantity):
             words = words_of(dotted(inner)).split()
             part = (
@@ -344,7 +345,7 @@ def _unpack(
                 else Tensor(value.loop, "", value.graph, output=True)
             )
         elif not parts and isinstance(value, Loader):
-            part = Tensor(machine.batch_loop, text=dotted(inner))
+            part = Tensor(machine.batch_loop, text=dotted(inner), pads=at(value.pads, place))
         elif not parts and isinstance(value, Listing):
             part = of_batch(value)
         is_call = isinstance(getattr(node, "value", None), ast.Call)

@@ -3,6 +3,7 @@
 import ast
 from dataclasses import replace
 
+from batchproof.audit._dimensions._collates import at
 from batchproof.audit._dimensions._functions import bases, follow, method
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
@@ -35,6 +36,9 @@ _NAMESPACES = {
     "args", "opt", "opts", "hparams", "flags", "config", "cfg", "options", "parsed", "params",
     "argv",
 }  # fmt: skip
+
+# packages of which a file of a project may hand names on
+_PACKAGES = {"torch", "numpy", "tqdm", "accelerate", "torchvision", "torchmetrics", "transformers"}
 
 
 def attribute(machine: Machine, value: Value, node: ast.Attribute, frame: Frame) -> Value:
@@ -132,11 +136,14 @@ def _setting(machine: Machine, name: str, module: Module) -> Option | None:
 
 
 def member(module: Module, name: str) -> Value | None:
-    """Return the function or class that a name of another file of the project is."""
+    """Return what a name of another file of the project is: its own, or what it has from torch."""
     if name in module.functions:
         return Function(module.functions[name], module)
     if name in module.classes:
         return Class(module.classes[name], module)
+    origin = module.imports.get(name, "")
+    if origin.partition(".")[0] in _PACKAGES:
+        return Reference(origin)
     return module.variables.get(name) or module.settings.get(name)
 
 
@@ -164,7 +171,8 @@ def _of_tensor(machine: Machine, tensor: Tensor, name: str) -> Value:
         return replace(tensor, form="")
     if name in _SIZES and not tensor.output:
         return Count("batch", tensor.loop, text=name)
-    return Tensor(tensor.loop, "", tensor.graph, tensor.output, f"{tensor.text}.{name}")
+    text, pads = f"{tensor.text}.{name}", at(tensor.pads, name)
+    return Tensor(tensor.loop, "", tensor.graph, tensor.output, text, pads=pads)
 
 
 def _of_unknown(machine: Machine, value: Unknown, node: ast.Attribute, frame: Frame) -> Value:

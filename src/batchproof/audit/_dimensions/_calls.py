@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import join
 from batchproof.audit._dimensions._attributes import attribute, member
+from batchproof.audit._dimensions._collates import pads_of_items
 from batchproof.audit._dimensions._criteria import FUNCTIONS, reduction_of
 from batchproof.audit._dimensions._functions import (
     create,
@@ -393,7 +394,7 @@ def _build(machine: Machine, kind: Class, call: Call) -> Value:
         rows = {a.rows for a in (*call.args, *call.keywords.values()) if isinstance(a, Tensor)}
         size = rows.pop() if len(rows) == 1 else None
         place = f"{call.node.lineno}:{call.node.col_offset}"
-        return Dataset(place, size, words=words_of(call.target))
+        return Dataset(place, size, words=words_of(call.target), pads=pads_of_items(kind))
     if is_schedule(machine, kind):
         return Tool("scheduler", call.target)
     if is_optimizer(machine, kind):

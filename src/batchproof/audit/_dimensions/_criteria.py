@@ -151,7 +151,15 @@ def call_criterion(
         metric=criterion.metric,
         name=criterion.name,
         ranks=first.ranks if isinstance(first, Tensor) else "",
+        padded=_padded_target(args, keywords),
     )
+
+
+def _padded_target(args: list[Value], keywords: Mapping[str, Value]) -> str:
+    """Return how the target of a criterion is padded, or ""."""
+    target = args[1] if len(args) > 1 else keywords.get("target")
+    pads = target.pads if isinstance(target, Tensor) else ()
+    return next((how for part, how in pads if part is None), "")
 
 
 def function_criterion(name: str, args: list[Value], keywords: Mapping[str, Value]) -> Criterion:

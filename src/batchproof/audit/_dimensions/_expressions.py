@@ -8,6 +8,7 @@ from functools import reduce
 from batchproof.audit._dimensions._arithmetic import is_mask, join, operate
 from batchproof.audit._dimensions._attributes import attribute, member
 from batchproof.audit._dimensions._calls import call
+from batchproof.audit._dimensions._collates import after
 from batchproof.audit._dimensions._cuts import length_of_cuts
 from batchproof.audit._dimensions._lattice import (
     NOTHING,
@@ -353,7 +354,11 @@ def _subscript(machine: Machine, node: ast.expr, frame: Frame) -> Value:
     if isinstance(value, Tensor | Quantity) and value.ranks and parts:
         value = replace(value, ranks="clean")  # what ranks repeat may be cut off
     cut = _of_slices(machine, node, value, place) or _rows(machine, node, value, frame)
-    return cut if cut is not None else _pick(node, value, place)
+    if cut is not None:
+        return cut
+    part = _pick(node, value, place)
+    pads = value.pads if isinstance(value, Tensor) else ()
+    return replace(part, pads=after(pads, node.slice)) if isinstance(part, Tensor) else part
 
 
 def _of_results(value: Tensor, place: Value) -> Value:

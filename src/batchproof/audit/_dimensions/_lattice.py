@@ -32,6 +32,8 @@ Unit = Literal[
     "ranks",
     "items",  # a known or unknown number of other things
 ]
+# what of a batch is padded, and how: parts by place or key, None for a tensor that is itself
+Pads = tuple[tuple[object, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Dataset:
         among: the size of that whole, where it is known.
         choices: its sizes, where it is one of several data sets.
         full: the size of the full batches whose samples it holds, where a loop collected them.
+        pads: the parts of its samples that are padded.
     """
 
     key: str
@@ -88,6 +91,7 @@ class Dataset:
     among: int | None = None
     choices: tuple[int, ...] = ()
     full: "Value | None" = None
+    pads: Pads = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class Loader:
         with_index: inside enumerate(...) from 0, so that each batch comes with its index.
         index: the name i of a loop that cuts its batches out of tensors by [i : i + size], or "".
         endless: drawn from with next(), one pass after the other.
+        pads: the parts of its batches that are padded.
     """
 
     key: str
@@ -142,6 +147,7 @@ class Loader:
     with_index: bool = False
     index: str = ""
     endless: bool = False
+    pads: Pads = ()
 
     @property
     def source(self) -> str:
@@ -210,6 +216,7 @@ class Tensor:
         text: how the code calls it.
         rows: its first dimension, where it is known.
         ranks: how it was gathered from all ranks, or "".
+        pads: the parts of it that are padded.
     """
 
     loop: str = ""
@@ -219,6 +226,7 @@ class Tensor:
     text: str = ""
     rows: int | None = None
     ranks: str = ""
+    pads: Pads = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +254,7 @@ class Quantity:
         spans: summed over several passes of that loop, for the sum began outside an outer one.
         unit: what the mean is a mean of, "" where it is samples or not known.
         name: where it comes from: cross_entropy, outputs.loss.
+        padded: how the targets are padded that count in it, or "".
     """
 
     base: Base
@@ -267,6 +276,7 @@ class Quantity:
     spans: bool = False
     unit: str = ""
     name: str = ""
+    padded: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@ _OF_THE_END = re.compile(r"gate|stop|\beos\b|\bdone\b|\bend\b")
 _OF_SEQUENCES = re.compile(r"\b(gate|stop\w*|durations?)\b.*\b(targets?|tgt)\b")
 _FRAMES = re.compile(r"\b(mels?|spec\w*|frames)\b")
 _DISTANCES = {"MSELoss", "L1Loss", "SmoothL1Loss", "mse_loss", "l1_loss", "smooth_l1_loss"}
+_ELEMENTS = _DISTANCES | {
+    "CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss", "HuberLoss", "cross_entropy",
+    "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "huber_loss",
+}  # fmt: skip
 _TARGET = {"target", "targets", "tgt", "trg", "label", "labels", "y"}
 _RESHAPES = {
     "to",
@@ -58,6 +62,23 @@ def unused_lengths(event: Event) -> str:
         if _are_of(stem, target, flat=flat) and _only_passed_on(name, target, scope):
             return name
     return ""
+
+
+def padded_targets(event: Event) -> str:
+    """Return how the targets of a criterion were padded when their batch was made, or "".
+
+    Args:
+        event: a call of a criterion.
+    """
+    loss = event.value
+    if not (isinstance(loss, Quantity) and loss.base == "mean" and loss.padded):
+        return ""
+    ignores = loss.ignores or loss.classes or loss.unit == "mask"
+    if ignores or event.text not in _ELEMENTS or _of_one(event):
+        return ""
+    node = event.node
+    target = _root(node.args[1]) if isinstance(node, ast.Call) and len(node.args) > 1 else ""
+    return "" if _OF_THE_END.search(words_of(target)) else loss.padded
 
 
 def padded_frames(event: Event) -> str:

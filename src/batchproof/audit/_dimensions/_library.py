@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from batchproof.audit._dimensions._arithmetic import add, is_mask
+from batchproof.audit._dimensions._collates import pads_of, pads_of_call
 from batchproof.audit._dimensions._criteria import (
     CLASSES,
     FUNCTIONS,
@@ -30,6 +31,7 @@ from batchproof.audit._dimensions._lattice import (
     Meter,
     Model,
     Option,
+    Pads,
     Quantity,
     Reference,
     Several,
@@ -69,8 +71,35 @@ def _first(call: Call) -> Value:
 def _loader(machine: Machine, call: Call, name: str) -> Value:
     open_ = call.starred
     loader = build_loader(name, call.node, call.args, call.keywords, call.target, open_=open_)
+    loader = replace(loader, pads=_pads(machine, call, loader))
     machine.emit("loader", call.node, call.frame, loader, text=call.target)
     return loader
+
+
+def _pads(machine: Machine, call: Call, loader: Loader) -> Pads:
+    """Return the parts of a loader's batches that its collator, or else its data set, pads."""
+    maker = call.keywords.get("collate_fn", NOTHING)
+    for keyword in call.node.keywords:
+        match keyword.value:
+            case ast.Call(func, [ast.expr() as inner, *_]) if keyword.arg == "collate_fn":
+                if dotted(func).endswith("partial"):
+                    maker = machine.evaluate(inner, call.frame)
+    if maker == NOTHING:
+        return loader.dataset.pads if isinstance(loader.dataset, Dataset) else ()
+    return pads_of(maker)
+
+
+def _padded(machine: Machine, call: Call, _name: str) -> Value:
+    pads = pads_of_call(call.node, call.frame.module)
+    return Tensor(machine.batch_loop, text="pad_sequence", pads=pads)
+
+
+def _tensor_dataset(machine: Machine, call: Call, name: str) -> Value:
+    """Return a data set of tensors, of which some may be padded."""
+    data = _dataset(machine, call, name)
+    parts = [(place, part.pads) for place, part in enumerate(call.args) if isinstance(part, Tensor)]
+    pads = tuple((place, how) for place, pad in parts for part, how in pad if part is None)
+    return replace(data, pads=pads) if isinstance(data, Dataset) else data
 
 
 def _torchtext(_machine: Machine, call: Call, name: str) -> Value:
@@ -764,7 +793,8 @@ EXACT: dict[str, Transfer] = {
     **dict.fromkeys(("torch.randperm", "numpy.random.permutation"), _permutation),
     "torch.utils.data.Subset": _subset,
     "torch.utils.data.random_split": _split,
-    "torch.utils.data.TensorDataset": _dataset,
+    "torch.utils.data.TensorDataset": _tensor_dataset,
+    "torch.nn.utils.rnn.pad_sequence": _padded,
     **dict.fromkeys(
         ("torch.eq", "torch.ne", "torch.gt", "torch.ge", "torch.lt", "torch.le"), _compare
     ),

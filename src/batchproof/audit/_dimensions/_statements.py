@@ -10,6 +10,7 @@ from batchproof.audit._dimensions._beginnings import begin_sums
 from batchproof.audit._dimensions._branch_sums import merge_branches
 from batchproof.audit._dimensions._branches import merge, restore, state_of, take_class, take_side
 from batchproof.audit._dimensions._calls import is_model
+from batchproof.audit._dimensions._collates import names_after
 from batchproof.audit._dimensions._cuts import by_cursor, by_number, by_pieces, by_steps
 from batchproof.audit._dimensions._draws import by_index, drawn, indexes
 from batchproof.audit._dimensions._expressions import items_of, parts_of
@@ -508,12 +509,13 @@ def _bind_batch(machine: Machine, target: ast.expr, value: Value, loop: Loop, fr
             frame.names[name] = Unknown(name) if part == UNKNOWN else part
             frame.depths[name] = len(machine.loops)
         return
+    pads = names_after(target, value.pads) if isinstance(value, Loader) else {}
     for name in [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]:
         item: Value = Unknown(name)
         if isinstance(value, Loader) and value.index:
             item = Unknown(name)
         elif isinstance(value, Loader):
-            item = Tensor(loop.key, text=name)
+            item = Tensor(loop.key, text=name, pads=pads.get(name, ()))
         elif isinstance(value, Listing) and isinstance(target, ast.Name):
             item = value.item
         elif isinstance(value, Tensor | Constant | Option | Count):
