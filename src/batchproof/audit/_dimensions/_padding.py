@@ -275,3 +275,11 @@ def _is_mask(node: ast.expr) -> bool:
             return _is_mask(value)
     name = dotted(node)
     return "mask" in name.lower() or bool(_WEIGHTS_OF_TARGETS.search(words_of(name)))
+
+
+def is_shown(event: Event) -> bool:
+    """Return whether the mean is only taken to be shown: loss.mean().item()."""
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == "item" and node.value is event.node
+        for node in ast.walk(event.module.tree)
+    )

@@ -36,10 +36,8 @@ from batchproof.audit._reports import Report
 
 _NO_WEIGHTS = re.compile(r"(softmax|sigmoid|relu|tanh)$", re.IGNORECASE)
 _PLAIN = {"forward", "loss", "get_loss", "compute_loss", "calc_loss", "calculate_loss"}
-_NEEDS = {
-    "grad", "requires_grad", "requires_grad_", "enable_grad", "jacobian", "no_grad",
-    "inference_mode",
-}  # fmt: skip
+_NEEDS = {"grad", "requires_grad", "requires_grad_", "enable_grad", "jacobian"}
+_NEEDS |= {"no_grad", "inference_mode"}
 
 
 def find(trace: Trace) -> Iterator[Report]:

@@ -1,6 +1,5 @@
 """Padding enters the denominator of a mean."""
 
-import ast
 from collections.abc import Iterator
 
 from batchproof.audit._dimensions._labels import copied_labels
@@ -9,6 +8,7 @@ from batchproof.audit._dimensions._lengths import padded_frames, padded_targets,
 from batchproof.audit._dimensions._padding import (
     averages,
     counts_elsewhere,
+    is_shown,
     mask_of_inputs,
     masked_differences,
     of_padding,
@@ -42,7 +42,7 @@ def find(trace: Trace) -> Iterator[Report]:
         if not loss.masked or event.line in corrected or without_mask(event):
             continue
         counts = of_padding(event, loss.masked) or counts_elsewhere(event, loss.masked)
-        sure = counts and loss.sure and not _shown(event)
+        sure = counts and loss.sure and not is_shown(event)
         evidence = (
             f"{loss.name or 'the losses'} (line {loss.line}) are set to 0 by {loss.masked}",
             "the mean divides by all elements, those included",
@@ -116,11 +116,3 @@ def _ignored(event: Event, loss: Quantity) -> Report:
     )
     formula = "Σ_i loss_i / number of targets that are not ignored"
     return Report(event, "Σ_i loss_i / number of elements", formula, evidence, loss.sure)
-
-
-def _shown(event: Event) -> bool:
-    """Return whether the mean is only taken to be shown: loss.mean().item()."""
-    return any(
-        isinstance(node, ast.Attribute) and node.attr == "item" and node.value is event.node
-        for node in ast.walk(event.module.tree)
-    )
