@@ -91,6 +91,8 @@ def _is_copied_whole(state: ast.expr) -> bool:
     match state:
         case ast.DictComp(generators=[ast.comprehension(iter=items)]):
             return ast.unparse(items).endswith(".state_dict().items()")
+        case ast.Call(func=ast.Attribute(value=inner, attr="copy"), args=[]):
+            return _is_copied_whole(inner)  # a shallow copy holds the same tensors
         case ast.Call(func=ast.Attribute(attr=name)):
             return name == "state_dict"
     return isinstance(state, ast.Name | ast.Attribute)

@@ -632,3 +632,14 @@ def passes_padding_of_batches_of_one(model, data, optimizer):
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+
+
+def passes_padding_that_the_targets_mark_as_ignored(model, sentences, optimizer):
+    for start in range(0, len(sentences), 16):
+        rows = nn.utils.rnn.pad_sequence(sentences[start : start + 16], batch_first=True)
+        inputs, targets = rows[:, :-1], rows[:, 1:].clone()
+        targets[targets == 0] = -100
+        loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()

@@ -78,7 +78,19 @@ def padded_targets(event: Event) -> str:
         return ""
     node = event.node
     target = _root(node.args[1]) if isinstance(node, ast.Call) and len(node.args) > 1 else ""
-    return "" if _OF_THE_END.search(words_of(target)) else loss.padded
+    if _OF_THE_END.search(words_of(target)) or _is_set_in_place(event, target):
+        return ""
+    return loss.padded
+
+
+def _is_set_in_place(event: Event, target: str) -> bool:
+    """Return whether code sets positions of targets, as `targets[targets == 0] = -100` does."""
+    nodes = (n for scope in scopes_of(event) for n in ast.walk(scope))
+    return any(
+        (isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store) and _root(n.value) == target)
+        or (isinstance(n, ast.Attribute) and n.attr.startswith(("masked_fill", "index_fill")))
+        for n in nodes
+    )
 
 
 def padded_frames(event: Event) -> str:

@@ -736,7 +736,9 @@ def set_for_a_window(trace: Trace, event: Event) -> Event | None:
         return None
     if loop is None or loop in event.loops or loop.loader is None:
         return None
-    names = {average.text} | {e.value.text for e in trace.of("return") if _alike(e.value, average)}
+    names = {average.text} | {
+        getattr(e.value, "text", "") for e in trace.of("return") if _alike(e.value, average)
+    }
     sets = [e for e in trace.of("assign") if e.text in names and e.order < event.order]
     sets = [e for e in sets if loop in e.loops or e.text == average.text]
     while sets and loop not in sets[-1].loops and _alike(sets[-1].value, average):

@@ -108,6 +108,6 @@ def _last_window(trace: Trace) -> Iterator[Report]:
         if id(place.node) in places:
             continue
         places.add(id(place.node))
-        reported = () if place is event else (f"it is reported at line {event.line}",)
-        evidence = (f"{start.text} was last set at line {start.line}, for one window", *reported)
+        where = () if place is event else (f"it is reported at line {event.line}",)
+        evidence = (f"{start.text} was last set at line {start.line}, for one window", *where)
         yield Report(place, "mean of the last full window", "mean of all batches", evidence)
