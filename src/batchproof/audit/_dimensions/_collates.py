@@ -3,7 +3,7 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from batchproof.audit._dimensions._lattice import Class, Function, Instance, Pads, Value
@@ -97,12 +97,25 @@ def names_after(target: ast.expr, pads: Pads) -> dict[str, Pads]:
 
 @dataclass(frozen=True)
 class _Scope:
-    """A function, with what its names may mean."""
+    """A function, with what its names may mean.
+
+    Attributes:
+        body: the function.
+        module: its file.
+        kind: the class whose method it is.
+        depth: how many expressions lead to it.
+        visits: the names that were looked up on the way, each of which is looked up once.
+    """
 
     body: Body
     module: Module
     kind: ast.ClassDef | None
     depth: int = 0
+    visits: set[tuple[int, str]] = field(default_factory=set, compare=False)
+
+    def anew(self) -> "_Scope":
+        """Return the same scope for another question."""
+        return _Scope(self.body, self.module, self.kind, self.depth)
 
     def function(self, name: str) -> "_Scope | None":
         """Return a function that is called in it, where that is in sight."""
@@ -115,7 +128,7 @@ class _Scope:
             body = body or self.module.functions.get(name)
         if body is None or body is self.body or self.depth >= _DEPTH:
             return None
-        return _Scope(body, self.module, self.kind, self.depth + 1)
+        return _Scope(body, self.module, self.kind, self.depth + 1, self.visits)
 
 
 @lru_cache(maxsize=64)
@@ -146,20 +159,20 @@ def _of_result(node: ast.expr, scope: _Scope) -> dict[object, str] | None:
     """Return how the parts of a result are padded, None where it is no batch."""
     match node:
         case ast.Tuple(parts) | ast.List(parts):
-            return {place: _how(part, scope) for place, part in enumerate(parts)}
+            return {place: _how(part, scope.anew()) for place, part in enumerate(parts)}
         case ast.Dict(keys, values):
             pairs = zip(keys, values, strict=True)
-            return {k.value: _how(v, scope) for k, v in pairs if isinstance(k, ast.Constant)}
+            return {k.value: _how(v, scope.anew()) for k, v in pairs if isinstance(k, ast.Constant)}
         case ast.Call(ast.Name("dict"), [], keywords):
-            return {k.arg: _how(k.value, scope) for k in keywords}
+            return {k.arg: _how(k.value, scope.anew()) for k in keywords}
         case ast.Call(_, [ast.Dict() as inner, *_]):
             return _of_result(inner, scope)
         case ast.Call():
             inside = scope.function(dotted(node.func))
             pads = dict(_parts(inside.body, inside.module, inside.kind)) if inside else {}
-            return pads or {None: _how(node, scope)}
+            return pads or {None: _how(node, scope.anew())}
         case ast.Name(name):
-            return _of_name(name, scope) or {None: _how_name(name, scope)}
+            return _of_name(name, scope) or {None: _how_name(name, scope.anew())}
         case ast.Constant(None):
             return None
     return {}
@@ -177,7 +190,7 @@ def _of_name(name: str, scope: _Scope) -> dict[object, str]:
             case ast.Assign([ast.Subscript(ast.Name(id=target), ast.Constant(key))], value) if (
                 target == name
             ):
-                parts[key] = _how(value, scope)
+                parts[key] = _how(value, scope.anew())
     return parts
 
 
@@ -185,7 +198,7 @@ def _how(node: ast.expr, scope: _Scope) -> str:
     """Return how an expression is padded, or ""."""
     if scope.depth > _DEPTH:
         return ""
-    scope = _Scope(scope.body, scope.module, scope.kind, scope.depth + 1)
+    scope = _Scope(scope.body, scope.module, scope.kind, scope.depth + 1, scope.visits)
     match node:
         case ast.Name(name):
             return _how_name(name, scope)
@@ -238,6 +251,9 @@ def _is_rest(node: ast.expr, scope: _Scope) -> bool:
 
 def _how_name(name: str, scope: _Scope) -> str:
     """Return how what a name is assigned, appended or filled with is padded, or ""."""
+    if (id(scope.body), name) in scope.visits:
+        return ""
+    scope.visits.add((id(scope.body), name))
     for value in _values(name, scope):
         if how := _how(value, scope):
             return how
